@@ -1,0 +1,110 @@
+"""The model as an attack sees it: queries are counted, batched over timesteps, and split when memory runs out."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+
+from mia_hub.errors import ModelError
+from mia_hub.models.protocol import DiffusionModel
+
+
+class QueriedModel:
+    """Wraps a DiffusionModel for the length of one `Attack.score`.
+
+    Attributes:
+        schedule, info: the model's own.
+        queries: forward passes so far, counted in images (rows that ran out of memory and ran again count once).
+        rows: most rows that go through the denoiser at once; halved when memory runs out.
+    """
+
+    def __init__(self, model: DiffusionModel, rows: int):
+        self.model, self.schedule, self.info = model, model.schedule, model.info
+        self.rows, self.queries = rows, 0
+
+    @property
+    def device_name(self) -> str:
+        device = self.model.device
+        return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
+
+    def encode(self, pictures) -> torch.Tensor:
+        return self.model.encode(pictures)
+
+    def predict_noise(self, x: torch.Tensor, t: torch.Tensor | int, cond: Any = None) -> torch.Tensor:
+        """ε ``[N, …]`` of ``x`` ``[N, …]``; ``t`` is one timestep or one per row.
+
+        Raises:
+            ModelError: when memory runs out even for a single row.
+        """
+        t = torch.as_tensor(t, device=x.device).long().expand(len(x))
+        parts, done = [], 0
+        while done < len(x):
+            stop = min(done + self.rows, len(x))
+            try:
+                whole = done == 0 and stop == len(x)
+                parts.append(
+                    self.model.predict_noise(x if whole else x[done:stop], t[done:stop], cond if whole else rows_of(cond, done, stop))
+                )
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                self._halve(error, stop - done)
+                continue
+            done = stop
+        self.queries += len(x)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def epsilons(self, timesteps: Sequence[int], inputs: Callable[[int, int], torch.Tensor], cond: Any = None) -> Iterator[torch.Tensor]:
+        """ε of one batch at a series of timesteps; where the batch is small, several timesteps share a forward pass.
+
+        Args:
+            timesteps: the series; a timestep may occur more than once.
+            inputs: ``inputs(i, t)`` is the input ``[N, C, H, W]`` of the i-th query of the series, at timestep t.
+            cond: the batch's condition.
+
+        Yields:
+            ε ``[N, C, H, W]`` of each query, in order.
+        """
+        done = 0
+        while done < len(timesteps):
+            x = [inputs(done, timesteps[done])]
+            group = timesteps[done : done + max(1, self.rows // len(x[0]))]
+            x += [inputs(done + i, t) for i, t in enumerate(group[1:], start=1)]
+            t = torch.as_tensor(group, device=x[0].device).repeat_interleave(len(x[0]))
+            yield from self.predict_noise(torch.cat(x) if len(x) > 1 else x[0], t, repeat_rows(cond, len(group))).split(len(x[0]))
+            done += len(group)
+
+    def _halve(self, error: Exception, tried: int) -> None:
+        """Halves the batch after an out-of-memory error; any other error passes through."""
+        if not _is_out_of_memory(error):
+            raise error
+        if tried <= 1:
+            raise ModelError(
+                f"Out of memory on {self.device_name}: {self.info.id} can't run even one image at a time here (batch sizes were halved "
+                "down to 1). Use a device with more memory, or load the model with dtype='bfloat16'."
+            ) from error
+        self.rows = tried // 2
+        if self.model.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # On the CPU torch raises a plain RuntimeError for a failed allocation.
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
+        text in str(error).lower() for text in ("out of memory", "can't allocate memory", "not enough memory")
+    )
+
+
+def rows_of(cond: Any, start: int, stop: int) -> Any:
+    """Rows of a condition, which is None, a tensor, or a dict of tensors."""
+    if cond is None:
+        return None
+    return {key: value[start:stop] for key, value in cond.items()} if isinstance(cond, dict) else cond[start:stop]
+
+
+def repeat_rows(cond: Any, times: int) -> Any:
+    """A condition repeated for several timesteps of the same batch."""
+    if cond is None or times == 1:
+        return cond
+    return {key: torch.cat([value] * times) for key, value in cond.items()} if isinstance(cond, dict) else torch.cat([cond] * times)

@@ -1,0 +1,101 @@
+"""The main path: model + attack + split → AuditReport."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mia_hub.attacks import Attack, get_attack
+from mia_hub.measurement import Selection, check_plan, measure
+from mia_hub.memory import peak_memory_mb, reset_peak_memory
+from mia_hub.models.loading import load_model
+from mia_hub.models.protocol import DiffusionModel
+from mia_hub.report import AuditReport, Cost, provenance
+from mia_hub.scores import ScoreTable
+from mia_hub.splits import MemberSplit, load_split, split_hash
+from mia_hub.validity import blind_auc, shift_flags, survey
+
+
+def audit(
+    model: str | DiffusionModel = "demo",
+    attack: str | Attack = "sima",
+    split: str | MemberSplit = "demo",
+    *,
+    selection: Selection = "calibration",
+    timestep: int | None = None,
+    fprs: Sequence[float] | None = None,
+    limit: int | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    shift_check: bool = True,
+    device=None,
+    dtype=None,
+    revision: str | None = None,
+    progress: bool = True,
+) -> AuditReport:
+    """Measures how well an attack tells members from non-members of a model's training set.
+
+    Args:
+        model: "demo", a folder, a Hub id, or a DiffusionModel.
+        attack: a name of `mia_hub.list_attacks`, or an Attack.
+        split: "demo", a folder, a data set on the Hub, or a MemberSplit.
+        selection, timestep, fprs: see `mia_hub.measure`.
+        limit: at most so many members and so many non-members, by a seeded draw.
+        batch_size: denoiser rows per forward pass; halved by itself when memory runs out.
+        seed: of noise draws, of the calibration part, and of bootstrap intervals.
+        shift_check: whether a blind classifier is trained to tell members from non-members without the model.
+        device, dtype, revision: as for `mia_hub.load_model`.
+        progress: shows progress bars.
+
+    Returns:
+        An AuditReport: ``.auc``, ``.asr``, ``.tpr_at_fpr[0.01]`` as Estimates, ``.flags``, ``.to_dict()``.
+
+    Raises:
+        MiaHubError: with a message for the user; what can be refused is refused before the model is queried.
+    """
+    return audit_with_scores(
+        model, attack, split, selection=selection, timestep=timestep, fprs=fprs, limit=limit, batch_size=batch_size, seed=seed,
+        shift_check=shift_check, device=device, dtype=dtype, revision=revision, progress=progress,
+    )[0]  # fmt: skip
+
+
+def audit_with_scores(
+    model="demo", attack="sima", split="demo", *, selection="calibration", timestep=None, fprs=None, limit=None, batch_size=None,
+    seed=0, shift_check=True, device=None, dtype=None, revision=None, progress=True,
+) -> tuple[AuditReport, ScoreTable]:  # fmt: skip
+    """As `audit`, and the ScoreTable from which anyone can recompute its figures."""
+    attack = get_attack(attack)
+    split = load_split(split, limit=limit, seed=seed)
+    model = load_model(model, device=device, dtype=dtype, revision=revision)
+    attack.check(model, split.captions)
+    counts = len(split.members), len(split.nonmembers)
+    check_plan(*counts, attack.timesteps, selection=selection, timestep=timestep, fprs=fprs)
+    seen = survey(split.images, split.is_member, progress=progress)
+    described = {"name": split.name, "revision": split.revision, "hash": split_hash(seen.ids, split.is_member)}
+    described |= {"n_members": counts[0], "n_nonmembers": counts[1]}
+
+    reset_peak_memory(model.device)
+    table = attack.score(
+        model, split.images, captions=split.captions, batch_size=batch_size, seed=seed, is_member=split.is_member, progress=progress
+    )
+    table = replace(table, split=described)
+    peak = peak_memory_mb(model.device)
+    measured = measure(table, selection=selection, timestep=timestep, fprs=fprs, seed=seed)
+    blind = blind_auc(seen.features, split.is_member, seed=seed) if shift_check else None
+    selected = measured.at_selected
+    report = AuditReport(
+        attack=table.attack,
+        model=table.model,
+        split=described,
+        selection=measured.selection,
+        auc=selected.auc,
+        asr=selected.asr,
+        tpr_at_fpr=selected.tpr_at_fpr,
+        per_timestep=measured.rows,
+        roc=measured.roc,
+        blind_auc=blind,
+        flags=(*measured.flags, *shift_flags(blind)),
+        cost=Cost(attack.queries_per_image, table.queries, table.seconds, len(table) / table.seconds, peak),
+        provenance=provenance(seed=seed, device=table.device, precision=table.precision),
+    )
+    return report, table

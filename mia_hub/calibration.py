@@ -1,0 +1,222 @@
+"""From a score to an answer: conformal p-values against images known not to be in the training set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from mia_hub.errors import MetricError
+from mia_hub.report import Estimate
+from mia_hub.scores import ScoreTable
+
+# A p-value at or below it is called evidence; fixed once, for the app, the scripts and the command line.
+ALPHA = 0.01
+# Share of false discoveries tolerated among several pictures that are called evidence.
+FALSE_DISCOVERY_RATE = 0.05
+FEWEST_NULL = 20
+BAND = (0.05, 0.5, 0.95)
+
+
+@dataclass(frozen=True, eq=False)
+class NullDistribution:
+    """Scores of images known *not* to be in the training set, at one timestep. **Higher = more likely a member.**
+
+    Attributes:
+        scores: float64 ``[n]``, sorted upwards.
+        ids: content ids, in the order of ``scores``.
+        timestep: at which they were taken.
+    """
+
+    scores: np.ndarray
+    ids: tuple[str, ...]
+    timestep: int
+
+    @classmethod
+    def from_table(cls, table: ScoreTable, timestep: int) -> NullDistribution:
+        """From the non-members of a table.
+
+        Raises:
+            MetricError: with fewer than 20 of them.
+        """
+        rows = np.flatnonzero(table.is_member == 0)
+        if len(rows) < FEWEST_NULL:
+            raise MetricError(
+                f"{len(rows)} images known not to be in the training set are too few for a p-value; give at least {FEWEST_NULL}, better "
+                f"{round(1 / ALPHA) - 1} or more."
+            )
+        scores = table.at(timestep)[rows]
+        order = np.argsort(scores, kind="stable")
+        return cls(scores[order], tuple(table.ids[rows[i]] for i in order), timestep)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def _counts(self, score: float, sample: str | None) -> tuple[int, int]:
+        """How many null scores reach ``score``, and of how many; a picture is never compared with itself."""
+        if not np.isfinite(score):
+            raise MetricError(f"A p-value needs a finite score; got {score}.")
+        reach = len(self) - int(np.searchsorted(self.scores, score, side="left"))
+        own = [i for i, known in enumerate(self.ids) if known == sample] if sample is not None else []
+        return reach - sum(bool(self.scores[i] >= score) for i in own), len(self) - len(own)
+
+    def p_value(self, score: float, sample: str | None = None) -> float:
+        """``(1 + #{null ≥ s})/(n + 1)``: conformal, uniform or larger for a non-member of the same kind (Vovk et al. 2005).
+
+        Args:
+            score: the picture's score.
+            sample: its content id; if it is itself among the null images, it is left out.
+
+        Returns:
+            In [1/(n+1), 1].
+        """
+        reach, n = self._counts(score, sample)
+        return (1 + reach) / (n + 1)
+
+    def share_below(self, score: float, sample: str | None = None) -> tuple[float, int]:
+        """Share of null images with a lower score, and how many there are."""
+        reach, n = self._counts(score, sample)
+        return (n - reach) / n, n
+
+
+def benjamini_hochberg(p_values: Sequence[float]) -> np.ndarray:
+    """Adjusted p-values (Benjamini & Hochberg 1995): calling those ≤ q keeps the expected share of false calls ≤ q.
+
+    p-values against one null set depend on each other positively, under which the procedure stays valid (Bates et al. 2023).
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p)
+    scaled = p[order] * len(p) / np.arange(1, len(p) + 1)
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum.accumulate(scaled[::-1])[::-1].clip(max=1)
+    return adjusted
+
+
+@dataclass(frozen=True)
+class Band:
+    """5 %, 50 % and 95 % quantiles of known images' scores at each timestep."""
+
+    low: tuple[float, ...]
+    middle: tuple[float, ...]
+    high: tuple[float, ...]
+    n: int
+
+    @classmethod
+    def of(cls, scores: np.ndarray) -> Band | None:
+        """From scores ``[n, T]``; None without any."""
+        if not len(scores):
+            return None
+        return cls(*(tuple(map(float, row)) for row in np.quantile(scores, BAND, axis=0)), n=len(scores))
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Membership score per timestep, with the bands of known members and non-members. **Higher = more likely a member.**"""
+
+    timesteps: tuple[int, ...]
+    scores: tuple[float, ...]
+    members: Band | None
+    nonmembers: Band | None
+
+
+# Verdicts, and how they are said.
+EVIDENCE, CANNOT_TELL, NOT_COMPARABLE, NO_NULL = "evidence", "cannot-tell", "not-comparable", "no-null"
+VERDICTS = {
+    EVIDENCE: "Evidence that this picture was in the training set.",
+    CANNOT_TELL: "Cannot tell.",
+    NOT_COMPARABLE: "Not comparable with the reference images.",
+    NO_NULL: "No verdict is possible.",
+}
+
+
+@dataclass(frozen=True)
+class ImageCheck:
+    """The answer for one picture.
+
+    Attributes:
+        name, id: of the picture.
+        verdict: "evidence", "cannot-tell", "not-comparable" or "no-null"; never "not a member", which no score can show.
+        sentence: the answer in words.
+        caveats: what the answer does not mean.
+        profile: score per timestep with the bands of known images.
+        timestep: at which the verdict is made.
+        score: there; higher = more likely a member.
+        p_value: conformal, in (0, 1]; None where no verdict is possible.
+        q_value: adjusted for the number of pictures checked together; None for a single one.
+        share_below: share of known non-members with a lower score.
+        n_null: known non-members that it was compared with.
+        comparable: whether the picture is of the reference images' kind; None where that can't be told.
+        notes: what was changed when the picture was read.
+    """
+
+    name: str
+    id: str
+    verdict: str
+    sentence: str
+    caveats: tuple[str, ...]
+    profile: Profile
+    timestep: int
+    score: float
+    p_value: float | None
+    q_value: float | None
+    share_below: float | None
+    n_null: int
+    comparable: bool | None
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+def judge(p_value: float, q_value: float | None) -> str:
+    """The verdict of a p-value, or, for one of several pictures, of its adjusted value."""
+    return EVIDENCE if (p_value <= ALPHA if q_value is None else q_value <= FALSE_DISCOVERY_RATE) else CANNOT_TELL
+
+
+def say(share_below: float, n_null: int, p_value: float, q_value: float | None) -> str:
+    """The answer's figures as one sentence."""
+    adjusted = "" if q_value is None else f" ({_p(q_value, 'q')} among the pictures checked together)"
+    return (
+        f"More like a training image than {share_below * 100:.1f} % of {n_null:,} images known not to be in the training set; "
+        f"{_p(p_value, 'p')}{adjusted}."
+    )
+
+
+def _p(value: float, letter: str) -> str:
+    return f"{letter} = {value:.2g}" if value < 0.1 else f"{letter} = {value:.2f}"
+
+
+def explain(verdict: str, p_value: float | None, n_null: int, power: Estimate | None) -> tuple[str, ...]:
+    """What an answer does *not* mean, for whoever reads it.
+
+    Args:
+        power: share of known members that reach p ≤ `ALPHA`; None where no members are known.
+    """
+    if verdict == NO_NULL:
+        return (
+            "The curve alone says nothing: how high a score is for a picture depends on how hard the picture is.",
+            f"Add {round(1 / ALPHA) - 1} or more pictures of the same kind that are certainly not in the training set to get a p-value.",
+        )
+    if verdict == NOT_COMPARABLE:
+        return (
+            "This picture is unlike the pictures that the scores are calibrated on, so its score can't be judged by theirs; no p-value is given.",
+            "It says nothing about whether the picture was in the training set.",
+        )
+    lines = [
+        f"The p-value is not the probability of innocence: of pictures never in the training set, about {p_value:.2%} would look at least "
+        "this much like training images by chance.",
+    ]
+    if verdict == CANNOT_TELL:
+        caught = f" At the threshold used here it recognises {power.value:.0%} of the images that are in the training set." if power else ""
+        lines.append(f"“Cannot tell” doesn't clear the picture: the attack misses many training images.{caught}")
+    else:
+        lines.append(
+            "It is statistical evidence about one model, not proof: by design about 1 in 100 pictures that were never used gets here too."
+        )
+    if 1 / (n_null + 1) > ALPHA:
+        lines.append(f"{n_null} known non-members are too few for strong evidence: p can't get below {1 / (n_null + 1):.2g}.")
+    lines.append(
+        "It holds for pictures drawn like the reference images. Copies that were cropped, recoloured or re-compressed may score differently."
+    )
+    return tuple(lines)

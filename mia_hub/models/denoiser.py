@@ -1,0 +1,85 @@
+"""Wraps any function or module that predicts noise, so that every attack can query it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from mia_hub.errors import ModelError
+from mia_hub.images import as_pictures
+from mia_hub.models.protocol import ModelInfo, result_dtype
+from mia_hub.schedule import NoiseSchedule
+
+
+class PixelSpace:
+    """The part that all models of raw pixels share: pictures in [0, 1] map to [-1, 1] at the model's size and channels."""
+
+    info: ModelInfo
+    device: torch.device
+    dtype: torch.dtype
+
+    def encode(self, images) -> torch.Tensor:
+        """Pictures to ``[N, C, H, W]`` in [-1, 1]; a picture of another size is scaled and centre-cropped."""
+        channels, height, width = self.info.sample_shape
+        rows = np.stack([picture.resized(height, width, channels) for picture in as_pictures(images)])
+        x0 = torch.from_numpy(rows).permute(0, 3, 1, 2).to(device=self.device, dtype=result_dtype(self.dtype))
+        return x0 * 2 - 1
+
+    def condition(self, captions: Sequence[str] | None) -> None:
+        if captions is not None:
+            raise ModelError(f"{self.info.id} is an unconditional model and takes no captions; leave them out.")
+
+
+class FunctionModel(PixelSpace):
+    """A noise predictor given as a function; see `wrap_denoiser`."""
+
+    def __init__(
+        self, fn: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], schedule: NoiseSchedule, info: ModelInfo, dtype: torch.dtype
+    ):
+        self.fn, self.schedule, self.info, self.dtype = fn, schedule, info, dtype
+        parameter = next(fn.parameters(), None) if isinstance(fn, torch.nn.Module) else None
+        self.device = torch.device("cpu") if parameter is None else parameter.device
+        if isinstance(fn, torch.nn.Module):
+            fn.eval()
+            self.dtype = dtype if parameter is None else parameter.dtype
+
+    @torch.no_grad()
+    def predict_noise(self, x: torch.Tensor, t: torch.Tensor, cond=None) -> torch.Tensor:
+        epsilon = self.fn(x.to(self.dtype), t)
+        if not isinstance(epsilon, torch.Tensor) or epsilon.shape != x.shape:
+            got = tuple(epsilon.shape) if isinstance(epsilon, torch.Tensor) else type(epsilon).__name__
+            raise ModelError(
+                f"The wrapped denoiser {self.info.id!r} must return a tensor of shape {tuple(x.shape)}, as its input; got {got}."
+            )
+        return epsilon.to(result_dtype(self.dtype))
+
+
+def wrap_denoiser(
+    fn: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    alphas_cumprod,
+    *,
+    sample_shape: tuple[int, int, int],
+    name: str = "custom",
+    dtype: torch.dtype = torch.float32,
+) -> FunctionModel:
+    """Makes a DiffusionModel of any noise predictor on pixels, such as a research repository's own UNet.
+
+    Args:
+        fn: ``fn(x, t) -> ε``; x ``[N, C, H, W]`` with pictures of [0, 1] mapped to [-1, 1], t int64 ``[N]``, ε as x.
+            A `torch.nn.Module` is put in eval mode and queried on its own device and in its own precision.
+        alphas_cumprod: ᾱ_t, ``[T]``, in (0, 1), not increasing.
+        sample_shape: ``(C, H, W)`` with C = 1 or 3.
+        name: how the model is called in results.
+        dtype: precision of x for a function that is no module.
+
+    Raises:
+        ModelError: if the schedule or the shape is not as described.
+    """
+    shape = tuple(int(side) for side in sample_shape)
+    if len(shape) != 3 or shape[0] not in (1, 3) or min(shape) < 1:
+        raise ModelError(f"sample_shape must be (channels, height, width) with 1 or 3 channels; got {sample_shape}.")
+    schedule = NoiseSchedule.from_alphas_cumprod(alphas_cumprod)
+    info = ModelInfo(id=name, revision=None, family="function", sample_shape=shape, num_train_timesteps=len(schedule))
+    return FunctionModel(fn, schedule, info, dtype)

@@ -1,0 +1,71 @@
+"""What an attack may ask of a model, whatever its family."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+
+from mia_hub.schedule import NoiseSchedule
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model is, as recorded with every score.
+
+    Attributes:
+        id: Hub id, folder, "demo", or the name given to a wrapped function.
+        revision: commit hash on the Hub, or "sha256:…" of local weights; None for a wrapped function.
+        family: "pixel" or "function".
+        sample_shape: shape of one sample in model space, ``(C, H, W)``.
+        num_train_timesteps: T; timesteps run from 0 to T-1.
+        prediction_type: what the network itself puts out: "epsilon", "v_prediction" or "sample".
+        conditioning: "none", "class" or "text".
+    """
+
+    id: str
+    revision: str | None
+    family: str
+    sample_shape: tuple[int, int, int]
+    num_train_timesteps: int
+    prediction_type: str = "epsilon"
+    conditioning: str = "none"
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"sample_shape": list(self.sample_shape)}
+
+
+@runtime_checkable
+class DiffusionModel(Protocol):
+    """A diffusion model, queried the same way in every family. The adapter absorbs every quirk of its family.
+
+    Attributes:
+        info: what the model is.
+        schedule: its noise schedule.
+        device: where it computes.
+        dtype: the precision it computes in; ε is returned in float32, or float64 for a float64 model.
+    """
+
+    info: ModelInfo
+    schedule: NoiseSchedule
+    device: torch.device
+    dtype: torch.dtype
+
+    def encode(self, images) -> torch.Tensor:
+        """Pictures (anything `mia_hub.images.as_pictures` takes) to model space, ``[N, C, H, W]`` in [-1, 1]."""
+        ...
+
+    def condition(self, captions: Sequence[str] | None) -> Any:
+        """The condition of a batch, or None for an unconditional model."""
+        ...
+
+    def predict_noise(self, x: torch.Tensor, t: torch.Tensor, cond: Any = None) -> torch.Tensor:
+        """The predicted noise ε ``[N, C, H, W]`` of ``x`` ``[N, C, H, W]`` at integer timesteps ``t`` ``[N]``, one per row."""
+        ...
+
+
+def result_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Precision in which x0 and ε travel: float64 for a float64 model, else float32 (also when the network runs in half)."""
+    return torch.float64 if dtype == torch.float64 else torch.float32

@@ -1,0 +1,89 @@
+"""The noise schedule of a diffusion model, and the conversions between what models predict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from mia_hub.errors import ModelError
+
+PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
+
+
+def _per_row(values: torch.Tensor, t: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """``values[t]`` shaped to multiply ``like`` row by row, in its precision and on its device."""
+    index = torch.as_tensor(t).to(values.device).long()
+    picked = values[index].to(device=like.device, dtype=like.dtype)
+    return picked.reshape(-1, *[1] * (like.ndim - 1))
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseSchedule:
+    """``x_t = signal(t)·x0 + noise(t)·e`` with ``e ~ N(0, I)``, for the integer training timesteps t = 0 … T-1.
+
+    Attributes:
+        signals: float64 ``[T]``, in [0, 1]; √ᾱ_t for a variance-preserving model (Ho et al. 2020, Eq. 4).
+        noises: float64 ``[T]``, in (0, 1]; √(1-ᾱ_t) for a variance-preserving model.
+
+    In every method ``t`` is an int or an integer tensor ``[N]``, one timestep per row of ``x`` ``[N, ...]``.
+    """
+
+    signals: torch.Tensor
+    noises: torch.Tensor
+
+    @classmethod
+    def from_alphas_cumprod(cls, alphas_cumprod) -> NoiseSchedule:
+        """From ᾱ_t, ``[T]``, strictly inside (0, 1] and not increasing.
+
+        Raises:
+            ModelError: if the values are no such sequence.
+        """
+        values = torch.as_tensor(alphas_cumprod).detach().cpu().to(torch.float64).flatten()
+        ordered = len(values) > 0 and bool((values.diff() <= 0).all())
+        if not ordered or not bool((values >= 0).all() and (values < 1).all()):
+            raise ModelError(
+                f"alphas_cumprod must be a non-increasing sequence of numbers in [0, 1), one per training timestep; got {len(values)} values"
+                + (f" from {values[0]:.4g} to {values[-1]:.4g}." if len(values) else ".")
+            )
+        return cls(values.sqrt(), (1 - values).sqrt())
+
+    def __len__(self) -> int:
+        return len(self.signals)
+
+    def signal(self, t, like: torch.Tensor) -> torch.Tensor:
+        """√ᾱ_t per row, shaped ``[N, 1, …]`` to multiply ``like``."""
+        return _per_row(self.signals, t, like)
+
+    def noise(self, t, like: torch.Tensor) -> torch.Tensor:
+        """√(1-ᾱ_t) per row, shaped ``[N, 1, …]`` to multiply ``like``."""
+        return _per_row(self.noises, t, like)
+
+    def add_noise(self, x0: torch.Tensor, e: torch.Tensor, t) -> torch.Tensor:
+        """``x_t`` from the clean ``x0`` and the draw ``e`` (Ho et al. 2020, Eq. 4)."""
+        return self.signal(t, x0) * x0 + self.noise(t, x0) * e
+
+    def to_epsilon(self, output: torch.Tensor, x_t: torch.Tensor, t, prediction_type: str) -> torch.Tensor:
+        """The predicted noise ε from what the network puts out.
+
+        ``v_prediction``: v = √ᾱ_t·ε - √(1-ᾱ_t)·x0 (Salimans & Ho 2022, App. D), so ε = √(1-ᾱ_t)·x_t + √ᾱ_t·v.
+        ``sample``: the network puts out x0, so ε = (x_t - √ᾱ_t·x0)/√(1-ᾱ_t).
+
+        Raises:
+            ModelError: for a prediction type not in ``PREDICTION_TYPES``.
+        """
+        if prediction_type == "epsilon":
+            return output
+        if prediction_type == "v_prediction":
+            return self.noise(t, x_t) * x_t + self.signal(t, x_t) * output
+        if prediction_type == "sample":
+            return (x_t - self.signal(t, x_t) * output) / self.noise(t, x_t)
+        raise ModelError(f"Unknown prediction type {prediction_type!r}; supported are {', '.join(PREDICTION_TYPES)}.")
+
+    def predict_x0(self, x_t: torch.Tensor, epsilon: torch.Tensor, t) -> torch.Tensor:
+        """f(x_t, t) = (x_t - √(1-ᾱ_t)·ε)/√ᾱ_t: the clean image that ε implies (Song et al. 2021, Eq. 9)."""
+        return (x_t - self.noise(t, x_t) * epsilon) / self.signal(t, x_t)
+
+    def ddim_step(self, x_t: torch.Tensor, epsilon: torch.Tensor, t, s) -> torch.Tensor:
+        """One deterministic DDIM step from timestep t to s, forwards or backwards (Song et al. 2021, Eq. 12 with σ = 0)."""
+        return self.signal(s, x_t) * self.predict_x0(x_t, epsilon, t) + self.noise(s, x_t) * epsilon

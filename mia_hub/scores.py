@@ -1,0 +1,122 @@
+"""The table of scores: the one thing that every figure can be recomputed from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mia_hub.errors import MetricError
+
+UNKNOWN = -1
+COLUMN = "score_t"
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreTable:
+    """Scores of one attack on one model. **A score is higher when membership is more likely.**
+
+    Attributes:
+        ids: content id of each image, N of them.
+        is_member: int8 ``[N]``: 1 member, 0 non-member, -1 unknown.
+        timesteps: int64 ``[T]``.
+        scores: float64 ``[N, T]``, higher = more likely a member; never rescaled.
+        attack: the attack's identity, its ``repr``.
+        model: `ModelInfo.to_dict` of the model.
+        split: what is known of the split (name, revision, hash), or None.
+        seed: of the noise draws.
+        queries: denoiser forward passes spent on the table, counted in images.
+        seconds: wall-clock time spent, or None where unknown.
+        device, precision: where and how it was computed.
+    """
+
+    ids: Sequence[str]
+    is_member: np.ndarray
+    timesteps: np.ndarray
+    scores: np.ndarray
+    attack: str
+    model: dict[str, Any]
+    split: dict[str, Any] | None = None
+    seed: int = 0
+    queries: int = 0
+    seconds: float | None = None
+    device: str = ""
+    precision: str = ""
+
+    def __post_init__(self) -> None:
+        set_ = object.__setattr__
+        set_(self, "ids", [str(i) for i in self.ids])
+        set_(self, "is_member", np.asarray(self.is_member, dtype=np.int8))
+        set_(self, "timesteps", np.asarray(self.timesteps, dtype=np.int64))
+        set_(self, "scores", np.asarray(self.scores, dtype=np.float64))
+        shape = (len(self.ids), len(self.timesteps))
+        if self.scores.shape != shape or self.is_member.shape != shape[:1]:
+            raise MetricError(
+                f"A ScoreTable of {shape[0]} ids and {shape[1]} timesteps needs scores of shape {shape} and as many labels; "
+                f"got {self.scores.shape} and {self.is_member.shape}."
+            )
+        if not np.isin(self.is_member, (0, 1, UNKNOWN)).all():
+            raise MetricError("is_member must be 1 (member), 0 (non-member) or -1 (unknown).")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def at(self, timestep: int) -> np.ndarray:
+        """The scores ``[N]`` at one timestep.
+
+        Raises:
+            MetricError: if the table has no such timestep.
+        """
+        found = np.flatnonzero(self.timesteps == timestep)
+        if not len(found):
+            raise MetricError(f"The table has no timestep {timestep}; it has {', '.join(map(str, self.timesteps))}.")
+        return self.scores[:, found[0]]
+
+    def select(self, rows: np.ndarray) -> ScoreTable:
+        """The table of some rows, given as a boolean mask ``[N]`` or as indices."""
+        rows = np.arange(len(self))[rows]
+        return replace(self, ids=[self.ids[i] for i in rows], is_member=self.is_member[rows], scores=self.scores[rows])
+
+    def to_parquet(self, path) -> None:
+        """Writes ``id``, ``is_member`` (null when unknown) and one ``score_t<timestep>`` column each; the rest is file metadata."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        columns = {"id": pa.array(self.ids, pa.string())}
+        columns["is_member"] = pa.array(self.is_member, pa.int8(), mask=self.is_member == UNKNOWN)
+        columns |= {f"{COLUMN}{t}": pa.array(self.scores[:, i]) for i, t in enumerate(self.timesteps)}
+        meta = {key: getattr(self, key) for key in ("attack", "model", "split", "seed", "queries", "seconds", "device", "precision")}
+        table = pa.table(columns).replace_schema_metadata({"mia_hub": json.dumps(meta)})
+        # Written beside, then renamed: a reader never sees half a file.
+        path = Path(path)
+        temporary = path.with_name(path.name + ".tmp")
+        pq.write_table(table, temporary, compression="zstd")
+        temporary.replace(path)
+
+    @classmethod
+    def from_parquet(cls, path) -> ScoreTable:
+        """Reads a table written by `to_parquet`.
+
+        Raises:
+            MetricError: if the file is no such table.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            table = pq.read_table(path)
+            meta = json.loads((table.schema.metadata or {})[b"mia_hub"])
+            names = [name for name in table.column_names if name.startswith(COLUMN)]
+            return cls(
+                ids=table["id"].to_pylist(),
+                is_member=table["is_member"].fill_null(UNKNOWN).to_numpy(),
+                timesteps=[int(name.removeprefix(COLUMN)) for name in names],
+                scores=np.stack([table[name].to_numpy() for name in names], axis=1),
+                **meta,
+            )
+        except (OSError, KeyError, ValueError, TypeError, pa.ArrowException) as error:
+            raise MetricError(f"{path} is not a ScoreTable in Parquet form ({type(error).__name__}: {error}).") from error

@@ -1,0 +1,279 @@
+"""Members and non-members of a model's training set: the ground truth that an attack is measured against."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from mia_hub.errors import SplitError
+from mia_hub.images import Picture, as_pictures, find_images
+
+MEMBER_NAMES = ("member", "members")
+NONMEMBER_NAMES = ("nonmember", "nonmembers", "non-member", "non-members", "non_member", "non_members")
+LABEL_COLUMNS = ("label", "is_member", "membership")
+IMAGE_COLUMNS = ("image", "img", "images")
+
+
+class _Joined(Sequence):
+    """Two lazy sequences, one after the other."""
+
+    def __init__(self, first: Sequence, second: Sequence):
+        self.first, self.second = first, second
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        index %= len(self)
+        return self.first[index] if index < len(self.first) else self.second[index - len(self.first)]
+
+
+@dataclass(frozen=True, eq=False)
+class MemberSplit:
+    """Pictures known to be in a training set, and pictures known not to be.
+
+    Attributes:
+        name: "demo", a folder, or a Hub id.
+        members, nonmembers: lazy sequences of `Picture`; nothing is decoded before it is needed.
+        captions: one per image, members first, or None.
+        revision: commit hash on the Hub, or None.
+    """
+
+    name: str
+    members: Sequence[Picture]
+    nonmembers: Sequence[Picture]
+    captions: Sequence[str] | None = None
+    revision: str | None = None
+
+    @cached_property
+    def images(self) -> Sequence[Picture]:
+        """All pictures, members first."""
+        return _Joined(self.members, self.nonmembers)
+
+    @cached_property
+    def is_member(self) -> np.ndarray:
+        """int8 ``[N]``, 1 = member, in the order of `images`."""
+        return np.repeat(np.array([1, 0], dtype=np.int8), [len(self.members), len(self.nonmembers)])
+
+    @cached_property
+    def hash(self) -> str:
+        """Identity of the split by content: it doesn't depend on order, names or storage. Decodes every picture once."""
+        return split_hash([picture.id for picture in self.images], self.is_member)
+
+    def limited(self, limit: int | None, seed: int = 0) -> MemberSplit:
+        """At most ``limit`` members and as many non-members, by a seeded draw.
+
+        Raises:
+            SplitError: if ``limit`` is below 2.
+        """
+        if limit is None:
+            return self
+        if limit < 2:
+            raise SplitError(f"limit must be 2 or more images of each kind; got {limit}.")
+        rng = np.random.default_rng(seed)
+        keep = [np.sort(rng.permutation(len(part))[:limit]) for part in (self.members, self.nonmembers)]
+        members, nonmembers = (Chosen(part, rows) for part, rows in zip((self.members, self.nonmembers), keep))
+        rows = np.concatenate([keep[0], keep[1] + len(self.members)])
+        captions = None if self.captions is None else [self.captions[i] for i in rows]
+        return MemberSplit(self.name, members, nonmembers, captions, self.revision)
+
+
+class Chosen(Sequence):
+    """Some rows of a lazy sequence."""
+
+    def __init__(self, items: Sequence, rows: Sequence[int]):
+        self.items, self.rows = items, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return Chosen(self.items, self.rows[index])
+        return self.items[int(self.rows[index])]
+
+
+def split_hash(ids: Iterable[str], is_member: Iterable[int]) -> str:
+    """``sha256:…`` over the sorted (id, label) pairs."""
+    lines = sorted(f"{sample} {int(label)}\n" for sample, label in zip(ids, is_member))
+    return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def calibration_mask(ids: Sequence[str], *, fraction: float = 0.5, seed: int = 0) -> np.ndarray:
+    """Which samples belong to the calibration part, on which everything that is chosen is chosen; figures come from the rest.
+
+    Ranks samples by a hash of (seed, id), so that the part doesn't depend on their order. Call it per class.
+
+    Args:
+        ids: content ids, N of them.
+        fraction: share of the calibration part, in (0, 1).
+
+    Returns:
+        bool ``[N]`` with round(fraction·N) True.
+    """
+    keys = [hashlib.sha256(f"calibration:{seed}:{sample}".encode()).digest() for sample in ids]
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    mask = np.zeros(len(keys), bool)
+    mask[order[: round(fraction * len(keys))]] = True
+    return mask
+
+
+def make_split(members, nonmembers, *, name: str = "custom") -> MemberSplit:
+    """A split of pictures at hand; each argument is anything `mia_hub.images.as_pictures` takes."""
+    return MemberSplit(name, as_pictures(members), as_pictures(nonmembers))
+
+
+def load_split(
+    id_or_path="demo",
+    *,
+    config: str | None = None,
+    revision: str | None = None,
+    image_column: str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+) -> MemberSplit:
+    """Loads members and non-members.
+
+    Args:
+        id_or_path: "demo"; a folder that holds ``member/`` and ``nonmember/`` folders of images, or Parquet files of such splits;
+            a data set on the Hub with splits ``member`` and ``nonmember``, or one split with a label column whose class
+            names are those; or a MemberSplit, which is returned as it is.
+        config: configuration of the Hub data set.
+        revision: branch, tag or commit of the Hub data set.
+        image_column: the column of images, where it isn't called ``image``.
+        limit: at most so many members and so many non-members, by a seeded draw.
+        seed: of that draw.
+
+    Raises:
+        SplitError: if it can't be found, has no images, or doesn't say which images are members.
+    """
+    if isinstance(id_or_path, MemberSplit):
+        return id_or_path.limited(limit, seed)
+    name = str(id_or_path).strip()
+    if name == "demo":
+        from mia_hub.models.loading import DEMO_FOLDER
+
+        split = _from_data_files(DEMO_FOLDER, "demo", image_column)
+    elif Path(name).is_dir():
+        split = _from_folder(Path(name), image_column)
+    elif name.count("/") == 1:
+        split = _from_hub(name, config, revision, image_column)
+    else:
+        raise SplitError(
+            f"There is no split {name!r}: it is neither 'demo', nor an existing folder, nor a data set on the Hub of the form 'owner/name'."
+        )
+    for part, pictures in (("members", split.members), ("non-members", split.nonmembers)):
+        if not len(pictures):
+            raise SplitError(f"The split {name!r} has no {part}; both members and non-members are needed.")
+    return split.limited(limit, seed)
+
+
+def _from_folder(folder: Path, image_column: str | None) -> MemberSplit:
+    named = {path.name.lower(): path for path in folder.iterdir() if path.is_dir()}
+    parts = [next((named[n] for n in names if n in named), None) for names in (MEMBER_NAMES, NONMEMBER_NAMES)]
+    if all(parts):
+        return MemberSplit(str(folder), *(as_pictures(find_images(part)) for part in parts))
+    if any(parts):
+        raise SplitError(f"The folder {folder} has a {'member' if parts[0] else 'nonmember'} folder but not the other; both are needed.")
+    if any(folder.glob("**/*.parquet")):
+        return _from_data_files(folder, str(folder), image_column)
+    raise SplitError(
+        f"The folder {folder} doesn't say which images are members: it needs a folder 'member' and a folder 'nonmember' of images "
+        "(or Parquet files of two such splits, data/member-*.parquet and data/nonmember-*.parquet)."
+    )
+
+
+def _from_data_files(folder: Path, name: str, image_column: str | None) -> MemberSplit:
+    """Splits published as ``data/member-*.parquet`` and ``data/nonmember-*.parquet``, read without copying them to a cache."""
+    import pyarrow.parquet as pq
+
+    parts = []
+    for kind in ("member", "nonmember"):
+        files = sorted(folder.glob(f"**/{kind}*-*.parquet"))
+        if not files:
+            raise SplitError(f"The folder {folder} has no data/{kind}-*.parquet; both splits are needed.")
+        table = pq.read_table(files, memory_map=True)
+        parts.append(as_pictures(_Cells(table[_image_column(table.column_names, image_column, name)])))
+    return MemberSplit(name, *parts)
+
+
+class _Cells(Sequence):
+    """An Arrow column of ``{"bytes", "path"}``, one Python value at a time."""
+
+    def __init__(self, column):
+        self.column = column
+
+    def __len__(self) -> int:
+        return len(self.column)
+
+    def __getitem__(self, index):
+        return self.column[int(index)].as_py()
+
+
+def _image_column(columns: Sequence[str], asked: str | None, name: str) -> str:
+    found = next((c for c in ((asked,) if asked else IMAGE_COLUMNS) if c in columns), None)
+    if found is None:
+        raise SplitError(f"{name} has no column {asked or 'image'!r}; it has {', '.join(columns)}. Name one with image_column=….")
+    return found
+
+
+def _from_hub(name: str, config: str | None, revision: str | None, image_column: str | None) -> MemberSplit:
+    import datasets
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        # Pinned before anything is read, so that what is recorded is what was used.
+        commit = HfApi().dataset_info(name, revision=revision).sha
+        loaded = datasets.load_dataset(name, config, revision=commit)
+    except GatedRepoError as error:
+        raise SplitError(f"The data set {name} is gated: accept its terms on its page, then log in with 'hf auth login'.") from error
+    except RevisionNotFoundError as error:
+        raise SplitError(f"The data set {name} has no revision {revision!r}.") from error
+    except RepositoryNotFoundError as error:
+        raise SplitError(
+            f"The Hub has no data set {name!r} that you may see. Check the spelling, or log in with 'hf auth login'."
+        ) from error
+    except Exception as error:  # the clients raise many kinds for an unreachable Hub or a broken data set
+        raise SplitError(
+            f"The data set {name} could not be loaded ({type(error).__name__}: {str(error).strip().splitlines()[0][:200]})."
+        ) from error
+
+    parts = [next((n for n in names if n in loaded), None) for names in (MEMBER_NAMES, NONMEMBER_NAMES)]
+    if all(parts):
+        members, nonmembers = (loaded[part] for part in parts)
+    elif len(loaded) == 1:
+        members, nonmembers = _by_label(next(iter(loaded.values())), name)
+    else:
+        raise SplitError(f"The data set {name} has the splits {', '.join(loaded)}; needed are 'member' and 'nonmember'.")
+    column = _image_column(members.column_names, image_column, name)
+    # Undecoded, so that our own safe decoder opens every picture.
+    undecoded = datasets.Image(decode=False)
+    return MemberSplit(name, *(as_pictures(part.cast_column(column, undecoded)[column]) for part in (members, nonmembers)), revision=commit)
+
+
+def _by_label(rows, name: str):
+    """Members and non-members of one split by its label column; which value means member must be said by the data set itself."""
+    import datasets
+
+    for column in LABEL_COLUMNS:
+        feature = rows.features.get(column)
+        if not isinstance(feature, datasets.ClassLabel):
+            continue
+        values = [next((i for i, n in enumerate(feature.names) if n.lower() in names), None) for names in (MEMBER_NAMES, NONMEMBER_NAMES)]
+        if None not in values:
+            labels = np.asarray(rows[column])
+            return tuple(rows.select(np.flatnonzero(labels == value)) for value in values)
+    raise SplitError(
+        f"The data set {name} doesn't say which images are members. It needs two splits, 'member' and 'nonmember', or a column 'label' of "
+        "type ClassLabel with the names 'nonmember' and 'member'; which of two unnamed values means member is not guessed."
+    )

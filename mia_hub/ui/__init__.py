@@ -1,0 +1,39 @@
+"""The Gradio page. Nothing on it asks another server for anything, and no upload is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+TITLE = "mia_hub · was this picture in the training set?"
+# Uploads lie in Gradio's temporary folder until they are this old; the page says so.
+DELETE_UPLOADS_AFTER_SECONDS = 600
+
+
+def build_app():
+    """The page, ready to be launched with `launch_options`."""
+    import gradio as gr
+
+    from mia_hub.ui.check_tab import build_check_tab, warm_up
+
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, DELETE_UPLOADS_AFTER_SECONDS)) as page:
+        gr.HTML(
+            "<h1>Was this picture in the training set?</h1>"
+            "<p>An audit of diffusion models for training-data membership: a calibrated answer, or an honest “cannot tell”.</p>",
+            elem_classes="mia-header",
+        )
+        with gr.Tab("Check an image", id="check"):
+            build_check_tab()
+    warm_up()
+    return page
+
+
+def launch_options() -> dict:
+    """What `Blocks.launch` needs for this page."""
+    import gradio as gr
+
+    return {
+        "theme": gr.themes.Default(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+        "css_paths": [Path(__file__).parent / "style.css"],
+        "max_file_size": "50mb",
+        "footer_links": ["api"],
+    }

@@ -1,0 +1,95 @@
+"""What all tests share: a Hub of our own, so that no test reaches the real one, and tiny models."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from loopback_hub import LoopbackHub
+
+# huggingface_hub, datasets and evaluate read the environment when they are imported, so it is set before any test module is.
+# What a test starts as another process inherits it.
+_home = tempfile.TemporaryDirectory(prefix="mia_hub_tests_")
+_hub = LoopbackHub().start()
+for _name in [_name for _name in os.environ if _name.startswith(("HF_", "HUGGING"))]:
+    del os.environ[_name]
+os.environ |= {
+    "HF_HOME": _home.name,
+    "HF_ENDPOINT": _hub.url,
+    "HF_HUB_DISABLE_XET": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "NO_PROXY": "127.0.0.1,localhost",
+    "no_proxy": "127.0.0.1,localhost",
+    "MPLBACKEND": "Agg",
+    "GRADIO_ANALYTICS_ENABLED": "False",
+}
+
+
+def pytest_unconfigure():
+    _hub.stop()
+    _home.cleanup()
+
+
+@pytest.fixture(scope="session")
+def loopback_hub() -> LoopbackHub:
+    """The Hub that HF_ENDPOINT names in all tests and in the processes they start."""
+    from huggingface_hub import constants
+
+    assert _hub.url == constants.ENDPOINT, "huggingface_hub was imported before the tests chose its endpoint"
+    return _hub
+
+
+@pytest.fixture(scope="session")
+def tiny_pixel_repo(tmp_path_factory):
+    """``tiny_pixel_repo(**options) -> Path``: a random UNet2DModel and a scheduler in a folder, as diffusers saves a pipeline."""
+
+    def make(
+        *,
+        channels=1,
+        size=8,
+        out_channels=None,
+        scheduler=None,
+        prediction_type="epsilon",
+        weights="safetensors",
+        layout="folders",
+        seed=0,
+        **unet,
+    ) -> Path:
+        """Saves a tiny model.
+
+        Args:
+            channels, size, out_channels: of the network; ``size`` may be ``(height, width)``.
+            scheduler: any diffusers scheduler; by default a DDPMScheduler of 1000 steps with this ``prediction_type``.
+            weights: "safetensors", "fp16" (only that variant), "sharded", or "bin" (pickled).
+            layout: "folders" (unet/, scheduler/) or "root" (all in one folder, as in early repositories).
+            seed: of the weights.
+            unet: further arguments of UNet2DModel.
+        """
+        import torch
+        from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+
+        network = {"block_out_channels": (8, 16), "norm_num_groups": 4, "layers_per_block": 1} | unet
+        network |= {"down_block_types": ("DownBlock2D", "AttnDownBlock2D"), "up_block_types": ("AttnUpBlock2D", "UpBlock2D")}
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model = UNet2DModel(sample_size=size, in_channels=channels, out_channels=out_channels or channels, **network)
+        saving = {
+            "safetensors": {},
+            "fp16": {"variant": "fp16"},
+            "sharded": {"max_shard_size": "40KB"},
+            "bin": {"safe_serialization": False},
+        }[weights]
+        folder = tmp_path_factory.mktemp("tiny_pixel")
+        pipeline = DDPMPipeline(model.half() if weights == "fp16" else model, scheduler or DDPMScheduler(prediction_type=prediction_type))
+        pipeline.save_pretrained(folder, **saving)
+        if layout == "root":
+            for file in [*folder.glob("unet/*"), *folder.glob("scheduler/*")]:
+                file.rename(folder / file.name)
+            (folder / "unet").rmdir()
+            (folder / "scheduler").rmdir()
+        return folder
+
+    return make

@@ -1,0 +1,373 @@
+"""The figures and their intervals: against scikit-learn, against sums done by hand, and by simulation with a known truth."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from scipy import optimize, stats
+from sklearn import metrics as sklearn_metrics
+
+from mia_hub import metrics
+from mia_hub.errors import MetricError
+
+# By hand, from the top: M 4, N 3, M = N 2 (tied), N 1, M 0, N -1.
+TOY = ([4.0, 3.0, 2.0, 2.0, 1.0, 0.0, -1.0], [1, 0, 1, 0, 0, 1, 0])
+CONSTANT = ([0.3] * 6, [1, 1, 1, 0, 0, 0])
+PERFECT = ([5.0, 4.0, 3.0, 2.0, 1.0, 0.0], [1, 1, 1, 0, 0, 0])
+INVERTED = ([0.0, 1.0, 2.0, 3.0, 4.0, 5.0], [1, 1, 1, 0, 0, 0])
+
+
+def draw(rng, n1, n0, mu):
+    return np.concatenate([rng.normal(mu, 1, n1), rng.normal(0, 1, n0)]), np.repeat([1, 0], [n1, n0])
+
+
+def tied_draws():
+    """Random samples of many sizes, from heavily tied to untied, in shuffled order."""
+    rng = np.random.default_rng(11)
+    for _ in range(150):
+        n1, n0 = rng.integers(1, 40, 2)
+        scores, labels = draw(rng, n1, n0, rng.normal(0, 2))
+        order = rng.permutation(n1 + n0)
+        yield np.round(scores, rng.integers(0, 4))[order], labels[order]
+
+
+# --- Figures
+
+
+def test_agrees_with_scikit_learn():
+    for scores, labels in tied_draws():
+        fpr, tpr, thresholds = sklearn_metrics.roc_curve(labels, scores, drop_intermediate=False)
+        curve = metrics.roc_curve(scores, labels)
+        np.testing.assert_allclose(curve.fpr, fpr, atol=1e-15)
+        np.testing.assert_allclose(curve.tpr, tpr, atol=1e-15)
+        np.testing.assert_array_equal(curve.thresholds, thresholds)
+        assert metrics.auc(scores, labels) == pytest.approx(sklearn_metrics.roc_auc_score(labels, scores), abs=1e-12)
+        assert metrics.asr(scores, labels) == pytest.approx(np.max(tpr + 1 - fpr) / 2, abs=1e-12)
+        n0 = np.sum(labels == 0)
+        for k in (1, max(1, n0 // 3), n0):
+            assert metrics.tpr_at_fpr(scores, labels, k / n0) == pytest.approx(tpr[fpr <= k / n0 + 1e-9].max(), abs=1e-12)
+
+
+def test_thresholds_reproduce_their_figures():
+    for scores, labels in tied_draws():
+        best = metrics.best_threshold(scores, labels)
+        predicted = scores >= best
+        assert metrics.asr(scores, labels) == pytest.approx(sklearn_metrics.balanced_accuracy_score(labels, predicted), abs=1e-12)
+        n0 = np.sum(labels == 0)
+        fpr = max(0.2, 1 / n0)
+        called = scores >= metrics.threshold_at_fpr(scores, labels, fpr)
+        assert np.mean(called[labels == 0]) <= fpr + 1e-12
+        assert np.mean(called[labels == 1]) == pytest.approx(metrics.tpr_at_fpr(scores, labels, fpr), abs=1e-12)
+
+
+def test_toy_curve_by_hand():
+    curve = metrics.roc_curve(*TOY)
+    assert curve.thresholds.tolist() == [math.inf, 4, 3, 2, 1, 0, -1]
+    np.testing.assert_allclose(curve.tpr, np.array([0, 1, 1, 2, 2, 3, 3]) / 3)
+    np.testing.assert_allclose(curve.fpr, np.array([0, 0, 1, 2, 3, 3, 4]) / 4)
+    # The members with 4, 2 and 0 outrank 4, 2.5 (a tie counts half) and 1 of the 4 non-members.
+    assert metrics.auc(*TOY) == 7.5 / 12
+
+
+@pytest.mark.parametrize(
+    ("figure", "arguments", "expected"),
+    [
+        (metrics.asr, (), (1 / 3 + 1) / 2),
+        (metrics.best_threshold, (), 4.0),
+        (metrics.balanced_accuracy_at, (2.0,), (2 / 3 + 2 / 4) / 2),
+        (metrics.balanced_accuracy_at, (math.inf,), 0.5),
+        (metrics.balanced_accuracy_at, (-1.0,), 0.5),
+        (metrics.tpr_at_fpr, (0.25,), 1 / 3),
+        (metrics.threshold_at_fpr, (0.25,), 4.0),  # 3 has the same TPR, but a false alarm more
+        (metrics.tpr_at_fpr, (0.49,), 1 / 3),
+        (metrics.tpr_at_fpr, (0.5,), 2 / 3),
+        (metrics.threshold_at_fpr, (0.5,), 2.0),
+        (metrics.tpr_at_fpr, (0.75,), 1.0),
+        (metrics.threshold_at_fpr, (0.75,), 0.0),
+        (metrics.tpr_at_fpr, (1.0,), 1.0),
+        # Swapped, lowest score first: N -1, M 0, N 1, M = N 2, N 3, M 4; one of 3 members may be mistaken.
+        (metrics.legacy_swapped_tpr, (1 / 3,), 2 / 4),
+        (metrics.legacy_swapped_tpr, (0.7,), 4 / 4),
+    ],
+)
+def test_toy_figures_by_hand(figure, arguments, expected):
+    assert figure(*TOY, *arguments) == pytest.approx(expected, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("sample", "auc", "asr", "tpr", "threshold", "best"),
+    [(PERFECT, 1, 1, 1, 3.0, 3.0), (INVERTED, 0, 0.5, 0, math.inf, math.inf), (CONSTANT, 0.5, 0.5, 0, math.inf, math.inf)],
+    ids=["perfect", "inverted", "constant"],
+)
+def test_extremes(sample, auc, asr, tpr, threshold, best):
+    assert metrics.auc(*sample) == auc
+    assert metrics.asr(*sample) == asr
+    assert metrics.tpr_at_fpr(*sample, 0.34) == tpr
+    assert metrics.threshold_at_fpr(*sample, 0.34) == threshold
+    assert metrics.best_threshold(*sample) == best
+
+
+def test_members_are_the_positive_class():
+    """Half of the members stand out, the non-members never do: swapping the classes would turn 0.5 into 0.02."""
+    scores = np.concatenate([np.full(50, 9.0), np.linspace(0, 1, 50, endpoint=False), np.linspace(0.005, 0.995, 100)])
+    labels = np.repeat([1, 0], 100)
+    assert metrics.tpr_at_fpr(scores, labels, 0.01) == 0.5
+    assert metrics.legacy_swapped_tpr(scores, labels, 0.01) == 0.02
+    assert metrics.auc(scores, labels) > 0.7
+    raw_norm = -scores
+    fpr, tpr, _ = sklearn_metrics.roc_curve(labels == 0, raw_norm)
+    assert metrics.legacy_swapped_tpr(scores, labels, 0.01) == tpr[fpr <= 0.01].max()
+
+
+def test_tpr_at_fpr_counts_false_positives_exactly():
+    """With k of n0 allowed, the k-th non-member from the top may be called, the next one may not, whatever fpr * n0 rounds to."""
+    cases = [(0.01, 300), (0.07, 100), (0.29, 100), (0.001, 1000), (0.001, 3000), (1 / 3, 3), (1 / 49, 49), (0.3 - 0.1, 5), (0.58, 50)]
+    cases += [(k / 1000, 7000) for k in range(1, 1000, 37)]
+    assert any(math.floor(fpr * n) != round(Fraction(fpr).limit_denominator(1000) * n) for fpr, n in cases), "no case rounds badly"
+    for fpr, n0 in cases:
+        k = round(Fraction(fpr).limit_denominator(1000) * n0)
+        # Each member sits just above a non-member, so TPR = k + 1 members caught at k false positives.
+        scores = np.concatenate([np.arange(n0) + 0.5, np.arange(n0)])
+        labels = np.repeat([1, 0], n0)
+        assert metrics.tpr_at_fpr(scores, labels, fpr) == min(k + 1, n0) / n0, (fpr, n0)
+
+
+def test_tied_scores_are_never_separated():
+    # 10 members tied with 2 of 10 non-members at the top: at 10% neither those members nor anyone else can be called.
+    scores, labels = [1.0] * 12 + [0.0] * 8, [1] * 10 + [0] * 10
+    assert metrics.tpr_at_fpr(scores, labels, 0.1) == 0
+    assert metrics.threshold_at_fpr(scores, labels, 0.1) == math.inf
+    assert metrics.tpr_at_fpr(scores, labels, 0.2) == 1
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels", "message"),
+    [
+        ([1, 2, 3], [1, 0], r"shape \(3,\) and labels \(2,\)"),
+        ([[1, 2]], [[1, 0]], "must be flat"),
+        ([1, 2, 3], [1, 1, 1], r"All 3 labels are 1; .* Add non-members"),
+        ([1, 2], [False, False], r"All 2 labels are 0; .* Add members"),
+        ([1, math.nan, math.inf], [1, 0, 0], "2 of 3 scores are NaN or infinite"),
+        ([1, 2, 3], [1, 0, 2], "1 of 3 labels are neither 0 nor 1"),
+        ([1, 2], [1.0, math.nan], "1 of 2 labels are neither 0 nor 1"),
+        ([1, 2], ["member", "other"], "neither 0 nor 1. Label members 1"),
+        (["a", "b"], [1, 0], "not all numbers"),
+        ([], [], "No scores were given"),
+    ],
+)
+def test_refuses_bad_samples(scores, labels, message):
+    for figure in (metrics.check, metrics.roc_curve, metrics.auc, metrics.asr, metrics.delong, metrics.asr_interval):
+        with pytest.raises(MetricError, match=message):
+            figure(scores, labels)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: metrics.tpr_at_fpr(*TOY, 0.01), "can't be measured with 4 non-members.*At least 100 non-members.*nothing is extrapolated"),
+        (lambda: metrics.threshold_at_fpr(*TOY, 0.001), "At least 1000 non-members"),
+        (lambda: metrics.tpr_at_fpr_interval(*TOY, 0.2), "At least 5 non-members"),
+        (lambda: metrics.legacy_swapped_tpr(*TOY, 0.01), "can't be measured with 3 members.*At least 100 members"),
+        (lambda: metrics.tpr_at_fpr(*TOY, 0), "must be above 0 and at most 1"),
+        (lambda: metrics.tpr_at_fpr(*TOY, 1.5), "1.5 is out of range"),
+        (lambda: metrics.legacy_swapped_tpr(*TOY, math.nan), "nan is out of range"),
+        (lambda: metrics.balanced_accuracy_at(*TOY, math.nan), "threshold is NaN"),
+        (lambda: metrics.clopper_pearson(6, 5), "6 successes of 5"),
+        (lambda: metrics.clopper_pearson(0, 0), "0 successes of 0"),
+        (lambda: metrics.clopper_pearson(1.5, 5), "whole numbers"),
+        (lambda: metrics.balanced_accuracy_interval(1, 5, -1, 5), "-1 successes of 5"),
+        (lambda: metrics.delong(*TOY, confidence=95), "95 is out of range.*Give 0.95 for 95%"),
+        (lambda: metrics.asr_interval(*TOY, resamples=10), "10 resamples are too few"),
+        (lambda: metrics.tpr_at_fpr_interval(*TOY, 0.5, confidence=1), "confidence 1 is out of range"),
+    ],
+)
+def test_refuses_bad_arguments(call, message):
+    with pytest.raises(MetricError, match=message):
+        call()
+
+
+# --- Intervals
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "confidence", "low", "high"),
+    [  # printed tables of exact binomial limits
+        (0, 10, 0.95, 0.0, 0.3085),
+        (1, 10, 0.95, 0.0025, 0.4450),
+        (5, 10, 0.95, 0.1871, 0.8129),
+        (10, 10, 0.95, 0.6915, 1.0),
+        (2, 20, 0.95, 0.0123, 0.3170),
+        (50, 100, 0.95, 0.3983, 0.6017),
+        (0, 10, 0.99, 0.0, 0.4113),
+    ],
+)
+def test_clopper_pearson_table(successes, n, confidence, low, high):
+    assert metrics.clopper_pearson(successes, n, confidence) == pytest.approx((low, high), abs=6e-5)
+
+
+def test_delong_agrees_with_the_literal_definition():
+    compared = 0
+    for scores, labels in tied_draws():
+        members, nonmembers = scores[labels == 1], scores[labels == 0]
+        wins = (members[:, None] > nonmembers) + 0.5 * (members[:, None] == nonmembers)
+        by_member, by_nonmember = wins.mean(1), wins.mean(0)
+        if min(wins.shape) < 2:
+            continue
+        variance = by_member.var(ddof=1) / members.size + by_nonmember.var(ddof=1) / nonmembers.size
+        if variance < 1e-20:
+            continue
+        area = wins.mean()
+        reach = stats.norm.ppf(0.95) * math.sqrt(variance) / (area * (1 - area))
+        expected = [1 / (1 + math.exp(-(math.log(area / (1 - area)) + sign * reach))) for sign in (-1, 1)]
+        assert metrics.delong(scores, labels, confidence=0.9) == pytest.approx(expected, abs=1e-9)
+        compared += 1
+    assert compared > 100
+
+
+@pytest.mark.parametrize(
+    ("sample", "low", "high"),
+    [
+        (PERFECT, 0.025 ** (1 / 3), 1.0),
+        (INVERTED, 0.0, 1 - 0.025 ** (1 / 3)),
+        (([2.0, 1.0, 0.0], [1, 0, 0]), 0.025, 1.0),  # one member
+        (CONSTANT, stats.beta.ppf(0.025, 1.5, 2.5), stats.beta.ppf(0.975, 2.5, 1.5)),
+    ],
+)
+def test_delong_never_claims_certainty(sample, low, high):
+    assert metrics.delong(*sample) == pytest.approx((low, high), abs=1e-9)
+
+
+@pytest.mark.parametrize("sample", [PERFECT, INVERTED, CONSTANT, TOY])
+def test_intervals_are_honest_on_tiny_samples(sample):
+    for figure, interval, arguments in (
+        (metrics.auc, metrics.delong, ()),
+        (metrics.tpr_at_fpr, metrics.tpr_at_fpr_interval, (0.34,)),
+        (metrics.asr, metrics.asr_interval, ()),
+    ):
+        low, high = interval(*sample, *arguments)
+        assert 0 <= low <= figure(*sample, *arguments) <= high <= 1
+        assert high - low > 0.3
+
+
+def test_intervals_hold_their_figure_and_widen_with_confidence():
+    for scores, labels in tied_draws():
+        n0 = np.sum(labels == 0)
+        for figure, interval, arguments in (
+            (metrics.auc, metrics.delong, ()),
+            (metrics.tpr_at_fpr, metrics.tpr_at_fpr_interval, (max(0.3, 1 / n0),)),
+            (metrics.asr, metrics.asr_interval, ()),
+        ):
+            options = {} if interval is metrics.delong else {"resamples": 1000 if arguments else 100}
+            low, high = interval(scores, labels, *arguments, **options)
+            wide_low, wide_high = interval(scores, labels, *arguments, confidence=0.99, **options)
+            assert 0 <= wide_low <= low <= figure(scores, labels, *arguments) + 1e-12
+            assert figure(scores, labels, *arguments) - 1e-12 <= high <= wide_high <= 1
+
+
+@pytest.mark.parametrize("interval", [lambda *s, **k: metrics.tpr_at_fpr_interval(*s, 0.05, **k), metrics.asr_interval])
+def test_seed_fixes_the_interval(interval):
+    sample = draw(np.random.default_rng(3), 300, 300, 1)
+    assert interval(*sample, seed=1) == interval(*sample, seed=1)
+    assert interval(*sample, seed=1) != interval(*sample, seed=2)
+    assert interval(*sample, seed=1) == pytest.approx(interval(*sample, seed=2), abs=0.02)
+
+
+def test_tpr_interval_is_the_tail_of_the_exact_mixture():
+    """The random draws stand for a mixture of beta distributions over the rank, which can be summed: same quantiles."""
+    rng = np.random.default_rng(4)
+    for n1, n0, mu, fpr in [(60, 80, 1.0, 0.1), (100, 400, 2.0, 0.02), (40, 50, 0.5, 0.3)]:
+        scores, labels = draw(rng, n1, n0, mu)
+        members, nonmembers = scores[labels == 1], sorted(scores[labels == 0], reverse=True)
+        rank_weights = np.convolve(stats.binom.pmf(np.arange(n0 + 1), n0, fpr), [0.5, 0.5])
+        edges = [math.inf, *nonmembers, -math.inf]
+        above = np.array([np.sum(members > edge) for edge in edges])
+
+        def low_cdf(x, above=above, weights=rank_weights, n=n1):
+            return weights @ np.where(above == 0, 1.0, stats.beta.cdf(x, np.maximum(above, 1), n - above + 1))
+
+        def high_cdf(x, above=above, weights=rank_weights, n=n1):
+            return weights @ np.where(above == n, 0.0, stats.beta.cdf(x, above + 1, np.maximum(n - above, 1)))
+
+        expected_low = optimize.brentq(lambda x: low_cdf(x) - 0.025, 0, 1)
+        expected_high = optimize.brentq(lambda x: high_cdf(x) - 0.975, 0, 1)
+        low, high = metrics.tpr_at_fpr_interval(scores, labels, fpr, resamples=200_000)
+        assert (low, high) == pytest.approx((expected_low, expected_high), abs=0.004)
+
+
+def test_tpr_interval_knows_what_is_known():
+    rng = np.random.default_rng(6)
+    # With the threshold all but known (no members near it), only the members' own uncertainty is left.
+    scores = np.concatenate([np.full(30, 50.0), np.full(70, -50.0), rng.normal(size=20_000)])
+    labels = np.repeat([1, 0], [100, 20_000])
+    assert metrics.tpr_at_fpr_interval(scores, labels, 0.01) == pytest.approx(metrics.clopper_pearson(30, 100), abs=0.005)
+    # At one allowed false positive the true threshold may lie above all non-members: nothing is known from below.
+    assert metrics.tpr_at_fpr_interval(*draw(rng, 100, 100, 2), 0.01)[0] == 0
+    assert metrics.tpr_at_fpr_interval(scores, labels, 1.0) == (1, 1)
+
+
+def test_balanced_accuracy_interval_covers_everywhere():
+    """Exactly, by summing over all outcomes."""
+    n1, n0 = 12, 25
+    limits = np.array([[metrics.balanced_accuracy_interval(a, n1, b, n0) for b in range(n0 + 1)] for a in range(n1 + 1)])
+    assert limits.min() >= 0
+    assert limits.max() <= 1
+    assert np.all(limits[..., 1] - limits[..., 0] > 0.1)
+    for tpr in (0.01, 0.1, 0.5, 0.8, 0.99):
+        for tnr in (0.02, 0.3, 0.6, 0.95, 0.99):
+            truth = (tpr + tnr) / 2
+            chance = np.outer(stats.binom.pmf(range(n1 + 1), n1, tpr), stats.binom.pmf(range(n0 + 1), n0, tnr))
+            assert chance[(limits[..., 0] <= truth) & (truth <= limits[..., 1])].sum() >= 0.95
+
+
+def test_balanced_accuracy_interval_by_hand():
+    (tpr_low, tpr_high), (tnr_low, tnr_high) = metrics.clopper_pearson(8, 10), metrics.clopper_pearson(15, 20)
+    low, high = metrics.balanced_accuracy_interval(8, 10, 15, 20)
+    assert low == pytest.approx(0.775 - 0.5 * math.sqrt((0.8 - tpr_low) ** 2 + (0.75 - tnr_low) ** 2))
+    assert high == pytest.approx(0.775 + 0.5 * math.sqrt((tpr_high - 0.8) ** 2 + (tnr_high - 0.75) ** 2))
+
+
+@pytest.mark.parametrize("mu", [0, 1, 2])
+@pytest.mark.parametrize(("n1", "n0"), [(30, 60), (256, 1000)])
+@pytest.mark.parametrize("name", ["delong", "tpr_at_fpr_interval", "asr_interval"])
+def test_coverage(name, n1, n0, mu):
+    """Over 300 samples with a known truth. 0.05 below 0.95 is four standard errors; an interval that covers 0.88 fails half the time."""
+    fpr = 0.05
+    interval, truth = {
+        "delong": (metrics.delong, stats.norm.cdf(mu / math.sqrt(2))),
+        "tpr_at_fpr_interval": (
+            lambda *sample: metrics.tpr_at_fpr_interval(*sample, fpr, resamples=2000),
+            stats.norm.sf(stats.norm.isf(fpr) - mu),
+        ),
+        "asr_interval": (lambda *sample: metrics.asr_interval(*sample, resamples=100), stats.norm.cdf(mu / 2)),
+    }[name]
+    rng = np.random.default_rng(7)
+    runs = 300
+    limits = np.array([interval(*draw(rng, n1, n0, mu)) for _ in range(runs)])
+    covered = np.mean((limits[:, 0] <= truth) & (truth <= limits[:, 1]))
+    assert covered >= 0.95 - 4 * math.sqrt(0.95 * 0.05 / runs)
+    # Informative too: the width at a standard error of sqrt(1 / n1 + 1 / n0) / 2, or more where the FPR's threshold is uncertain.
+    widest = {"delong": 4.2, "tpr_at_fpr_interval": 11.0, "asr_interval": 4.2}[name] * math.sqrt(1 / n1 + 1 / n0) / 2
+    assert np.mean(limits[:, 1] - limits[:, 0]) < widest
+
+
+def test_asr_interval_does_not_claim_power_that_is_not_there():
+    rng = np.random.default_rng(8)
+    lows = [metrics.asr_interval(*draw(rng, 200, 200, 0), resamples=100)[0] for _ in range(400)]
+    claimed = np.mean(np.array(lows) > 0.5)
+    assert claimed <= 0.025 + 4 * math.sqrt(0.025 * 0.975 / 400)
+
+
+def test_asr_interval_needs_more_than_a_lucky_threshold():
+    """The one-sided Kolmogorov-Smirnov bound for 1000 + 1000 samples is 0.5304; at a threshold fixed beforehand 0.5285 would do."""
+    labels = np.repeat([1, 0], 1000)
+
+    def sample(caught):
+        return np.concatenate([np.arange(1000) < caught, np.arange(1000) < 500]).astype(float)
+
+    assert metrics.asr(sample(557), labels) == pytest.approx(0.5285)
+    assert metrics.balanced_accuracy_interval(557, 1000, 500, 1000)[0] > 0.5
+    assert metrics.asr_interval(sample(557), labels)[0] == 0.5
+    assert metrics.asr_interval(sample(565), labels)[0] > 0.5

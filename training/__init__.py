@@ -1,0 +1,1 @@
+"""Recipes that made the embedded demo model: seeded and resumable, on CPU or GPU."""
