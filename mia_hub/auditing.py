@@ -11,7 +11,6 @@ from mia_hub.memory import peak_memory_mb, reset_peak_memory
 from mia_hub.models.loading import load_model
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.report import AuditReport, Cost, provenance
-from mia_hub.scores import ScoreTable
 from mia_hub.splits import MemberSplit, load_split, split_hash
 from mia_hub.validity import blind_auc, shift_flags, survey
 
@@ -48,22 +47,12 @@ def audit(
         progress: shows progress bars.
 
     Returns:
-        An AuditReport: ``.auc``, ``.asr``, ``.tpr_at_fpr[0.01]`` as Estimates, ``.flags``, ``.to_dict()``.
+        An AuditReport: ``.auc``, ``.asr``, ``.tpr_at_fpr[0.01]`` as Estimates, ``.flags``, ``.to_dict()``, and the ``.scores``
+        from which anyone can recompute its figures.
 
     Raises:
         MiaHubError: with a message for the user; what can be refused is refused before the model is queried.
     """
-    return audit_with_scores(
-        model, attack, split, selection=selection, timestep=timestep, fprs=fprs, limit=limit, batch_size=batch_size, seed=seed,
-        shift_check=shift_check, device=device, dtype=dtype, revision=revision, progress=progress,
-    )[0]  # fmt: skip
-
-
-def audit_with_scores(
-    model="demo", attack="sima", split="demo", *, selection="calibration", timestep=None, fprs=None, limit=None, batch_size=None,
-    seed=0, shift_check=True, device=None, dtype=None, revision=None, progress=True,
-) -> tuple[AuditReport, ScoreTable]:  # fmt: skip
-    """As `audit`, and the ScoreTable from which anyone can recompute its figures."""
     attack = get_attack(attack)
     split = load_split(split, limit=limit, seed=seed)
     model = load_model(model, device=device, dtype=dtype, revision=revision)
@@ -83,7 +72,7 @@ def audit_with_scores(
     measured = measure(table, selection=selection, timestep=timestep, fprs=fprs, seed=seed)
     blind = blind_auc(seen.features, split.is_member, seed=seed) if shift_check else None
     selected = measured.at_selected
-    report = AuditReport(
+    return AuditReport(
         attack=table.attack,
         model=table.model,
         split=described,
@@ -97,5 +86,5 @@ def audit_with_scores(
         flags=(*measured.flags, *shift_flags(blind)),
         cost=Cost(attack.queries_per_image, table.queries, table.seconds, len(table) / table.seconds, peak),
         provenance=provenance(seed=seed, device=table.device, precision=table.precision),
+        scores=table,
     )
-    return report, table

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -109,6 +111,11 @@ class Band:
             return None
         return cls(*(tuple(map(float, row)) for row in np.quantile(scores, BAND, axis=0)), n=len(scores))
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any] | None) -> Band | None:
+        """From the JSON form; None from None."""
+        return None if values is None else cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -165,29 +172,47 @@ class ImageCheck:
     comparable: bool | None
     notes: tuple[str, ...]
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-ready values, the profile with its bands included."""
         return asdict(self)
+
+    def to_entry(self) -> dict[str, Any]:
+        """As `to_dict`, without the bands, which all pictures of one reference share: "scores" by timestep instead."""
+        entry = asdict(self)
+        del entry["profile"]
+        return entry | {"scores": dict(zip(map(str, self.profile.timesteps), self.profile.scores))}
+
+    @classmethod
+    def from_entry(cls, entry: dict[str, Any], reference: dict[str, Any] | None) -> ImageCheck:
+        """The inverse of `to_entry`; ``reference`` as `mia_hub.Checker.to_dict` gives it."""
+        fields = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+        scores = fields.pop("scores")
+        bands = [Band.from_dict(reference[name]) if reference else None for name in ("member_band", "nonmember_band")]
+        return cls(**fields, profile=Profile(tuple(map(int, scores)), tuple(scores.values()), *bands))
 
 
 def judge(p_value: float, q_value: float | None) -> str:
-    """The verdict of a p-value, or, for one of several pictures, of its adjusted value."""
-    return EVIDENCE if (p_value <= ALPHA if q_value is None else q_value <= FALSE_DISCOVERY_RATE) else CANNOT_TELL
+    """The verdict of a p-value and, for one of several pictures, of its adjusted value.
+
+    Both must be small: being checked together with others, or with a copy of itself, never makes a picture look more suspicious.
+    """
+    small = p_value <= ALPHA and (q_value is None or q_value <= FALSE_DISCOVERY_RATE)
+    return EVIDENCE if small else CANNOT_TELL
 
 
 def say(share_below: float, n_null: int, p_value: float, q_value: float | None) -> str:
     """The answer's figures as one sentence."""
     adjusted = "" if q_value is None else f" ({_p(q_value, 'q')} among the pictures checked together)"
-    return (
-        f"More like a training image than {share_below * 100:.1f} % of {n_null:,} images known not to be in the training set; "
-        f"{_p(p_value, 'p')}{adjusted}."
-    )
+    # Rounded down: 99.96 % must not be called 100.
+    than = "any" if share_below == 1 else f"{math.floor(share_below * 1000) / 10:.1f} %"
+    return f"More like a training image than {than} of {n_null:,} images known not to be in the training set; {_p(p_value, 'p')}{adjusted}."
 
 
 def _p(value: float, letter: str) -> str:
     return f"{letter} = {value:.2g}" if value < 0.1 else f"{letter} = {value:.2f}"
 
 
-def explain(verdict: str, p_value: float | None, n_null: int, power: Estimate | None) -> tuple[str, ...]:
+def explain(verdict: str, p_value: float | None, q_value: float | None, n_null: int, power: Estimate | None) -> tuple[str, ...]:
     """What an answer does *not* mean, for whoever reads it.
 
     Args:
@@ -195,28 +220,29 @@ def explain(verdict: str, p_value: float | None, n_null: int, power: Estimate | 
     """
     if verdict == NO_NULL:
         return (
-            "The curve alone says nothing: how high a score is for a picture depends on how hard the picture is.",
+            "The curve alone says nothing: how high a score is depends on how hard the picture is, whether it was used or not.",
             f"Add {round(1 / ALPHA) - 1} or more pictures of the same kind that are certainly not in the training set to get a p-value.",
         )
     if verdict == NOT_COMPARABLE:
         return (
-            "This picture is unlike the pictures that the scores are calibrated on, so its score can't be judged by theirs; no p-value is given.",
+            "This picture is unlike the pictures that the scores are calibrated on, so they can't judge its score; no p-value is given.",
             "It says nothing about whether the picture was in the training set.",
         )
     lines = [
-        f"The p-value is not the probability of innocence: of pictures never in the training set, about {p_value:.2%} would look at least "
-        "this much like training images by chance.",
+        f"The p-value is not the probability of innocence: of pictures never in the training set, about {p_value * 100:.2g} % would look "
+        "at least this much like training images by chance.",
     ]
     if verdict == CANNOT_TELL:
-        caught = f" At the threshold used here it recognises {power.value:.0%} of the images that are in the training set." if power else ""
+        caught = f" Of images that are in the training set, it recognises {power.value * 100:.0f} % at p ≤ {ALPHA:g}." if power else ""
         lines.append(f"“Cannot tell” doesn't clear the picture: the attack misses many training images.{caught}")
+    elif q_value is None:
+        lines.append("It is statistical evidence about one model, not proof: by design 1 in 100 pictures never used gets here too.")
     else:
         lines.append(
-            "It is statistical evidence about one model, not proof: by design about 1 in 100 pictures that were never used gets here too."
+            f"It is statistical evidence about one model, not proof: of all pictures so called, up to {FALSE_DISCOVERY_RATE * 100:.0f} % "
+            "are expected to be false."
         )
     if 1 / (n_null + 1) > ALPHA:
         lines.append(f"{n_null} known non-members are too few for strong evidence: p can't get below {1 / (n_null + 1):.2g}.")
-    lines.append(
-        "It holds for pictures drawn like the reference images. Copies that were cropped, recoloured or re-compressed may score differently."
-    )
+    lines.append("It holds for pictures drawn like the reference images. Cropped, recoloured or recompressed copies may score differently.")
     return tuple(lines)

@@ -217,7 +217,7 @@ class Checker:
             id=table.ids[row],
             verdict=verdict,
             sentence=sentence,
-            caveats=explain(verdict, p_value, n_null, reference and reference.power),
+            caveats=explain(verdict, p_value, q_value, n_null, reference and reference.power),
             profile=Profile(tuple(table.timesteps.tolist()), tuple(table.scores[row].tolist()), members, nonmembers),
             timestep=timestep,
             score=score,
@@ -231,14 +231,8 @@ class Checker:
 
     def to_dict(self, checks: Sequence[ImageCheck]) -> dict[str, Any]:
         """Answers as plain JSON-ready values, with the reference and the provenance once."""
-        images = []
-        for check in checks:
-            entry = check.to_dict()
-            entry["scores"] = dict(zip(map(str, check.profile.timesteps), check.profile.scores))
-            del entry["profile"]
-            images.append(entry)
         return {
-            "images": images,
+            "images": [check.to_entry() for check in checks],
             "reference": None if self.reference is None else self.reference.to_dict(),
             "model": self.model.info.to_dict(),
             "attack": repr(self.attack),

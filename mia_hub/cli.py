@@ -138,13 +138,13 @@ def _check(args: argparse.Namespace) -> int:
 
 def _audit(args: argparse.Namespace) -> int:
     from mia_hub.attacks import get_attack
-    from mia_hub.auditing import audit_with_scores
+    from mia_hub.auditing import audit
 
     attack = get_attack(args.attack, **attack_parameters(args.set))
     out = Path(args.out) if args.out else None
     if out:
         _make_folder(out)  # before hours of compute, not after
-    report, table = audit_with_scores(
+    report = audit(
         args.model, attack, args.split, selection=args.selection, timestep=args.timestep, fprs=args.fpr, limit=args.limit,
         batch_size=args.batch_size, seed=args.seed, shift_check=not args.no_shift_check, device=args.device, dtype=args.dtype,
         revision=args.revision, progress=not args.quiet,
@@ -153,7 +153,7 @@ def _audit(args: argparse.Namespace) -> int:
     if out:
         for name, text in (("report.json", report.to_json()), ("report.md", report.to_markdown()), ("report.html", report.to_html())):
             _write(out / name, text)
-        table.to_parquet(out / "scores.parquet")
+        report.scores.to_parquet(out / "scores.parquet")
         print(f"\nWritten to {out}: report.json, report.md, report.html, scores.parquet", file=sys.stderr)
     return 0
 

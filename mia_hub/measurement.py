@@ -78,8 +78,8 @@ def check_plan(
     left = [n - c for n, c in zip((n_members, n_nonmembers), chosen_by)]
     if selection == "calibration" and min(*chosen_by, *left) < SMALLEST_PART:
         raise MetricError(
-            f"{n_members} members and {n_nonmembers} non-members are too few to choose a timestep or threshold on one part and report on the "
-            f"other: {2 * SMALLEST_PART} of each are needed at least, and some hundreds to learn anything."
+            f"{n_members} members and {n_nonmembers} non-members are too few to choose a timestep or threshold on one part and report on "
+            f"the other: {2 * SMALLEST_PART} of each are needed at least, and some hundreds to learn anything."
         )
     reported = left[1] if selection == "calibration" and timestep is None else n_nonmembers
     if fprs is None:

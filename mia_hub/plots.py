@@ -33,17 +33,19 @@ SCORE_LABEL = "Membership score (higher = more like a training image)"
 _WRITING = threading.Lock()
 
 
-def profile_svg(profile: Profile, timestep: int, *, title: str | None = None) -> str:
+def profile_svg(profile: Profile, timestep: int, *, title: str | None = None, judged: bool = True) -> str:
     """One picture's membership score per timestep, over the bands of known members and known non-members.
 
     Args:
         profile: the scores, and the bands where there are any.
-        timestep: at which the verdict is made; it is marked.
+        timestep: at which the score is given, and the verdict made; it is marked.
         title: a line above, such as the picture's name.
+        judged: whether there is a verdict; without known non-members there never is.
 
     Returns:
         One ``<svg>`` element that takes the width of its container.
     """
+    judged = judged and profile.nonmembers is not None
     known = [
         (band, name, colour, dashes)
         for band, name, colour, dashes in (
@@ -58,12 +60,12 @@ def profile_svg(profile: Profile, timestep: int, *, title: str | None = None) ->
         legend.append((_band(axes, x, band.low, band.middle, band.high, colour, dashes), f"{band.n:,} known {name}: median, 5–95 %"))
     (line,) = axes.plot(x, profile.scores, color=INK, marker="o", markersize=3.6, linewidth=1.8, zorder=5)
     legend.insert(0, (line, "this picture"))
-    _mark(axes, timestep, f"t = {timestep}: {'score given here' if profile.nonmembers is None else 'verdict made here'}")
+    _mark(axes, timestep, f"t = {timestep}: {'verdict made' if judged else 'score given'} here")
     here = [score for t, score in zip(x, profile.scores) if t == timestep]
     axes.plot([timestep] * len(here), here, "o", color="white", markersize=8, markeredgecolor=INK, markeredgewidth=2, zorder=6)
     _timestep_axis(axes, x)
     _legend(figure, legend)
-    return _svg(figure, _describe_profile(profile, timestep, title))
+    return _svg(figure, _describe_profile(profile, timestep, title, judged))
 
 
 def roc_svg(roc: Mapping[str, Sequence[float]], *, auc: Estimate, tpr_at_fpr: Mapping[float, Estimate]) -> str:
@@ -263,13 +265,13 @@ def _embeddable(svg: str, description: str) -> str:
     return start + svg[svg.index(">") + 1 :].strip()
 
 
-def _describe_profile(profile: Profile, timestep: int, title: str | None) -> str:
+def _describe_profile(profile: Profile, timestep: int, title: str | None, judged: bool) -> str:
     """The figure in words, for those who can't see it."""
     text = f"Membership score of {title or 'this picture'} at {len(profile.timesteps)} timesteps."
     if timestep not in profile.timesteps:
         return text
     at = profile.timesteps.index(timestep)
-    text += f" At t = {timestep}, where the verdict is made, it is {profile.scores[at]:.4g}"
+    text += f" At t = {timestep}{', where the verdict is made,' if judged else ''} it is {profile.scores[at]:.4g}"
     for band, name in ((profile.members, "members"), (profile.nonmembers, "non-members")):
         if band is not None:
             text += f"; of known {name} 90 % lie between {band.low[at]:.4g} and {band.high[at]:.4g}, with median {band.middle[at]:.4g}"

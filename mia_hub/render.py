@@ -461,16 +461,17 @@ def shared_caveats(checks: Sequence[ImageCheck]) -> list[str]:
 
 def checks_table(checks: Sequence[ImageCheck]) -> tuple[list[str], list[list]]:
     """Headers and rows, one per picture, for a table on screen. Figures are numbers, so that a click sorts; missing ones are "—"."""
-    headers = ["Picture", "Verdict", "p", "q", "Score", "Known non-members below (%)"]
+    headers = ["#", "Picture", "Verdict", "p", "q", "Score", "Percentile"]
     rows = [
         [
+            number,
             check.name,
             _verdict(check),
             *(MISSING if value is None else float(f"{value:.2g}") for value in (check.p_value, check.q_value)),
             float(f"{check.score:.4g}"),
             MISSING if check.share_below is None else round(float(check.share_below) * 100, 1),
         ]
-        for check in checks
+        for number, check in enumerate(checks, start=1)
     ]
     return headers, rows
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mia_hub.scores import ScoreTable
 
 RECORDED_PACKAGES = ("mia_hub", "torch", "diffusers", "numpy", "pillow", "scikit-learn")
 
@@ -143,6 +146,7 @@ class AuditReport:
         flags: what the reader must know.
         cost: what the scores cost.
         provenance: versions, seed, device, precision, time.
+        scores: the table that every figure comes from; it is no part of `to_dict`, and None in a report read back from there.
     """
 
     attack: str
@@ -158,6 +162,7 @@ class AuditReport:
     flags: tuple[Flag, ...]
     cost: Cost
     provenance: dict[str, Any] = field(default_factory=dict)
+    scores: ScoreTable | None = field(default=None, repr=False, compare=False)
 
     @property
     def timestep(self) -> int:
@@ -166,7 +171,9 @@ class AuditReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-ready values; rates of ``tpr_at_fpr`` become strings such as "0.01"."""
-        return _plain(asdict(self))
+        values = asdict(replace(self, scores=None))
+        del values["scores"]
+        return _plain(values)
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), indent=2)

@@ -43,7 +43,7 @@ class NoiseSchedule:
         ordered = len(values) > 0 and bool((values.diff() <= 0).all())
         if not ordered or not bool((values >= 0).all() and (values < 1).all()):
             raise ModelError(
-                f"alphas_cumprod must be a non-increasing sequence of numbers in [0, 1), one per training timestep; got {len(values)} values"
+                f"alphas_cumprod must be a non-increasing sequence of numbers in [0, 1), one per timestep; got {len(values)} values"
                 + (f" from {values[0]:.4g} to {values[-1]:.4g}." if len(values) else ".")
             )
         return cls(values.sqrt(), (1 - values).sqrt())

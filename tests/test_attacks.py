@@ -87,9 +87,9 @@ def test_literal_rederivation(variant, population):
             return alphas[t].sqrt() * x0 + (1 - alphas[t]).sqrt() * e
 
         expected = {
-            "sima": lambda: norm(epsilon(x0)),
-            "sima p=2": lambda: norm(epsilon(x0)),
-            "sima scaled": lambda: norm(epsilon(alphas[t].sqrt() * x0)),
+            "sima": lambda x0=x0: norm(epsilon(x0)),
+            "sima p=2": lambda x0=x0: norm(epsilon(x0)),
+            "sima scaled": lambda x0=x0, t=t: norm(epsilon(alphas[t].sqrt() * x0)),
             "sima noised": lambda: norm(epsilon(noised(0))),
             "sima-mc": lambda: norm(sum(epsilon(noised(k)) for k in range(4)) / 4),
             "sima-mc norm-mean": lambda: sum(norm(epsilon(noised(k))) for k in range(4)) / 4,

@@ -77,17 +77,20 @@ def test_verdicts_and_words():
     assert judge(ALPHA, None) == EVIDENCE
     assert judge(0.0101, None) == CANNOT_TELL
     assert judge(0.001, 0.06) == CANNOT_TELL  # among many pictures the adjusted value decides
-    assert judge(0.02, 0.049) == EVIDENCE
+    assert judge(0.01, 0.05) == EVIDENCE
+    assert judge(0.02, 0.02) == CANNOT_TELL  # company, or a copy of itself, never makes a picture look more suspicious
     assert say(0.9965, 2000, 0.00399, None) == (
-        "More like a training image than 99.7 % of 2,000 images known not to be in the training set; p = 0.004."
+        "More like a training image than 99.6 % of 2,000 images known not to be in the training set; p = 0.004."
     )
+    assert say(0.99999, 9000, 0.01, None).startswith("More like a training image than 99.9 % of 9,000")
+    assert say(1.0, 2000, 1 / 2001, None).startswith("More like a training image than any of 2,000 images")
     assert "q = 0.25" in say(0.5, 100, 0.5, 0.25)
-    assert "not the probability of innocence" in explain(EVIDENCE, 0.004, 2000, None)[0]
-    assert any("p can't get below 0.02" in line for line in explain(CANNOT_TELL, 0.5, 49, None))
+    assert "not the probability of innocence" in explain(EVIDENCE, 0.004, None, 2000, None)[0]
+    assert any("p can't get below 0.02" in line for line in explain(CANNOT_TELL, 0.5, None, 49, None))
 
 
 def test_refusals():
-    with pytest.raises(MetricError, match="19 images .* too few"):
+    with pytest.raises(MetricError, match=r"19 images .* too few"):
         null(np.zeros(19))
     with pytest.raises(MetricError, match="finite"):
         null(np.zeros(20)).p_value(float("nan"))

@@ -101,7 +101,7 @@ def a_check(row, *, name="picture.png", verdict=None, bands=True, q_value=None) 
     else:
         sentence, n = "Not comparable with the reference images (400 pictures known not to be in the training set).", 400
     profile = Profile(TIMESTEPS, tuple(table.scores[row].tolist()), members, nonmembers)
-    caveats = explain(verdict, p, n, Estimate(0.18, 0.15, 0.21, 400, 400))
+    caveats = explain(verdict, p, q_value, n, Estimate(0.18, 0.15, 0.21, 400, 400))
     notes = ("It was scaled from 640×480 to the model's 32×32 pixels, which changes its score.",)
     return ImageCheck(name, f"id{row}", verdict, sentence, caveats, profile, 80, score, p, q_value, share, n, True, notes)
 
@@ -403,7 +403,7 @@ def test_the_table_of_answers_holds_numbers_that_json_takes():
     headers, rows = checks_table(several())
     assert all(len(row) == len(headers) for row in rows) and len(rows) == 3
     assert rows[0][headers.index("p")] == pytest.approx(1 / 401, rel=0.05) and rows[0][1] == "evidence"
-    assert rows[2][headers.index("p")] == "—" and rows[1][headers.index("Known non-members below (%)")] == pytest.approx(50, abs=1)
+    assert rows[2][headers.index("p")] == "—" and rows[1][headers.index("Percentile")] == pytest.approx(50, abs=1)
     assert json.loads(json.dumps(rows)) == rows
 
 

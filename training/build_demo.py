@@ -18,7 +18,7 @@ import numpy as np
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from PIL import Image
 
-from mia_hub.auditing import audit_with_scores
+from mia_hub.auditing import audit
 from mia_hub.models.loading import DEMO_FOLDER
 from mia_hub.report import AuditReport
 from mia_hub.splits import MemberSplit, load_split
@@ -66,9 +66,9 @@ def main() -> None:
     DDPMPipeline(unet, DDPMScheduler(**SCHEDULER)).save_pretrained(DEMO_FOLDER / "model", safe_serialization=True)
     write_split(DEMO_FOLDER / "data")
 
-    report, table = audit_with_scores("demo", "sima", "demo")
-    table.to_parquet(DEMO_FOLDER / "scores.parquet")
-    control, _ = audit_with_scores("demo", "sima", held_out(load_split("demo")))
+    report = audit("demo", "sima", "demo")
+    report.scores.to_parquet(DEMO_FOLDER / "scores.parquet")
+    control = audit("demo", "sima", held_out(load_split("demo")))
     for name, result in (("audit", report), ("held_out_audit", control)):
         (DEMO_FOLDER / f"{name}.json").write_text(result.to_json() + "\n")
     write_card(args.checkpoint, report, control)

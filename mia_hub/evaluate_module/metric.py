@@ -304,10 +304,11 @@ def _split(pictures: Sequence[Picture], references) -> tuple[MemberSplit, np.nda
 
 def _audit(split: MemberSplit, order: np.ndarray, model, attack, **options) -> dict[str, Any]:
     from mia_hub.attacks import get_attack
-    from mia_hub.auditing import audit_with_scores
+    from mia_hub.auditing import audit
 
     attack = get_attack(attack)
-    audited, table = audit_with_scores(model, attack, split, **options)
+    audited = audit(model, attack, split, **options)
+    table = audited.scores
     report = audited.to_dict()
     estimates = {name: report[name] for name in ("auc", "asr", "blind_auc")}
     estimates |= {name: report["tpr_at_fpr"].get(str(rate)) for name, rate in _FPRS.items()}

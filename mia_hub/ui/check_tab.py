@@ -7,6 +7,7 @@ import json
 import re
 import threading
 from html import escape
+from itertools import islice
 
 import gradio as gr
 import numpy as np
@@ -21,7 +22,7 @@ from mia_hub.plots import profile_svg
 from mia_hub.render import answer_html, caveats_html, checks_table, figures_html
 from mia_hub.splits import load_split
 
-GALLERY_SIZE = 8
+GALLERY_SIZE = 6
 GALLERY_SEED = 7
 GALLERY_PIXELS = 112
 MOST_PICTURES = 200
@@ -32,68 +33,113 @@ PRIVACY = (
 )
 EMPTY = "<div class='mia-empty'><p>Upload or paste a picture, or click one of the examples.</p></div>"
 NO_FILE = "Upload or paste a picture first, or click one of the examples."
-
-
-class UploadedImage(gr.Image):
-    """Hands over the upload's path as it is: our own decoder opens it, with its limits and its messages."""
-
-    def preprocess(self, payload):
-        return None if payload is None else payload.path
+# On a phone the answer stands below what asks for it.
+SHOW_ANSWER = """() => {
+    const answer = document.getElementById("answer");
+    if (answer.getBoundingClientRect().top > 0.75 * window.innerHeight) answer.scrollIntoView();
+}"""
 
 
 def build_check_tab() -> None:
     examples = _examples()
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=320):
-            image = UploadedImage(
-                label="Your picture", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=240, elem_id="picture",
+            image = gr.Image(
+                label="Your picture",
+                type="filepath",
+                image_mode=None,
+                format="png",
+                sources=["upload", "clipboard"],
+                height=220,
                 buttons=[],
-            )  # fmt: skip
-            galleries = [
-                gr.Gallery(
-                    [(_enlarged(picture), caption) for picture in pictures], label=label, columns=GALLERY_SIZE // 2, rows=2, height="auto",
-                    allow_preview=False, object_fit="contain", interactive=False, buttons=[], elem_classes="mia-examples", elem_id=f"examples-{kind}",
-                )
-                for kind, label, caption, pictures in examples
-            ]  # fmt: skip
+                elem_id="picture",
+            )
+            # The upload's own bytes: our decoder opens them, with its limits and its messages, not Gradio's.
+            image.preprocess = lambda payload: None if payload is None else payload.path
+            with gr.Column(elem_classes="mia-example-box"):
+                gr.HTML("<p class='mia-label'>Or try one of which the answer is known</p>")
+                galleries = [_gallery(*example) for example in examples]
             with gr.Accordion("Several pictures at once", open=False):
                 several = gr.File(label=f"Up to {MOST_PICTURES} pictures", file_count="multiple", elem_id="several", height=140)
             with gr.Accordion("Another model", open=False):
                 model = gr.Textbox(
-                    "demo", label="Model", max_lines=1, elem_id="model",
+                    "demo",
+                    label="Model",
+                    max_lines=1,
                     info="“demo”, or the Hub id of an unconditional pixel model, such as google/ddpm-cifar10-32.",
-                )  # fmt: skip
-                nonmembers = gr.File(
-                    label="Pictures certainly not in its training set, of the same kind as yours (99 or more)", file_count="multiple",
-                    elem_id="nonmembers", height=140,
-                )  # fmt: skip
-                gr.Markdown("Without such pictures the page shows the score curve of another model, and no verdict.")
+                    elem_id="model",
+                )
+                gr.Markdown(
+                    "For a verdict, add pictures that are certainly not in its training set, of the same kind as yours: 99 or more. "
+                    "Without them the page shows the score curve of another model, and no verdict.",
+                    elem_classes="mia-small",
+                )
+                nonmembers = gr.File(label="Known non-members", file_count="multiple", height=140, elem_id="nonmembers")
             button = gr.Button("Check", variant="primary", elem_id="check")
-            gr.Markdown(PRIVACY, elem_classes="mia-privacy")
-        with gr.Column(scale=6, min_width=320, elem_id="answer"):
+            gr.Markdown(PRIVACY, elem_classes="mia-small")
+        with gr.Column(scale=6, min_width=320, elem_id="answer", elem_classes="mia-answer-panel"):
             answer = gr.HTML(EMPTY, elem_id="verdict")
             table = gr.Dataframe(visible=False, interactive=False, wrap=True, label="Select a row to see its curve", elem_id="table")
             plot = gr.HTML(visible=False, elem_id="profile")
             figures = gr.HTML(visible=False, elem_id="figures")
             caveats = gr.HTML(visible=False, elem_id="caveats")
             download = gr.HTML(visible=False, elem_id="download")
-    checks = gr.State(None, time_to_live=3600)
-    outputs = [answer, table, plot, figures, caveats, download, checks]
+    # The browser keeps the answers, not the server.
+    found = gr.JSON(visible="hidden", elem_id="found")
+    outputs = [answer, table, plot, figures, caveats, download, found]
     inputs = [image, several, model, nonmembers]
 
     button.click(_check, inputs, outputs, api_name="check", show_progress_on=answer)
-    image.input(_check, inputs, outputs, api_name=False, show_progress_on=answer)
-    several.upload(_check_several, inputs, outputs, api_name=False, show_progress_on=answer)
-    table.select(_show_row, checks, [plot, figures, caveats], api_name=False, show_progress="hidden")
-    for gallery, (_, _, _, pictures) in zip(galleries, examples):
+    # Of the two ways in, the one used last counts: the other is emptied. Not `image.input`: it fires when the picture is removed, too.
+    image.upload(_check_one, [image, model, nonmembers], [*outputs, several], api_name=False, show_progress_on=answer)
+    image.clear(_empty, None, outputs, api_name=False, show_progress="hidden")
+    several.upload(_check_several, [several, model, nonmembers], [*outputs, image], api_name=False, show_progress_on=answer)
+    table.select(_show_row, found, [plot, figures, caveats], api_name=False, show_progress="hidden")
+    for gallery, (_, _, pictures) in zip(galleries, examples):
         gallery.select(
-            _example_check(pictures), None, [*outputs, image, model], api_name=False, show_progress_on=answer, show_progress="minimal"
+            _example_check(pictures),
+            None,
+            [*outputs, image, several, model],
+            api_name=False,
+            show_progress_on=answer,
+            show_progress="minimal",
         )
+    for asks in (button.click, image.upload, several.upload, *(gallery.select for gallery in galleries)):
+        asks(None, None, None, js=SHOW_ANSWER, api_name=False)
+
+
+def _gallery(kind: str, label: str, pictures: list[Picture]) -> gr.Gallery:
+    gr.HTML(f"<p class='mia-sublabel'>{escape(label)}</p>")
+    return gr.Gallery(
+        [_enlarged(picture) for picture in pictures],
+        label=label,
+        show_label=False,
+        columns=GALLERY_SIZE,
+        height="auto",
+        allow_preview=False,
+        object_fit="contain",
+        format="png",
+        interactive=False,
+        buttons=[],
+        elem_classes="mia-examples",
+        elem_id=f"examples-{kind}",
+    )
 
 
 def warm_up() -> None:
     """Loads the demo model while the page is being opened, so that the first answer doesn't wait for it."""
-    threading.Thread(target=lambda: get_checker("demo").comparability, daemon=True).start()
+    threading.Thread(target=_demo_checker, daemon=True).start()
+
+
+_warming = threading.Lock()
+
+
+def _demo_checker() -> Checker:
+    # One thread at a time: diffusers breaks when two import it at once, and the model is wanted only once.
+    with _warming:
+        checker = get_checker("demo")
+        _ = checker.comparability
+    return checker
 
 
 def _check(image: str | None, several: list[str] | None, model: str, nonmembers: list[str] | None, progress=gr.Progress()):  # noqa: B008
@@ -101,23 +147,26 @@ def _check(image: str | None, several: list[str] | None, model: str, nonmembers:
 
     Args:
         image: the picture.
-        several: several pictures, checked together at a false-discovery rate of 5 %; used when no single picture is given.
+        several: several pictures, checked together at a false-discovery rate of 5 %.
         model: "demo", or the Hub id of an unconditional pixel diffusion model.
         nonmembers: pictures certainly not in the model's training set; needed for a verdict on any model but the demo.
     """
-    if image is None and not several:
-        return _problem(NO_FILE)
-    return _answer([image] if image is not None else several, model, nonmembers, progress)
+    sources = ([] if image is None else [image]) + (several or [])
+    return _answer(sources, model, nonmembers, progress) if sources else _problem(NO_FILE)
 
 
-def _check_several(image: str | None, several: list[str] | None, model: str, nonmembers: list[str] | None, progress=gr.Progress()):  # noqa: B008
-    return _answer(several, model, nonmembers, progress)
+def _check_one(image: str | None, model: str, nonmembers: list[str] | None, progress=gr.Progress()):  # noqa: B008
+    return *_check(image, None, model, nonmembers, progress), None
+
+
+def _check_several(several: list[str] | None, model: str, nonmembers: list[str] | None, progress=gr.Progress()):  # noqa: B008
+    return *_check(None, several, model, nonmembers, progress), None
 
 
 def _example_check(pictures: list[Picture]):
     def check(event: gr.SelectData):
         picture = pictures[event.index]
-        return *_answer([picture], "demo", None, None), _enlarged(picture), "demo"
+        return *_answer([picture], "demo", None, None), picture.to_pil(), None, "demo"
 
     return check
 
@@ -143,30 +192,36 @@ def _answer(sources: list, model: str, nonmembers: list[str] | None, progress):
     else:
         headers, rows = checks_table(checks)
         evidence = sum(check.verdict == "evidence" for check in checks)
-        headline = f"<p class='mia-several'>{len(checks)} pictures checked together: evidence of membership for {evidence}.</p>"
+        headline = f"<p class='mia-several'>{len(checks)} pictures checked together: evidence of membership for {evidence or 'none'}.</p>"
         shown = gr.HTML(headline + notes), gr.Dataframe(rows, headers=headers, visible=True)
-    return *shown, *_details(checks[0]), gr.HTML(_download_link(found), visible=True), checks
+    return *shown, *_details(checks[0], of_several=len(checks) > 1), gr.HTML(_download_link(found), visible=True), found
 
 
-def _details(check: ImageCheck):
-    heading = f"<h3>{escape(check.name)}</h3>"
-    return (
-        gr.HTML(f"<div class='mia-plot'>{profile_svg(check.profile, check.timestep)}</div>", visible=True),
-        gr.HTML(heading + figures_html(check), visible=True),
-        gr.HTML(caveats_html(check), visible=True),
-    )
+def _details(check: ImageCheck, *, of_several: bool = False):
+    plot = f"<div class='mia-plot'>{profile_svg(check.profile, check.timestep, title=check.name, judged=check.p_value is not None)}</div>"
+    if of_several:
+        plot = f"<h3 class='mia-picture'>{escape(check.name)}</h3>{answer_html(check)}{plot}"
+    return gr.HTML(plot, visible=True), gr.HTML(figures_html(check), visible=True), gr.HTML(caveats_html(check), visible=True)
 
 
-def _show_row(checks: list[ImageCheck] | None, event: gr.SelectData):
+def _show_row(found: dict, event: gr.SelectData):
     # A sorted table hands over the displayed row, so the picture is found by its number, the first cell.
-    number = int(event.row_value[0])
-    return _details(checks[number - 1]) if checks and number <= len(checks) else (gr.skip(),) * 3
+    check = ImageCheck.from_entry(found["images"][int(event.row_value[0]) - 1], found["reference"])
+    return _details(check, of_several=True)
+
+
+def _empty():
+    return _message(EMPTY)
 
 
 def _problem(*messages: str):
-    text = "".join(f"<p class='mia-problem' role='alert'>{escape(message)}</p>" for message in messages)
+    return _message("".join(f"<p class='mia-problem' role='alert'>{escape(message)}</p>" for message in messages))
+
+
+def _message(html: str):
+    """All outputs, where there is no answer."""
     hidden = [gr.HTML(visible=False)] * 4
-    return gr.HTML(text), gr.Dataframe(visible=False), *hidden, None
+    return gr.HTML(html), gr.Dataframe(visible=False), *hidden, None
 
 
 def _checker(model: str, nonmembers: list[str] | None, progress) -> Checker:
@@ -175,10 +230,11 @@ def _checker(model: str, nonmembers: list[str] | None, progress) -> Checker:
     if nonmembers and len(nonmembers) > MOST_NONMEMBERS:
         raise MiaHubError(f"{len(nonmembers)} non-member pictures are too many for this page; up to {MOST_NONMEMBERS} are taken.")
     if model == "demo" and not nonmembers:
-        return get_checker("demo")
+        return _demo_checker()
     if progress is not None:
         progress(0, desc=f"Loading {model}")
-    loaded = _hub_model(model) if model != "demo" else get_checker("demo").model
+    demo = _demo_checker()
+    loaded = demo.model if model == "demo" else _hub_model(model)
     return Checker(loaded, nonmembers=nonmembers or None, progress=False, on_batch=_follow(progress, "Scoring the non-members"))
 
 
@@ -204,24 +260,15 @@ def _download_link(found: dict) -> str:
     return f"<a class='mia-download' download='membership-check.json' href='data:application/json;base64,{data}'>Download as JSON</a>"
 
 
-def _examples() -> list[tuple[str, str, str, list[Picture]]]:
+def _examples() -> list[tuple[str, str, list[Picture]]]:
     """Known members and non-members of the demo, from the part that chose nothing, by a seeded draw."""
     split = load_split("demo")
-    reference = demo_reference(split)
-    known = {sample: label for sample, label in zip(reference.table.ids, reference.table.is_member)}
-    chosen = []
-    for kind, label, caption, part, wanted in (
-        ("member", "In the demo's training set", "", split.members, 1),
-        ("nonmember", "Not in its training set", "", split.nonmembers, 0),
-    ):
-        pictures = []
-        for row in np.random.default_rng(GALLERY_SEED).permutation(len(part)):
-            if known.get(part[row].id) == wanted:
-                pictures.append(part[row])
-            if len(pictures) == GALLERY_SIZE:
-                break
-        chosen.append((kind, label, caption, pictures))
-    return chosen
+    reported = set(demo_reference(split).table.ids)
+    examples = []
+    for kind, label, part in (("member", "In its training set", split.members), ("nonmember", "Not in its training set", split.nonmembers)):
+        shuffled = (part[int(row)] for row in np.random.default_rng(GALLERY_SEED).permutation(len(part)))
+        examples.append((kind, label, list(islice((picture for picture in shuffled if picture.id in reported), GALLERY_SIZE))))
+    return examples
 
 
 def _enlarged(picture: Picture) -> Image.Image:

@@ -1,0 +1,1 @@
+"""Measurements of what mia_hub costs; see README.md beside this file."""

@@ -1,0 +1,86 @@
+"""Scores generated pictures in a process of its own and prints its peak memory as one line of JSON; started by `throughput`."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import mia_hub
+from mia_hub.memory import peak_memory_mb
+
+# Large beside the model's input, so that a decoded picture that is kept by mistake shows.
+SIDE = 96
+WARM_UP_BATCHES = 2
+
+
+class PngPictures(Sequence):
+    """Bytes of PNG files, each made from (seed, index) when it is asked for; none is kept.
+
+    Args:
+        count: how many.
+        shape: ``(height, width, channels)``, channels 1 or 3.
+        seed: of the pixels.
+    """
+
+    def __init__(self, count: int, shape: tuple[int, int, int], seed: int = 0):
+        self.count, self.shape, self.seed = count, shape, seed
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> bytes:
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        pixels = np.random.default_rng((self.seed, index)).integers(0, 256, self.shape, dtype=np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(pixels.squeeze(-1) if self.shape[2] == 1 else pixels).save(file, "PNG", compress_level=1)
+        return file.getvalue()
+
+
+def peak_rss_mb() -> float | None:
+    """This process's own peak in MiB.
+
+    On Linux a new process starts with the ``ru_maxrss`` of the one that started it, which may be larger than all it will ever
+    use itself; ``VmHWM`` starts anew.
+    """
+    status = Path("/proc/self/status")
+    if status.exists() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
+        return int(found[1]) / 2**10
+    import torch
+
+    return peak_memory_mb(torch.device("cpu"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="demo")
+    parser.add_argument("--images", type=int, required=True)
+    parser.add_argument("--batch-size", type=int, required=True)
+    parser.add_argument("--device")
+    parser.add_argument("--dtype")
+    args = parser.parse_args()
+
+    model = mia_hub.load_model(args.model, device=args.device, dtype=args.dtype)
+    # One timestep: how much is kept of a picture doesn't depend on how often the model is asked about it.
+    attack = mia_hub.get_attack("sima", timesteps=(min(100, model.info.num_train_timesteps - 1),))
+    shape = (SIDE, SIDE, model.info.sample_shape[0])
+
+    def score(count: int, seed: int):
+        return attack.score(model, PngPictures(count, shape, seed), batch_size=args.batch_size, progress=False)
+
+    score(WARM_UP_BATCHES * args.batch_size, seed=1)
+    warm = peak_rss_mb()
+    table = score(args.images, seed=0)
+    device = peak_memory_mb(model.device) if model.device.type == "cuda" else None
+    print(json.dumps({"images": len(table), "warm_mb": warm, "peak_mb": peak_rss_mb(), "device_peak_mb": device}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,347 @@
+"""What mia_hub costs on this machine: next to the bare denoiser, per uploaded picture, at import, and in memory.
+
+    python -m benchmarks.throughput
+
+All that is compared is measured in turns, A B B A …, in one run; see benchmarks/README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+import mia_hub
+from benchmarks.probe import SIDE, PngPictures
+from mia_hub.attacks.base import DEFAULT_BATCH_SIZE
+from mia_hub.attacks.sima import SimA, SimAMC
+from mia_hub.check import Checker
+from mia_hub.errors import MiaHubError
+from mia_hub.models.loading import pick_device
+from mia_hub.splits import Chosen, load_split
+
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = ("scoring", "check", "imports", "memory")
+
+LEAST_RATIO = 0.95
+# Two timesteps cost what SimA's 21 do; how many there are changes both sides alike.
+MC = SimAMC(timesteps=(50, 100), draws=10)
+
+MOST_CHECK_SECONDS, CHECK_THREADS, CHECKS = 1.0, 2, 30
+PHOTO = (3000, 4000)
+
+MOST_IMPORT_SECONDS, IMPORT_ROUNDS = 0.3, 10
+EMPTY = ["-c", ""]
+STARTS = {"import mia_hub": ["-c", "import mia_hub"], "python -m mia_hub --help": ["-m", "mia_hub", "--help"]}
+
+# A row of the score table is an id (81 bytes as a Python string), a label, one float per timestep, and list slots.
+TABLE_BYTES = 512
+# The allocator's own ups and downs, below what any kept copy of the pictures would cost: the extra 3,584 as the demo model's
+# float32 input take 11 MiB, as decoded pixels 32 MiB (grey) or 95 MiB (colour).
+MEMORY_SLACK_MB = 5.0
+MORE_IMAGES = 8
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the report.
+
+    Attributes:
+        what: what was measured.
+        measured: the figure, with its spread, for people.
+        requirement: what it should be, or "".
+        passed: whether it is; None for information.
+        values: the figures behind it, for programs.
+    """
+
+    what: str
+    measured: str
+    requirement: str = ""
+    passed: bool | None = None
+    values: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> str:
+        return {True: "PASS", False: "MISSED", None: "information"}[self.passed]
+
+
+def seconds(run: Callable[[], Any], device: torch.device | None = None) -> float:
+    """Wall-clock time of one call, with all that it started on an accelerator."""
+    _synchronize(device)
+    started = time.perf_counter()
+    run()
+    _synchronize(device)
+    return time.perf_counter() - started
+
+
+def _synchronize(device: torch.device | None) -> None:
+    if device is not None and device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device is not None and device.type == "mps":
+        torch.mps.synchronize()
+
+
+def in_turns(rounds: int, runs: list[Callable[[], Any]], device: torch.device | None = None) -> np.ndarray:
+    """Seconds ``[rounds, runs]``, after one round that doesn't count; every other round goes backwards, so that none is always first."""
+    for run in runs:
+        run()
+    times = np.empty((rounds, len(runs)))
+    for i in range(rounds):
+        for j in range(len(runs))[:: -1 if i % 2 else 1]:
+            times[i, j] = seconds(runs[j], device)
+    return times
+
+
+def measure_scoring(model, attack, split_pictures, batch_size: int, images: int, rounds: int) -> Row:
+    """`Attack.score`, from encoded pictures to a table, next to as many rows through the denoiser alone.
+
+    Args:
+        model: a DiffusionModel.
+        attack: a SimA or SimAMC.
+        split_pictures: encoded pictures, decoded when they are asked for.
+        batch_size: rows per forward pass, on both sides.
+        images: pictures per round, a multiple of ``batch_size``, so that both sides make the same passes.
+        rounds: how often each side is measured.
+    """
+    pictures = Chosen(split_pictures, np.arange(images) % len(split_pictures))
+    passes = attack.queries_per_image
+    inputs = model.encode(pictures).split(batch_size)
+    labels = [torch.full((batch_size,), t, device=model.device) for t in attack.timesteps]
+
+    def bare() -> None:
+        with torch.no_grad():
+            for x in inputs:
+                for t in labels * (passes // len(labels)):
+                    model.predict_noise(x, t)
+
+    def score() -> None:
+        table = attack.score(model, pictures, batch_size=batch_size, progress=False)
+        if table.queries != images * passes:
+            raise RuntimeError(f"{attack.name} made {table.queries} queries where {images * passes} were expected; nothing to compare.")
+
+    times = in_turns(rounds, [bare, score], model.device)
+    ratios = times[:, 0] / times[:, 1]
+    required = attack.name == SimA.name
+    rate = images * passes / np.median(times, axis=0)
+    return Row(
+        f"{attack.name} / bare denoiser, throughput",
+        f"{np.median(ratios):.1%} ({ratios.min():.1%} … {ratios.max():.1%}); {rate[1]:,.0f} of {rate[0]:,.0f} rows/s",
+        f"≥ {LEAST_RATIO:.0%}" if required else "",
+        bool(np.median(ratios) >= LEAST_RATIO) if required else None,
+        {"attack": repr(attack), "images": images, "rows": images * passes, "bare_seconds": times[:, 0], "score_seconds": times[:, 1]},
+    )
+
+
+def measure_check() -> list[Row]:
+    """One uploaded picture on the demo model: on the CPU, in float32, on at most two threads, whatever else was asked for."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(min(threads, CHECK_THREADS))
+    try:
+        split = load_split("demo")
+        loading = time.perf_counter()
+        checker = Checker("demo", "sima", device="cpu", dtype="float32", progress=False)
+        loading = time.perf_counter() - loading
+        # Each picture is new to the checker, and comes as a file does.
+        uploads = [_png(split.nonmembers[i]) for i in range(CHECKS + 1)]
+        first = seconds(lambda: checker.check(uploads[-1], progress=False))
+        each = np.array([seconds(lambda upload=upload: checker.check(upload, progress=False)) for upload in uploads[:-1]])
+        photo = _photo()
+        large = np.array([seconds(lambda: checker.check(photo, progress=False)) for _ in range(5)])
+        used = torch.get_num_threads()
+    finally:
+        torch.set_num_threads(threads)
+    p50, p95 = np.quantile(each, (0.5, 0.95))
+    n = len(checker.attack.timesteps)
+    return [
+        Row(
+            f"profile of one picture, {n} timesteps ({used} CPU thread{'s' * (used > 1)})",
+            f"p50 {p50:.3f} s, p95 {p95:.3f} s ({each.min():.3f} … {each.max():.3f})",
+            f"p95 < {MOST_CHECK_SECONDS:g} s",
+            bool(p95 < MOST_CHECK_SECONDS),
+            {"seconds": each, "threads": used},
+        ),
+        Row(
+            f"  the same for a photo of {PHOTO[0] * PHOTO[1] / 1e6:.0f} megapixels",
+            f"p50 {np.median(large):.3f} s ({large.min():.3f} … {large.max():.3f})",
+            values={"seconds": large},
+        ),
+        Row(
+            "  the first picture after loading (reads the reference)",
+            f"{first:.3f} s, after {loading:.3f} s of loading",
+            values={"seconds": first, "loading_seconds": loading},
+        ),
+    ]
+
+
+def _png(picture) -> bytes:
+    file = io.BytesIO()
+    picture.to_pil().save(file, "PNG")
+    return file.getvalue()
+
+
+def _photo() -> bytes:
+    """A JPEG of a camera's size, smooth like a photo: noise, enlarged."""
+    small = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(small).resize(PHOTO[::-1], Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def measure_imports() -> list[Row]:
+    """Starts of Python with mia_hub, each less an empty start of the same round."""
+    runs = [lambda arguments=arguments: _python(arguments) for arguments in (EMPTY, *STARTS.values())]
+    times = in_turns(IMPORT_ROUNDS, runs)
+    rows = []
+    for name, taken in zip(STARTS, (times[:, 1:] - times[:, :1]).T):
+        rows.append(
+            Row(
+                f"{name}, above an empty start",
+                f"{np.median(taken):.3f} s ({taken.min():.3f} … {taken.max():.3f})",
+                f"< {MOST_IMPORT_SECONDS:g} s",
+                bool(np.median(taken) < MOST_IMPORT_SECONDS),
+                {"seconds": taken, "empty_seconds": times[:, 0]},
+            )
+        )
+    return rows
+
+
+def _python(arguments: list[str]) -> str:
+    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"python {' '.join(arguments)} failed with status {done.returncode}:\n{done.stderr.strip()}")
+    return done.stdout
+
+
+def measure_memory(model: str, device: torch.device, dtype: str, batch_size: int, images: int) -> list[Row]:
+    """Peak memory of scoring n and 8n pictures, each in a fresh process, each above its own peak after a few batches."""
+    options = ["--model", model, "--batch-size", str(batch_size), "--device", str(device), "--dtype", dtype]
+    few, many = (
+        json.loads(_python(["-m", "benchmarks.probe", "--images", str(n), *options]).splitlines()[-1])
+        for n in (images, MORE_IMAGES * images)
+    )
+    extra = many["images"] - few["images"]
+    above = [probe["peak_mb"] - probe["warm_mb"] for probe in (few, many)]
+    growth, allowed = above[1] - above[0], MEMORY_SLACK_MB + extra * TABLE_BYTES / 2**20
+    values = {"few": few, "many": many, "growth_mb": growth, "allowed_mb": allowed, "side": SIDE}
+    rows = [
+        Row(
+            f"peak memory, {few['images']:,} and {many['images']:,} pictures",
+            f"{few['peak_mb']:,.1f} and {many['peak_mb']:,.1f} MiB; above warm-up +{above[0]:.1f} and +{above[1]:.1f}: {growth:+.1f} MiB",
+            f"< {MEMORY_SLACK_MB:g} MiB + table = {allowed:.1f} MiB",
+            growth < allowed,
+            values,
+        )
+    ]
+    if few["device_peak_mb"] is not None:
+        peaks = few["device_peak_mb"], many["device_peak_mb"]
+        rows.append(
+            Row(
+                "  the same on the accelerator",
+                f"{peaks[0]:,.1f} and {peaks[1]:,.1f} MiB: {peaks[1] - peaks[0]:+.1f} MiB",
+                f"< {MEMORY_SLACK_MB:g} MiB",
+                peaks[1] - peaks[0] < MEMORY_SLACK_MB,
+            )
+        )
+    return rows
+
+
+def facts(device: torch.device, dtype: str, batch_size: int) -> dict[str, Any]:
+    """What the figures depend on."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    load = os.getloadavg() if hasattr(os, "getloadavg") else None
+    return {
+        "cpus": f"{usable} usable of {os.cpu_count()}",
+        "threads": torch.get_num_threads(),
+        "load": "unknown" if load is None else f"{load[0]:.2f} at the start",
+        "platform": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "dtype": dtype,
+        "batch size": batch_size,
+    }
+
+
+def render(rows: list[Row]) -> str:
+    """The rows as aligned text."""
+    cells = [("what", "measured: median (min … max)", "required", "verdict")]
+    cells += [(row.what, row.measured, row.requirement, row.verdict) for row in rows]
+    widths = [max(len(line[i]) for line in cells) for i in range(4)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in cells)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more; got {value}")
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.throughput", description=__doc__.split("\n")[0])
+    parser.add_argument("--model", default="demo", help="'demo', a folder, or a Hub id; for scoring and memory (default: demo)")
+    parser.add_argument("--batch-size", type=_positive, help="rows per forward pass (default: mia_hub's own for the device)")
+    parser.add_argument("--images", type=_positive, help="pictures per round, rounded up to whole batches (default: one batch)")
+    parser.add_argument("--device", help="cpu, cuda, … (default: the best one present)")
+    parser.add_argument("--dtype", default="float32", help="precision of the model (default: float32)")
+    parser.add_argument("--rounds", type=_positive, default=7, help="rounds of scoring (default: 7)")
+    parser.add_argument("--memory-images", type=_positive, default=512, metavar="N", help="memory of N and 8N pictures (default: 512)")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="measure just these")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures there")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if a requirement is missed")
+    return parser
+
+
+def run(args: argparse.Namespace) -> list[Row]:
+    """Measures what was asked for, prints it, and returns its rows."""
+    device = pick_device(args.device)
+    batch_size = args.batch_size or DEFAULT_BATCH_SIZE.get(device.type, 64)
+    known = facts(device, args.dtype, batch_size)
+    print("\n".join(f"{name + ':':12}{value}" for name, value in known.items()), flush=True)
+
+    rows: list[Row] = []
+    if "scoring" in args.only:
+        model = mia_hub.load_model(args.model, device=device, dtype=args.dtype)
+        images = -(-(args.images or batch_size) // batch_size) * batch_size
+        channels, height, width = model.info.sample_shape
+        pictures = load_split("demo").images if args.model == "demo" else [*PngPictures(images, (height, width, channels))]
+        for attack in (SimA(), MC):
+            attack.check(model)
+            rows.append(measure_scoring(model, attack, pictures, batch_size, images, args.rounds))
+    if "check" in args.only:
+        rows += measure_check()
+    if "imports" in args.only:
+        rows += measure_imports()
+    if "memory" in args.only:
+        rows += measure_memory(args.model, device, args.dtype, batch_size, args.memory_images)
+    print("\n" + render(rows))
+    if args.json:
+        figures = {"facts": known, "rows": [asdict(row) | {"verdict": row.verdict} for row in rows]}
+        args.json.write_text(json.dumps(figures, indent=1, default=np.ndarray.tolist) + "\n", encoding="utf-8")
+    return rows
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit status: 0; 1 with --strict where a requirement is missed; 2 where nothing could be measured."""
+    args = _parser().parse_args(argv)
+    try:
+        rows = run(args)
+    except (MiaHubError, OSError, RuntimeError) as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    return int(args.strict and any(row.passed is False for row in rows))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,327 @@
+"""The two main paths, `check` and `audit`, in a script and on the command line, on models with known answers and on the demo."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import mia_hub
+from mia_hub import cli
+from mia_hub.calibration import ALPHA, FALSE_DISCOVERY_RATE, ImageCheck
+from mia_hub.check import KEPT_DECODED, Checker, demo_reference, get_checker
+from mia_hub.errors import MiaHubError, SplitError
+from mia_hub.images import as_pictures
+from mia_hub.models.exact import training_set_denoiser
+from mia_hub.report import AuditReport
+from mia_hub.scores import ScoreTable
+
+N = 60
+
+
+def blobs(n, seed, side=12):
+    """Soft grey blobs, one kind of picture, uint8."""
+    generator = np.random.default_rng(seed)
+    y, x = np.mgrid[:side, :side]
+    centre, width = generator.uniform(3, side - 3, (n, 2, 1, 1)), generator.uniform(2, 4, (n, 1, 1))
+    shape = np.exp(-((y - centre[:, 0]) ** 2 + (x - centre[:, 1]) ** 2) / width**2)
+    return (shape * 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def memory():
+    """Members, and the perfect memory of them."""
+    members = blobs(N, 0)
+    x0 = torch.tensor(np.stack([picture.resized(12, 12, 1) for picture in as_pictures(members)])).permute(0, 3, 1, 2).double() * 2 - 1
+    return members, training_set_denoiser(x0)
+
+
+SIMA = mia_hub.get_attack("sima", timesteps=(20, 60, 100))
+
+
+def test_audit_of_a_perfect_memory(memory):
+    members, model = memory
+    report = mia_hub.audit(model, SIMA, mia_hub.make_split(members, blobs(400, 1)), progress=False)
+    assert report.auc.value == 1.0
+    assert report.auc.low < 1  # 30 members can't prove perfection
+    assert report.tpr_at_fpr[0.01].value == 1.0
+    assert report.asr.value == 1.0
+    assert report.selection["method"] == "calibration"
+    assert (report.auc.n_members, report.auc.n_nonmembers) == (30, 200)
+    assert {flag.name for flag in report.flags} == {"few-nonmembers"}
+    assert report.blind_auc.low < 0.5 < report.blind_auc.high
+    assert report.cost.queries == 460 * 3
+    assert report.provenance["versions"]["mia_hub"] == mia_hub.__version__
+    assert AuditReport.from_dict(json.loads(report.to_json())) == report
+
+
+def test_audit_of_held_out_against_held_out_is_chance(memory):
+    _, model = memory
+    report = mia_hub.audit(model, SIMA, mia_hub.make_split(blobs(300, 2), blobs(300, 3)), progress=False)
+    assert report.auc.low < 0.5 < report.auc.high
+    assert "distribution-shift" not in {flag.name for flag in report.flags}
+
+
+def test_audit_flags_a_shift_that_the_model_has_nothing_to_do_with(memory):
+    _, model = memory
+    report = mia_hub.audit(model, SIMA, mia_hub.make_split(blobs(100, 2) // 2, blobs(100, 3)), progress=False)
+    assert "distribution-shift" in {flag.name for flag in report.flags}
+    assert report.blind_auc.low > 0.9
+
+
+def test_audit_refuses_before_any_compute(memory):
+    members, _ = memory
+
+    def never(x, t):
+        raise AssertionError("the model was queried")
+
+    model = mia_hub.wrap_denoiser(never, [0.9, 0.5], sample_shape=(1, 12, 12))
+    attack = mia_hub.get_attack("sima", timesteps=(0, 1))
+    split = mia_hub.make_split(members, blobs(60, 1))
+    for options, says in (
+        ({"attack": SIMA}, "runs from 0 to 1"),
+        ({"timestep": 5}, "not among the scored ones"),
+        ({"fprs": (0.001,)}, "At least 1000 non-members"),
+        ({"selection": "best"}, "'calibration' or 'oracle'"),
+        ({"split": mia_hub.make_split(members, members[:20])}, "both members and non-members"),
+        ({"split": mia_hub.make_split(members[:3], blobs(60, 1))}, "too few"),
+    ):
+        with pytest.raises(MiaHubError, match=says):
+            mia_hub.audit(model, **({"attack": attack, "split": split, "progress": False} | options))
+
+
+def test_check_of_a_perfect_memory(memory):
+    members, model = memory
+    checker = Checker(model, SIMA, nonmembers=blobs(199, 1), progress=False)
+    answers = checker.check(np.concatenate([members[:5], blobs(20, 4)]), progress=False)
+    assert [answer.verdict for answer in answers[:5]] == ["evidence"] * 5
+    assert all(answer.p_value == 1 / 200 for answer in answers[:5])
+    fresh = [answer for answer in answers[5:] if answer.comparable]
+    assert len(fresh) >= 18
+    assert sum(answer.q_value <= FALSE_DISCOVERY_RATE for answer in fresh) <= 1
+    one = checker.check(members[0], progress=False)[0]
+    assert (one.verdict, one.q_value, one.p_value <= ALPHA) == ("evidence", None, True)
+    assert one.sentence.startswith("More like a training image than any of 199 images known not to be in the training set; p = 0.005")
+    assert len(one.profile.scores) == len(one.profile.nonmembers.middle) == 3
+    assert one.profile.members is None
+
+
+def test_p_values_of_fresh_nonmembers_are_uniform_or_larger(memory):
+    _, model = memory
+    checker = Checker(model, SIMA, nonmembers=blobs(199, 1), progress=False)
+    p = np.array([a.p_value for a in checker.check(blobs(400, 5), progress=False) if a.comparable])
+    assert len(p) > 380
+    for level in (0.05, 0.2, 0.5, 0.8):
+        # The null set is drawn once: its own sampling error adds to that of the 400.
+        assert (p <= level).mean() <= level + 3 * math.sqrt(level * (1 - level) * (1 / len(p) + 1 / 199))
+
+
+def test_nonmembers_checked_against_themselves_are_left_out(memory):
+    _, model = memory
+    null = blobs(50, 1)
+    answers = Checker(model, SIMA, nonmembers=null, progress=False).check(null, progress=False)
+    assert {answer.n_null for answer in answers if answer.comparable} == {49}
+    assert min(answer.p_value for answer in answers if answer.comparable) == 1 / 50
+
+
+def test_without_nonmembers_there_is_no_verdict(memory):
+    members, model = memory
+    answer = mia_hub.check_image(members[0], model, SIMA, progress=False)
+    assert (answer.verdict, answer.p_value, answer.comparable) == ("no-null", None, None)
+    assert answer.sentence.startswith("No verdict is possible")
+    assert answer.timestep == SIMA.default_timestep == 60
+    with pytest.raises(SplitError, match=r"19 pictures known not to be .* too few"):
+        Checker(model, SIMA, nonmembers=blobs(19, 1))
+
+
+def test_a_long_series_is_decoded_lazily_and_judged_alike(memory):
+    members, model = memory
+    checker = Checker(model, SIMA, nonmembers=blobs(60, 1), progress=False)
+    pictures = np.concatenate([members[:4], blobs(KEPT_DECODED, 6)])
+    long = checker.check(pictures, progress=False)
+    short = checker.check(pictures[:4], progress=False)
+    assert [a.p_value for a in long[:4]] == [a.p_value for a in short]
+
+
+def test_answers_survive_their_json_form(memory):
+    members, model = memory
+    checker = Checker(model, SIMA, nonmembers=blobs(60, 1), progress=False)
+    answers = checker.check(members[:2], progress=False)
+    found = json.loads(json.dumps(checker.to_dict(answers)))
+    assert [ImageCheck.from_entry(entry, found["reference"]) for entry in found["images"]] == answers
+    assert found["higher_score_means"] == "more likely a member"
+    assert found["reference"]["n_nonmembers"] == 60
+
+
+# --- the demo -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def demo():
+    return mia_hub.load_split("demo")
+
+
+def test_the_demo_is_as_strong_as_its_card_says_and_its_control_is_chance():
+    from mia_hub.models.loading import DEMO_FOLDER
+
+    report, control = (AuditReport.from_dict(json.loads((DEMO_FOLDER / f"{n}.json").read_text())) for n in ("audit", "held_out_audit"))
+    assert report.auc.value >= 0.85
+    assert report.tpr_at_fpr[0.01].value >= 0.15
+    assert report.auc.n_nonmembers >= 2000
+    assert "distribution-shift" not in {flag.name for flag in report.flags}
+    assert control.auc.low < 0.5 < control.auc.high
+    # The figures are those of the stored scores, recomputed.
+    again = mia_hub.measure(ScoreTable.from_parquet(DEMO_FOLDER / "scores.parquet"))
+    assert again.at_selected.auc == report.auc
+    assert again.selection == report.selection
+    card = (DEMO_FOLDER / "README.md").read_text()
+    assert str(report.auc) in card and str(control.auc) in card
+    assert sum(path.stat().st_size for path in DEMO_FOLDER.rglob("*") if path.is_file()) <= 20e6
+
+
+def test_stored_scores_are_what_the_demo_model_gives(demo):
+    table = ScoreTable.from_parquet(mia_hub.models.loading.DEMO_FOLDER / "scores.parquet")
+    rows = [0, 511, 512, 4511]
+    pictures = [demo.images[i] for i in rows]
+    assert [table.ids[i] for i in rows] == [picture.id for picture in pictures]
+    model = mia_hub.load_model("demo", device="cpu")
+    assert table.model["revision"] == model.info.revision
+    fresh = mia_hub.get_attack("sima").score(model, pictures, progress=False)
+    assert fresh.attack == table.attack
+    np.testing.assert_allclose(fresh.scores, table.scores[rows], rtol=1e-5)
+
+
+def test_members_and_nonmembers_of_the_demo_are_disjoint_and_counted(demo):
+    assert (len(demo.members), len(demo.nonmembers)) == (512, 4000)
+    members, others = ({picture.id for picture in part} for part in (demo.members, demo.nonmembers))
+    assert (len(members), len(others)) == (512, 4000)
+    assert not members & others
+
+
+def test_demo_answers(demo):
+    """A photograph is not comparable; members, as a set, are found; known non-members seldom are."""
+    checker = get_checker("demo")
+    photo = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    answer = checker.check(photo, progress=False)[0]
+    assert (answer.comparable, answer.p_value, answer.verdict) == (False, None, "not-comparable")
+    assert "scaled from 400×300" in answer.notes[0]
+    reference = demo_reference(demo)
+    assert len(reference.null) == 2000
+    scores = reference.table.at(reference.timestep)
+    members = scores[reference.table.is_member == 1]
+    p = np.array([reference.null.p_value(s) for s in members])
+    assert np.median(p) < 0.2
+    assert reference.power.value == (p <= ALPHA).mean() >= 0.1
+    assert get_checker("demo") is checker
+
+
+# --- the command line -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pictures(tmp_path, demo):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name, picture in (("member.png", demo.members[0]), ("other.png", demo.nonmembers[0])):
+        picture.to_pil().save(folder / name)
+    (folder / "broken.png").write_bytes((folder / "member.png").read_bytes()[:80])
+    return folder
+
+
+def run(capsys, *arguments):
+    status = cli.main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def test_check_prints_the_answer(capsys, pictures):
+    status, out, err = run(capsys, "check", pictures / "member.png")
+    expected = mia_hub.check_image(pictures / "member.png")
+    assert (status, err) == (0, "")
+    assert " ".join(out.split()).find(expected.sentence) > 0
+    assert "What this does not mean" in out
+
+
+def test_check_of_a_folder_goes_on_past_a_broken_file_and_says_so(capsys, pictures):
+    status, out, err = run(capsys, "check", pictures, "--json", pictures / "found.json")
+    assert status == 2
+    assert "broken.png" in err and "damaged or cut short" in err
+    assert "member.png" in out and "other.png" in out
+    found = json.loads((pictures / "found.json").read_text())
+    assert [entry["name"] for entry in found["images"]] == ["member.png", "other.png"]
+    assert all(0 < entry["p_value"] <= entry["q_value"] <= 1 for entry in found["images"])
+
+
+def test_check_json_to_standard_output_is_json_alone(capsys, pictures):
+    status, out, _ = run(capsys, "check", pictures / "member.png", "--json", "-")
+    assert status == 0
+    assert json.loads(out)["images"][0]["name"] == "member.png"
+
+
+def test_audit_writes_its_reports(capsys, tmp_path):
+    out_folder = tmp_path / "out"
+    settings = ("--limit", 40, "--set", "timesteps=60,100", "p=2", "--quiet", "--out", out_folder)
+    status, out, _ = run(capsys, "audit", *settings)
+    assert status == 0
+    assert {path.name for path in out_folder.iterdir()} == {"report.json", "report.md", "report.html", "scores.parquet"}
+    report = AuditReport.from_dict(json.loads((out_folder / "report.json").read_text()))
+    assert report.attack == "SimA(timesteps=(60, 100), p=2, input='clean')"
+    assert report.to_markdown() in out
+    again = mia_hub.measure(ScoreTable.from_parquet(out_folder / "scores.parquet"))
+    assert again.at_selected.auc == report.auc
+    page = (out_folder / "report.html").read_text()
+    assert "<svg" in page and "<script" not in page
+
+
+def test_attacks_lists_parameters(capsys):
+    status, out, _ = run(capsys, "attacks")
+    assert status == 0
+    for text in ("sima ", "sima-mc ", "gray-box", "draws = 10", "input = 'clean'"):
+        assert text in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["check", "nowhere.png"], "there is no file nowhere.png"),
+        (["check", "IMAGE", "--model", "nonsense"], "There is no model 'nonsense'"),
+        (["check", "IMAGE", "--model", "alice/absent"], "The Hub has no model 'alice/absent'"),
+        (["check", "IMAGE", "--attack", "simaa"], "Did you mean 'sima'"),
+        (["check", "IMAGE", "--set", "p"], "NAME=VALUE"),
+        (["check", "IMAGE", "--set", "draws=3"], "no parameter 'draws'"),
+        (["check", "IMAGE", "--nonmembers", "FOLDER"], "has no images"),
+        (["check", "IMAGE", "--device", "warp"], "device 'warp' is not available"),
+        (["check", "FOLDER"], "has no images"),
+        (["audit", "--split", "nonsense"], "There is no split 'nonsense'"),
+        (["audit", "--limit", "1"], "2 or more"),
+        (["audit", "--limit", "40", "--fpr", "0.001"], "At least 1000 non-members"),
+        (["audit", "--timestep", "5"], "not among the scored ones"),
+        (["audit", "--out", "IMAGE/x"], "can't be made"),
+        (["audit", "--revision", "main"], "is for models on the Hub"),
+    ],
+)
+def test_mistakes_get_one_line_and_status_2(capsys, tmp_path, pictures, arguments, says):
+    (tmp_path / "empty").mkdir()
+    known = {"IMAGE": pictures / "member.png", "FOLDER": tmp_path / "empty", "IMAGE/x": pictures / "member.png" / "x"}
+    status, out, err = run(capsys, *(known.get(argument, argument) for argument in arguments), "--quiet")
+    assert (status, out) == (2, "")
+    assert says in err
+    assert err.startswith("mia-hub: ") and err.count("\n") == 1
+
+
+def test_module_and_console_script_are_the_same_program():
+    for command in ([sys.executable, "-m", "mia_hub"], [os.path.join(os.path.dirname(sys.executable), "mia-hub")]):
+        done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+        assert done.stdout == f"mia-hub {mia_hub.__version__}\n"
+
+
+def test_a_reader_that_goes_away_causes_no_traceback():
+    done = subprocess.run(f"{sys.executable} -m mia_hub attacks | head -n 1", shell=True, capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.stdout.count("\n") == 1
