@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import torch
 
 
@@ -18,10 +21,13 @@ def peak_memory_mb(device: torch.device) -> float | None:
     if device.type != "cpu":
         return None
     try:
+        # Linux: ru_maxrss would be inherited from the process that started this one.
+        status = Path("/proc/self/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 2**10
+    except (OSError, TypeError):
+        pass
+    try:
         import resource
     except ImportError:  # Windows
         return None
-    import sys
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # macOS counts in bytes

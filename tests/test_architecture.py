@@ -16,6 +16,7 @@ FORBIDDEN = {
     "attacks": {"metrics", "measurement", "calibration", "auditing", "check", "validity", "report", "ui", "cli"},
     "models": {"attacks", "metrics", "scores", "auditing", "check", "report", "validity", "ui", "cli"},
     "images": {"models", "attacks", "splits", "scores"},
+    "decoding": {"models", "attacks", "splits", "scores", "images"},
     "schedule": {"models", "attacks", "images"},
     "noise": {"models", "attacks", "images"},
     "metrics": {"models", "attacks", "scores", "images", "report"},

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mia_hub import images as module
+from mia_hub.decoding import FORMATS, MAX_PIXELS, MIN_SIDE
 from mia_hub.errors import ImageError
-from mia_hub.images import MAX_PIXELS, Picture, as_pictures, content_id, find_images, open_picture
+from mia_hub.images import Picture, as_pictures, content_id, find_images, open_picture
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (24, 32, 3), dtype=np.uint8)
@@ -705,5 +705,5 @@ def test_import_is_light():
 
 
 def test_limits_and_formats():
-    assert MAX_PIXELS == 50_000_000 and module.MIN_SIDE == 8
-    assert module.FORMATS == ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+    assert MAX_PIXELS == 50_000_000 and MIN_SIDE == 8
+    assert FORMATS == ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")

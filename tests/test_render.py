@@ -164,6 +164,7 @@ def drawn() -> dict[str, str]:
     return {
         "profile": profile_svg(evidence().profile, 80, title="member.png"),
         "profile without bands": profile_svg(doubtful(bands=False).profile, 80),
+        "profile without verdict": profile_svg(evidence().profile, 80, judged=False),
         "profile of one timestep": profile_svg(one, 50),
         "roc": roc_svg(report.roc, auc=report.auc, tpr_at_fpr=report.tpr_at_fpr),
         "roc of five": roc_svg({"fpr": [0, 0, 1], "tpr": [0, 0.4, 1]}, auc=Estimate(0.7, 0.3, 0.9, 5, 5), tpr_at_fpr={}),
@@ -195,6 +196,8 @@ def test_figures_say_what_they_show():
     assert "t = 80: verdict made here" in texts["profile"] and "member.png" in texts["profile"]
     assert "400 known members: median, 5–95 %" in texts["profile"] and "400 known non-members: median, 5–95 %" in texts["profile"]
     assert not any("known" in text for text in texts["profile without bands"])
+    for name in ("profile without bands", "profile without verdict"):
+        assert "t = 80: score given here" in texts[name] and not any("verdict" in text for text in texts[name]), name
     assert "30 known members: median, 5–95 %" in texts["profile of one timestep"] and "50" in texts["profile of one timestep"]
     report = fair()
     assert f"the attack: AUC {report.auc}" in texts["roc"] and "less than 1 of 200 non-members: unmeasured" in texts["roc"]
@@ -402,7 +405,7 @@ def test_an_empty_list_of_answers_is_said():
 def test_the_table_of_answers_holds_numbers_that_json_takes():
     headers, rows = checks_table(several())
     assert all(len(row) == len(headers) for row in rows) and len(rows) == 3
-    assert rows[0][headers.index("p")] == pytest.approx(1 / 401, rel=0.05) and rows[0][1] == "evidence"
+    assert rows[0][headers.index("p")] == pytest.approx(1 / 401, rel=0.05) and rows[0][headers.index("Verdict")] == "evidence"
     assert rows[2][headers.index("p")] == "—" and rows[1][headers.index("Percentile")] == pytest.approx(50, abs=1)
     assert json.loads(json.dumps(rows)) == rows
 

@@ -31,8 +31,16 @@ def launch_options() -> dict:
     """What `Blocks.launch` needs for this page."""
     import gradio as gr
 
+    theme = gr.themes.Default(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    # In the light theme, white on Gradio's own blue has too little contrast.
+    theme.set(
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_border_color="*primary_600",
+        color_accent="*primary_600",
+    )
     return {
-        "theme": gr.themes.Default(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+        "theme": theme,
         "css_paths": [Path(__file__).parent / "style.css"],
         "max_file_size": "50mb",
         "footer_links": ["api"],

@@ -78,14 +78,15 @@ def build_check_tab() -> None:
             button = gr.Button("Check", variant="primary", elem_id="check")
             gr.Markdown(PRIVACY, elem_classes="mia-small")
         with gr.Column(scale=6, min_width=320, elem_id="answer", elem_classes="mia-answer-panel"):
-            answer = gr.HTML(EMPTY, elem_id="verdict")
+            # The labels name the outputs of the API.
+            answer = gr.HTML(EMPTY, label="Answer", elem_id="verdict")
             table = gr.Dataframe(visible=False, interactive=False, wrap=True, label="Select a row to see its curve", elem_id="table")
-            plot = gr.HTML(visible=False, elem_id="profile")
-            figures = gr.HTML(visible=False, elem_id="figures")
-            caveats = gr.HTML(visible=False, elem_id="caveats")
-            download = gr.HTML(visible=False, elem_id="download")
+            plot = gr.HTML(visible=False, label="Score per timestep", elem_id="profile")
+            figures = gr.HTML(visible=False, label="Figures", elem_id="figures")
+            caveats = gr.HTML(visible=False, label="What this does not mean", elem_id="caveats")
+            download = gr.HTML(visible=False, label="Download", elem_id="download")
     # The browser keeps the answers, not the server.
-    found = gr.JSON(visible="hidden", elem_id="found")
+    found = gr.JSON(visible="hidden", label="All of it", elem_id="found")
     outputs = [answer, table, plot, figures, caveats, download, found]
     inputs = [image, several, model, nonmembers]
 
@@ -111,7 +112,7 @@ def build_check_tab() -> None:
 def _gallery(kind: str, label: str, pictures: list[Picture]) -> gr.Gallery:
     gr.HTML(f"<p class='mia-sublabel'>{escape(label)}</p>")
     return gr.Gallery(
-        [_enlarged(picture) for picture in pictures],
+        [(_enlarged(picture), f"{label}: {picture.name}") for picture in pictures],
         label=label,
         show_label=False,
         columns=GALLERY_SIZE,
@@ -143,7 +144,7 @@ def _demo_checker() -> Checker:
 
 
 def _check(image: str | None, several: list[str] | None, model: str, nonmembers: list[str] | None, progress=gr.Progress()):  # noqa: B008
-    """Was this picture in the model's training set? Returns the answer, the score per timestep, and what the answer doesn't mean.
+    """Was this picture in the model's training set? Returns what the page shows; the last value has all of it as JSON.
 
     Args:
         image: the picture.

@@ -1,0 +1,573 @@
+"""The web page in a real browser: the app as a process of its own, with a Hub of our own, and Chromium without a screen."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import time
+import urllib.request
+import zlib
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import expect, sync_playwright
+
+from mia_hub.calibration import CANNOT_TELL, EVIDENCE, NO_NULL, NOT_COMPARABLE, VERDICTS
+from mia_hub.check import Checker, demo_reference, get_checker
+from mia_hub.images import open_picture
+from mia_hub.splits import load_split
+
+ROOT = Path(__file__).parent.parent
+# Chromium's own traffic is none of the page's.
+QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+PATIENCE = 60_000
+PROBLEM = ".mia-problem[role=alert]"
+
+expect.set_options(timeout=PATIENCE)
+
+
+# The app, the browser, and a page that is watched.
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory, loopback_hub, tiny_pixel_repo):
+    """The running app: ``url``, and ``log()``, what it has printed."""
+    loopback_hub.add_repo("model", "app-tests/tiny", tiny_pixel_repo())
+    loopback_hub.add_repo("model", "app-tests/pickled", tiny_pixel_repo(weights="bin"))
+    folder = tmp_path_factory.mktemp("app")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {
+        "GRADIO_SERVER_NAME": "127.0.0.1",
+        "GRADIO_SERVER_PORT": str(port),
+        "GRADIO_TEMP_DIR": str(folder / "uploads"),
+        "PYTHONUNBUFFERED": "1",
+    }
+    log = folder / "log.txt"
+    with log.open("wb") as stream:
+        process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=stream, stderr=subprocess.STDOUT)
+    running = SimpleNamespace(url=f"http://127.0.0.1:{port}/", log=log.read_text)
+    try:
+        _wait_for(running, process)
+        yield running
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_for(running, process):
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            with urllib.request.urlopen(running.url, timeout=5):
+                return
+        except OSError:
+            assert process.poll() is None, f"the app ended:\n{running.log()}"
+            assert time.monotonic() < deadline, f"the app doesn't answer:\n{running.log()}"
+            time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    assert found, "These tests drive Chromium, which is missing here: apt-get install chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", *QUIET])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(app, browser):
+    """``open_page(width, theme) -> Page``. When the test ends, no page of it may have gone wrong or asked another server for anything."""
+    contexts, requests, complaints = [], [], []
+
+    def open_(width=1280, theme="light"):
+        context = browser.new_context(viewport={"width": width, "height": 844}, accept_downloads=True)
+        contexts.append(context)
+        context.set_default_timeout(PATIENCE)
+        context.on("request", lambda request: requests.append(request.url))
+        context.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        context.on("weberror", lambda error: complaints.append(str(error.error)))
+        page = context.new_page()
+        page.on("websocket", lambda websocket: requests.append(websocket.url))
+        page.goto(f"{app.url}?__theme={theme}")
+        expect(page.locator(".mia-examples img")).to_have_count(12)
+        return page
+
+    yield open_
+    toasts = [text for context in contexts for page in context.pages for text in page.get_by_test_id("toast-body").all_inner_texts()]
+    for context in contexts:
+        context.close()
+    assert len(requests) > 10, "the requests weren't seen"
+    elsewhere = [url for url in requests if not url.startswith((app.url, "data:", f"blob:{app.url}"))]
+    assert (elsewhere, complaints, toasts) == ([], [], [])
+    assert "Traceback" not in app.log() and "Error" not in app.log(), app.log()
+
+
+@pytest.fixture
+def page(open_page):
+    return open_page()
+
+
+@pytest.fixture(scope="module")
+def checker() -> Checker:
+    """What the page should say, without the page."""
+    return get_checker("demo", progress=False)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> SimpleNamespace:
+    """Files to upload."""
+    folder = tmp_path_factory.mktemp("pictures")
+    nonmembers = load_split("demo").nonmembers
+    files = SimpleNamespace(folder=folder, nonmembers=[folder / f"{i}.png" for i in range(28)])
+    for path, picture in zip(files.nonmembers, nonmembers):
+        picture.to_pil().save(path)
+    y, x = np.mgrid[:240, :320] / 320
+    noise = np.random.default_rng(0).normal(0, 0.04, (240, 320, 3))
+    files.photo = folder / "photo.jpg"
+    Image.fromarray((np.clip(np.stack([x, y, 1 - (x + y) / 2], -1) + noise, 0, 1) * 255).astype(np.uint8)).save(files.photo)
+    files.cut = folder / "cut.png"
+    files.cut.write_bytes(files.nonmembers[0].read_bytes()[:-120])
+    return files
+
+
+def upload(page, path, field="picture"):
+    page.locator(f"#{field} input[type=file]").set_input_files(path)
+
+
+def remove_picture(page):
+    page.get_by_label("Remove Image").click()
+    expect(page.get_by_label("Remove Image")).to_have_count(0)
+
+
+def fold_out(page, accordion):
+    page.get_by_role("button", name=accordion).click()
+
+
+def expect_answer(page, check):
+    """The answer in view is this one, for one picture."""
+    answer = page.locator("#verdict .mia-answer")
+    verdict = VERDICTS[check.verdict].rstrip(".")
+    expect(answer).to_contain_text(check.sentence)
+    expect(answer.locator(".mia-verdict")).to_contain_text(verdict)
+    expect(page.locator("#figures table")).to_be_visible()
+    assert figures(page).get("p-value") == (None if check.p_value is None else f"{float(f'{check.p_value:.2g}')}")
+
+
+def figures(page) -> dict[str, str]:
+    rows = page.locator("#figures tr").all()
+    return {row.locator("th").inner_text(): row.locator("td").inner_text() for row in rows}
+
+
+def top(locator) -> float:
+    return locator.bounding_box()["y"]
+
+
+def marked(page) -> str:
+    """The label of the marked timestep in the figure."""
+    return page.locator("#profile svg text", has_text=re.compile("^t = ")).text_content()
+
+
+# Opening.
+
+
+def test_the_first_click_is_answered_while_the_demo_model_is_still_loading(page, checker):
+    # First in this module, so that the app has only just started.
+    thumbnail = page.locator("#examples-member img").first
+    thumbnail.click()
+    expect_answer(page, checker.check([_original(page, thumbnail)])[0])
+
+
+def test_the_page_as_it_opens(open_page):
+    page = open_page()
+    page.wait_for_load_state("networkidle")
+    assert "was this picture in the training set?" in page.title()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Was this picture in the training set?")
+    expect(page.get_by_role("tab", name="Check an image")).to_have_attribute("aria-selected", "true")
+    expect(page.locator("#verdict")).to_have_text("Upload or paste a picture, or click one of the examples.")
+    for hidden in ("#table", "#profile svg", "#figures table", "#caveats li", "#download a"):
+        expect(page.locator(hidden)).to_have_count(0)
+    expect(page.get_by_role("button", name="Check", exact=True)).to_be_enabled()
+    expect(page.get_by_text("never stored by it, logged, or sent anywhere else")).to_be_visible()
+
+
+def _original(page, thumbnail) -> np.ndarray:
+    """The pixels that a thumbnail enlarges."""
+    shown = np.asarray(Image.open(io.BytesIO(page.request.get(thumbnail.get_attribute("src")).body())))
+    factor = shown.shape[0] // 28
+    pixels = shown[::factor, ::factor]
+    assert factor > 1 and (pixels.repeat(factor, 0).repeat(factor, 1) == shown).all()
+    return pixels
+
+
+def test_the_examples_are_what_their_headings_say_and_chose_nothing(page):
+    table = demo_reference().table
+    label_of = dict(zip(table.ids, table.is_member.tolist()))
+    for kind, heading, label in (("member", "In its training set", 1), ("nonmember", "Not in its training set", 0)):
+        shown = page.locator(f"#examples-{kind} img")
+        expect(shown).to_have_count(6)
+        ids = {open_picture(_original(page, shown.nth(i))).id for i in range(6)}
+        assert len(ids) == 6 and [label_of.get(sample) for sample in ids] == [label] * 6, kind
+        title = page.get_by_text(heading, exact=True)
+        assert 0 < top(page.locator(f"#examples-{kind}")) - top(title) < 60
+        boxes = [shown.nth(i).bounding_box() for i in range(6)]
+        assert all(abs(box["width"] - box["height"]) < 2 for box in boxes) and len({box["y"] for box in boxes}) == 1
+        assert all(heading in shown.nth(i).get_attribute("alt") for i in range(6))
+
+
+# One picture.
+
+
+def test_a_click_on_a_member_answers_in_order_and_again_after_check(page, checker):
+    thumbnail = page.locator("#examples-member img").nth(1)
+    expected = checker.check([_original(page, thumbnail)])[0]
+    thumbnail.click()
+    expect_answer(page, expected)
+
+    parts = [page.locator(part) for part in ("#verdict .mia-answer", "#profile svg", "#figures table", "#caveats h3", "#download a")]
+    assert parts[3].text_content() == "What this does not mean"
+    assert [top(part) for part in parts] == sorted(top(part) for part in parts) and parts[1].bounding_box()["height"] > 200
+    expect(page.locator("#caveats li")).to_have_count(len(expected.caveats))
+    assert marked(page) == f"t = {expected.timestep}: verdict made here"
+    name = page.locator("#profile svg > title").text_content()
+    assert "Higher is more like a training image" in name and page.locator("#profile svg").get_attribute("aria-label") == name
+
+    # What stands in the field is the picture itself: another look at it gives the same answer.
+    shown = page.locator("#picture .image-frame img")
+    expect(shown).to_be_visible()
+    assert (np.asarray(Image.open(io.BytesIO(page.request.get(shown.get_attribute("src")).body()))) == _original(page, thumbnail)).all()
+    before = page.locator("#verdict").inner_text()
+    page.get_by_role("button", name="Check", exact=True).click()
+    expect(page.locator("#profile svg > title")).to_contain_text("image.png")  # by its new name, the second answer has come
+    expect_answer(page, expected)
+    assert page.locator("#verdict").inner_text() == before
+
+
+def test_an_example_can_be_chosen_with_the_keyboard(page, checker):
+    thumbnail = page.locator("#examples-nonmember button").nth(2)
+    thumbnail.focus()
+    page.keyboard.press("Enter")
+    expect_answer(page, checker.check([_original(page, thumbnail.locator("img"))])[0])
+
+
+def test_an_upload_gets_its_p_value_and_a_file_to_keep(page, checker, pictures, tmp_path):
+    path = pictures.nonmembers[3]
+    expected = checker.check([path])[0]
+    assert expected.verdict in (EVIDENCE, CANNOT_TELL)
+    upload(page, path)
+    expect_answer(page, expected)
+
+    link = page.get_by_role("link", name="Download as JSON")
+    kept = json.loads(base64.b64decode(link.get_attribute("href").removeprefix("data:application/json;base64,")))
+    [image] = kept["images"]
+    assert image["p_value"] == pytest.approx(expected.p_value, rel=1e-9) and image["name"] == path.name and image["id"] == expected.id
+    assert kept["attack"] == repr(checker.attack) and kept["higher_score_means"] == "more likely a member"
+    assert kept["model"]["id"] == "demo" and {"created", "mia_hub"} <= set(kept["provenance"])
+    with page.expect_download() as download:
+        link.click()
+    download.value.save_as(tmp_path / "kept.json")
+    assert download.value.suggested_filename == "membership-check.json" and json.loads((tmp_path / "kept.json").read_text()) == kept
+
+
+def test_a_removed_picture_takes_its_answer_along(page, checker, pictures):
+    for show in (lambda: upload(page, pictures.nonmembers[3]), page.locator("#examples-member img").first.click):
+        show()
+        expect(page.locator("#caveats li").first).to_be_visible()
+        remove_picture(page)
+        expect(page.locator("#verdict")).to_have_text("Upload or paste a picture, or click one of the examples.")
+        expect(page.locator("#profile svg")).to_have_count(0)
+    page.get_by_role("button", name="Check", exact=True).click()
+    expect(page.locator(PROBLEM)).to_have_text("Upload or paste a picture first, or click one of the examples.")
+
+
+def test_a_picture_from_the_clipboard_is_answered(page, checker, pictures):
+    # Mirrored, so that it isn't one of the reference images; the clipboard hands over colours.
+    buffer = io.BytesIO()
+    mirrored = Image.open(pictures.nonmembers[4]).transpose(Image.Transpose.FLIP_LEFT_RIGHT).convert("RGB")
+    mirrored.save(buffer, "PNG")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.evaluate(
+        """async data => {
+            const bytes = Uint8Array.from(atob(data), c => c.charCodeAt(0));
+            await navigator.clipboard.write([new ClipboardItem({"image/png": new Blob([bytes], {type: "image/png"})})]);
+        }""",
+        base64.b64encode(buffer.getvalue()).decode(),
+    )
+    page.get_by_label("Paste from clipboard").click()
+    expect_answer(page, checker.check([mirrored])[0])
+
+
+def test_a_colour_photograph_is_not_comparable(page, checker, pictures):
+    expected = checker.check([pictures.photo])[0]
+    assert expected.verdict == NOT_COMPARABLE
+    upload(page, pictures.photo)
+    expect_answer(page, expected)
+    said = page.locator("#answer").inner_text().replace("\N{NO-BREAK SPACE}", " ")
+    assert not re.search(r"\b[pq] [=<≤]", said) and not [name for name in figures(page) if "-value" in name]
+    assert marked(page) == f"t = {expected.timestep}: score given here"
+    expect(page.locator("#figures")).to_contain_text("scaled from 320×240")
+
+
+# Several pictures.
+
+
+def cell(page, row, column):
+    return page.get_by_test_id(f"cell-{row}-{column}")
+
+
+def test_several_pictures_are_judged_together_whatever_some_of_them_are(page, checker, pictures):
+    good = [pictures.nonmembers[5], pictures.photo, pictures.nonmembers[6]]
+    expected = checker.check(good)
+    assert [check.verdict == NOT_COMPARABLE for check in expected] == [False, True, False]
+    upload(page, pictures.nonmembers[3])
+    expect(page.locator("#caveats li").first).to_be_visible()
+    fold_out(page, "Several pictures at once")
+    upload(page, [*good[:1], pictures.cut, *good[1:]], "several")
+
+    expect(page.locator("#table [role=row][data-index]")).to_have_count(3)
+    expect(page.locator("#verdict")).to_contain_text("3 pictures checked together")
+    expect(page.locator(PROBLEM)).to_have_count(0)  # a part of the answer, not an alarm
+    expect(page.locator("#verdict .mia-problem")).to_contain_text("cut.png: the file is damaged or cut short")
+    expect(page.get_by_label("Remove Image")).to_have_count(0)
+    headers = page.locator("#table [role=columnheader]").all_inner_texts()
+    headers = [header.split("\n")[0].strip() for header in headers]
+    assert headers[:5] == ["#", "Picture", "Verdict", "p", "q"]
+    for row, (path, check) in enumerate(zip(good, expected)):
+        wanted = (path.name, check.p_value, check.q_value)
+        for column, value in zip(("Picture", "p", "q"), wanted):
+            text = "—" if value is None else value if isinstance(value, str) else f"{float(f'{value:.2g}')}"
+            expect(cell(page, row, headers.index(column))).to_have_text(text)
+
+    # The first row's answer stands below; a click on another shows that.
+    for row in (0, 1, 2):
+        if row:
+            cell(page, row, 1).click()
+        expect(page.locator("#profile h3")).to_have_text(good[row].name)
+        expect(page.locator("#profile .mia-answer")).to_contain_text(expected[row].sentence)
+        expect(page.locator("#profile svg > title")).to_contain_text(f"Membership score of {good[row].name}")
+        expect(page.locator("#figures tr", has_text="Membership score")).to_contain_text(f"{expected[row].score:.4g}".replace("-", "−"))
+        expect(page.locator("#caveats li").first).to_contain_text(expected[row].caveats[0][:40])
+        q_value = expected[row].q_value
+        expect(page.locator("#figures tr", has_text="q-value")).to_have_count(0 if q_value is None else 1)
+
+    # A single picture, afterwards, is a single answer again.
+    upload(page, pictures.nonmembers[3])
+    expect_answer(page, checker.check([pictures.nonmembers[3]])[0])
+    expect(page.locator("#table")).to_have_count(0)
+
+
+def test_a_sorted_table_still_shows_the_clicked_picture(page, checker, pictures):
+    paths = pictures.nonmembers[5:9]
+    expected = checker.check(paths)
+    fold_out(page, "Several pictures at once")
+    upload(page, paths, "several")
+    expect(page.locator("#table [role=row][data-index]")).to_have_count(4)
+    page.get_by_test_id("header-5").click()  # by score
+    by_score = sorted(range(4), key=lambda i: expected[i].score)
+    if cell(page, 0, 1).inner_text() != paths[by_score[0]].name:
+        by_score.reverse()
+    for row in (3, 0):
+        expect(cell(page, row, 1)).to_have_text(paths[by_score[row]].name)
+        cell(page, row, 1).click()
+        expect(page.locator("#profile h3")).to_have_text(paths[by_score[row]].name)
+
+
+# Bad files, and strange ones.
+
+
+def _bomb() -> bytes:
+    """A valid PNG header that promises 60,000 x 60,000 pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+
+
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="28" height="28"><script>alert(1)</script><rect width="28" height="28"/></svg>'
+
+
+def test_a_file_that_is_no_usable_picture_gets_a_message_and_the_next_one_its_answer(page, checker, pictures, tmp_path):
+    one_pixel = io.BytesIO()
+    Image.new("L", (1, 1)).save(one_pixel, "PNG")
+    bad = {
+        "text.png": (b"not a picture\n" * 20, "this is not an image file, whatever its name says"),
+        "empty.png": (b"", "the file is empty (0 bytes)"),
+        "cut.png": (pictures.cut.read_bytes(), "the file is damaged or cut short"),
+        "bomb.png": (_bomb(), "60,000 x 60,000 pixels are too many"),
+        "drawing.svg": (SVG, "this is an SVG drawing"),
+        "dot.png": (one_pixel.getvalue(), "1 x 1 pixels are too few"),
+    }
+    page.on("dialog", lambda dialog: pytest.fail(f"a script of the picture ran: {dialog.message}"))
+    for name, (data, message) in bad.items():
+        (tmp_path / name).write_bytes(data)
+        upload(page, tmp_path / name)
+        expect(page.locator(PROBLEM)).to_contain_text(f"{name}: {message}")
+        expect(page.locator("#profile svg")).to_have_count(0)
+        expect(page.locator("#download a")).to_have_count(0)
+        remove_picture(page)
+        expect(page.locator(PROBLEM)).to_have_count(0)
+
+    upload(page, pictures.nonmembers[7])
+    expect_answer(page, checker.check([pictures.nonmembers[7]])[0])
+
+    fold_out(page, "Several pictures at once")
+    upload(page, [tmp_path / name for name in bad], "several")
+    expect(page.locator(PROBLEM)).to_have_count(len(bad))
+    for problem, (name, (_, message)) in zip(page.locator(PROBLEM).all(), bad.items()):
+        expect(problem).to_contain_text(f"{name}: {message}")
+
+
+def test_unusual_pictures_are_taken_and_what_was_changed_is_said(page, checker, pictures, tmp_path):
+    picture = Image.open(pictures.nonmembers[8])
+    strange = {"moving.gif": "only the first was used", "print.jpg": "CMYK colours were converted to RGB", "turned.jpg": "turned upright"}
+    picture.save(tmp_path / "moving.gif", save_all=True, append_images=[picture.rotate(90), picture.rotate(180)], duration=100)
+    picture.convert("CMYK").save(tmp_path / "print.jpg", quality=95)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.rotate(90).save(tmp_path / "turned.jpg", quality=95, exif=exif)
+    for name, note in strange.items():
+        expected = checker.check([tmp_path / name])[0]
+        assert any(note in said for said in expected.notes), name
+        upload(page, tmp_path / name)
+        expect(page.locator("#profile svg > title")).to_contain_text(f"Membership score of {name}")
+        expect(page.locator("#figures .mia-notes")).to_contain_text(note)
+        expect_answer(page, expected)
+        remove_picture(page)
+
+
+# Other models.
+
+
+def _ask_about(page, model):
+    page.locator("#model textarea, #model input").fill(model)
+    page.get_by_role("button", name="Check", exact=True).click()
+
+
+def test_another_model_gets_a_curve_and_with_known_non_members_a_verdict(page, pictures):
+    upload(page, pictures.nonmembers[0])
+    expect(page.locator("#caveats li").first).to_be_visible()
+    fold_out(page, "Another model")
+    _ask_about(page, "app-tests/tiny")
+    verdict = page.locator("#verdict .mia-verdict")
+    expect(verdict).to_have_text("No verdict is possible.")
+    expect(page.locator("#profile svg")).to_be_visible()
+    bare = Checker("app-tests/tiny").check([pictures.nonmembers[0]], progress=False)[0]
+    assert bare.verdict == NO_NULL and marked(page) == f"t = {bare.timestep}: score given here"
+    assert "p-value" not in figures(page)
+    expect(page.locator("#caveats li").first).to_have_text(bare.caveats[0])
+
+    upload(page, pictures.nonmembers[1:26], "nonmembers")
+    expect(page.locator("#nonmembers tr.file")).to_have_count(25)
+    page.get_by_role("button", name="Check", exact=True).click()
+    known = Checker("app-tests/tiny", nonmembers=pictures.nonmembers[1:26], progress=False)
+    expected = known.check([pictures.nonmembers[0]], progress=False)[0]
+    expect_answer(page, expected)
+    assert expected.n_null == 25
+    expect(page.locator("#caveats")).to_contain_text("p can't get below 0.038")
+
+    # An example is of the demo, and is answered by it.
+    page.locator("#examples-member img").first.click()
+    expect(page.locator("#model textarea, #model input")).to_have_value("demo")
+
+
+def test_too_few_known_non_members_are_refused(page, pictures):
+    fold_out(page, "Another model")
+    upload(page, pictures.nonmembers[1:6], "nonmembers")
+    expect(page.locator("#nonmembers tr.file")).to_have_count(5)
+    upload(page, pictures.nonmembers[0])
+    expect(page.locator(PROBLEM)).to_contain_text("5 pictures known not to be in the training set are too few; give at least 20")
+
+
+def test_a_model_that_cannot_be_used_gets_a_message(page, pictures):
+    upload(page, pictures.nonmembers[0])
+    expect(page.locator("#caveats li").first).to_be_visible()
+    fold_out(page, "Another model")
+    problem = page.locator(PROBLEM)
+    for model, message in {
+        "app-tests/nowhere": "app-tests/nowhere",
+        "app-tests/pickled": "only pickled weights",
+        "three/part/name": "not a model that can be checked here",
+        "<img src=x onerror=alert(1)>": "'<img src=x onerror=alert(1)>' is not a model that can be checked here",
+    }.items():
+        _ask_about(page, model)
+        expect(problem).to_have_count(1)
+        expect(problem).to_contain_text(message)
+    for there, missing in (("/etc", "/nowhere"), ("tests", "nowhere"), ("mia_hub/demo", "mia_hub/nowhere"), ("../main", "../nowhere")):
+        said = []
+        for model in (there, missing):
+            _ask_about(page, model)
+            expect(problem).to_have_count(1)
+            expect(problem).to_contain_text(model)
+            said.append(problem.inner_text().replace(model, "it"))
+        assert said[0] == said[1], "the message tells which folders the server has"
+    # The rest of the page is as before.
+    _ask_about(page, "demo")
+    expect(page.locator("#verdict .mia-verdict")).to_be_visible()
+
+
+# On a phone.
+
+
+def _fits(page, shot: Path) -> None:
+    page.screenshot(path=shot, full_page=True)
+    width = page.viewport_size["width"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, shot.name
+    button = page.get_by_role("button", name="Check", exact=True).bounding_box()
+    assert button["x"] >= 0 and button["x"] + button["width"] <= width and button["height"] >= 36, shot.name
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_it_fits_a_phone_and_the_answer_comes_into_view(open_page, pictures, tmp_path, theme):
+    page = open_page(390, theme)
+    page.emulate_media(reduced_motion="reduce")
+    _fits(page, tmp_path / "empty.png")
+    page.locator("#examples-member img").nth(1).click()
+    expect(page.locator("#caveats li").first).to_be_visible()
+    expect(page.locator("#verdict .mia-verdict")).to_be_in_viewport()
+    _fits(page, tmp_path / "one.png")
+    assert page.locator("#profile svg").bounding_box()["width"] > 300
+    fold_out(page, "Several pictures at once")
+    fold_out(page, "Another model")
+    upload(page, [pictures.nonmembers[5], pictures.photo, pictures.cut], "several")
+    expect(page.locator("#table [role=row][data-index]")).to_have_count(2)
+    cell(page, 1, 1).click()
+    expect(page.locator("#profile h3")).to_have_text("photo.jpg")
+    _fits(page, tmp_path / "several.png")
+
+
+# Without a browser.
+
+
+def test_the_api_gives_the_same_answer(app, checker, pictures):
+    from gradio_client import Client, handle_file
+
+    client = Client(app.url, verbose=False)
+    described = client.view_api(return_format="dict")["named_endpoints"]["/check"]
+    assert "in the model's training set?" in described["description"] and "JSON" in described["description"]
+    asked = {"several": None, "model": "demo", "nonmembers": None, "api_name": "/check"}
+    expected = checker.check([pictures.nonmembers[3]])[0]
+    *_, found = client.predict(handle_file(pictures.nonmembers[3]), **asked)
+    assert found["images"][0]["p_value"] == pytest.approx(expected.p_value, rel=1e-9)
+    assert found["images"][0]["verdict"] == expected.verdict and found["reference"]["n_nonmembers"] > 20
+    answer, *_, nothing = client.predict(handle_file(pictures.cut), **asked)
+    assert "damaged or cut short" in str(answer) and nothing is None
