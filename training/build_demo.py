@@ -60,6 +60,7 @@ def held_out(split: MemberSplit) -> MemberSplit:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("checkpoint", type=Path, help="a step-… folder made by training.demo")
+    parser.add_argument("--note", default="", help="a sentence about this training run, for the card")
     args = parser.parse_args()
     shutil.rmtree(DEMO_FOLDER, ignore_errors=True)
     unet = UNet2DModel.from_pretrained(args.checkpoint, use_safetensors=True)
@@ -71,13 +72,13 @@ def main() -> None:
     control = audit("demo", "sima", held_out(load_split("demo")))
     for name, result in (("audit", report), ("held_out_audit", control)):
         (DEMO_FOLDER / f"{name}.json").write_text(result.to_json() + "\n")
-    write_card(args.checkpoint, report, control)
+    write_card(args.checkpoint, report, control, args.note)
 
 
-def write_card(checkpoint: Path, report: AuditReport, control: AuditReport) -> None:
+def write_card(checkpoint: Path, report: AuditReport, control: AuditReport, note: str) -> None:
     log = [json.loads(line) for line in (checkpoint.parent / "log.jsonl").read_text().splitlines()]
     step = int(checkpoint.name.removeprefix("step-"))
-    (DEMO_FOLDER / "README.md").write_text(demo_card(step, [line for line in log if line["step"] <= step], report, control))
+    (DEMO_FOLDER / "README.md").write_text(demo_card(step, [line for line in log if line["step"] <= step], report, control, note))
 
 
 if __name__ == "__main__":

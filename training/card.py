@@ -21,7 +21,7 @@ def _row(name: str, report: AuditReport) -> str:
     return f"| {name} | {counts} | {report.timestep} | " + " | ".join(cells) + " |"
 
 
-def demo_card(step: int, log: list[dict], report: AuditReport, control: AuditReport) -> str:
+def demo_card(step: int, log: list[dict], report: AuditReport, control: AuditReport, note: str = "") -> str:
     """The card as Markdown, from the training log up to the embedded step and the two audits."""
     shift = "raised" if any(f.name == "distribution-shift" for f in report.flags) else "not raised"
     trace = "\n".join(
@@ -73,7 +73,7 @@ Seed {SEED}; batches of {BATCH}, AdamW with learning rate {LEARNING_RATE}, EMA {
 
 The embedded weights are the exponential moving average at step {step:,}: the first check at which SimA reached AUC {ENOUGH["auc"]} and TPR@1%FPR
 {ENOUGH["tpr_at_1_fpr"]:.2f} at a watched timestep *on the calibration half*. That rule was fixed before the first run; the reported half played no part in it.
-On another machine, thread count or precision the trajectory differs in detail, and the rule may stop at another step.
+On another machine, thread count or precision the trajectory differs in detail, and the rule may stop at another step. {note}
 
 AUC / TPR@1%FPR on the calibration half during training, by timestep:
 

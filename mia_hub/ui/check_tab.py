@@ -244,11 +244,12 @@ _hub_models: dict[str, object] = {}
 
 def _hub_model(name: str):
     """The model loaded last is kept: people check several pictures with one model."""
-    if name not in _hub_models:
+    model = _hub_models.get(name)
+    if model is None:
         model = load_model(name, allow_folders=False)
         _hub_models.clear()
         _hub_models[name] = model
-    return _hub_models[name]
+    return model
 
 
 def _follow(progress, what: str):

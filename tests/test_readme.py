@@ -1,0 +1,76 @@
+"""The README's code runs as it stands; only sizes are made smaller, and the Hub is ours."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import mia_hub
+from mia_hub import cli
+from mia_hub.evaluate_module import install
+from mia_hub.models.exact import ddpm_alphas_cumprod
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch, loopback_hub, tiny_pixel_repo):
+    """A folder with what the README speaks of: a picture, two folders of them, and a model on the Hub."""
+    loopback_hub.add_repo("model", "google/ddpm-cifar10-32", tiny_pixel_repo(channels=3, size=32))
+    rng = np.random.default_rng(0)
+    for folder, count in (("mine", 2), ("not_used", 25)):
+        (tmp_path / folder).mkdir()
+        for i in range(count):
+            Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(tmp_path / folder / f"{i}.png")
+    mia_hub.load_split("demo").members[0].to_pil().save(tmp_path / "picture.png")
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    loopback_hub.delete_repo("model", "google/ddpm-cifar10-32")
+
+
+def test_python_examples_run(workplace, monkeypatch, capsys):
+    monkeypatch.setenv("HF_UPDATE_DOWNLOAD_COUNTS", "0")
+    install.install()
+    script, metric = (block.replace("limit=200", "limit=40") for block in blocks("python"))
+    assert "limit=40" in script + metric
+    rng = np.random.default_rng(1)
+    names = {
+        "my_unet": lambda x, t: torch.tanh(x),
+        "alphas_cumprod": ddpm_alphas_cumprod(),
+        "images": list(rng.integers(0, 256, (60, 32, 32, 3), dtype=np.uint8)),
+        "is_member": [1, 0] * 30,
+    }
+    exec(script, names)
+    assert 0 < names["answer"].p_value <= 1
+    assert names["answer"].sentence in capsys.readouterr().out
+    assert names["report"].auc.n == 40
+    assert names["table"].scores.shape == (60, 2)
+    exec(metric, names)
+
+
+def test_commands_run(workplace, capsys):
+    block = next(block for block in blocks("") if "mia-hub check" in block)
+    commands = [shlex.split(line, comments=True) for line in block.splitlines() if line.startswith("mia-hub")]
+    assert {command[1] for command in commands} == {"check", "audit", "attacks", "install-metric"}
+    for command in commands:
+        smaller = ["--limit", "40", "--set", "timesteps=50,100", "--quiet"] if command[1] == "audit" else []
+        assert cli.main(command[1:] + smaller) == 0, command
+        assert capsys.readouterr().out
+    assert (workplace / "report" / "report.html").exists()
+
+
+def test_start_and_test_commands_are_there_and_ci_runs_the_tests_so():
+    start, tests = blocks("")[:2]
+    assert "pip install -r requirements.txt && python app.py" in start
+    assert "python -m pytest" in tests
+    assert "python -m pytest" in (Path(__file__).parent.parent / ".ci" / "run").read_text()
