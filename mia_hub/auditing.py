@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mia_hub.attacks import Attack, get_attack
+from mia_hub.errors import MetricError, whole_number
 from mia_hub.measurement import Selection, check_plan, measure
 from mia_hub.memory import peak_memory_mb, reset_peak_memory
 from mia_hub.models.loading import load_model
@@ -59,7 +60,8 @@ def audit(
     attack.check(model, split.captions)
     counts = len(split.members), len(split.nonmembers)
     check_plan(*counts, attack.timesteps, selection=selection, timestep=timestep, fprs=fprs)
-    seen = survey(split.images, split.is_member, progress=progress)
+    whole_number("seed", seed, 0, MetricError)
+    seen = survey(split.images, split.is_member, features=shift_check, progress=progress)
     described = {"name": split.name, "revision": split.revision, "hash": split_hash(seen.ids, split.is_member)}
     described |= {"n_members": counts[0], "n_nonmembers": counts[1]}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from mia_hub.errors import MetricError
 from mia_hub.report import Estimate
 from mia_hub.scores import ScoreTable
+from mia_hub.wording import floored_percent, p_text, share
 
 # A p-value at or below it is called evidence; fixed once, for the app, the scripts and the command line.
 ALPHA = 0.01
@@ -80,6 +80,17 @@ class NullDistribution:
         """Share of null images with a lower score, and how many there are."""
         reach, n = self._counts(score, sample)
         return (n - reach) / n, n
+
+
+def adjusted(p_values: Sequence[float]) -> np.ndarray:
+    """q-values of pictures judged together, where a p-value above `ALPHA` counts as 1.
+
+    Calling those with q ≤ `FALSE_DISCOVERY_RATE` is the step-up procedure with critical values min(k·q/m, `ALPHA`). It keeps the
+    false-discovery rate (Blanchard & Roquain 2008), and being checked together with others, or with a copy of itself, never makes a
+    picture look more suspicious. (To demand p ≤ `ALPHA` only after the procedure would not keep the rate.)
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    return benjamini_hochberg(np.where(p <= ALPHA, p, 1.0))
 
 
 def benjamini_hochberg(p_values: Sequence[float]) -> np.ndarray:
@@ -192,24 +203,17 @@ class ImageCheck:
 
 
 def judge(p_value: float, q_value: float | None) -> str:
-    """The verdict of a p-value and, for one of several pictures, of its adjusted value.
-
-    Both must be small: being checked together with others, or with a copy of itself, never makes a picture look more suspicious.
-    """
-    small = p_value <= ALPHA and (q_value is None or q_value <= FALSE_DISCOVERY_RATE)
+    """The verdict of a p-value, or, for one of several pictures, of its q-value (see `adjusted`)."""
+    small = p_value <= ALPHA if q_value is None else q_value <= FALSE_DISCOVERY_RATE
     return EVIDENCE if small else CANNOT_TELL
 
 
 def say(share_below: float, n_null: int, p_value: float, q_value: float | None) -> str:
     """The answer's figures as one sentence."""
-    adjusted = "" if q_value is None else f" ({_p(q_value, 'q')} among the pictures checked together)"
-    # Rounded down: 99.96 % must not be called 100.
-    than = "any" if share_below == 1 else f"{math.floor(share_below * 1000) / 10:.1f} %"
-    return f"More like a training image than {than} of {n_null:,} images known not to be in the training set; {_p(p_value, 'p')}{adjusted}."
-
-
-def _p(value: float, letter: str) -> str:
-    return f"{letter} = {value:.2g}" if value < 0.1 else f"{letter} = {value:.2f}"
+    together = "" if q_value is None else f" (q = {p_text(q_value)} among the pictures checked together)"
+    than = "any" if share_below == 1 else f"{floored_percent(share_below):.1f} %"
+    figures = f"p = {p_text(p_value)}{together}"
+    return f"More like a training image than {than} of {n_null:,} images known not to be in the training set; {figures}."
 
 
 def explain(verdict: str, p_value: float | None, q_value: float | None, n_null: int, power: Estimate | None) -> tuple[str, ...]:
@@ -229,20 +233,24 @@ def explain(verdict: str, p_value: float | None, q_value: float | None, n_null: 
             "It says nothing about whether the picture was in the training set.",
         )
     lines = [
-        f"The p-value is not the probability of innocence: of pictures never in the training set, about {p_value * 100:.2g} % would look "
+        f"The p-value is not the probability of innocence: of pictures never in the training set, about {share(p_value)} would look "
         "at least this much like training images by chance.",
     ]
     if verdict == CANNOT_TELL:
-        caught = f" Of images that are in the training set, it recognises {power.value * 100:.0f} % at p ≤ {ALPHA:g}." if power else ""
+        caught = f" Of images that are in the training set, it recognises {share(power.value)} at p ≤ {ALPHA:g}." if power else ""
         lines.append(f"“Cannot tell” doesn't clear the picture: the attack misses many training images.{caught}")
-    elif q_value is None:
-        lines.append("It is statistical evidence about one model, not proof: by design 1 in 100 pictures never used gets here too.")
     else:
-        lines.append(
-            f"It is statistical evidence about one model, not proof: of all pictures so called, up to {FALSE_DISCOVERY_RATE * 100:.0f} % "
-            "are expected to be false."
+        by_design = (
+            "by design 1 in 100 pictures that were never used gets here too, so checking many pictures one by one will turn up false ones."
+            if q_value is None
+            else f"of all pictures so called, up to {share(FALSE_DISCOVERY_RATE)} are expected to be false."
         )
+        lines.append(f"It is statistical evidence about one model, not proof: {by_design}")
+        lines.append("A near copy of this picture in the training set would look the same.")
     if 1 / (n_null + 1) > ALPHA:
-        lines.append(f"{n_null} known non-members are too few for strong evidence: p can't get below {1 / (n_null + 1):.2g}.")
-    lines.append("It holds for pictures drawn like the reference images. Cropped, recoloured or recompressed copies may score differently.")
+        lines.append(f"{n_null} known non-members are too few for strong evidence: p can't get below {p_text(1 / (n_null + 1))}.")
+    lines.append(
+        "It holds for pictures drawn like the reference images. One made darker, flatter or smoother can look more like a training image "
+        "than it is; one cropped, recoloured or recompressed can look less."
+    )
     return tuple(lines)

@@ -20,7 +20,7 @@ from mia_hub.calibration import (
     ImageCheck,
     NullDistribution,
     Profile,
-    benjamini_hochberg,
+    adjusted,
     explain,
     judge,
     say,
@@ -144,10 +144,12 @@ class Checker:
             ):
                 return stored
             nonmembers, source = stored.pictures, stored.source
-        pictures = as_pictures(nonmembers)
+        pictures, copies = _distinct(as_pictures(nonmembers))
+        if copies:
+            source = f"{source} ({copies} copies left out)"
         if len(pictures) < FEWEST_NULL:
             raise SplitError(
-                f"{len(pictures)} pictures known not to be in the training set are too few; give at least {FEWEST_NULL}, better "
+                f"{len(pictures)} different pictures known not to be in the training set are too few; give at least {FEWEST_NULL}, better "
                 f"{round(1 / ALPHA) - 1} or more: with n of them, p can't get below 1/(n + 1)."
             )
         table = self.attack.score(
@@ -186,8 +188,8 @@ class Checker:
         scores = table.at(self.reference.timestep)
         p_values = [self.reference.null.p_value(s, i) if ok else None for s, i, ok in zip(scores, table.ids, comparable)]
         judged = [p for p in p_values if p is not None]
-        adjusted = iter(benjamini_hochberg(judged)) if len(table) > 1 else iter([None] * len(judged))
-        q_values = [None if p is None else next(adjusted) for p in p_values]
+        q = iter(adjusted(judged)) if len(table) > 1 else iter([None] * len(judged))
+        q_values = [None if p is None else next(q) for p in p_values]
         return [self._answer(pictures[i], table, i, comparable[i], p_values[i], q_values[i]) for i in range(len(table))]
 
     def _answer(self, picture: Picture, table: ScoreTable, row: int, comparable, p_value, q_value) -> ImageCheck:
@@ -254,6 +256,14 @@ def demo_reference(split: MemberSplit | None = None) -> Reference:
     rows = np.flatnonzero(measured.reported & (_demo_table().is_member == 0))
     pictures = Chosen(split.images, rows)
     return Reference(table, pictures, measured.selection["timestep"], measured.selection["description"], "the demo's non-members")
+
+
+def _distinct(pictures: Sequence[Picture]) -> tuple[Sequence[Picture], int]:
+    """The pictures without copies, and how many those were: a copy tells nothing new, and would make p-values too small."""
+    first: dict[str, int] = {}
+    for row, picture in enumerate(pictures):
+        first.setdefault(picture.id, row)
+    return Chosen(pictures, list(first.values())), len(pictures) - len(first)
 
 
 def readable(sources: Sequence) -> tuple[list, list[str]]:

@@ -70,6 +70,8 @@ def check_plan(
     """
     if selection not in get_args(Selection):
         raise MetricError(f"selection must be 'calibration' or 'oracle'; got {selection!r}.")
+    if selection == "oracle" and timestep is not None:
+        raise MetricError(f"timestep={timestep} is fixed, so selection='oracle' has nothing left to choose; leave one of them out.")
     if not 0 < calibration_fraction < 1:
         raise MetricError(f"calibration_fraction must lie between 0 and 1; got {calibration_fraction}.")
     if timestep is not None and timestep not in timesteps:
@@ -209,9 +211,11 @@ def _asr(scores: np.ndarray, is_member: np.ndarray, calibration: np.ndarray, *, 
 
 def _thinned(fpr: np.ndarray, tpr: np.ndarray) -> dict[str, list[float]]:
     """The corners of the curve, and of very many corners those spread evenly on both a log and a linear axis."""
+    # A corner is where the direction changes: horizontal, vertical, or slanting (tied scores, each with a slope of its own).
+    step = [np.sign(np.diff(fpr)), np.sign(np.diff(tpr))]
+    slanting = (step[0] != 0) & (step[1] != 0)
     turns = np.ones(len(fpr), bool)
-    turns[1:-1] = (np.diff(fpr)[:-1] != 0) != (np.diff(fpr)[1:] != 0)
-    turns[1:-1] |= (np.diff(tpr)[:-1] != 0) & (np.diff(fpr)[:-1] != 0)
+    turns[1:-1] = (np.diff(step[0]) != 0) | (np.diff(step[1]) != 0) | slanting[1:] | slanting[:-1]
     fpr, tpr = fpr[turns], tpr[turns]
     if len(fpr) > ROC_POINTS:
         logarithmic = np.searchsorted(fpr, np.geomspace(max(fpr[fpr > 0].min(), 1e-9), 1, ROC_POINTS // 2))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from mia_hub.calibration import Profile
 from mia_hub.report import AuditReport, Estimate
+from mia_hub.wording import share
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -126,11 +127,6 @@ def timesteps_svg(report: AuditReport) -> str:
         f"AUC of the attack at {len(rows)} timesteps from t = {x[0]} to {x[-1]}, between {min(middle):.3f} and {max(middle):.3f}; "
         f"{best} at the selected t = {report.timestep}. Chance is 0.5.",
     )
-
-
-def share(value: float) -> str:
-    """A rate in per cent, with three significant digits: "1 %", "18.2 %"."""
-    return f"{float(f'{value * 100:.3g}'):.10g} %"
 
 
 def percent(estimate: Estimate, rate: float = 0.01) -> str:

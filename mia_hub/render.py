@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from mia_hub.calibration import EVIDENCE, FALSE_DISCOVERY_RATE, NO_NULL, NOT_COMPARABLE, VERDICTS, ImageCheck
-from mia_hub.plots import percent, roc_svg, share, timesteps_svg
+from mia_hub.calibration import ALPHA, EVIDENCE, FALSE_DISCOVERY_RATE, NO_NULL, NOT_COMPARABLE, VERDICTS, ImageCheck
+from mia_hub.plots import percent, roc_svg, timesteps_svg
 from mia_hub.report import AuditReport, Estimate, Flag
+from mia_hub.wording import floored_percent, p_text, share
 
 TERMINAL_WIDTH = 88
 NAME_WIDTH = 34
@@ -64,7 +65,7 @@ def headline(report: AuditReport) -> str:
     elif report.auc.high < 0.5:
         said = f"At t = {report.timestep} the attack ranks members below non-members, worse than guessing: {auc}"
     else:
-        said = f"At t = {report.timestep} the attack does not tell members from non-members better than guessing: {auc}"
+        said = f"At t = {report.timestep} the attack can't be told from guessing with these images: {auc}"
     if report.tpr_at_fpr:
         rate, found = _headline_rate(report)
         said += f"; at {share(rate)} false positives it recognises {percent(found, rate)} of the members"
@@ -97,7 +98,9 @@ def meaning(report: AuditReport) -> list[str]:
             "attack finds need not come from the model's memory."
         )
     else:
-        lines.append(f"A classifier that sees the images and never the model reaches AUC {blind}, no better than guessing, as it should.")
+        lines.append(
+            f"A classifier that sees the images and never the model reaches AUC {blind}, not to be told from guessing, as it should be."
+        )
     return lines
 
 
@@ -382,22 +385,18 @@ def figures_of(check: ImageCheck) -> Rows:
     """Names and values of one answer's figures; what does not exist is left out."""
     rows = [["Timestep", f"t = {check.timestep}"], ["Membership score (higher = more like a training image)", _score(check.score)]]
     if check.p_value is not None:
-        rows.append(["p-value", _p(check.p_value)])
+        rows.append(["p-value", p_text(check.p_value)])
     if check.q_value is not None:
-        rows.append(["q-value (p, adjusted for the pictures checked together)", _p(check.q_value)])
+        rows.append(["q-value (p, adjusted for the pictures checked together)", p_text(check.q_value)])
     if check.share_below is not None:
-        rows.append(["Known non-members with a lower score", f"{check.share_below:.1%}".replace("%", " %")])
-    rows.append(["Known non-members compared with", f"{check.n_null:,}"])
+        rows.append(["Known non-members with a lower score", f"{floored_percent(check.share_below):.1f} %"])
+    if check.p_value is not None:
+        rows.append(["Known non-members compared with", f"{check.n_null:,}"])
     return rows
 
 
 def _score(score: float) -> str:
     return f"{score:.4g}".replace("-", "−")
-
-
-def _p(value: float) -> str:
-    """Two significant digits, without powers of ten."""
-    return np.format_float_positional(float(f"{value:.2g}"), trim="-")
 
 
 def _opening(check: ImageCheck) -> tuple[str, str]:
@@ -427,7 +426,8 @@ def _one_as_text(check: ImageCheck) -> list[str]:
 
 def _several_as_text(checks: Sequence[ImageCheck]) -> list[str]:
     rows = [
-        [_fitted(c.name), _verdict(c), *(MISSING if p is None else _p(p) for p in (c.p_value, c.q_value)), _score(c.score)] for c in checks
+        [_fitted(c.name), _verdict(c), *(MISSING if p is None else p_text(p) for p in (c.p_value, c.q_value)), _score(c.score)]
+        for c in checks
     ]
     table = [["picture", "verdict", "p", "q", "score"], *rows]
     widths = [max(len(row[i]) for row in table) for i in range(5)]
@@ -448,8 +448,8 @@ def _tally(checks: Sequence[ImageCheck]) -> str:
     if not judged:
         return said
     return (
-        f"{said} q is p adjusted for the {judged} picture{'s' * (judged != 1)} judged together (Benjamini–Hochberg): of those called "
-        f"evidence, at most {share(FALSE_DISCOVERY_RATE)} are expected to be false discoveries (FDR)."
+        f"{said} q is p adjusted for the {judged} picture{'s' * (judged != 1)} judged together (Benjamini–Hochberg; p above {ALPHA:g} "
+        f"counts as 1): of those called evidence, at most {share(FALSE_DISCOVERY_RATE)} are expected to be false discoveries (FDR)."
     )
 
 
@@ -467,9 +467,9 @@ def checks_table(checks: Sequence[ImageCheck]) -> tuple[list[str], list[list]]:
             number,
             check.name,
             _verdict(check),
-            *(MISSING if value is None else float(f"{value:.2g}") for value in (check.p_value, check.q_value)),
+            *(MISSING if value is None else float(p_text(value)) for value in (check.p_value, check.q_value)),
             float(f"{check.score:.4g}"),
-            MISSING if check.share_below is None else round(float(check.share_below) * 100, 1),
+            MISSING if check.share_below is None else floored_percent(check.share_below),
         ]
         for number, check in enumerate(checks, start=1)
     ]

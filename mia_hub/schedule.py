@@ -34,7 +34,7 @@ class NoiseSchedule:
 
     @classmethod
     def from_alphas_cumprod(cls, alphas_cumprod) -> NoiseSchedule:
-        """From ᾱ_t, ``[T]``, strictly inside (0, 1] and not increasing.
+        """From ᾱ_t, ``[T]``, in [0, 1) and not increasing.
 
         Raises:
             ModelError: if the values are no such sequence.

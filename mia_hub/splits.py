@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from mia_hub.errors import SplitError
+from mia_hub.errors import SplitError, first_line, whole_number
 from mia_hub.images import Picture, as_pictures, find_images
 
 MEMBER_NAMES = ("member", "members")
@@ -77,8 +77,8 @@ class MemberSplit:
         """
         if limit is None:
             return self
-        if limit < 2:
-            raise SplitError(f"limit must be 2 or more images of each kind; got {limit}.")
+        whole_number("limit", limit, 2, SplitError)
+        whole_number("seed", seed, 0, SplitError)
         rng = np.random.default_rng(seed)
         keep = [np.sort(rng.permutation(len(part))[:limit]) for part in (self.members, self.nonmembers)]
         members, nonmembers = (Chosen(part, rows) for part, rows in zip((self.members, self.nonmembers), keep))
@@ -156,9 +156,13 @@ def load_split(
     Raises:
         SplitError: if it can't be found, has no images, or doesn't say which images are members.
     """
+    given = {"config": config, "revision": revision, "image_column": image_column}
     if isinstance(id_or_path, MemberSplit):
+        _refuse_useless(given, id_or_path.name)
         return id_or_path.limited(limit, seed)
     name = str(id_or_path).strip()
+    if name == "demo" or Path(name).is_dir():
+        _refuse_useless({key: value for key, value in given.items() if key != "image_column"}, name)
     if name == "demo":
         from mia_hub.models.loading import DEMO_FOLDER
 
@@ -175,6 +179,13 @@ def load_split(
         if not len(pictures):
             raise SplitError(f"The split {name!r} has no {part}; both members and non-members are needed.")
     return split.limited(limit, seed)
+
+
+def _refuse_useless(options: dict, name: str) -> None:
+    """An option that would be ignored without a word is an error."""
+    for option, value in options.items():
+        if value is not None:
+            raise SplitError(f"{option}={value!r} is for data sets on the Hub, and {name} is none; leave it out.")
 
 
 def _from_folder(folder: Path, image_column: str | None) -> MemberSplit:
@@ -201,22 +212,36 @@ def _from_data_files(folder: Path, name: str, image_column: str | None) -> Membe
         files = sorted(folder.glob(f"**/{kind}*-*.parquet"))
         if not files:
             raise SplitError(f"The folder {folder} has no data/{kind}-*.parquet; both splits are needed.")
-        table = pq.read_table(files, memory_map=True)
-        parts.append(as_pictures(_Cells(table[_image_column(table.column_names, image_column, name)])))
+        columns = pq.read_schema(files[0]).names
+        parts.append(as_pictures(_ParquetColumn(files, _image_column(columns, image_column, name))))
     return MemberSplit(name, *parts)
 
 
-class _Cells(Sequence):
-    """An Arrow column of ``{"bytes", "path"}``, one Python value at a time."""
+class _ParquetColumn(Sequence):
+    """A column of Parquet files, one Python value at a time; of its row groups only the few last used are in memory."""
 
-    def __init__(self, column):
+    def __init__(self, files: Sequence[Path], column: str):
+        import pyarrow.parquet as pq
+
         self.column = column
+        self.groups = [(file, group) for file in files for group in range(pq.read_metadata(file).num_row_groups)]
+        sizes = [pq.read_metadata(file).row_group(group).num_rows for file, group in self.groups]
+        self.ends = np.cumsum(sizes)
+        self._read = lru_cache(maxsize=4)(self._read_group)
+
+    def _read_group(self, number: int):
+        import pyarrow.parquet as pq
+
+        file, group = self.groups[number]
+        return pq.ParquetFile(file).read_row_group(group, columns=[self.column])[self.column]
 
     def __len__(self) -> int:
-        return len(self.column)
+        return int(self.ends[-1]) if len(self.ends) else 0
 
     def __getitem__(self, index):
-        return self.column[int(index)].as_py()
+        number = int(np.searchsorted(self.ends, index, side="right"))
+        rows = self._read(number)
+        return rows[int(index - self.ends[number]) + len(rows)].as_py()
 
 
 def _image_column(columns: Sequence[str], asked: str | None, name: str) -> str:
@@ -231,9 +256,11 @@ def _from_hub(name: str, config: str | None, revision: str | None, image_column:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
+    from mia_hub.models.loading import HUB_TIMEOUT
+
     try:
         # Pinned before anything is read, so that what is recorded is what was used.
-        commit = HfApi().dataset_info(name, revision=revision).sha
+        commit = HfApi().dataset_info(name, revision=revision, timeout=HUB_TIMEOUT).sha
         loaded = datasets.load_dataset(name, config, revision=commit)
     except GatedRepoError as error:
         raise SplitError(f"The data set {name} is gated: accept its terms on its page, then log in with 'hf auth login'.") from error
@@ -244,9 +271,7 @@ def _from_hub(name: str, config: str | None, revision: str | None, image_column:
             f"The Hub has no data set {name!r} that you may see. Check the spelling, or log in with 'hf auth login'."
         ) from error
     except Exception as error:  # the clients raise many kinds for an unreachable Hub or a broken data set
-        raise SplitError(
-            f"The data set {name} could not be loaded ({type(error).__name__}: {str(error).strip().splitlines()[0][:200]})."
-        ) from error
+        raise SplitError(f"The data set {name} could not be loaded ({type(error).__name__}: {first_line(error)[:200]}).") from error
 
     parts = [next((n for n in names if n in loaded), None) for names in (MEMBER_NAMES, NONMEMBER_NAMES)]
     if all(parts):

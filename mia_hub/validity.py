@@ -61,12 +61,17 @@ def _look(rgb: np.ndarray) -> np.ndarray:
             rgb.mean((0, 1)),
             rgb.std((0, 1)),
             colour,
-            [np.abs(dx).mean(), np.abs(dy).mean(), np.abs(laplacian).mean()],
-            [np.log1p(band.mean() if band.size else 0.0) for band in bands],
+            [_mean(np.abs(dx)), _mean(np.abs(dy)), _mean(np.abs(laplacian))],
+            [np.log1p(_mean(band)) for band in bands],
             [np.log(buffer.tell() / grey.size)],
             _thumbnail(bytes_, THUMBNAIL),
         ]
     )
+
+
+def _mean(values: np.ndarray) -> float:
+    """The mean; 0 of nothing, as in a picture two pixels high, which has no second differences."""
+    return float(values.mean()) if values.size else 0.0
 
 
 def _thumbnail(image: Image.Image, side: int) -> np.ndarray:
@@ -79,25 +84,26 @@ class Survey:
 
     Attributes:
         ids: content ids, N of them.
-        features: float64 ``[N, F]``, see `describe`.
+        features: float64 ``[N, F]``, see `describe`; None where they were not asked for.
     """
 
     ids: list[str]
-    features: np.ndarray
+    features: np.ndarray | None
 
 
-def survey(pictures: Sequence[Picture], is_member: np.ndarray, *, progress: bool = True) -> Survey:
+def survey(pictures: Sequence[Picture], is_member: np.ndarray, *, features: bool = True, progress: bool = True) -> Survey:
     """Reads every picture once, and refuses a split whose members and non-members overlap.
 
     Raises:
         SplitError: if a picture is on both sides.
         ImageError: for a picture that can't be read.
     """
-    ids, features = [], []
+    ids, seen = [], []
     for i in tqdm(range(len(pictures)), desc="reading images", unit="image", delay=1.0, disable=not progress):
         picture = pictures[i]
         ids.append(picture.id)
-        features.append(describe(picture))
+        if features:
+            seen.append(describe(picture))
     members = {i for i, label in zip(ids, is_member) if label == 1}
     both = members & {i for i, label in zip(ids, is_member) if label == 0}
     if both:
@@ -106,7 +112,7 @@ def survey(pictures: Sequence[Picture], is_member: np.ndarray, *, progress: bool
             f"{len(both)} pictures are both members and non-members (one is {pictures[row].name!r}); each must be on one side only. "
             "Remove them from the non-members, or check how the split was made."
         )
-    return Survey(ids, np.array(features))
+    return Survey(ids, np.array(seen) if features else None)
 
 
 def blind_auc(features: np.ndarray, is_member: np.ndarray, *, seed: int = 0) -> Estimate | None:

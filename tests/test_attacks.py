@@ -156,6 +156,8 @@ def test_vector_mean_cancels_noise_that_norm_mean_keeps():
         ("sima", {"timesteps": (5, 5)}, "increasing"),
         ("sima", {"timesteps": (-1, 5)}, "from 0 up"),
         ("sima", {"timesteps": ("a",)}, "must be integers"),
+        ("sima", {"timesteps": (50.7,)}, "must be integers"),
+        ("sima-mc", {"antithetic": "no"}, "True or False"),
         ("sima", {"p": 0}, "above 0"),
         ("sima", {"p": "four"}, "above 0"),
         ("sima", {"input": "dirty"}, "'clean', 'scaled', 'noised'"),
@@ -214,11 +216,41 @@ def test_out_of_memory_halves_the_batch_until_it_fits_and_counts_each_query_once
     assert tried[:4] == [10, 5, 2, 2]
 
 
+def test_out_of_memory_outside_the_denoiser_is_halved_too():
+    """Encoding, noise and norms need memory as well."""
+    model = failing_model(lambda x, t: x)
+    encode, sizes = model.encode, []
+
+    def tight(pictures):
+        sizes.append(len(pictures))
+        if len(pictures) > 2:
+            raise MemoryError
+        return encode(pictures)
+
+    model.encode = tight
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8), dtype=np.uint8)
+    table = get_attack("sima", timesteps=STEPS).score(model, images, progress=False)
+    assert len(table) == 5 and table.queries == 10
+    assert sizes[:2] == [5, 2]
+
+
+def test_photographs_of_a_batch_are_let_go_once_encoded(monkeypatch):
+    monkeypatch.setattr("mia_hub.attacks.base.HELD_VALUES", 1000)
+    model = failing_model(lambda x, t: x)
+    encode, sizes = model.encode, []
+    model.encode = lambda pictures: sizes.append(len(pictures)) or encode(pictures)
+    images = np.random.default_rng(0).integers(0, 256, (10, 16, 16), dtype=np.uint8)
+    held = get_attack("sima", timesteps=STEPS).score(model, images, progress=False)
+    monkeypatch.undo()
+    assert sizes == [4, 4, 2]  # 4 × 256 values are more than 1,000
+    np.testing.assert_array_equal(held.scores, get_attack("sima", timesteps=STEPS).score(model, images, progress=False).scores)
+
+
 def test_out_of_memory_for_a_single_row_says_so():
     def full(x, t):
         raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
 
-    with pytest.raises(ModelError, match="halved down to 1"):
+    with pytest.raises(ModelError, match="was halved down to 1"):
         get_attack("sima").score(failing_model(full), np.zeros((4, 8, 8), np.uint8), progress=False)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mia_hub.calibration import ALPHA, CANNOT_TELL, EVIDENCE, NullDistribution, benjamini_hochberg, explain, judge, say
+from mia_hub.calibration import ALPHA, CANNOT_TELL, EVIDENCE, NullDistribution, adjusted, benjamini_hochberg, explain, judge, say
 from mia_hub.errors import MetricError
 from mia_hub.scores import ScoreTable
+from mia_hub.wording import floored_percent, p_text
 
 
 def null(scores, ids=None) -> NullDistribution:
@@ -66,11 +67,32 @@ def test_false_discoveries_stay_below_five_percent_against_a_shared_null():
     for _ in range(200):
         one = null(rng.normal(size=500))
         scores = np.concatenate([rng.normal(3.5, 1, 20), rng.normal(size=80)])
-        called = benjamini_hochberg([one.p_value(s) for s in scores]) <= 0.05
+        p = [one.p_value(s) for s in scores]
+        called = np.array([judge(*both) == EVIDENCE for both in zip(p, adjusted(p))])
         shares.append(called[20:].sum() / max(1, called.sum()))
         found.append(called[:20].mean())
     assert np.mean(shares) <= 0.05 + 2 * np.std(shares) / np.sqrt(200)
     assert np.mean(found) > 0.5  # it isn't safe by never calling
+
+
+def test_demanding_a_small_p_value_too_does_not_break_false_discovery_control():
+    """Many p-values just above `ALPHA` pull Benjamini and Hochberg's threshold up to them; the few below are then mostly false."""
+    rng = np.random.default_rng(0)
+    shares = {"after": [], "in": []}
+    for _ in range(300):
+        p = np.concatenate([np.full(70, 0.03), rng.uniform(size=30)])
+        for how, called in (
+            ("after", (benjamini_hochberg(p) <= 0.05) & (p <= ALPHA)),
+            ("in", np.array([judge(*both) == EVIDENCE for both in zip(p, adjusted(p))])),
+        ):
+            shares[how].append(called[70:].sum() / max(1, called.sum()))
+    assert np.mean(shares["in"]) <= 0.05
+    assert np.mean(shares["after"]) > 0.15  # the rule that looks the same, and isn't
+
+
+def test_company_never_makes_a_picture_look_more_suspicious():
+    assert adjusted([0.02, 0.02]).tolist() == [1, 1]
+    assert judge(0.04, adjusted([0.04, 0.04])[0]) == judge(0.04, None) == CANNOT_TELL
 
 
 def test_verdicts_and_words():
@@ -78,13 +100,13 @@ def test_verdicts_and_words():
     assert judge(0.0101, None) == CANNOT_TELL
     assert judge(0.001, 0.06) == CANNOT_TELL  # among many pictures the adjusted value decides
     assert judge(0.01, 0.05) == EVIDENCE
-    assert judge(0.02, 0.02) == CANNOT_TELL  # company, or a copy of itself, never makes a picture look more suspicious
     assert say(0.9965, 2000, 0.00399, None) == (
-        "More like a training image than 99.6 % of 2,000 images known not to be in the training set; p = 0.004."
+        "More like a training image than 99.6 % of 2,000 images known not to be in the training set; p = 0.00399."
     )
     assert say(0.99999, 9000, 0.01, None).startswith("More like a training image than 99.9 % of 9,000")
     assert say(1.0, 2000, 1 / 2001, None).startswith("More like a training image than any of 2,000 images")
     assert "q = 0.25" in say(0.5, 100, 0.5, 0.25)
+    assert "about 100 % would" in explain(CANNOT_TELL, 1.0, None, 2000, None)[0]
     assert "not the probability of innocence" in explain(EVIDENCE, 0.004, None, 2000, None)[0]
     assert any("p can't get below 0.02" in line for line in explain(CANNOT_TELL, 0.5, None, 49, None))
 
@@ -94,3 +116,16 @@ def test_refusals():
         null(np.zeros(19))
     with pytest.raises(MetricError, match="finite"):
         null(np.zeros(20)).p_value(float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1, "1"), (0.5, "0.5"), (20 / 2001, "0.01"), (21 / 2001, "0.0105"), (1e-5, "0.00001"), (0.26, "0.26"), (0.998, "0.998")],
+)
+def test_p_values_as_text(value, text):
+    assert p_text(value) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(1999 / 2000, 99.9), (0.9999, 99.9), (1, 100), (0.123, 12.3), (0.29, 29.0)])
+def test_percentiles_are_rounded_down(value, text):
+    assert floored_percent(value) == text

@@ -86,6 +86,8 @@ def test_audit_refuses_before_any_compute(memory):
     split = mia_hub.make_split(members, blobs(60, 1))
     for options, says in (
         ({"attack": SIMA}, "runs from 0 to 1"),
+        ({"seed": -1}, "seed must be a whole number from 0 up"),
+        ({"device": "cpu"}, "loaded already"),
         ({"timestep": 5}, "not among the scored ones"),
         ({"fprs": (0.001,)}, "At least 1000 non-members"),
         ({"selection": "best"}, "'calibration' or 'oracle'"),
@@ -130,13 +132,24 @@ def test_nonmembers_checked_against_themselves_are_left_out(memory):
     assert min(answer.p_value for answer in answers if answer.comparable) == 1 / 50
 
 
+def test_copies_among_the_nonmembers_count_once(memory):
+    _, model = memory
+    null = blobs(25, 1)
+    checker = Checker(model, SIMA, nonmembers=np.concatenate([null] * 5), progress=False)
+    assert len(checker.reference.null) == 25
+    assert "100 copies left out" in checker.reference.source
+    assert checker.check(blobs(1, 7), progress=False)[0].n_null == 25
+    with pytest.raises(SplitError, match="15 different pictures"):
+        Checker(model, SIMA, nonmembers=np.concatenate([null[:15]] * 5), progress=False)
+
+
 def test_without_nonmembers_there_is_no_verdict(memory):
     members, model = memory
     answer = mia_hub.check_image(members[0], model, SIMA, progress=False)
     assert (answer.verdict, answer.p_value, answer.comparable) == ("no-null", None, None)
     assert answer.sentence.startswith("No verdict is possible")
     assert answer.timestep == SIMA.default_timestep == 60
-    with pytest.raises(SplitError, match=r"19 pictures known not to be .* too few"):
+    with pytest.raises(SplitError, match=r"19 different pictures known not to be .* too few"):
         Checker(model, SIMA, nonmembers=blobs(19, 1))
 
 
@@ -299,7 +312,8 @@ def test_attacks_lists_parameters(capsys):
         (["check", "IMAGE", "--device", "warp"], "device 'warp' is not available"),
         (["check", "FOLDER"], "has no images"),
         (["audit", "--split", "nonsense"], "There is no split 'nonsense'"),
-        (["audit", "--limit", "1"], "2 or more"),
+        (["audit", "--limit", "1"], "limit must be a whole number from 2 up"),
+        (["audit", "--limit", "30", "--seed", "-1"], "seed must be a whole number from 0 up"),
         (["audit", "--limit", "40", "--fpr", "0.001"], "At least 1000 non-members"),
         (["audit", "--timestep", "5"], "not among the scored ones"),
         (["audit", "--out", "IMAGE/x"], "can't be made"),

@@ -249,7 +249,7 @@ def test_a_tpr_is_left_out_only_where_it_cant_be_resolved(sima):
     assert result["tpr_at_1_fpr_interval"][1] == 1.0
     assert (result["tpr_at_0_1_fpr"], result["tpr_at_0_1_fpr_interval"]) == (None, None)
     few = [flag for flag in result["flags"] if flag["name"] == "few-nonmembers"]
-    assert "0.1%" in few[0]["raised_by"]
+    assert "0.1 %" in few[0]["raised_by"]
     assert "1.0%" not in few[0]["raised_by"]
 
 
@@ -512,7 +512,7 @@ REFUSED = {
         "nonmembers has no use here.*with reference 0",
     ),
     "too few non-members": ({"predictions": IMAGES, "nonmembers": noise_images(5, seed=3)}, SplitError, "at least 20"),
-    "too few to choose by": ({"predictions": IMAGES[:6], "references": LABELS[:6]}, MetricError, "at least 4 of each"),
+    "too few to choose by": ({"predictions": IMAGES[:6], "references": LABELS[:6]}, MetricError, "4 of each are needed at least"),
 }
 
 

@@ -159,7 +159,7 @@ def test_without_a_network_the_cache_serves(tiny, tiny_pixel_repo, loopback_hub,
 
 def test_a_model_is_returned_as_it_is(tiny):
     model = load_model(tiny)
-    assert load_model(model) is model
+    assert loading.load_model(model) is model
     assert isinstance(model, DiffusionModel)
 
 

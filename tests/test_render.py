@@ -283,7 +283,7 @@ def test_the_headline_is_as_careful_as_the_figures():
     assert headline(fair()).startswith("At t = 80 the attack tells members from non-members with AUC 0.")
     assert headline(shifted()).startswith("Not evidence of memorisation: a classifier that never sees the model")
     assert "0.713 [0.678, 0.748]" in headline(shifted()) and str(shifted().auc) in headline(shifted())
-    assert "does not tell members from non-members better than guessing" in headline(a_report(gap=0.0))
+    assert "can't be told from guessing with these images" in headline(a_report(gap=0.0))
     assert "worse than guessing" in headline(a_report(gap=-1.0, timestep=80))
     assert "optimistic" in headline(a_report(selection="oracle")) and "optimistic" not in headline(fair())
     assert "false positives" not in headline(a_report(fprs=()))
@@ -391,7 +391,7 @@ def test_the_text_of_several_answers_has_one_row_each_and_each_caveat_once():
     assert lines[0].split() == ["picture", "verdict", "p", "q", "score"]
     assert [re.split(r"\s{2,}", row)[1] for row in rows] == ["evidence", "cannot tell", "not comparable"]
     assert rows[0].startswith("aaa") and "-first.png" in rows[0] and rows[2].count("—") == 2
-    assert re.split(r"\s{2,}", rows[0])[2:4] == ["0.0025", "0.005"]
+    assert re.split(r"\s{2,}", rows[0])[2:4] == ["0.00249", "0.00499"]
     assert "3 pictures: 1 evidence, 1 cannot tell, 1 not comparable." in flat
     assert "the 2 pictures judged together" in flat and "at most 5 % are expected to be false discoveries (FDR)" in flat
     assert flat.count("The p-value is not the probability of innocence") == 1 and flat.count("It holds for pictures drawn like") == 1
@@ -418,7 +418,7 @@ def test_the_fragment_of_one_answer_is_in_order_and_carries_its_verdict():
         assert VERDICTS[check.verdict].rstrip(".") in Text(answer_html(check)).text
         assert len(re.findall(r"no verdict|not comparable", Text(answer_html(check)).text, re.I)) == (check.p_value is None)
     text = Text(check_html(evidence())).text
-    parts = (VERDICTS[EVIDENCE], evidence().sentence, "p-value 0.0025", "What this does not mean", evidence().caveats[-1])
+    parts = (VERDICTS[EVIDENCE], evidence().sentence, "p-value 0.00249", "What this does not mean", evidence().caveats[-1])
     assert [text.index(part) for part in parts] == sorted(text.index(part) for part in parts)
 
 

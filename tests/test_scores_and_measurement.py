@@ -131,6 +131,7 @@ def test_rates_too_low_to_resolve_are_left_out_with_a_flag_or_refused_when_asked
         ({"is_member": np.resize([1, 0, -1], 600)}, {}, "have no label"),
         ({"scores": np.full((600, 3), np.nan)}, {}, "NaN"),
         ({}, {"selection": "best"}, "'calibration' or 'oracle'"),
+        ({}, {"timestep": 10, "selection": "oracle"}, "nothing left to choose"),
         ({}, {"timestep": 15}, "not among the scored ones: 10, 20, 30"),
         ({}, {"calibration_fraction": 1.0}, "between 0 and 1"),
         ({}, {"fprs": (0.0,)}, "above 0"),
@@ -150,6 +151,12 @@ def test_copies_raise_a_flag_and_flags_are_documented():
     copies = next(flag for flag in found.flags if flag.name == "duplicates")
     assert "1 of 200" in copies.raised_by
     assert copies.meaning == FLAGS["duplicates"][1]
+
+
+def test_roc_for_plots_keeps_every_corner_where_scores_tie():
+    one = table(4, 4, shifts=(0.0,), scores=np.array([[1], [1], [0], [0], [2], [2], [0], [0]]))
+    found = measure(one, timestep=10)
+    assert found.roc == {"fpr": [0, 0.5, 0.5, 1], "tpr": [0, 0, 0.5, 1]}
 
 
 def test_roc_for_plots_is_a_curve_of_the_reported_scores():

@@ -6,6 +6,7 @@ import io
 
 import datasets
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -77,7 +78,7 @@ def test_limit_is_a_seeded_draw():
     assert small.hash == again.hash != other.hash
     assert split.limited(None) is split
     assert len(split.limited(45).members) == 45
-    with pytest.raises(SplitError, match="2 or more"):
+    with pytest.raises(SplitError, match="from 2 up"):
         split.limited(1)
 
 
@@ -132,6 +133,42 @@ def test_overlap_is_refused_before_any_compute():
         survey(split.images, split.is_member, progress=False)
 
 
+def test_parquet_folders_are_read_by_row_group(tmp_path):
+    images = noise_images(30)
+    table = datasets.Dataset.from_dict(
+        {"image": [{"bytes": png(i), "path": None} for i in images]}, features=datasets.Features({"image": datasets.Image()})
+    )
+    (tmp_path / "data").mkdir()
+    for kind, rows in (("member", range(17)), ("nonmember", range(17, 30))):
+        part = table.select(rows).data.table
+        pq.write_table(part.slice(0, 9), tmp_path / "data" / f"{kind}-00000-of-00002.parquet", row_group_size=4)
+        pq.write_table(part.slice(9), tmp_path / "data" / f"{kind}-00001-of-00002.parquet", row_group_size=3)
+    split = load_split(tmp_path)
+    assert [picture.id for picture in split.images] == [picture.id for picture in as_pictures(images)]
+    assert split.members[16].id == split.images[16].id == as_pictures(images)[16].id
+
+
+def test_options_without_effect_are_refused():
+    for given, options in (
+        ("demo", {"config": "x"}),
+        ("demo", {"revision": "main"}),
+        (make_split(*[noise_images(2)] * 2), {"image_column": "x"}),
+    ):
+        with pytest.raises(SplitError, match="leave it out"):
+            load_split(given, **options)
+    with pytest.raises(SplitError, match="seed must be a whole number from 0 up"):
+        make_split(noise_images(5), noise_images(5)).limited(2, seed=-1)
+
+
+def test_a_hub_that_breaks_off_without_a_word_is_one_clear_message(monkeypatch):
+    def silent(*args, **kwargs):
+        raise TimeoutError
+
+    monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", silent)
+    with pytest.raises(SplitError, match=r"could not be loaded \(TimeoutError: TimeoutError\)"):
+        load_split("alice/any")
+
+
 def test_blind_classifier_sees_a_shift_and_no_shift_where_there_is_none():
     same = np.stack([describe(picture) for picture in as_pictures(noise_images(300))])
     labels = np.repeat([1, 0], 150)
@@ -158,7 +195,7 @@ def test_false_alarms_of_the_shift_check_are_rare():
 
 
 def test_features_are_the_same_in_number_for_any_picture_and_finite():
-    pictures = [np.zeros((8, 8), np.uint8), np.full((9, 700, 3), 255, np.uint8), noise_images(1)[0]]
+    pictures = [np.zeros((8, 8), np.uint8), np.full((9, 700, 3), 255, np.uint8), np.zeros((8, 3000), np.uint8), noise_images(1)[0]]
     seen = [describe(picture) for picture in as_pictures(pictures)]
     assert len({len(one) for one in seen}) == 1
     assert all(np.isfinite(one).all() for one in seen)

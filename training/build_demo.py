@@ -70,6 +70,8 @@ def main() -> None:
     report = audit("demo", "sima", "demo")
     report.scores.to_parquet(DEMO_FOLDER / "scores.parquet")
     control = audit("demo", "sima", held_out(load_split("demo")))
+    if not control.auc.low < 0.5 < control.auc.high:
+        raise SystemExit(f"The control failed: held-out against held-out gives AUC {control.auc}. Nothing was published.")
     for name, result in (("audit", report), ("held_out_audit", control)):
         (DEMO_FOLDER / f"{name}.json").write_text(result.to_json() + "\n")
     write_card(args.checkpoint, report, control, args.note)

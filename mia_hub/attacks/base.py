@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -11,14 +12,16 @@ from typing import Any, ClassVar, final
 import torch
 from tqdm.auto import tqdm
 
-from mia_hub.attacks.querying import QueriedModel
-from mia_hub.errors import AttackError, ModelError
+from mia_hub.attacks.querying import QueriedModel, full_precision
+from mia_hub.errors import AttackError, ModelError, whole_number
 from mia_hub.images import as_pictures
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.noise import SampleNoise
 from mia_hub.scores import UNKNOWN, ScoreTable
 
 DEFAULT_BATCH_SIZE = {"cpu": 64, "cuda": 256, "mps": 64}
+# Decoded values (pixels times channels) of a batch that are held before they are encoded: 32 MB of 8-bit pictures.
+HELD_VALUES = 2**25
 # A shorter run needs no progress bar.
 PROGRESS_DELAY_SECONDS = 1.0
 
@@ -45,8 +48,8 @@ class Attack(ABC):
 
     def __post_init__(self) -> None:
         try:
-            steps = tuple(int(t) for t in (self.timesteps if hasattr(self.timesteps, "__iter__") else (self.timesteps,)))
-        except (TypeError, ValueError):
+            steps = tuple(operator.index(t) for t in (self.timesteps if hasattr(self.timesteps, "__iter__") else (self.timesteps,)))
+        except TypeError:
             raise AttackError(f"timesteps must be integers, such as (0, 50, 100); got {self.timesteps!r}.") from None
         if not steps or list(steps) != sorted(set(steps)) or steps[0] < 0:
             raise AttackError(f"timesteps must be one or more different integers from 0 up, increasing; got {self.timesteps!r}.")
@@ -132,25 +135,25 @@ class Attack(ABC):
         self.check(model, captions)
         if batch_size is None:
             batch_size = DEFAULT_BATCH_SIZE.get(model.device.type, 64)
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise AttackError(f"batch_size must be a whole number from 1 up; got {batch_size!r}.")
+        queried = QueriedModel(model, whole_number("batch_size", batch_size, 1, AttackError))
+        seed = whole_number("seed", seed, 0, AttackError)
 
-        queried = QueriedModel(model, batch_size)
         started = time.perf_counter()
         ids: list[str] = []
         columns: list[torch.Tensor] = []
         with tqdm(total=len(pictures), unit="image", desc=self.name, delay=PROGRESS_DELAY_SECONDS, disable=not progress) as bar:
-            for start in range(0, len(pictures), batch_size):
-                batch = [pictures[i] for i in range(start, min(start + batch_size, len(pictures)))]
-                x0 = queried.encode(batch)
-                cond = model.condition(None if captions is None else list(captions[start : start + len(batch)]))
-                batch_ids = [picture.id for picture in batch]
-                noise = SampleNoise(batch_ids, tuple(x0.shape[1:]), seed, x0.device, x0.dtype)
-                with torch.no_grad():
-                    columns.append(-self.statistic(queried, x0, cond, noise).cpu().double())
-                self._refuse_non_finite(columns[-1], batch, model)
+            while len(ids) < len(pictures):
+                rows = range(len(ids), min(len(ids) + queried.rows, len(pictures)))
+                queries = queried.queries
+                try:
+                    batch_ids, scores = self._score_batch(queried, pictures, rows, captions, seed)
+                except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                    queried.halve(error)
+                    queried.queries = queries
+                    continue
                 ids += batch_ids
-                bar.update(len(batch))
+                columns.append(scores)
+                bar.update(len(rows))
                 if on_batch:
                     on_batch(len(ids), len(pictures))
         return ScoreTable(
@@ -167,16 +170,32 @@ class Attack(ABC):
             precision=str(model.dtype).removeprefix("torch."),
         )
 
-    def _refuse_non_finite(self, scores: torch.Tensor, batch, model: DiffusionModel) -> None:
+    def _score_batch(self, queried: QueriedModel, pictures, rows: range, captions, seed: int) -> tuple[list[str], torch.Tensor]:
+        """Content ids, and scores float64 ``[N, T]``, of some of the pictures."""
+        ids, names, parts, held = [], [], [], []
+        for row in rows:
+            held.append(pictures[row])
+            ids.append(held[-1].id)
+            names.append(held[-1].name)
+            # Photographs are let go as soon as they are encoded: a batch of them, decoded, would fill the memory.
+            if row == rows[-1] or sum(picture.pixels.size for picture in held) > HELD_VALUES:
+                parts.append(queried.encode(held))
+                held = []
+        x0 = parts[0] if len(parts) == 1 else torch.cat(parts)
+        cond = queried.model.condition(None if captions is None else [captions[row] for row in rows])
+        noise = SampleNoise(ids, tuple(x0.shape[1:]), seed, x0.device, x0.dtype)
+        with torch.no_grad(), full_precision():
+            scores = -self.statistic(queried, x0, cond, noise).cpu().double()
         bad = ~scores.isfinite().all(dim=1)
         if bad.any():
-            first = batch[int(bad.nonzero()[0, 0])].name
-            half = model.dtype in (torch.float16, torch.bfloat16)
+            precision = str(queried.model.dtype).removeprefix("torch.")
+            half = precision in ("float16", "bfloat16")
             advice = "load the model with dtype='float32' (or 'bfloat16')" if half else "check the model's weights"
             raise ModelError(
-                f"{model.info.id} returned NaN or infinity in {str(model.dtype).removeprefix('torch.')} for {int(bad.sum())} of "
-                f"{len(batch)} images (the first: {first}); no score is made of that. Next step: {advice}."
+                f"{queried.info.id} returned NaN or infinity in {precision} for {int(bad.sum())} of {len(ids)} images "
+                f"(the first: {names[int(bad.nonzero()[0, 0])]}); no score is made of that. Next step: {advice}."
             )
+        return ids, scores
 
     @classmethod
     def parameters(cls) -> dict[str, Any]:

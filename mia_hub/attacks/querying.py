@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -17,13 +18,13 @@ class QueriedModel:
 
     Attributes:
         schedule, info: the model's own.
-        queries: forward passes so far, counted in images (rows that ran out of memory and ran again count once).
-        rows: most rows that go through the denoiser at once; halved when memory runs out.
+        queries: forward passes so far, counted in images.
+        rows: most rows that go through the denoiser at once; `halve` lowers it when memory runs out.
     """
 
     def __init__(self, model: DiffusionModel, rows: int):
         self.model, self.schedule, self.info = model, model.schedule, model.info
-        self.rows, self.queries = rows, 0
+        self.rows, self.queries, self._tried = rows, 0, rows
 
     @property
     def device_name(self) -> str:
@@ -31,27 +32,17 @@ class QueriedModel:
         return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
 
     def encode(self, pictures) -> torch.Tensor:
+        self._tried = len(pictures)
         return self.model.encode(pictures)
 
     def predict_noise(self, x: torch.Tensor, t: torch.Tensor | int, cond: Any = None) -> torch.Tensor:
-        """ε ``[N, …]`` of ``x`` ``[N, …]``; ``t`` is one timestep or one per row.
-
-        Raises:
-            ModelError: when memory runs out even for a single row.
-        """
+        """ε ``[N, …]`` of ``x`` ``[N, …]``, at most `rows` at once; ``t`` is one timestep or one per row."""
         t = torch.as_tensor(t, device=x.device).long().expand(len(x))
-        parts, done = [], 0
-        while done < len(x):
-            stop = min(done + self.rows, len(x))
-            try:
-                whole = done == 0 and stop == len(x)
-                parts.append(
-                    self.model.predict_noise(x if whole else x[done:stop], t[done:stop], cond if whole else rows_of(cond, done, stop))
-                )
-            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                self._halve(error, stop - done)
-                continue
-            done = stop
+        parts = []
+        for start in range(0, len(x), self.rows):
+            stop = min(start + self.rows, len(x))
+            self._tried = stop - start
+            parts.append(self.model.predict_noise(x[start:stop], t[start:stop], rows_of(cond, start, stop)))
         self.queries += len(x)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
@@ -75,16 +66,20 @@ class QueriedModel:
             yield from self.predict_noise(torch.cat(x) if len(x) > 1 else x[0], t, repeat_rows(cond, len(group))).split(len(x[0]))
             done += len(group)
 
-    def _halve(self, error: Exception, tried: int) -> None:
-        """Halves the batch after an out-of-memory error; any other error passes through."""
+    def halve(self, error: Exception) -> None:
+        """Halves `rows` after an out-of-memory error, so that the batch can be tried again; any other error passes through.
+
+        Raises:
+            ModelError: if a single row was too much.
+        """
         if not _is_out_of_memory(error):
             raise error
-        if tried <= 1:
+        if self._tried <= 1:
             raise ModelError(
-                f"Out of memory on {self.device_name}: {self.info.id} can't run even one image at a time here (batch sizes were halved "
-                "down to 1). Use a device with more memory, or load the model with dtype='bfloat16'."
+                f"Out of memory on {self.device_name}: {self.info.id} can't run even one image at a time here (the batch was halved down "
+                "to 1). Use a device with more memory, or load the model with dtype='bfloat16'."
             ) from error
-        self.rows = tried // 2
+        self.rows = self._tried // 2
         if self.model.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -94,6 +89,16 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
         text in str(error).lower() for text in ("out of memory", "can't allocate memory", "not enough memory")
     )
+
+
+@contextmanager
+def full_precision():
+    """On CUDA, float32 convolutions would otherwise run in TF32, with 10 bits of mantissa, and scores would depend on the device."""
+    allowed, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = allowed
 
 
 def rows_of(cond: Any, start: int, stop: int) -> Any:

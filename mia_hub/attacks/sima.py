@@ -98,6 +98,8 @@ class SimAMC(Attack):
         super().__post_init__()
         _check_norm(self.p)
         _choice("form", self.form, get_args(Form))
+        if not isinstance(self.antithetic, bool):
+            raise AttackError(f"antithetic must be True or False; got {self.antithetic!r}.")
         if not isinstance(self.draws, int) or self.draws < 1 or (self.antithetic and self.draws % 2):
             even = "an even whole number from 2 up, for antithetic pairs" if self.antithetic else "a whole number from 1 up"
             raise AttackError(f"draws must be {even}; got {self.draws!r}.")

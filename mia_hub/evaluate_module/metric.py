@@ -52,6 +52,7 @@ Args:
     timesteps: the training timesteps to score at; the attack's own by default.
     batch_size: rows per forward pass.
     device, dtype, revision: of the model, as for `mia_hub.load_model`.
+    seed: of noise draws and, with labels, of the halves and of intervals.
     progress: whether to show progress bars.
 
     With labelled pictures:
@@ -62,7 +63,6 @@ Args:
     selection: "calibration" (default) chooses the timestep on one half of the pictures and reports on the other; "oracle" chooses on the
         reported pictures, as many papers do, and is flagged.
     timestep: a timestep fixed beforehand; then all pictures are reported on.
-    seed: of noise draws, of the halves and of intervals.
     shift_check: whether a blind classifier tries to tell members from non-members without the model.
 
     With pictures only:
@@ -102,7 +102,7 @@ Example:
 """
 
 _FPRS = {"tpr_at_1_fpr": 0.01, "tpr_at_0_1_fpr": 0.001}
-_LABELLED = ("selection", "timestep", "seed", "shift_check")
+_LABELLED = ("selection", "timestep", "shift_check")
 _DATASET = ("dataset_config", "dataset_revision", "image_column", "limit")
 
 
@@ -217,7 +217,7 @@ class Sima(evaluate.Metric):
             from mia_hub.attacks import get_attack
 
             attack = get_attack(attack, timesteps=timesteps)
-        querying = {"batch_size": batch_size, "device": device, "dtype": dtype, "revision": revision, "progress": progress}
+        querying = {"batch_size": batch_size, "device": device, "dtype": dtype, "revision": revision, "seed": seed, "progress": progress}
         if dataset_id is None and references is None:
             return _check(predictions, model_id, attack, nonmembers, **querying)
 
@@ -230,9 +230,7 @@ class Sima(evaluate.Metric):
                 dataset_id, config=dataset_config, revision=dataset_revision, image_column=image_column, limit=limit, seed=seed
             )
             order = np.arange(len(split.images))
-        return _audit(
-            split, order, model_id, attack, selection=selection, timestep=timestep, seed=seed, shift_check=shift_check, **querying
-        )
+        return _audit(split, order, model_id, attack, selection=selection, timestep=timestep, shift_check=shift_check, **querying)
 
 
 _EVALUATES = frozenset(inspect.signature(evaluate.Metric.__init__).parameters)

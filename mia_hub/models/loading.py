@@ -7,11 +7,15 @@ import json
 import os
 import re
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
-from mia_hub.errors import ModelError
+from mia_hub.errors import ModelError, first_line
 
+# Seconds for the Hub's first answer; without a limit, one that never answers would hang us.
+HUB_TIMEOUT = 10
+LARGEST_UNTRUSTED = 2 * 2**30
 DEMO_FOLDER = Path(__file__).parent.parent / "demo"
 WEIGHTS = "diffusion_pytorch_model"
 COMPONENTS = {"unet", "scheduler"}
@@ -59,7 +63,7 @@ def _shard_index(variant: str | None) -> str:
     return f"{WEIGHTS}.safetensors.index.{variant}.json" if variant else f"{WEIGHTS}.safetensors.index.json"
 
 
-def load_model(id_or_path="demo", *, device=None, dtype=None, revision: str | None = None, allow_folders: bool = True):
+def load_model(id_or_path="demo", *, device=None, dtype=None, revision: str | None = None, trusted: bool = True):
     """Loads a diffusion model, ready to be queried.
 
     Args:
@@ -68,7 +72,8 @@ def load_model(id_or_path="demo", *, device=None, dtype=None, revision: str | No
         device: "cpu", "cuda", "mps"…; the best one present by default.
         dtype: "float32" (default), "float64", "bfloat16", "float16", or a torch dtype.
         revision: branch, tag or commit on the Hub; resolved to a commit hash, which is recorded.
-        allow_folders: False refuses folders, for a name that comes from a stranger.
+        trusted: False for a name that comes from a stranger: then folders are refused, our own token is not used, and weights above
+            2 GiB are not fetched.
 
     Returns:
         A DiffusionModel.
@@ -78,10 +83,15 @@ def load_model(id_or_path="demo", *, device=None, dtype=None, revision: str | No
             weights, or needs code of its own.
     """
     if hasattr(id_or_path, "predict_noise"):
+        for option, value in {"device": device, "dtype": dtype, "revision": revision}.items():
+            if value is not None:
+                raise ModelError(
+                    f"{option}={value!r} has no effect on a model that is loaded already; set it when loading, or leave it out."
+                )
         return id_or_path
     name = str(id_or_path).strip()
     device, dtype = pick_device(device), pick_dtype(dtype)
-    local = allow_folders and os.path.isdir(name)
+    local = trusted and os.path.isdir(name)
     if revision is not None and (name == "demo" or local):
         raise ModelError(f"revision={revision!r} is for models on the Hub; {name} is a local one and has none. Leave it out.")
     if name == "demo":
@@ -93,7 +103,7 @@ def load_model(id_or_path="demo", *, device=None, dtype=None, revision: str | No
             f"There is no model {name!r}: it is neither 'demo', nor an existing folder, nor a Hub id of the form 'owner/name' "
             f"(such as {_id_in_address(name) or 'google/ddpm-cifar10-32'!r})."
         )
-    folder, commit = _download(name, revision)
+    folder, commit = _download(name, revision, trusted)
     return _load_folder(folder, name, commit, device, dtype)
 
 
@@ -117,7 +127,7 @@ def pick_device(device=None):
         found = torch.device(device)
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError, TypeError) as error:
-        raise ModelError(f"The device {device!r} is not available here ({_first_line(error)}); try 'cpu'.") from error
+        raise ModelError(f"The device {device!r} is not available here ({first_line(error)}); try 'cpu'.") from error
     return found
 
 
@@ -250,18 +260,19 @@ def _broken_files(name: str):
     try:
         yield
     except Exception as error:  # diffusers raises many kinds for a broken repository; the user needs one clear message
-        raise ModelError(f"{name} could not be loaded ({_first_line(error)}). {ASK_OWNER}") from error
+        raise ModelError(f"{name} could not be loaded ({first_line(error)}). {ASK_OWNER}") from error
 
 
-def _download(name: str, revision: str | None) -> tuple[Path, str]:
+def _download(name: str, revision: str | None, trusted: bool) -> tuple[Path, str]:
     """Fetches what a pixel model needs at one commit, weights last; a model in the local cache serves when there is no network."""
     from huggingface_hub import HfApi, hf_hub_download, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError
 
     at = f" at revision {revision!r}" if revision else ""
+    token = None if trusted else False
     with _hub_errors(name, at):
         try:
-            info = HfApi().model_info(name, revision=revision)
+            info = HfApi(token=token).model_info(name, revision=revision, files_metadata=not trusted, timeout=HUB_TIMEOUT)
         except (HfHubHTTPError, ValueError):
             raise
         except (OSError, HTTPError) as error:
@@ -276,15 +287,26 @@ def _download(name: str, revision: str | None) -> tuple[Path, str]:
         files = {sibling.rfilename for sibling in info.siblings or []}
         index = None
         if "model_index.json" in files:
-            index = _read_json(Path(hf_hub_download(name, "model_index.json", revision=info.sha)), name)
+            index = _read_json(Path(hf_hub_download(name, "model_index.json", revision=info.sha, token=token)), name)
         layout = read_layout(files, index, name)
         configs = ["model_index.json", layout.unet_config, layout.scheduler_config]
-        folder = Path(snapshot_download(name, revision=info.sha, allow_patterns=configs))
+        folder = Path(snapshot_download(name, revision=info.sha, allow_patterns=configs, token=token))
         _read_configs(folder, layout, name)
-        snapshot_download(name, revision=info.sha, allow_patterns=layout.weights)
+        if not trusted:
+            _refuse_large(info.siblings, layout, name)
+        snapshot_download(name, revision=info.sha, allow_patterns=layout.weights, token=token)
         # Asking by branch, once all is there, makes the cache note which commit the branch is: it serves when there is no network.
-        hf_hub_download(name, "model_index.json", revision=revision)
+        hf_hub_download(name, "model_index.json", revision=revision, token=token)
         return folder, info.sha
+
+
+def _refuse_large(siblings, layout: Layout, name: str) -> None:
+    size = sum(f.size or 0 for f in siblings if any(fnmatch(f.rfilename, pattern) for pattern in layout.weights))
+    if size > LARGEST_UNTRUSTED:
+        raise ModelError(
+            f"The weights of {name} are {size / 2**30:.1f} GiB; here at most {LARGEST_UNTRUSTED / 2**30:.0f} GiB are fetched. "
+            "Check such a model on a machine of your own, with the command line or a script."
+        )
 
 
 @contextmanager
@@ -319,11 +341,11 @@ def _hub_errors(name: str, at: str):
         advice = "your token may be outdated: log in again with 'hf auth login'" if status in (401, 403) else "try again later"
         raise ModelError(f"The Hub answered {status} when asked for {name}{at}; {advice}.") from error
     except (OSError, HTTPError) as error:
-        why = f"{type(error).__name__}: {_first_line(error)}"
+        why = f"{type(error).__name__}: {first_line(error)}"
         raise ModelError(f"The download of {name}{at} broke off ({why}); try again, it goes on where it stopped.") from error
     except ValueError as error:
         raise ModelError(
-            f"What answered for the Hub when asked for {name}{at} is not the Hub ({_first_line(error)}). "
+            f"What answered for the Hub when asked for {name}{at} is not the Hub ({first_line(error)}). "
             "Check that no log-in page of your network stands in between, and HF_ENDPOINT if you set it."
         ) from error
 
@@ -356,8 +378,3 @@ def _weights_hash(folder: Path) -> str:
         with open(path, "rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return "sha256:" + digest.hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return (" ".join(lines[:2]) if lines[0].endswith(":") else lines[0]).rstrip(".:")

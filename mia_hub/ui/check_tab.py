@@ -246,7 +246,7 @@ def _hub_model(name: str):
     """The model loaded last is kept: people check several pictures with one model."""
     model = _hub_models.get(name)
     if model is None:
-        model = load_model(name, allow_folders=False)
+        model = load_model(name, trusted=False)
         _hub_models.clear()
         _hub_models[name] = model
     return model
