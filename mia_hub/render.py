@@ -460,7 +460,7 @@ def shared_caveats(checks: Sequence[ImageCheck]) -> list[str]:
 
 
 def checks_table(checks: Sequence[ImageCheck]) -> tuple[list[str], list[list]]:
-    """Headers and rows, one per picture, for a table on screen. Figures are numbers, so that a click sorts; missing ones are "—"."""
+    """Headers and rows, one per picture, for a table on screen. Figures are numbers, so that they sort; missing ones are "—"."""
     headers = ["#", "Picture", "Verdict", "p", "q", "Score", "Percentile"]
     rows = [
         [
