@@ -203,7 +203,7 @@ class Checker:
             sentence = f"No verdict is possible: no pictures are known that are certainly not in the training set of {self.model.info.id}."
         elif not comparable:
             verdict = NOT_COMPARABLE
-            sentence = f"Not comparable with the reference images: it is unlike the {n_null:,} pictures known not to be in the training set."
+            sentence = f"Not comparable with the reference images: it is unlike {n_null:,} pictures known not to be in the training set."
         else:
             share, n_null = reference.null.share_below(score, table.ids[row])
             verdict = judge(p_value, q_value)

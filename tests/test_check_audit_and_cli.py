@@ -234,6 +234,19 @@ def test_demo_answers(demo):
     assert get_checker("demo") is checker
 
 
+def test_p_values_of_the_demos_other_nonmembers_are_uniform_or_larger(demo):
+    """The 2,000 non-members of the calibration part, against the null set of the 2,000 reported ones."""
+    from mia_hub.models.loading import DEMO_FOLDER
+
+    reference, table = demo_reference(demo), ScoreTable.from_parquet(DEMO_FOLDER / "scores.parquet")
+    known = set(reference.table.ids)
+    scores = [s for s, i, m in zip(table.at(reference.timestep), table.ids, table.is_member) if m == 0 and i not in known]
+    p = np.array([reference.null.p_value(s) for s in scores])
+    assert len(p) == 2000
+    for level in (0.01, 0.05, 0.2, 0.5, 0.8):
+        assert (p <= level).mean() <= level + 3 * math.sqrt(level * (1 - level) * 2 / 2000)
+
+
 # --- the command line -----------------------------------------------------------------------------------------------------------
 
 

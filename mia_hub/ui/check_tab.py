@@ -199,8 +199,7 @@ def _answer(sources: list, model: str, nonmembers: list[str] | None, progress):
 
 
 def _details(check: ImageCheck, *, of_several: bool = False):
-    title = None if of_several else check.name
-    plot = f"<div class='mia-plot'>{profile_svg(check.profile, check.timestep, title=title, judged=check.p_value is not None)}</div>"
+    plot = f"<div class='mia-plot'>{profile_svg(check.profile, check.timestep, title=check.name, judged=check.p_value is not None)}</div>"
     if of_several:
         plot = f"<h3 class='mia-picture'>{escape(check.name)}</h3>{answer_html(check)}{plot}"
     return gr.HTML(plot, visible=True), gr.HTML(figures_html(check), visible=True), gr.HTML(caveats_html(check), visible=True)
