@@ -7,7 +7,6 @@ import io
 import json
 import os
 import re
-import shutil
 import socket
 import struct
 import subprocess
@@ -21,7 +20,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from mia_hub.calibration import CANNOT_TELL, EVIDENCE, NO_NULL, NOT_COMPARABLE, VERDICTS
 from mia_hub.check import Checker, demo_reference, get_checker
@@ -29,8 +28,6 @@ from mia_hub.images import open_picture
 from mia_hub.splits import load_split
 
 ROOT = Path(__file__).parent.parent
-# Chromium's own traffic is none of the page's.
-QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
 PATIENCE = 60_000
 # p- and q-values are shown with two significant digits or more.
 ROUNDING = 0.05
@@ -91,16 +88,12 @@ def hub_models(loopback_hub, tiny_pixel_repo):
 
 
 @pytest.fixture(scope="module")
-def context(app):
+def context(app, browser):
     """One browser for all pages, so that its cache serves all but the first."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    assert found, "These tests drive Chromium, which is missing here: apt-get install chromium"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", *QUIET])
-        context = browser.new_context(accept_downloads=True)
-        context.set_default_timeout(PATIENCE)
-        yield context
-        browser.close()
+    context = browser.new_context(accept_downloads=True)
+    context.set_default_timeout(PATIENCE)
+    yield context
+    context.close()
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ from mia_hub.errors import AttackError, ImageError, MetricError, MiaHubError, Sp
 from mia_hub.evaluate_module import PATH, install
 from mia_hub.evaluate_module import metric as metric_module
 from mia_hub.models.exact import training_set_denoiser
-from mia_hub.models.loading import DEMO_FOLDER
 
 GRID = (0, 50, 100)
 QUIET = {"timesteps": GRID, "progress": False}
@@ -341,7 +340,6 @@ def test_changes_on_the_way_in_are_noted_once(sima):
     assert [note for note in notes if note.startswith("3 of 3 pictures (the first: image 1): It was scaled from 16×16")]
 
 
-@pytest.mark.skipif(not (DEMO_FOLDER / "scores.parquet").is_file(), reason="the demo is not built")
 class TestDemo:
     def test_brings_its_own_nonmembers(self, sima):
         split = mia_hub.load_split("demo")

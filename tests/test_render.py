@@ -432,20 +432,6 @@ def test_rendering_words_needs_neither_torch_nor_gradio_nor_matplotlib():
 # In a browser.
 
 
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    import shutil
-
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium on this machine")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("script", [True, False], ids=["script", "no-script"])
 def test_the_page_in_a_browser_fits_and_asks_for_nothing(browser, tmp_path, width, script):
