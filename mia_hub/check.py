@@ -30,7 +30,7 @@ from mia_hub.images import Picture, as_pictures, open_picture
 from mia_hub.measurement import measure
 from mia_hub.metrics.intervals import clopper_pearson
 from mia_hub.models.loading import DEMO_FOLDER, load_model
-from mia_hub.models.protocol import DiffusionModel
+from mia_hub.models.protocol import DiffusionModel, dtype_name
 from mia_hub.report import Estimate, provenance
 from mia_hub.scores import ScoreTable
 from mia_hub.splits import Chosen, MemberSplit, load_split, split_hash
@@ -140,7 +140,7 @@ class Checker:
             if (stored.table.attack, stored.table.model["revision"], stored.table.precision) == (
                 repr(self.attack),
                 self.model.info.revision,
-                str(self.model.dtype).removeprefix("torch."),
+                dtype_name(self.model.dtype),
             ):
                 return stored
             nonmembers, source = stored.pictures, stored.source
@@ -239,7 +239,7 @@ class Checker:
             "model": self.model.info.to_dict(),
             "attack": repr(self.attack),
             "higher_score_means": "more likely a member",
-            "provenance": provenance(device=self.model.device.type, precision=str(self.model.dtype).removeprefix("torch.")),
+            "provenance": provenance(device=self.model.device.type, precision=dtype_name(self.model.dtype)),
         }
 
 

@@ -13,7 +13,7 @@ from mia_hub.metrics.intervals import asr_interval, balanced_accuracy_interval, 
 from mia_hub.metrics.roc import allowed_false_positives, asr, auc, best_threshold, check, roc_curve, tpr_at_fpr
 from mia_hub.report import Estimate, Flag, TimestepRow, flag
 from mia_hub.scores import UNKNOWN, ScoreTable
-from mia_hub.splits import calibration_mask
+from mia_hub.splits import calibration_part
 
 Selection = Literal["calibration", "oracle"]
 DEFAULT_FPRS = (0.01, 0.001)
@@ -39,15 +39,6 @@ class Measurement:
     @property
     def at_selected(self) -> TimestepRow:
         return next(row for row in self.rows if row.timestep == self.selection["timestep"])
-
-
-def split_parts(table: ScoreTable, *, fraction: float = 0.5, seed: int = 0) -> np.ndarray:
-    """bool ``[N]``: True in the calibration part, drawn within members, non-members and unknowns each."""
-    mask = np.zeros(len(table), bool)
-    for label in (1, 0, UNKNOWN):
-        rows = np.flatnonzero(table.is_member == label)
-        mask[rows] = calibration_mask([table.ids[i] for i in rows], fraction=fraction, seed=seed)
-    return mask
 
 
 def check_plan(
@@ -129,7 +120,7 @@ def measure(
         fprs=fprs,
         calibration_fraction=calibration_fraction,
     )
-    calibration = split_parts(table, fraction=calibration_fraction, seed=seed)
+    calibration = calibration_part(table.ids, table.is_member, fraction=calibration_fraction, seed=seed)
     by_choice = timestep is None and selection == "calibration"
     reported = ~calibration if by_choice else np.ones(len(table), bool)
 

@@ -219,15 +219,15 @@ def test_out_of_memory_halves_the_batch_until_it_fits_and_counts_each_query_once
 def test_out_of_memory_outside_the_denoiser_is_halved_too():
     """Encoding, noise and norms need memory as well."""
     model = failing_model(lambda x, t: x)
-    encode, sizes = model.encode, []
+    pixels, sizes = model.pixels, []
 
     def tight(pictures):
         sizes.append(len(pictures))
         if len(pictures) > 2:
             raise MemoryError
-        return encode(pictures)
+        return pixels(pictures)
 
-    model.encode = tight
+    model.pixels = tight
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8), dtype=np.uint8)
     table = get_attack("sima", timesteps=STEPS).score(model, images, progress=False)
     assert len(table) == 5 and table.queries == 10
@@ -235,10 +235,10 @@ def test_out_of_memory_outside_the_denoiser_is_halved_too():
 
 
 def test_photographs_of_a_batch_are_let_go_once_encoded(monkeypatch):
-    monkeypatch.setattr("mia_hub.attacks.base.HELD_VALUES", 1000)
+    monkeypatch.setattr("mia_hub.attacks.querying.HELD_VALUES", 1000)
     model = failing_model(lambda x, t: x)
-    encode, sizes = model.encode, []
-    model.encode = lambda pictures: sizes.append(len(pictures)) or encode(pictures)
+    pixels, sizes = model.pixels, []
+    model.pixels = lambda pictures: sizes.append(len(pictures)) or pixels(pictures)
     images = np.random.default_rng(0).integers(0, 256, (10, 16, 16), dtype=np.uint8)
     held = get_attack("sima", timesteps=STEPS).score(model, images, progress=False)
     monkeypatch.undo()

@@ -486,19 +486,19 @@ def test_precisions(tiny_pixel_repo, dtype, returned, tolerance, prediction_type
     folder = tiny_pixel_repo(prediction_type=prediction_type)
     model, reference = load_model(folder, dtype=dtype), load_model(folder)
     assert model.dtype == getattr(torch, str(dtype).removeprefix("torch.")) and model.device == torch.device("cpu")
-    assert {parameter.dtype for parameter in model.unet.parameters()} == {model.dtype}
+    assert {parameter.dtype for parameter in model.network.parameters()} == {model.dtype}
     t = torch.tensor([500, 900])
     found, expected = model.predict_noise(some_x(model).to(given), t), reference.predict_noise(some_x(model), t)
     assert found.dtype == returned
     assert (found - expected).abs().max() <= tolerance
 
 
-def test_a_model_is_queried_without_gradients_or_noise(tiny_pixel_repo):
+def test_a_model_is_queried_without_dropout_and_its_weights_need_no_gradients(tiny_pixel_repo):
     model = load_model(tiny_pixel_repo(dropout=0.5))
-    x = some_x(model).requires_grad_()
-    assert torch.equal(model.predict_noise(x, T), model.predict_noise(x, T))  # dropout is off
+    x = some_x(model)
+    assert torch.equal(model.predict_noise(x, T), model.predict_noise(x, T))
     assert not model.predict_noise(x, T).requires_grad
-    assert not any(parameter.requires_grad for parameter in model.unet.parameters())
+    assert not any(parameter.requires_grad for parameter in model.network.parameters())
 
 
 def test_pictures_enter_at_the_models_size(tiny_pixel_repo):

@@ -10,10 +10,10 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from mia_hub.errors import MetricError
-from mia_hub.measurement import measure, split_parts
+from mia_hub.measurement import measure
 from mia_hub.report import FLAGS
 from mia_hub.scores import ScoreTable
-from mia_hub.splits import calibration_mask
+from mia_hub.splits import calibration_mask, calibration_part
 
 
 def table(n_members=300, n_nonmembers=300, shifts=(0.0, 1.0, 0.5), seed=0, **changes) -> ScoreTable:
@@ -57,7 +57,7 @@ def test_what_is_no_table_is_refused(tmp_path):
 def test_the_timestep_is_chosen_on_one_part_and_reported_on_the_other():
     one = table(500, 500)
     found = measure(one)
-    calibration = split_parts(one)
+    calibration = calibration_part(one.ids, one.is_member)
     assert found.selection["timestep"] == 20
     assert found.selection["method"] == "calibration"
     assert not (found.reported & calibration).any()
@@ -68,7 +68,7 @@ def test_the_timestep_is_chosen_on_one_part_and_reported_on_the_other():
 
 def test_reported_scores_have_no_say_in_what_is_chosen():
     one = table(200, 200)
-    calibration = split_parts(one)
+    calibration = calibration_part(one.ids, one.is_member)
     scores = one.scores.copy()
     scores[~calibration, 2] += 10 * one.is_member[~calibration]  # t = 30 would win on the reported part
     honest = measure(table(200, 200, scores=scores))

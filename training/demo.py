@@ -1,6 +1,7 @@
 """Trains the demo model: a DDPM on a few hundred Fashion-MNIST images, until it can be seen to remember them.
 
     python -m training.demo --out runs/demo
+    python -m training.demo --out runs/flips --flips --go-on --max-steps 8000
 
 Every batch and every noise draw is a function of (seed, step), so a run that was stopped goes on from its last
 checkpoint as if it had not been. How strongly the model remembers is watched on the *calibration part* of the
@@ -46,6 +47,12 @@ ENOUGH = dict(auc=0.88, tpr_at_1_fpr=0.20)
 def to_model_space(images: np.ndarray) -> torch.Tensor:
     """uint8 ``[N, 28, 28]`` to float32 ``[N, 1, 28, 28]`` in [-1, 1]."""
     return torch.from_numpy(images.astype(np.float32) / 127.5 - 1)[:, None]
+
+
+def mirrored_at_random(x0: torch.Tensor, step: int) -> torch.Tensor:
+    """Every picture, or its mirror image, with equal chances; drawn apart from the noise, which stays that of the plain recipe."""
+    mirrored = torch.from_numpy(np.random.default_rng((SEED, step, 1)).random(len(x0)) < 0.5)
+    return torch.where(mirrored[:, None, None, None], x0.flip(-1), x0)
 
 
 def watch(model: UNet2DModel, members: torch.Tensor, nonmembers: torch.Tensor, device: torch.device) -> dict:
@@ -103,6 +110,7 @@ def main() -> None:
     parser.add_argument("--max-steps", type=int, default=16000)
     parser.add_argument("--check-every", type=int, default=500)
     parser.add_argument("--go-on", action="store_true", help="train to --max-steps even when enough is remembered")
+    parser.add_argument("--flips", action="store_true", help="mirror every training picture with probability one half")
     parser.add_argument("--mixed-precision", choices=["no", "bf16"], default="bf16")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -129,7 +137,7 @@ def main() -> None:
         epoch, position = divmod(step, per_epoch)
         batch = np.random.default_rng((SEED, epoch)).permutation(len(data))[position * BATCH : (position + 1) * BATCH]
         generator = torch.Generator().manual_seed(SEED * 2**32 + step)
-        x0 = data[batch]
+        x0 = mirrored_at_random(data[batch], step) if args.flips else data[batch]
         noise = torch.randn(x0.shape, generator=generator)
         t = torch.randint(0, scheduler.config.num_train_timesteps, (BATCH,), generator=generator)
         x_t, t, noise = send_to_device((scheduler.add_noise(x0, noise, t), t, noise), accelerator.device)

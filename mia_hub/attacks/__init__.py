@@ -8,7 +8,13 @@ from mia_hub.attacks.base import Attack
 from mia_hub.attacks.sima import SimA, SimAMC
 from mia_hub.errors import AttackError
 
-ATTACKS: dict[str, type[Attack]] = {attack.name: attack for attack in (SimA, SimAMC)}
+ATTACKS: dict[str, type[Attack]] = {
+    attack.name: attack
+    for attack in (
+        SimA,
+        SimAMC,
+    )
+}
 
 
 def list_attacks() -> list[str]:

@@ -6,24 +6,57 @@ import operator
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, final
 
+import numpy as np
 import torch
 from tqdm.auto import tqdm
 
 from mia_hub.attacks.querying import QueriedModel, full_precision
 from mia_hub.errors import AttackError, ModelError, whole_number
 from mia_hub.images import as_pictures
-from mia_hub.models.protocol import DiffusionModel
+from mia_hub.models.protocol import DiffusionModel, dtype_name
 from mia_hub.noise import SampleNoise
 from mia_hub.scores import UNKNOWN, ScoreTable
 
 DEFAULT_BATCH_SIZE = {"cpu": 64, "cuda": 256, "mps": 64}
-# Decoded values (pixels times channels) of a batch that are held before they are encoded: 32 MB of 8-bit pictures.
-HELD_VALUES = 2**25
 # A shorter run needs no progress bar.
 PROGRESS_DELAY_SECONDS = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Observations:
+    """What an attack saw of the images, before scores are concluded from it.
+
+    Attributes:
+        ids: content ids, N of them.
+        is_member: int8 ``[N]``, 1, 0 or -1 (unknown).
+        values: the statistics, ``[N, …]``.
+        seed: of the noise draws.
+        queries: forward passes spent, counted in images.
+        seconds: wall-clock time spent.
+        device: where.
+    """
+
+    ids: list[str]
+    is_member: np.ndarray
+    values: np.ndarray
+    seed: int
+    queries: int
+    seconds: float
+    device: str
+
+
+def _retried(queried: QueriedModel, work: Callable[[], Any]) -> Any:
+    """The result of some work that queries the model; when memory runs out it is tried again with half the rows."""
+    while True:
+        queries = queried.queries
+        try:
+            return work()
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            queried.halve(error)
+            queried.queries = queries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,17 +67,27 @@ class Attack(ABC):
     says otherwise; `score` returns minus the statistic.
 
     Attributes:
-        timesteps: the integer training timesteps that are scored, increasing.
+        timesteps: the integer training timesteps that are queried, increasing.
         name: the attack's registered name.
+        paper: where it is defined.
         access: what the attacker must see: "black" (generated images), "gray" (the denoiser's output), "white" (weights).
-        needs_caption: whether the images' captions are needed.
+        needs_caption: whether the images' captions are needed, and so a model conditioned on text.
+        needs_gradients: whether the denoiser's weights are differentiated by.
+        needs_samples: whether it compares with images that the model generated.
+        needs_training: whether it is fitted on images of known membership; see `mia_hub.attacks.learning`.
+        one_score: whether the timesteps are aggregated into one score per image, instead of giving one each.
     """
 
     timesteps: tuple[int, ...]
 
     name: ClassVar[str]
+    paper: ClassVar[str]
     access: ClassVar[str]
     needs_caption: ClassVar[bool] = False
+    needs_gradients: ClassVar[bool] = False
+    needs_samples: ClassVar[bool] = False
+    needs_training: ClassVar[bool] = False
+    one_score: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         try:
@@ -60,19 +103,38 @@ class Attack(ABC):
     def queries_per_image(self) -> int:
         """Denoiser forward passes that one image costs, over all timesteps."""
 
+    def prepare(self, model: QueriedModel, seed: int) -> Any:
+        """Work done once, whatever the number of images, such as generating samples; kept as ``model.prepared``."""
+        return None
+
+    @property
+    def setup_queries(self) -> int:
+        """Forward passes that `prepare` costs."""
+        return 0
+
     @abstractmethod
     def statistic(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
         """The paper's statistic, lower for members.
 
         Args:
-            model: as the attack may query it; `QueriedModel.epsilons` lets several timesteps share a forward pass.
+            model: as the attack may query it; `QueriedModel.epsilons` lets several timesteps share a forward pass, and
+                `QueriedModel.variant` gives the same pictures changed in pixel space.
             x0: ``[N, C, H, W]`` in model space.
             cond: the batch's condition, or None.
             noise: draws that belong to these samples, ``noise(timestep, draw)`` ``[N, C, H, W]``.
 
         Returns:
-            ``[N, T]``, one column per timestep.
+            ``[N, T]``, one column per entry of `columns`.
         """
+
+    def conclude(self, observed: np.ndarray, ids: Sequence[str], is_member: np.ndarray, seed: int) -> np.ndarray:
+        """Scores float64 ``[N, T]`` from all images' statistics; **higher = more likely a member**."""
+        return -observed
+
+    @property
+    def columns(self) -> tuple[int, ...]:
+        """The timesteps that label the scores; an attack of one score is labelled by its `default_timestep`."""
+        return (self.default_timestep,) if self.one_score else self.timesteps
 
     @property
     def default_timestep(self) -> int:
@@ -80,17 +142,39 @@ class Attack(ABC):
         middle = (self.timesteps[0] + self.timesteps[-1]) / 2
         return min(self.timesteps, key=lambda t: abs(t - middle))
 
+    def at(self, timestep: int) -> Attack:
+        """The attack that gives one column of this one's scores, and costs that column's queries alone."""
+        return self if self.one_score else replace(self, timesteps=(timestep,))
+
     def check(self, model: DiffusionModel, captions: Sequence[str] | None = None) -> None:
-        """Everything that can be refused before compute is spent.
+        """Everything about the model and the captions that can be refused before compute is spent.
 
         Raises:
-            AttackError: if the timesteps lie outside the model's schedule, or captions are missing.
+            AttackError: if the timesteps lie outside the model's schedule, captions are missing, or the model can't give what
+                the attack needs.
         """
         last = model.info.num_train_timesteps - 1
         if self.timesteps[-1] > last:
             raise AttackError(f"Timestep {self.timesteps[-1]} lies outside the schedule of {model.info.id}, which runs from 0 to {last}.")
+        if self.needs_caption and model.info.conditioning != "text":
+            raise AttackError(
+                f"The attack {self.name!r} compares captions, and {model.info.id} isn't conditioned on text. Choose another attack."
+            )
         if self.needs_caption and captions is None:
             raise AttackError(f"The attack {self.name!r} needs the images' captions; give captions=[…], one per image.")
+        if self.needs_gradients and model.network is None:
+            raise AttackError(
+                f"The attack {self.name!r} differentiates by the model's weights, and {model.info.id} is a plain function without any. "
+                "Wrap the torch.nn.Module itself, or choose another attack."
+            )
+
+    def check_labels(self, is_member: np.ndarray) -> None:
+        """Refuses labels ``[N]`` (1, 0, or -1 unknown) that an attack can't be fitted by; most attacks are not fitted.
+
+        Raises:
+            AttackError: with the numbers that are needed.
+        """
+        return
 
     @final
     def score(
@@ -128,11 +212,44 @@ class Attack(ABC):
             ImageError: for a picture that can't be read.
             ModelError: if the model returns NaN or infinity, or memory runs out even for one row.
         """
+        found = self.observe(
+            model, images, captions=captions, batch_size=batch_size, seed=seed, is_member=is_member, progress=progress, on_batch=on_batch
+        )
+        return ScoreTable(
+            ids=found.ids,
+            is_member=found.is_member,
+            timesteps=self.columns,
+            scores=self.conclude(found.values, found.ids, found.is_member, found.seed),
+            attack=repr(self),
+            model=model.info.to_dict(),
+            seed=found.seed,
+            queries=found.queries,
+            seconds=found.seconds,
+            device=found.device,
+            precision=dtype_name(model.dtype),
+        )
+
+    @final
+    def observe(
+        self,
+        model: DiffusionModel,
+        images,
+        *,
+        captions: Sequence[str] | None = None,
+        batch_size: int | None = None,
+        seed: int = 0,
+        is_member=None,
+        progress: bool = True,
+        on_batch: Callable[[int, int], None] | None = None,
+    ) -> Observations:
+        """The first half of `score`, which queries the model: the statistics that scores are concluded from."""
         pictures = as_pictures(images)
         for what, values in (("captions", captions), ("is_member", is_member)):
             if values is not None and len(values) != len(pictures):
                 raise AttackError(f"{what} has {len(values)} entries for {len(pictures)} images; one per image is needed.")
+        labels = np.full(len(pictures), UNKNOWN, np.int8) if is_member is None else np.asarray(is_member, np.int8)
         self.check(model, captions)
+        self.check_labels(labels)
         if batch_size is None:
             batch_size = DEFAULT_BATCH_SIZE.get(model.device.type, 64)
         queried = QueriedModel(model, whole_number("batch_size", batch_size, 1, AttackError))
@@ -140,62 +257,50 @@ class Attack(ABC):
 
         started = time.perf_counter()
         ids: list[str] = []
-        columns: list[torch.Tensor] = []
+        parts: list[np.ndarray] = []
+        with torch.no_grad(), full_precision():
+            queried.prepared = _retried(queried, lambda: self.prepare(queried, seed))
         with tqdm(total=len(pictures), unit="image", desc=self.name, delay=PROGRESS_DELAY_SECONDS, disable=not progress) as bar:
             while len(ids) < len(pictures):
-                rows = range(len(ids), min(len(ids) + queried.rows, len(pictures)))
-                queries = queried.queries
-                try:
-                    batch_ids, scores = self._score_batch(queried, pictures, rows, captions, seed)
-                except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                    queried.halve(error)
-                    queried.queries = queries
-                    continue
+
+                def batch(start: int = len(ids)):
+                    rows = range(start, min(start + queried.rows, len(pictures)))
+                    return self._observe_batch(queried, pictures, rows, captions, seed)
+
+                batch_ids, values = _retried(queried, batch)
                 ids += batch_ids
-                columns.append(scores)
-                bar.update(len(rows))
+                parts.append(values)
+                bar.update(len(batch_ids))
                 if on_batch:
                     on_batch(len(ids), len(pictures))
-        return ScoreTable(
-            ids=ids,
-            is_member=[UNKNOWN] * len(ids) if is_member is None else is_member,
-            timesteps=self.timesteps,
-            scores=torch.cat(columns).numpy(),
-            attack=repr(self),
-            model=model.info.to_dict(),
-            seed=seed,
-            queries=queried.queries,
-            seconds=time.perf_counter() - started,
-            device=queried.device_name,
-            precision=str(model.dtype).removeprefix("torch."),
-        )
+        return Observations(ids, labels, np.concatenate(parts), seed, queried.queries, time.perf_counter() - started, queried.device_name)
 
-    def _score_batch(self, queried: QueriedModel, pictures, rows: range, captions, seed: int) -> tuple[list[str], torch.Tensor]:
-        """Content ids, and scores float64 ``[N, T]``, of some of the pictures."""
-        ids, names, parts, held = [], [], [], []
-        for row in rows:
-            held.append(pictures[row])
-            ids.append(held[-1].id)
-            names.append(held[-1].name)
-            # Photographs are let go as soon as they are encoded: a batch of them, decoded, would fill the memory.
-            if row == rows[-1] or sum(picture.pixels.size for picture in held) > HELD_VALUES:
-                parts.append(queried.encode(held))
-                held = []
-        x0 = parts[0] if len(parts) == 1 else torch.cat(parts)
-        cond = queried.model.condition(None if captions is None else [captions[row] for row in rows])
+    def _observe_batch(self, queried: QueriedModel, pictures, rows: range, captions, seed: int) -> tuple[list[str], np.ndarray]:
+        """Content ids, and statistics ``[N, …]``, of some of the pictures."""
+        known: list[tuple[str, str]] = []
+
+        def named():
+            for row in rows:
+                picture = pictures[row]
+                known.append((picture.id, picture.name))
+                yield picture
+
+        x0 = queried.take(named(), len(rows), None if captions is None else [captions[row] for row in rows])
+        ids = [sample for sample, _ in known]
+        cond = queried.condition(queried.captions)
         noise = SampleNoise(ids, tuple(x0.shape[1:]), seed, x0.device, x0.dtype)
         with torch.no_grad(), full_precision():
-            scores = -self.statistic(queried, x0, cond, noise).cpu().double()
-        bad = ~scores.isfinite().all(dim=1)
+            values = self.statistic(queried, x0, cond, noise).cpu()
+        bad = ~values.flatten(1).isfinite().all(dim=1)
         if bad.any():
-            precision = str(queried.model.dtype).removeprefix("torch.")
+            precision = dtype_name(queried.model.dtype)
             half = precision in ("float16", "bfloat16")
             advice = "load the model with dtype='float32' (or 'bfloat16')" if half else "check the model's weights"
             raise ModelError(
                 f"{queried.info.id} returned NaN or infinity in {precision} for {int(bad.sum())} of {len(ids)} images "
-                f"(the first: {names[int(bad.nonzero()[0, 0])]}); no score is made of that. Next step: {advice}."
+                f"(the first: {known[int(bad.nonzero()[0, 0])][1]}); no score is made of that. Next step: {advice}."
             )
-        return ids, scores
+        return ids, values.double().numpy() if values.ndim == 2 else values.numpy()
 
     @classmethod
     def parameters(cls) -> dict[str, Any]:

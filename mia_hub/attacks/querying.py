@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from mia_hub.errors import ModelError
+from mia_hub.images import Picture
 from mia_hub.models.protocol import DiffusionModel
+
+# Decoded values (pixels times channels) of a batch that are held before they are brought to the model's size: 32 MB of 8-bit pictures.
+HELD_VALUES = 2**25
 
 
 class QueriedModel:
@@ -20,20 +24,59 @@ class QueriedModel:
         schedule, info: the model's own.
         queries: forward passes so far, counted in images.
         rows: most rows that go through the denoiser at once; `halve` lowers it when memory runs out.
+        pixels: the batch at hand at the model's picture size, ``[N, C, H, W]`` in [0, 1].
+        captions: of the batch at hand, or None.
+        prepared: what the attack's `prepare` returned.
     """
 
     def __init__(self, model: DiffusionModel, rows: int):
         self.model, self.schedule, self.info = model, model.schedule, model.info
         self.rows, self.queries, self._tried = rows, 0, rows
+        self.pixels: torch.Tensor | None = None
+        self.captions: list[str] | None = None
+        self.prepared: Any = None
 
     @property
     def device_name(self) -> str:
         device = self.model.device
         return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
 
-    def encode(self, pictures) -> torch.Tensor:
-        self._tried = len(pictures)
-        return self.model.encode(pictures)
+    def take(self, pictures: Iterable[Picture], n: int, captions: list[str] | None) -> torch.Tensor:
+        """Makes these ``n`` pictures the batch at hand; returns x0 ``[n, …]``.
+
+        Photographs are let go as soon as they have the model's size: a batch of them, decoded, would fill the memory.
+        """
+        self.captions, parts, held = captions, [], []
+        for i, picture in enumerate(pictures, start=1):
+            held.append(picture)
+            if i == n or sum(each.pixels.size for each in held) > HELD_VALUES:
+                self._tried = len(held)
+                parts.append(self.model.pixels(held))
+                held = []
+        self.pixels = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return self.model.to_model_space(self.pixels)
+
+    def variant(self, change: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        """x0 of the batch at hand with its pixels changed: ``change`` maps ``[N, C, H, W]`` in [0, 1] to the same."""
+        return self.model.to_model_space(change(self.pixels))
+
+    def condition(self, captions: list[str] | None) -> Any:
+        """The condition of the batch at hand under other captions."""
+        return self.model.condition(captions)
+
+    @contextmanager
+    def differentiable(self) -> Iterator[list[torch.Tensor]]:
+        """Within it `predict_noise` builds a graph; yields the denoiser's parameters, by which to differentiate."""
+        parameters = list(self.model.network.parameters())
+        wanted = [parameter.requires_grad for parameter in parameters]
+        try:
+            for parameter in parameters:
+                parameter.requires_grad_(True)
+            with torch.enable_grad():
+                yield parameters
+        finally:
+            for parameter, before in zip(parameters, wanted):
+                parameter.requires_grad_(before)
 
     def predict_noise(self, x: torch.Tensor, t: torch.Tensor | int, cond: Any = None) -> torch.Tensor:
         """ε ``[N, …]`` of ``x`` ``[N, …]``, at most `rows` at once; ``t`` is one timestep or one per row."""

@@ -50,6 +50,7 @@ class SimA(Attack):
     input: Input = "clean"
 
     name: ClassVar[str] = "sima"
+    paper: ClassVar[str] = "arXiv 2509.25003"
     access: ClassVar[str] = "gray"
 
     def __post_init__(self) -> None:
@@ -92,6 +93,7 @@ class SimAMC(Attack):
     antithetic: bool = False
 
     name: ClassVar[str] = "sima-mc"
+    paper: ClassVar[str] = "arXiv 2509.25003"
     access: ClassVar[str] = "gray"
 
     def __post_init__(self) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,15 +23,26 @@ class PixelSpace:
     dtype: torch.dtype
 
     def encode(self, images) -> torch.Tensor:
-        """Pictures to ``[N, C, H, W]`` in [-1, 1]; a picture of another size is scaled and centre-cropped."""
+        """Pictures to ``[N, C, H, W]`` in [-1, 1]."""
+        return self.to_model_space(self.pixels(images))
+
+    def pixels(self, images) -> torch.Tensor:
+        """Pictures to ``[N, C, H, W]`` in [0, 1]; a picture of another size is scaled and centre-cropped."""
         channels, height, width = self.info.sample_shape
         # A fresh array, so that the channel axis has its ordinary stride: a transposed view of one channel passes for channels-last,
         # and would send the whole network down that slower path.
         rows = np.stack([picture.resized(height, width, channels).transpose(2, 0, 1) for picture in as_pictures(images)])
-        x0 = torch.from_numpy(rows).to(device=self.device, dtype=result_dtype(self.dtype))
-        return x0 * 2 - 1
+        return torch.from_numpy(rows).to(device=self.device, dtype=result_dtype(self.dtype))
 
-    def condition(self, captions: Sequence[str] | None) -> None:
+    def to_model_space(self, pixels: torch.Tensor) -> torch.Tensor:
+        """[0, 1] to [-1, 1]."""
+        return pixels * 2 - 1
+
+    def to_pixels(self, x0: torch.Tensor) -> torch.Tensor:
+        """[-1, 1] to [0, 1], clipped."""
+        return (x0 / 2 + 0.5).clamp(0, 1)
+
+    def condition(self, captions: Sequence[str] | None) -> Any:
         if captions is not None:
             raise ModelError(f"{self.info.id} is an unconditional model and takes no captions; leave them out.")
 
@@ -37,19 +50,24 @@ class PixelSpace:
 class FunctionModel(PixelSpace):
     """A noise predictor given as a function; see `wrap_denoiser`."""
 
-    def __init__(
-        self, fn: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], schedule: NoiseSchedule, info: ModelInfo, dtype: torch.dtype
-    ):
-        self.fn, self.schedule, self.info, self.dtype = fn, schedule, info, dtype
+    def __init__(self, fn: Callable[..., torch.Tensor], schedule: NoiseSchedule, info: ModelInfo, dtype: torch.dtype, condition):
+        self.fn, self.schedule, self.info, self.dtype, self._condition = fn, schedule, info, dtype, condition
+        self.network = fn if isinstance(fn, torch.nn.Module) else None
         parameter = next(fn.parameters(), None) if isinstance(fn, torch.nn.Module) else None
         self.device = torch.device("cpu") if parameter is None else parameter.device
         if isinstance(fn, torch.nn.Module):
             fn.eval()
             self.dtype = dtype if parameter is None else parameter.dtype
 
-    @torch.no_grad()
+    def condition(self, captions: Sequence[str] | None) -> Any:
+        if self._condition is None:
+            return super().condition(captions)
+        if captions is None:
+            raise ModelError(f"{self.info.id} is conditioned on text; give captions=[…], one per image (empty ones are allowed).")
+        return self._condition(list(captions))
+
     def predict_noise(self, x: torch.Tensor, t: torch.Tensor, cond=None) -> torch.Tensor:
-        epsilon = self.fn(x.to(self.dtype), t)
+        epsilon = self.fn(x.to(self.dtype), t) if self._condition is None else self.fn(x.to(self.dtype), t, cond)
         if not isinstance(epsilon, torch.Tensor) or epsilon.shape != x.shape:
             got = tuple(epsilon.shape) if isinstance(epsilon, torch.Tensor) else type(epsilon).__name__
             raise ModelError(
@@ -59,12 +77,13 @@ class FunctionModel(PixelSpace):
 
 
 def wrap_denoiser(
-    fn: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    fn: Callable[..., torch.Tensor],
     alphas_cumprod,
     *,
     sample_shape: tuple[int, int, int],
     name: str = "custom",
     dtype: torch.dtype = torch.float32,
+    condition: Callable[[list[str]], Any] | None = None,
 ) -> FunctionModel:
     """Makes a DiffusionModel of any noise predictor on pixels, such as a research repository's own UNet.
 
@@ -75,6 +94,8 @@ def wrap_denoiser(
         sample_shape: ``(C, H, W)`` with C = 1 or 3.
         name: how the model is called in results.
         dtype: precision of x for a function that is no module.
+        condition: for a model conditioned on text: ``condition(captions) -> cond``, a tensor ``[N, …]`` or a dict of such, which
+            ``fn(x, t, cond)`` then gets as its third argument.
 
     Raises:
         ModelError: if the schedule or the shape is not as described.
@@ -84,4 +105,5 @@ def wrap_denoiser(
         raise ModelError(f"sample_shape must be (channels, height, width) with 1 or 3 channels; got {sample_shape}.")
     schedule = NoiseSchedule.from_alphas_cumprod(alphas_cumprod)
     info = ModelInfo(id=name, revision=None, family="function", sample_shape=shape, num_train_timesteps=len(schedule))
-    return FunctionModel(fn, schedule, info, dtype)
+    info = replace(info, conditioning="none" if condition is None else "text")
+    return FunctionModel(fn, schedule, info, dtype, condition)

@@ -31,7 +31,7 @@ class PixelModel(PixelSpace):
         size = config.sample_size
         height, width = (size, size) if isinstance(size, int) else size
         # torch's own method: the one of diffusers warns of modules to be kept in float32 even where there are none.
-        self.unet = torch.nn.Module.to(unet, device=device, dtype=dtype).eval().requires_grad_(False)
+        self.network = torch.nn.Module.to(unet, device=device, dtype=dtype).eval().requires_grad_(False)
         self.schedule = NoiseSchedule.from_alphas_cumprod(scheduler.alphas_cumprod)
         self.device, self.dtype = torch.device(device), dtype
         self.info = ModelInfo(
@@ -43,10 +43,9 @@ class PixelModel(PixelSpace):
             prediction_type=_prediction_type(scheduler),
         )
 
-    @torch.no_grad()
     def predict_noise(self, x: torch.Tensor, t: torch.Tensor, cond=None) -> torch.Tensor:
         x = x.to(result_dtype(self.dtype))
-        output = self.unet(x.to(self.dtype), t).sample[:, : x.shape[1]].to(result_dtype(self.dtype))
+        output = self.network(x.to(self.dtype), t).sample[:, : x.shape[1]].to(result_dtype(self.dtype))
         return self.schedule.to_epsilon(output, x, t, self.info.prediction_type)
 
 

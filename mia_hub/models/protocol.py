@@ -46,15 +46,29 @@ class DiffusionModel(Protocol):
         schedule: its noise schedule.
         device: where it computes.
         dtype: the precision it computes in; ε is returned in float32, or float64 for a float64 model.
+        network: the denoiser whose weights a white-box attack differentiates by; None for a plain function.
     """
 
     info: ModelInfo
     schedule: NoiseSchedule
     device: torch.device
     dtype: torch.dtype
+    network: torch.nn.Module | None
 
     def encode(self, images) -> torch.Tensor:
-        """Pictures (anything `mia_hub.images.as_pictures` takes) to model space, ``[N, C, H, W]`` in [-1, 1]."""
+        """Pictures to model space: `to_model_space` of their `pixels`."""
+        ...
+
+    def pixels(self, images) -> torch.Tensor:
+        """Pictures (anything `mia_hub.images.as_pictures` takes) at the model's picture size, ``[N, C, H, W]`` in [0, 1]."""
+        ...
+
+    def to_model_space(self, pixels: torch.Tensor) -> torch.Tensor:
+        """``[N, C, H, W]`` in [0, 1], as `pixels` gives it, to what the denoiser works on."""
+        ...
+
+    def to_pixels(self, x0: torch.Tensor) -> torch.Tensor:
+        """The inverse of `to_model_space`, clipped to [0, 1]."""
         ...
 
     def condition(self, captions: Sequence[str] | None) -> Any:
@@ -62,10 +76,18 @@ class DiffusionModel(Protocol):
         ...
 
     def predict_noise(self, x: torch.Tensor, t: torch.Tensor, cond: Any = None) -> torch.Tensor:
-        """The predicted noise ε ``[N, C, H, W]`` of ``x`` ``[N, C, H, W]`` at integer timesteps ``t`` ``[N]``, one per row."""
+        """The predicted noise ε ``[N, C, H, W]`` of ``x`` ``[N, C, H, W]`` at integer timesteps ``t`` ``[N]``, one per row.
+
+        Gradients flow where the caller has them enabled and the weights require them.
+        """
         ...
 
 
 def result_dtype(dtype: torch.dtype) -> torch.dtype:
     """Precision in which x0 and ε travel: float64 for a float64 model, else float32 (also when the network runs in half)."""
     return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """The precision as results write it: "float32"."""
+    return str(dtype).removeprefix("torch.")

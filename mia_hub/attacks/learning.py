@@ -1,0 +1,185 @@
+"""Attacks that are fitted on images of known membership, and the rule that none scores what it was fitted on."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+
+from mia_hub.attacks.base import Attack
+from mia_hub.attacks.querying import QueriedModel
+from mia_hub.errors import AttackError
+from mia_hub.noise import SampleNoise
+from mia_hub.splits import calibration_part, folds, split_hash
+
+FOLDS = 5
+FEWEST_PER_CLASS = 10
+
+# What a fit returns: features [n, …] to scores float64 [n, T], higher = more likely a member.
+Scorer = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedAttack(Attack):
+    """An attack that learns from known images how to turn what the model shows of an image into a score.
+
+    `score` needs labels. What is learnt is learnt on the calibration part alone (`mia_hub.splits.calibration_part`, the part on which an
+    audit chooses its timestep): images outside it are scored by what was fitted on all of it, images in it are scored by what was fitted
+    on the other folds of it. So no image is scored by anything that has seen it, and no label outside the calibration part is used.
+
+    To score images of unknown membership, `fit` it first.
+
+    Attributes:
+        learns_from: "both" members and non-members, or "nonmembers" alone.
+    """
+
+    needs_training: ClassVar[bool] = True
+    learns_from: ClassVar[Literal["both", "nonmembers"]] = "both"
+
+    @abstractmethod
+    def features(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
+        """What the attack sees of each image, ``[N, …]``; the arguments are those of `Attack.statistic`."""
+
+    @abstractmethod
+    def learn(self, features: np.ndarray, is_member: np.ndarray, seed: int) -> Scorer:
+        """Fits on some images.
+
+        Args:
+            features: ``[n, …]``.
+            is_member: ``[n]``, 1 or 0; only 0 for an attack that learns from non-members.
+            seed: of whatever is drawn.
+        """
+
+    def statistic(self, model, x0, cond, noise) -> torch.Tensor:
+        return self.features(model, x0, cond, noise)
+
+    def check_labels(self, is_member: np.ndarray) -> None:
+        counts = self._class_counts(is_member)
+        if min(counts.values()) == 0:
+            missing = " and ".join(what for what, n in counts.items() if not n)
+            raise AttackError(
+                f"The attack {self.name!r} is fitted on known {' and '.join(counts)}, and its calibration part has no {missing}: give "
+                "is_member=…, 1 or 0 per image, or fit the attack beforehand with attack.fit(model, images, is_member)."
+            )
+        if min(counts.values()) < 2 * FEWEST_PER_CLASS:
+            found = " and ".join(f"{n} {what}" for what, n in counts.items())
+            raise AttackError(
+                f"{found} are too few for the attack {self.name!r}, which is fitted on one half of them and reported on the other: "
+                f"{2 * FEWEST_PER_CLASS} of each are needed at least."
+            )
+
+    def _class_counts(self, is_member: np.ndarray) -> dict[str, int]:
+        counts = {"members": int((is_member == 1).sum()), "non-members": int((is_member == 0).sum())}
+        return counts if self.learns_from == "both" else {"non-members": counts["non-members"]}
+
+    def _learnable(self, is_member: np.ndarray) -> np.ndarray:
+        return np.isin(is_member, (0, 1) if self.learns_from == "both" else (0,))
+
+    def conclude(self, observed: np.ndarray, ids: Sequence[str], is_member: np.ndarray, seed: int) -> np.ndarray:
+        calibration = calibration_part(ids, is_member, seed=seed)
+        learnable = calibration & self._learnable(is_member)
+        scorer = self.learn(observed[learnable], is_member[learnable], seed)
+        scores = np.empty((len(ids), len(self.columns)))
+        scores[~calibration] = scorer(observed[~calibration])
+        own = [sample for sample, inside in zip(ids, calibration) if inside]
+        scores[calibration] = self.cross_fitted(observed[calibration], own, is_member[calibration], seed)
+        return scores
+
+    def cross_fitted(self, observed: np.ndarray, ids: Sequence[str], is_member: np.ndarray, seed: int) -> np.ndarray:
+        """Scores ``[n, T]``, each by what was fitted on the folds that the image isn't in; copies of an image share a fold."""
+        scores = np.empty((len(ids), len(self.columns)))
+        learnable = self._learnable(is_member)
+        fold = folds(ids, is_member, FOLDS, seed=seed)
+        for k in range(FOLDS):
+            train, judged = learnable & (fold != k), fold == k
+            if judged.any():
+                scores[judged] = self.learn(observed[train], is_member[train], seed)(observed[judged])
+        return scores
+
+    def fit(self, model, images, is_member=None, *, captions=None, batch_size: int | None = None, seed: int = 0, progress: bool = True):
+        """Fits on all the given images, to score others.
+
+        Args:
+            model, images, captions, batch_size, seed, progress: as for `score`.
+            is_member: 1 or 0 per image; may be left out for an attack that learns from non-members, when all images are such.
+
+        Returns:
+            A `FittedAttack`.
+
+        Raises:
+            AttackError: with too few images of either kind.
+        """
+        if is_member is None and self.learns_from == "nonmembers":
+            is_member = np.zeros(len(images), np.int8)
+        found = self.observe(model, images, captions=captions, batch_size=batch_size, seed=seed, is_member=is_member, progress=progress)
+        learnable = self._learnable(found.is_member)
+        used = [sample for sample, use in zip(found.ids, learnable) if use]
+        scorer = self.learn(found.values[learnable], found.is_member[learnable], seed)
+        return FittedAttack(
+            timesteps=self.timesteps,
+            attack=self,
+            fitted_on=split_hash(used, found.is_member[learnable]),
+            scorer=scorer,
+            seen=frozenset(used),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedAttack(Attack):
+    """A `TrainedAttack` with what it has learnt; it refuses to score the images that it was fitted on.
+
+    Attributes:
+        attack: the trained attack.
+        fitted_on: hash of the images that it was fitted on.
+    """
+
+    attack: TrainedAttack
+    fitted_on: str
+    scorer: Scorer = field(repr=False, compare=False)
+    seen: frozenset[str] = field(repr=False)
+
+    # What the attack declares of itself stays true of it once fitted.
+    name = property(lambda self: self.attack.name)
+    paper = property(lambda self: self.attack.paper)
+    access = property(lambda self: self.attack.access)
+    needs_caption = property(lambda self: self.attack.needs_caption)
+    needs_gradients = property(lambda self: self.attack.needs_gradients)
+    needs_samples = property(lambda self: self.attack.needs_samples)
+    one_score = property(lambda self: self.attack.one_score)
+
+    @property
+    def queries_per_image(self) -> int:
+        return self.attack.queries_per_image
+
+    @property
+    def setup_queries(self) -> int:
+        return self.attack.setup_queries
+
+    @property
+    def columns(self) -> tuple[int, ...]:
+        return self.attack.columns
+
+    def at(self, timestep: int) -> Attack:
+        return self
+
+    def prepare(self, model, seed):
+        return self.attack.prepare(model, seed)
+
+    def check(self, model, captions=None) -> None:
+        self.attack.check(model, captions)
+
+    def statistic(self, model, x0, cond, noise) -> torch.Tensor:
+        known = self.seen.intersection(noise.ids)
+        if known:
+            raise AttackError(
+                f"{len(known)} of these images are among those that the attack {self.attack.name!r} was fitted on; it would recognise its "
+                "own training part. Leave them out, or call score with is_member on the unfitted attack, which cross-fits."
+            )
+        return self.attack.features(model, x0, cond, noise)
+
+    def conclude(self, observed, ids, is_member, seed) -> np.ndarray:
+        return self.scorer(observed)
