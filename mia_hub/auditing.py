@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from mia_hub.attacks import Attack, get_attack
 from mia_hub.errors import MetricError, whole_number
@@ -11,9 +12,10 @@ from mia_hub.measurement import Selection, check_plan, measure
 from mia_hub.memory import peak_memory_mb, reset_peak_memory
 from mia_hub.models.loading import load_model
 from mia_hub.models.protocol import DiffusionModel
-from mia_hub.report import AuditReport, Cost, provenance
+from mia_hub.report import AuditReport, Cost, Estimate, provenance
+from mia_hub.scores import ScoreTable
 from mia_hub.splits import MemberSplit, load_split, split_hash
-from mia_hub.validity import blind_auc, shift_flags, survey
+from mia_hub.validity import Survey, blind_auc, shift_flags, survey
 
 
 def audit(
@@ -58,24 +60,58 @@ def audit(
     split = load_split(split, limit=limit, seed=seed)
     model = load_model(model, device=device, dtype=dtype, revision=revision)
     attack.check(model, split.captions)
-    counts = len(split.members), len(split.nonmembers)
-    check_plan(*counts, attack.timesteps, selection=selection, timestep=timestep, fprs=fprs)
+    attack.check_labels(split.is_member)
+    check_plan(len(split.members), len(split.nonmembers), attack.columns, selection=selection, timestep=timestep, fprs=fprs)
     whole_number("seed", seed, 0, MetricError)
     seen = survey(split.images, split.is_member, features=shift_check, progress=progress)
-    described = {"name": split.name, "revision": split.revision, "hash": split_hash(seen.ids, split.is_member)}
-    described |= {"n_members": counts[0], "n_nonmembers": counts[1]}
-
-    reset_peak_memory(model.device)
-    table = attack.score(
-        model, split.images, captions=split.captions, batch_size=batch_size, seed=seed, is_member=split.is_member, progress=progress
-    )
-    table = replace(table, split=described)
-    peak = peak_memory_mb(model.device)
-    measured = measure(table, selection=selection, timestep=timestep, fprs=fprs, seed=seed)
     blind = blind_auc(seen.features, split.is_member, seed=seed) if shift_check else None
+    return audit_attack(
+        model, attack, split, describe_split(split, seen), blind=blind, selection=selection, timestep=timestep, fprs=fprs,
+        batch_size=batch_size, seed=seed, progress=progress,
+    )  # fmt: skip
+
+
+def describe_split(split: MemberSplit, seen: Survey) -> dict[str, Any]:
+    """What results record of a split: name, revision, hash, n_members, n_nonmembers."""
+    described = {"name": split.name, "revision": split.revision, "hash": split_hash(seen.ids, split.is_member)}
+    return described | {"n_members": len(split.members), "n_nonmembers": len(split.nonmembers)}
+
+
+def audit_attack(
+    model: DiffusionModel,
+    attack: Attack,
+    split: MemberSplit,
+    described: dict[str, Any],
+    *,
+    blind: Estimate | None,
+    selection: Selection = "calibration",
+    timestep: int | None = None,
+    fprs: Sequence[float] | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    progress: bool = True,
+    table: ScoreTable | None = None,
+) -> AuditReport:
+    """One attack of an audit or a comparison, whose model, split and attack are loaded, surveyed and checked already.
+
+    Args:
+        described: `describe_split` of the split.
+        blind: AUC of the blind classifier on this split, or None.
+        table: the attack's scores of this very split, where they were made before; then the model is not queried.
+        model, attack, split, selection, timestep, fprs, batch_size, seed, progress: as for `audit`.
+    """
+    if table is None:
+        reset_peak_memory(model.device)
+        table = attack.score(
+            model, split.images, captions=split.captions, batch_size=batch_size, seed=seed, is_member=split.is_member, progress=progress
+        )
+        table = replace(table, peak_memory_mb=peak_memory_mb(model.device))
+    table = replace(table, split=described)
+    attack = attack.settled(table.chosen)
+    measured = measure(table, selection=selection, timestep=timestep, fprs=fprs, seed=seed)
     selected = measured.at_selected
     return AuditReport(
-        attack=table.attack,
+        attack=repr(attack),
         model=table.model,
         split=described,
         selection=measured.selection,
@@ -86,7 +122,7 @@ def audit(
         roc=measured.roc,
         blind_auc=blind,
         flags=(*measured.flags, *shift_flags(blind)),
-        cost=Cost(attack.queries_per_image, table.queries, table.seconds, len(table) / table.seconds, peak),
+        cost=Cost(attack.queries_per_image, table.queries, table.seconds, len(table) / table.seconds, table.peak_memory_mb),
         provenance=provenance(seed=seed, device=table.device, precision=table.precision),
         scores=table,
     )

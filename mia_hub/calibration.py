@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mia_hub.conditioning import ExpectedStatistic
 from mia_hub.errors import MetricError
 from mia_hub.report import Estimate
 from mia_hub.scores import ScoreTable
@@ -21,12 +22,51 @@ FEWEST_NULL = 20
 BAND = (0.05, 0.5, 0.95)
 
 
+@dataclass(frozen=True)
+class Judged:
+    """A score among those of images known *not* to be in the training set.
+
+    Attributes:
+        score: higher = more likely a member.
+        p_value: conformal, in [1/(n+1), 1].
+        share_below: share of the known images with a lower score.
+        n: known images that it was compared with.
+    """
+
+    score: float
+    p_value: float
+    share_below: float
+    n: int
+
+    @classmethod
+    def among(cls, score: float, null: np.ndarray) -> Judged:
+        """``p = (1 + #{null ≥ score})/(n + 1)``: conformal, uniform or larger for a non-member of the same kind (Vovk et al. 2005).
+
+        Raises:
+            MetricError: for a score that is no number.
+        """
+        if not np.isfinite(score):
+            raise MetricError(f"A p-value needs a finite score; got {score}.")
+        reach, n = int((null >= score).sum()), len(null)
+        return cls(float(score), (1 + reach) / (n + 1), (n - reach) / n, n)
+
+
+def _null_rows(table_labels: np.ndarray) -> np.ndarray:
+    rows = np.flatnonzero(table_labels == 0)
+    if len(rows) < FEWEST_NULL:
+        raise MetricError(
+            f"{len(rows)} images known not to be in the training set are too few for a p-value; give at least {FEWEST_NULL}, better "
+            f"{round(1 / ALPHA) - 1} or more."
+        )
+    return rows
+
+
 @dataclass(frozen=True, eq=False)
 class NullDistribution:
     """Scores of images known *not* to be in the training set, at one timestep. **Higher = more likely a member.**
 
     Attributes:
-        scores: float64 ``[n]``, sorted upwards.
+        scores: float64 ``[n]``.
         ids: content ids, in the order of ``scores``.
         timestep: at which they were taken.
     """
@@ -42,44 +82,62 @@ class NullDistribution:
         Raises:
             MetricError: with fewer than 20 of them.
         """
-        rows = np.flatnonzero(table.is_member == 0)
-        if len(rows) < FEWEST_NULL:
-            raise MetricError(
-                f"{len(rows)} images known not to be in the training set are too few for a p-value; give at least {FEWEST_NULL}, better "
-                f"{round(1 / ALPHA) - 1} or more."
-            )
-        scores = table.at(timestep)[rows]
-        order = np.argsort(scores, kind="stable")
-        return cls(scores[order], tuple(table.ids[rows[i]] for i in order), timestep)
+        rows = _null_rows(table.is_member)
+        return cls(table.at(timestep)[rows], tuple(table.ids[row] for row in rows), timestep)
 
     def __len__(self) -> int:
         return len(self.scores)
 
-    def _counts(self, score: float, sample: str | None) -> tuple[int, int]:
-        """How many null scores reach ``score``, and of how many; a picture is never compared with itself."""
-        if not np.isfinite(score):
-            raise MetricError(f"A p-value needs a finite score; got {score}.")
-        reach = len(self) - int(np.searchsorted(self.scores, score, side="left"))
-        own = [i for i, known in enumerate(self.ids) if known == sample] if sample is not None else []
-        return reach - sum(bool(self.scores[i] >= score) for i in own), len(self) - len(own)
-
-    def p_value(self, score: float, sample: str | None = None) -> float:
-        """``(1 + #{null ≥ s})/(n + 1)``: conformal, uniform or larger for a non-member of the same kind (Vovk et al. 2005).
+    def judge(self, score: float, sample: str | None = None) -> Judged:
+        """Where a score stands among the null's.
 
         Args:
             score: the picture's score.
             sample: its content id; if it is itself among the null images, it is left out.
-
-        Returns:
-            In [1/(n+1), 1].
         """
-        reach, n = self._counts(score, sample)
-        return (1 + reach) / (n + 1)
+        others = [known != sample for known in self.ids]
+        return Judged.among(score, self.scores[others])
 
-    def share_below(self, score: float, sample: str | None = None) -> tuple[float, int]:
-        """Share of null images with a lower score, and how many there are."""
-        reach, n = self._counts(score, sample)
-        return (n - reach) / n, n
+    def p_value(self, score: float, sample: str | None = None) -> float:
+        """The p-value of `judge`."""
+        return self.judge(score, sample).p_value
+
+
+@dataclass(frozen=True, eq=False)
+class ConditionalNull:
+    """What a conditional attack saw of images known *not* to be in the training set; they are both what it is fitted on and compared with.
+
+    For each picture, what is expected at its difficulty is fitted on the null images *and the picture*, so that all n + 1 are treated
+    alike; hence the p-value is exactly as valid as without fitting (full conformal prediction, Vovk et al. 2005), and no null image is
+    spent on the fit.
+
+    Attributes:
+        observed: float64 ``[n, 1 + F]``: the statistic and the difficulty, see `mia_hub.attacks.conditional.ConditionalAttack.features`.
+        ids: content ids, n of them.
+    """
+
+    observed: np.ndarray
+    ids: tuple[str, ...]
+
+    @classmethod
+    def from_observations(cls, ids: Sequence[str], is_member: np.ndarray, observed: np.ndarray) -> ConditionalNull:
+        """From the non-members ``(is_member == 0)`` among images.
+
+        Raises:
+            MetricError: with fewer than 20 of them.
+        """
+        rows = _null_rows(is_member)
+        return cls(observed[rows], tuple(ids[row] for row in rows))
+
+    def __len__(self) -> int:
+        return len(self.observed)
+
+    def judge(self, observed: np.ndarray, sample: str | None = None) -> Judged:
+        """As `NullDistribution.judge`, from what the attack saw of a picture, ``[1 + F]``."""
+        others = [known != sample for known in self.ids]
+        everyone = np.vstack([self.observed[others], observed])
+        deviation = ExpectedStatistic(everyone[:, 1:], everyone[:, 0]).deviation(everyone[:, 1:], everyone[:, 0])
+        return Judged.among(-deviation[-1], -deviation[:-1])
 
 
 def adjusted(p_values: Sequence[float]) -> np.ndarray:
@@ -138,14 +196,22 @@ class Profile:
     nonmembers: Band | None
 
 
-# Verdicts, and how they are said.
+# Verdicts, and how they are said: every sentence begins with its verdict and a colon.
 EVIDENCE, CANNOT_TELL, NOT_COMPARABLE, NO_NULL = "evidence", "cannot-tell", "not-comparable", "no-null"
 VERDICTS = {
-    EVIDENCE: "Evidence that this picture was in the training set.",
-    CANNOT_TELL: "Cannot tell.",
-    NOT_COMPARABLE: "Not comparable with the reference images.",
-    NO_NULL: "No verdict is possible.",
+    EVIDENCE: "Evidence that this picture was in the training set",
+    CANNOT_TELL: "Cannot tell",
+    NOT_COMPARABLE: "Not comparable",
+    NO_NULL: "No verdict is possible",
 }
+# So many non-members make p ≤ `ALPHA` possible.
+ENOUGH_NULL = round(1 / ALPHA) - 1
+# Measured by benchmarks/altered_copies.py.
+TREATMENT = (
+    "It holds for pictures that are like the reference images and were treated alike. A copy that was altered can look less like a training "
+    "image than it is: on the demo, of training images that had been shifted by one pixel or mirrored, few or none got evidence, and JPEG "
+    "and enlarging cost many theirs."
+)
 
 
 @dataclass(frozen=True)
@@ -154,6 +220,9 @@ class ImageCheck:
 
     Attributes:
         name, id: of the picture.
+        model: id of the model that was asked.
+        attack: name of the attack that the verdict is made by.
+        source: where the known non-members come from; None without any.
         verdict: "evidence", "cannot-tell", "not-comparable" or "no-null"; never "not a member", which no score can show.
         sentence: the answer in words.
         caveats: what the answer does not mean.
@@ -170,6 +239,9 @@ class ImageCheck:
 
     name: str
     id: str
+    model: str
+    attack: str
+    source: str | None
     verdict: str
     sentence: str
     caveats: tuple[str, ...]
@@ -208,12 +280,52 @@ def judge(p_value: float, q_value: float | None) -> str:
     return EVIDENCE if small else CANNOT_TELL
 
 
-def say(share_below: float, n_null: int, p_value: float, q_value: float | None) -> str:
-    """The answer's figures as one sentence."""
-    together = "" if q_value is None else f" (q = {p_text(q_value)} among the pictures checked together)"
-    than = "any" if share_below == 1 else f"{floored_percent(share_below):.1f} %"
-    figures = f"p = {p_text(p_value)}{together}"
-    return f"More like a training image than {than} of {n_null:,} images known not to be in the training set; {figures}."
+def say(
+    verdict: str,
+    *,
+    model: str,
+    source: str | None = None,
+    n_null: int = 0,
+    share_below: float | None = None,
+    p_value: float | None = None,
+    q_value: float | None = None,
+) -> str:
+    """An answer as one sentence that begins with the verdict; where there is none, a second one says what to do.
+
+    Args:
+        model, source, n_null, share_below, p_value, q_value: as in `ImageCheck`; the last three where there is a p-value.
+    """
+    asked = f"the model {model}"
+    if verdict == NO_NULL:
+        return (
+            f"{VERDICTS[verdict]}: no pictures are known that are certainly not in the training set of {asked}. Give {ENOUGH_NULL} or more "
+            "such pictures, of the same kind as the one in question."
+        )
+    if verdict == NOT_COMPARABLE:
+        return (
+            f"{VERDICTS[verdict]}: this picture is unlike the {n_null:,} pictures that scores of {asked} are compared with ({source}). "
+            f"For a verdict, name the model that you suspect, and give {ENOUGH_NULL} or more pictures of this one's kind that are "
+            "certainly not in its training set."
+        )
+    side, part = ("more", share_below) if share_below >= 0.5 else ("less", 1 - share_below)
+    than = "any" if part == 1 else f"{floored_percent(part):.1f} %"
+    lowest = ", the lowest that so few can give" if smallest_p(n_null) and p_value <= 1 / (n_null + 1) else ""
+    # Above `ALPHA` q is 1 whatever p is, and says nothing.
+    together = f" (q = {p_text(q_value)} among the pictures checked together)" if q_value is not None and p_value <= ALPHA else ""
+    return (
+        f"{VERDICTS[verdict]}: it is {side} like a training image of {asked} than {than} of {n_null:,} pictures known not to be in the "
+        f"training set; p = {p_text(p_value)}{together}{lowest}."
+    )
+
+
+def smallest_p(n_null: int) -> str | None:
+    """What so few known non-members mean for every answer; None where there are enough for evidence."""
+    if 1 / (n_null + 1) <= ALPHA:
+        return None
+    return (
+        f"With {n_null} known non-members no picture can get evidence: p can't get below {p_text(1 / (n_null + 1))}, and evidence starts "
+        f"at {p_text(ALPHA)}. Give {ENOUGH_NULL} or more."
+    )
 
 
 def explain(verdict: str, p_value: float | None, q_value: float | None, n_null: int, power: Estimate | None) -> tuple[str, ...]:
@@ -223,34 +335,31 @@ def explain(verdict: str, p_value: float | None, q_value: float | None, n_null: 
         power: share of known members that reach p ≤ `ALPHA`; None where no members are known.
     """
     if verdict == NO_NULL:
-        return (
-            "The curve alone says nothing: how high a score is depends on how hard the picture is, whether it was used or not.",
-            f"Add {round(1 / ALPHA) - 1} or more pictures of the same kind that are certainly not in the training set to get a p-value.",
-        )
+        return ("The curve alone says nothing: how high a score is depends on how hard the picture is, whether it was used or not.",)
     if verdict == NOT_COMPARABLE:
         return (
-            "This picture is unlike the pictures that the scores are calibrated on, so they can't judge its score; no p-value is given.",
-            "It says nothing about whether the picture was in the training set.",
+            "It says nothing about whether the picture was in the training set: pictures of another kind can't tell what its score means.",
         )
     lines = [
         f"The p-value is not the probability of innocence: of pictures never in the training set, about {share(p_value)} would look "
         "at least this much like training images by chance.",
     ]
     if verdict == CANNOT_TELL:
-        caught = f" Of images that are in the training set, it recognises {share(power.value)} at p ≤ {ALPHA:g}." if power else ""
-        lines.append(f"“Cannot tell” doesn't clear the picture: the attack misses many training images.{caught}")
+        few = smallest_p(n_null)
+        lines = [few, *lines] if few else lines
+        caught = (
+            f"of known training images, the attack recognises {share(power.value)} at p ≤ {p_text(ALPHA)} and misses the others."
+            if power
+            else "how many training images the attack misses isn't known for this model."
+        )
+        lines.append(f"“Cannot tell” doesn't clear the picture: {caught}")
     else:
         by_design = (
-            "by design 1 in 100 pictures that were never used gets here too, so checking many pictures one by one will turn up false ones."
+            f"by design {share(ALPHA)} of pictures that were never used get here too, so checking many pictures one by one will turn up "
+            "false ones."
             if q_value is None
             else f"of all pictures so called, up to {share(FALSE_DISCOVERY_RATE)} are expected to be false."
         )
         lines.append(f"It is statistical evidence about one model, not proof: {by_design}")
         lines.append("A near copy of this picture in the training set would look the same.")
-    if 1 / (n_null + 1) > ALPHA:
-        lines.append(f"{n_null} known non-members are too few for strong evidence: p can't get below {p_text(1 / (n_null + 1))}.")
-    lines.append(
-        "It holds for pictures drawn like the reference images. One made darker, flatter or smoother can look more like a training image "
-        "than it is; one cropped, recoloured or recompressed can look less."
-    )
-    return tuple(lines)
+    return (*lines, TREATMENT)

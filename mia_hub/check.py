@@ -3,93 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 
 from mia_hub.attacks import Attack, get_attack
+from mia_hub.attacks.base import Observations
+from mia_hub.attacks.conditional import ConditionalAttack
 from mia_hub.calibration import (
     ALPHA,
     CANNOT_TELL,
     FEWEST_NULL,
     NO_NULL,
     NOT_COMPARABLE,
-    Band,
     ImageCheck,
-    NullDistribution,
+    Judged,
     Profile,
     adjusted,
     explain,
     judge,
     say,
 )
-from mia_hub.errors import ImageError, SplitError
+from mia_hub.defaults import VERDICT_ATTACK
+from mia_hub.errors import AttackError, ImageError, MetricError, SplitError
 from mia_hub.images import Picture, as_pictures, open_picture
-from mia_hub.measurement import measure
-from mia_hub.metrics.intervals import clopper_pearson
-from mia_hub.models.loading import DEMO_FOLDER, load_model
+from mia_hub.models.loading import load_model
 from mia_hub.models.protocol import DiffusionModel, dtype_name
-from mia_hub.report import Estimate, provenance
+from mia_hub.reference import DEMO_SOURCE, Reference, demo_reference, stored_for
+from mia_hub.report import provenance
 from mia_hub.scores import ScoreTable
-from mia_hub.splits import Chosen, MemberSplit, load_split, split_hash
-from mia_hub.validity import Comparability
+from mia_hub.set_inference import FEWEST_IN_SET, SetCheck, compare_sets, explain_set, judge_set, say_set
+from mia_hub.splits import Chosen
+from mia_hub.validity import NOT_COMPARABLE as UNCOMPARABLE_BY_CHANCE
+from mia_hub.validity import Comparability, blind_auc, describe
 
 # So few pictures are decoded once and kept; more are read again for each look, so that memory doesn't grow with their number.
 KEPT_DECODED = 16
-
-
-@dataclass(frozen=True, eq=False)
-class Reference:
-    """Known images of one model, scored by one attack: what a new picture is judged by.
-
-    Attributes:
-        table: their scores, with labels; its non-members are the null set.
-        pictures: the non-members themselves, for the comparability check.
-        timestep: at which verdicts are made.
-        chosen: how that timestep was chosen.
-        source: where the images come from.
-    """
-
-    table: ScoreTable
-    pictures: Sequence[Picture]
-    timestep: int
-    chosen: str
-    source: str
-
-    @cached_property
-    def null(self) -> NullDistribution:
-        return NullDistribution.from_table(self.table, self.timestep)
-
-    @cached_property
-    def bands(self) -> tuple[Band | None, Band | None]:
-        """Of members and of non-members."""
-        return Band.of(self.table.scores[self.table.is_member == 1]), Band.of(self.table.scores[self.table.is_member == 0])
-
-    @cached_property
-    def power(self) -> Estimate | None:
-        """Share of known members that reach p ≤ `ALPHA`; None where no members are known."""
-        scores = self.table.at(self.timestep)[self.table.is_member == 1]
-        if not len(scores):
-            return None
-        caught = sum(self.null.p_value(score) <= ALPHA for score in scores)
-        return Estimate(caught / len(scores), *clopper_pearson(caught, len(scores)), len(scores), len(self.null))
-
-    def to_dict(self) -> dict[str, Any]:
-        members, nonmembers = (None if band is None else vars(band) for band in self.bands)
-        return {
-            "source": self.source,
-            "n_nonmembers": len(self.null),
-            "n_members": int((self.table.is_member == 1).sum()),
-            "hash": split_hash(self.table.ids, self.table.is_member),
-            "timestep": self.timestep,
-            "timestep_chosen": self.chosen,
-            "power_at_p_0.01": None if self.power is None else vars(self.power),
-            "timesteps": self.table.timesteps.tolist(),
-            "member_band": members,
-            "nonmember_band": nonmembers,
-        }
 
 
 class Checker:
@@ -113,7 +63,7 @@ class Checker:
     def __init__(
         self,
         model: str | DiffusionModel = "demo",
-        attack: str | Attack = "sima",
+        attack: str | Attack = VERDICT_ATTACK,
         *,
         nonmembers=None,
         batch_size: int | None = None,
@@ -126,42 +76,66 @@ class Checker:
     ):
         self.model = load_model(model, device=device, dtype=dtype, revision=revision)
         self.attack = get_attack(attack)
+        if self.attack.needs_training and not isinstance(self.attack, ConditionalAttack):
+            raise AttackError(
+                f"The attack {self.attack.name!r} is fitted on known members as well, which a check has none of. Fit it first, with "
+                "attack.fit(model, images, is_member), and give the fitted attack; or choose another attack."
+            )
         self.attack.check(self.model)
         self._scoring = {"batch_size": batch_size, "seed": seed}
         self.reference = self._reference(nonmembers, progress, on_batch)
 
+    @cached_property
+    def _profile(self) -> Attack:
+        """The attack whose scores over the timesteps are shown."""
+        return self.attack.profile if isinstance(self.attack, ConditionalAttack) else self.attack
+
+    @cached_property
+    def _verdict(self) -> Attack:
+        """The attack that verdicts are made by, at their timestep alone."""
+        settled = self.attack.settled({} if self.reference is None else self.reference.chosen)
+        return settled.at(self.timestep)
+
+    @property
+    def queries_per_image(self) -> int:
+        """Forward passes that `check` spends on one picture."""
+        further = self._verdict.queries_per_image if isinstance(self.attack, ConditionalAttack) and self.reference is not None else 0
+        return self._profile.queries_per_image + further
+
+    @property
+    def timestep(self) -> int:
+        """At which verdicts are made."""
+        return self.attack.default_timestep if self.reference is None else self.reference.timestep
+
     def _reference(self, nonmembers, progress: bool, on_batch) -> Reference | None:
-        source = "given pictures"
+        source = "the non-members given"
         if nonmembers is None:
             if self.model.info.id != "demo":
                 return None
-            split = load_split("demo")
-            stored = demo_reference(split)
-            if (stored.table.attack, stored.table.model["revision"], stored.table.precision) == (
-                repr(self.attack),
-                self.model.info.revision,
-                dtype_name(self.model.dtype),
-            ):
+            stored = stored_for(self.attack, self.model.info.revision, dtype_name(self.model.dtype))
+            if stored is not None:
                 return stored
-            nonmembers, source = stored.pictures, stored.source
+            nonmembers, source = demo_reference(plain=True).pictures, DEMO_SOURCE
         pictures, copies = _distinct(as_pictures(nonmembers))
         if copies:
-            source = f"{source} ({copies} copies left out)"
+            source = f"{source}, {copies} copies left out"
         if len(pictures) < FEWEST_NULL:
             raise SplitError(
                 f"{len(pictures)} different pictures known not to be in the training set are too few; give at least {FEWEST_NULL}, better "
                 f"{round(1 / ALPHA) - 1} or more: with n of them, p can't get below 1/(n + 1)."
             )
-        table = self.attack.score(
-            self.model,
-            pictures,
-            is_member=[0] * len(pictures),
-            progress=progress,
-            on_batch=on_batch,
-            **self._scoring,
-        )
+        known = np.zeros(len(pictures), np.int8)
+        options = {"progress": progress, "on_batch": on_batch, **self._scoring}
+        profiles = self._profile.score(self.model, pictures, is_member=known, **options)
         timestep = self.attack.default_timestep
-        return Reference(table, pictures, timestep, f"t = {timestep}, the middle of the grid, fixed beforehand", source)
+        if isinstance(self.attack, ConditionalAttack):
+            chosen, _ = self.attack.choose(self.model, pictures, known)
+            attack = self.attack.settled(chosen).at(timestep)
+            observed = attack.observe(self.model, pictures, is_member=known, **options).values[:, 0]
+        else:
+            chosen, attack, observed = {}, self.attack, profiles.at(timestep)
+        how = f"t = {timestep}, the middle of the grid, fixed beforehand"
+        return Reference(profiles, observed, pictures, repr(attack), chosen, timestep, how, source)
 
     @cached_property
     def comparability(self) -> Comparability | None:
@@ -181,33 +155,31 @@ class Checker:
         pictures = as_pictures(images)
         if len(pictures) <= KEPT_DECODED:
             pictures = list(pictures)
-        table = self.attack.score(self.model, pictures, progress=progress, on_batch=on_batch, **self._scoring)
+        table = self._profile.score(self.model, pictures, progress=progress, on_batch=on_batch, **self._scoring)
         if self.reference is None:
             return [self._answer(pictures[i], table, i, None, None, None) for i in range(len(table))]
         comparable = [self.comparability(pictures[i]) for i in range(len(table))]
-        scores = table.at(self.reference.timestep)
-        p_values = [self.reference.null.p_value(s, i) if ok else None for s, i, ok in zip(scores, table.ids, comparable)]
-        judged = [p for p in p_values if p is not None]
-        q = iter(adjusted(judged)) if len(table) > 1 else iter([None] * len(judged))
-        q_values = [None if p is None else next(q) for p in p_values]
-        return [self._answer(pictures[i], table, i, comparable[i], p_values[i], q_values[i]) for i in range(len(table))]
+        if isinstance(self.attack, ConditionalAttack):
+            judged = self.judge(pictures, progress=progress)
+        else:
+            judged = [self.reference.null.judge(score, sample) for score, sample in zip(table.at(self.timestep), table.ids)]
+        q = iter(adjusted([one.p_value for one, ok in zip(judged, comparable) if ok])) if len(table) > 1 else None
+        q_values = [next(q) if q is not None and ok else None for ok in comparable]
+        return [self._answer(pictures[i], table, i, comparable[i], judged[i], q_values[i]) for i in range(len(table))]
 
-    def _answer(self, picture: Picture, table: ScoreTable, row: int, comparable, p_value, q_value) -> ImageCheck:
+    def _answer(self, picture: Picture, table: ScoreTable, row: int, comparable, judged: Judged | None, q_value) -> ImageCheck:
         reference = self.reference
-        timestep = self.attack.default_timestep if reference is None else reference.timestep
         members, nonmembers = (None, None) if reference is None else reference.bands
-        score = float(table.at(timestep)[row])
-        share, n_null, verdict = None, 0 if reference is None else len(reference.null), CANNOT_TELL
+        share, p_value, n_null, verdict = None, None, 0 if reference is None else len(reference.null), CANNOT_TELL
         if reference is None:
             verdict = NO_NULL
-            sentence = f"No verdict is possible: no pictures are known that are certainly not in the training set of {self.model.info.id}."
         elif not comparable:
             verdict = NOT_COMPARABLE
-            sentence = f"Not comparable with the reference images: it is unlike {n_null:,} pictures known not to be in the training set."
         else:
-            share, n_null = reference.null.share_below(score, table.ids[row])
+            share, p_value, n_null = judged.share_below, judged.p_value, judged.n
             verdict = judge(p_value, q_value)
-            sentence = say(share, n_null, p_value, q_value)
+        asked = {"model": self.model.info.id, "source": reference and reference.source}
+        figures = {"n_null": n_null, "share_below": share, "p_value": p_value, "q_value": None if q_value is None else float(q_value)}
         height, width = self.model.info.sample_shape[1:]
         scaled = (
             ()
@@ -217,19 +189,107 @@ class Checker:
         return ImageCheck(
             name=picture.name,
             id=table.ids[row],
+            **asked,
+            attack=self.attack.name,
             verdict=verdict,
-            sentence=sentence,
+            sentence=say(verdict, **asked, **figures),
             caveats=explain(verdict, p_value, q_value, n_null, reference and reference.power),
             profile=Profile(tuple(table.timesteps.tolist()), tuple(table.scores[row].tolist()), members, nonmembers),
-            timestep=timestep,
-            score=score,
-            p_value=p_value,
-            q_value=None if q_value is None else float(q_value),
-            share_below=share,
-            n_null=n_null,
+            timestep=self.timestep,
+            score=float(table.at(self.timestep)[row]) if judged is None else judged.score,
+            **figures,
             comparable=comparable,
             notes=(*picture.notes, *scaled),
         )
+
+    def judge(self, images, *, progress: bool = True) -> list[Judged]:
+        """Scores and p-values alone: the queries of the verdict's timestep, and neither a profile nor a comparability check.
+
+        Raises:
+            SplitError: where no non-members are known.
+        """
+        if self.reference is None:
+            raise SplitError(
+                f"No pictures are known that are certainly not in the training set of {self.model.info.id}; give nonmembers=…."
+            )
+        found = self._verdict.observe(self.model, images, progress=progress, **self._scoring)
+        return [self.reference.null.judge(seen, sample) for seen, sample in zip(self._seen(found), found.ids)]
+
+    def check_set(self, images, *, progress: bool = True, on_batch: Callable[[int, int], None] | None = None) -> SetCheck:
+        """One answer for a set of pictures: were they, as a set, in the training data?
+
+        Args:
+            images, progress, on_batch: as for `check`.
+
+        Raises:
+            ImageError: for a picture that can't be read.
+            MetricError: with fewer than 5 different pictures.
+        """
+        pictures, copies = _distinct(as_pictures(images))
+        notes = (_copies_note(copies),) if copies else ()
+        if len(pictures) < FEWEST_IN_SET:
+            raise MetricError(
+                f"{len(pictures)} different pictures are too few for a set; give at least {FEWEST_IN_SET}, or have each checked by itself."
+            )
+        found = self._verdict.observe(self.model, pictures, progress=progress, on_batch=on_batch, **self._scoring)
+        asked = {"n": len(pictures), "model": self.model.info.id}
+        reference = self.reference
+        if reference is None:
+            verdict, test, n_null, why = NO_NULL, None, 0, ""
+        else:
+            own = set(found.ids)
+            rows = [row for row, sample in enumerate(reference.profiles.ids) if sample not in own]
+            known = [[row for row in rows if reference.profiles.is_member[row] == label] for label in (0, 1)]
+            n_null = len(known[0])
+            left_out = len(reference.null) - n_null
+            if left_out:
+                notes += (f"{left_out} of the known non-members are in the set themselves, and were not compared with.",)
+            test = compare_sets(self._seen(found), reference.observed[known[0]], reference.observed[known[1]], seed=self._scoring["seed"])
+            why = self._unlike(pictures, own)
+            verdict = NOT_COMPARABLE if why else judge_set(test.p_value)
+            test = None if why else test
+        return SetCheck(
+            verdict=verdict,
+            sentence=say_set(verdict, n_null=n_null, test=test, why=why, **asked),
+            caveats=explain_set(verdict, test),
+            n_null=n_null,
+            p_value=test and test.p_value,
+            p_welch=test and test.p_welch,
+            fraction=test and test.fraction,
+            more_needed=test and test.more_needed,
+            scores=() if test is None else tuple(test.scores.tolist()),
+            ids=tuple(found.ids),
+            attack=repr(self._verdict),
+            source=reference and reference.source,
+            notes=notes,
+            **asked,
+        )
+
+    def _seen(self, found: Observations) -> np.ndarray:
+        """What verdicts are made of: ``[n, 1 + F]`` for a conditional attack, or scores ``[n]``."""
+        if isinstance(self.attack, ConditionalAttack):
+            return found.values[:, 0]
+        return self._verdict.conclude(found.values, found.ids, found.is_member, found.seed)[:, 0]
+
+    def _unlike(self, pictures: Sequence[Picture], own: set[str]) -> str:
+        """Why a set is of another kind than the reference images, if it is."""
+        from scipy.stats import binomtest
+
+        odd = sum(not self.comparability(picture) for picture in pictures)
+        if binomtest(odd, len(pictures), UNCOMPARABLE_BY_CHANCE, alternative="greater").pvalue <= ALPHA:
+            return f"{odd} of the {len(pictures)} pictures are unlike the pictures that scores are compared with"
+        rows = [row for row, sample in enumerate(self._null_features[0]) if sample not in own]
+        features = np.vstack([[describe(picture) for picture in pictures], self._null_features[1][rows]])
+        blind = blind_auc(features, np.repeat([1, 0], [len(pictures), len(rows)]), seed=self._scoring["seed"])
+        if blind is not None and blind.low > 0.5:
+            return f"they can be told from the known non-members without asking the model (a blind classifier reaches AUC {blind})"
+        return ""
+
+    @cached_property
+    def _null_features(self) -> tuple[list[str], np.ndarray]:
+        """Content ids, and what a blind classifier sees, of the known non-members."""
+        pictures = list(self.reference.pictures)
+        return [picture.id for picture in pictures], np.array([describe(picture) for picture in pictures])
 
     def to_dict(self, checks: Sequence[ImageCheck]) -> dict[str, Any]:
         """Answers as plain JSON-ready values, with the reference and the provenance once."""
@@ -237,25 +297,11 @@ class Checker:
             "images": [check.to_entry() for check in checks],
             "reference": None if self.reference is None else self.reference.to_dict(),
             "model": self.model.info.to_dict(),
-            "attack": repr(self.attack),
+            "attack": repr(self._verdict),
+            "profile": repr(self._profile),
             "higher_score_means": "more likely a member",
             "provenance": provenance(device=self.model.device.type, precision=dtype_name(self.model.dtype)),
         }
-
-
-@lru_cache(maxsize=1)
-def _demo_table() -> ScoreTable:
-    return ScoreTable.from_parquet(DEMO_FOLDER / "scores.parquet")
-
-
-def demo_reference(split: MemberSplit | None = None) -> Reference:
-    """The demo model's reference: the part of its split that didn't choose the timestep, with its stored scores."""
-    split = load_split("demo") if split is None else split
-    measured = measure(_demo_table())
-    table = _demo_table().select(measured.reported)
-    rows = np.flatnonzero(measured.reported & (_demo_table().is_member == 0))
-    pictures = Chosen(split.images, rows)
-    return Reference(table, pictures, measured.selection["timestep"], measured.selection["description"], "the demo's non-members")
 
 
 def _distinct(pictures: Sequence[Picture]) -> tuple[Sequence[Picture], int]:
@@ -264,6 +310,10 @@ def _distinct(pictures: Sequence[Picture]) -> tuple[Sequence[Picture], int]:
     for row, picture in enumerate(pictures):
         first.setdefault(picture.id, row)
     return Chosen(pictures, list(first.values())), len(pictures) - len(first)
+
+
+def _copies_note(copies: int) -> str:
+    return f"{copies} copies of pictures in the set were left out." if copies > 1 else "1 copy of another picture in the set was left out."
 
 
 def readable(sources: Sequence) -> tuple[list, list[str]]:
@@ -284,7 +334,7 @@ def _kept(model: str, attack: Attack, options: frozenset) -> Checker:
     return Checker(model, attack, **dict(options))
 
 
-def get_checker(model: str | DiffusionModel = "demo", attack: str | Attack = "sima", *, nonmembers=None, **options) -> Checker:
+def get_checker(model: str | DiffusionModel = "demo", attack: str | Attack = VERDICT_ATTACK, *, nonmembers=None, **options) -> Checker:
     """A `Checker`; one for a model's name alone is kept, so that the next picture finds it ready."""
     if nonmembers is not None or not isinstance(model, str):
         return Checker(model, attack, nonmembers=nonmembers, **options)
@@ -292,27 +342,87 @@ def get_checker(model: str | DiffusionModel = "demo", attack: str | Attack = "si
 
 
 def check_images(
-    images, model="demo", attack="sima", *, nonmembers=None, device=None, dtype=None, revision=None, progress: bool = True
+    images,
+    model: str | DiffusionModel = "demo",
+    attack: str | Attack = VERDICT_ATTACK,
+    *,
+    nonmembers=None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    device=None,
+    dtype=None,
+    revision: str | None = None,
+    progress: bool = True,
 ) -> list[ImageCheck]:
     """Were these pictures in the model's training set? One answer each, judged together at a false-discovery rate of 5 %.
 
     Args:
-        images: anything a person would pass: paths, PIL images, uint8 arrays, float tensors in [0, 1] as NCHW, a `datasets` column.
+        images: anything a person would pass: paths, a folder, PIL images, uint8 arrays, float tensors in [0, 1] as NCHW, a `datasets`
+            column.
         model: "demo", a folder, a Hub id, or a DiffusionModel.
         attack: a name of `mia_hub.list_attacks`, or an Attack.
-        nonmembers: for any model but the demo: pictures that are certainly not in its training set, 99 or more, of the same kind.
+        nonmembers: for any model but the demo: pictures that are certainly not in its training set, 99 or more, of the same kind, given
+            as ``images`` are.
+        batch_size, seed: as for `mia_hub.Attack.score`.
+        device, dtype, revision: as for `mia_hub.load_model`.
+        progress: shows progress bars for anything over a second.
 
     Raises:
         MiaHubError: with a message for the user.
     """
-    checker = get_checker(model, attack, nonmembers=nonmembers, device=device, dtype=dtype, revision=revision, progress=progress)
-    return checker.check(images, progress=progress)
+    scoring = {"batch_size": batch_size, "seed": seed, "device": device, "dtype": dtype, "revision": revision}
+    return get_checker(model, attack, nonmembers=nonmembers, progress=progress, **scoring).check(images, progress=progress)
 
 
-def check_image(image, model="demo", attack="sima", **options) -> ImageCheck:
-    """Was this picture in the model's training set? As `check_images`, for one picture.
+def check_image(
+    image,
+    model: str | DiffusionModel = "demo",
+    attack: str | Attack = VERDICT_ATTACK,
+    *,
+    nonmembers=None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    device=None,
+    dtype=None,
+    revision: str | None = None,
+    progress: bool = True,
+) -> ImageCheck:
+    """Was this picture in the model's training set?
+
+    Args:
+        image: one of the things that `check_images` takes; the other arguments are the same.
 
     Returns:
         An ImageCheck: ``.p_value``, ``.verdict``, ``.sentence``, ``.comparable``, ``.profile``.
     """
-    return check_images([image], model, attack, **options)[0]
+    scoring = {"batch_size": batch_size, "seed": seed, "device": device, "dtype": dtype, "revision": revision}
+    return check_images([image], model, attack, nonmembers=nonmembers, progress=progress, **scoring)[0]
+
+
+def check_set(
+    images,
+    model: str | DiffusionModel = "demo",
+    attack: str | Attack = VERDICT_ATTACK,
+    *,
+    nonmembers=None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    device=None,
+    dtype=None,
+    revision: str | None = None,
+    progress: bool = True,
+) -> SetCheck:
+    """Were these pictures, *as a set*, in the model's training data? Many weak scores make one strong answer (arXiv 2411.12858).
+
+    Args:
+        images: 5 different pictures or more; the arguments are those of `check_images`.
+        nonmembers: for any model but the demo: pictures that are certainly not in its training set, from the same source as ``images``.
+
+    Returns:
+        A SetCheck: ``.p_value``, ``.verdict``, ``.sentence``, ``.fraction``, ``.more_needed``.
+
+    Raises:
+        MiaHubError: with a message for the user.
+    """
+    scoring = {"batch_size": batch_size, "seed": seed, "device": device, "dtype": dtype, "revision": revision}
+    return get_checker(model, attack, nonmembers=nonmembers, progress=progress, **scoring).check_set(images, progress=progress)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mia_hub import __version__
+from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.errors import MiaHubError
 
 EXIT_ERROR = 2
@@ -23,41 +26,58 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mia-hub {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    check = commands.add_parser(
-        "check", help="was this picture in the model's training set?", description="Was this picture in the model's training set?"
-    )
-    check.add_argument("images", nargs="+", metavar="IMAGE", help="image files, or folders of them")
-    check.add_argument(
-        "--nonmembers",
-        metavar="FOLDER",
-        help="pictures certainly not in the training set, of the same kind; needed for any model but the demo",
-    )
-    check.add_argument("--json", metavar="FILE", help="also write the answers as JSON; '-' prints them in place of the text")
-    _add_model_options(check)
-    check.set_defaults(run=_check)
+    for name, question, run in (
+        ("check", "was this picture in the model's training set?", _check),
+        ("check-set", "were these pictures, as a set, in the training data?", _check_set),
+    ):
+        check = commands.add_parser(name, help=question, description=question[0].upper() + question[1:])
+        check.add_argument("images", nargs="+", metavar="IMAGE", help="image files, or folders of them")
+        check.add_argument(
+            "--nonmembers",
+            metavar="FOLDER",
+            help="pictures certainly not in the training set, of the same kind; needed for any model but the demo: 99 or more, since with "
+            "fewer no picture can get evidence",
+        )
+        check.add_argument("--json", metavar="FILE", help="also write the answer as JSON; '-' prints it in place of the text")
+        _add_attack_options(check, VERDICT_ATTACK)
+        _add_model_options(check)
+        check.set_defaults(run=run)
 
     audit = commands.add_parser(
         "audit",
         help="measure an attack on known members and non-members",
         description="Measures how well an attack tells members from non-members.",
     )
-    audit.add_argument(
-        "--split", default="demo", help="'demo', a folder with member/ and nonmember/, or a data set on the Hub (default: demo)"
-    )
-    audit.add_argument(
-        "--selection",
-        choices=["calibration", "oracle"],
-        default="calibration",
-        help="where the timestep is chosen; 'oracle' is optimistic (default: calibration)",
-    )
     audit.add_argument("--timestep", type=int, metavar="T", help="a timestep fixed beforehand, instead of choosing one")
-    audit.add_argument("--fpr", type=float, nargs="+", metavar="X", help="false-positive rates (default: 0.01 0.001)")
-    audit.add_argument("--limit", type=int, metavar="N", help="at most N members and N non-members, by a seeded draw")
-    audit.add_argument("--seed", type=int, default=0, help="of noise, of the calibration part and of bootstrap intervals (default: 0)")
-    audit.add_argument("--no-shift-check", action="store_true", help="skip the blind classifier")
+    _add_measuring_options(audit)
     audit.add_argument("--out", metavar="FOLDER", help="write report.json, report.md, report.html and scores.parquet there")
+    _add_attack_options(audit, "sima")
     _add_model_options(audit)
     audit.set_defaults(run=_audit)
+
+    compare = commands.add_parser(
+        "compare",
+        help="lay several attacks side by side on one split",
+        description="Runs several attacks over one split and lays their figures side by side.",
+        epilog="An attack is written as NAME or NAME:PARAMETER=VALUE,…, such as sima-mc:draws=30,timesteps=50,100; "
+        "a combination as its parts with a plus sign between them, such as sima+pia:timesteps=200.",
+    )
+    compare.add_argument("--attacks", nargs="+", metavar="ATTACK", help="default: all that can run on this model and split")
+    compare.add_argument(
+        "--combine",
+        nargs="+",
+        default=[],
+        metavar="ATTACK+ATTACK",
+        help="logistic combinations; each gets a row, and so does each part alone at as many queries",
+    )
+    _add_measuring_options(compare)
+    compare.add_argument(
+        "--out",
+        metavar="FOLDER",
+        help="write comparison.json, .md, .html and .svg and a scores-….parquet for each attack there; an interrupted comparison goes on",
+    )
+    _add_model_options(compare)
+    compare.set_defaults(run=_compare)
 
     attacks = commands.add_parser(
         "attacks", help="list the attacks and their parameters", description="Lists the attacks and their parameters."
@@ -74,13 +94,32 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_model_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", default="demo", help="'demo', a folder, or a Hub id such as google/ddpm-cifar10-32 (default: demo)")
-    parser.add_argument("--revision", help="branch, tag or commit of the model on the Hub")
-    parser.add_argument("--attack", default="sima", help="see 'mia-hub attacks' (default: sima)")
+def _add_measuring_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--split", default="demo", help="'demo', a folder with member/ and nonmember/, or a data set on the Hub (default: demo)"
+    )
+    parser.add_argument(
+        "--selection",
+        choices=["calibration", "oracle"],
+        default="calibration",
+        help="where the timestep is chosen; 'oracle' is optimistic (default: calibration)",
+    )
+    parser.add_argument("--fpr", type=float, nargs="+", metavar="X", help="false-positive rates (default: 0.01 0.001)")
+    parser.add_argument("--limit", type=int, metavar="N", help="at most N members and N non-members, by a seeded draw")
+    parser.add_argument("--seed", type=int, default=0, help="of noise, of the calibration part and of bootstrap intervals (default: 0)")
+    parser.add_argument("--no-shift-check", action="store_true", help="skip the blind classifier")
+
+
+def _add_attack_options(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument("--attack", default=default, help="see 'mia-hub attacks' (default: %(default)s)")
     parser.add_argument(
         "--set", nargs="+", default=[], metavar="NAME=VALUE", help="parameters of the attack, such as p=2 or timesteps=50,100"
     )
+
+
+def _add_model_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default="demo", help="'demo', a folder, or a Hub id such as google/ddpm-cifar10-32 (default: demo)")
+    parser.add_argument("--revision", help="branch, tag or commit of the model on the Hub")
     parser.add_argument("--batch-size", type=int, metavar="N", help="rows per forward pass; halved by itself when memory runs out")
     parser.add_argument("--device", help="cpu, cuda, mps (default: the best one present)")
     parser.add_argument("--dtype", choices=["float32", "float64", "bfloat16", "float16"], help="precision of the model (default: float32)")
@@ -99,6 +138,30 @@ def attack_parameters(settings: list[str]) -> dict:
     return parameters
 
 
+def attack_from(text: str):
+    """``"sima-mc:draws=30,timesteps=50,100"`` to the attack; a new parameter begins where ``name=`` follows a comma."""
+    from mia_hub.attacks import get_attack
+
+    name, colon, rest = text.partition(":")
+    settings = re.split(r",(?=[\w-]+=)", rest) if colon else []
+    if colon and not all("=" in setting.strip("=") for setting in settings):
+        raise MiaHubError(f"An attack is written as NAME:PARAMETER=VALUE,…, such as sima-mc:draws=30,timesteps=50,100; got {text!r}.")
+    return get_attack(name, **attack_parameters(settings))
+
+
+def parts_from(text: str) -> list:
+    """``"sima+pia:timesteps=200"`` to its attacks; a plus sign inside a value, as in ``given=mirror+shift-right``, belongs to it."""
+    from mia_hub.attacks import list_attacks
+
+    texts: list[str] = []
+    for piece in text.split("+"):
+        if texts and ":" in texts[-1] and piece.partition(":")[0] not in list_attacks():
+            texts[-1] += f"+{piece}"
+        else:
+            texts.append(piece)
+    return [attack_from(part) for part in texts]
+
+
 def _value(text: str):
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
@@ -111,10 +174,38 @@ def _value(text: str):
 
 
 def _check(args: argparse.Namespace) -> int:
+    from mia_hub.render import check_text
+
+    checker, good, problems = _asked(args)
+    if checker is None:
+        return EXIT_ERROR
+    checks = checker.check(good, progress=not args.quiet)
+    if args.json != "-":
+        print(check_text(checks, model=checker.model.info.id, attack=checker.attack.name))
+    if args.json:
+        _write(args.json, json.dumps(checker.to_dict(checks), indent=2))
+    return EXIT_ERROR if problems else 0
+
+
+def _check_set(args: argparse.Namespace) -> int:
+    from mia_hub.render_set import set_text
+
+    checker, good, problems = _asked(args)
+    if checker is None:
+        return EXIT_ERROR
+    found = checker.check_set(good, progress=not args.quiet)
+    if args.json != "-":
+        print(set_text(found))
+    if args.json:
+        _write(args.json, json.dumps(found.to_dict(), indent=2))
+    return EXIT_ERROR if problems else 0
+
+
+def _asked(args: argparse.Namespace) -> tuple:
+    """The checker, the pictures that can be read, and what is wrong with the others; no checker where there is nothing to check."""
     from mia_hub.attacks import get_attack
     from mia_hub.check import Checker, readable
     from mia_hub.images import find_images
-    from mia_hub.render import check_text
 
     attack = get_attack(args.attack, **attack_parameters(args.set))
     sources = [path for given in args.images for path in (find_images(given) if Path(given).is_dir() else [given])]
@@ -122,18 +213,17 @@ def _check(args: argparse.Namespace) -> int:
     for problem in problems:
         print(f"mia-hub: {problem}", file=sys.stderr)
     if not good:
-        return EXIT_ERROR
-    nonmembers = find_images(args.nonmembers) if args.nonmembers else None
+        return None, good, problems
+    nonmembers, unreadable = readable(find_images(args.nonmembers)) if args.nonmembers else (None, [])
+    for problem in unreadable:
+        print(f"mia-hub: left out of the non-members: {problem}", file=sys.stderr)
+    if unreadable and not nonmembers:
+        return None, good, problems
     checker = Checker(
         args.model, attack, nonmembers=nonmembers, batch_size=args.batch_size, progress=not args.quiet,
         device=args.device, dtype=args.dtype, revision=args.revision,
     )  # fmt: skip
-    checks = checker.check(good, progress=not args.quiet)
-    if args.json != "-":
-        print(check_text(checks, model=checker.model.info.id, attack=attack.name))
-    if args.json:
-        _write(args.json, json.dumps(checker.to_dict(checks), indent=2))
-    return EXIT_ERROR if problems else 0
+    return checker, good, problems
 
 
 def _audit(args: argparse.Namespace) -> int:
@@ -142,19 +232,45 @@ def _audit(args: argparse.Namespace) -> int:
 
     attack = get_attack(args.attack, **attack_parameters(args.set))
     out = Path(args.out) if args.out else None
-    if out:
-        _make_folder(out)  # before hours of compute, not after
-    report = audit(
-        args.model, attack, args.split, selection=args.selection, timestep=args.timestep, fprs=args.fpr, limit=args.limit,
-        batch_size=args.batch_size, seed=args.seed, shift_check=not args.no_shift_check, device=args.device, dtype=args.dtype,
-        revision=args.revision, progress=not args.quiet,
-    )  # fmt: skip
+    with _output_folder(out):
+        report = audit(
+            args.model, attack, args.split, selection=args.selection, timestep=args.timestep, fprs=args.fpr, limit=args.limit,
+            batch_size=args.batch_size, seed=args.seed, shift_check=not args.no_shift_check, device=args.device, dtype=args.dtype,
+            revision=args.revision, progress=not args.quiet,
+        )  # fmt: skip
     print(report.to_markdown())
     if out:
         for name, text in (("report.json", report.to_json()), ("report.md", report.to_markdown()), ("report.html", report.to_html())):
             _write(out / name, text)
         report.scores.to_parquet(out / "scores.parquet")
         print(f"\nWritten to {out}: report.json, report.md, report.html, scores.parquet", file=sys.stderr)
+    return 0
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from mia_hub.comparing import compare
+
+    attacks = None if args.attacks is None else [attack_from(text) for text in args.attacks]
+    combine = [parts_from(text) for text in args.combine]
+    out = Path(args.out) if args.out else None
+    if out:
+        _make_folder(out)
+    try:
+        comparison = compare(
+            args.model, args.split, attacks, combine=combine, selection=args.selection, fprs=args.fpr, limit=args.limit,
+            batch_size=args.batch_size, seed=args.seed, shift_check=not args.no_shift_check, device=args.device, dtype=args.dtype,
+            revision=args.revision, folder=out, progress=not args.quiet,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        if not out:
+            raise
+        print(f"\nmia-hub: interrupted; what was finished is in {out}, and the same command goes on from there.", file=sys.stderr)
+        return INTERRUPTED
+    print(comparison.to_markdown())
+    if out:
+        for ending, text in (("md", comparison.to_markdown()), ("html", comparison.to_html()), ("svg", comparison.plot_svg())):
+            _write(out / f"comparison.{ending}", text)
+        print(f"\nWritten to {out}: comparison.json, .md, .html, .svg, and scores-….parquet for each attack", file=sys.stderr)
     return 0
 
 
@@ -179,6 +295,21 @@ def _install_metric(args: argparse.Namespace) -> int:
         return 0
     print(install.describe(install.install()))
     return 0
+
+
+@contextmanager
+def _output_folder(folder: Path | None):
+    """Makes the folder before hours of compute, not after, and takes it away again if nothing comes of them."""
+    made = [] if folder is None else [part for part in (folder, *folder.parents) if not part.exists()]
+    if folder is not None:
+        _make_folder(folder)
+    try:
+        yield
+    except BaseException:
+        for part in made:
+            with suppress(OSError):  # it isn't empty
+                part.rmdir()
+        raise
 
 
 def _make_folder(folder: Path) -> None:

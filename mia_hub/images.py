@@ -148,6 +148,7 @@ def as_pictures(images: Any) -> Sequence[Picture]:
     Args:
         images: one of
             - anything that `open_picture` takes: a sequence of one;
+            - a folder: the pictures in it, as `find_images` finds them;
             - a list or tuple of such things;
             - a NumPy array: uint8 [N, H, W] or [N, H, W, C] (three dimensions that end in 1, 3 or 4 are one picture), float [N, C, H, W];
             - a tensor [N, C, H, W];
@@ -164,6 +165,8 @@ def as_pictures(images: Any) -> Sequence[Picture]:
         return images
     if images is None:
         raise ImageError(f"No images were given (None). {ACCEPTED_TYPES}, or a list of them.")
+    if isinstance(images, (str, os.PathLike)) and os.path.isdir(images):
+        images = find_images(images)
     if isinstance(images, np.ndarray) and images.dtype.kind in "OU":
         images = images.tolist()  # an array of paths, or of pictures of several sizes
     if _is_single(images):

@@ -37,8 +37,13 @@ class Measurement:
     reported: np.ndarray
 
     @property
+    def timestep(self) -> int:
+        """The selected timestep."""
+        return self.selection["timestep"]
+
+    @property
     def at_selected(self) -> TimestepRow:
-        return next(row for row in self.rows if row.timestep == self.selection["timestep"])
+        return next(row for row in self.rows if row.timestep == self.timestep)
 
 
 def check_plan(

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Starts a new peak on an accelerator; on the CPU the peak is the process's own and can't be reset."""
+    """Starts a new peak: of an accelerator's allocator, or, on Linux, of the process, which goes on from what it holds at this moment.
+
+    So of several computations in one process none inherits the peak of an earlier one, but all count what stays in memory throughout: the
+    interpreter, the libraries and the model. Elsewhere the process's peak can't be reset, and counts from its start.
+    """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+    elif device.type == "cpu":
+        with suppress(OSError):  # another system, or a container that forbids it
+            Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory_mb(device: torch.device) -> float | None:
-    """MiB: the accelerator's allocator since `reset_peak_memory`, or the process since its start; None where unknown."""
+    """MiB: the accelerator's allocator, or the process, since `reset_peak_memory` where that can be; None where unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     if device.type != "cpu":

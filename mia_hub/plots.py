@@ -20,12 +20,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from mia_hub.comparing import ComparedAttack
+
 # Okabe & Ito's palette, told apart by the colour-blind; line styles differ too, for print in grey.
 INK, GREY, RULE, MEMBERS, NONMEMBERS = "#1c1f23", "#5b626b", "#d9dbde", "#D55E00", "#0072B2"
 # In units of the viewBox, which is 360 wide: a phone shows the figures at about this size in pixels.
 WIDTH, FONT_SIZE = 360, 11.5
 FONTS = "system-ui, -apple-system, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif"
 TITLE_CHARACTERS = 46
+# Okabe & Ito's without their yellow, too pale for a line; with the line styles, 21 attacks can be told apart.
+COLOURS = (NONMEMBERS, MEMBERS, "#009E73", "#CC79A7", INK, "#56B4E9", "#E69F00")
+DASHES = ("solid", (0, (4, 1.6)), (0, (1.2, 1.4)))
 
 TIMESTEP_LABEL = "Diffusion timestep t"
 SCORE_LABEL = "Membership score (higher = more like a training image)"
@@ -129,6 +134,83 @@ def timesteps_svg(report: AuditReport) -> str:
     )
 
 
+def comparison_svg(rows: Sequence[ComparedAttack]) -> str:
+    """AUC and the rate of recognised members of several attacks as dots with their 95 % intervals, above all their ROC curves.
+
+    A curve has the colour and the line style that stand before its attack's name.
+
+    Returns:
+        One ``<svg>`` element that takes the width of its container.
+    """
+    from matplotlib.figure import Figure
+
+    # In units of the viewBox, from the top: headings, two lines for each attack, ticks; then the curves.
+    top, line, ticks, curves, below = 24, 31, 22, 270, 86
+    height = top + line * len(rows) + ticks + 30 + curves + below
+    figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72, facecolor="white")
+
+    def place(left: float, upper: float, width: float, tall: float) -> Axes:
+        axes = figure.add_axes((left / WIDTH, 1 - (upper + tall) / height, width / WIDTH, tall / height), facecolor="white")
+        _style(axes)
+        return axes
+
+    def heading(left: float, upper: float, text: str) -> None:
+        figure.text(left / WIDTH, 1 - upper / height, text, size=FONT_SIZE, color=INK, va="top", parse_math=False)
+
+    first = rows[0].report
+    rate = min(first.tpr_at_fpr, key=lambda rate: abs(math.log(rate / 0.01)), default=None)
+    width = 344 if rate is None else 150
+    styles = [(COLOURS[i % len(COLOURS)], DASHES[i // len(COLOURS) % len(DASHES)]) for i in range(len(rows))]
+    panels = [(place(8, top, width, line * len(rows)), [row.report.auc for row in rows], 0.5)]
+    heading(8, 5, "AUC (higher = leaks more)")
+    if rate is not None:
+        panels.append((place(192, top, width, line * len(rows)), [row.report.tpr_at_fpr[rate] for row in rows], rate))
+        panels[1][0].xaxis.set_major_formatter(lambda value, _: share(value))
+        heading(192, 5, f"Recognised at {share(rate)} FPR")
+    for axes, found, chance in panels:
+        axes.set(ylim=(len(rows), 0), yticks=[])
+        axes.spines["left"].set_visible(False)
+        axes.axvline(chance, color=GREY, linewidth=1.1, linestyle=(0, (4, 3)), zorder=2)
+        for i, (one, (colour, _)) in enumerate(zip(found, styles)):
+            axes.plot([one.low, one.high], [i + 0.7] * 2, color=colour, linewidth=1.6, zorder=3, solid_capstyle="butt")
+            axes.plot([one.value], [i + 0.7], "o", color=colour, markersize=6, markeredgecolor="white", markeredgewidth=0.8, zorder=4)
+        low, high = (edge([getattr(one, part) for one in found] + [chance]) for edge, part in ((min, "low"), (max, "high")))
+        axes.set_xlim(low - 0.04 * (high - low), high + 0.04 * (high - low))
+        axes.locator_params(axis="x", nbins=4)
+    if first.blind_auc is not None:
+        blind = panels[0][0].axvline(first.blind_auc.value, color=MEMBERS, linewidth=1.5, linestyle=(0, (1.2, 1.6)), zorder=2)
+    # Names stand across both panels, and so on axes of their own above them.
+    names = place(8, top, 344, line * len(rows))
+    names.set(xlim=(0, 344), ylim=(len(rows), 0))
+    names.set_axis_off()
+    for i, (row, (colour, dashes)) in enumerate(zip(rows, styles)):
+        names.plot([0, 24], [i + 0.27] * 2, color=colour, linestyle=dashes, linewidth=1.8)
+        background = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+        names.text(30, i + 0.27, _short(row.label), size=FONT_SIZE, color=INK, va="center", parse_math=False, bbox=background)
+
+    upper = top + line * len(rows) + ticks + 30
+    heading(6, upper - 20, "Members recognised (true-positive rate)")
+    axes = place(52, upper, 286, curves)
+    resolved = 1 / first.auc.n_nonmembers
+    lowest = min(resolved / 2, 0.05)
+    axes.set(xscale="log", yscale="log", xlim=(lowest, 1), ylim=(lowest, 1.15), xlabel="Non-members called members (false-positive rate)")
+    _percent_ticks(axes, lowest)
+    unresolved = axes.axvspan(lowest, resolved, color=RULE, alpha=0.65, linewidth=0)
+    (guess,) = axes.plot([lowest, 1], [lowest, 1], color=GREY, linewidth=1.1, linestyle=(0, (4, 3)))
+    for row, (colour, dashes) in zip(rows, styles):
+        x, y = ([max(value, lowest) for value in row.report.roc[key]] for key in ("fpr", "tpr"))
+        axes.plot(x, y, color=colour, linestyle=dashes, linewidth=1.5)
+    legend = [(guess, "chance"), (unresolved, f"less than 1 of {first.auc.n_nonmembers:,} non-members: unmeasured")]
+    if first.blind_auc is not None:
+        legend.insert(1, (blind, f"blind classifier, without the model: AUC {first.blind_auc.value:.3f}"))
+    _legend(figure, legend)
+    found = ""
+    for row in rows:
+        found += f" {row.label}: {row.report.auc}" + ("." if rate is None else f", {percent(row.report.tpr_at_fpr[rate], rate)}.")
+    recognised = "" if rate is None else f" and members recognised at {share(rate)} false positives"
+    return _svg(figure, f"{len(rows)} attacks compared: AUC{recognised}, and ROC curves on logarithmic axes. 0.5 is chance.{found}")
+
+
 def percent(estimate: Estimate, rate: float = 0.01) -> str:
     """An estimate in per cent with its interval: "18.2 % [15.1, 21.6]"; more decimals for one at a rate below 1 %."""
     decimals = max(1, round(-math.log10(rate)) - 1)
@@ -136,7 +218,7 @@ def percent(estimate: Estimate, rate: float = 0.01) -> str:
     return f"{value} % [{low}, {high}]"
 
 
-# Style: all that the three figures share.
+# Style: all that the figures share.
 
 
 def _figure(height: float, heading: str, title: str | None = None) -> tuple[Figure, Axes]:
@@ -152,15 +234,19 @@ def _figure(height: float, heading: str, title: str | None = None) -> tuple[Figu
     if title:
         figure.text(6 / WIDTH, 1 - 7 / height, _short(title), size=12, weight="bold", color=INK, va="top", parse_math=False)
     figure.text(6 / WIDTH, 1 - (above - 36 + 7) / height, heading, size=FONT_SIZE, color=INK, va="top", parse_math=False)
+    _style(axes)
+    axes.locator_params(axis="y", nbins=6)
+    axes.margins(y=0.08)
+    return figure, axes
+
+
+def _style(axes: Axes) -> None:
     axes.tick_params(labelsize=FONT_SIZE, labelcolor=GREY, color=RULE, length=3)
     axes.grid(color=RULE, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.xaxis.label.set(size=FONT_SIZE, color=INK)
-    axes.locator_params(axis="y", nbins=6)
-    axes.margins(y=0.08)
     for name, spine in axes.spines.items():
         spine.set(visible=name in ("left", "bottom"), color=GREY, linewidth=0.8)
-    return figure, axes
 
 
 def _short(text: str) -> str:

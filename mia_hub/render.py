@@ -17,7 +17,7 @@ from mia_hub.report import AuditReport, Estimate, Flag
 from mia_hub.wording import floored_percent, p_text, share
 
 TERMINAL_WIDTH = 88
-NAME_WIDTH = 34
+NAME_WIDTH, TABLE_NAME_WIDTH = 34, 24
 MISSING = "—"
 UNRECORDED = "not recorded"
 SHORT_VERDICTS = {EVIDENCE: "evidence", NOT_COMPARABLE: "not comparable", NO_NULL: "no verdict"}
@@ -39,6 +39,7 @@ HOW_TO_READ = (
     ),
     ("What a low figure shows", "little about safety: a stronger attack may find more."),
 )
+Q_VALUE = f"p, adjusted for the pictures checked together; p above {ALPHA:g} counts as 1"
 P_VALUE_CAVEAT = "The p-value is not the probability of innocence"
 P_VALUE_IN_GENERAL = (
     f"{P_VALUE_CAVEAT}: it is the share of pictures never in the training set that would look at least this much like training images "
@@ -158,6 +159,14 @@ def selection_text(report: AuditReport) -> str:
     return f"{text} All figures come from {measured}."
 
 
+def _counts(report: AuditReport) -> str:
+    """How many images were scored, and how many of them the figures come from."""
+    scored, measured = report.split["n_members"] + report.split["n_nonmembers"], report.auc.n
+    if scored == measured:
+        return f"{scored:,} images scored and reported on"
+    return f"{scored:,} images scored: {scored - measured:,} to choose the timestep, {measured:,} to report on"
+
+
 def cost_rows(report: AuditReport) -> Rows:
     """What the scores cost."""
     cost = report.cost
@@ -201,7 +210,7 @@ def _plain(value: Any) -> str:
 
 def audit_markdown(report: AuditReport) -> str:
     """The report as Markdown with GitHub's tables."""
-    parts = [f"# Membership audit of {_code(report.model.get('id', 'a model'))}", f"**{headline(report)}**"]
+    parts = [f"# Membership audit of {_code(report.model.get('id', 'a model'))}", f"**{headline(report)}**", f"{_counts(report)}."]
     if report.flags:
         flags = [
             f"- **{_marked(flag.name)}**\n  - Raised by: {_marked(_sentence(flag.raised_by))}.\n  - What it means: {_marked(flag.meaning)}"
@@ -299,7 +308,7 @@ def audit_html(report: AuditReport) -> str:
     """The report as one self-contained page: no script, no request to anywhere; light and dark, on paper and on a phone."""
     model = escape(_plain(report.model.get("id")))
     made = escape(_plain(report.provenance.get("created")))
-    over = f"Membership audit of {model} · split {escape(_plain(report.split.get('name')))} · {report.auc.n:,} images measured"
+    over = f"Membership audit of {model} · split {escape(_plain(report.split.get('name')))} · {escape(_counts(report))}"
     terms = "".join(f"<dt>{escape(term)}</dt><dd>{_prose(_sentence(text))}</dd>" for term, text in HOW_TO_READ)
     body = [
         f'<header><p class="over">{over}</p><h1>{_prose(headline(report))}</h1></header>',
@@ -383,15 +392,16 @@ def _pairs(rows: Iterable[Sequence[str]]) -> str:
 
 def figures_of(check: ImageCheck) -> Rows:
     """Names and values of one answer's figures; what does not exist is left out."""
-    rows = [["Timestep", f"t = {check.timestep}"], ["Membership score (higher = more like a training image)", _score(check.score)]]
+    rows = [["Model", check.model], ["Attack", check.attack]]
     if check.p_value is not None:
-        rows.append(["p-value", p_text(check.p_value)])
-    if check.q_value is not None:
-        rows.append(["q-value (p, adjusted for the pictures checked together)", p_text(check.q_value)])
+        rows.append(["Compared with", f"{check.n_null:,} of {check.source}"])
+    rows += [["Timestep", f"t = {check.timestep}"], ["Membership score (higher = more like a training image)", _score(check.score)]]
     if check.share_below is not None:
         rows.append(["Known non-members with a lower score", f"{floored_percent(check.share_below):.1f} %"])
     if check.p_value is not None:
-        rows.append(["Known non-members compared with", f"{check.n_null:,}"])
+        rows.append(["p-value", p_text(check.p_value)])
+    if check.q_value is not None:
+        rows.append([f"q-value ({Q_VALUE})", p_text(check.q_value)])
     return rows
 
 
@@ -399,27 +409,22 @@ def _score(score: float) -> str:
     return f"{score:.4g}".replace("-", "−")
 
 
-def _opening(check: ImageCheck) -> tuple[str, str]:
-    """Verdict and sentence; the verdict is empty where the sentence begins with it."""
-    verdict = VERDICTS[check.verdict]
-    return ("", check.sentence) if check.sentence.startswith(verdict.rstrip(".")) else (verdict, check.sentence)
-
-
 def check_text(checks: Sequence[ImageCheck], *, model: str, attack: str) -> str:
     """Answers for a terminal: one picture in full, several as a table."""
     if not checks:
         return "No pictures were checked.\n"
-    body = _one_as_text(checks[0]) if len(checks) == 1 else _several_as_text(checks)
-    return "\n".join([*body, "", *_wrapped(f"Model: {model}"), *_wrapped(f"Attack: {attack}")]) + "\n"
+    if len(checks) == 1:
+        return "\n".join(_one_as_text(checks[0])) + "\n"
+    return "\n".join([*_several_as_text(checks), "", *_wrapped(f"Model: {model}"), *_wrapped(f"Attack: {attack}")]) + "\n"
 
 
 def _one_as_text(check: ImageCheck) -> list[str]:
-    lines = [*_wrapped(check.name), ""]
-    for part in filter(None, _opening(check)):
-        lines += _wrapped(part, "  ")
+    lines = [*_wrapped(check.name), "", *_wrapped(check.sentence, "  ")]
     rows = figures_of(check)
     width = max(len(name) for name, _ in rows)
-    lines += ["", *(f"  {name:<{width}}  {value}" for name, value in rows)]
+    lines.append("")
+    for name, value in rows:
+        lines += textwrap.wrap(value, TERMINAL_WIDTH, initial_indent=f"  {name:<{width}}  ", subsequent_indent=" " * (width + 4))
     lines += ["", "What this does not mean", *_items(check.caveats)]
     return lines + (["", "About this picture", *_items(check.notes)] if check.notes else [])
 
@@ -447,9 +452,14 @@ def _tally(checks: Sequence[ImageCheck]) -> str:
     judged = sum(check.q_value is not None for check in checks)
     if not judged:
         return said
+    return f"{said} {q_explained(judged)}"
+
+
+def q_explained(judged: int) -> str:
+    """What a q-value is, for whoever sees one."""
     return (
-        f"{said} q is p adjusted for the {judged} picture{'s' * (judged != 1)} judged together (Benjamini–Hochberg; p above {ALPHA:g} "
-        f"counts as 1): of those called evidence, at most {share(FALSE_DISCOVERY_RATE)} are expected to be false discoveries (FDR)."
+        f"q is p adjusted for the {judged} picture{'s' * (judged != 1)} judged together (Benjamini–Hochberg; p above {ALPHA:g} counts as "
+        f"1): of those called evidence, at most {share(FALSE_DISCOVERY_RATE)} are expected to be false discoveries (FDR)."
     )
 
 
@@ -460,29 +470,39 @@ def shared_caveats(checks: Sequence[ImageCheck]) -> list[str]:
 
 
 def checks_table(checks: Sequence[ImageCheck]) -> tuple[list[str], list[list]]:
-    """Headers and rows, one per picture, for a table on screen. Figures are numbers, so that they sort; missing ones are "—"."""
-    headers = ["#", "Picture", "Verdict", "p", "q", "Score", "Percentile"]
+    """Headers and rows, one per picture, the smallest p first, for a table on screen.
+
+    What matters most stands leftmost, for narrow screens. The column "Picture" begins with the picture's number among ``checks``,
+    from 1; `row_number` reads it. Figures are numbers, so that they sort; missing ones are "—".
+    """
+    headers = ["Verdict", "p", "q", "Picture", "Score"]
+    order = sorted(range(len(checks)), key=lambda i: (checks[i].p_value is None, checks[i].p_value or 0))
     rows = [
         [
-            number,
-            check.name,
             _verdict(check),
             *(MISSING if value is None else float(p_text(value)) for value in (check.p_value, check.q_value)),
+            f"{number + 1} · {_fitted(check.name, TABLE_NAME_WIDTH)}",
             float(f"{check.score:.4g}"),
-            MISSING if check.share_below is None else floored_percent(check.share_below),
         ]
-        for number, check in enumerate(checks, start=1)
+        for number, check in ((i, checks[i]) for i in order)
     ]
     return headers, rows
+
+
+def row_number(row: Sequence) -> int:
+    """The number, from 0, of the picture that a row of `checks_table` is of."""
+    return int(row[3].split(" ", 1)[0]) - 1
 
 
 def _verdict(check: ImageCheck) -> str:
     return SHORT_VERDICTS.get(check.verdict, "cannot tell")
 
 
-def _fitted(name: str) -> str:
+def _fitted(name: str, width: int = NAME_WIDTH) -> str:
+    """Of a long name the beginning and the end, which tells file names apart."""
     name = " ".join(name.split())
-    return name if len(name) <= NAME_WIDTH else f"{name[: NAME_WIDTH - 13]}…{name[-12:]}"
+    end = width // 3 + 1
+    return name if len(name) <= width else f"{name[: width - end - 1]}…{name[-end:]}"
 
 
 def _wrapped(text: str, indent: str = "") -> list[str]:
@@ -500,12 +520,12 @@ def check_html(check: ImageCheck) -> str:
 
 def answer_html(check: ImageCheck) -> str:
     """Verdict and sentence."""
-    verdict, sentence = _opening(check)
-    if not verdict:
-        verdict, colon, sentence = sentence.partition(": ")
-        verdict, sentence = verdict + "." * bool(colon), _sentence(sentence)
-    said = f'<p class="mia-sentence">{_prose(sentence)}</p>' if sentence else ""
-    return f'<div class="mia-answer mia-{escape(check.verdict)}" role="status"><p class="mia-verdict">{escape(verdict)}</p>{said}</div>'
+    verdict = VERDICTS[check.verdict]
+    sentence = _sentence(check.sentence.removeprefix(f"{verdict}: "))
+    return (
+        f'<div class="mia-answer mia-{escape(check.verdict)}" role="status"><p class="mia-verdict">{verdict}.</p>'
+        f'<p class="mia-sentence">{_prose(sentence)}</p></div>'
+    )
 
 
 def figures_html(check: ImageCheck) -> str:

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from mia_hub.errors import MetricError
+
 if TYPE_CHECKING:
     from mia_hub.scores import ScoreTable
 
@@ -68,7 +70,7 @@ FLAGS = {
     ),
     "few-nonmembers": (
         "there are fewer non-members than an asked false-positive rate can resolve",
-        "That figure is left out: it can't be measured with so few, and is not extrapolated.",
+        "Figures at such rates are left out: they can't be measured with so few, and are not extrapolated.",
     ),
     "duplicates": (
         "the same picture occurs more than once among the members or among the non-members",
@@ -116,6 +118,17 @@ def provenance(**details: Any) -> dict[str, Any]:
     return {"created": datetime.now(UTC).isoformat(timespec="seconds"), "versions": versions, **details}
 
 
+class Rates(dict):
+    """Figures by false-positive rate; a rate that wasn't measured is an error that names those that were."""
+
+    def __missing__(self, rate):
+        measured = ", ".join(f"{known:g}" for known in sorted(self, reverse=True)) or "none"
+        raise MetricError(
+            f"There is no figure at a false-positive rate of {rate}. Measured are: {measured}. A rate of 1/n needs n non-members or more, "
+            "and has to be asked for (fprs) where it isn't 0.01 or 0.001."
+        )
+
+
 @dataclass(frozen=True)
 class TimestepRow:
     """The figures at one timestep."""
@@ -124,6 +137,9 @@ class TimestepRow:
     auc: Estimate
     asr: Estimate
     tpr_at_fpr: dict[float, Estimate]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tpr_at_fpr", Rates(self.tpr_at_fpr))
 
 
 @dataclass(frozen=True)
@@ -139,7 +155,7 @@ class AuditReport:
         selection: how the timestep was selected: method, timestep, criterion, and the sizes of both parts.
         auc: area under the ROC curve, at the selected timestep.
         asr: attack success rate, the balanced accuracy at the threshold chosen where the timestep was chosen.
-        tpr_at_fpr: true-positive rate at each measurable false-positive rate.
+        tpr_at_fpr: true-positive rate at each measurable false-positive rate; any other raises a MetricError.
         per_timestep: the same at every timestep.
         roc: false- and true-positive rates of the ROC curve at the selected timestep.
         blind_auc: of a classifier that never sees the model; None if it was not measured.
@@ -163,6 +179,9 @@ class AuditReport:
     cost: Cost
     provenance: dict[str, Any] = field(default_factory=dict)
     scores: ScoreTable | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tpr_at_fpr", Rates(self.tpr_at_fpr))
 
     @property
     def timestep(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,15 @@ class ScoreTable:
         is_member: int8 ``[N]``: 1 member, 0 non-member, -1 unknown.
         timesteps: int64 ``[T]``.
         scores: float64 ``[N, T]``, higher = more likely a member; never rescaled.
-        attack: the attack's identity, its ``repr``.
+        attack: the attack's identity as asked for, its ``repr``.
+        chosen: parameters that it then chose on the calibration part, if any.
         model: `ModelInfo.to_dict` of the model.
         split: what is known of the split (name, revision, hash), or None.
         seed: of the noise draws.
         queries: denoiser forward passes spent on the table, counted in images.
         seconds: wall-clock time spent, or None where unknown.
         device, precision: where and how it was computed.
+        peak_memory_mb: what scoring took at its peak, in MiB, or None where unknown.
     """
 
     ids: Sequence[str]
@@ -46,6 +48,8 @@ class ScoreTable:
     seconds: float | None = None
     device: str = ""
     precision: str = ""
+    chosen: dict[str, Any] = field(default_factory=dict)
+    peak_memory_mb: float | None = None
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
@@ -89,7 +93,8 @@ class ScoreTable:
         columns = {"id": pa.array(self.ids, pa.string())}
         columns["is_member"] = pa.array(self.is_member, pa.int8(), mask=self.is_member == UNKNOWN)
         columns |= {f"{COLUMN}{t}": pa.array(self.scores[:, i]) for i, t in enumerate(self.timesteps)}
-        meta = {key: getattr(self, key) for key in ("attack", "model", "split", "seed", "queries", "seconds", "device", "precision")}
+        known = ("attack", "model", "split", "seed", "queries", "seconds", "device", "precision", "chosen", "peak_memory_mb")
+        meta = {key: getattr(self, key) for key in known}
         table = pa.table(columns).replace_schema_metadata({"mia_hub": json.dumps(meta)})
         # Written beside, then renamed: a reader never sees half a file.
         path = Path(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
+from mia_hub.complexity import edges, png_bytes
 from mia_hub.errors import SplitError
 from mia_hub.images import Picture
 from mia_hub.metrics.intervals import delong
@@ -45,14 +45,10 @@ def _working_copy(picture: Picture) -> np.ndarray:
 
 def _look(rgb: np.ndarray) -> np.ndarray:
     grey = rgb @ (0.299, 0.587, 0.114)
-    dx, dy = np.diff(grey, axis=1), np.diff(grey, axis=0)
-    laplacian = grey[1:-1, 1:-1] * 4 - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]
     spectrum = np.abs(np.fft.rfft2(grey - grey.mean()))
     radius = np.hypot(np.fft.fftfreq(grey.shape[0])[:, None], np.fft.rfftfreq(grey.shape[1])[None])
     bands = [spectrum[(radius > low / BANDS / 2) & (radius <= (low + 1) / BANDS / 2)] for low in range(BANDS)]
-    buffer = io.BytesIO()
-    bytes_ = Image.fromarray((rgb * 255).round().astype(np.uint8))
-    bytes_.save(buffer, "PNG", compress_level=1)
+    bytes_ = (rgb * 255).round().astype(np.uint8)
     colour = [np.abs(rgb[..., 0] - rgb[..., 1]).mean(), np.abs(rgb[..., 1] - rgb[..., 2]).mean(), (rgb.max(-1) - rgb.min(-1)).mean()]
     return np.concatenate(
         [
@@ -61,10 +57,10 @@ def _look(rgb: np.ndarray) -> np.ndarray:
             rgb.mean((0, 1)),
             rgb.std((0, 1)),
             colour,
-            [_mean(np.abs(dx)), _mean(np.abs(dy)), _mean(np.abs(laplacian))],
+            edges(grey),
             [np.log1p(_mean(band)) for band in bands],
-            [np.log(buffer.tell() / grey.size)],
-            _thumbnail(bytes_, THUMBNAIL),
+            [np.log(png_bytes(bytes_, compress_level=1) / grey.size)],
+            _thumbnail(Image.fromarray(bytes_), THUMBNAIL),
         ]
     )
 

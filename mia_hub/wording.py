@@ -16,6 +16,12 @@ def share(value: float) -> str:
     return f"{float(f'{value * 100:.3g}'):.10g} %"
 
 
+def in_five(value: float) -> str:
+    """A share in words: "about 4 in 5"; near 0 or 1 in per cent."""
+    fifths = round(value * 5)
+    return f"about {fifths} in 5" if 0 < fifths < 5 else share(value)
+
+
 def floored_percent(value: float) -> float:
     """A share in per cent with one decimal, rounded down: 99.96 % must not be called 100."""
     return math.floor(value * 1000 + 1e-9) / 10

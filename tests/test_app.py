@@ -26,6 +26,7 @@ from mia_hub.calibration import CANNOT_TELL, EVIDENCE, NO_NULL, NOT_COMPARABLE, 
 from mia_hub.check import Checker, demo_reference, get_checker
 from mia_hub.images import open_picture
 from mia_hub.splits import load_split
+from mia_hub.wording import in_five
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 60_000
@@ -163,16 +164,24 @@ def fold_out(page, accordion):
     page.get_by_role("button", name=accordion).click()
 
 
+def said(check) -> str:
+    """The answer's sentence as the page has it, where the verdict stands in a line above."""
+    return check.sentence.removeprefix(f"{VERDICTS[check.verdict]}: ")[1:]
+
+
 def expect_answer(page, check):
     """The answer in view is this one, for one picture."""
     answer = page.locator("#verdict .mia-answer")
-    verdict = VERDICTS[check.verdict].rstrip(".")
-    # On the page, what stands before a colon is the verdict line.
-    expect(answer).to_contain_text(check.sentence.split(": ")[-1][1:])
-    expect(answer.locator(".mia-verdict")).to_contain_text(verdict)
+    expect(answer).to_contain_text(said(check))
+    expect(answer.locator(".mia-verdict")).to_have_text(f"{VERDICTS[check.verdict]}.")
     expect(page.locator("#figures table")).to_be_visible()
-    shown = figures(page).get("p-value")
-    assert shown is None if check.p_value is None else float(shown) == pytest.approx(check.p_value, rel=ROUNDING)
+    shown = figures(page)
+    assert (shown["Model"], shown["Attack"]) == (check.model, check.attack)
+    if check.p_value is None:
+        assert "p-value" not in shown
+    else:
+        assert float(shown["p-value"]) == pytest.approx(check.p_value, rel=ROUNDING)
+        assert shown["Compared with"] == f"{check.n_null:,} of {check.source}"
 
 
 def figures(page) -> dict[str, str]:
@@ -211,7 +220,7 @@ def test_the_page_as_it_opens(open_page):
     page.wait_for_load_state("networkidle")
     assert "was this picture in the training set?" in page.title()
     expect(page.get_by_role("heading", level=1)).to_have_text("Was this picture in the training set?")
-    expect(page.get_by_role("tab", name="Check an image")).to_have_attribute("aria-selected", "true")
+    expect(page.locator("#asking")).to_have_text("Now asking: demo, a small model trained on 512 greyscale pictures of clothing.")
     expect(page.locator("#verdict")).to_have_text("Upload or paste a picture, or click one of the examples.")
     for hidden in ("#table", "#profile svg", "#figures table", "#caveats li", "#download a"):
         expect(page.locator(hidden)).to_have_count(0)
@@ -229,9 +238,9 @@ def _original(page, thumbnail) -> np.ndarray:
 
 
 def test_the_examples_are_what_their_headings_say_and_chose_nothing(page):
-    table = demo_reference().table
+    table = demo_reference().profiles
     label_of = dict(zip(table.ids, table.is_member.tolist()))
-    for kind, heading, label in (("member", "In its training set", 1), ("nonmember", "Not in its training set", 0)):
+    for kind, heading, label in (("member", "In the demo's training set", 1), ("nonmember", "Not in the demo's training set", 0)):
         shown = page.locator(f"#examples-{kind} img")
         expect(shown).to_have_count(6)
         ids = {open_picture(_original(page, shown.nth(i))).id for i in range(6)}
@@ -269,6 +278,25 @@ def test_a_click_on_a_member_answers_in_order_and_again_after_check(page, checke
     expect(page.locator("#profile svg > title")).to_contain_text("image.png")  # by its new name, the second answer has come
     expect_answer(page, expected)
     assert page.locator("#verdict").inner_text() == before
+
+
+def test_beside_an_examples_answer_stands_the_truth(page, checker, pictures):
+    missed = in_five(1 - checker.reference.power.value)
+    for kind, truth in (("member", "was in the training set"), ("nonmember", "was not in the training set")):
+        thumbnail = page.locator(f"#examples-{kind} img").nth(3)
+        expected = checker.check([_original(page, thumbnail)])[0]
+        thumbnail.click()
+        expect_answer(page, expected)
+        expect(page.locator("#verdict .mia-truth")).to_contain_text(truth)
+        if kind == "member":
+            expect(page.locator("#verdict .mia-truth")).to_contain_text(f"misses {missed} such pictures")
+            wrong = expected.verdict != EVIDENCE
+            expect(page.locator("#verdict .mia-truth", has_text="this is one of them")).to_have_count(int(wrong))
+        else:
+            expect(page.locator("#verdict .mia-truth", has_text="a false alarm")).to_have_count(int(expected.verdict == EVIDENCE))
+    upload(page, pictures.photo)
+    expect(page.locator("#verdict .mia-not-comparable")).to_be_visible()
+    expect(page.locator(".mia-truth")).to_have_count(0)
 
 
 def test_an_example_can_be_chosen_with_the_keyboard(page, checker):
@@ -330,8 +358,10 @@ def test_a_colour_photograph_is_not_comparable(page, checker, pictures):
     assert expected.verdict == NOT_COMPARABLE
     upload(page, pictures.photo)
     expect_answer(page, expected)
-    said = page.locator("#answer").inner_text().replace("\N{NO-BREAK SPACE}", " ")
-    assert not re.search(r"\b[pq] [=<≤]", said) and not [name for name in figures(page) if "-value" in name]
+    text = page.locator("#answer").inner_text().replace("\N{NO-BREAK SPACE}", " ")
+    assert "greyscale pictures of clothing" in text and "name the model that you suspect" in text
+    assert not re.search(r"\b[pq] [=<≤]", text) and not [name for name in figures(page) if "-value" in name]
+    expect(page.locator("#profile svg text", has_text="known")).to_have_count(0)  # no bands that it could be held against
     assert marked(page) == f"t = {expected.timestep}: score given here"
     expect(page.locator("#figures")).to_contain_text("scaled from 320×240")
 
@@ -357,26 +387,28 @@ def test_several_pictures_are_judged_together_whatever_some_of_them_are(page, ch
     expect(page.locator(PROBLEM)).to_have_count(0)  # a part of the answer, not an alarm
     expect(page.locator("#verdict .mia-problem")).to_contain_text("cut.png: the file is damaged or cut short")
     expect(page.get_by_label("Remove Image")).to_have_count(0)
+    expect(page.locator("#verdict")).to_contain_text("q is p adjusted for the 2 pictures judged together")
     headers = page.locator("#table [role=columnheader]").all_inner_texts()
     headers = [header.split("\n")[0].strip() for header in headers]
-    assert headers[:5] == ["#", "Picture", "Verdict", "p", "q"]
-    for row, (path, check) in enumerate(zip(good, expected)):
-        expect(cell(page, row, headers.index("Picture"))).to_have_text(path.name)
-        for column, value in (("p", check.p_value), ("q", check.q_value)):
+    assert headers[:4] == ["Verdict", "p", "q", "Picture"]
+    # The smallest p stands first, and the photograph, which has none, last.
+    order = [*sorted((0, 2), key=lambda i: expected[i].p_value), 1]
+    for row, i in enumerate(order):
+        expect(cell(page, row, headers.index("Picture"))).to_have_text(f"{i + 1} · {good[i].name}")
+        for column, value in (("p", expected[i].p_value), ("q", expected[i].q_value)):
             shown = cell(page, row, headers.index(column)).inner_text().strip()
             assert shown == "—" if value is None else float(shown) == pytest.approx(value, rel=ROUNDING)
 
     # The first row's answer stands below; a click on another shows that.
-    for row in (0, 1, 2):
+    for row, i in enumerate(order):
         if row:
-            cell(page, row, 1).click()
-        expect(page.locator("#profile h3")).to_have_text(good[row].name)
-        expect(page.locator("#profile .mia-answer")).to_contain_text(expected[row].sentence.split(": ")[-1][1:])
-        expect(page.locator("#profile svg > title")).to_contain_text(f"Membership score of {good[row].name}")
-        expect(page.locator("#figures tr", has_text="Membership score")).to_contain_text(f"{expected[row].score:.4g}".replace("-", "−"))
-        expect(page.locator("#caveats li").first).to_contain_text(expected[row].caveats[0][:40])
-        q_value = expected[row].q_value
-        expect(page.locator("#figures tr", has_text="q-value")).to_have_count(0 if q_value is None else 1)
+            cell(page, row, 0).click()
+        expect(page.locator("#profile h3")).to_have_text(good[i].name)
+        expect(page.locator("#profile .mia-answer")).to_contain_text(said(expected[i]))
+        expect(page.locator("#profile svg > title")).to_contain_text(f"Membership score of {good[i].name}")
+        expect(page.locator("#figures tr", has_text="Membership score")).to_contain_text(f"{expected[i].score:.4g}".replace("-", "−"))
+        expect(page.locator("#caveats li").first).to_contain_text(expected[i].caveats[0][:40])
+        expect(page.locator("#figures tr", has_text="q-value")).to_have_count(0 if expected[i].q_value is None else 1)
 
     # A single picture, afterwards, is a single answer again.
     upload(page, pictures.nonmembers[3])
@@ -437,8 +469,9 @@ def test_a_file_that_is_no_usable_picture_gets_a_message_and_the_next_one_its_an
         expect(page.locator(PROBLEM)).to_contain_text(f"{name}: {message}")
         expect(page.locator("#profile svg")).to_have_count(0)
         expect(page.locator("#download a")).to_have_count(0)
-        remove_picture(page)
-        expect(page.locator(PROBLEM)).to_have_count(0)
+        # No broken picture is shown.
+        expect(page.get_by_label("Remove Image")).to_have_count(0)
+        expect(page.locator("#picture .image-frame img")).to_have_count(0)
 
     upload(page, pictures.nonmembers[7])
     expect_answer(page, checker.check([pictures.nonmembers[7]])[0])
@@ -476,11 +509,52 @@ def _ask_about(page, model):
     page.get_by_role("button", name="Check", exact=True).click()
 
 
+def test_an_answer_goes_when_what_it_answers_changes(page, checker, pictures):
+    fold_out(page, "Another model")
+    box = page.locator("#model textarea, #model input")
+    thumbnail = page.locator("#examples-member img").first
+    expected = checker.check([_original(page, thumbnail)])[0]
+    changes = (
+        lambda: box.fill("app-tests/tiny"),  # all at once, as it is pasted
+        lambda: (box.focus(), page.keyboard.press("End"), page.keyboard.press("Backspace")),
+        lambda: upload(page, pictures.nonmembers[1:26], "nonmembers"),
+    )
+    for change in changes:
+        thumbnail.click()
+        expect_answer(page, expected)
+        expect(page.locator("#asking")).to_contain_text("Now asking: demo, a small model")
+        change()
+        expect(page.locator("#verdict")).to_have_text("What is asked has changed. Press Check for the answer.")
+        for part in ("#profile svg", "#figures table", "#caveats li", "#download a"):
+            expect(page.locator(part)).to_have_count(0)
+    expect(page.locator("#enough")).to_contain_text("With 25 known non-members no picture can get evidence")
+    expect(page.locator("#asking")).to_contain_text("with your non-members")
+
+    # An example is of the demo and its own non-members, so both are set back; the answer is as it was.
+    thumbnail.click()
+    expect_answer(page, expected)
+    expect(page.locator("#nonmembers tr.file")).to_have_count(0)
+    expect(page.locator("#enough .mia-problem")).to_have_count(0)
+    remove_picture(page)
+    box.fill("app-tests/tiny")
+    expect(page.locator("#asking")).to_have_text(
+        "Now asking: app-tests/tiny from the Hub; without known non-members it gives a curve and no verdict."
+    )
+    expect(page.locator("#verdict")).to_have_text("Upload or paste a picture, or click one of the examples.")
+    box.fill("")
+    box.blur()
+    expect(box).to_have_value("demo")
+    expect(page.locator("#asking")).to_contain_text("Now asking: demo")
+    box.press("Enter")
+    expect(page.locator("#verdict")).to_have_text("Upload or paste a picture, or click one of the examples.")
+
+
 def test_another_model_gets_a_curve_and_with_known_non_members_a_verdict(page, hub_models, pictures):
     upload(page, pictures.nonmembers[0])
     expect(page.locator("#caveats li").first).to_be_visible()
     fold_out(page, "Another model")
-    _ask_about(page, "app-tests/tiny")
+    page.locator("#model textarea, #model input").fill("app-tests/tiny")
+    page.locator("#model textarea, #model input").press("Enter")
     verdict = page.locator("#verdict .mia-verdict")
     expect(verdict).to_have_text("No verdict is possible.")
     expect(page.locator("#profile svg")).to_be_visible()
@@ -489,9 +563,10 @@ def test_another_model_gets_a_curve_and_with_known_non_members_a_verdict(page, h
     assert "p-value" not in figures(page)
     expect(page.locator("#caveats li").first).to_have_text(bare.caveats[0])
 
-    upload(page, pictures.nonmembers[1:26], "nonmembers")
-    expect(page.locator("#nonmembers tr.file")).to_have_count(25)
+    upload(page, [*pictures.nonmembers[1:26], pictures.cut], "nonmembers")
+    expect(page.locator("#nonmembers tr.file")).to_have_count(26)
     page.get_by_role("button", name="Check", exact=True).click()
+    expect(page.locator("#verdict .mia-problem")).to_contain_text("Left out of the non-members: cut.png: the file is damaged")
     known = Checker("app-tests/tiny", nonmembers=pictures.nonmembers[1:26], progress=False)
     expected = known.check([pictures.nonmembers[0]], progress=False)[0]
     expect_answer(page, expected)
@@ -526,13 +601,13 @@ def test_a_model_that_cannot_be_used_gets_a_message(page, hub_models, pictures):
         expect(problem).to_have_count(1)
         expect(problem).to_contain_text(message)
     for there, missing in (("/etc", "/nowhere"), ("tests", "nowhere"), ("mia_hub/demo", "mia_hub/nowhere"), ("../main", "../nowhere")):
-        said = []
+        answers = []
         for model in (there, missing):
             _ask_about(page, model)
             expect(problem).to_have_count(1)
             expect(problem).to_contain_text(model)
-            said.append(problem.inner_text().replace(model, "it"))
-        assert said[0] == said[1], "the message tells which folders the server has"
+            answers.append(problem.inner_text().replace(model, "it"))
+        assert answers[0] == answers[1], "the message tells which folders the server has"
     # The rest of the page is as before.
     _ask_about(page, "demo")
     expect(page.locator("#verdict .mia-verdict")).to_be_visible()
@@ -562,7 +637,9 @@ def test_it_fits_a_phone_and_the_answer_comes_into_view(open_page, pictures, tmp
     fold_out(page, "Another model")
     upload(page, [pictures.nonmembers[5], pictures.photo, pictures.cut], "several")
     expect(page.locator("#table [role=row][data-index]")).to_have_count(2)
-    cell(page, 1, 1).click()
+    boxes = [cell(page, 0, column).bounding_box() for column in range(4)]
+    assert all(box["x"] >= 0 and box["x"] + 40 <= 390 for box in boxes)  # verdict, p, q and which picture, without scrolling
+    cell(page, 1, 0).click()
     expect(page.locator("#profile h3")).to_have_text("photo.jpg")
     _fits(page, tmp_path / "several.png")
 

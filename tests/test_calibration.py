@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
-from mia_hub.calibration import ALPHA, CANNOT_TELL, EVIDENCE, NullDistribution, adjusted, benjamini_hochberg, explain, judge, say
+from mia_hub.calibration import (
+    ALPHA,
+    CANNOT_TELL,
+    EVIDENCE,
+    NO_NULL,
+    NOT_COMPARABLE,
+    VERDICTS,
+    NullDistribution,
+    adjusted,
+    benjamini_hochberg,
+    explain,
+    judge,
+    say,
+    smallest_p,
+)
 from mia_hub.errors import MetricError
+from mia_hub.report import Estimate
 from mia_hub.scores import ScoreTable
-from mia_hub.wording import floored_percent, p_text
+from mia_hub.wording import floored_percent, in_five, p_text
 
 
 def null(scores, ids=None) -> NullDistribution:
@@ -24,13 +41,13 @@ def test_p_value_by_hand():
     assert one.p_value(98.0) == 2 / 100  # a tie counts against
     assert one.p_value(-1) == 1
     assert one.p_value(49.5) == 50 / 100
-    assert one.share_below(49.5) == (50 / 99, 99)
+    assert (one.judge(49.5).share_below, one.judge(49.5).n) == (50 / 99, 99)
 
 
 def test_a_null_picture_is_not_compared_with_itself():
     one = null(np.arange(99.0))
     assert one.p_value(98.0, "n98") == 1 / 99
-    assert one.share_below(98.0, "n98") == (1.0, 98)
+    assert (one.judge(98.0, "n98").share_below, one.judge(98.0, "n98").n) == (1.0, 98)
     assert isinstance(one.p_value(98.0, "n98"), float)
 
 
@@ -100,15 +117,59 @@ def test_verdicts_and_words():
     assert judge(0.0101, None) == CANNOT_TELL
     assert judge(0.001, 0.06) == CANNOT_TELL  # among many pictures the adjusted value decides
     assert judge(0.01, 0.05) == EVIDENCE
-    assert say(0.9965, 2000, 0.00399, None) == (
-        "More like a training image than 99.6 % of 2,000 images known not to be in the training set; p = 0.00399."
-    )
-    assert say(0.99999, 9000, 0.01, None).startswith("More like a training image than 99.9 % of 9,000")
-    assert say(1.0, 2000, 1 / 2001, None).startswith("More like a training image than any of 2,000 images")
-    assert "q = 0.25" in say(0.5, 100, 0.5, 0.25)
     assert "about 100 % would" in explain(CANNOT_TELL, 1.0, None, 2000, None)[0]
     assert "not the probability of innocence" in explain(EVIDENCE, 0.004, None, 2000, None)[0]
-    assert any("p can't get below 0.02" in line for line in explain(CANNOT_TELL, 0.5, None, 49, None))
+
+
+def said(verdict=CANNOT_TELL, share_below=0.5, n_null=2000, p_value=0.5, q_value=None, **others) -> str:
+    figures = {"n_null": n_null, "share_below": share_below, "p_value": p_value, "q_value": q_value}
+    return say(verdict, **({"model": "a/model", "source": "the non-members given"} | figures | others))
+
+
+def test_a_sentence_begins_with_the_verdict_and_names_the_model():
+    assert said(EVIDENCE, 0.9965, p_value=0.00399) == (
+        "Evidence that this picture was in the training set: it is more like a training image of the model a/model than 99.6 % of 2,000 "
+        "pictures known not to be in the training set; p = 0.00399."
+    )
+    assert "than 99.9 % of 9,000" in said(EVIDENCE, 0.99999, 9000, 0.01)
+    assert "more like a training image of the model a/model than any of 2,000 pictures" in said(EVIDENCE, 1.0, p_value=1 / 2001)
+    for verdict, phrase in VERDICTS.items():
+        assert said(verdict).startswith(f"{phrase}: ") and "a/model" in said(verdict)
+    assert "a/model" in said(NO_NULL, 0.5, 0, None, source=None) and "99 or more" in said(NO_NULL)
+    unlike = said(NOT_COMPARABLE, None, 400, None)
+    assert "unlike the 400 pictures" in unlike and "(the non-members given)" in unlike and "name the model that you suspect" in unlike
+
+
+@pytest.mark.parametrize(
+    ("share_below", "words"),
+    [
+        (0.5, "more like .* than 50.0 %"),
+        (0.4999, "less like .* than 50.0 %"),
+        (0.1, "less like .* than 90.0 %"),
+        (0.0, "less .* than any of"),
+    ],
+)
+def test_a_low_score_is_said_to_be_less_like_a_training_image(share_below, words):
+    assert re.search(words, said(share_below=share_below))
+
+
+def test_q_is_said_only_where_it_says_something():
+    assert "q = 0.25" in said(EVIDENCE, 1.0, p_value=0.009, q_value=0.25)
+    assert "q =" not in said(p_value=0.011, q_value=1.0) and "q =" not in said(p_value=0.009)
+
+
+def test_what_too_few_nonmembers_mean_is_said_first():
+    assert smallest_p(99) is None and "With 98 known non-members" in smallest_p(98) and "99 or more" in smallest_p(98)
+    assert said(share_below=1.0, n_null=49, p_value=1 / 50).endswith("; p = 0.02, the lowest that so few can give.")
+    assert "lowest" not in said(n_null=49, p_value=2 / 50) and "lowest" not in said(n_null=99, p_value=1 / 100)
+    assert "p can't get below 0.02," in explain(CANNOT_TELL, 0.5, None, 49, None)[0]
+    assert not any("below" in line for line in explain(CANNOT_TELL, 0.5, None, 99, None))
+
+
+def test_what_the_attack_misses_is_said_only_where_members_are_known():
+    power = Estimate(0.21, 0.18, 0.25, 256, 2000)
+    assert any("recognises 21 % at p ≤ 0.01" in line for line in explain(CANNOT_TELL, 0.5, None, 2000, power))
+    assert any("isn't known for this model" in line for line in explain(CANNOT_TELL, 0.5, None, 2000, None))
 
 
 def test_refusals():
@@ -124,6 +185,11 @@ def test_refusals():
 )
 def test_p_values_as_text(value, text):
     assert p_text(value) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.78, "about 4 in 5"), (0.2, "about 1 in 5"), (0.05, "5 %"), (0.98, "98 %"), (1, "100 %")])
+def test_shares_in_words(value, text):
+    assert in_five(value) == text
 
 
 @pytest.mark.parametrize(("value", "text"), [(1999 / 2000, 99.9), (0.9999, 99.9), (1, 100), (0.123, 12.3), (0.29, 29.0)])

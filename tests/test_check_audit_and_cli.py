@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import mia_hub
 from mia_hub import cli
@@ -19,6 +20,7 @@ from mia_hub.check import KEPT_DECODED, Checker, demo_reference, get_checker
 from mia_hub.errors import MiaHubError, SplitError
 from mia_hub.images import as_pictures
 from mia_hub.models.exact import training_set_denoiser
+from mia_hub.reference import DEMO_OBSERVATIONS, DEMO_PROFILES, read_observations
 from mia_hub.report import AuditReport
 from mia_hub.scores import ScoreTable
 
@@ -109,7 +111,7 @@ def test_check_of_a_perfect_memory(memory):
     assert sum(answer.q_value <= FALSE_DISCOVERY_RATE for answer in fresh) <= 1
     one = checker.check(members[0], progress=False)[0]
     assert (one.verdict, one.q_value, one.p_value <= ALPHA) == ("evidence", None, True)
-    assert one.sentence.startswith("More like a training image than any of 199 images known not to be in the training set; p = 0.005")
+    assert one.sentence.startswith("Evidence that this picture was in the training set: it is more like a training image of the model")
     assert len(one.profile.scores) == len(one.profile.nonmembers.middle) == 3
     assert one.profile.members is None
 
@@ -226,25 +228,39 @@ def test_demo_answers(demo):
     assert "scaled from 400×300" in answer.notes[0]
     reference = demo_reference(demo)
     assert len(reference.null) == 2000
-    scores = reference.table.at(reference.timestep)
-    members = scores[reference.table.is_member == 1]
-    p = np.array([reference.null.p_value(s) for s in members])
-    assert np.median(p) < 0.2
-    assert reference.power.value == (p <= ALPHA).mean() >= 0.1
+    p = np.array([reference.null.judge(seen).p_value for seen in reference.observed[reference.profiles.is_member == 1]])
+    assert len(p) == 256 and np.median(p) < 0.01
+    assert reference.power.value == (p <= ALPHA).mean() >= 0.6
     assert get_checker("demo") is checker
 
 
-def test_p_values_of_the_demos_other_nonmembers_are_uniform_or_larger(demo):
-    """The 2,000 non-members of the calibration part, against the null set of the 2,000 reported ones."""
-    from mia_hub.models.loading import DEMO_FOLDER
-
-    reference, table = demo_reference(demo), ScoreTable.from_parquet(DEMO_FOLDER / "scores.parquet")
-    known = set(reference.table.ids)
-    scores = [s for s, i, m in zip(table.at(reference.timestep), table.ids, table.is_member) if m == 0 and i not in known]
-    p = np.array([reference.null.p_value(s) for s in scores])
-    assert len(p) == 2000
+@pytest.mark.parametrize("plain", [True, False])
+def test_p_values_of_the_demos_other_nonmembers_are_uniform_or_larger(demo, plain):
+    """Non-members of the calibration part, against the null set of the 2,000 reported ones."""
+    reference = demo_reference(demo, plain=plain)
+    table = ScoreTable.from_parquet(DEMO_PROFILES)
+    observed = table.at(reference.timestep) if plain else read_observations(DEMO_OBSERVATIONS)[1]
+    known = set(reference.profiles.ids)
+    rows = [row for row, (i, m) in enumerate(zip(table.ids, table.is_member)) if m == 0 and i not in known]
+    assert len(rows) == 2000
+    p = np.array([reference.null.judge(observed[row]).p_value for row in rows[::2]])
     for level in (0.01, 0.05, 0.2, 0.5, 0.8):
-        assert (p <= level).mean() <= level + 3 * math.sqrt(level * (1 - level) * 2 / 2000)
+        assert (p <= level).mean() <= level + 3 * math.sqrt(level * (1 - level) * (1 / 1000 + 1 / 2000))
+
+
+@pytest.mark.parametrize("attack", ["sima", "sima-cn"])
+def test_a_stored_reference_is_what_would_be_computed(demo, attack):
+    """What was stored with the demo agrees with the model's answer now."""
+    reference = demo_reference(demo, plain=attack == "sima")
+    checker = get_checker("demo", attack)
+    assert checker.reference.attack == reference.attack
+    rows = [row for row, m in enumerate(reference.profiles.is_member) if m == 0][:8]
+    pictures = [reference.pictures[i] for i in range(8)]
+    assert [picture.id for picture in pictures] == [reference.profiles.ids[row] for row in rows]
+    for answer, row in zip(checker.check(pictures, progress=False), rows):
+        judged = reference.null.judge(reference.observed[row], reference.profiles.ids[row])
+        assert answer.score == pytest.approx(judged.score, rel=1e-3, abs=1e-3)
+        assert answer.p_value == pytest.approx(judged.p_value, abs=0.01)
 
 
 # --- the command line -----------------------------------------------------------------------------------------------------------
@@ -303,6 +319,30 @@ def test_audit_writes_its_reports(capsys, tmp_path):
     assert again.at_selected.auc == report.auc
     page = (out_folder / "report.html").read_text()
     assert "<svg" in page and "<script" not in page
+
+
+def test_an_audit_that_comes_to_nothing_leaves_no_folder(capsys, tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    for out in (tmp_path / "a" / "b", tmp_path / "mine"):
+        assert run(capsys, "audit", "--split", "nonsense", "--out", out)[0] == 2
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mia_hub.auditing.audit", interrupted)
+    assert run(capsys, "audit", "--out", tmp_path / "c")[0] == 130
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_broken_nonmember_is_named_and_left_out(capsys, tmp_path, pictures):
+    known = tmp_path / "known"
+    known.mkdir()
+    for i, picture in enumerate(blobs(25, 3, side=28)):
+        Image.fromarray(picture).save(known / f"{i}.png")
+    (known / "broken.png").write_bytes((pictures / "broken.png").read_bytes())
+    status, out, err = run(capsys, "check", pictures / "member.png", "--nonmembers", known, "--attack", "sima", "--quiet", "--json", "-")
+    assert status == 0 and err.startswith("mia-hub: left out of the non-members: broken.png: ") and err.count("\n") == 1
+    assert json.loads(out)["reference"]["n_nonmembers"] == 25
 
 
 def test_attacks_lists_parameters(capsys):

@@ -544,7 +544,7 @@ def test_a_batch_with_wrong_labels_is_not_half_added(sima):
     "options, error, says",
     [
         ({"model": "demo"}, MetricError, "Did you mean 'model_id'"),
-        ({"config_name": "sima-cm"}, AttackError, "Did you mean 'sima-mc'"),
+        ({"config_name": "simamc"}, AttackError, "Did you mean 'sima-mc'"),
         ({"num_process": 2}, MetricError, "num_process=1"),
     ],
 )

@@ -28,7 +28,7 @@ def workplace(tmp_path, monkeypatch, loopback_hub, tiny_pixel_repo):
     """A folder with what the README speaks of: a picture, two folders of them, and a model on the Hub."""
     loopback_hub.add_repo("model", "google/ddpm-cifar10-32", tiny_pixel_repo(channels=3, size=32))
     rng = np.random.default_rng(0)
-    for folder, count in (("mine", 2), ("not_used", 25)):
+    for folder, count in (("mine", 6), ("not_used", 25)):
         (tmp_path / folder).mkdir()
         for i in range(count):
             Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(tmp_path / folder / f"{i}.png")
@@ -63,9 +63,12 @@ def test_python_examples_run(workplace, monkeypatch, capsys):
 def test_commands_run(workplace, capsys):
     block = next(block for block in blocks("") if "mia-hub check" in block)
     commands = [shlex.split(line, comments=True) for line in block.splitlines() if line.startswith("mia-hub")]
-    assert {command[1] for command in commands} == {"check", "audit", "attacks", "install-metric"}
+    assert {command[1] for command in commands} == {"check", "check-set", "audit", "compare", "attacks", "install-metric"}
     for command in commands:
-        smaller = ["--limit", "40", "--set", "timesteps=50,100", "--quiet"] if command[1] == "audit" else []
+        smaller = {
+            "audit": ["--limit", "40", "--set", "timesteps=50,100", "--quiet"],
+            "compare": ["--limit", "40", "--quiet"],
+        }.get(command[1], [])
         assert cli.main(command[1:] + smaller) == 0, command
         assert capsys.readouterr().out
     assert (workplace / "report" / "report.html").exists()

@@ -19,6 +19,7 @@ from mia_hub.calibration import (
     EVIDENCE,
     NO_NULL,
     NOT_COMPARABLE,
+    TREATMENT,
     VERDICTS,
     Band,
     ImageCheck,
@@ -29,6 +30,7 @@ from mia_hub.calibration import (
     judge,
     say,
 )
+from mia_hub.errors import MetricError
 from mia_hub.measurement import measure
 from mia_hub.plots import profile_svg, roc_svg, timesteps_svg
 from mia_hub.render import (
@@ -42,6 +44,7 @@ from mia_hub.render import (
     figure_table,
     figures_html,
     headline,
+    row_number,
 )
 from mia_hub.report import AuditReport, Cost, Estimate, Flag, flag, provenance
 from mia_hub.scores import ScoreTable
@@ -91,19 +94,28 @@ def a_check(row, *, name="picture.png", verdict=None, bands=True, q_value=None) 
     table = scores()
     null = NullDistribution.from_table(table, 80)
     members, nonmembers = (Band.of(table.scores[table.is_member == label]) if bands else None for label in (1, 0))
-    score, p, share, n = float(table.at(80)[row]), None, None, 0
+    score, p, share, n = float(table.at(80)[row]), None, None, 0 if verdict == NO_NULL else 400
     if verdict is None:
-        p = null.p_value(score, table.ids[row])
-        share, n = null.share_below(score, table.ids[row])
-        verdict, sentence = judge(p, q_value), say(share, n, p, q_value)
-    elif verdict == NO_NULL:
-        sentence = "No verdict is possible: no pictures are known that are certainly not in the training set of demo."
-    else:
-        sentence, n = "Not comparable with the reference images (400 pictures known not to be in the training set).", 400
-    profile = Profile(TIMESTEPS, tuple(table.scores[row].tolist()), members, nonmembers)
-    caveats = explain(verdict, p, q_value, n, Estimate(0.18, 0.15, 0.21, 400, 400))
-    notes = ("It was scaled from 640×480 to the model's 32×32 pixels, which changes its score.",)
-    return ImageCheck(name, f"id{row}", verdict, sentence, caveats, profile, 80, score, p, q_value, share, n, True, notes)
+        judged = null.judge(score, table.ids[row])
+        p, share, n = judged.p_value, judged.share_below, judged.n
+        verdict = judge(p, q_value)
+    asked = {"model": "demo", "source": None if verdict == NO_NULL else "the demo's non-members, greyscale pictures of clothing"}
+    figures = {"p_value": p, "q_value": q_value, "share_below": share, "n_null": n}
+    return ImageCheck(
+        name=name,
+        id=f"id{row}",
+        **asked,
+        attack="sima",
+        verdict=verdict,
+        sentence=say(verdict, **asked, **figures),
+        caveats=explain(verdict, p, q_value, n, Estimate(0.18, 0.15, 0.21, 400, 400)),
+        profile=Profile(TIMESTEPS, tuple(table.scores[row].tolist()), members, nonmembers),
+        timestep=80,
+        score=score,
+        **figures,
+        comparable=True,
+        notes=("It was scaled from 640×480 to the model's 32×32 pixels, which changes its score.",),
+    )
 
 
 @lru_cache
@@ -258,6 +270,20 @@ def test_a_report_gives_every_figure_with_its_interval(write):
     assert not re.search(r"\b(nan|None)\b", text)
 
 
+def test_a_report_counts_what_was_scored_and_what_was_reported_on():
+    for page in (audit_markdown(fair()), Text(audit_html(fair())).text):
+        assert "800 images scored: 400 to choose the timestep, 400 to report on" in page
+    assert "800 images scored and reported on" in audit_markdown(a_report(timestep=80))
+
+
+def test_a_rate_that_was_not_measured_is_an_error_that_names_those_that_were():
+    report = a_report(fprs=(0.05, 0.01))
+    for rates in (report.tpr_at_fpr, report.per_timestep[0].tpr_at_fpr, AuditReport.from_dict(report.to_dict()).tpr_at_fpr):
+        assert rates[0.05].n == 400 and rates.get(0.001) is None
+        with pytest.raises(MetricError, match=r"rate of 0.001\. Measured are: 0.05, 0.01\."):
+            rates[0.001]
+
+
 def test_the_table_of_figures_puts_the_blind_auc_beside_the_attacks():
     report = fair()
     headers, rows = figure_table(report)
@@ -352,13 +378,14 @@ def test_the_text_of_one_answer():
     text = check_text([check], model="demo", attack=ATTACK)
     flat = " ".join(text.split())
     assert max(map(len, text.splitlines())) <= 88
-    for part in (VERDICTS[EVIDENCE], check.sentence, *check.caveats, *check.notes, ATTACK, "Model: demo", "picture.png"):
+    for part in (VERDICTS[EVIDENCE], check.sentence, *check.caveats, *check.notes, "picture.png"):
         assert part in flat, part
     figures = dict(re.split(r"\s{2,}", line.strip()) for line in text.splitlines() if re.match(r"  \w.*\S\s{2,}\S", line))
     assert figures["Timestep"] == "t = 80" and float(figures["p-value"]) == pytest.approx(check.p_value, rel=0.05)
     score = figures["Membership score (higher = more like a training image)"].replace("−", "-")
     assert float(score) == pytest.approx(check.score, rel=1e-3)
-    assert figures["Known non-members compared with"] == "400" and figures["Known non-members with a lower score"] == "100.0 %"
+    assert "400 of the demo's non-members, greyscale pictures of clothing" in flat
+    assert (figures["Model"], figures["Attack"], figures["Known non-members with a lower score"]) == ("demo", "sima", "100.0 %")
 
 
 @pytest.mark.parametrize("verdict", [NO_NULL, NOT_COMPARABLE])
@@ -386,15 +413,16 @@ def test_the_text_of_several_answers_has_one_row_each_and_each_caveat_once():
     text = check_text(checks, model="demo", attack=ATTACK)
     flat = " ".join(text.split())
     assert max(map(len, text.splitlines())) <= 88
+    assert "Model: demo" in flat and f"Attack: {ATTACK}" in flat
     lines = text.splitlines()
     rows = lines[2:5]
     assert lines[0].split() == ["picture", "verdict", "p", "q", "score"]
     assert [re.split(r"\s{2,}", row)[1] for row in rows] == ["evidence", "cannot tell", "not comparable"]
-    assert rows[0].startswith("aaa") and "-first.png" in rows[0] and rows[2].count("—") == 2
+    assert rows[0].startswith("aaa") and "…" in rows[0] and "-first.png" in rows[0] and rows[2].count("—") == 2
     assert re.split(r"\s{2,}", rows[0])[2:4] == ["0.00249", "0.00499"]
     assert "3 pictures: 1 evidence, 1 cannot tell, 1 not comparable." in flat
     assert "the 2 pictures judged together" in flat and "at most 5 % are expected to be false discoveries (FDR)" in flat
-    assert flat.count("The p-value is not the probability of innocence") == 1 and flat.count("It holds for pictures drawn like") == 1
+    assert flat.count("The p-value is not the probability of innocence") == 1 and flat.count(TREATMENT) == 1
     assert "(3 pictures)" in flat
 
 
@@ -406,8 +434,17 @@ def test_the_table_of_answers_holds_numbers_that_json_takes():
     headers, rows = checks_table(several())
     assert all(len(row) == len(headers) for row in rows) and len(rows) == 3
     assert rows[0][headers.index("p")] == pytest.approx(1 / 401, rel=0.05) and rows[0][headers.index("Verdict")] == "evidence"
-    assert rows[2][headers.index("p")] == "—" and rows[1][headers.index("Percentile")] == pytest.approx(50, abs=1)
+    assert rows[2][headers.index("p")] == "—" and rows[1][headers.index("Score")] == pytest.approx(doubtful().score, rel=1e-3)
     assert json.loads(json.dumps(rows)) == rows
+
+
+def test_the_table_of_answers_has_what_matters_first_and_leads_back_to_the_picture():
+    checks = several()[::-1]
+    headers, rows = checks_table(checks)
+    assert headers[:4] == ["Verdict", "p", "q", "Picture"]
+    assert [row_number(row) for row in rows] == [2, 1, 0]  # by p, and last what has none
+    assert [row[3][:3] for row in rows] == ["3 ·", "2 ·", "1 ·"]
+    assert all(len(row[3]) <= 32 for row in rows) and rows[0][3].endswith("rst.png")
 
 
 def test_the_fragment_of_one_answer_is_in_order_and_carries_its_verdict():
@@ -418,7 +455,8 @@ def test_the_fragment_of_one_answer_is_in_order_and_carries_its_verdict():
         assert VERDICTS[check.verdict].rstrip(".") in Text(answer_html(check)).text
         assert len(re.findall(r"no verdict|not comparable", Text(answer_html(check)).text, re.I)) == (check.p_value is None)
     text = Text(check_html(evidence())).text
-    parts = (VERDICTS[EVIDENCE], evidence().sentence, "p-value 0.00249", "What this does not mean", evidence().caveats[-1])
+    sentence = evidence().sentence.removeprefix(f"{VERDICTS[EVIDENCE]}: i")
+    parts = (VERDICTS[EVIDENCE], sentence, "p-value 0.00249", "What this does not mean", evidence().caveats[-1])
     assert [text.index(part) for part in parts] == sorted(text.index(part) for part in parts)
 
 

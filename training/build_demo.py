@@ -15,15 +15,17 @@ from pathlib import Path
 
 import datasets
 import numpy as np
-from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from PIL import Image
 
+from mia_hub.attacks import get_attack
 from mia_hub.auditing import audit
-from mia_hub.models.loading import DEMO_FOLDER
+from mia_hub.defaults import VERDICT_ATTACK
+from mia_hub.models.loading import DEMO_FOLDER, load_model
+from mia_hub.reference import DEMO_OBSERVATIONS, write_observations
 from mia_hub.report import AuditReport
 from mia_hub.splits import MemberSplit, load_split
 from training.card import demo_card
-from training.demo import N_MEMBERS, N_NONMEMBERS, SCHEDULER, SEED
+from training.demo import N_MEMBERS, N_NONMEMBERS, SEED, export
 from training.fashion_mnist import draw, load_train_images
 
 LABELS = ["nonmember", "member"]
@@ -57,18 +59,41 @@ def held_out(split: MemberSplit) -> MemberSplit:
     return MemberSplit("demo, held-out against held-out", split.nonmembers[:half], split.nonmembers[half:])
 
 
+def write_what_verdicts_need() -> AuditReport:
+    """What the attack behind verdicts saw of every known image, at the timestep and with the neighbours of the calibration part."""
+    report = audit("demo", VERDICT_ATTACK, "demo")
+    asked = get_attack(VERDICT_ATTACK)
+    attack = asked.settled(report.scores.chosen).at(report.timestep)
+    known = load_split("demo")
+    found = attack.observe(load_model("demo"), known.images, is_member=known.is_member)
+    write_observations(
+        DEMO_OBSERVATIONS,
+        found.ids,
+        found.is_member,
+        found.values[:, 0],
+        asked=repr(asked),
+        attack=repr(attack),
+        chosen=report.scores.chosen,
+        timestep=report.timestep,
+        timestep_chosen=report.selection["description"],
+        seed=found.seed,
+    )
+    (DEMO_FOLDER / f"audit_{VERDICT_ATTACK}.json").write_text(report.to_json() + "\n")
+    return report
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("checkpoint", type=Path, help="a step-… folder made by training.demo")
     parser.add_argument("--note", default="", help="a sentence about this training run, for the card")
     args = parser.parse_args()
     shutil.rmtree(DEMO_FOLDER, ignore_errors=True)
-    unet = UNet2DModel.from_pretrained(args.checkpoint, use_safetensors=True)
-    DDPMPipeline(unet, DDPMScheduler(**SCHEDULER)).save_pretrained(DEMO_FOLDER / "model", safe_serialization=True)
+    export(args.checkpoint, DEMO_FOLDER / "model")
     write_split(DEMO_FOLDER / "data")
 
     report = audit("demo", "sima", "demo")
     report.scores.to_parquet(DEMO_FOLDER / "scores.parquet")
+    write_what_verdicts_need()
     control = audit("demo", "sima", held_out(load_split("demo")))
     if not control.auc.low < 0.5 < control.auc.high:
         raise SystemExit(f"The control failed: held-out against held-out gives AUC {control.auc}. Nothing was published.")

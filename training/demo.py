@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import send_to_device
-from diffusers import DDPMScheduler, UNet2DModel
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from safetensors.torch import load_file, save_file
 
 from mia_hub.images import content_id
@@ -104,6 +104,12 @@ def load_checkpoint(path: Path, model, ema: dict, optimizer) -> int:
     return step
 
 
+def export(checkpoint: Path, folder: Path) -> None:
+    """A ``step-…`` folder as a pipeline that `mia_hub.load_model` and diffusers open."""
+    unet = UNet2DModel.from_pretrained(checkpoint, use_safetensors=True)
+    DDPMPipeline(unet, DDPMScheduler(**SCHEDULER)).save_pretrained(folder, safe_serialization=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("runs/demo"))
@@ -168,7 +174,8 @@ def main() -> None:
             enough = any(all(figures[name] >= ENOUGH[name] for name in ENOUGH) for figures in seen.values())
             if enough and not args.go_on:
                 break
-    print(f"Stopped at step {step}.")
+    export(args.out / f"step-{step:05d}", args.out / "model")
+    print(f"Stopped at step {step}; {args.out / 'model'} is it as a pipeline.")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,18 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from mia_hub.attacks.base import Attack
+from mia_hub.attacks.chance import ChanceAttack
+from mia_hub.attacks.clid import CLiD
+from mia_hub.attacks.combination import Combination
+from mia_hub.attacks.conditional import Conditional, SimAC, SimACN
+from mia_hub.attacks.data_forensics import ForensicsMSE, ForensicsText, ForensicsVLB, ForensicsXstart
+from mia_hub.attacks.gsa import GSA1, GSA2
+from mia_hub.attacks.loss import Loss
+from mia_hub.attacks.nearest_generated import NearestGenerated
+from mia_hub.attacks.pfami import PFAMI
+from mia_hub.attacks.pia import PIA, PIAN
+from mia_hub.attacks.rediffuse import ReDiffuse
+from mia_hub.attacks.secmi import SecMI, SecMINNs
 from mia_hub.attacks.sima import SimA, SimAMC
 from mia_hub.errors import AttackError
 
@@ -13,6 +25,25 @@ ATTACKS: dict[str, type[Attack]] = {
     for attack in (
         SimA,
         SimAMC,
+        SimAC,
+        SimACN,
+        Loss,
+        SecMI,
+        SecMINNs,
+        PIA,
+        PIAN,
+        PFAMI,
+        CLiD,
+        ReDiffuse,
+        ChanceAttack,
+        GSA1,
+        GSA2,
+        ForensicsVLB,
+        ForensicsMSE,
+        ForensicsXstart,
+        ForensicsText,
+        NearestGenerated,
+        Combination,
     )
 }
 
@@ -25,6 +56,9 @@ def list_attacks() -> list[str]:
 def get_attack(name: str | Attack, **parameters) -> Attack:
     """An attack by name, with its parameters; an Attack is returned as it is.
 
+    ``given=("complexity", "mirror", …)`` makes a conditional one of any attack (`mia_hub.attacks.conditional`): its statistic is
+    judged against non-members of the same difficulty.
+
     Raises:
         AttackError: for an unknown name or parameter (the nearest known one is suggested), or a value it can't take.
     """
@@ -36,6 +70,9 @@ def get_attack(name: str | Attack, **parameters) -> Attack:
     if attack is None:
         raise AttackError(f"There is no attack {name!r}.{_nearest(str(name), list(ATTACKS))} Known are: {', '.join(list_attacks())}.")
     known = list(attack.parameters())
+    if "given" in parameters and "given" not in known and not attack.needs_training:
+        given = parameters.pop("given")
+        return Conditional(attack=get_attack(name, **parameters), given=given)
     for parameter in parameters:
         if parameter not in known:
             raise AttackError(

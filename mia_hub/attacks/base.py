@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from mia_hub.attacks.querying import QueriedModel, full_precision
 from mia_hub.errors import AttackError, ModelError, whole_number
-from mia_hub.images import as_pictures
+from mia_hub.images import Picture, as_pictures
 from mia_hub.models.protocol import DiffusionModel, dtype_name
 from mia_hub.noise import SampleNoise
 from mia_hub.scores import UNKNOWN, ScoreTable
@@ -76,6 +76,7 @@ class Attack(ABC):
         needs_samples: whether it compares with images that the model generated.
         needs_training: whether it is fitted on images of known membership; see `mia_hub.attacks.learning`.
         one_score: whether the timesteps are aggregated into one score per image, instead of giving one each.
+        log_scale: whether the statistic is positive by definition, so that ratios of it are what tells.
     """
 
     timesteps: tuple[int, ...]
@@ -88,6 +89,7 @@ class Attack(ABC):
     needs_samples: ClassVar[bool] = False
     needs_training: ClassVar[bool] = False
     one_score: ClassVar[bool] = False
+    log_scale: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         try:
@@ -126,6 +128,14 @@ class Attack(ABC):
         Returns:
             ``[N, T]``, one column per entry of `columns`.
         """
+
+    def scaled(self, statistic: torch.Tensor) -> torch.Tensor:
+        """The statistic, or its logarithm where it is positive by definition; `hardness` and conditional attacks work on it."""
+        return statistic.log() if self.log_scale else statistic
+
+    def hardness(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
+        """What the attack sees of how hard a picture is, ``[N, T, F]``, from the queries of `statistic`, for conditional attacks."""
+        return self.scaled(self.statistic(model, x0, cond, noise))[..., None]
 
     def conclude(self, observed: np.ndarray, ids: Sequence[str], is_member: np.ndarray, seed: int) -> np.ndarray:
         """Scores float64 ``[N, T]`` from all images' statistics; **higher = more likely a member**."""
@@ -176,6 +186,16 @@ class Attack(ABC):
         """
         return
 
+    def choose(
+        self, model: DiffusionModel, images, is_member: np.ndarray, *, captions=None, batch_size=None, seed: int = 0, progress: bool = True
+    ) -> tuple[dict[str, Any], int]:
+        """Parameters that the attack chooses on the calibration part, and the forward passes that this took; most choose none."""
+        return {}, 0
+
+    def settled(self, chosen: dict[str, Any]) -> Attack:
+        """The attack with what `choose` chose."""
+        return replace(self, **chosen) if chosen else self
+
     @final
     def score(
         self,
@@ -212,18 +232,23 @@ class Attack(ABC):
             ImageError: for a picture that can't be read.
             ModelError: if the model returns NaN or infinity, or memory runs out even for one row.
         """
-        found = self.observe(
-            model, images, captions=captions, batch_size=batch_size, seed=seed, is_member=is_member, progress=progress, on_batch=on_batch
-        )
+        pictures = as_pictures(images)
+        labels = self._labels(model, pictures, captions, is_member)
+        self.check_labels(labels)
+        options = {"captions": captions, "batch_size": batch_size, "seed": seed, "progress": progress}
+        chosen, spent = self.choose(model, pictures, labels, **options)
+        attack = self.settled(chosen)
+        found = attack.observe(model, pictures, is_member=labels, on_batch=on_batch, **options)
         return ScoreTable(
             ids=found.ids,
             is_member=found.is_member,
-            timesteps=self.columns,
-            scores=self.conclude(found.values, found.ids, found.is_member, found.seed),
+            timesteps=attack.columns,
+            scores=attack.conclude(found.values, found.ids, found.is_member, found.seed),
             attack=repr(self),
+            chosen=chosen,
             model=model.info.to_dict(),
             seed=found.seed,
-            queries=found.queries,
+            queries=found.queries + spent,
             seconds=found.seconds,
             device=found.device,
             precision=dtype_name(model.dtype),
@@ -244,12 +269,7 @@ class Attack(ABC):
     ) -> Observations:
         """The first half of `score`, which queries the model: the statistics that scores are concluded from."""
         pictures = as_pictures(images)
-        for what, values in (("captions", captions), ("is_member", is_member)):
-            if values is not None and len(values) != len(pictures):
-                raise AttackError(f"{what} has {len(values)} entries for {len(pictures)} images; one per image is needed.")
-        labels = np.full(len(pictures), UNKNOWN, np.int8) if is_member is None else np.asarray(is_member, np.int8)
-        self.check(model, captions)
-        self.check_labels(labels)
+        labels = self._labels(model, pictures, captions, is_member)
         if batch_size is None:
             batch_size = DEFAULT_BATCH_SIZE.get(model.device.type, 64)
         queried = QueriedModel(model, whole_number("batch_size", batch_size, 1, AttackError))
@@ -274,6 +294,15 @@ class Attack(ABC):
                 if on_batch:
                     on_batch(len(ids), len(pictures))
         return Observations(ids, labels, np.concatenate(parts), seed, queried.queries, time.perf_counter() - started, queried.device_name)
+
+    def _labels(self, model: DiffusionModel, pictures: Sequence[Picture], captions, is_member) -> np.ndarray:
+        """int8 ``[N]``, after everything has been refused that can be without querying the model."""
+        for what, values in (("captions", captions), ("is_member", is_member)):
+            if values is not None and len(values) != len(pictures):
+                raise AttackError(f"{what} has {len(values)} entries for {len(pictures)} images; one per image is needed.")
+        labels = np.full(len(pictures), UNKNOWN, np.int8) if is_member is None else np.asarray(is_member, np.int8)
+        self.check(model, captions)
+        return labels
 
     def _observe_batch(self, queried: QueriedModel, pictures, rows: range, captions, seed: int) -> tuple[list[str], np.ndarray]:
         """Content ids, and statistics ``[N, …]``, of some of the pictures."""

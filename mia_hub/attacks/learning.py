@@ -14,6 +14,7 @@ from mia_hub.attacks.base import Attack
 from mia_hub.attacks.querying import QueriedModel
 from mia_hub.errors import AttackError
 from mia_hub.noise import SampleNoise
+from mia_hub.scores import UNKNOWN
 from mia_hub.splits import calibration_part, folds, split_hash
 
 FOLDS = 5
@@ -54,10 +55,22 @@ class TrainedAttack(Attack):
             seed: of whatever is drawn.
         """
 
+    def learn_images(self, features: np.ndarray, ids: Sequence[str], is_member: np.ndarray, seed: int) -> Scorer:
+        """`learn`, for an attack that must know which rows are copies of one picture, as one that fits parts of its own must."""
+        return self.learn(features, is_member, seed)
+
+    def learn_from(self, rows: np.ndarray, observed: np.ndarray, ids: Sequence[str], is_member: np.ndarray, seed: int) -> Scorer:
+        """Fits on those of some rows, a mask ``[n]``, whose label the attack learns from."""
+        rows = rows & self._learnable(is_member)
+        return self.learn_images(observed[rows], [sample for sample, use in zip(ids, rows) if use], is_member[rows], seed)
+
     def statistic(self, model, x0, cond, noise) -> torch.Tensor:
         return self.features(model, x0, cond, noise)
 
     def check_labels(self, is_member: np.ndarray) -> None:
+        self._refuse_few(is_member, 2 * FEWEST_PER_CLASS, ", which is fitted on one half of them and reported on the other")
+
+    def _refuse_few(self, is_member: np.ndarray, fewest: int, why: str) -> None:
         counts = self._class_counts(is_member)
         if min(counts.values()) == 0:
             missing = " and ".join(what for what, n in counts.items() if not n)
@@ -65,12 +78,9 @@ class TrainedAttack(Attack):
                 f"The attack {self.name!r} is fitted on known {' and '.join(counts)}, and its calibration part has no {missing}: give "
                 "is_member=…, 1 or 0 per image, or fit the attack beforehand with attack.fit(model, images, is_member)."
             )
-        if min(counts.values()) < 2 * FEWEST_PER_CLASS:
+        if min(counts.values()) < fewest:
             found = " and ".join(f"{n} {what}" for what, n in counts.items())
-            raise AttackError(
-                f"{found} are too few for the attack {self.name!r}, which is fitted on one half of them and reported on the other: "
-                f"{2 * FEWEST_PER_CLASS} of each are needed at least."
-            )
+            raise AttackError(f"{found} are too few for the attack {self.name!r}{why}: {fewest} of each are needed at least.")
 
     def _class_counts(self, is_member: np.ndarray) -> dict[str, int]:
         counts = {"members": int((is_member == 1).sum()), "non-members": int((is_member == 0).sum())}
@@ -81,8 +91,7 @@ class TrainedAttack(Attack):
 
     def conclude(self, observed: np.ndarray, ids: Sequence[str], is_member: np.ndarray, seed: int) -> np.ndarray:
         calibration = calibration_part(ids, is_member, seed=seed)
-        learnable = calibration & self._learnable(is_member)
-        scorer = self.learn(observed[learnable], is_member[learnable], seed)
+        scorer = self.learn_from(calibration, observed, ids, is_member, seed)
         scores = np.empty((len(ids), len(self.columns)))
         scores[~calibration] = scorer(observed[~calibration])
         own = [sample for sample, inside in zip(ids, calibration) if inside]
@@ -92,12 +101,11 @@ class TrainedAttack(Attack):
     def cross_fitted(self, observed: np.ndarray, ids: Sequence[str], is_member: np.ndarray, seed: int) -> np.ndarray:
         """Scores ``[n, T]``, each by what was fitted on the folds that the image isn't in; copies of an image share a fold."""
         scores = np.empty((len(ids), len(self.columns)))
-        learnable = self._learnable(is_member)
         fold = folds(ids, is_member, FOLDS, seed=seed)
         for k in range(FOLDS):
-            train, judged = learnable & (fold != k), fold == k
+            judged = fold == k
             if judged.any():
-                scores[judged] = self.learn(observed[train], is_member[train], seed)(observed[judged])
+                scores[judged] = self.learn_from(~judged, observed, ids, is_member, seed)(observed[judged])
         return scores
 
     def fit(self, model, images, is_member=None, *, captions=None, batch_size: int | None = None, seed: int = 0, progress: bool = True):
@@ -115,10 +123,11 @@ class TrainedAttack(Attack):
         """
         if is_member is None and self.learns_from == "nonmembers":
             is_member = np.zeros(len(images), np.int8)
+        self._refuse_few(np.full(len(images), UNKNOWN) if is_member is None else np.asarray(is_member), FEWEST_PER_CLASS, "")
         found = self.observe(model, images, captions=captions, batch_size=batch_size, seed=seed, is_member=is_member, progress=progress)
         learnable = self._learnable(found.is_member)
         used = [sample for sample, use in zip(found.ids, learnable) if use]
-        scorer = self.learn(found.values[learnable], found.is_member[learnable], seed)
+        scorer = self.learn_images(found.values[learnable], used, found.is_member[learnable], seed)
         return FittedAttack(
             timesteps=self.timesteps,
             attack=self,

@@ -60,6 +60,15 @@ class QueriedModel:
         """x0 of the batch at hand with its pixels changed: ``change`` maps ``[N, C, H, W]`` in [0, 1] to the same."""
         return self.model.to_model_space(change(self.pixels))
 
+    @contextmanager
+    def changed(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[torch.Tensor]:
+        """Within it the batch at hand is the changed one, so that an attack can be run on it; yields its x0."""
+        before, self.pixels = self.pixels, change(self.pixels)
+        try:
+            yield self.model.to_model_space(self.pixels)
+        finally:
+            self.pixels = before
+
     def condition(self, captions: list[str] | None) -> Any:
         """The condition of the batch at hand under other captions."""
         return self.model.condition(captions)

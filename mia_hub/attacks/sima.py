@@ -12,6 +12,7 @@ from mia_hub.attacks.base import Attack
 from mia_hub.errors import AttackError
 
 AUTHORS_GRID = tuple(range(0, 201, 10))
+HARDNESS_ORDERS = (1, 2, 4)
 Input = Literal["clean", "scaled", "noised"]
 Form = Literal["vector-mean", "norm-mean"]
 
@@ -63,6 +64,14 @@ class SimA(Attack):
         return len(self.timesteps)
 
     def statistic(self, model, x0, cond, noise) -> torch.Tensor:
+        return torch.stack([p_norm(epsilon, self.p) for epsilon in self._epsilons(model, x0, cond, noise)], dim=1)
+
+    def hardness(self, model, x0, cond, noise) -> torch.Tensor:
+        """Logs of the norms of several orders, ``[N, T, 3]``: how the predicted noise is spread costs no further query."""
+        found = [[p_norm(epsilon, p).log() for p in HARDNESS_ORDERS] for epsilon in self._epsilons(model, x0, cond, noise)]
+        return torch.stack([torch.stack(norms, dim=1) for norms in found], dim=1)
+
+    def _epsilons(self, model, x0, cond, noise):
         def x(_: int, t: int) -> torch.Tensor:
             if self.input == "clean":
                 return x0
@@ -70,7 +79,7 @@ class SimA(Attack):
                 return model.schedule.signal(t, x0) * x0
             return model.schedule.add_noise(x0, noise(t), t)
 
-        return torch.stack([p_norm(epsilon, self.p) for epsilon in model.epsilons(self.timesteps, x, cond)], dim=1)
+        return model.epsilons(self.timesteps, x, cond)
 
 
 @dataclass(frozen=True, kw_only=True)

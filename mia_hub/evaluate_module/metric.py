@@ -13,6 +13,7 @@ import datasets
 import evaluate
 import numpy as np
 
+from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.errors import MetricError
 from mia_hub.images import as_pictures
 
@@ -48,7 +49,7 @@ Args:
     references: 1 (member of the training set) or 0 (non-member) per picture. Optional.
     model_id: "demo" (default), a folder in diffusers' layout, a model on the Hub, or a mia_hub DiffusionModel.
     attack: "sima" (default), "sima-mc", another name of `mia_hub.list_attacks()`, or an Attack. `evaluate.load("sima", "sima-mc")` makes
-        another one the default.
+        another one the default. Without labels the default is "sima-cn", by which verdicts are made: SimA given the picture's difficulty.
     timesteps: the training timesteps to score at; the attack's own by default.
     batch_size: rows per forward pass.
     device, dtype, revision: of the model, as for `mia_hub.load_model`.
@@ -72,7 +73,8 @@ Args:
 
 Returns:
     Plain values, ready for JSON. Always:
-    scores: per picture, in the order given, at the timestep `timestep`; higher = more likely a member.
+    scores: per picture, in the order given, at the timestep `timestep`; higher = more likely a member. Without labels, of the attack that
+        verdicts are made by; scores_per_timestep are then plain SimA's.
     scores_per_timestep: per picture and timestep; `timesteps` names the columns.
     timestep, attack, model, queries_per_image, seconds, provenance, higher_score_means.
 
@@ -84,8 +86,9 @@ Returns:
     selection: how the timestep was chosen. flags: what the reader must know. split: what the pictures are.
 
     With pictures only:
-    p_values, q_values, verdicts: per picture; q_values are adjusted for several pictures, None for one. p_values and q_values are None
-        where no non-members are known, and an entry is None for a picture that can't be compared with them.
+    p_values, q_values, verdicts: per picture; q_values are p-values adjusted for several pictures, where a p above 0.01 counts as 1; None
+        for one picture. p_values and q_values are None where no non-members are known, and an entry is None for a picture that can't be
+        compared with them.
     reference: what the pictures were judged by. notes: what the reader must know.
 
 Example:
@@ -190,7 +193,7 @@ class Sima(evaluate.Metric):
         predictions=None,
         references=None,
         model_id: str | DiffusionModel = "demo",
-        attack: str | Attack = "sima",
+        attack: str | Attack | None = None,
         timesteps: Sequence[int] | None = None,
         batch_size: int | None = None,
         device=None,
@@ -213,6 +216,8 @@ class Sima(evaluate.Metric):
             raise MetricError(f"Give either predictions=[…], the pictures, or dataset_id=…, where members and non-members are; {which}.")
         if dataset_id is not None and references is not None:
             raise MetricError("references belong to predictions; a data set says itself which pictures are members. Leave one of them out.")
+        if attack is None:
+            attack = VERDICT_ATTACK if dataset_id is None and references is None else "sima"
         if timesteps is not None:
             from mia_hub.attacks import get_attack
 
@@ -315,7 +320,7 @@ def _audit(split: MemberSplit, order: np.ndarray, model, attack, **options) -> d
     result = {name: estimate and estimate["value"] for name, estimate in estimates.items()}
     result |= {f"{name}_interval": estimate and [estimate["low"], estimate["high"]] for name, estimate in estimates.items()}
     result |= {name: report["auc"][name] for name in ("n_members", "n_nonmembers")}
-    result |= _scores(scores, attack.timesteps, audited.timestep)
+    result |= _scores(scores, table.timesteps.tolist(), audited.timestep)
     return result | {
         "is_member": is_member.tolist(),
         "selection": report["selection"],
@@ -323,7 +328,7 @@ def _audit(split: MemberSplit, order: np.ndarray, model, attack, **options) -> d
         "split": report["split"],
         "attack": report["attack"],
         "model": report["model"],
-        "queries_per_image": attack.queries_per_image,
+        "queries_per_image": audited.cost.queries_per_image,
         "seconds": table.seconds,
         "provenance": report["provenance"],
     }
@@ -339,7 +344,9 @@ def _check(predictions, model, attack, nonmembers, *, progress: bool, **options)
     known = checker.reference is not None
     described = checker.to_dict(())
     profiles = np.array([check.profile.scores for check in checks])
-    return _scores(profiles, checks[0].profile.timesteps, checks[0].timestep) | {
+    shown = _scores(profiles, checks[0].profile.timesteps, checks[0].timestep)
+    return shown | {
+        "scores": [check.score for check in checks],
         "p_values": [check.p_value for check in checks] if known else None,
         "q_values": [check.q_value for check in checks] if known and len(checks) > 1 else None,
         "verdicts": [check.verdict for check in checks],
@@ -347,7 +354,7 @@ def _check(predictions, model, attack, nonmembers, *, progress: bool, **options)
         "reference": described["reference"],
         "attack": described["attack"],
         "model": described["model"],
-        "queries_per_image": checker.attack.queries_per_image,
+        "queries_per_image": checker.queries_per_image,
         "seconds": seconds,
         "provenance": described["provenance"],
     }

@@ -21,8 +21,8 @@ def build_app():
             "<p>An audit of diffusion models for training-data membership: a calibrated answer, or an honest “cannot tell”.</p>",
             elem_classes="mia-header",
         )
-        with gr.Tab("Check an image", id="check"):
-            build_check_tab()
+        # A second page beside it makes both of them tabs.
+        build_check_tab()
     warm_up()
     return page
 
@@ -38,6 +38,11 @@ def launch_options() -> dict:
         button_primary_background_fill_hover="*primary_700",
         button_primary_border_color="*primary_600",
         color_accent="*primary_600",
+        # And its help texts are too pale to read.
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
     )
     return {
         "theme": theme,

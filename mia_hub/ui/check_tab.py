@@ -6,42 +6,57 @@ import base64
 import json
 import re
 import threading
+from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
-from itertools import islice
 
 import gradio as gr
-import numpy as np
-from PIL import Image
 
-from mia_hub.calibration import ImageCheck
-from mia_hub.check import Checker, demo_reference, get_checker, readable
+from mia_hub.calibration import ENOUGH_NULL, FEWEST_NULL, NOT_COMPARABLE, ImageCheck, smallest_p
+from mia_hub.check import Checker, get_checker, readable
 from mia_hub.errors import MiaHubError, ModelError
 from mia_hub.images import Picture
 from mia_hub.models.loading import load_model
 from mia_hub.plots import profile_svg
-from mia_hub.render import answer_html, caveats_html, checks_table, figures_html
+from mia_hub.render import answer_html, caveats_html, checks_table, figures_html, q_explained, row_number
+from mia_hub.render_set import set_figures_html, set_html
+from mia_hub.set_inference import FEWEST_IN_SET, SetCheck
 from mia_hub.splits import load_split
+from mia_hub.ui.examples import PER_KIND, Examples, draw_examples, enlarged, truth_html
 
-GALLERY_SIZE = 6
-GALLERY_SEED = 7
-GALLERY_PIXELS = 112
 MOST_PICTURES = 200
 MOST_NONMEMBERS = 2000
+ONE_BY_ONE, AS_A_SET = QUESTIONS = ("One by one", "As a set")
 PRIVACY = (
     "Pictures are scored on this server and never stored by it, logged, or sent anywhere else. "
     "An upload lies in a temporary file for at most ten minutes or so."
 )
 EMPTY = "<div class='mia-empty'><p>Upload or paste a picture, or click one of the examples.</p></div>"
+CHANGED = "<div class='mia-empty'><p>What is asked has changed. Press Check for the answer.</p></div>"
 NO_FILE = "Upload or paste a picture first, or click one of the examples."
 # On a phone the answer stands below what asks for it.
 SHOW_ANSWER = """() => {
     const answer = document.getElementById("answer");
     if (answer.getBoundingClientRect().top > 0.75 * window.innerHeight) answer.scrollIntoView();
 }"""
+# An answer goes when what it answers changes, in the browser and at once, so that it can't be taken for the new one. What is returned are
+# the `outputs` of an answer.
+FORGET_ANSWER = f"""(image, several) => {{
+    const hidden = {{__type__: "update", visible: false}};
+    const html = image || several?.length ? {json.dumps(CHANGED)} : {json.dumps(EMPTY)};
+    return [html, hidden, hidden, hidden, hidden, hidden, null];
+}}"""
+# A model's name also changes with the answer to an example, which then is of that model. (`input` would tell the two apart, but doesn't see
+# what is pasted.)
+FORGET_OTHERS_ANSWER = f"""(image, several, model, found) => found?.model.id === (model.trim() || "demo")
+    ? Array(7).fill({{__type__: "update"}})
+    : ({FORGET_ANSWER})(image, several)"""
+NAMED_MODEL = "model => model.trim() || 'demo'"
 
 
 def build_check_tab() -> None:
-    examples = _examples()
+    examples = draw_examples()
+    asking = gr.HTML(_asking("demo", None), elem_id="asking")
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=320):
             image = gr.Image(
@@ -57,24 +72,33 @@ def build_check_tab() -> None:
             # The upload's own bytes: our decoder opens them, with its limits and its messages, not Gradio's.
             image.preprocess = lambda payload: None if payload is None else payload.path
             with gr.Column(elem_classes="mia-example-box"):
-                gr.HTML("<p class='mia-label'>Or try one of which the answer is known</p>")
-                galleries = [_gallery(*example) for example in examples]
+                gr.HTML("<p class='mia-label'>Or try one of which the truth is known</p>")
+                galleries = [_gallery(example) for example in examples]
             with gr.Accordion("Several pictures at once", open=False):
                 several = gr.File(label=f"Up to {MOST_PICTURES} pictures", file_count="multiple", elem_id="several", height=140)
+                question = gr.Radio(
+                    QUESTIONS,
+                    value=ONE_BY_ONE,
+                    label="Answer",
+                    info="As a set: were these pictures, taken together, in the training data? Many weak signs make one strong answer. "
+                    f"{FEWEST_IN_SET} pictures or more.",
+                    elem_id="question",
+                )
             with gr.Accordion("Another model", open=False):
                 model = gr.Textbox(
                     "demo",
                     label="Model",
                     max_lines=1,
-                    info="“demo”, or the Hub id of an unconditional pixel model, such as google/ddpm-cifar10-32.",
+                    info="“demo”, or the Hub id of an unconditional pixel model, such as google/ddpm-cifar10-32. Enter asks it.",
                     elem_id="model",
                 )
                 gr.Markdown(
-                    "For a verdict, add pictures that are certainly not in its training set, of the same kind as yours: 99 or more. "
-                    "Without them the page shows the score curve of another model, and no verdict.",
+                    "For a verdict on another model, add pictures that are certainly not in its training set, of the same kind as yours: "
+                    f"{ENOUGH_NULL} or more, since with fewer no picture can get evidence.",
                     elem_classes="mia-small",
                 )
                 nonmembers = gr.File(label="Known non-members", file_count="multiple", height=140, elem_id="nonmembers")
+                enough = gr.HTML(visible=False, elem_id="enough")
             button = gr.Button("Check", variant="primary", elem_id="check")
             gr.Markdown(PRIVACY, elem_classes="mia-small")
         with gr.Column(scale=6, min_width=320, elem_id="answer", elem_classes="mia-answer-panel"):
@@ -88,34 +112,43 @@ def build_check_tab() -> None:
     # The browser keeps the answers, not the server.
     found = gr.JSON(visible="hidden", label="All of it", elem_id="found")
     outputs = [answer, table, plot, figures, caveats, download, found]
-    inputs = [image, several, model, nonmembers]
+    inputs = [image, several, model, nonmembers, question]
 
     button.click(_check, inputs, outputs, api_name="check", show_progress_on=answer)
+    model.submit(_check_if_any, inputs, outputs, api_name=False, show_progress_on=answer)
     # Of the two ways in, the one used last counts: the other is emptied. Not `image.input`: it fires when the picture is removed, too.
-    image.upload(_check_one, [image, model, nonmembers], [*outputs, several], api_name=False, show_progress_on=answer)
+    image.upload(_check_one, [image, model, nonmembers], [*outputs, image, several], api_name=False, show_progress_on=answer)
     image.clear(_empty, None, outputs, api_name=False, show_progress="hidden")
-    several.upload(_check_several, [several, model, nonmembers], [*outputs, image], api_name=False, show_progress_on=answer)
+    several.upload(_check_several, [several, model, nonmembers, question], [*outputs, image], api_name=False, show_progress_on=answer)
     table.select(_show_row, found, [plot, figures, caveats], api_name=False, show_progress="hidden")
-    for gallery, (_, _, pictures) in zip(galleries, examples):
+    for gallery, example in zip(galleries, examples):
         gallery.select(
-            _example_check(pictures),
+            _example_check(example.pictures),
             None,
-            [*outputs, image, several, model],
+            [*outputs, image, several, model, nonmembers],
             api_name=False,
             show_progress_on=answer,
             show_progress="minimal",
         )
-    for asks in (button.click, image.upload, several.upload, *(gallery.select for gallery in galleries)):
+    for asks in (button.click, model.submit, image.upload, several.upload, *(gallery.select for gallery in galleries)):
         asks(None, None, None, js=SHOW_ANSWER, api_name=False)
+    model.change(None, [image, several, model, found], outputs, js=FORGET_OTHERS_ANSWER, api_name=False)
+    for changes in (nonmembers.upload, nonmembers.clear, nonmembers.delete, several.clear, several.delete, question.input):
+        changes(None, [image, several], outputs, js=FORGET_ANSWER, api_name=False)
+    for leaves in (model.blur, model.submit):
+        leaves(None, model, model, js=NAMED_MODEL, api_name=False)
+    quietly = {"api_name": False, "queue": False, "show_progress": "hidden", "trigger_mode": "always_last"}
+    gr.on([model.change, nonmembers.change], _asking, [model, nonmembers], asking, **quietly)
+    nonmembers.change(_enough, nonmembers, enough, **quietly)
 
 
-def _gallery(kind: str, label: str, pictures: list[Picture]) -> gr.Gallery:
-    gr.HTML(f"<p class='mia-sublabel'>{escape(label)}</p>")
+def _gallery(examples: Examples) -> gr.Gallery:
+    gr.HTML(f"<p class='mia-sublabel'>{escape(examples.label)}</p>")
     return gr.Gallery(
-        [(_enlarged(picture), f"{label}: {picture.name}") for picture in pictures],
-        label=label,
+        [(enlarged(picture), f"{examples.label}: {picture.name}") for picture in examples.pictures],
+        label=examples.label,
         show_label=False,
-        columns=GALLERY_SIZE,
+        columns=PER_KIND,
         height="auto",
         allow_preview=False,
         object_fit="contain",
@@ -123,8 +156,35 @@ def _gallery(kind: str, label: str, pictures: list[Picture]) -> gr.Gallery:
         interactive=False,
         buttons=[],
         elem_classes="mia-examples",
-        elem_id=f"examples-{kind}",
+        elem_id=f"examples-{examples.kind}",
     )
+
+
+def _asking(model: str, nonmembers: list[str] | None) -> str:
+    """Which model the answers are of."""
+    model = _named(model)
+    if model == "demo":
+        what = f", a small model trained on {len(load_split('demo').members):,} greyscale pictures of clothing"
+        what += ", with your non-members" if nonmembers else ""
+    else:
+        what = " from the Hub" + (
+            ", with your non-members" if nonmembers else "; without known non-members it gives a curve and no verdict"
+        )
+    return f"<p class='mia-asking'>Now asking: <strong>{escape(model)}</strong>{what}.</p>"
+
+
+def _enough(nonmembers: list[str] | None):
+    """What too few non-members mean, as soon as they are given."""
+    count = len(nonmembers or ())
+    if 0 < count < FEWEST_NULL:
+        said = f"{count} are too few: give at least {FEWEST_NULL}, and {ENOUGH_NULL} or more for any picture to get evidence."
+    else:
+        said = smallest_p(count) if count else None
+    return gr.HTML(f"<p class='mia-problem'>{escape(said)}</p>" if said else "", visible=bool(said))
+
+
+def _named(model: str | None) -> str:
+    return (model or "").strip() or "demo"
 
 
 def warm_up() -> None:
@@ -139,11 +199,18 @@ def _demo_checker() -> Checker:
     # One thread at a time: diffusers breaks when two import it at once, and the model is wanted only once.
     with _warming:
         checker = get_checker("demo")
-        _ = checker.comparability
+        _ = checker.comparability, checker.reference.power
     return checker
 
 
-def _check(image: str | None, several: list[str] | None, model: str, nonmembers: list[str] | None, progress=gr.Progress()):  # noqa: B008
+def _check(
+    image: str | None,
+    several: list[str] | None,
+    model: str,
+    nonmembers: list[str] | None,
+    question: str = ONE_BY_ONE,
+    progress=gr.Progress(),  # noqa: B008
+):
     """Was this picture in the model's training set? Returns what the page shows; the last value has all of it as JSON.
 
     Args:
@@ -151,29 +218,38 @@ def _check(image: str | None, several: list[str] | None, model: str, nonmembers:
         several: several pictures, checked together at a false-discovery rate of 5 %.
         model: "demo", or the Hub id of an unconditional pixel diffusion model.
         nonmembers: pictures certainly not in the model's training set; needed for a verdict on any model but the demo.
+        question: "One by one", or "As a set": whether several pictures, taken together, were in the training data.
     """
     sources = ([] if image is None else [image]) + (several or [])
-    return _answer(sources, model, nonmembers, progress) if sources else _problem(NO_FILE)
+    return _answer(sources, model, nonmembers, progress, question if several else ONE_BY_ONE) if sources else _problem(NO_FILE)
+
+
+def _check_if_any(image, several, model: str, nonmembers, question: str, progress=gr.Progress()):  # noqa: B008
+    return _check(image, several, model, nonmembers, question, progress) if image or several else _empty()
 
 
 def _check_one(image: str | None, model: str, nonmembers: list[str] | None, progress=gr.Progress()):  # noqa: B008
-    return *_check(image, None, model, nonmembers, progress), None
+    if image is not None and not readable([image])[0]:
+        # The browser would show it as a broken picture.
+        return *_check(image, None, model, nonmembers, progress=progress), None, None
+    return *_check(image, None, model, nonmembers, progress=progress), gr.skip(), None
 
 
-def _check_several(several: list[str] | None, model: str, nonmembers: list[str] | None, progress=gr.Progress()):  # noqa: B008
-    return *_check(None, several, model, nonmembers, progress), None
+def _check_several(several: list[str] | None, model: str, nonmembers, question: str, progress=gr.Progress()):  # noqa: B008
+    return *_check(None, several, model, nonmembers, question, progress), None
 
 
-def _example_check(pictures: list[Picture]):
+def _example_check(pictures: Sequence[Picture]):
     def check(event: gr.SelectData):
         picture = pictures[event.index]
-        return *_answer([picture], "demo", None, None), picture.to_pil(), None, "demo"
+        return *_answer([picture], "demo", None, None), picture.to_pil(), None, "demo", None
 
     return check
 
 
-def _answer(sources: list, model: str, nonmembers: list[str] | None, progress):
+def _answer(sources: list, model: str, nonmembers: list[str] | None, progress, question: str = ONE_BY_ONE):
     """All outputs, from pictures and a model; what goes wrong becomes a message on the page."""
+    problems = []
     try:
         if len(sources) > MOST_PICTURES:
             raise MiaHubError(
@@ -182,33 +258,81 @@ def _answer(sources: list, model: str, nonmembers: list[str] | None, progress):
         good, problems = readable(sources)
         if not good:
             return _problem(*problems)
-        checker = _checker((model or "").strip() or "demo", nonmembers, progress)
-        checks = checker.check(good, progress=False, on_batch=_follow(progress, "Scoring"))
+        known, unreadable = readable(nonmembers or [])
+        problems += [f"Left out of the non-members: {problem}" for problem in unreadable]
+        if nonmembers and not known:
+            return _problem(*problems)
+        checker = _checker(_named(model), known, progress)
+        follow = _follow(progress, "Scoring")
+        if question == AS_A_SET:
+            return _set_shown(checker.check_set(good, progress=False, on_batch=follow), problems)
+        checks = checker.check(good, progress=False, on_batch=follow)
     except MiaHubError as error:
-        return _problem(str(error))
-    found = checker.to_dict(checks)
+        return _problem(str(error), *problems)
+    return _shown(checker.to_dict(checks), problems)
+
+
+def _set_shown(found: SetCheck, problems: list[str]):
+    """All outputs, from the answer for a set."""
+    notes = "".join(f"<p class='mia-problem'>{escape(problem)}</p>" for problem in problems)
+    everything = {"set": found.to_dict(), "model": {"id": found.model}}
+    return (
+        gr.HTML(set_html(found) + notes),
+        gr.Dataframe(visible=False),
+        gr.HTML(visible=False),
+        gr.HTML(set_figures_html(found), visible=True),
+        gr.HTML(caveats_html(found), visible=True),
+        gr.HTML(_download_link(everything), visible=True),
+        everything,
+    )
+
+
+def _shown(found: dict, problems: list[str]):
+    """All outputs, from answers as `Checker.to_dict` gives them."""
+    checks = [ImageCheck.from_entry(entry, found["reference"]) for entry in found["images"]]
     notes = "".join(f"<p class='mia-problem'>{escape(problem)}</p>" for problem in problems)
     if len(checks) == 1:
-        shown = gr.HTML(answer_html(checks[0]) + notes), gr.Dataframe(visible=False)
+        first = checks[0]
+        shown = gr.HTML(answer_html(first) + truth_html(first, found["reference"]) + notes), gr.Dataframe(visible=False)
     else:
         headers, rows = checks_table(checks)
-        evidence = sum(check.verdict == "evidence" for check in checks)
-        headline = f"<p class='mia-several'>{len(checks)} pictures checked together: evidence of membership for {evidence or 'none'}.</p>"
-        shown = gr.HTML(headline + notes), gr.Dataframe(rows, headers=headers, visible=True)
-    return *shown, *_details(checks[0], of_several=len(checks) > 1), gr.HTML(_download_link(found), visible=True), found
+        first = checks[row_number(rows[0])]
+        shown = gr.HTML(_together(checks) + notes), gr.Dataframe(rows, headers=headers, visible=True)
+    return *shown, *_details(first, found, of_several=len(checks) > 1), gr.HTML(_download_link(found), visible=True), found
 
 
-def _details(check: ImageCheck, *, of_several: bool = False):
-    plot = f"<div class='mia-plot'>{profile_svg(check.profile, check.timestep, title=check.name, judged=check.p_value is not None)}</div>"
+def _together(checks: list[ImageCheck]) -> str:
+    """What can be said of several pictures at once."""
+    evidence = sum(check.verdict == "evidence" for check in checks)
+    judged = sum(check.q_value is not None for check in checks)
+    headline = f"{len(checks)} pictures checked together on the model {checks[0].model}: evidence of membership for {evidence or 'none'}."
+    explained = f"<p class='mia-sublabel'>{escape(q_explained(judged))}</p>" if judged else ""
+    return f"<p class='mia-several'>{escape(headline)}</p>{explained}"
+
+
+def _details(check: ImageCheck, found: dict, *, of_several: bool = False):
+    profile, judged = check.profile, check.p_value is not None
+    if check.verdict == NOT_COMPARABLE:
+        # Bands of pictures of another kind would invite the comparison that can't be made.
+        profile = replace(profile, members=None, nonmembers=None)
+    plot = f"<div class='mia-plot'>{profile_svg(profile, check.timestep, title=check.name, judged=judged)}</div>{_curve_note(check)}"
     if of_several:
-        plot = f"<h3 class='mia-picture'>{escape(check.name)}</h3>{answer_html(check)}{plot}"
+        plot = f"<h3 class='mia-picture'>{escape(check.name)}</h3>{answer_html(check)}{truth_html(check, found['reference'])}{plot}"
     return gr.HTML(plot, visible=True), gr.HTML(figures_html(check), visible=True), gr.HTML(caveats_html(check), visible=True)
 
 
+def _curve_note(check: ImageCheck) -> str:
+    """What the curve is not, where the verdict is made of another score than the curve's."""
+    curve = dict(zip(check.profile.timesteps, check.profile.scores))
+    if check.p_value is None or check.score == curve.get(check.timestep):
+        return ""
+    said = f"The curve is plain SimA's score. The verdict is made by {check.attack}, which also asks how hard the picture is."
+    return f"<p class='mia-sublabel'>{escape(said)}</p>"
+
+
 def _show_row(found: dict, event: gr.SelectData):
-    # A sorted table hands over the displayed row, so the picture is found by its number, the first cell.
-    check = ImageCheck.from_entry(found["images"][int(event.row_value[0]) - 1], found["reference"])
-    return _details(check, of_several=True)
+    # A sorted table hands over the displayed row, so the picture is found by its number.
+    return _details(ImageCheck.from_entry(found["images"][row_number(event.row_value)], found["reference"]), found, of_several=True)
 
 
 def _empty():
@@ -260,18 +384,3 @@ def _download_link(found: dict) -> str:
     # The file travels inside the link, so that nothing about the picture is written to the server's disk.
     data = base64.b64encode(json.dumps(found, indent=2).encode()).decode()
     return f"<a class='mia-download' download='membership-check.json' href='data:application/json;base64,{data}'>Download as JSON</a>"
-
-
-def _examples() -> list[tuple[str, str, list[Picture]]]:
-    """Known members and non-members of the demo, from the part that chose nothing, by a seeded draw."""
-    split = load_split("demo")
-    reported = set(demo_reference(split).table.ids)
-    examples = []
-    for kind, label, part in (("member", "In its training set", split.members), ("nonmember", "Not in its training set", split.nonmembers)):
-        shuffled = (part[int(row)] for row in np.random.default_rng(GALLERY_SEED).permutation(len(part)))
-        examples.append((kind, label, list(islice((picture for picture in shuffled if picture.id in reported), GALLERY_SIZE))))
-    return examples
-
-
-def _enlarged(picture: Picture) -> Image.Image:
-    return picture.to_pil().resize((GALLERY_PIXELS, GALLERY_PIXELS), Image.Resampling.NEAREST)

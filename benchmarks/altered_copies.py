@@ -1,0 +1,129 @@
+"""How often altered copies of the demo's known members and non-members get evidence: `python -m benchmarks.altered_copies`.
+
+An answer holds for pictures that were treated as the reference images were. This measures what becomes of it otherwise: how many training
+images are still recognised, and how many others are wrongly called, by the attack that verdicts are made by.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from mia_hub.calibration import ALPHA
+from mia_hub.check import Checker, get_checker
+from mia_hub.defaults import VERDICT_ATTACK
+from mia_hub.images import as_pictures
+from mia_hub.metrics.intervals import clopper_pearson
+from mia_hub.splits import load_split
+
+ENLARGED = 10
+
+
+def _jpeg(quality: int) -> Callable[[Image.Image], Image.Image]:
+    def saved(image: Image.Image) -> Image.Image:
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=quality)
+        return Image.open(file)
+
+    return saved
+
+
+def _enlarged(image: Image.Image) -> Image.Image:
+    return image.resize((image.width * ENLARGED, image.height * ENLARGED), Image.Resampling.BICUBIC)
+
+
+def _shifted(image: Image.Image) -> Image.Image:
+    """One pixel to the right; the column that this leaves empty repeats its neighbour."""
+    pixels = np.asarray(image)
+    return Image.fromarray(np.concatenate([pixels[:, :1], pixels[:, :-1]], axis=1))
+
+
+def _contrast_halved(image: Image.Image) -> Image.Image:
+    """Half as far from the picture's mean."""
+    pixels = np.asarray(image, dtype=np.float64)
+    return Image.fromarray(np.rint((pixels + pixels.mean()) / 2).astype(np.uint8))
+
+
+# Each takes a greyscale picture and gives another.
+ALTERATIONS: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "as they are": lambda image: image,
+    "JPEG, quality 95": _jpeg(95),
+    "JPEG, quality 85": _jpeg(85),
+    "JPEG, quality 50": _jpeg(50),
+    f"enlarged {ENLARGED} times": _enlarged,
+    "mirrored": ImageOps.mirror,
+    "shifted by one pixel": _shifted,
+    "pixel values halved": lambda image: image.point(lambda value: value // 2),
+    "contrast halved": _contrast_halved,
+}
+
+
+def known_pictures(checker: Checker, members: int, nonmembers: int, seed: int = 0) -> dict[str, list[Image.Image]]:
+    """At most so many members and non-members of the part of the demo's split that chose nothing, by a seeded draw."""
+    rng = np.random.default_rng(seed)
+    known = {"members": load_split("demo").members, "non-members": checker.reference.pictures}
+    reported = set(checker.reference.profiles.ids)
+    drawn = {}
+    for (kind, pictures), count in zip(known.items(), (members, nonmembers)):
+        shuffled = (pictures[int(row)] for row in rng.permutation(len(pictures)))
+        part = [picture.to_pil() for picture in shuffled if picture.id in reported]
+        drawn[kind] = part[:count]
+    return drawn
+
+
+def evidence(checker: Checker, pictures: Sequence[Image.Image]) -> dict[str, int]:
+    """How many of the pictures there are, get p ≤ `ALPHA` each by itself, and are not comparable."""
+    comparable = [checker.comparability(picture) for picture in as_pictures(list(pictures))]
+    judged = checker.judge(pictures, progress=False)
+    return {
+        "n": len(judged),
+        "evidence": sum(ok and one.p_value <= ALPHA for one, ok in zip(judged, comparable)),
+        "not_comparable": len(comparable) - sum(comparable),
+    }
+
+
+def measure(checker: Checker, known: dict[str, list[Image.Image]]) -> dict[str, dict[str, dict[str, int]]]:
+    """`evidence` by alteration and kind."""
+    found = {}
+    for name, alter in ALTERATIONS.items():
+        found[name] = {kind: evidence(checker, [alter(picture) for picture in pictures]) for kind, pictures in known.items()}
+        print(_row(name, found[name]), flush=True)
+    return found
+
+
+def _row(name: str, found: dict[str, dict[str, int]]) -> str:
+    cells = [name]
+    for counts in found.values():
+        low, high = clopper_pearson(counts["evidence"], counts["n"])
+        rate = counts["evidence"] / counts["n"]
+        cells.append(f"{counts['evidence']} of {counts['n']}: {rate * 100:.1f} % [{low * 100:.1f}, {high * 100:.1f}]")
+        cells.append(f"{counts['not_comparable'] / counts['n'] * 100:.1f} %")
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--attack", default=VERDICT_ATTACK, help="that the verdicts are made by (default: %(default)s)")
+    parser.add_argument("--members", type=int, default=256, metavar="N", help="at most (default: %(default)s)")
+    parser.add_argument("--nonmembers", type=int, default=600, metavar="N", help="at most (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the counts there")
+    args = parser.parse_args()
+
+    checker = get_checker("demo", args.attack, progress=True)
+    print(f"Demo, attack {checker.attack.name}, p ≤ {ALPHA:g}; 95 % intervals (Clopper–Pearson).\n")
+    columns = (f"{kind} {what}" for kind in ("members", "non-members") for what in ("with evidence", "not comparable"))
+    print(f"| copies | {' | '.join(columns)} |\n|---|---|---|---|---|")
+    found = measure(checker, known_pictures(checker, args.members, args.nonmembers, args.seed))
+    if args.json:
+        args.json.write_text(json.dumps({"attack": repr(checker.attack), "seed": args.seed, "counts": found}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

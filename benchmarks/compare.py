@@ -1,0 +1,173 @@
+"""What `mia_hub.compare` costs next to the bare forward passes that its attacks declare.
+
+    python -m benchmarks.compare
+
+Both sides run in turns, A B B A …, in one process; see benchmarks/README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import mia_hub
+from benchmarks.throughput import Row, _positive, facts, render, seconds
+from mia_hub.attacks import Attack, get_attack
+from mia_hub.attacks.base import DEFAULT_BATCH_SIZE
+from mia_hub.comparing import Comparison, compare, default_attacks, spelled
+from mia_hub.errors import AttackError, MiaHubError
+from mia_hub.models.loading import pick_device
+from mia_hub.splits import MemberSplit, load_split
+
+MOST_RATIO = 1.1
+
+
+def gray_box(model, split: MemberSplit) -> list[Attack]:
+    """All registered gray-box attacks that can run on this model and split, and that query it at all."""
+    found = []
+    for attack in map(get_attack, default_attacks()):
+        try:
+            attack.check(model, split.captions)
+        except AttackError:
+            continue
+        if attack.access == "gray" and attack.queries_per_image:
+            found.append(attack)
+    return found
+
+
+def bare_passes(model, split: MemberSplit, batch_size: int):
+    """A function that makes some number of forward passes of ``batch_size`` rows, and nothing else."""
+    x0 = model.encode([split.images[i % len(split.images)] for i in range(batch_size)])
+    t = torch.full((batch_size,), model.info.num_train_timesteps // 10, device=x0.device)
+    x = model.schedule.add_noise(x0, torch.randn(x0.shape, generator=torch.Generator().manual_seed(0)).to(x0), t)
+    cond = model.condition(None if split.captions is None else [split.captions[i % len(split.captions)] for i in range(batch_size)])
+
+    def run(passes: int) -> None:
+        with torch.no_grad():
+            for _ in range(passes):
+                model.predict_noise(x, t, cond)
+
+    return run
+
+
+def measure(model, split: MemberSplit, attacks: list[Attack], batch_size: int, rounds: int) -> list[Row]:
+    """`compare`, from encoded pictures to all its figures, next to the declared queries of its attacks as bare forward passes.
+
+    Args:
+        model: a DiffusionModel.
+        split: its number of pictures is a multiple of ``batch_size``.
+        attacks: each is compared with as many passes as it declares.
+        batch_size: rows per forward pass, on both sides.
+        rounds: how often each side is measured, after one short round that doesn't count.
+    """
+    bare, images = bare_passes(model, split, batch_size), len(split.images)
+    rows = [attack.queries_per_image * images + attack.setup_queries for attack in attacks]
+    alone, compared, whole = np.empty((rounds, len(attacks))), np.empty((rounds, len(attacks))), np.empty(rounds)
+    processor = np.empty((rounds, 2))
+
+    def bare_side(i: int) -> None:
+        started = time.process_time()
+        for j, passes in enumerate(rows):
+            alone[i, j] = seconds(lambda passes=passes: bare(-(-passes // batch_size)), model.device)
+        processor[i, 0] = time.process_time() - started
+
+    def compare_side(i: int) -> None:
+        found: list[Comparison] = []
+        started = time.process_time()
+        whole[i] = seconds(lambda: found.append(compare(model, split, attacks, batch_size=batch_size, progress=False)), model.device)
+        processor[i, 1] = time.process_time() - started
+        compared[i] = [report.cost.seconds for report in found[0].reports]
+
+    # What is imported or set up once, such as the blind classifier's library, belongs to neither side.
+    bare(3)
+    warming = get_attack("sima", timesteps=(model.info.num_train_timesteps // 10,))
+    compare(model, split, [warming], batch_size=batch_size, progress=False)
+    for i in range(rounds):
+        for side in (bare_side, compare_side)[:: -1 if i % 2 else 1]:
+            side(i)
+    found = [
+        _row(f"{spelled(attack)}, {attack.queries_per_image} queries per image", taken, least, "", passes)
+        for attack, passes, taken, least in zip(attacks, rows, compared.T, alone.T)
+    ]
+    rest = whole - compared.sum(axis=1)
+    found.append(
+        Row(
+            "  reading, choosing, fitting, measuring, blind classifier",
+            f"{np.median(rest):.1f} s ({rest.min():.1f} … {rest.max():.1f}), {np.median(rest / alone.sum(axis=1)):.1%} of the bare passes",
+            values={"seconds": rest},
+        )
+    )
+    name = f"compare, {len(attacks)} attacks, {images} pictures"
+    found.append(_row(name, whole, alone.sum(axis=1), f"≤ {MOST_RATIO:g}", sum(rows)))
+    if model.device.type == "cpu":
+        # Others who use the machine change the wall-clock time of both sides at random, and this hardly.
+        found.append(_row("  the same in processor time", processor[:, 1], processor[:, 0], "", sum(rows)))
+    return found
+
+
+def _row(what: str, taken: np.ndarray, bare: np.ndarray, requirement: str, rows: int) -> Row:
+    ratios = taken / bare
+    return Row(
+        what,
+        f"{np.median(ratios):.3f} ({ratios.min():.3f} … {ratios.max():.3f}) of {np.median(bare):.1f} s bare, {rows:,} rows",
+        requirement,
+        bool(np.median(ratios) <= MOST_RATIO) if requirement else None,
+        {"rows": rows, "seconds": taken, "bare_seconds": bare},
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__.split("\n")[0])
+    parser.add_argument("--model", default="demo", help="'demo', a folder, or a Hub id (default: demo)")
+    parser.add_argument("--split", default="demo", help="as for mia-hub compare (default: demo)")
+    parser.add_argument("--attacks", nargs="+", metavar="NAME", help="default: all gray-box attacks that can run on the model")
+    parser.add_argument("--limit", type=_positive, default=64, metavar="N", help="N members and N non-members (default: 64)")
+    parser.add_argument("--batch-size", type=_positive, help="rows per forward pass, a divisor of 2N (default: mia_hub's own, or 2N)")
+    parser.add_argument("--device", help="cpu, cuda, … (default: the best one present)")
+    parser.add_argument("--dtype", default="float32", help="precision of the model (default: float32)")
+    parser.add_argument("--rounds", type=_positive, default=3, help="(default: 3)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures there")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if the requirement is missed")
+    return parser
+
+
+def run(args: argparse.Namespace) -> list[Row]:
+    """Measures, prints, and returns the rows."""
+    device = pick_device(args.device)
+    split = load_split(args.split, limit=args.limit)
+    images = len(split.images)
+    batch_size = args.batch_size or min(DEFAULT_BATCH_SIZE.get(device.type, 64), images)
+    if images % batch_size:
+        raise MiaHubError(f"{images} pictures don't fill whole batches of {batch_size}; give a --batch-size that divides {images}.")
+    known = facts(device, args.dtype, batch_size)
+    print("\n".join(f"{name + ':':12}{value}" for name, value in known.items()), flush=True)
+    model = mia_hub.load_model(args.model, device=device, dtype=args.dtype)
+    attacks = [get_attack(name) for name in args.attacks] if args.attacks else gray_box(model, split)
+    rows = measure(model, split, attacks, batch_size, args.rounds)
+    print("\n" + render(rows))
+    if args.json:
+        figures = {"facts": known, "rows": [asdict(row) | {"verdict": row.verdict} for row in rows]}
+        args.json.write_text(json.dumps(figures, indent=1, default=np.ndarray.tolist) + "\n", encoding="utf-8")
+    return rows
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit status: 0; 1 with --strict where the requirement is missed; 2 where nothing could be measured."""
+    args = _parser().parse_args(argv)
+    try:
+        rows = run(args)
+    except (MiaHubError, OSError, RuntimeError) as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    return int(args.strict and any(row.passed is False for row in rows))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,108 @@
+"""Writes docs/attacks.md and its figure: every attack on the demo model, from one command.
+
+    python docs/build_attacks.py --runs runs/attacks
+
+An interrupted run goes on where it was: scores are kept under ``--runs``. On a CPU it takes about two hours. The table for the
+recipe with random flips is added where its model is given (``--flips runs/flips/model``; see `training.demo`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from pathlib import Path
+
+from mia_hub.attacks import ATTACKS, get_attack
+from mia_hub.cli import attack_from, parts_from
+from mia_hub.comparing import Comparison, compare
+from mia_hub.render import _markdown_table
+from mia_hub.render_comparison import comparison_table, measured_on
+from mia_hub.splits import MemberSplit, load_split
+
+HERE = Path(__file__).parent
+GRID = "40,70,100,130,160"
+# The grids are thinned where an attack's own would only cost more; everything else is at its default.
+EVERY = (
+    "random",
+    f"sima:timesteps={GRID}",
+    "sima-mc:timesteps=70,100",
+    "sima-c",
+    "sima-cn",
+    "loss:timesteps=20,60,100,140,180",
+    "secmi",
+    "secmi-nns",
+    "pia:timesteps=50,100,150,200,250,300",
+    "pian:timesteps=50,100,150,200,250,300",
+    "pfami",
+    "rediffuse",
+    "gsa1",
+    "gsa2",
+    "forensics-vlb",
+    "forensics-mse",
+    "forensics-xstart",
+    "nearest-generated",
+    "nearest-generated:space=feature",
+)
+COMBINED = ("sima:timesteps=70+pia:timesteps=200",)
+CONDITIONAL = (f"sima:timesteps={GRID}", "sima-c", "sima-cn", "sima-mc:draws=30,timesteps=70")
+FLIPS = (f"sima:timesteps={GRID}", "sima-c", "sima-cn:given=complexity,mirror,timesteps=70,100,130", "sima-cn")
+
+
+def held_out(split: MemberSplit) -> MemberSplit:
+    """Non-members against non-members: the two halves, by their place in the seeded draw."""
+    half = len(split.nonmembers) // 2
+    return MemberSplit("demo, held-out against held-out", split.nonmembers[:half], split.nonmembers[half:])
+
+
+def declared() -> str:
+    """What every registered attack is and needs, as it declares it itself."""
+    rows = []
+    for name in sorted(ATTACKS):
+        attack = get_attack(name)
+        needs = {"captions": attack.needs_caption, "gradients": attack.needs_gradients, "generated samples": attack.needs_samples}
+        if attack.needs_training:
+            needs["known members and non-members" if attack.learns_from == "both" else "known non-members"] = True
+        queries = f"{attack.queries_per_image}" + (f" + {attack.setup_queries:,} once" if attack.setup_queries else "")
+        columns = "one score" if attack.one_score or len(attack.columns) == 1 else f"{len(attack.columns)} timesteps"
+        summary = inspect.getdoc(attack).splitlines()[0].replace("|", "\\|")
+        listed = ", ".join(what for what, needed in needs.items() if needed) or "—"
+        rows.append([f"`{name}`", summary, attack.paper, attack.access, queries, columns, listed])
+    headers = ["Attack", "What it looks at", "Source", "Access", "Queries per image", "Default grid", "Needs"]
+    return _markdown_table(headers, rows, raw=True)
+
+
+def figures(comparison: Comparison) -> str:
+    table = _markdown_table(*comparison_table(comparison))
+    return f"{table}\n\n{measured_on(comparison)}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--runs", type=Path, default=Path("runs/attacks"), help="where scores are kept")
+    parser.add_argument("--flips", type=Path, help="the model of the recipe with random flips")
+    parser.add_argument("--limit", type=int, default=1000, help="at most so many members and non-members for the table of all attacks")
+    args = parser.parse_args()
+
+    combine = [parts_from(text) for text in COMBINED]
+    attacks = [attack_from(text) for text in EVERY]
+    every = compare("demo", "demo", attacks, combine=combine, limit=args.limit, folder=args.runs / "every")
+    control = compare("demo", held_out(load_split("demo")), attacks, limit=150, folder=args.runs / "held-out")
+    conditional = compare("demo", "demo", [attack_from(text) for text in CONDITIONAL], folder=args.runs / "conditional")
+    parts = {
+        "declared": declared(),
+        "every": figures(every),
+        "control": figures(control),
+        "conditional": figures(conditional),
+        "flips": "Not computed here.",
+    }
+    if args.flips:
+        parts["flips"] = figures(compare(str(args.flips), "demo", [attack_from(text) for text in FLIPS], folder=args.runs / "flips"))
+    (HERE / "attacks.svg").write_text(every.plot_svg(), encoding="utf-8")
+    page = (HERE / "attacks.in.md").read_text(encoding="utf-8")
+    for name, text in parts.items():
+        page = page.replace(f"{{{{{name}}}}}", text)
+    (HERE / "attacks.md").write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""The distance to the nearest generated picture: all that a black box shows (arXiv 2302.07801)."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Literal, get_args
+
+import torch
+from torch.nn import functional as F
+
+from mia_hub.attacks.base import Attack
+from mia_hub.attacks.querying import QueriedModel
+from mia_hub.attacks.sima import _choice
+from mia_hub.errors import AttackError, whole_number
+from mia_hub.images import as_pictures, find_images
+from mia_hub.models.protocol import result_dtype
+from mia_hub.noise import SampleNoise
+from mia_hub.sampling import ddim_timesteps, predicted_clean_images
+
+Space = Literal["pixel", "feature"]
+CELLS = 8
+ORIENTATIONS = 8
+# Generated pictures that are decoded, or compared with a batch in float64, at once.
+COMPARED_AT_ONCE = 1024
+
+
+def described(pixels: torch.Tensor, space: Space) -> torch.Tensor:
+    """Pictures as vectors whose Euclidean distance says how unlike they are.
+
+    - "pixel": their values.
+    - "feature": what is where, with less regard to exact places and to contrast. Two parts of about equal weight, both fixed, since
+      the denoiser's own features are hidden in a black box: histograms of gradient orientation (Dalal & Triggs 2005; 8 unsigned
+      orientations in 8 x 8 cells, their square roots scaled to length 1), and the low frequencies (the mean colours of the same cells).
+
+    Args:
+        pixels: ``[N, C, H, W]`` in [0, 1].
+
+    Returns:
+        ``[N, F]``; in feature space on the CPU.
+    """
+    if space == "pixel":
+        return pixels.flatten(1)
+    # One place for all devices, some of which can't pool into cells of unequal size.
+    pixels = pixels.cpu()
+    cells = [min(CELLS, side) for side in pixels.shape[-2:]]
+    grey = F.pad(pixels.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+    dy, dx = grey[..., 2:, 1:-1] - grey[..., :-2, 1:-1], grey[..., 1:-1, 2:] - grey[..., 1:-1, :-2]
+    # Each gradient is shared between the two nearest orientations, so that a slight turn changes little.
+    place = torch.atan2(dy, dx).remainder(math.pi) * (ORIENTATIONS / math.pi)
+    centres = torch.arange(ORIENTATIONS, dtype=pixels.dtype)[:, None, None]
+    away = (place - centres).abs()
+    share = (1 - torch.minimum(away, ORIENTATIONS - away)).clamp_min(0)
+    histograms = F.adaptive_avg_pool2d(torch.hypot(dy, dx) * share, cells).flatten(1)
+    # Square roots of shares have length 1; a flat picture, which has no gradient, gets zeros.
+    orientation = (histograms / histograms.sum(1, keepdim=True).clamp_min(1e-6)).sqrt()
+    colours = F.adaptive_avg_pool2d(pixels, cells).flatten(1)
+    return torch.cat([orientation, colours / math.sqrt(colours.shape[1])], dim=1)
+
+
+class Gallery:
+    """Pictures that were generated elsewhere; two of them are equal if they hold the same pictures."""
+
+    def __init__(self, generated: Any):
+        is_path = isinstance(generated, (str, os.PathLike))
+        self.pictures = as_pictures(find_images(generated) if is_path else generated)
+
+    @cached_property
+    def id(self) -> str:
+        """Hash of the pictures' content, in whatever order; decodes each once."""
+        return hashlib.sha256("\n".join(sorted(picture.id for picture in self.pictures)).encode()).hexdigest()
+
+    def __repr__(self) -> str:
+        return f"<{len(self.pictures)} pictures sha256:{self.id[:16]}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Gallery) and self.id == other.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NearestGenerated(Attack):
+    """The mean distance from x to its k nearest neighbours among n generated pictures, small for members.
+
+    The black-box level of Data Forensics, after GAN-Leaks (Chen et al. 2020, arXiv 1909.03935): a model that puts out its training
+    images gives away those that it does. It takes many more samples than members before most members have one near them.
+
+    Attributes:
+        timesteps: not used, as no timestep of x itself is queried.
+        samples: n, how many pictures are generated, once for all images; with ``generated``, their number.
+        steps: of the deterministic DDIM trajectory that generates one (one query each); not used with ``generated``.
+        generated: pictures that were generated elsewhere: a folder, or anything `mia_hub.images.as_pictures` takes; then nothing is
+            generated and the model is never queried. They are held at the model's picture size, as floats.
+        neighbours: k.
+        space: in which distances are Euclidean, "pixel" or "feature"; see `described`.
+    """
+
+    timesteps: tuple[int, ...] = (0,)
+    samples: int = 256
+    steps: int = 50
+    generated: Any = None
+    neighbours: int = 1
+    space: Space = "pixel"
+
+    name: ClassVar[str] = "nearest-generated"
+    paper: ClassVar[str] = "arXiv 2302.07801"
+    access: ClassVar[str] = "black"
+    needs_samples: ClassVar[bool] = True
+    one_score: ClassVar[bool] = True
+    # A picture that was generated exactly is at distance 0.
+    log_scale: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.generated is not None:
+            gallery = self.generated if isinstance(self.generated, Gallery) else Gallery(self.generated)
+            object.__setattr__(self, "generated", gallery)
+            object.__setattr__(self, "samples", len(gallery.pictures))
+        for what in ("samples", "steps", "neighbours"):
+            object.__setattr__(self, what, whole_number(what, getattr(self, what), 1, AttackError))
+        _choice("space", self.space, get_args(Space))
+        if self.neighbours > self.samples:
+            raise AttackError(f"neighbours={self.neighbours} are more than the {self.samples} generated pictures; ask for fewer.")
+
+    @property
+    def queries_per_image(self) -> int:
+        return 0
+
+    @property
+    def setup_queries(self) -> int:
+        return 0 if self.generated is not None else self.samples * self.steps
+
+    def check(self, model, captions=None) -> None:
+        super().check(model, captions)
+        if self.generated is None:
+            check_steps(self.steps, model)
+
+    def prepare(self, model: QueriedModel, seed: int) -> torch.Tensor:
+        parts = self._generate(model, seed) if self.generated is None else self._given(model)
+        return torch.cat([described(pixels, self.space) for pixels in parts])
+
+    def _given(self, model: QueriedModel) -> Iterator[torch.Tensor]:
+        for start in range(0, self.samples, COMPARED_AT_ONCE):
+            yield model.model.pixels(self.generated.pictures[start : start + COMPARED_AT_ONCE])
+
+    def _generate(self, model: QueriedModel, seed: int) -> Iterator[torch.Tensor]:
+        """Each sample from noise of its own, so that the batch size changes nothing; under the empty caption where the model takes one."""
+        timesteps = ddim_timesteps(model.schedule, self.steps)
+        for start in range(0, self.samples, model.rows):
+            names = [f"generated {i}" for i in range(start, min(start + model.rows, self.samples))]
+            cond = model.condition([""] * len(names) if model.info.conditioning == "text" else None)
+            noise = SampleNoise(names, model.info.sample_shape, seed, model.model.device, result_dtype(model.model.dtype))
+            *_, sample = predicted_clean_images(model, noise(timesteps[0]), timesteps, cond)
+            yield model.model.to_pixels(sample)
+
+    def statistic(self, model, x0, cond, noise) -> torch.Tensor:
+        own = _wide(described(model.pixels, self.space))
+        parts = [_distances(own, _wide(part)) for part in model.prepared.split(COMPARED_AT_ONCE)]
+        return torch.cat(parts, dim=1).topk(self.neighbours, dim=1, largest=False).values.mean(dim=1, keepdim=True)
+
+
+def check_steps(steps: int, model) -> None:
+    """Refuses more steps of sampling than the model has timesteps."""
+    if steps > model.info.num_train_timesteps:
+        raise AttackError(
+            f"steps={steps} are more than the {model.info.num_train_timesteps} timesteps of {model.info.id}; sample with fewer."
+        )
+
+
+def _wide(vectors: torch.Tensor) -> torch.Tensor:
+    return vectors if vectors.device.type == "mps" else vectors.double()
+
+
+def _distances(x: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    # From explicit differences: expanding the square would cancel digits where a picture was generated almost exactly.
+    return torch.cdist(x, others, compute_mode="donot_use_mm_for_euclid_dist")

@@ -1,0 +1,67 @@
+"""PIA and PIAN: how far the predicted noise moves once it has been added (arXiv 2305.18355)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from mia_hub.attacks.base import Attack
+from mia_hub.attacks.sima import _check_norm, p_norm
+
+AUTHORS_GRID = tuple(range(10, 301, 10))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PIA(Attack):
+    """PIA: ‖ε₀ - ε(√ᾱ_t·x0 + √(1-ᾱ_t)·ε₀, t)‖_p with ε₀ = ε(x0, 0), small for members.
+
+    ε₀ takes the place of a random draw, so no noise is drawn; it is asked once for all timesteps.
+
+    Attributes:
+        timesteps: the authors' grid, 10, 20, …, 300, by default; CDI (arXiv 2411.12858) uses 200 alone.
+        p: order of the norm; 4 in the paper.
+    """
+
+    timesteps: tuple[int, ...] = AUTHORS_GRID
+    p: float = 4
+
+    name: ClassVar[str] = "pia"
+    paper: ClassVar[str] = "arXiv 2305.18355"
+    access: ClassVar[str] = "gray"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_norm(self.p)
+
+    @property
+    def queries_per_image(self) -> int:
+        return 1 + len(self.timesteps)
+
+    def added_noise(self, epsilon: torch.Tensor) -> torch.Tensor:
+        """The noise that is added to x0, and that the prediction is then compared with, from ε(x0, 0) ``[N, …]``."""
+        return epsilon
+
+    def statistic(self, model, x0, cond, noise) -> torch.Tensor:
+        e = self.added_noise(model.predict_noise(x0, 0, cond))
+        epsilons = model.epsilons(self.timesteps, lambda _, t: model.schedule.add_noise(x0, e, t), cond)
+        return torch.stack([p_norm(e - epsilon, self.p) for epsilon in epsilons], dim=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PIAN(PIA):
+    """PIAN: PIA with ε₀ scaled, per sample, to the mean absolute value √(2/π) of a standard Gaussian, small for members.
+
+    ε₀·√(2/π)/mean|ε₀| takes the place of ε₀ both in what is added and in what is compared. (CDI's text has
+    √(π/2) for the factor, which would be off by π/2 from a Gaussian's.)
+    """
+
+    name: ClassVar[str] = "pian"
+
+    def added_noise(self, epsilon: torch.Tensor) -> torch.Tensor:
+        mean = p_norm(epsilon, 1) / epsilon[0].numel()
+        # A prediction of exactly zero has no direction to scale, and stays zero.
+        factor = math.sqrt(2 / math.pi) / mean.clamp_min(torch.finfo(epsilon.dtype).tiny)
+        return epsilon * factor.to(epsilon.dtype).reshape(-1, *[1] * (epsilon.ndim - 1))

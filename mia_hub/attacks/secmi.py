@@ -1,0 +1,138 @@
+"""SecMI and SecMI-NNs: what a step of DDIM inversion and back leaves over (arXiv 2302.01316)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from mia_hub.attacks.base import Attack
+from mia_hub.attacks.learning import Scorer, TrainedAttack
+from mia_hub.attacks.map_classifier import fit_map_classifier
+from mia_hub.attacks.querying import QueriedModel
+from mia_hub.attacks.sima import p_norm
+from mia_hub.errors import AttackError, whole_number
+from mia_hub.schedule import NoiseSchedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Inversion(Attack):
+    """What both forms share: x̃_t from x0 by deterministic DDIM steps of k, and x̂_t after one step more and one back.
+
+    The chain x̃_0 = x0, x̃_k, x̃_2k, … is shared by all timesteps. So is the way back: it starts from x̃_(t+k), the chain's next point,
+    and asks for ε(x̃_(t+k), t+k), which the chain's next step needs as well. So a grid costs t_max/k + 2 queries, however dense.
+    (The authors' code asks for both twice: 2 queries per point of a contiguous grid.)
+    """
+
+    k: int = 10
+
+    paper: ClassVar[str] = "arXiv 2302.01316"
+    access: ClassVar[str] = "gray"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "k", whole_number("k, the step of the DDIM inversion,", self.k, 1, AttackError))
+        missed = [t for t in self.timesteps if t % self.k]
+        if missed:
+            below = {t - t % self.k for t in missed}
+            reachable = ", ".join(map(str, sorted(below | {t + self.k for t in below})))
+            raise AttackError(
+                f"DDIM inversion in steps of k={self.k} passes multiples of {self.k} only, and timesteps has "
+                f"{', '.join(map(str, missed))}; the nearest it can reach: {reachable}."
+            )
+
+    @property
+    def queries_per_image(self) -> int:
+        return self.timesteps[-1] // self.k + 2
+
+    def check(self, model, captions=None) -> None:
+        super().check(model, captions)
+        # A schedule may end in pure noise, from which no clean image can be predicted and so no step made.
+        last = int((model.schedule.signals > 0).sum()) - 1
+        if self.timesteps[-1] + self.k > last:
+            raise AttackError(
+                f"The attack {self.name!r} compares x_t with a step to t+k and back, and {self.timesteps[-1]}+{self.k} lies outside the "
+                f"schedule of {model.info.id}, which has signal from 0 to {last}: choose timesteps up to "
+                f"{max(last - self.k, 0) // self.k * self.k}, or a smaller k."
+            )
+
+    def differences(self, model: QueriedModel, x0: torch.Tensor, cond: Any) -> Iterator[torch.Tensor]:
+        """x̂_t - x̃_t ``[N, …]`` at each of the timesteps, in order."""
+        x, ahead = x0, model.predict_noise(x0, 0, cond)
+        for t in range(0, self.timesteps[-1] + 1, self.k):
+            epsilon, s = ahead, t + self.k
+            x = model.schedule.ddim_step(x, epsilon, t, s)
+            ahead = model.predict_noise(x, s, cond)
+            if t in self.timesteps:
+                yield _returned(model.schedule, t, s) * (ahead - epsilon)
+
+
+def _returned(schedule: NoiseSchedule, t: int, s: int) -> float:
+    """c in x̂_t - x̃_t = c·(ε_s - ε_t), for a DDIM step from t to s by ε_t, and back by ε_s.
+
+    With a, b for signal and noise: x̃_s = a_s·(x̃_t - b_t·ε_t)/a_t + b_s·ε_t and x̂_t = a_t·(x̃_s - b_s·ε_s)/a_s + b_t·ε_s, whose difference
+    x̂_t - x̃_t is (b_t - a_t·b_s/a_s)·(ε_s - ε_t). Subtracting two images that are almost alike would cost float32 half of its digits.
+    """
+    a, b = schedule.signals, schedule.noises
+    return float(b[t] - a[t] * b[s] / a[s])
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecMI(_Inversion):
+    """SecMI: the t-error ‖x̂_t - x̃_t‖₂² after one DDIM step from x̃_t to t+k and back, small for members (SecMI_stat).
+
+    A DDIM step from t to s is √ᾱ_s·f(x, t) + √(1-ᾱ_s)·ε(x, t) with f(x, t) = (x - √(1-ᾱ_t)·ε(x, t))/√ᾱ_t.
+
+    Attributes:
+        timesteps: the t at which x̃_t and x̂_t are compared, multiples of k. By default the authors' grid for Stable Diffusion,
+            0, 10, …, 190: its middle, 90, is where their pixel setting compares (their "t_sec = 100": 90 → 100 → 90), and no
+            other point of it costs anything that 190 doesn't.
+        k: step of the DDIM inversion.
+    """
+
+    timesteps: tuple[int, ...] = tuple(range(0, 191, 10))
+
+    name: ClassVar[str] = "secmi"
+
+    def statistic(self, model, x0, cond, noise) -> torch.Tensor:
+        return torch.stack([p_norm(difference, 2) ** 2 for difference in self.differences(model, x0, cond)], dim=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecMINNs(_Inversion, TrainedAttack):
+    """SecMI-NNs: the log-odds of membership that a small ResNet, fitted on known images, gives the map |x̂_t - x̃_t|.
+
+    The maps are standardised by those of the training part. The paper trains on a fifth of the images; here, as for every
+    attack that learns, on the calibration part, and no image is judged by a network that has seen it.
+
+    Attributes:
+        timesteps: the one t at which the maps are made, a multiple of k; 90 in the paper's pixel setting.
+        k: step of the DDIM inversion.
+    """
+
+    timesteps: tuple[int, ...] = (90,)
+
+    name: ClassVar[str] = "secmi-nns"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.timesteps) != 1:
+            raise AttackError(
+                f"The attack {self.name!r} reads the maps of one timestep, such as timesteps=(90,); got {self.timesteps!r}. "
+                "To compare several, run it once for each."
+            )
+
+    def features(self, model, x0, cond, noise) -> torch.Tensor:
+        (difference,) = self.differences(model, x0, cond)
+        return difference.abs().float()
+
+    def learn(self, features: np.ndarray, is_member: np.ndarray, seed: int) -> Scorer:
+        return fit_map_classifier(features, is_member, seed)
+
+    def learn_images(self, features: np.ndarray, ids: Sequence[str], is_member: np.ndarray, seed: int) -> Scorer:
+        # What a network learns depends on the order in which it meets its examples, and a score must not depend on the images'.
+        order = np.argsort(np.asarray(ids), kind="stable")
+        return self.learn(features[order], is_member[order], seed)

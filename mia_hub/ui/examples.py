@@ -1,0 +1,86 @@
+"""Pictures of which it is known whether the demo was trained on them: to click on, and to compare an answer with the truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from html import escape
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mia_hub.calibration import ALPHA, EVIDENCE, ImageCheck
+from mia_hub.check import demo_reference
+from mia_hub.images import Picture
+from mia_hub.splits import load_split
+from mia_hub.wording import in_five, share
+
+PER_KIND = 6
+SEED = 7
+PIXELS = 112
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Known members, or known non-members, of the demo.
+
+    Attributes:
+        kind: "member" or "nonmember".
+        label: what the page calls them.
+        pictures: by a seeded draw, from the part of the split that chose nothing.
+    """
+
+    kind: str
+    label: str
+    pictures: tuple[Picture, ...]
+
+
+def draw_examples() -> list[Examples]:
+    split = load_split("demo")
+    drawn = []
+    for kind, label, part in (
+        ("member", "In the demo's training set", split.members),
+        ("nonmember", "Not in the demo's training set", split.nonmembers),
+    ):
+        shuffled = (part[int(row)] for row in np.random.default_rng(SEED).permutation(len(part)))
+        drawn.append(Examples(kind, label, tuple(islice((picture for picture in shuffled if picture.id in _labels()), PER_KIND))))
+    return drawn
+
+
+def enlarged(picture: Picture) -> Image.Image:
+    """The picture with its own pixels visible."""
+    return picture.to_pil().resize((PIXELS, PIXELS), Image.Resampling.NEAREST)
+
+
+@lru_cache(maxsize=1)
+def _labels() -> dict[str, int]:
+    """1 or 0 by content id, of the demo's reported part."""
+    profiles = demo_reference().profiles
+    return dict(zip(profiles.ids, profiles.is_member.tolist()))
+
+
+def truth_html(check: ImageCheck, reference: dict[str, Any] | None) -> str:
+    """What is known of an example, beside what the attack says of it; nothing for any other picture.
+
+    Args:
+        reference: as `mia_hub.Checker.to_dict` gives it; its power says how many members the attack misses.
+    """
+    label = _labels().get(check.id) if check.model == "demo" else None
+    if label is None:
+        return ""
+    called, power = check.verdict == EVIDENCE, reference and reference["power_at_p_0.01"]
+    if label:
+        said = "This one was in the training set" + ("; the answer is right." if called else ".")
+        missed = (
+            f" The attack misses {in_five(1 - power['value'])} such pictures{'' if called else ', and this is one of them'}."
+            if power
+            else ""
+        )
+        said += missed
+    elif called:
+        said = f"This one was not in the training set: a false alarm, as {share(ALPHA)} of such pictures raise by design."
+    else:
+        said = "This one was not in the training set, and for such a picture there is no better answer than this: the attack never acquits."
+    return f"<p class='mia-truth'><strong>The truth:</strong> {escape(said)}</p>"
