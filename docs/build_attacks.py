@@ -86,7 +86,7 @@ def main() -> None:
     combine = [parts_from(text) for text in COMBINED]
     attacks = [attack_from(text) for text in EVERY]
     every = compare("demo", "demo", attacks, combine=combine, limit=args.limit, folder=args.runs / "every")
-    control = compare("demo", held_out(load_split("demo")), attacks, limit=150, folder=args.runs / "held-out")
+    control = compare("demo", held_out(load_split("demo")), attacks, limit=80, folder=args.runs / "held-out")
     conditional = compare("demo", "demo", [attack_from(text) for text in CONDITIONAL], folder=args.runs / "conditional")
     parts = {
         "declared": declared(),

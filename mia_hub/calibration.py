@@ -208,9 +208,9 @@ VERDICTS = {
 ENOUGH_NULL = round(1 / ALPHA) - 1
 # Measured by benchmarks/altered_copies.py.
 TREATMENT = (
-    "It holds for pictures that are like the reference images and were treated alike. A copy that was altered can look less like a training "
-    "image than it is: on the demo, of training images that had been shifted by one pixel or mirrored, few or none got evidence, and JPEG "
-    "and enlarging cost many theirs."
+    "It holds for pictures that are like the reference images and were treated alike. A copy that was altered can look less like a "
+    "training image than it is: on the demo, of training images that had been shifted by one pixel or mirrored, few or none got "
+    "evidence, and JPEG and enlarging cost many theirs."
 )
 
 

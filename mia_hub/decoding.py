@@ -96,7 +96,9 @@ def _from_path(source: str | os.PathLike[str], name: str) -> tuple[np.ndarray, t
     path = Path(os.fsdecode(source))
     try:
         if path.is_dir():
-            raise image_error(name, "this is a folder, not an image", "Pass the files in it; where several pictures are taken, the folder alone will do")
+            raise image_error(
+                name, "this is a folder, not an image", "Pass the files in it; where several pictures are taken, the folder alone will do"
+            )
         if not path.exists():
             raise image_error(name, f"there is no file {printable(path)}", "Check the path")
         if not path.is_file():

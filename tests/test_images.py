@@ -186,7 +186,9 @@ def test_bomb_warning_as_error_is_an_image_error():
 
 
 def test_folder_as_image(tmp_path):
-    with pytest.raises(ImageError, match=r"this is a folder, not an image\. Pass the files in it; where several pictures are taken, the folder"):
+    with pytest.raises(
+        ImageError, match=r"this is a folder, not an image\. Pass the files in it; where several pictures are taken, the folder"
+    ):
         open_picture(tmp_path)
 
 

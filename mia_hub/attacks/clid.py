@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from mia_hub.attacks.captions import Importance, SwappedCaptions, without_important_words, word_importance
-from mia_hub.attacks.learning import TrainedAttack
+from mia_hub.attacks.learning import TrainedAttack, auc_of
 from mia_hub.attacks.loss import Loss
 from mia_hub.attacks.naming import named_repr
 from mia_hub.attacks.sima import _choice
@@ -129,15 +129,6 @@ class CLiD(TrainedAttack):
     def learn(self, features: np.ndarray, is_member: np.ndarray, seed: int) -> CLiDScorer:
         low, median, high = np.percentile(features, (25, 50, 75), axis=0)
         iqr = np.where(high > low, high - low, 1.0)
-        aucs = np.array([_auc(CLiDScorer(median, iqr, a)(features)[:, 0], is_member) for a in WEIGHTS])
+        aucs = np.array([auc_of(CLiDScorer(median, iqr, a)(features)[:, 0], is_member) for a in WEIGHTS])
         best = np.flatnonzero(aucs == aucs.max())
         return CLiDScorer(median, iqr, float(WEIGHTS[best[len(best) // 2]]))
-
-
-def _auc(scores: np.ndarray, is_member: np.ndarray) -> float:
-    """The share of pairs in which the member scores higher, ties by half, from the sum of the members' ranks (Mann & Whitney 1947)."""
-    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
-    members = is_member == 1
-    m, n = int(members.sum()), int((~members).sum())
-    return float((ranks[members].sum() - m * (m + 1) / 2) / (m * n))

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from mia_hub.attacks.base import Attack
-from mia_hub.attacks.learning import Scorer, TrainedAttack
+from mia_hub.attacks.learning import Scorer, TrainedAttack, auc_of
 from mia_hub.attacks.querying import QueriedModel
 from mia_hub.attacks.sima import SimA
 from mia_hub.complexity import complexity
@@ -128,7 +128,7 @@ class ConditionalAttack(TrainedAttack):
                 progress=progress,
             )
             scores = attack.cross_fitted(seen.values, seen.ids, seen.is_member, seed)[:, 0]
-            found[candidate] = _auc(scores[seen.is_member == 1], scores[seen.is_member == 0])
+            found[candidate] = auc_of(scores, seen.is_member)
             spent += seen.queries
         return {"given": (COMPLEXITY, *max(found, key=found.get))}, spent
 
@@ -254,9 +254,3 @@ class SimACN(SimAC):
     given: tuple[str, ...] | Literal["auto"] = AUTO
 
     name: ClassVar[str] = "sima-cn"
-
-
-def _auc(members: np.ndarray, nonmembers: np.ndarray) -> float:
-    from scipy.stats import mannwhitneyu
-
-    return float(mannwhitneyu(members, nonmembers).statistic / (len(members) * len(nonmembers)))

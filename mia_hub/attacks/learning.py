@@ -192,3 +192,12 @@ class FittedAttack(Attack):
 
     def conclude(self, observed, ids, is_member, seed) -> np.ndarray:
         return self.scorer(observed)
+
+
+def auc_of(scores: np.ndarray, is_member: np.ndarray) -> float:
+    """The share of pairs in which the member scores higher, ties by half, from the sum of the members' ranks (Mann & Whitney 1947)."""
+    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
+    members = is_member == 1
+    m, n = int(members.sum()), int((~members).sum())
+    return float((ranks[members].sum() - m * (m + 1) / 2) / (m * n))
