@@ -260,6 +260,8 @@ class Checker:
             scores=() if test is None else tuple(test.scores.tolist()),
             ids=tuple(found.ids),
             attack=repr(self._verdict),
+            attack_name=self.attack.name,
+            timestep=self.timestep,
             source=reference and reference.source,
             notes=notes,
             **asked,

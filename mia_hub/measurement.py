@@ -148,7 +148,10 @@ def measure(
         where = (
             "the calibration part, which is not reported" if selection == "calibration" else "the reported images themselves (optimistic)"
         )
-        chosen = {"method": selection, "timestep": best, "criterion": "auc", "description": f"t = {best} has the highest AUC on {where}"}
+        why = f"t = {best} has the highest AUC on {where}"
+        if len(table.timesteps) == 1:
+            why = f"there is one score per image, and no timestep to choose; the threshold was chosen on {where}"
+        chosen = {"method": selection, "timestep": best, "criterion": "auc", "description": why}
     if selection == "oracle" and timestep is None:
         flags.append(flag("oracle-selection", chosen["description"]))
     chosen |= {"n_members": members, "n_nonmembers": nonmembers}

@@ -11,7 +11,7 @@ from mia_hub.wording import p_text
 
 def set_rows(found: SetCheck) -> Rows:
     """Names and values of the answer's figures; what does not exist is left out."""
-    rows = [["Model", found.model], ["Attack", found.attack], ["Pictures in the set", f"{found.n:,}"]]
+    rows = [["Model", found.model], ["Attack", f"{found.attack_name} at t = {found.timestep}"], ["Pictures in the set", f"{found.n:,}"]]
     if found.source is not None:
         rows.append(["Compared with", f"{found.n_null:,} of {found.source}"])
     if found.p_value is not None:

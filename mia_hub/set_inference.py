@@ -59,7 +59,9 @@ class SetCheck:
             0 if it is reached, None if no number would do.
         scores: of each picture, in standard deviations above what non-members of its difficulty show. **Higher = more likely a member.**
         ids: their content ids.
-        model, attack: what was asked.
+        model: id of the model that was asked.
+        attack: identity of the attack that scores are of, its ``repr``.
+        attack_name, timestep: in short.
         source: where the known non-members come from; None without any.
         notes: what was left out.
     """
@@ -77,6 +79,8 @@ class SetCheck:
     ids: tuple[str, ...]
     model: str
     attack: str
+    attack_name: str
+    timestep: int
     source: str | None = None
     notes: tuple[str, ...] = ()
 

@@ -25,6 +25,7 @@ from playwright.sync_api import expect
 from mia_hub.calibration import CANNOT_TELL, EVIDENCE, NO_NULL, NOT_COMPARABLE, VERDICTS
 from mia_hub.check import Checker, demo_reference, get_checker
 from mia_hub.images import open_picture
+from mia_hub.set_inference import SET_VERDICTS
 from mia_hub.splits import load_split
 from mia_hub.wording import in_five
 
@@ -416,6 +417,34 @@ def test_several_pictures_are_judged_together_whatever_some_of_them_are(page, ch
     expect(page.locator("#table")).to_have_count(0)
 
 
+def test_a_set_gets_one_answer(page, checker, pictures):
+    paths = pictures.nonmembers[:8]
+    expected = checker.check_set(paths)
+    assert expected.p_value is not None
+    fold_out(page, "Several pictures at once")
+    page.get_by_label("As a set").check()
+    upload(page, paths, "several")
+    expect(page.locator("#verdict .mia-sentence")).to_contain_text("s a set, the 8 pictures look")
+    expect(page.locator("#verdict .mia-verdict")).to_have_text(f"{SET_VERDICTS[expected.verdict]}.")
+    expect(page.locator("#table")).to_be_hidden()
+    shown = figures(page)
+    assert float(shown["p-value (permutation test)"]) == pytest.approx(expected.p_value, rel=ROUNDING)
+    assert shown["Pictures in the set"] == "8"
+    expect(page.locator("#caveats li").first).to_contain_text("not the probability of innocence")
+    # The answer goes when the question changes, and comes back for the other one.
+    page.get_by_label("One by one").check()
+    expect(page.locator("#figures")).to_be_hidden()
+    page.get_by_role("button", name="Check", exact=True).click()
+    expect(page.locator("#verdict")).to_contain_text("8 pictures checked together")
+
+
+def test_a_set_too_small_gets_a_message(page, pictures):
+    fold_out(page, "Several pictures at once")
+    page.get_by_label("As a set").check()
+    upload(page, pictures.nonmembers[:3], "several")
+    expect(page.locator(PROBLEM)).to_contain_text("3 different pictures are too few for a set; give at least 5")
+
+
 def test_a_sorted_table_still_shows_the_clicked_picture(page, checker, pictures):
     paths = pictures.nonmembers[5:9]
     expected = checker.check(paths)
@@ -658,5 +687,8 @@ def test_the_api_gives_the_same_answer(app, checker, pictures):
     *_, found = client.predict(handle_file(pictures.nonmembers[3]), **asked)
     assert found["images"][0]["p_value"] == pytest.approx(expected.p_value, rel=1e-9)
     assert found["images"][0]["verdict"] == expected.verdict and found["reference"]["n_nonmembers"] > 20
+    several = [handle_file(path) for path in pictures.nonmembers[:6]]
+    *_, found = client.predict(None, **asked | {"several": several, "question": "As a set"})
+    assert found["set"]["p_value"] == pytest.approx(checker.check_set(pictures.nonmembers[:6]).p_value, rel=1e-9)
     answer, *_, nothing = client.predict(handle_file(pictures.cut), **asked)
     assert "damaged or cut short" in str(answer) and nothing is None

@@ -266,6 +266,21 @@ def test_a_stored_reference_is_what_would_be_computed(demo, attack):
 # --- the command line -----------------------------------------------------------------------------------------------------------
 
 
+def test_check_set_prints_one_answer(tmp_path, demo, capsys):
+    reported = set(demo_reference(demo).profiles.ids)
+    members = [picture for picture in demo.members if picture.id in reported][:12]
+    for i, picture in enumerate(members):
+        picture.to_pil().save(tmp_path / f"{i}.png")
+    assert cli.main(["check-set", str(tmp_path), "--quiet", "--json", str(tmp_path / "answer.json")]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert out.startswith("Evidence that pictures of this set were in the training set: as a set, the 12 pictures look more like")
+    assert "Estimated share of training images" in out and "What this does not mean" in out
+    found = json.loads((tmp_path / "answer.json").read_text())
+    assert found["p_value"] < 0.001 and found["n"] == len(found["scores"]) == 12
+    assert cli.main(["check-set", str(tmp_path / "0.png"), "--quiet"]) == 2
+    assert "1 different pictures are too few" in capsys.readouterr().err
+
+
 @pytest.fixture
 def pictures(tmp_path, demo):
     folder = tmp_path / "pictures"
