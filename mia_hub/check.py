@@ -26,14 +26,14 @@ from mia_hub.calibration import (
     say,
 )
 from mia_hub.defaults import VERDICT_ATTACK
-from mia_hub.errors import AttackError, ImageError, MetricError, SplitError
+from mia_hub.errors import AttackError, ImageError, SplitError
 from mia_hub.images import Picture, as_pictures, open_picture
 from mia_hub.models.loading import load_model
 from mia_hub.models.protocol import DiffusionModel, dtype_name
 from mia_hub.reference import DEMO_SOURCE, Reference, demo_reference, stored_for
 from mia_hub.report import provenance
 from mia_hub.scores import ScoreTable
-from mia_hub.set_inference import FEWEST_IN_SET, SetCheck, compare_sets, explain_set, judge_set, say_set
+from mia_hub.set_inference import FEWEST_IN_SET, SetCheck, compare_sets, explain_set, judge_set, say_set, too_few
 from mia_hub.splits import Chosen
 from mia_hub.validity import NOT_COMPARABLE as UNCOMPARABLE_BY_CHANCE
 from mia_hub.validity import Comparability, blind_auc, describe
@@ -228,9 +228,7 @@ class Checker:
         pictures, copies = _distinct(as_pictures(images))
         notes = (_copies_note(copies),) if copies else ()
         if len(pictures) < FEWEST_IN_SET:
-            raise MetricError(
-                f"{len(pictures)} different pictures are too few for a set; give at least {FEWEST_IN_SET}, or have each checked by itself."
-            )
+            raise too_few(len(pictures))
         found = self._verdict.observe(self.model, pictures, progress=progress, on_batch=on_batch, **self._scoring)
         asked = {"n": len(pictures), "model": self.model.info.id}
         reference = self.reference

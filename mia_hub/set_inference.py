@@ -168,6 +168,12 @@ class SetTest:
     scores: np.ndarray
 
 
+def too_few(n: int) -> MetricError:
+    """The error for a set of so few pictures."""
+    found = f"{n} different pictures are" if n != 1 else "One picture is"
+    return MetricError(f"{found} too few for a set; give at least {FEWEST_IN_SET} different ones, or have each checked by itself.")
+
+
 def compare_sets(suspects: np.ndarray, null: np.ndarray, members: np.ndarray | None = None, *, seed: int = 0) -> SetTest:
     """Compares a set with known non-members.
 
@@ -185,7 +191,7 @@ def compare_sets(suspects: np.ndarray, null: np.ndarray, members: np.ndarray | N
     """
     m = len(suspects)
     if m < FEWEST_IN_SET:
-        raise MetricError(f"{m} different pictures are too few for a set; give at least {FEWEST_IN_SET}, or have each checked by itself.")
+        raise too_few(m)
     scores, known = _scores(np.concatenate([suspects, null]), members, seed)
     own, others = scores[:m], scores[m:]
     difference = own.mean() - others.mean()

@@ -442,7 +442,7 @@ def test_a_set_too_small_gets_a_message(page, pictures):
     fold_out(page, "Several pictures at once")
     page.get_by_label("As a set").check()
     upload(page, pictures.nonmembers[:3], "several")
-    expect(page.locator(PROBLEM)).to_contain_text("3 different pictures are too few for a set; give at least 5")
+    expect(page.locator(PROBLEM)).to_contain_text("3 different pictures are too few for a set; give at least 5 different ones")
 
 
 def test_a_sorted_table_still_shows_the_clicked_picture(page, checker, pictures):

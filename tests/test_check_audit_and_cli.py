@@ -278,7 +278,7 @@ def test_check_set_prints_one_answer(tmp_path, demo, capsys):
     found = json.loads((tmp_path / "answer.json").read_text())
     assert found["p_value"] < 0.001 and found["n"] == len(found["scores"]) == 12
     assert cli.main(["check-set", str(tmp_path / "0.png"), "--quiet"]) == 2
-    assert "1 different pictures are too few" in capsys.readouterr().err
+    assert "One picture is too few for a set" in capsys.readouterr().err
 
 
 @pytest.fixture
