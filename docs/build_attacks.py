@@ -45,7 +45,14 @@ EVERY = (
 )
 COMBINED = ("sima:timesteps=70+pia:timesteps=200",)
 CONDITIONAL = (f"sima:timesteps={GRID}", "sima-c", "sima-cn", "sima-mc:draws=30,timesteps=70")
-FLIPS = (f"sima:timesteps={GRID}", "sima-c", "sima-cn:given=complexity,mirror,timesteps=70,100,130", "sima-cn")
+FOUR_SHIFTS = "shift-left,shift-right,shift-up,shift-down"
+FLIPS = (
+    f"sima:timesteps={GRID}",
+    "sima-c",
+    "sima-cn:given=complexity,mirror,timesteps=70,100,130",
+    "sima-cn:timesteps=100",
+    f"sima-cn:timesteps=100,given=complexity,{FOUR_SHIFTS}",
+)
 
 
 def held_out(split: MemberSplit) -> MemberSplit:
