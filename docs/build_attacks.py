@@ -88,10 +88,11 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/attacks"), help="where scores are kept")
     parser.add_argument("--flips", type=Path, help="the model of the recipe with random flips")
     parser.add_argument("--limit", type=int, default=1000, help="at most so many members and non-members for the table of all attacks")
+    parser.add_argument("--skip", nargs="*", default=[], metavar="ATTACK", help="attacks to leave out, as this script spells them")
     args = parser.parse_args()
 
-    combine = [parts_from(text) for text in COMBINED]
-    attacks = [attack_from(text) for text in EVERY]
+    combine = [parts_from(text) for text in COMBINED if text not in args.skip]
+    attacks = [attack_from(text) for text in EVERY if text not in args.skip]
     every = compare("demo", "demo", attacks, combine=combine, limit=args.limit, folder=args.runs / "every")
     control = compare("demo", held_out(load_split("demo")), attacks, limit=80, folder=args.runs / "held-out")
     conditional = compare("demo", "demo", [attack_from(text) for text in CONDITIONAL], folder=args.runs / "conditional")
