@@ -16,7 +16,7 @@ from mia_hub.attacks import ATTACKS, get_attack
 from mia_hub.cli import attack_from, parts_from
 from mia_hub.comparing import Comparison, compare
 from mia_hub.render import _markdown_table
-from mia_hub.render_comparison import comparison_table, measured_on
+from mia_hub.render_comparison import _choices, comparison_table, measured_on
 from mia_hub.splits import MemberSplit, load_split
 
 HERE = Path(__file__).parent
@@ -80,7 +80,7 @@ def declared() -> str:
 
 def figures(comparison: Comparison) -> str:
     table = _markdown_table(*comparison_table(comparison))
-    return f"{table}\n\n{measured_on(comparison)}"
+    return "\n\n".join([table, measured_on(comparison), *_choices(comparison)])
 
 
 def main() -> None:
