@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from mia_hub.attacks.captions import Importance, SwappedCaptions, without_important_words, word_importance
+from mia_hub.attacks.checks import check_choice
 from mia_hub.attacks.learning import TrainedAttack, auc_of
 from mia_hub.attacks.loss import Loss
 from mia_hub.attacks.naming import named_repr
-from mia_hub.attacks.sima import _choice
 from mia_hub.errors import AttackError
 
 Captions = Literal["ground-truth", "empty", "swapped"]
@@ -81,7 +81,7 @@ class CLiD(TrainedAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _choice("captions", self.captions, get_args(Captions))
+        check_choice("captions", self.captions, get_args(Captions))
         if self.importance is not None and not callable(self.importance):
             raise AttackError(f"importance must be a function from a list of words to as many numbers, or None; got {self.importance!r}.")
         given = self.reductions

@@ -15,9 +15,10 @@ from typing import ClassVar, Literal, get_args
 import torch
 
 from mia_hub.attacks.base import Attack
+from mia_hub.attacks.checks import check_choice
 from mia_hub.attacks.nearest_generated import Space, check_steps, described
 from mia_hub.attacks.querying import QueriedModel
-from mia_hub.attacks.sima import _choice, p_norm
+from mia_hub.attacks.sima import p_norm
 from mia_hub.errors import AttackError, whole_number
 from mia_hub.sampling import ddim_timesteps, predicted_clean_images
 from mia_hub.schedule import NoiseSchedule
@@ -116,7 +117,7 @@ class Forensics(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _choice("aggregate", self.aggregate, self.aggregates)
+        check_choice("aggregate", self.aggregate, self.aggregates)
         object.__setattr__(self, "one_score", self.aggregate != "none")
         object.__setattr__(self, "draws", whole_number("draws", self.draws, 1, AttackError))
 
@@ -269,8 +270,8 @@ class ForensicsText(Attack):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "steps", whole_number("steps", self.steps, 1, AttackError))
-        _choice("compare", self.compare, ("output", "intermediate"))
-        _choice("space", self.space, (*get_args(Space), "model"))
+        check_choice("compare", self.compare, ("output", "intermediate"))
+        check_choice("space", self.space, (*get_args(Space), "model"))
         if self.compare == "intermediate" or self.space == "model":
             object.__setattr__(self, "access", "gray")
 

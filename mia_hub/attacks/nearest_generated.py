@@ -14,8 +14,8 @@ import torch
 from torch.nn import functional as F
 
 from mia_hub.attacks.base import Attack
+from mia_hub.attacks.checks import check_choice
 from mia_hub.attacks.querying import QueriedModel
-from mia_hub.attacks.sima import _choice
 from mia_hub.errors import AttackError, whole_number
 from mia_hub.images import as_pictures, find_images
 from mia_hub.models.protocol import result_dtype
@@ -124,7 +124,7 @@ class NearestGenerated(Attack):
             object.__setattr__(self, "samples", len(gallery.pictures))
         for what in ("samples", "steps", "neighbours"):
             object.__setattr__(self, what, whole_number(what, getattr(self, what), 1, AttackError))
-        _choice("space", self.space, get_args(Space))
+        check_choice("space", self.space, get_args(Space))
         if self.neighbours > self.samples:
             raise AttackError(f"neighbours={self.neighbours} are more than the {self.samples} generated pictures; ask for fewer.")
 

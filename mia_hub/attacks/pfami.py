@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from mia_hub.attacks.base import Attack
+from mia_hub.attacks.checks import check_choice
 from mia_hub.attacks.loss import Loss
-from mia_hub.attacks.sima import _choice
 from mia_hub.errors import AttackError, whole_number
 
 AUTHORS_GRID = tuple(range(0, 451, 50))
@@ -60,7 +60,7 @@ class PFAMI(Attack):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "crops", whole_number("crops", self.crops, 1, AttackError))
-        _choice("form", self.form, get_args(Form))
+        check_choice("form", self.form, get_args(Form))
 
     @property
     def sides(self) -> tuple[float, ...]:

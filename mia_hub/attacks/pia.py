@@ -9,7 +9,8 @@ from typing import ClassVar
 import torch
 
 from mia_hub.attacks.base import Attack
-from mia_hub.attacks.sima import _check_norm, p_norm
+from mia_hub.attacks.checks import check_norm
+from mia_hub.attacks.sima import p_norm
 
 AUTHORS_GRID = tuple(range(10, 301, 10))
 
@@ -34,7 +35,7 @@ class PIA(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_norm(self.p)
+        check_norm(self.p)
 
     @property
     def queries_per_image(self) -> int:

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal, get_args
 import torch
 
 from mia_hub.attacks.base import Attack
+from mia_hub.attacks.checks import check_choice, check_norm
 from mia_hub.errors import AttackError
 
 AUTHORS_GRID = tuple(range(0, 201, 10))
@@ -21,16 +22,6 @@ def p_norm(epsilon: torch.Tensor, p: float) -> torch.Tensor:
     """‖ε‖_p with its root over all elements of each sample, ``[N]``; summed in float64 where the device has it."""
     wide = epsilon.flatten(1) if epsilon.device.type == "mps" else epsilon.flatten(1).double()
     return torch.linalg.vector_norm(wide, ord=p, dim=1)
-
-
-def _choice(what: str, value: str, accepted: tuple[str, ...]) -> None:
-    if value not in accepted:
-        raise AttackError(f"{what} must be one of {', '.join(map(repr, accepted))}; got {value!r}.")
-
-
-def _check_norm(p: float) -> None:
-    if isinstance(p, bool) or not isinstance(p, (int, float)) or not p > 0:
-        raise AttackError(f"p, the order of the norm, must be a number above 0 (the paper finds 4 best); got {p!r}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +47,8 @@ class SimA(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_norm(self.p)
-        _choice("input", self.input, get_args(Input))
+        check_norm(self.p)
+        check_choice("input", self.input, get_args(Input))
 
     @property
     def queries_per_image(self) -> int:
@@ -107,8 +98,8 @@ class SimAMC(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_norm(self.p)
-        _choice("form", self.form, get_args(Form))
+        check_norm(self.p)
+        check_choice("form", self.form, get_args(Form))
         if not isinstance(self.antithetic, bool):
             raise AttackError(f"antithetic must be True or False; got {self.antithetic!r}.")
         if not isinstance(self.draws, int) or self.draws < 1 or (self.antithetic and self.draws % 2):
