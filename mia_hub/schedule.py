@@ -8,7 +8,7 @@ import torch
 
 from mia_hub.errors import ModelError
 
-PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
+PREDICTION_TYPES = ("epsilon", "v_prediction", "sample", "flow_prediction")
 
 
 def _per_row(values: torch.Tensor, t: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -23,8 +23,8 @@ class NoiseSchedule:
     """``x_t = signal(t)·x0 + noise(t)·e`` with ``e ~ N(0, I)``, for the integer training timesteps t = 0 … T-1.
 
     Attributes:
-        signals: float64 ``[T]``, in [0, 1]; √ᾱ_t for a variance-preserving model (Ho et al. 2020, Eq. 4).
-        noises: float64 ``[T]``, in (0, 1]; √(1-ᾱ_t) for a variance-preserving model.
+        signals: float64 ``[T]``, in [0, 1]; √ᾱ_t for a variance-preserving model (Ho et al. 2020, Eq. 4), 1-σ_t for rectified flow.
+        noises: float64 ``[T]``, in (0, 1]; √(1-ᾱ_t) for a variance-preserving model, σ_t for rectified flow.
 
     In every method ``t`` is an int or an integer tensor ``[N]``, one timestep per row of ``x`` ``[N, ...]``.
     """
@@ -39,7 +39,9 @@ class NoiseSchedule:
         Raises:
             ModelError: if the values are no such sequence.
         """
-        values = torch.as_tensor(alphas_cumprod).detach().cpu().to(torch.float64).flatten()
+        # Not every device has float64, and by default Python's floats would become float32.
+        given = alphas_cumprod.detach().cpu() if isinstance(alphas_cumprod, torch.Tensor) else alphas_cumprod
+        values = torch.as_tensor(given, dtype=torch.float64).flatten()
         ordered = len(values) > 0 and bool((values.diff() <= 0).all())
         if not ordered or not bool((values >= 0).all() and (values < 1).all()):
             raise ModelError(
@@ -48,15 +50,30 @@ class NoiseSchedule:
             )
         return cls(values.sqrt(), (1 - values).sqrt())
 
+    @classmethod
+    def rectified_flow(cls, timesteps: int = 1000) -> NoiseSchedule:
+        """x_σ = (1-σ)·x0 + σ·e (Liu et al. 2022, arXiv 2209.03003), with σ_t = (t+1)/T.
+
+        The T noise levels are those that diffusers' flow schedulers train at, before any shift: a shift changes how often a level is
+        visited and not what it means, since the network is told σ itself.
+        """
+        sigmas = torch.arange(1, timesteps + 1, dtype=torch.float64) / timesteps
+        return cls(1 - sigmas, sigmas)
+
+    @property
+    def variance_preserving(self) -> bool:
+        """Whether signal² + noise² = 1 everywhere, as of a diffusion by β; not so for rectified flow."""
+        return bool(((self.signals**2 + self.noises**2 - 1).abs() < 1e-9).all())
+
     def __len__(self) -> int:
         return len(self.signals)
 
     def signal(self, t, like: torch.Tensor) -> torch.Tensor:
-        """√ᾱ_t per row, shaped ``[N, 1, …]`` to multiply ``like``."""
+        """√ᾱ_t (or 1-σ_t) per row, shaped ``[N, 1, …]`` to multiply ``like``."""
         return _per_row(self.signals, t, like)
 
     def noise(self, t, like: torch.Tensor) -> torch.Tensor:
-        """√(1-ᾱ_t) per row, shaped ``[N, 1, …]`` to multiply ``like``."""
+        """√(1-ᾱ_t) (or σ_t) per row, shaped ``[N, 1, …]`` to multiply ``like``."""
         return _per_row(self.noises, t, like)
 
     def add_noise(self, x0: torch.Tensor, e: torch.Tensor, t) -> torch.Tensor:
@@ -68,6 +85,7 @@ class NoiseSchedule:
 
         ``v_prediction``: v = √ᾱ_t·ε - √(1-ᾱ_t)·x0 (Salimans & Ho 2022, App. D), so ε = √(1-ᾱ_t)·x_t + √ᾱ_t·v.
         ``sample``: the network puts out x0, so ε = (x_t - √ᾱ_t·x0)/√(1-ᾱ_t).
+        ``flow_prediction``: the velocity v = e - x0 of rectified flow, so ε = x_σ + (1-σ)·v.
 
         Raises:
             ModelError: for a prediction type not in ``PREDICTION_TYPES``.
@@ -78,6 +96,8 @@ class NoiseSchedule:
             return self.noise(t, x_t) * x_t + self.signal(t, x_t) * output
         if prediction_type == "sample":
             return (x_t - self.signal(t, x_t) * output) / self.noise(t, x_t)
+        if prediction_type == "flow_prediction":
+            return x_t + self.signal(t, x_t) * output
         raise ModelError(f"Unknown prediction type {prediction_type!r}; supported are {', '.join(PREDICTION_TYPES)}.")
 
     def predict_x0(self, x_t: torch.Tensor, epsilon: torch.Tensor, t) -> torch.Tensor:

@@ -23,6 +23,12 @@ def test_ddpm_schedule_is_the_product_of_one_minus_beta():
     torch.testing.assert_close(schedule.signals**2 + schedule.noises**2, torch.ones(1000, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("given", [torch.Tensor.tolist, torch.Tensor.numpy, list], ids=["floats", "array", "tensors"])
+def test_a_schedule_keeps_its_precision_however_it_is_given(given):
+    read = NoiseSchedule.from_alphas_cumprod(given(ddpm_alphas_cumprod()))
+    assert torch.equal(read.signals, schedule.signals) and torch.equal(read.noises, schedule.noises)
+
+
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
 def test_every_prediction_type_gives_back_the_noise(kind):
     x_t = schedule.add_noise(x0, e, t)
