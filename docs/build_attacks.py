@@ -13,11 +13,12 @@ import inspect
 from pathlib import Path
 
 from mia_hub.attacks import ATTACKS, get_attack
+from mia_hub.auditing import held_out
 from mia_hub.cli import attack_from, parts_from
 from mia_hub.comparing import Comparison, compare
-from mia_hub.render import _markdown_table
-from mia_hub.render_comparison import _choices, comparison_table, measured_on
-from mia_hub.splits import MemberSplit, load_split
+from mia_hub.markup import markdown_table
+from mia_hub.render_comparison import choices, comparison_table, measured_on
+from mia_hub.splits import load_split
 
 HERE = Path(__file__).parent
 GRID = "40,70,100,130,160"
@@ -55,12 +56,6 @@ FLIPS = (
 )
 
 
-def held_out(split: MemberSplit) -> MemberSplit:
-    """Non-members against non-members: the two halves, by their place in the seeded draw."""
-    half = len(split.nonmembers) // 2
-    return MemberSplit("demo, held-out against held-out", split.nonmembers[:half], split.nonmembers[half:])
-
-
 def declared() -> str:
     """What every registered attack is and needs, as it declares it itself."""
     rows = []
@@ -75,12 +70,12 @@ def declared() -> str:
         listed = ", ".join(what for what, needed in needs.items() if needed) or "—"
         rows.append([f"`{name}`", summary, attack.paper, attack.access, queries, columns, listed])
     headers = ["Attack", "What it looks at", "Source", "Access", "Queries per image", "Default grid", "Needs"]
-    return _markdown_table(headers, rows, raw=True)
+    return markdown_table(headers, rows, raw=True)
 
 
 def figures(comparison: Comparison) -> str:
-    table = _markdown_table(*comparison_table(comparison))
-    return "\n\n".join([table, measured_on(comparison), *_choices(comparison)])
+    table = markdown_table(*comparison_table(comparison))
+    return "\n\n".join([table, measured_on(comparison), *choices(comparison)])
 
 
 def main() -> None:

@@ -1,32 +1,27 @@
-"""A comparison of attacks as Markdown and as a page. What comes from outside (names, ids, parameters) is escaped."""
+"""A comparison of attacks in words: as Markdown, and as a page."""
 
 from __future__ import annotations
 
 from html import escape
 from typing import TYPE_CHECKING
 
-from mia_hub.plots import percent
-from mia_hub.render import (
-    HOW_TO_READ,
-    PAGE_STYLE,
-    POLICY,
-    UNRECORDED,
+from mia_hub.markup import (
     Rows,
-    _by_rate,
-    _code,
-    _flags_html,
-    _gravest_first,
-    _html_table,
-    _markdown_table,
-    _marked,
-    _pairs,
-    _plain,
-    _prose,
-    _quantity,
-    _section,
-    _sentence,
-    provenance_rows,
+    code,
+    definitions,
+    html_table,
+    markdown_table,
+    marked,
+    page,
+    pairs,
+    plain,
+    prose,
+    quantity,
+    section,
+    sentence,
 )
+from mia_hub.plots import percent
+from mia_hub.render import HOW_TO_READ, by_rate, flags_html, gravest_first, provenance_rows
 from mia_hub.wording import share
 
 if TYPE_CHECKING:
@@ -68,7 +63,7 @@ def comparison_headline(comparison: Comparison) -> str:
         )
     if best.report.auc.low <= 0.5:
         return f"No attack can be told from guessing with these images: {highest}."
-    said = _sentence(highest)
+    said = sentence(highest)
     if comparison.rates:
         rate = min(comparison.rates, key=lambda rate: abs(rate - 0.01))
         most = max(rows, key=lambda row: row.report.tpr_at_fpr[rate].value)
@@ -93,11 +88,11 @@ def _row(row: ComparedAttack) -> list[str]:
         ONE_SCORE if row.one_score else str(report.timestep),
         str(report.auc),
         percent(report.asr),
-        *(percent(found, rate) for rate, found in _by_rate(report.tpr_at_fpr)),
+        *(percent(found, rate) for rate, found in by_rate(report.tpr_at_fpr)),
         f"{row.queries_at_timestep:,}{once}",
         f"{report.cost.queries_per_image:,}{once}",
-        _quantity(row.seconds_per_image),
-        _quantity(report.cost.peak_memory_mb, " MB"),
+        quantity(row.seconds_per_image),
+        quantity(report.cost.peak_memory_mb, " MB"),
     ]
 
 
@@ -120,7 +115,7 @@ def _blind(comparison: Comparison) -> str:
     return f"A blind classifier, which sees the images and never the model, reaches AUC {comparison.blind_auc}."
 
 
-def _choices(comparison: Comparison) -> list[str]:
+def choices(comparison: Comparison) -> list[str]:
     """What attacks chose for themselves on the calibration part."""
     return [f"{row.label} chose {_chosen(row.chosen)} there." for row in comparison.rows if row.chosen]
 
@@ -129,7 +124,7 @@ def _chosen(chosen: dict) -> str:
     return "; ".join(
         f"{name} = {', '.join(_chosen(entry) if isinstance(entry, dict) else str(entry) for entry in value if entry)}"
         if isinstance(value, (list, tuple))
-        else f"{name} = {_plain(value)}"
+        else f"{name} = {plain(value)}"
         for name, value in chosen.items()
     )
 
@@ -142,46 +137,41 @@ def _recorded(comparison: Comparison) -> Rows:
 
 def comparison_markdown(comparison: Comparison) -> str:
     """The comparison as Markdown with GitHub's tables."""
-    parts = [f"# Attacks compared on {_code(comparison.model.get('id', 'a model'))}", f"**{_marked(comparison_headline(comparison))}**"]
+    parts = [f"# Attacks compared on {code(comparison.model.get('id', 'a model'))}", f"**{marked(comparison_headline(comparison))}**"]
     if comparison.flags:
-        flags = [f"- **{_marked(f.name)}**: {_marked(_sentence(f.raised_by))}. {_marked(f.meaning)}" for f in _gravest_first(comparison)]
+        flags = [f"- **{marked(f.name)}**: {marked(sentence(f.raised_by))}. {marked(f.meaning)}" for f in gravest_first(comparison.flags)]
         parts += ["## Read this first", "\n".join(flags)]
-    parts += ["## Figures", "Higher = leaks more. Brackets are 95 % intervals.", _markdown_table(*comparison_table(comparison))]
-    parts += [_marked(line) for line in (measured_on(comparison), *_choices(comparison), _blind(comparison))]
+    parts += ["## Figures", "Higher = leaks more. Brackets are 95 % intervals.", markdown_table(*comparison_table(comparison))]
+    parts += [marked(line) for line in (measured_on(comparison), *choices(comparison), _blind(comparison))]
     if comparison.left_out:
-        parts += ["## Left out", "\n".join(f"- **{_marked(left.label)}**: {_marked(left.reason)}" for left in comparison.left_out)]
+        parts += ["## Left out", "\n".join(f"- **{marked(left.label)}**: {marked(left.reason)}" for left in comparison.left_out)]
     parts += ["## How to read this", "\n".join(f"- **{term}:** {text}" for term, text in (*HOW_TO_READ, *HOW_TO_COMPARE))]
-    recorded = [[_marked(key), _code(value)] for key, value in _recorded(comparison)]
-    parts += ["## Provenance", _markdown_table(["What", "Value"], recorded, raw=True)]
+    recorded = [[marked(key), code(value)] for key, value in _recorded(comparison)]
+    parts += ["## Provenance", markdown_table(["What", "Value"], recorded, raw=True)]
     return "\n\n".join(parts) + "\n"
 
 
 def comparison_html(comparison: Comparison) -> str:
     """The comparison as one self-contained page: no script, no request to anywhere."""
     first = comparison.rows[0].report
-    model, made = escape(_plain(comparison.model.get("id"))), escape(_plain(first.provenance.get("created", UNRECORDED)))
-    over = f"Attacks compared on {model} · split {escape(_plain(comparison.split.get('name')))} · {first.auc.n:,} images reported on"
-    terms = "".join(f"<dt>{escape(term)}</dt><dd>{_prose(_sentence(text))}</dd>" for term, text in (*HOW_TO_READ, *HOW_TO_COMPARE))
+    title = f"Attacks compared on {plain(comparison.model.get('id'))}"
+    made = escape(plain(first.provenance.get("created")))
+    over = escape(f"{title} · split {plain(comparison.split.get('name'))} · {first.auc.n:,} images reported on")
     left = "".join(f"<dt>{escape(left.label)}</dt><dd>{escape(left.reason)}</dd>" for left in comparison.left_out)
     drawn = f"<figure><figcaption>Every attack, and its ROC curve on logarithmic axes</figcaption>{comparison.plot_svg()}</figure>"
     body = [
-        f'<header><p class="over">{over}</p><h1>{_prose(comparison_headline(comparison))}</h1></header>',
-        _flags_html(comparison),
-        *(f"<p>{_prose(line)}</p>" for line in (measured_on(comparison), *_choices(comparison), _blind(comparison))),
-        _section(
+        f'<header><p class="over">{over}</p><h1>{prose(comparison_headline(comparison))}</h1></header>',
+        flags_html(comparison.flags),
+        *(f"<p>{prose(line)}</p>" for line in (measured_on(comparison), *choices(comparison), _blind(comparison))),
+        section(
             "Figures",
             "<p>Higher = leaks more. Brackets are 95 % intervals.</p>",
-            _html_table(*comparison_table(comparison), label="Figures of every attack"),
+            html_table(*comparison_table(comparison), label="Figures of every attack"),
         ),
         f'<div class="figures">{drawn}</div>',
-        _section("Left out", f"<dl>{left}</dl>") if left else "",
-        _section("How to read this", f"<dl>{terms}</dl>"),
-        _section("Provenance", _pairs(_recorded(comparison))),
+        section("Left out", f"<dl>{left}</dl>") if left else "",
+        section("How to read this", definitions((*HOW_TO_READ, *HOW_TO_COMPARE))),
+        section("Provenance", pairs(_recorded(comparison))),
         f"<footer>Made by mia_hub on {made}. This page makes no request to any other place.</footer>",
     ]
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
-        f"<title>Attacks compared on {model}</title><style>{PAGE_STYLE}</style></head>\n"
-        f"<body><main>\n{''.join(body)}\n</main></body></html>\n"
-    )
+    return page(title, "".join(body))

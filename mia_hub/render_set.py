@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from html import escape
-
-from mia_hub.render import Rows, _items, _prose, _sentence, _wrapped
+from mia_hub.markup import Rows, aligned, answer, figures, items, wrapped
 from mia_hub.set_inference import SET_VERDICTS, SetCheck, fraction_text, more_text
 from mia_hub.wording import p_text
 
@@ -26,29 +24,16 @@ def set_rows(found: SetCheck) -> Rows:
 
 def set_text(found: SetCheck) -> str:
     """For a terminal."""
-    rows = set_rows(found)
-    width = max(len(name) for name, _ in rows)
-    lines = [*_wrapped(found.sentence), ""]
-    for name, value in rows:
-        first, *rest = _wrapped(value, " " * (width + 4))
-        lines += [f"  {name:<{width}}  {first.strip()}", *rest]
-    lines += ["", "What this does not mean", *_items(found.caveats)]
-    return "\n".join(lines + (["", "About these pictures", *_items(found.notes)] if found.notes else [])) + "\n"
+    lines = [*wrapped(found.sentence), "", *aligned(set_rows(found))]
+    lines += ["", "What this does not mean", *items(found.caveats)]
+    return "\n".join(lines + (["", "About these pictures", *items(found.notes)] if found.notes else [])) + "\n"
 
 
 def set_html(found: SetCheck) -> str:
     """Verdict and sentence, for a page; styled by ``ui/style.css``."""
-    verdict = SET_VERDICTS[found.verdict]
-    sentence = _sentence(found.sentence.removeprefix(f"{verdict}: "))
-    return (
-        f'<div class="mia-answer mia-{escape(found.verdict)}" role="status"><p class="mia-verdict">{verdict}.</p>'
-        f'<p class="mia-sentence">{_prose(sentence)}</p></div>'
-    )
+    return answer(found.verdict, SET_VERDICTS[found.verdict], found.sentence)
 
 
 def set_figures_html(found: SetCheck) -> str:
     """The table of figures, and what was left out."""
-    rows = "".join(f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>' for name, value in set_rows(found))
-    notes = "".join(f"<p>{escape(note)}</p>" for note in found.notes)
-    notes = f'<div class="mia-notes">{notes}</div>' if notes else ""
-    return f'<div class="mia-figures"><table class="mia-table"><tbody>{rows}</tbody></table>{notes}</div>'
+    return figures(set_rows(found), found.notes)

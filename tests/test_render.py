@@ -33,19 +33,8 @@ from mia_hub.calibration import (
 from mia_hub.errors import MetricError
 from mia_hub.measurement import measure
 from mia_hub.plots import profile_svg, roc_svg, timesteps_svg
-from mia_hub.render import (
-    answer_html,
-    audit_html,
-    audit_markdown,
-    caveats_html,
-    check_html,
-    check_text,
-    checks_table,
-    figure_table,
-    figures_html,
-    headline,
-    row_number,
-)
+from mia_hub.render import audit_html, audit_markdown, figure_table, headline
+from mia_hub.render_check import answer_html, caveats_html, check_html, check_text, checks_table, figures_html, row_number
 from mia_hub.report import AuditReport, Cost, Estimate, Flag, flag, provenance
 from mia_hub.scores import ScoreTable
 
@@ -463,7 +452,8 @@ def test_the_fragment_of_one_answer_is_in_order_and_carries_its_verdict():
 def test_rendering_words_needs_neither_torch_nor_gradio_nor_matplotlib():
     import subprocess
 
-    code = "import sys, mia_hub.render, mia_hub.plots; print({'torch', 'gradio', 'matplotlib'} & set(sys.modules))"
+    rooms = "mia_hub.render, mia_hub.render_check, mia_hub.render_set, mia_hub.render_comparison, mia_hub.plots"
+    code = f"import sys, {rooms}; print({{'torch', 'gradio', 'matplotlib'}} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"
 
 
