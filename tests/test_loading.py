@@ -107,6 +107,18 @@ def test_only_what_is_needed_is_fetched(tiny, tiny_pixel_repo, loopback_hub, on_
     assert sorted(loopback_hub.files_fetched(repo_id)) == sorted(ONE_FILE)
 
 
+def test_a_large_download_is_announced(tiny, on_hub, monkeypatch, capsys):
+    import mia_hub.models.repository as repository
+
+    repo_id = on_hub(tiny)
+    monkeypatch.setattr(repository, "ANNOUNCED", 1000)
+    load_model(repo_id)
+    size = (tiny / "unet/diffusion_pytorch_model.safetensors").stat().st_size
+    assert f"Downloading {repo_id}: {size / 2**20:.0f} MiB in 1 files" in capsys.readouterr().err
+    load_model(repo_id)
+    assert f"Downloading {repo_id}" not in capsys.readouterr().err
+
+
 def test_a_second_load_fetches_nothing(tiny, loopback_hub, on_hub):
     repo_id = on_hub(tiny)
     first = load_model(repo_id)
@@ -321,7 +333,7 @@ STABLE_DIFFUSION = {
     "text_encoder": ["transformers", "CLIPTextModel"],
     "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"],
 }
-CANT_AUDIT = ("this version can't audit", "unconditional pixel models", "wrap_denoiser")
+CANT_AUDIT = ("this version can't audit", "image models", "no audio or video", "wrap_denoiser")
 REPAIR = ("Download it again, or ask its owner",)
 REFUSED = {
     "transformers": (transformers_repo, ("not a diffusion model in diffusers' layout", "model_index.json", "wrap_denoiser")),
@@ -329,13 +341,23 @@ REFUSED = {
         all_of(remove("model_index.json"), write("model.ckpt", b"pickle")),
         ("not a diffusion model in diffusers' layout (pickled or single-file weights)", "wrap_denoiser"),
     ),
-    "text to image": (change_index(**STABLE_DIFFUSION), ("is a StableDiffusionPipeline", *CANT_AUDIT)),
-    "latent": (change_index(_class_name="LDMPipeline", vqvae=["diffusers", "VQModel"]), ("is a LDMPipeline", *CANT_AUDIT)),
+    "video": (
+        change_index(_class_name="StableVideoDiffusionPipeline", vae=["diffusers", "AutoencoderKLTemporalDecoder"]),
+        ("is a StableVideoDiffusionPipeline", *CANT_AUDIT),
+    ),
+    "half a text-to-image model": (
+        change_index(**STABLE_DIFFUSION),
+        ("as a StableDiffusionPipeline it needs a tokenizer, which model_index.json doesn't list", *REPAIR),
+    ),
+    "half a latent model": (
+        change_index(_class_name="LDMPipeline", vqvae=["diffusers", "VQModel"]),
+        ("its vqvae has no config.json", *REPAIR),
+    ),
     "other network": (
         change_index(unet=["diffusers", "DiTTransformer2DModel"]),
         ("a DDPMPipeline with a DiTTransformer2DModel", *CANT_AUDIT),
     ),
-    "no scheduler": (change_index(scheduler="drop"), ("is a DDPMPipeline", *CANT_AUDIT)),
+    "no scheduler": (change_index(scheduler="drop"), ("as a DDPMPipeline it needs a scheduler", *REPAIR)),
     "four channels": (change_unet(in_channels=4, out_channels=4), ("takes 4 channels and puts out 4", "1 or 3", "can't be audited")),
     "own network": (
         all_of(change_index(unet=["my_unet", "UNet2DModel"]), write("unet/my_unet.py", b"raise SystemExit('run')")),
@@ -361,13 +383,11 @@ REFUSED = {
     ),
     "impossible network": (change_unet(down_block_types=["Nonsense"] * 2), ("could not be loaded", "Nonsense", *REPAIR)),
     "no sample size": (change_unet(sample_size=None), ("doesn't state its image size", "sample_size", "Add it to a copy")),
-    "classes": (change_unet(num_class_embeds=10), ("is class-conditional", "this version can't audit", "wrap_denoiser")),
-    "class timesteps": (change_unet(class_embed_type="timestep"), ("is class-conditional",)),
+    "class timesteps": (change_unet(class_embed_type="timestep"), ("something other than class indices", "'timestep'", "wrap_denoiser")),
     "score sde": (
         change_scheduler("ScoreSdeVeScheduler"),
         ("noise schedule", "can't be derived from its scheduler ScoreSdeVeScheduler", "DDPMScheduler", "wrap_denoiser"),
     ),
-    "flow": (change_scheduler("DPMSolverMultistepScheduler", prediction_type="flow_prediction"), ("(prediction type 'flow_prediction')",)),
     "flat schedule": (
         change_scheduler("DDPMScheduler", beta_start=0.0),
         ("The noise schedule of", "can't be used: alphas_cumprod must be a non-increasing sequence"),
@@ -380,7 +400,7 @@ BROKEN_WEIGHTS = {
     "truncated": (truncate, ("could not be loaded", *REPAIR)),
     "no safetensors": (write("unet/diffusion_pytorch_model.safetensors", b"version https://git-lfs"), ("could not be loaded", *REPAIR)),
     "missing weights": (drop_weights, ("is incomplete: 2 weights are missing (such as conv_in.weight)", "would have been random", *REPAIR)),
-    "another width": (change_unet(block_out_channels=[16, 32]), ("could not be loaded", "size mismatch for", *REPAIR)),
+    "another width": (change_unet(block_out_channels=[16, 32]), ("could not be loaded", "expected shape torch.Size([16])", *REPAIR)),
 }
 
 
@@ -400,9 +420,9 @@ def test_what_is_no_pixel_model_is_refused(variant_of, on_hub, loopback_hub, cas
 
 def test_refused_without_weights_in_memory(variant_of, monkeypatch):
     """A folder is refused by its configs too: its weights are never opened."""
-    change_unet(num_class_embeds=10)(variant_of)
+    change_unet(class_embed_type="timestep")(variant_of)
     monkeypatch.setattr(UNet2DModel, "from_pretrained", lambda *_, **__: pytest.fail("weights were opened"))
-    with pytest.raises(ModelError, match="class-conditional"):
+    with pytest.raises(ModelError, match="class indices"):
         load_model(variant_of)
 
 

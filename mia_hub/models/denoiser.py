@@ -11,6 +11,7 @@ import torch
 
 from mia_hub.errors import ModelError
 from mia_hub.images import as_pictures
+from mia_hub.models.conditions import no_condition, texts
 from mia_hub.models.protocol import ModelInfo, result_dtype
 from mia_hub.schedule import NoiseSchedule
 
@@ -28,7 +29,7 @@ class PixelSpace:
 
     def pixels(self, images) -> torch.Tensor:
         """Pictures to ``[N, C, H, W]`` in [0, 1]; a picture of another size is scaled and centre-cropped."""
-        channels, height, width = self.info.sample_shape
+        channels, height, width = self.info.picture_shape
         # A fresh array, so that the channel axis has its ordinary stride: a transposed view of one channel passes for channels-last,
         # and would send the whole network down that slower path.
         rows = np.stack([picture.resized(height, width, channels).transpose(2, 0, 1) for picture in as_pictures(images)])
@@ -41,10 +42,6 @@ class PixelSpace:
     def to_pixels(self, x0: torch.Tensor) -> torch.Tensor:
         """[-1, 1] to [0, 1], clipped."""
         return (x0 / 2 + 0.5).clamp(0, 1)
-
-    def condition(self, captions: Sequence[str] | None) -> Any:
-        if captions is not None:
-            raise ModelError(f"{self.info.id} is an unconditional model and takes no captions; leave them out.")
 
 
 class FunctionModel(PixelSpace):
@@ -61,10 +58,8 @@ class FunctionModel(PixelSpace):
 
     def condition(self, captions: Sequence[str] | None) -> Any:
         if self._condition is None:
-            return super().condition(captions)
-        if captions is None:
-            raise ModelError(f"{self.info.id} is conditioned on text; give captions=[…], one per image (empty ones are allowed).")
-        return self._condition(list(captions))
+            return no_condition(captions, self.info.id)
+        return self._condition(texts(captions, self.info.id))
 
     def predict_noise(self, x: torch.Tensor, t: torch.Tensor, cond=None) -> torch.Tensor:
         epsilon = self.fn(x.to(self.dtype), t) if self._condition is None else self.fn(x.to(self.dtype), t, cond)

@@ -1,87 +1,109 @@
-"""Pixel-space diffusion models: diffusers' UNet2DModel with any scheduler that is a beta schedule."""
+"""Pixel-space diffusion models: diffusers' UNet2DModel with any scheduler that is a beta schedule or a flow."""
 
 from __future__ import annotations
+
+from typing import Any, ClassVar
 
 import torch
 
 from mia_hub.errors import ModelError
 from mia_hub.models.denoiser import PixelSpace
-from mia_hub.models.protocol import ModelInfo, result_dtype
-from mia_hub.schedule import PREDICTION_TYPES, NoiseSchedule
+from mia_hub.models.network import NetworkModel
+from mia_hub.models.protocol import ModelInfo
+from mia_hub.models.schedules import prediction_type_of, schedule_of
 
 
-class PixelModel(PixelSpace):
-    """An unconditional UNet2DModel, as in DDPMPipeline and DDIMPipeline.
+class UNetModel(NetworkModel):
+    """A UNet2DModel, of pixels or latents: how it is called, and its classes if it has any.
 
-    Absorbs the prediction type (ε, v or x0; see `NoiseSchedule.to_epsilon`) and learned variance (of 2C output channels
-    the first C are the prediction; Nichol & Dhariwal 2021).
+    Absorbs the prediction type (see `NoiseSchedule.to_epsilon`) and learned variance.
+    """
+
+    def output(self, x, t, cond):
+        return self.network(x, t, class_labels=cond).sample
+
+
+class PixelModel(PixelSpace, UNetModel):
+    """A UNet2DModel on pixels, as in DDPMPipeline and DDIMPipeline, unconditional or conditioned on classes.
 
     Args:
         unet: the network; moved to ``device`` and ``dtype``, in eval mode.
-        scheduler: a diffusers scheduler; its ``alphas_cumprod`` and ``prediction_type`` are read, nothing else.
+        scheduler: a diffusers scheduler; its noise schedule and prediction type are read, nothing else.
         id, revision: as recorded in results.
+        size: the pictures' side; the network's own by default.
 
     Raises:
-        ModelError: if the network is class-conditional, or the scheduler is no beta schedule.
+        ModelError: if the network, its size or its schedule can't be audited.
     """
 
-    def __init__(self, unet, scheduler, *, id: str, revision: str | None = None, device="cpu", dtype: torch.dtype = torch.float32):
-        check_pixel_model(unet.config, scheduler, id)
+    # Any pipeline of a UNet2DModel and a scheduler will do.
+    pipelines: ClassVar[tuple[str, ...]] = ("DDPMPipeline", "DDIMPipeline", "PNDMPipeline", "ScoreSdeVpPipeline")
+    components: ClassVar[dict[str, tuple[str, ...]]] = {"unet": ("UNet2DModel",), "scheduler": ()}
+
+    @classmethod
+    def check(cls, configs: dict[str, Any], scheduler, id: str, *, size: int | None = None, **options: Any) -> None:
+        config = configs["unet"]
+        classes_of(config, id)
+        schedule_of(scheduler, id)
+        if config.out_channels not in (config.in_channels, 2 * config.in_channels) or config.in_channels not in (1, 3):
+            raise ModelError(
+                f"{id} takes {config.in_channels} channels and puts out {config.out_channels}; a pixel model has 1 or 3, and as many (or, "
+                "with learned variance, twice as many) outputs. A model of anything else can't be audited by this version."
+            )
+        if not config.sample_size:
+            raise ModelError(
+                f"{id} doesn't state its image size (sample_size in its UNet's config.json), so pictures can't be fitted to it. "
+                "Add it to a copy of the model, and give that folder."
+            )
+        if size is not None:
+            multiple_of(size, 2 ** (len(config.block_out_channels) - 1), id)
+
+    def __init__(
+        self, unet, scheduler, *, id: str, revision: str | None = None, device="cpu", dtype: torch.dtype = torch.float32, size=None
+    ):
+        self.check({"unet": unet.config}, scheduler, id, size=size)
         config = unet.config
-        size = config.sample_size
-        height, width = (size, size) if isinstance(size, int) else size
         # torch's own method: the one of diffusers warns of modules to be kept in float32 even where there are none.
-        self.network = torch.nn.Module.to(unet, device=device, dtype=dtype).eval().requires_grad_(False)
-        self.schedule = NoiseSchedule.from_alphas_cumprod(scheduler.alphas_cumprod)
-        self.device, self.dtype = torch.device(device), dtype
+        network = torch.nn.Module.to(unet, device=device, dtype=dtype)
+        super().__init__(network, schedule_of(scheduler, id), device=device, dtype=dtype)
+        stated = config.sample_size
+        height, width = (stated, stated) if isinstance(stated, int) else stated
+        if size is not None:
+            height = width = size
+        classes = classes_of(config, id)
         self.info = ModelInfo(
             id=id,
             revision=revision,
             family="pixel",
             sample_shape=(config.in_channels, height, width),
             num_train_timesteps=len(self.schedule),
-            prediction_type=_prediction_type(scheduler),
+            prediction_type=prediction_type_of(scheduler),
+            conditioning="class" if classes else "none",
+            num_classes=classes,
         )
 
-    def predict_noise(self, x: torch.Tensor, t: torch.Tensor, cond=None) -> torch.Tensor:
-        x = x.to(result_dtype(self.dtype))
-        output = self.network(x.to(self.dtype), t).sample[:, : x.shape[1]].to(result_dtype(self.dtype))
-        return self.schedule.to_epsilon(output, x, t, self.info.prediction_type)
 
-
-def check_pixel_model(config, scheduler, id: str) -> None:
-    """Refuses a UNet2DModel's ``config``, or a scheduler, that `PixelModel` can't take; needs no weights.
+def classes_of(config, id: str) -> int | None:
+    """How many classes a UNet2DModel is conditioned on; None if it is unconditional.
 
     Raises:
-        ModelError: with the reason.
+        ModelError: if its condition is no class index.
     """
-    if config.get("class_embed_type") or config.get("num_class_embeds"):
+    if config.get("class_embed_type"):
         raise ModelError(
-            f"{id} is class-conditional, which this version can't audit: it audits unconditional pixel models. "
-            "With one class fixed, it can be wrapped with mia_hub.wrap_denoiser."
+            f"{id} is conditioned on something other than class indices (class_embed_type {config.class_embed_type!r}), which this version "
+            "can't audit. With its condition fixed, it can be wrapped with mia_hub.wrap_denoiser."
         )
-    prediction_type = _prediction_type(scheduler)
-    if getattr(scheduler, "alphas_cumprod", None) is None or prediction_type not in PREDICTION_TYPES:
-        raise ModelError(
-            f"The noise schedule of {id} can't be derived from its scheduler {type(scheduler).__name__} "
-            f"(prediction type {prediction_type!r}). Supported are schedulers with alphas_cumprod, such as DDPMScheduler and "
-            f"DDIMScheduler, predicting {', '.join(PREDICTION_TYPES)}. Any other model can be wrapped with mia_hub.wrap_denoiser."
-        )
-    try:
-        NoiseSchedule.from_alphas_cumprod(scheduler.alphas_cumprod)
-    except ModelError as error:
-        raise ModelError(f"The noise schedule of {id} can't be used: {error}") from error
-    if config.out_channels not in (config.in_channels, 2 * config.in_channels) or config.in_channels not in (1, 3):
-        raise ModelError(
-            f"{id} takes {config.in_channels} channels and puts out {config.out_channels}; a pixel model has 1 or 3, "
-            "and as many (or, with learned variance, twice as many) outputs. A model of anything else can't be audited by this version."
-        )
-    if not config.sample_size:
-        raise ModelError(
-            f"{id} doesn't state its image size (sample_size in its UNet's config.json), so pictures can't be fitted to it. "
-            "Add it to a copy of the model, and give that folder."
-        )
+    return config.get("num_class_embeds") or None
 
 
-def _prediction_type(scheduler) -> str:
-    return scheduler.config.get("prediction_type") or "epsilon"
+def multiple_of(size: Any, unit: int, id: str) -> int:
+    """A picture's side that the model can take.
+
+    Raises:
+        ModelError: if it is no positive multiple of ``unit``.
+    """
+    if isinstance(size, bool) or not isinstance(size, int) or size < unit or size % unit:
+        near = max(unit, round(size / unit) * unit) if isinstance(size, (int, float)) and not isinstance(size, bool) else unit
+        raise ModelError(f"{id} takes pictures whose side is a multiple of {unit} pixels; got size={size!r}. Try size={near}.")
+    return size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -17,12 +17,16 @@ class ModelInfo:
 
     Attributes:
         id: Hub id, folder, "demo", or the name given to a wrapped function.
-        revision: commit hash on the Hub, or "sha256:…" of local weights; None for a wrapped function.
-        family: "pixel" or "function".
-        sample_shape: shape of one sample in model space, ``(C, H, W)``.
+        revision: commit hash on the Hub, or "sha256:…" of local weights; None for a wrapped function. Of a model with something on top,
+            those of both, joined by " + ".
+        family: "pixel", "latent", "text-to-image", "flow" or "function".
+        sample_shape: shape of one sample in model space, ``(C, H, W)``: of pixels, or of latents.
         num_train_timesteps: T; timesteps run from 0 to T-1.
-        prediction_type: what the network itself puts out: "epsilon", "v_prediction" or "sample".
+        prediction_type: what the network itself puts out, one of `mia_hub.schedule.PREDICTION_TYPES`.
         conditioning: "none", "class" or "text".
+        picture_shape: shape of one picture as the model takes it, ``(C, H, W)``; that of a sample for a model of pixels.
+        num_classes: of a class-conditional model, else None.
+        settings: whatever else its predictions depend on, such as {"latents": "mode"}.
     """
 
     id: str
@@ -32,9 +36,19 @@ class ModelInfo:
     num_train_timesteps: int
     prediction_type: str = "epsilon"
     conditioning: str = "none"
+    picture_shape: tuple[int, int, int] | None = None
+    num_classes: int | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "picture_shape", self.picture_shape or self.sample_shape)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"sample_shape": list(self.sample_shape)}
+        """As results record it; what does not apply is left out."""
+        found = asdict(self) | {"sample_shape": list(self.sample_shape), "picture_shape": list(self.picture_shape)}
+        if self.picture_shape == self.sample_shape:
+            del found["picture_shape"]
+        return {key: value for key, value in found.items() if key not in ("num_classes", "settings") or value}
 
 
 @runtime_checkable
@@ -47,6 +61,8 @@ class DiffusionModel(Protocol):
         device: where it computes.
         dtype: the precision it computes in; ε is returned in float32, or float64 for a float64 model.
         network: the denoiser whose weights a white-box attack differentiates by; None for a plain function.
+
+    A model may also have what `mia_hub.models.network.NetworkModel` describes: ``truncated``, ``fallbacks`` and ``fall_back``.
     """
 
     info: ModelInfo
@@ -71,8 +87,13 @@ class DiffusionModel(Protocol):
         """The inverse of `to_model_space`, clipped to [0, 1]."""
         ...
 
-    def condition(self, captions: Sequence[str] | None) -> Any:
-        """The condition of a batch, or None for an unconditional model."""
+    def condition(self, captions: Sequence[str] | Sequence[int] | None) -> Any:
+        """The condition of a batch: a tensor ``[N, …]`` or a dict of such; None for an unconditional model.
+
+        Args:
+            captions: of a model conditioned on text, one text per picture ("" for none); of one conditioned on classes, one class
+                index per picture ("" for no class, where the model knows that); None for an unconditional model.
+        """
         ...
 
     def predict_noise(self, x: torch.Tensor, t: torch.Tensor, cond: Any = None) -> torch.Tensor:

@@ -1,0 +1,123 @@
+"""Puts a model together: a repository recognised, its configurations checked, only then its weights fetched, and what lies on top of it."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from mia_hub.errors import ModelError
+from mia_hub.models.components import load_component, load_scheduler, quiet, read_configs
+from mia_hub.models.flow import Flux, Sana, StableDiffusion3
+from mia_hub.models.latent import DiT, LatentUNetModel
+from mia_hub.models.layout import INDEX, Component, check_shards, read_layout
+from mia_hub.models.network import NetworkModel
+from mia_hub.models.on_top import PICKLED, Base, Checkpoint, LoRA, Top, open_top
+from mia_hub.models.pixel import PixelModel
+from mia_hub.models.repository import Folder, HubRepository, open_repository
+from mia_hub.models.text_to_image import PixArt, PixArtSigma, StableDiffusion, StableDiffusionXL
+
+ADAPTERS: tuple[type[NetworkModel], ...] = (
+    PixelModel, LatentUNetModel, DiT, StableDiffusion, StableDiffusionXL, PixArt, PixArtSigma, StableDiffusion3, Flux, Sana,
+)  # fmt: skip
+
+
+def assemble(base: str, tops: Sequence[str], *, revision: str | None, trusted: bool, device, dtype, **options: Any) -> NetworkModel:
+    """The model of a name, with what lies on top of it.
+
+    Args:
+        base, tops: the names, as `mia_hub.models.on_top.split_name` gives them.
+        revision, trusted: as for `mia_hub.load_model`.
+        device, dtype: as torch has them.
+        options: of the adapter; those that are None are left out.
+
+    Raises:
+        ModelError: as `mia_hub.load_model`.
+    """
+    tops = [open_top(name, trusted=trusted) for name in tops]
+    if _is_file(base, trusted):
+        # A checkpoint alone: what it was made from lends its configuration.
+        checkpoint = open_top(base, revision, trusted=trusted)
+        if not isinstance(checkpoint, Checkpoint):
+            raise ModelError(f"{base} goes on top of a model; name its base as well, as 'base + {base}'.")
+        base, revision, tops = checkpoint.base, None, [checkpoint, *tops]
+        print(f"Configuration and tokenizers of {checkpoint.name} are taken from {base}.", file=sys.stderr)
+    repository = open_base(base, revision, trusted)
+    adapter, components = read_layout(repository, ADAPTERS, half=dtype.itemsize == 2)
+    options = _accepted(adapter, repository.name, options)
+    repository.fetch([INDEX, *(c.config for c in components.values())])
+    configs, scheduler = read_configs(repository, components)
+    on = Base(repository, adapter, components, configs)
+    # LoRAs come last, whatever their place, since they change what the others bring.
+    ordered = sorted(tops, key=lambda top: isinstance(top, LoRA))
+    replaced: dict[str, Top] = {}
+    for top in ordered:
+        top.check(on)
+        configs |= top.configs(on)
+        for name in top.replaces(on):
+            if name in replaced:
+                raise ModelError(f"{replaced[name].name} and {top.name} both bring a {name}; name one of them.")
+            replaced[name] = top
+    adapter.check(configs, scheduler, repository.name, device=device, **options)
+
+    needed = {name: component for name, component in components.items() if name not in replaced}
+    for component in needed.values():
+        check_shards(component, repository)
+    repository.fetch([INDEX, *(pattern for component in needed.values() for pattern in component.patterns)])
+    if isinstance(repository, HubRepository):
+        repository.remember(INDEX)
+    parts = {
+        name: load_scheduler(repository, component)
+        if component.is_scheduler
+        else load_component(repository.root, component, repository.name, dtype)
+        for name, component in needed.items()
+    }
+    for top in ordered:
+        parts |= top.load(on, parts, dtype)
+    for top in ordered:
+        top.apply(on, parts)
+    index = repository.read_json(INDEX)
+    stated = {name: index[name] for name in adapter.stated if name in index}
+    names = [repository.name, *(top.name for top in tops)]
+    revisions = [repository.revision or repository.hash(weight_files(repository, needed, adapter.denoiser))]
+    revisions += [top.revision for top in tops]
+    with quiet():
+        return adapter(**parts, id=" + ".join(names), revision=" + ".join(revisions), device=device, dtype=dtype, **stated, **options)
+
+
+def _is_file(base: str, trusted: bool) -> bool:
+    """Whether a name stands for one file, here or on the Hub."""
+    return base.partition("@")[0].endswith((".safetensors", *PICKLED)) or (trusted and os.path.isfile(base))
+
+
+def open_base(name: str, revision: str | None, trusted: bool) -> Folder:
+    """The repository of a base: the embedded demo, a folder, or a Hub id.
+
+    Raises:
+        ModelError: if there is none of that name.
+    """
+    from mia_hub.models import loading
+
+    if name != "demo":
+        return open_repository(name, revision, trusted=trusted)
+    if revision is not None:
+        raise ModelError(f"revision={revision!r} is for models on the Hub; demo is a local one and has none. Leave it out.")
+    return Folder(loading.DEMO_FOLDER / "model", "demo")
+
+
+def weight_files(repository: Folder, components: dict[str, Component], denoiser: str) -> list[str]:
+    """The files of weights, the denoiser's first."""
+    ordered = sorted(components.values(), key=lambda component: (component.name != denoiser, component.name))
+    return [path for component in ordered for path in repository.matching(component.weights)]
+
+
+def _accepted(adapter: type[NetworkModel], name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Options that the adapter knows; one that it would ignore is an error."""
+    known = {parameter for cls in adapter.__mro__ if cls is not object for parameter in inspect.signature(cls.__init__).parameters}
+    given = {option: value for option, value in options.items() if value is not None}
+    for option, value in given.items():
+        if option not in known:
+            raise ModelError(f"{option}={value!r} has no effect on {name}, which has no such choice; leave it out.")
+    return given

@@ -1,0 +1,113 @@
+"""From the files of a part to the part: diffusers' and transformers' own classes, safetensors only, every weight accounted for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from mia_hub.errors import ModelError, first_line
+from mia_hub.models.layout import AUDITED, Component
+from mia_hub.models.repository import ASK_OWNER, Folder
+
+
+def read_configs(repository: Folder, components: dict[str, Component]) -> tuple[dict[str, Any], Any]:
+    """The configurations of the diffusers models among the parts, defaults filled in, and the scheduler; needs no weights.
+
+    Raises:
+        ModelError: if one is broken, or of a class that the installed diffusers lacks.
+    """
+    import diffusers
+    import torch
+
+    configs, scheduler = {}, None
+    for component in components.values():
+        if component.is_scheduler:
+            scheduler = load_scheduler(repository, component)
+        elif component.library == "diffusers":
+            config = repository.read_json(component.config)
+            with broken_files(repository.name), quiet(), torch.device("meta"):
+                # A network without memory: its constructor fills in defaults and refuses a wrong configuration.
+                configs[component.name] = getattr(diffusers, component.class_name).from_config(config).config
+    return configs, scheduler
+
+
+def load_scheduler(repository: Folder, component: Component):
+    """The scheduler.
+
+    Raises:
+        ModelError: if it is broken, or unknown.
+    """
+    import diffusers
+
+    # Deprecated schedulers are found one level down.
+    found = getattr(diffusers, component.class_name, None) or getattr(diffusers.schedulers, component.class_name, None)
+    if not isinstance(found, type) or not issubclass(found, diffusers.SchedulerMixin):
+        raise ModelError(
+            f"{repository.name} uses the scheduler {component.class_name}, which the installed diffusers {diffusers.__version__} lacks; "
+            "a newer one may have it ('pip install --upgrade diffusers')."
+        )
+    config = repository.read_json(component.config)
+    with broken_files(repository.name), quiet():
+        return found.from_config(config)
+
+
+def load_component(folder: Path, component: Component, name: str, dtype) -> Any:
+    """A part from its files.
+
+    Args:
+        folder: the model's folder.
+        component: which part.
+        name: the model's, for messages.
+        dtype: precision of its weights.
+
+    Raises:
+        ModelError: if it can't be loaded, or weights are missing.
+    """
+    cls = getattr(import_module(component.library), component.class_name, None)
+    if not isinstance(cls, type):
+        raise ModelError(f"{name} has a {component.class_name}, which the installed {component.library} lacks; {AUDITED}")
+    path = folder / component.folder
+    with broken_files(name), quiet():
+        if not component.weights:
+            return cls.from_pretrained(path, local_files_only=True)
+        options = {"use_safetensors": True, "variant": component.variant, "output_loading_info": True, "local_files_only": True}
+        part, loading = cls.from_pretrained(path, **options, **{"torch_dtype" if component.library == "diffusers" else "dtype": dtype})
+    if loading["missing_keys"]:
+        raise ModelError(
+            f"{name} is incomplete: {len(loading['missing_keys'])} weights are missing (such as {min(loading['missing_keys'])}), "
+            f"and would have been random. {ASK_OWNER}"
+        )
+    return part
+
+
+@contextmanager
+def broken_files(name: str) -> Iterator[None]:
+    """Within it, what another library says of a broken repository becomes one clear message."""
+    try:
+        yield
+    except Exception as error:  # diffusers and transformers raise many kinds
+        # diffusers goes on with advice for programmers.
+        why = " ".join(first_line(error).partition(" If you want")[0].split()).rstrip(".")
+        raise ModelError(f"{name} could not be loaded ({why}). {ASK_OWNER}") from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Within it diffusers and transformers say errors alone, and draw no progress bars."""
+    # Whichever has not been imported yet has nothing to say.
+    logs = [sys.modules[name] for name in ("diffusers.utils.logging", "transformers.utils.logging") if name in sys.modules]
+    before = [(log, log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
+    for log in logs:
+        log.set_verbosity_error()
+        log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for log, verbosity, bars in before:
+            log.set_verbosity(verbosity)
+            if bars:
+                log.enable_progress_bar()

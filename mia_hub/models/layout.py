@@ -1,0 +1,170 @@
+"""What a repository in diffusers' layout holds: recognised from its file list and model_index.json, before any weights are fetched."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mia_hub.errors import ModelError
+from mia_hub.models.network import NetworkModel
+from mia_hub.models.repository import ASK_OWNER, Folder
+
+INDEX = "model_index.json"
+NO_CODE = "mia_hub never runs code that comes with a model. Load it yourself and wrap it with mia_hub.wrap_denoiser."
+AUDITED = (
+    "which this version can't audit: it audits image models on pixels (DDPM, DDIM), on latents (LDM, DiT), from text (Stable Diffusion 1 "
+    "and 2, SDXL, PixArt) and by flow matching (SD3, Flux, Sana), and no audio or video. Any other model can be wrapped with "
+    "mia_hub.wrap_denoiser."
+)
+LIBRARIES = ("diffusers", "transformers")
+
+
+@dataclass(frozen=True)
+class Component:
+    """One part of a model in its repository.
+
+    Attributes:
+        name: as model_index.json calls it, such as "unet".
+        library: "diffusers" or "transformers".
+        class_name: its class there.
+        folder: where its files lie, "" for the root.
+        config: path of its configuration.
+        weights: file patterns of its weights, none for a scheduler or a tokenizer.
+        variant: "fp16" where the weights are that variant.
+        shard_index: path of the list of weights that are split into several, which most are not.
+    """
+
+    name: str
+    library: str
+    class_name: str
+    folder: str
+    config: str
+    weights: tuple[str, ...] = ()
+    variant: str | None = None
+    shard_index: str = ""
+
+    @property
+    def patterns(self) -> list[str]:
+        """Of all files that the component needs."""
+        if self.weights:
+            return [self.config, *self.weights]
+        return [self.config] if self.is_scheduler else [f"{self.folder}/*"]
+
+    @property
+    def is_scheduler(self) -> bool:
+        return self.name == "scheduler"
+
+
+def read_layout(repository: Folder, adapters: Sequence[type[NetworkModel]], *, half: bool = False):
+    """The adapter for a repository, and the parts that it needs.
+
+    Args:
+        repository: opened; only model_index.json is read.
+        adapters: the families that can be audited.
+        half: whether weights stored in half precision are preferred where there are both.
+
+    Returns:
+        ``(adapter, {name: Component})``.
+
+    Raises:
+        ModelError: with the reason, if it can't be audited or can't be loaded safely.
+    """
+    files, name = repository.sizes, repository.name
+    if INDEX not in files:
+        pickled = any(f.endswith((".ckpt", ".pt", ".pth")) for f in files)
+        kind = "pickled or single-file weights" if pickled else "no model_index.json"
+        raise ModelError(
+            f"{name} is not a diffusion model in diffusers' layout ({kind}). Needed is a repository with model_index.json, such as "
+            "'google/ddpm-cifar10-32'. A LoRA is given with its base, as 'base + lora'; a model in another format can be wrapped with "
+            "mia_hub.wrap_denoiser."
+        )
+    index = repository.read_json(INDEX)
+    pipeline = index.get("_class_name")
+    if not isinstance(pipeline, str):
+        raise ModelError(f"{name} needs code from its own repository (its pipeline); {NO_CODE}")
+    listed = {key: value for key, value in index.items() if isinstance(value, list) and not key.startswith("_") and value[:1] != [None]}
+    adapter = _adapter(pipeline, listed, adapters, name)
+    parts = {key: value for key, value in listed.items() if key in adapter.components}
+    missing = [part for part in adapter.components if part not in parts and part not in adapter.optional]
+    if missing:
+        raise ModelError(f"{name} is incomplete: as a {pipeline} it needs a {missing[0]}, which model_index.json doesn't list. {ASK_OWNER}")
+    for key, value in parts.items():
+        if len(value) != 2 or not all(isinstance(part, str) for part in value):
+            raise ModelError(f"{name} is broken: model_index.json should give library and class of its {key}, not {value}. {ASK_OWNER}")
+        if value[0] not in LIBRARIES:
+            raise ModelError(f"{name} needs code from its own repository (its component {key!r}, from {value[0]!r}); {NO_CODE}")
+        accepted = adapter.components[key]
+        if accepted and value[1].removesuffix("Fast") not in accepted:
+            raise ModelError(f"{name} is a {pipeline} with a {value[1]}, {AUDITED}")
+    return adapter, {key: find_component(key, *value, repository, half=half) for key, value in parts.items()}
+
+
+def _adapter(pipeline: str, listed: dict[str, Any], adapters: Sequence[type[NetworkModel]], name: str) -> type[NetworkModel]:
+    """By the pipeline's name; one that is not known, by its parts."""
+    for adapter in adapters:
+        if pipeline in adapter.pipelines:
+            return adapter
+    classes = {key: value[1] for key, value in listed.items() if len(value) == 2}
+    for adapter in adapters:
+        if set(listed) == set(adapter.components) and classes.get(adapter.denoiser) in adapter.components[adapter.denoiser]:
+            return adapter
+    raise ModelError(f"{name} is a {pipeline}, {AUDITED}")
+
+
+def find_component(
+    name: str, library: str, class_name: str, repository: Folder, *, half: bool = False, folder: str | None = None
+) -> Component:
+    """Where the files of a part lie; the folder is the part's own, or the root, unless it is given.
+
+    Raises:
+        ModelError: if it has no configuration, or no weights that can be loaded safely.
+    """
+    files = repository.sizes
+    if "Tokenizer" in class_name:
+        folder = _folder(name, "tokenizer_config.json", repository)
+        return Component(name, library, class_name, folder, f"{folder}/tokenizer_config.json".lstrip("/"))
+    if name == "scheduler":
+        folder = _folder(name, "scheduler_config.json", repository)
+        return Component(name, library, class_name, folder, f"{folder}/scheduler_config.json".lstrip("/"))
+    folder = _folder(name, "config.json", repository) if folder is None else folder
+    prefix = f"{folder}/" if folder else ""
+    stem = "diffusion_pytorch_model" if library == "diffusers" else "model"
+    for variant in ("fp16", None) if half else (None, "fp16"):
+        whole = f"{prefix}{stem}.{variant}.safetensors" if variant else f"{prefix}{stem}.safetensors"
+        shards = f"{prefix}{stem}.safetensors.index.{variant}.json" if variant else f"{prefix}{stem}.safetensors.index.json"
+        if whole in files or shards in files:
+            pieces = f"{prefix}{stem}.{variant}-*-of-*.safetensors" if variant else f"{prefix}{stem}-*-of-*.safetensors"
+            # Two conventions for the names of a variant's shards are in use.
+            weights = (whole, pieces, shards) + ((f"{prefix}{stem}-*-of-*.{variant}.safetensors",) if variant else ())
+            return Component(name, library, class_name, folder, f"{prefix}config.json", weights, variant, shards)
+    if any(f.startswith(prefix) and f.removeprefix(prefix).endswith((".bin", ".pt", ".ckpt")) for f in files):
+        raise ModelError(
+            f"{repository.name} has only pickled weights, which can run code when they are opened; mia_hub loads safetensors alone. "
+            "Ask its owner to add safetensors (https://huggingface.co/spaces/safetensors/convert does it), or convert a copy you trust."
+        )
+    raise ModelError(f"{repository.name} has no weights: {stem}.safetensors is missing from its {folder or 'root'} folder. {ASK_OWNER}")
+
+
+def _folder(component: str, config: str, repository: Folder) -> str:
+    # Older repositories keep the files of a one-network pipeline in their root.
+    for folder in (component, ""):
+        if f"{folder}/{config}".lstrip("/") in repository.sizes:
+            return folder
+    raise ModelError(f"{repository.name} is incomplete: its {component} has no {config}. {ASK_OWNER}")
+
+
+def check_shards(component: Component, repository: Folder) -> None:
+    """Refuses weights whose list names anything but safetensors beside it: diffusers opens whatever it names, pickled files too.
+
+    Raises:
+        ModelError: if it does.
+    """
+    if component.shard_index not in repository.sizes:
+        return
+    shards = repository.read_json(component.shard_index).get("weight_map")
+    names = set(shards.values()) if isinstance(shards, dict) else {None}
+    if not all(isinstance(shard, str) and re.fullmatch(r"[\w.-]+\.safetensors", shard) for shard in names):
+        file = component.shard_index.rpartition("/")[2]
+        raise ModelError(f"{repository.name} is refused: {file} names weights that are no safetensors files beside it. {ASK_OWNER}")

@@ -1,0 +1,100 @@
+"""What all models loaded through diffusers share: one network, asked for ε, in a precision that may prove too narrow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+
+from mia_hub.models.conditions import class_indices, no_condition
+from mia_hub.models.protocol import ModelInfo, dtype_name, result_dtype
+from mia_hub.models.schedules import network_times
+from mia_hub.schedule import NoiseSchedule
+
+
+class NetworkModel:
+    """A denoiser from diffusers. Subclasses say how it is called (`output`), and what lies around it.
+
+    Attributes:
+        fallbacks: parts that overflowed in half precision and what they now run in, such as {"VAE": "float32"}. It grows when an
+            overflow is met, and is recorded with results.
+        null_class: of a class-conditional model the index that means "no class"; None if it was never trained without one.
+
+    Class attributes:
+        pipelines: the diffusers pipelines whose repositories it loads.
+        components: the parts that it needs, and the classes that they may have; see `mia_hub.models.layout`.
+        optional: which of them a model may lack.
+        denoiser: which of them is the denoiser.
+        stated: entries of model_index.json, other than parts, that it is constructed with.
+    """
+
+    pipelines: ClassVar[tuple[str, ...]] = ()
+    components: ClassVar[dict[str, tuple[str, ...]]] = {}
+    optional: ClassVar[frozenset[str]] = frozenset()
+    denoiser: ClassVar[str] = "unet"
+    stated: ClassVar[tuple[str, ...]] = ()
+
+    info: ModelInfo
+    schedule: NoiseSchedule
+    null_class: int | None = None
+
+    @classmethod
+    def check(cls, configs: dict[str, Any], scheduler, id: str, **options: Any) -> None:
+        """Refuses what the adapter can't take, from the configurations alone, before any weights are fetched.
+
+        Args:
+            configs: the configuration of each part that is a diffusers model, with defaults filled in.
+            scheduler: as loaded.
+            id: the model's, for messages.
+            options: those of the constructor that were given, such as ``size``.
+
+        Raises:
+            ModelError: with the reason.
+        """
+
+    def __init__(self, network: torch.nn.Module, schedule: NoiseSchedule, *, device, dtype: torch.dtype):
+        self.network = network.eval().requires_grad_(False)
+        self.schedule, self.device, self.dtype = schedule, torch.device(device), dtype
+        self.fallbacks: dict[str, str] = {}
+        self._network_dtype = dtype
+
+    def output(self, x: torch.Tensor, t: torch.Tensor, cond: Any) -> torch.Tensor:
+        """What the network puts out, ``[N, ≥ C, H, W]``; channels beyond the first C (learned variance) are ignored.
+
+        Args:
+            x: ``[N, C, H, W]`` in the network's precision.
+            t: what the network is told of time, ``[N]``.
+            cond: what `condition` made of the captions.
+        """
+        raise NotImplementedError
+
+    def predict_noise(self, x: torch.Tensor, t: torch.Tensor, cond: Any = None) -> torch.Tensor:
+        x = x.to(result_dtype(self.dtype))
+        times = network_times(self.schedule, self.info.prediction_type)
+        told = t if times is None else times.to(x.dtype)[t.to(times.device)].to(t.device)
+        # Of learned variance the first C of 2C channels are the prediction (Nichol & Dhariwal 2021).
+        output = self.output(x.to(self._network_dtype), told, cond)[:, : x.shape[1]].to(x.dtype)
+        return self.schedule.to_epsilon(output, x, t, self.info.prediction_type)
+
+    def condition(self, captions: Sequence[str] | Sequence[int] | None) -> Any:
+        if self.info.conditioning == "class":
+            return torch.tensor(class_indices(captions, self.info.num_classes, self.null_class, self.info.id), device=self.device)
+        return no_condition(captions, self.info.id)
+
+    def truncated(self, captions: Sequence[str]) -> int:
+        """How many of the captions are longer than the model's text encoders take, so that their ends are cut off."""
+        return 0
+
+    def fall_back(self) -> bool:
+        """Moves the denoiser from float16 to a wider precision, after it gave NaN or infinity; False if it is wide enough already.
+
+        bfloat16 has the range of float32 in the same memory; where the device lacks it, float32 it is.
+        """
+        if self._network_dtype != torch.float16:
+            return False
+        wider = torch.bfloat16 if self.device.type != "cuda" or torch.cuda.is_bf16_supported() else torch.float32
+        self.network.to(dtype=wider)
+        self._network_dtype = wider
+        self.fallbacks = self.fallbacks | {"denoiser": dtype_name(wider)}
+        return True
