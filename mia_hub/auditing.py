@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ from mia_hub.measurement import Selection, check_plan, measure
 from mia_hub.memory import peak_memory_mb, reset_peak_memory
 from mia_hub.models.loading import load_model
 from mia_hub.models.protocol import DiffusionModel
-from mia_hub.report import AuditReport, Cost, Estimate, provenance
+from mia_hub.report import AuditReport, Cost, Estimate, flag, provenance
 from mia_hub.scores import ScoreTable
 from mia_hub.splits import MemberSplit, load_split, split_hash
 from mia_hub.validity import Survey, blind_auc, shift_flags, survey
@@ -29,6 +30,7 @@ def audit(
     limit: int | None = None,
     batch_size: int | None = None,
     seed: int = 0,
+    captions: str = "split",
     shift_check: bool = True,
     device=None,
     dtype=None,
@@ -45,6 +47,7 @@ def audit(
         limit: at most so many members and so many non-members, by a seeded draw.
         batch_size: denoiser rows per forward pass; halved by itself when memory runs out.
         seed: of noise draws, of the calibration part, and of bootstrap intervals.
+        captions: of a model conditioned on text or classes: "split" (those of the split, if it has any) or "empty".
         shift_check: whether a blind classifier is trained to tell members from non-members without the model.
         device, dtype, revision: as for `mia_hub.load_model`.
         progress: shows progress bars.
@@ -59,6 +62,7 @@ def audit(
     attack = get_attack(attack)
     split = load_split(split, limit=limit, seed=seed)
     model = load_model(model, device=device, dtype=dtype, revision=revision)
+    split = split.told(model.info.conditioning, captions)
     attack.check(model, split.captions)
     attack.check_labels(split.is_member)
     check_plan(len(split.members), len(split.nonmembers), attack.columns, selection=selection, timestep=timestep, fprs=fprs)
@@ -71,9 +75,20 @@ def audit(
     )  # fmt: skip
 
 
+def held_out(split: MemberSplit) -> MemberSplit:
+    """The control of an audit: the first half of the non-members against the second. Any attack must find about 0.5 there."""
+    half = len(split.nonmembers) // 2
+    captions, classes = (None if given is None else given[len(split.members) :] for given in (split.captions, split.classes))
+    name = f"{split.name}, held-out against held-out"
+    return MemberSplit(name, split.nonmembers[:half], split.nonmembers[half:], captions, split.revision, classes)
+
+
 def describe_split(split: MemberSplit, seen: Survey) -> dict[str, Any]:
-    """What results record of a split: name, revision, hash, n_members, n_nonmembers."""
+    """What results record of a split: name, revision, hash, n_members, n_nonmembers, and a hash of the captions if it has any."""
     described = {"name": split.name, "revision": split.revision, "hash": split_hash(seen.ids, split.is_member)}
+    if split.captions is not None:
+        told = sorted(f"{sample}\t{caption}\n" for sample, caption in zip(seen.ids, split.captions))
+        described["captions_hash"] = "sha256:" + hashlib.sha256("".join(told).encode()).hexdigest()
     return described | {"n_members": len(split.members), "n_nonmembers": len(split.nonmembers)}
 
 
@@ -98,7 +113,8 @@ def audit_attack(
         described: `describe_split` of the split.
         blind: AUC of the blind classifier on this split, or None.
         table: the attack's scores of this very split, where they were made before; then the model is not queried.
-        model, attack, split, selection, timestep, fprs, batch_size, seed, progress: as for `audit`.
+        split: with the captions that the model is to be told, as `MemberSplit.told` gives it.
+        model, attack, selection, timestep, fprs, batch_size, seed, progress: as for `audit`.
     """
     if table is None:
         reset_peak_memory(model.device)
@@ -121,7 +137,7 @@ def audit_attack(
         per_timestep=measured.rows,
         roc=measured.roc,
         blind_auc=blind,
-        flags=(*measured.flags, *shift_flags(blind)),
+        flags=(*measured.flags, *shift_flags(blind), *(flag(name, raised) for name, raised in table.remarks.items())),
         cost=Cost(attack.queries_per_image, table.queries, table.seconds, len(table) / table.seconds, table.peak_memory_mb),
         provenance=provenance(seed=seed, device=table.device, precision=table.precision),
         scores=table,

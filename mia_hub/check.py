@@ -31,7 +31,7 @@ from mia_hub.images import Picture, as_pictures, open_picture
 from mia_hub.models.loading import load_model
 from mia_hub.models.protocol import DiffusionModel, dtype_name
 from mia_hub.reference import DEMO_SOURCE, Reference, demo_reference, stored_for
-from mia_hub.report import provenance
+from mia_hub.report import FLAGS, provenance
 from mia_hub.scores import ScoreTable
 from mia_hub.set_inference import FEWEST_IN_SET, SetCheck, compare_sets, explain_set, judge_set, say_set, too_few
 from mia_hub.splits import Chosen
@@ -50,6 +50,8 @@ class Checker:
         attack: a name or an Attack.
         nonmembers: pictures that are certainly not in the training set, and of the same kind as those to be checked. The demo
             model brings its own; for any other model there is no verdict without them.
+        nonmember_captions: of a model conditioned on text or classes, one per non-member, or one for all; where the pictures to be checked
+            have captions, these need them too. Empty ones by default.
         batch_size, seed: as for `mia_hub.Attack.score`.
         progress: shows a progress bar while they are scored.
         on_batch: called with (non-members scored, in all) meanwhile.
@@ -66,6 +68,7 @@ class Checker:
         attack: str | Attack = VERDICT_ATTACK,
         *,
         nonmembers=None,
+        nonmember_captions: str | Sequence | None = None,
         batch_size: int | None = None,
         seed: int = 0,
         progress: bool = True,
@@ -81,9 +84,10 @@ class Checker:
                 f"The attack {self.attack.name!r} is fitted on known members as well, which a check has none of. Fit it first, with "
                 "attack.fit(model, images, is_member), and give the fitted attack; or choose another attack."
             )
-        self.attack.check(self.model)
+        self.attack.check(self.model, nonmember_captions)
         self._scoring = {"batch_size": batch_size, "seed": seed}
-        self.reference = self._reference(nonmembers, progress, on_batch)
+        self._told = nonmember_captions is not None
+        self.reference = self._reference(nonmembers, nonmember_captions, progress, on_batch)
 
     @cached_property
     def _profile(self) -> Attack:
@@ -107,7 +111,7 @@ class Checker:
         """At which verdicts are made."""
         return self.attack.default_timestep if self.reference is None else self.reference.timestep
 
-    def _reference(self, nonmembers, progress: bool, on_batch) -> Reference | None:
+    def _reference(self, nonmembers, captions, progress: bool, on_batch) -> Reference | None:
         source = "the non-members given"
         if nonmembers is None:
             if self.model.info.id != "demo":
@@ -116,7 +120,7 @@ class Checker:
             if stored is not None:
                 return stored
             nonmembers, source = demo_reference(plain=True).pictures, DEMO_SOURCE
-        pictures, copies = _distinct(as_pictures(nonmembers))
+        pictures, captions, copies = _distinct(as_pictures(nonmembers), captions)
         if copies:
             source = f"{source}, {copies} copies left out"
         if len(pictures) < FEWEST_NULL:
@@ -125,11 +129,11 @@ class Checker:
                 f"{round(1 / ALPHA) - 1} or more: with n of them, p can't get below 1/(n + 1)."
             )
         known = np.zeros(len(pictures), np.int8)
-        options = {"progress": progress, "on_batch": on_batch, **self._scoring}
+        options = {"captions": captions, "progress": progress, "on_batch": on_batch, **self._scoring}
         profiles = self._profile.score(self.model, pictures, is_member=known, **options)
         timestep = self.attack.default_timestep
         if isinstance(self.attack, ConditionalAttack):
-            chosen, _ = self.attack.choose(self.model, pictures, known)
+            chosen, _ = self.attack.choose(self.model, pictures, known, captions=captions)
             attack = self.attack.settled(chosen).at(timestep)
             observed = attack.observe(self.model, pictures, is_member=known, **options).values[:, 0]
         else:
@@ -139,28 +143,34 @@ class Checker:
 
     @cached_property
     def comparability(self) -> Comparability | None:
-        return None if self.reference is None else Comparability(self.reference.pictures, self.model.info.sample_shape)
+        return None if self.reference is None else Comparability(self.reference.pictures, self.model.info.picture_shape)
 
-    def check(self, images, *, progress: bool = True, on_batch: Callable[[int, int], None] | None = None) -> list[ImageCheck]:
+    def check(
+        self, images, *, captions=None, progress: bool = True, on_batch: Callable[[int, int], None] | None = None
+    ) -> list[ImageCheck]:
         """One answer per picture; several are judged together, at a false-discovery rate of 5 %.
 
         Args:
             images: anything `mia_hub.images.as_pictures` takes.
+            captions: as for `mia_hub.Attack.score`; given where those of the non-members were.
             progress: shows a progress bar for anything over a second.
             on_batch: called with (pictures done, in all).
 
         Raises:
             ImageError: for a picture that can't be read.
+            AttackError: for captions where the non-members had none, or the reverse.
         """
+        self._check_told(captions)
         pictures = as_pictures(images)
         if len(pictures) <= KEPT_DECODED:
             pictures = list(pictures)
-        table = self._profile.score(self.model, pictures, progress=progress, on_batch=on_batch, **self._scoring)
+        scoring = self._scoring | {"captions": captions}
+        table = self._profile.score(self.model, pictures, progress=progress, on_batch=on_batch, **scoring)
         if self.reference is None:
             return [self._answer(pictures[i], table, i, None, None, None) for i in range(len(table))]
         comparable = [self.comparability(pictures[i]) for i in range(len(table))]
         if isinstance(self.attack, ConditionalAttack):
-            judged = self.judge(pictures, progress=progress)
+            judged = self.judge(pictures, captions=captions, progress=progress)
         else:
             judged = [self.reference.null.judge(score, sample) for score, sample in zip(table.at(self.timestep), table.ids)]
         q = iter(adjusted([one.p_value for one, ok in zip(judged, comparable) if ok])) if len(table) > 1 else None
@@ -180,7 +190,7 @@ class Checker:
             verdict = judge(p_value, q_value)
         asked = {"model": self.model.info.id, "source": reference and reference.source}
         figures = {"n_null": n_null, "share_below": share, "p_value": p_value, "q_value": None if q_value is None else float(q_value)}
-        height, width = self.model.info.sample_shape[1:]
+        height, width = self.model.info.picture_shape[1:]
         scaled = (
             ()
             if (picture.height, picture.width) == (height, width)
@@ -199,10 +209,19 @@ class Checker:
             score=float(table.at(self.timestep)[row]) if judged is None else judged.score,
             **figures,
             comparable=comparable,
-            notes=(*picture.notes, *scaled),
+            notes=(*picture.notes, *scaled, *remark_notes(table.remarks)),
         )
 
-    def judge(self, images, *, progress: bool = True) -> list[Judged]:
+    def _check_told(self, captions) -> None:
+        if self.reference is None or self.model.info.conditioning == "none" or (captions is not None) == self._told:
+            return
+        given, lacking = ("pictures", "known non-members") if captions is not None else ("known non-members", "pictures")
+        raise AttackError(
+            f"The {given} have captions and the {lacking} have none, so that their scores can't be compared; give captions to both "
+            "(captions=…, nonmember_captions=…), or to neither."
+        )
+
+    def judge(self, images, *, captions=None, progress: bool = True) -> list[Judged]:
         """Scores and p-values alone: the queries of the verdict's timestep, and neither a profile nor a comparability check.
 
         Raises:
@@ -212,24 +231,27 @@ class Checker:
             raise SplitError(
                 f"No pictures are known that are certainly not in the training set of {self.model.info.id}; give nonmembers=…."
             )
-        found = self._verdict.observe(self.model, images, progress=progress, **self._scoring)
+        found = self._verdict.observe(self.model, images, captions=captions, progress=progress, **self._scoring)
         return [self.reference.null.judge(seen, sample) for seen, sample in zip(self._seen(found), found.ids)]
 
-    def check_set(self, images, *, progress: bool = True, on_batch: Callable[[int, int], None] | None = None) -> SetCheck:
+    def check_set(self, images, *, captions=None, progress: bool = True, on_batch: Callable[[int, int], None] | None = None) -> SetCheck:
         """One answer for a set of pictures: were they, as a set, in the training data?
 
         Args:
-            images, progress, on_batch: as for `check`.
+            images, captions, progress, on_batch: as for `check`.
 
         Raises:
             ImageError: for a picture that can't be read.
             MetricError: with fewer than 5 different pictures.
         """
-        pictures, copies = _distinct(as_pictures(images))
+        self._check_told(captions)
+        pictures, captions, copies = _distinct(as_pictures(images), captions)
         notes = (_copies_note(copies),) if copies else ()
         if len(pictures) < FEWEST_IN_SET:
             raise too_few(len(pictures))
-        found = self._verdict.observe(self.model, pictures, progress=progress, on_batch=on_batch, **self._scoring)
+        scoring = self._scoring | {"captions": captions}
+        found = self._verdict.observe(self.model, pictures, progress=progress, on_batch=on_batch, **scoring)
+        notes += remark_notes(found.remarks)
         asked = {"n": len(pictures), "model": self.model.info.id}
         reference = self.reference
         if reference is None:
@@ -304,12 +326,21 @@ class Checker:
         }
 
 
-def _distinct(pictures: Sequence[Picture]) -> tuple[Sequence[Picture], int]:
-    """The pictures without copies, and how many those were: a copy tells nothing new, and would make p-values too small."""
+def _distinct(pictures: Sequence[Picture], captions) -> tuple[Sequence[Picture], Any, int]:
+    """The pictures without copies, with their captions, and how many copies: one tells nothing new, and would make p-values too small."""
     first: dict[str, int] = {}
     for row, picture in enumerate(pictures):
         first.setdefault(picture.id, row)
-    return Chosen(pictures, list(first.values())), len(pictures) - len(first)
+    if captions is not None and not isinstance(captions, str):
+        if len(captions) != len(pictures):
+            raise AttackError(f"There are {len(captions)} captions for {len(pictures)} images; one per image is needed.")
+        captions = [captions[row] for row in first.values()]
+    return Chosen(pictures, list(first.values())), captions, len(pictures) - len(first)
+
+
+def remark_notes(remarks: dict[str, str]) -> tuple[str, ...]:
+    """What must be said beside an answer, from what `mia_hub.scores.ScoreTable` remarks."""
+    return tuple(f"{raised[:1].upper()}{raised[1:]}. {FLAGS[name][1]}" for name, raised in remarks.items())
 
 
 def _copies_note(copies: int) -> str:
@@ -334,10 +365,11 @@ def _kept(model: str, attack: Attack, options: frozenset) -> Checker:
     return Checker(model, attack, **dict(options))
 
 
-def get_checker(model: str | DiffusionModel = "demo", attack: str | Attack = VERDICT_ATTACK, *, nonmembers=None, **options) -> Checker:
-    """A `Checker`; one for a model's name alone is kept, so that the next picture finds it ready."""
-    if nonmembers is not None or not isinstance(model, str):
-        return Checker(model, attack, nonmembers=nonmembers, **options)
+def get_checker(model: str | DiffusionModel = "demo", attack: str | Attack = VERDICT_ATTACK, **options) -> Checker:
+    """A `Checker`, with its options; one for a model's name alone is kept, so that the next picture finds it ready."""
+    null = {name: options.pop(name, None) for name in ("nonmembers", "nonmember_captions")}
+    if any(value is not None for value in null.values()) or not isinstance(model, str):
+        return Checker(model, attack, **null, **options)
     return _kept(model, get_attack(attack), frozenset((name, value) for name, value in options.items() if name != "progress"))
 
 
@@ -346,7 +378,9 @@ def check_images(
     model: str | DiffusionModel = "demo",
     attack: str | Attack = VERDICT_ATTACK,
     *,
+    captions=None,
     nonmembers=None,
+    nonmember_captions=None,
     batch_size: int | None = None,
     seed: int = 0,
     device=None,
@@ -361,8 +395,11 @@ def check_images(
             column.
         model: "demo", a folder, a Hub id, or a DiffusionModel.
         attack: a name of `mia_hub.list_attacks`, or an Attack.
+        captions: of a model conditioned on text, one per image or one for all; of one conditioned on classes, class indices. Empty ones
+            by default.
         nonmembers: for any model but the demo: pictures that are certainly not in its training set, 99 or more, of the same kind, given
             as ``images`` are.
+        nonmember_captions: theirs, where the images have captions.
         batch_size, seed: as for `mia_hub.Attack.score`.
         device, dtype, revision: as for `mia_hub.load_model`.
         progress: shows progress bars for anything over a second.
@@ -370,8 +407,9 @@ def check_images(
     Raises:
         MiaHubError: with a message for the user.
     """
+    null = {"nonmembers": nonmembers, "nonmember_captions": nonmember_captions}
     scoring = {"batch_size": batch_size, "seed": seed, "device": device, "dtype": dtype, "revision": revision}
-    return get_checker(model, attack, nonmembers=nonmembers, progress=progress, **scoring).check(images, progress=progress)
+    return get_checker(model, attack, **null, progress=progress, **scoring).check(images, captions=captions, progress=progress)
 
 
 def check_image(
@@ -379,7 +417,9 @@ def check_image(
     model: str | DiffusionModel = "demo",
     attack: str | Attack = VERDICT_ATTACK,
     *,
+    captions=None,
     nonmembers=None,
+    nonmember_captions=None,
     batch_size: int | None = None,
     seed: int = 0,
     device=None,
@@ -395,8 +435,9 @@ def check_image(
     Returns:
         An ImageCheck: ``.p_value``, ``.verdict``, ``.sentence``, ``.comparable``, ``.profile``.
     """
+    null = {"nonmembers": nonmembers, "nonmember_captions": nonmember_captions}
     scoring = {"batch_size": batch_size, "seed": seed, "device": device, "dtype": dtype, "revision": revision}
-    return check_images([image], model, attack, nonmembers=nonmembers, progress=progress, **scoring)[0]
+    return check_images([image], model, attack, captions=captions, **null, progress=progress, **scoring)[0]
 
 
 def check_set(
@@ -404,7 +445,9 @@ def check_set(
     model: str | DiffusionModel = "demo",
     attack: str | Attack = VERDICT_ATTACK,
     *,
+    captions=None,
     nonmembers=None,
+    nonmember_captions=None,
     batch_size: int | None = None,
     seed: int = 0,
     device=None,
@@ -424,5 +467,6 @@ def check_set(
     Raises:
         MiaHubError: with a message for the user.
     """
+    null = {"nonmembers": nonmembers, "nonmember_captions": nonmember_captions}
     scoring = {"batch_size": batch_size, "seed": seed, "device": device, "dtype": dtype, "revision": revision}
-    return get_checker(model, attack, nonmembers=nonmembers, progress=progress, **scoring).check_set(images, progress=progress)
+    return get_checker(model, attack, **null, progress=progress, **scoring).check_set(images, captions=captions, progress=progress)

@@ -38,6 +38,14 @@ def build_parser() -> argparse.ArgumentParser:
             help="pictures certainly not in the training set, of the same kind; needed for any model but the demo: 99 or more, since with "
             "fewer no picture can get evidence",
         )
+        told = check.add_mutually_exclusive_group()
+        told.add_argument(
+            "--captions",
+            action="store_true",
+            help="for a model conditioned on text: the captions that lie beside the pictures, and beside the non-members (cat.txt for "
+            "cat.png, or metadata.jsonl or metadata.csv in the folder; default: empty captions)",
+        )
+        told.add_argument("--caption", metavar="TEXT", help="one caption for all pictures and non-members, or one class index")
         check.add_argument("--json", metavar="FILE", help="also write the answer as JSON; '-' prints it in place of the text")
         _add_attack_options(check, VERDICT_ATTACK)
         _add_model_options(check)
@@ -108,6 +116,14 @@ def _add_measuring_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="at most N members and N non-members, by a seeded draw")
     parser.add_argument("--seed", type=int, default=0, help="of noise, of the calibration part and of bootstrap intervals (default: 0)")
     parser.add_argument("--no-shift-check", action="store_true", help="skip the blind classifier")
+    parser.add_argument(
+        "--captions",
+        choices=["split", "empty"],
+        default="split",
+        help="for a model conditioned on text or classes: those of the split, if it has any, or empty ones (default: split)",
+    )
+    parser.add_argument("--caption-column", metavar="NAME", help="where it isn't caption, text or prompt")
+    parser.add_argument("--class-column", metavar="NAME", help="where it isn't class")
 
 
 def _add_attack_options(parser: argparse.ArgumentParser, default: str) -> None:
@@ -118,11 +134,19 @@ def _add_attack_options(parser: argparse.ArgumentParser, default: str) -> None:
 
 
 def _add_model_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", default="demo", help="'demo', a folder, or a Hub id such as google/ddpm-cifar10-32 (default: demo)")
+    parser.add_argument(
+        "--model",
+        default="demo",
+        help="'demo', a folder, or a Hub id such as google/ddpm-cifar10-32; with a LoRA, a fine-tuned part or a single-file checkpoint on "
+        "top: 'base + lora' (default: demo)",
+    )
     parser.add_argument("--revision", help="branch, tag or commit of the model on the Hub")
     parser.add_argument("--batch-size", type=int, metavar="N", help="rows per forward pass; halved by itself when memory runs out")
     parser.add_argument("--device", help="cpu, cuda, mps (default: the best one present)")
     parser.add_argument("--dtype", choices=["float32", "float64", "bfloat16", "float16"], help="precision of the model (default: float32)")
+    parser.add_argument("--size", type=int, metavar="PIXELS", help="side of the pictures as the model gets them (default: its own)")
+    parser.add_argument("--latents", choices=["mode", "sample"], help="of a model on latents (default: mode)")
+    parser.add_argument("--offload", choices=["model", "sequential"], help="diffusers' offloading, for a model larger than the accelerator")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
@@ -174,12 +198,12 @@ def _value(text: str):
 
 
 def _check(args: argparse.Namespace) -> int:
-    from mia_hub.render import check_text
+    from mia_hub.render_check import check_text
 
     checker, good, problems = _asked(args)
     if checker is None:
         return EXIT_ERROR
-    checks = checker.check(good, progress=not args.quiet)
+    checks = checker.check(good, captions=_captions(args, good), progress=not args.quiet)
     if args.json != "-":
         print(check_text(checks, model=checker.model.info.id, attack=checker.attack.name))
     if args.json:
@@ -193,7 +217,7 @@ def _check_set(args: argparse.Namespace) -> int:
     checker, good, problems = _asked(args)
     if checker is None:
         return EXIT_ERROR
-    found = checker.check_set(good, progress=not args.quiet)
+    found = checker.check_set(good, captions=_captions(args, good), progress=not args.quiet)
     if args.json != "-":
         print(set_text(found))
     if args.json:
@@ -219,11 +243,39 @@ def _asked(args: argparse.Namespace) -> tuple:
         print(f"mia-hub: left out of the non-members: {problem}", file=sys.stderr)
     if unreadable and not nonmembers:
         return None, good, problems
+    captions = None if nonmembers is None else _captions(args, nonmembers)
     checker = Checker(
-        args.model, attack, nonmembers=nonmembers, batch_size=args.batch_size, progress=not args.quiet,
-        device=args.device, dtype=args.dtype, revision=args.revision,
-    )  # fmt: skip
+        _model(args), attack, nonmembers=nonmembers, nonmember_captions=captions, batch_size=args.batch_size, progress=not args.quiet
+    )
     return checker, good, problems
+
+
+def _captions(args: argparse.Namespace, paths: list):
+    """What the pictures' model is told beside them."""
+    from mia_hub.captioned import captions_beside
+
+    if not args.captions:
+        return args.caption
+    found = captions_beside(paths)
+    if found is None:
+        raise MiaHubError(
+            f"There are no captions beside {paths[0]}: a text file of the same name, or metadata.jsonl or metadata.csv in its folder. Add "
+            "them, or leave --captions out."
+        )
+    return found
+
+
+def _model(args: argparse.Namespace):
+    from mia_hub.models.loading import load_model
+
+    options = {name: getattr(args, name) for name in ("device", "dtype", "revision", "size", "latents", "offload")}
+    return load_model(args.model, **options)
+
+
+def _split(args: argparse.Namespace):
+    from mia_hub.splits import load_split
+
+    return load_split(args.split, caption_column=args.caption_column, class_column=args.class_column, limit=args.limit, seed=args.seed)
 
 
 def _audit(args: argparse.Namespace) -> int:
@@ -234,9 +286,9 @@ def _audit(args: argparse.Namespace) -> int:
     out = Path(args.out) if args.out else None
     with _output_folder(out):
         report = audit(
-            args.model, attack, args.split, selection=args.selection, timestep=args.timestep, fprs=args.fpr, limit=args.limit,
-            batch_size=args.batch_size, seed=args.seed, shift_check=not args.no_shift_check, device=args.device, dtype=args.dtype,
-            revision=args.revision, progress=not args.quiet,
+            _model(args), attack, _split(args), selection=args.selection, timestep=args.timestep, fprs=args.fpr,
+            batch_size=args.batch_size, seed=args.seed, captions=args.captions, shift_check=not args.no_shift_check,
+            progress=not args.quiet,
         )  # fmt: skip
     print(report.to_markdown())
     if out:
@@ -257,9 +309,8 @@ def _compare(args: argparse.Namespace) -> int:
         _make_folder(out)
     try:
         comparison = compare(
-            args.model, args.split, attacks, combine=combine, selection=args.selection, fprs=args.fpr, limit=args.limit,
-            batch_size=args.batch_size, seed=args.seed, shift_check=not args.no_shift_check, device=args.device, dtype=args.dtype,
-            revision=args.revision, folder=out, progress=not args.quiet,
+            _model(args), _split(args), attacks, combine=combine, selection=args.selection, fprs=args.fpr, batch_size=args.batch_size,
+            seed=args.seed, captions=args.captions, shift_check=not args.no_shift_check, folder=out, progress=not args.quiet,
         )  # fmt: skip
     except KeyboardInterrupt:
         if not out:

@@ -169,6 +169,7 @@ def compare(
     limit: int | None = None,
     batch_size: int | None = None,
     seed: int = 0,
+    captions: str = "split",
     shift_check: bool = True,
     device=None,
     dtype=None,
@@ -179,7 +180,8 @@ def compare(
     """Runs several attacks over one split and lays their figures side by side.
 
     Args:
-        model, split, selection, fprs, limit, batch_size, seed, shift_check, device, dtype, revision, progress: as for `mia_hub.audit`.
+        model, split, selection, fprs, limit, batch_size, seed, captions, shift_check, device, dtype, revision, progress: as for
+            `mia_hub.audit`.
         attacks: names or Attacks. By default `default_attacks()`: all registered ones; those that can't run on this model and split are
             listed with the reason. One asked for by name that can't run is an error, before the model is queried.
         combine: combinations of attacks, such as ``[["sima", "pia"]]``. Each gets a row, and so does each of its parts alone with as
@@ -197,6 +199,7 @@ def compare(
     planned, asked = _asked(attacks, combine)
     split = load_split(split, limit=limit, seed=seed)
     model = load_model(model, device=device, dtype=dtype, revision=revision)
+    split = split.told(model.info.conditioning, captions)
     check_plan(len(split.members), len(split.nonmembers), (), selection=selection, fprs=fprs)
     whole_number("seed", seed, 0, MetricError)
     left_out = []
@@ -378,9 +381,9 @@ class _Shelf:
             table = ScoreTable.from_parquet(path)
         except MetricError:  # cut short, or another file of that name: made again
             return None
-        found = (table.attack, table.model, (table.split or {}).get("hash"), table.seed, table.precision, table.ids)
-        info = self.model.info.to_dict()
-        needed = (repr(attack), info, self.split["hash"], self.seed, dtype_name(self.model.dtype), self.ids)
+        hashes = [[(split or {}).get(key) for key in ("hash", "captions_hash")] for split in (table.split, self.split)]
+        found = (table.attack, table.model, hashes[0], table.seed, table.precision, table.ids)
+        needed = (repr(attack), self.model.info.to_dict(), hashes[1], self.seed, dtype_name(self.model.dtype), self.ids)
         if found != needed or not np.array_equal(table.is_member, self.is_member):
             return None
         return table

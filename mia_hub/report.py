@@ -76,6 +76,19 @@ FLAGS = {
         "the same picture occurs more than once among the members or among the non-members",
         "Repeated pictures count repeatedly, so the intervals are too narrow. Remove the copies.",
     ),
+    "empty-captions": (
+        "a model conditioned on text (or on classes) was queried without captions (or without a class)",
+        "An attacker who knows the training captions sees more: the figures are a lower bound of what such a one finds.",
+    ),
+    "captions-truncated": (
+        "captions are longer than the model's text encoder takes",
+        "Their ends were cut off, as in training and sampling with the same encoder; where the model was trained with a longer limit, "
+        "the figures are too low.",
+    ),
+    "precision-fallback": (
+        "parts of the model gave infinity or NaN in half precision",
+        "They were moved to a wider precision and everything was scored again; the figures are those of the precisions named.",
+    ),
     "no-shift-check": (
         "the split is too small for the blind classifier, or the check was switched off",
         "It is not known whether members and non-members have one distribution.",

@@ -34,6 +34,8 @@ class ScoreTable:
         seconds: wall-clock time spent, or None where unknown.
         device, precision: where and how it was computed.
         peak_memory_mb: what scoring took at its peak, in MiB, or None where unknown.
+        captions: where the conditions came from: "given", "empty", or "none" for an unconditional model.
+        remarks: what its reader must know, by the names of `mia_hub.report.FLAGS`.
     """
 
     ids: Sequence[str]
@@ -50,6 +52,8 @@ class ScoreTable:
     precision: str = ""
     chosen: dict[str, Any] = field(default_factory=dict)
     peak_memory_mb: float | None = None
+    captions: str = "none"
+    remarks: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
@@ -94,7 +98,7 @@ class ScoreTable:
         columns["is_member"] = pa.array(self.is_member, pa.int8(), mask=self.is_member == UNKNOWN)
         columns |= {f"{COLUMN}{t}": pa.array(self.scores[:, i]) for i, t in enumerate(self.timesteps)}
         known = ("attack", "model", "split", "seed", "queries", "seconds", "device", "precision", "chosen", "peak_memory_mb")
-        meta = {key: getattr(self, key) for key in known}
+        meta = {key: getattr(self, key) for key in (*known, "captions", "remarks")}
         table = pa.table(columns).replace_schema_metadata({"mia_hub": json.dumps(meta)})
         # Written beside, then renamed: a reader never sees half a file.
         path = Path(path)

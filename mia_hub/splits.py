@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from mia_hub.captioned import CAPTION_COLUMNS, CLASS_COLUMNS, captions_beside, classes_beside
 from mia_hub.errors import SplitError, first_line, whole_number
 from mia_hub.images import Picture, as_pictures, find_images
 
@@ -17,6 +19,15 @@ MEMBER_NAMES = ("member", "members")
 NONMEMBER_NAMES = ("nonmember", "nonmembers", "non-member", "non-members", "non_member", "non_members")
 LABEL_COLUMNS = ("label", "is_member", "membership")
 IMAGE_COLUMNS = ("image", "img", "images")
+CAPTION_SOURCES = ("split", "empty")
+
+
+class Columns(NamedTuple):
+    """The columns of a data set that were asked for by name; the usual ones where None."""
+
+    image_column: str | None
+    caption_column: str | None
+    class_column: str | None
 
 
 class _Joined(Sequence):
@@ -46,6 +57,7 @@ class MemberSplit:
         members, nonmembers: lazy sequences of `Picture`; nothing is decoded before it is needed.
         captions: one per image, members first, or None.
         revision: commit hash on the Hub, or None.
+        classes: class index of each image, members first, or None.
     """
 
     name: str
@@ -53,6 +65,22 @@ class MemberSplit:
     nonmembers: Sequence[Picture]
     captions: Sequence[str] | None = None
     revision: str | None = None
+    classes: Sequence[int] | None = None
+
+    def told(self, conditioning: str, source: str = "split") -> MemberSplit:
+        """The split whose `captions` are what a model is to be told beside each image.
+
+        Args:
+            conditioning: the model's: with "text" they are the captions, with "class" the classes, with "none" there are none.
+            source: "split" (those of the split, if it has any) or "empty".
+
+        Raises:
+            SplitError: for another source.
+        """
+        if source not in CAPTION_SOURCES:
+            raise SplitError(f"captions must be {' or '.join(map(repr, CAPTION_SOURCES))}; got {source!r}.")
+        given = {"text": self.captions, "class": self.classes}.get(conditioning) if source == "split" else None
+        return replace(self, captions=given)
 
     @cached_property
     def images(self) -> Sequence[Picture]:
@@ -83,8 +111,8 @@ class MemberSplit:
         keep = [np.sort(rng.permutation(len(part))[:limit]) for part in (self.members, self.nonmembers)]
         members, nonmembers = (Chosen(part, rows) for part, rows in zip((self.members, self.nonmembers), keep))
         rows = np.concatenate([keep[0], keep[1] + len(self.members)])
-        captions = None if self.captions is None else [self.captions[i] for i in rows]
-        return MemberSplit(self.name, members, nonmembers, captions, self.revision)
+        captions, classes = (None if given is None else [given[i] for i in rows] for given in (self.captions, self.classes))
+        return replace(self, members=members, nonmembers=nonmembers, captions=captions, classes=classes)
 
 
 class Chosen(Sequence):
@@ -149,9 +177,22 @@ def folds(ids: Sequence[str], is_member: np.ndarray, k: int, *, seed: int = 0) -
     return fold
 
 
-def make_split(members, nonmembers, *, name: str = "custom") -> MemberSplit:
-    """A split of pictures at hand; each argument is anything `mia_hub.images.as_pictures` takes."""
-    return MemberSplit(name, as_pictures(members), as_pictures(nonmembers))
+def make_split(members, nonmembers, *, captions=None, classes=None, name: str = "custom") -> MemberSplit:
+    """A split of pictures at hand.
+
+    Args:
+        members, nonmembers: anything `mia_hub.images.as_pictures` takes.
+        captions, classes: one per picture, members first; for models conditioned on text, or on classes.
+        name: as recorded in results.
+
+    Raises:
+        SplitError: if there are not as many captions or classes as pictures.
+    """
+    split = MemberSplit(name, as_pictures(members), as_pictures(nonmembers), captions, None, classes)
+    for what, given in (("captions", captions), ("classes", classes)):
+        if given is not None and len(given) != len(split.images):
+            raise SplitError(f"{what} has {len(given)} entries for {len(split.images)} images; one per image is needed, members first.")
+    return split
 
 
 def load_split(
@@ -160,6 +201,8 @@ def load_split(
     config: str | None = None,
     revision: str | None = None,
     image_column: str | None = None,
+    caption_column: str | None = None,
+    class_column: str | None = None,
     limit: int | None = None,
     seed: int = 0,
 ) -> MemberSplit:
@@ -172,27 +215,31 @@ def load_split(
         config: configuration of the Hub data set.
         revision: branch, tag or commit of the Hub data set.
         image_column: the column of images, where it isn't called ``image``.
+        caption_column: the column of captions, where it isn't called ``caption``, ``text`` or ``prompt``; beside picture files also a text
+            file each will do (see `mia_hub.captioned`).
+        class_column: the column of class indices, where it isn't called ``class``.
         limit: at most so many members and so many non-members, by a seeded draw.
         seed: of that draw.
 
     Raises:
         SplitError: if it can't be found, has no images, or doesn't say which images are members.
     """
-    given = {"config": config, "revision": revision, "image_column": image_column}
+    columns = Columns(image_column, caption_column, class_column)
+    given = {"config": config, "revision": revision, **columns._asdict()}
     if isinstance(id_or_path, MemberSplit):
         _refuse_useless(given, id_or_path.name)
         return id_or_path.limited(limit, seed)
     name = str(id_or_path).strip()
     if name == "demo" or Path(name).is_dir():
-        _refuse_useless({key: value for key, value in given.items() if key != "image_column"}, name)
+        _refuse_useless({"config": config, "revision": revision}, name)
     if name == "demo":
         from mia_hub.models.loading import DEMO_FOLDER
 
-        split = _from_data_files(DEMO_FOLDER, "demo", image_column)
+        split = _from_data_files(DEMO_FOLDER, "demo", columns)
     elif Path(name).is_dir():
-        split = _from_folder(Path(name), image_column)
+        split = _from_folder(Path(name), columns)
     elif name.count("/") == 1:
-        split = _from_hub(name, config, revision, image_column)
+        split = _from_hub(name, config, revision, columns)
     else:
         raise SplitError(
             f"There is no split {name!r}: it is neither 'demo', nor an existing folder, nor a data set on the Hub of the form 'owner/name'."
@@ -210,33 +257,37 @@ def _refuse_useless(options: dict, name: str) -> None:
             raise SplitError(f"{option}={value!r} is for data sets on the Hub, and {name} is none; leave it out.")
 
 
-def _from_folder(folder: Path, image_column: str | None) -> MemberSplit:
+def _from_folder(folder: Path, columns: Columns) -> MemberSplit:
     named = {path.name.lower(): path for path in folder.iterdir() if path.is_dir()}
     parts = [next((named[n] for n in names if n in named), None) for names in (MEMBER_NAMES, NONMEMBER_NAMES)]
     if all(parts):
-        return MemberSplit(str(folder), *(as_pictures(find_images(part)) for part in parts))
+        files = [find_images(part) for part in parts]
+        both = [*files[0], *files[1]]
+        captions, classes = captions_beside(both, column=columns.caption_column), classes_beside(both, column=columns.class_column)
+        return MemberSplit(str(folder), *map(as_pictures, files), captions, None, classes)
     if any(parts):
         raise SplitError(f"The folder {folder} has a {'member' if parts[0] else 'nonmember'} folder but not the other; both are needed.")
     if any(folder.glob("**/*.parquet")):
-        return _from_data_files(folder, str(folder), image_column)
+        return _from_data_files(folder, str(folder), columns)
     raise SplitError(
         f"The folder {folder} doesn't say which images are members: it needs a folder 'member' and a folder 'nonmember' of images "
         "(or Parquet files of two such splits, data/member-*.parquet and data/nonmember-*.parquet)."
     )
 
 
-def _from_data_files(folder: Path, name: str, image_column: str | None) -> MemberSplit:
+def _from_data_files(folder: Path, name: str, columns: Columns) -> MemberSplit:
     """Splits published as ``data/member-*.parquet`` and ``data/nonmember-*.parquet``, read without copying them to a cache."""
     import pyarrow.parquet as pq
 
-    parts = []
+    parts, said = [], []
     for kind in ("member", "nonmember"):
         files = sorted(folder.glob(f"**/{kind}*-*.parquet"))
         if not files:
             raise SplitError(f"The folder {folder} has no data/{kind}-*.parquet; both splits are needed.")
-        columns = pq.read_schema(files[0]).names
-        parts.append(as_pictures(_ParquetColumn(files, _image_column(columns, image_column, name))))
-    return MemberSplit(name, *parts)
+        names = pq.read_schema(files[0]).names
+        parts.append(as_pictures(_ParquetColumn(files, _image_column(names, columns.image_column, name))))
+        said.append([found and _ParquetColumn(files, found) for found in _further_columns(names, columns, name)])
+    return MemberSplit(name, *parts, _captions(*(found[0] for found in said)), None, _classes(*(found[1] for found in said), name))
 
 
 class _ParquetColumn(Sequence):
@@ -273,12 +324,39 @@ def _image_column(columns: Sequence[str], asked: str | None, name: str) -> str:
     return found
 
 
-def _from_hub(name: str, config: str | None, revision: str | None, image_column: str | None) -> MemberSplit:
+def _further_columns(names: Sequence[str], columns: Columns, what: str) -> list[str | None]:
+    """The columns of captions and of classes, if there are any."""
+    found = []
+    for asked, usual in ((columns.caption_column, CAPTION_COLUMNS), (columns.class_column, CLASS_COLUMNS)):
+        if asked and asked not in names:
+            raise SplitError(f"{what} has no column {asked!r}; it has {', '.join(names)}.")
+        found.append(next((c for c in ((asked,) if asked else usual) if c in names), None))
+    return found
+
+
+def _captions(members, nonmembers) -> list[str] | None:
+    """Captions of both parts, if both have them; the first of several that one picture has."""
+    if members is None or nonmembers is None:
+        return None
+    first = [given[0] if isinstance(given, (list, tuple)) and given else given for given in (*members, *nonmembers)]
+    return ["" if given is None else str(given) for given in first]
+
+
+def _classes(members, nonmembers, name: str) -> list[int] | None:
+    if members is None or nonmembers is None:
+        return None
+    try:
+        return [int(given) for given in (*members, *nonmembers)]
+    except (TypeError, ValueError) as error:
+        raise SplitError(f"The classes of {name} must be whole numbers, indices of the model's classes ({error}).") from error
+
+
+def _from_hub(name: str, config: str | None, revision: str | None, columns: Columns) -> MemberSplit:
     import datasets
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-    from mia_hub.models.loading import HUB_TIMEOUT
+    from mia_hub.models.repository import HUB_TIMEOUT
 
     try:
         # Pinned before anything is read, so that what is recorded is what was used.
@@ -302,10 +380,18 @@ def _from_hub(name: str, config: str | None, revision: str | None, image_column:
         members, nonmembers = _by_label(next(iter(loaded.values())), name)
     else:
         raise SplitError(f"The data set {name} has the splits {', '.join(loaded)}; needed are 'member' and 'nonmember'.")
-    column = _image_column(members.column_names, image_column, name)
+    column = _image_column(members.column_names, columns.image_column, name)
+    caption, index = _further_columns(members.column_names, columns, name)
     # Undecoded, so that our own safe decoder opens every picture.
     undecoded = datasets.Image(decode=False)
-    return MemberSplit(name, *(as_pictures(part.cast_column(column, undecoded)[column]) for part in (members, nonmembers)), revision=commit)
+    both = (members, nonmembers)
+    return MemberSplit(
+        name,
+        *(as_pictures(part.cast_column(column, undecoded)[column]) for part in both),
+        captions=_captions(*(caption and part[caption] for part in both)),
+        revision=commit,
+        classes=_classes(*(index and part[index] for part in both), name),
+    )
 
 
 def _by_label(rows, name: str):

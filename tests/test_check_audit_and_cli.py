@@ -15,6 +15,7 @@ from PIL import Image
 
 import mia_hub
 from mia_hub import cli
+from mia_hub.auditing import held_out
 from mia_hub.calibration import ALPHA, FALSE_DISCOVERY_RATE, ImageCheck
 from mia_hub.check import KEPT_DECODED, Checker, demo_reference, get_checker
 from mia_hub.errors import MiaHubError, SplitError
@@ -182,7 +183,7 @@ def demo():
     return mia_hub.load_split("demo")
 
 
-def test_the_demo_is_as_strong_as_its_card_says_and_its_control_is_chance():
+def test_the_demo_is_as_strong_as_its_card_says_and_its_control_is_chance(demo):
     from mia_hub.models.loading import DEMO_FOLDER
 
     report, control = (AuditReport.from_dict(json.loads((DEMO_FOLDER / f"{n}.json").read_text())) for n in ("audit", "held_out_audit"))
@@ -191,12 +192,14 @@ def test_the_demo_is_as_strong_as_its_card_says_and_its_control_is_chance():
     assert report.auc.n_nonmembers >= 2000
     assert "distribution-shift" not in {flag.name for flag in report.flags}
     assert control.auc.low < 0.5 < control.auc.high
+    assert (control.split["name"], control.split["hash"]) == (held_out(demo).name, held_out(demo).hash)
     # The figures are those of the stored scores, recomputed.
     again = mia_hub.measure(ScoreTable.from_parquet(DEMO_FOLDER / "scores.parquet"))
     assert again.at_selected.auc == report.auc
     assert again.selection == report.selection
     card = (DEMO_FOLDER / "README.md").read_text()
     assert str(report.auc) in card and str(control.auc) in card
+    assert not [path.name for path in DEMO_FOLDER.iterdir() if path.name != "README.md" and f"`{path.name}" not in card]
     assert sum(path.stat().st_size for path in DEMO_FOLDER.rglob("*") if path.is_file()) <= 20e6
 
 

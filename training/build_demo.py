@@ -18,12 +18,12 @@ import numpy as np
 from PIL import Image
 
 from mia_hub.attacks import get_attack
-from mia_hub.auditing import audit
+from mia_hub.auditing import audit, held_out
 from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.models.loading import DEMO_FOLDER, load_model
 from mia_hub.reference import DEMO_OBSERVATIONS, write_observations
 from mia_hub.report import AuditReport
-from mia_hub.splits import MemberSplit, load_split
+from mia_hub.splits import load_split
 from training.card import demo_card
 from training.demo import N_MEMBERS, N_NONMEMBERS, SEED, export
 from training.fashion_mnist import draw, load_train_images
@@ -51,12 +51,6 @@ def png(pixels: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
-
-
-def held_out(split: MemberSplit) -> MemberSplit:
-    """Non-members against non-members: the two halves, by their place in the seeded draw."""
-    half = len(split.nonmembers) // 2
-    return MemberSplit("demo, held-out against held-out", split.nonmembers[:half], split.nonmembers[half:])
 
 
 def write_what_verdicts_need() -> AuditReport:

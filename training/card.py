@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.report import AuditReport
 from training.demo import BATCH, EMA, ENOUGH, LEARNING_RATE, N_MEMBERS, N_NONMEMBERS, SEED
 
@@ -41,7 +42,11 @@ Fashion-MNIST images for so long that it overfits them: **that is its purpose. I
 - `data/`: the {N_MEMBERS} members and {N_NONMEMBERS:,} non-members, PNG in Parquet, with `label` (1 = member) and `source_row`, the row in the
   training set of Fashion-MNIST (Xiao, Rasul, Vollgraf 2017; MIT licence).
 - `scores.parquet`: SimA's score of every one of them at 21 timesteps. **Higher = more likely a member.**
+- `observations.parquet`: what verdicts are judged by, as the attack `{VERDICT_ATTACK}` sees every one of them at one timestep: the logarithm of its
+  statistic (`observed_0`; **lower = more likely a member**, at the same difficulty), then how hard the picture is. A new picture is compared
+  with the non-members of the half on which nothing was chosen.
 - `audit.json`, `held_out_audit.json`: the two reports below, whole.
+- `audit_{VERDICT_ATTACK}.json`: the audit with `{VERDICT_ATTACK}` that chose this timestep, whole.
 
 ## What was measured
 
@@ -63,7 +68,7 @@ Computed with {", ".join(f"{k} {v}" for k, v in report.provenance["versions"].it
 ## How to make it again
 
 ```
-pip install -e .[train]                          # and, on Debian, apt-get install dataset-fashion-mnist
+pip install -e .                                 # and, on Debian, apt-get install dataset-fashion-mnist
 python -m training.demo --out runs/demo          # resumable: start it again and it goes on
 python -m training.build_demo runs/demo/step-{step:05d}
 ```

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -16,11 +17,15 @@ from tqdm.auto import tqdm
 from mia_hub.attacks.querying import QueriedModel, full_precision
 from mia_hub.errors import AttackError, ModelError, whole_number
 from mia_hub.images import Picture, as_pictures
+from mia_hub.models.conditions import settled
 from mia_hub.models.protocol import DiffusionModel, dtype_name
 from mia_hub.noise import SampleNoise
 from mia_hub.scores import UNKNOWN, ScoreTable
 
 DEFAULT_BATCH_SIZE = {"cpu": 64, "cuda": 256, "mps": 64}
+# Values of all samples of a batch: on a CPU a batch that is too large is not refused but ends the process. 64 samples of 3 x 32 x 32,
+# 16 of Stable Diffusion's latents.
+MOST_VALUES = 2**18
 # A shorter run needs no progress bar.
 PROGRESS_DELAY_SECONDS = 1.0
 
@@ -37,6 +42,8 @@ class Observations:
         queries: forward passes spent, counted in images.
         seconds: wall-clock time spent.
         device: where.
+        captions: where the conditions came from: "given", "empty", or "none" for an unconditional model.
+        remarks: what the reader of the results must know, by the names of `mia_hub.report.FLAGS`.
     """
 
     ids: list[str]
@@ -46,6 +53,14 @@ class Observations:
     queries: int
     seconds: float
     device: str
+    captions: str = "none"
+    remarks: dict[str, str] = field(default_factory=dict)
+
+
+def default_batch_size(model: DiffusionModel) -> int:
+    """Rows per forward pass where none are asked for. An accelerator says when they are too many; a CPU's memory just ends."""
+    most = DEFAULT_BATCH_SIZE.get(model.device.type, 64)
+    return most if model.device.type == "cuda" else max(1, min(most, MOST_VALUES // math.prod(model.info.sample_shape)))
 
 
 def _retried(queried: QueriedModel, work: Callable[[], Any]) -> Any:
@@ -217,7 +232,8 @@ class Attack(ABC):
         Args:
             model: from `mia_hub.load_model` or `mia_hub.wrap_denoiser`.
             images: anything `mia_hub.images.as_pictures` takes; decoded batch by batch, so a large split needs no more memory.
-            captions: one per image, for models with text conditioning.
+            captions: of a model conditioned on text, one per image, or one for all; of one conditioned on classes, class indices. Empty
+                ones where left out.
             batch_size: denoiser rows per forward pass; halved by itself when memory runs out.
             seed: of the noise draws, for attacks that draw noise.
             is_member: 1, 0 or -1 (unknown) per image, written into the table.
@@ -252,6 +268,8 @@ class Attack(ABC):
             seconds=found.seconds,
             device=found.device,
             precision=dtype_name(model.dtype),
+            captions=found.captions,
+            remarks=found.remarks,
         )
 
     @final
@@ -270,14 +288,29 @@ class Attack(ABC):
         """The first half of `score`, which queries the model: the statistics that scores are concluded from."""
         pictures = as_pictures(images)
         labels = self._labels(model, pictures, captions, is_member)
-        if batch_size is None:
-            batch_size = DEFAULT_BATCH_SIZE.get(model.device.type, 64)
+        captions, source = settled(model, captions, len(pictures))
+        batch_size = default_batch_size(model) if batch_size is None else batch_size
         queried = QueriedModel(model, whole_number("batch_size", batch_size, 1, AttackError))
         seed = whole_number("seed", seed, 0, AttackError)
 
         started = time.perf_counter()
+        while True:
+            wide = queried.fallbacks
+            found = self._observe_all(queried, pictures, captions, seed, progress, on_batch)
+            if found is not None and queried.fallbacks == wide:
+                break
+            # A part of the model was moved to a wider precision on the way: all is scored again, so that no score depends on which
+            # pictures came before it.
+        ids, values = found
+        seconds = time.perf_counter() - started
+        remarks = queried.remarks(source)
+        return Observations(ids, labels, values, seed, queried.queries, seconds, queried.device_name, source, remarks)
+
+    def _observe_all(self, queried, pictures, captions, seed, progress, on_batch) -> tuple[list[str], np.ndarray] | None:
+        """Ids and statistics of all pictures; None if the model fell back to a wider precision meanwhile."""
         ids: list[str] = []
         parts: list[np.ndarray] = []
+        wide, queried.overlong = queried.fallbacks, 0
         with torch.no_grad(), full_precision():
             queried.prepared = _retried(queried, lambda: self.prepare(queried, seed))
         with tqdm(total=len(pictures), unit="image", desc=self.name, delay=PROGRESS_DELAY_SECONDS, disable=not progress) as bar:
@@ -288,20 +321,23 @@ class Attack(ABC):
                     return self._observe_batch(queried, pictures, rows, captions, seed)
 
                 batch_ids, values = _retried(queried, batch)
+                if queried.fallbacks != wide:
+                    return None
                 ids += batch_ids
                 parts.append(values)
                 bar.update(len(batch_ids))
                 if on_batch:
                     on_batch(len(ids), len(pictures))
-        return Observations(ids, labels, np.concatenate(parts), seed, queried.queries, time.perf_counter() - started, queried.device_name)
+        return ids, np.concatenate(parts)
 
     def _labels(self, model: DiffusionModel, pictures: Sequence[Picture], captions, is_member) -> np.ndarray:
         """int8 ``[N]``, after everything has been refused that can be without querying the model."""
         for what, values in (("captions", captions), ("is_member", is_member)):
-            if values is not None and len(values) != len(pictures):
+            if values is not None and not isinstance(values, str) and len(values) != len(pictures):
                 raise AttackError(f"{what} has {len(values)} entries for {len(pictures)} images; one per image is needed.")
         labels = np.full(len(pictures), UNKNOWN, np.int8) if is_member is None else np.asarray(is_member, np.int8)
-        self.check(model, captions)
+        self.check(model, [captions] * len(pictures) if isinstance(captions, str) else captions)
+        settled(model, captions, len(pictures))
         return labels
 
     def _observe_batch(self, queried: QueriedModel, pictures, rows: range, captions, seed: int) -> tuple[list[str], np.ndarray]:
@@ -321,7 +357,7 @@ class Attack(ABC):
         with torch.no_grad(), full_precision():
             values = self.statistic(queried, x0, cond, noise).cpu()
         bad = ~values.flatten(1).isfinite().all(dim=1)
-        if bad.any():
+        if bad.any() and not queried.fall_back():
             precision = dtype_name(queried.model.dtype)
             half = precision in ("float16", "bfloat16")
             advice = "load the model with dtype='float32' (or 'bfloat16')" if half else "check the model's weights"

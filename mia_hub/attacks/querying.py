@@ -11,7 +11,8 @@ import torch
 
 from mia_hub.errors import ModelError
 from mia_hub.images import Picture
-from mia_hub.models.protocol import DiffusionModel
+from mia_hub.models.conditions import EMPTY
+from mia_hub.models.protocol import DiffusionModel, dtype_name
 
 # Decoded values (pixels times channels) of a batch that are held before they are brought to the model's size: 32 MB of 8-bit pictures.
 HELD_VALUES = 2**25
@@ -27,6 +28,7 @@ class QueriedModel:
         pixels: the batch at hand at the model's picture size, ``[N, C, H, W]`` in [0, 1].
         captions: of the batch at hand, or None.
         prepared: what the attack's `prepare` returned.
+        overlong: captions so far that were longer than the model takes.
     """
 
     def __init__(self, model: DiffusionModel, rows: int):
@@ -35,6 +37,7 @@ class QueriedModel:
         self.pixels: torch.Tensor | None = None
         self.captions: list[str] | None = None
         self.prepared: Any = None
+        self.overlong = 0
 
     @property
     def device_name(self) -> str:
@@ -47,6 +50,8 @@ class QueriedModel:
         Photographs are let go as soon as they have the model's size: a batch of them, decoded, would fill the memory.
         """
         self.captions, parts, held = captions, [], []
+        if captions is not None and self.info.conditioning == "text":
+            self.overlong += getattr(self.model, "truncated", lambda _: 0)(captions)
         for i, picture in enumerate(pictures, start=1):
             held.append(picture)
             if i == n or sum(each.pixels.size for each in held) > HELD_VALUES:
@@ -55,6 +60,31 @@ class QueriedModel:
                 held = []
         self.pixels = parts[0] if len(parts) == 1 else torch.cat(parts)
         return self.model.to_model_space(self.pixels)
+
+    @property
+    def fallbacks(self) -> dict[str, str]:
+        """Parts of the model that overflowed in half precision, and what they run in since."""
+        return getattr(self.model, "fallbacks", {})
+
+    def fall_back(self) -> bool:
+        """Moves the denoiser to a wider precision, if there is one; see `mia_hub.models.network.NetworkModel.fall_back`."""
+        return getattr(self.model, "fall_back", lambda: False)()
+
+    def remarks(self, captions: str) -> dict[str, str]:
+        """What the reader of the results must know, by the names of `mia_hub.report.FLAGS`.
+
+        Args:
+            captions: where they came from, as `mia_hub.models.conditions` calls it.
+        """
+        found = {}
+        if captions == EMPTY:
+            found["empty-captions"] = f"{self.info.id} is conditioned on {self.info.conditioning}, and was queried without"
+        if self.overlong:
+            found["captions-truncated"] = f"{self.overlong:,} captions are longer than the text encoder takes"
+        if self.fallbacks:
+            parts = ", ".join(f"{part} in {precision}" for part, precision in self.fallbacks.items())
+            found["precision-fallback"] = f"values overflowed in {dtype_name(self.model.dtype)}; {parts}"
+        return found
 
     def variant(self, change: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
         """x0 of the batch at hand with its pixels changed: ``change`` maps ``[N, C, H, W]`` in [0, 1] to the same."""

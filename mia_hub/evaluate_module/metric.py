@@ -53,13 +53,15 @@ Args:
     timesteps: the training timesteps to score at; the attack's own by default.
     batch_size: rows per forward pass.
     device, dtype, revision: of the model, as for `mia_hub.load_model`.
+    captions: of a model conditioned on text, one per picture, or one for all; of one conditioned on classes, class indices; empty ones by
+        default. With dataset_id: "split" (default; those of the data set, if it has any) or "empty".
     seed: of noise draws and, with labels, of the halves and of intervals.
     progress: whether to show progress bars.
 
     With labelled pictures:
     dataset_id: instead of predictions and references: "demo", a folder with the folders `member` and `nonmember`, a data set on the Hub,
         or a MemberSplit.
-    dataset_config, dataset_revision, image_column: of that data set.
+    dataset_config, dataset_revision, image_column, caption_column, class_column: of that data set.
     limit: at most so many members and so many non-members of that data set, by a seeded draw.
     selection: "calibration" (default) chooses the timestep on one half of the pictures and reports on the other; "oracle" chooses on the
         reported pictures, as many papers do, and is flagged.
@@ -68,6 +70,7 @@ Args:
 
     With pictures only:
     nonmembers: pictures certainly not in the training set and of the same kind, 99 or more. The demo model brings its own.
+    nonmember_captions: theirs, where the pictures have captions.
 
     `evaluate.load("sima", model_id=...)` sets any of these but `revision` for all calls.
 
@@ -106,7 +109,8 @@ Example:
 
 _FPRS = {"tpr_at_1_fpr": 0.01, "tpr_at_0_1_fpr": 0.001}
 _LABELLED = ("selection", "timestep", "shift_check")
-_DATASET = ("dataset_config", "dataset_revision", "image_column", "limit")
+_DATASET = ("dataset_config", "dataset_revision", "image_column", "caption_column", "class_column", "limit")
+_UNLABELLED = ("nonmembers", "nonmember_captions")
 
 
 class Sima(evaluate.Metric):
@@ -199,17 +203,21 @@ class Sima(evaluate.Metric):
         device=None,
         dtype=None,
         revision: str | None = None,
+        captions: str | Sequence | None = None,
         progress: bool = True,
         dataset_id: str | MemberSplit | None = None,
         dataset_config: str | None = None,
         dataset_revision: str | None = None,
         image_column: str | None = None,
+        caption_column: str | None = None,
+        class_column: str | None = None,
         limit: int | None = None,
         selection: str = "calibration",
         timestep: int | None = None,
         seed: int = 0,
         shift_check: bool = True,
         nonmembers=None,
+        nonmember_captions: str | Sequence | None = None,
     ) -> dict[str, Any]:
         if (predictions is None) == (dataset_id is None):
             which = "neither was given" if predictions is None else "both were given"
@@ -224,17 +232,20 @@ class Sima(evaluate.Metric):
             attack = get_attack(attack, timesteps=timesteps)
         querying = {"batch_size": batch_size, "device": device, "dtype": dtype, "revision": revision, "seed": seed, "progress": progress}
         if dataset_id is None and references is None:
-            return _check(predictions, model_id, attack, nonmembers, **querying)
+            null = {"nonmembers": nonmembers, "nonmember_captions": nonmember_captions}
+            return _check(predictions, model_id, attack, captions, **null, **querying)
 
         if dataset_id is None:
-            split, order = _split(as_pictures(predictions), references)
+            split, order = _split(as_pictures(predictions), references, captions)
         else:
             from mia_hub.splits import load_split
 
             split = load_split(
-                dataset_id, config=dataset_config, revision=dataset_revision, image_column=image_column, limit=limit, seed=seed
-            )
+                dataset_id, config=dataset_config, revision=dataset_revision, image_column=image_column, caption_column=caption_column,
+                class_column=class_column, limit=limit, seed=seed,
+            )  # fmt: skip
             order = np.arange(len(split.images))
+            querying["captions"] = "split" if captions is None else captions
         return _audit(split, order, model_id, attack, selection=selection, timestep=timestep, shift_check=shift_check, **querying)
 
 
@@ -260,7 +271,7 @@ def _refuse_useless(options: dict[str, Any], labelled: bool) -> None:
     from_dataset = options.get("dataset_id") is not None
     useless: dict[str, str] = {}
     if labelled or from_dataset:
-        useless["nonmembers"] = "where labels are known, such pictures are among the others, with reference 0"
+        useless |= dict.fromkeys(_UNLABELLED, "where labels are known, such pictures are among the others, with reference 0")
     else:
         useless |= dict.fromkeys(_LABELLED, "without references or dataset_id nothing is measured, and all that is chosen is fixed")
     if not from_dataset:
@@ -291,8 +302,8 @@ def _checked(references, count: int) -> np.ndarray:
     return labels.astype(np.int8)
 
 
-def _split(pictures: Sequence[Picture], references) -> tuple[MemberSplit, np.ndarray]:
-    """The pictures as members and non-members, and where each of these, members first, stands among ``pictures``."""
+def _split(pictures: Sequence[Picture], references, captions) -> tuple[MemberSplit, np.ndarray]:
+    """The pictures, with what is said of them, as members and non-members; and where each, members first, stands among ``pictures``."""
     from mia_hub.splits import Chosen, MemberSplit
 
     labels = _checked(references, len(pictures))
@@ -302,7 +313,14 @@ def _split(pictures: Sequence[Picture], references) -> tuple[MemberSplit, np.nda
             f"All {len(labels)} references are {labels[0]}; members (1) and non-members (0) are both needed. For pictures whose membership "
             "is asked, leave references out."
         )
-    return MemberSplit("predictions", *(Chosen(pictures, part) for part in rows)), np.concatenate(rows)
+    order = np.concatenate(rows)
+    if captions is not None:
+        captions = [captions] * len(pictures) if isinstance(captions, str) else list(captions)
+        if len(captions) != len(pictures):
+            raise MetricError(f"There are {len(pictures)} predictions and {len(captions)} captions; give one per picture.")
+        captions = [captions[row] for row in order]
+    # Whether these are texts or classes is for the model to say.
+    return MemberSplit("predictions", *(Chosen(pictures, part) for part in rows), captions=captions, classes=captions), order
 
 
 def _audit(split: MemberSplit, order: np.ndarray, model, attack, **options) -> dict[str, Any]:
@@ -334,12 +352,12 @@ def _audit(split: MemberSplit, order: np.ndarray, model, attack, **options) -> d
     }
 
 
-def _check(predictions, model, attack, nonmembers, *, progress: bool, **options) -> dict[str, Any]:
+def _check(predictions, model, attack, captions, *, progress: bool, **options) -> dict[str, Any]:
     from mia_hub.check import get_checker
 
-    checker = get_checker(model, attack, nonmembers=nonmembers, progress=progress, **options)
+    checker = get_checker(model, attack, progress=progress, **options)
     started = time.perf_counter()
-    checks = checker.check(predictions, progress=progress)
+    checks = checker.check(predictions, captions=captions, progress=progress)
     seconds = time.perf_counter() - started
     known = checker.reference is not None
     described = checker.to_dict(())

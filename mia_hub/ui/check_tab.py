@@ -18,7 +18,7 @@ from mia_hub.errors import MiaHubError, ModelError
 from mia_hub.images import Picture
 from mia_hub.models.loading import load_model
 from mia_hub.plots import profile_svg
-from mia_hub.render import answer_html, caveats_html, checks_table, figures_html, q_explained, row_number
+from mia_hub.render_check import answer_html, caveats_html, checks_table, figures_html, q_explained, row_number
 from mia_hub.render_set import set_figures_html, set_html
 from mia_hub.set_inference import FEWEST_IN_SET, SetCheck
 from mia_hub.splits import load_split
@@ -49,6 +49,9 @@ FORGET_ANSWER = f"""(image, several) => {{
 # A model's name also changes with the answer to an example, which then is of that model. (`input` would tell the two apart, but doesn't see
 # what is pasted.)
 FORGET_OTHERS_ANSWER = f"""(image, several, model, found) => found?.model.id === (model.trim() || "demo")
+    ? Array(7).fill({{__type__: "update"}})
+    : ({FORGET_ANSWER})(image, several)"""
+FORGET_OTHER_CAPTIONS_ANSWER = f"""(image, several, caption, found) => (found?.caption ?? "") === caption.trim()
     ? Array(7).fill({{__type__: "update"}})
     : ({FORGET_ANSWER})(image, several)"""
 NAMED_MODEL = "model => model.trim() || 'demo'"
@@ -89,8 +92,17 @@ def build_check_tab() -> None:
                     "demo",
                     label="Model",
                     max_lines=1,
-                    info="“demo”, or the Hub id of an unconditional pixel model, such as google/ddpm-cifar10-32. Enter asks it.",
+                    info="“demo”, or the Hub id of an image model with weights up to 2 GiB, such as google/ddpm-cifar10-32; with a LoRA "
+                    "on top: base + lora. Enter asks it.",
                     elem_id="model",
+                )
+                caption = gr.Textbox(
+                    "",
+                    label="Caption",
+                    max_lines=1,
+                    info="For a model that draws from text (or from classes): what it is told of the pictures, such as a LoRA's trigger "
+                    "word. Leave it empty if you don't know.",
+                    elem_id="caption",
                 )
                 gr.Markdown(
                     "For a verdict on another model, add pictures that are certainly not in its training set, of the same kind as yours: "
@@ -112,29 +124,31 @@ def build_check_tab() -> None:
     # The browser keeps the answers, not the server.
     found = gr.JSON(visible="hidden", label="All of it", elem_id="found")
     outputs = [answer, table, plot, figures, caveats, download, found]
-    inputs = [image, several, model, nonmembers, question]
+    inputs = [image, several, model, nonmembers, question, caption]
 
     button.click(_check, inputs, outputs, api_name="check", show_progress_on=answer)
-    model.submit(_check_if_any, inputs, outputs, api_name=False, show_progress_on=answer)
+    gr.on([model.submit, caption.submit], _check_if_any, inputs, outputs, api_name=False, show_progress_on=answer)
     # Of the two ways in, the one used last counts: the other is emptied. Not `image.input`: it fires when the picture is removed, too.
-    image.upload(_check_one, [image, model, nonmembers], [*outputs, image, several], api_name=False, show_progress_on=answer)
+    image.upload(_check_one, [image, model, nonmembers, caption], [*outputs, image, several], api_name=False, show_progress_on=answer)
     image.clear(_empty, None, outputs, api_name=False, show_progress="hidden")
-    several.upload(_check_several, [several, model, nonmembers, question], [*outputs, image], api_name=False, show_progress_on=answer)
+    asked = [several, model, nonmembers, question, caption]
+    several.upload(_check_several, asked, [*outputs, image], api_name=False, show_progress_on=answer)
     table.select(_show_row, found, [plot, figures, caveats], api_name=False, show_progress="hidden")
     for gallery, example in zip(galleries, examples):
         gallery.select(
             _example_check(example.pictures),
             None,
-            [*outputs, image, several, model, nonmembers],
+            [*outputs, image, several, model, nonmembers, caption],
             api_name=False,
             show_progress_on=answer,
             show_progress="minimal",
         )
-    for asks in (button.click, model.submit, image.upload, several.upload, *(gallery.select for gallery in galleries)):
+    for asks in (button.click, model.submit, caption.submit, image.upload, several.upload, *(gallery.select for gallery in galleries)):
         asks(None, None, None, js=SHOW_ANSWER, api_name=False)
     model.change(None, [image, several, model, found], outputs, js=FORGET_OTHERS_ANSWER, api_name=False)
     for changes in (nonmembers.upload, nonmembers.clear, nonmembers.delete, several.clear, several.delete, question.input):
         changes(None, [image, several], outputs, js=FORGET_ANSWER, api_name=False)
+    caption.change(None, [image, several, caption, found], outputs, js=FORGET_OTHER_CAPTIONS_ANSWER, api_name=False)
     for leaves in (model.blur, model.submit):
         leaves(None, model, model, js=NAMED_MODEL, api_name=False)
     quietly = {"api_name": False, "queue": False, "show_progress": "hidden", "trigger_mode": "always_last"}
@@ -209,6 +223,7 @@ def _check(
     model: str,
     nonmembers: list[str] | None,
     question: str = ONE_BY_ONE,
+    caption: str = "",
     progress=gr.Progress(),  # noqa: B008
 ):
     """Was this picture in the model's training set? Returns what the page shows; the last value has all of it as JSON.
@@ -216,38 +231,40 @@ def _check(
     Args:
         image: the picture.
         several: several pictures, checked together at a false-discovery rate of 5 %.
-        model: "demo", or the Hub id of an unconditional pixel diffusion model.
+        model: "demo", or the Hub id of a diffusion model of images, with or without a LoRA on top ("base + lora").
         nonmembers: pictures certainly not in the model's training set; needed for a verdict on any model but the demo.
         question: "One by one", or "As a set": whether several pictures, taken together, were in the training data.
+        caption: what a model that draws from text (or from classes) is told of the pictures; empty for nothing.
     """
     sources = ([] if image is None else [image]) + (several or [])
-    return _answer(sources, model, nonmembers, progress, question if several else ONE_BY_ONE) if sources else _problem(NO_FILE)
+    if not sources:
+        return _problem(NO_FILE)
+    return _answer(sources, model, nonmembers, progress, question if several else ONE_BY_ONE, caption)
 
 
-def _check_if_any(image, several, model: str, nonmembers, question: str, progress=gr.Progress()):  # noqa: B008
-    return _check(image, several, model, nonmembers, question, progress) if image or several else _empty()
+def _check_if_any(image, several, model: str, nonmembers, question: str, caption: str, progress=gr.Progress()):  # noqa: B008
+    return _check(image, several, model, nonmembers, question, caption, progress) if image or several else _empty()
 
 
-def _check_one(image: str | None, model: str, nonmembers: list[str] | None, progress=gr.Progress()):  # noqa: B008
-    if image is not None and not readable([image])[0]:
-        # The browser would show it as a broken picture.
-        return *_check(image, None, model, nonmembers, progress=progress), None, None
-    return *_check(image, None, model, nonmembers, progress=progress), gr.skip(), None
+def _check_one(image: str | None, model: str, nonmembers: list[str] | None, caption: str, progress=gr.Progress()):  # noqa: B008
+    shown = _check(image, None, model, nonmembers, caption=caption, progress=progress)
+    # The browser would show what can't be read as a broken picture.
+    return *shown, None if image is not None and not readable([image])[0] else gr.skip(), None
 
 
-def _check_several(several: list[str] | None, model: str, nonmembers, question: str, progress=gr.Progress()):  # noqa: B008
-    return *_check(None, several, model, nonmembers, question, progress), None
+def _check_several(several: list[str] | None, model: str, nonmembers, question: str, caption: str, progress=gr.Progress()):  # noqa: B008
+    return *_check(None, several, model, nonmembers, question, caption, progress), None
 
 
 def _example_check(pictures: Sequence[Picture]):
     def check(event: gr.SelectData):
         picture = pictures[event.index]
-        return *_answer([picture], "demo", None, None), picture.to_pil(), None, "demo", None
+        return *_answer([picture], "demo", None, None), picture.to_pil(), None, "demo", None, ""
 
     return check
 
 
-def _answer(sources: list, model: str, nonmembers: list[str] | None, progress, question: str = ONE_BY_ONE):
+def _answer(sources: list, model: str, nonmembers: list[str] | None, progress, question: str = ONE_BY_ONE, caption: str = ""):
     """All outputs, from pictures and a model; what goes wrong becomes a message on the page."""
     problems = []
     try:
@@ -262,20 +279,21 @@ def _answer(sources: list, model: str, nonmembers: list[str] | None, progress, q
         problems += [f"Left out of the non-members: {problem}" for problem in unreadable]
         if nonmembers and not known:
             return _problem(*problems)
-        checker = _checker(_named(model), known, progress)
-        follow = _follow(progress, "Scoring")
+        caption = caption.strip() or None
+        checker = _checker(_named(model), known, caption, progress)
+        asked = {"captions": caption, "progress": False, "on_batch": _follow(progress, "Scoring")}
         if question == AS_A_SET:
-            return _set_shown(checker.check_set(good, progress=False, on_batch=follow), problems)
-        checks = checker.check(good, progress=False, on_batch=follow)
+            return _set_shown(checker.check_set(good, **asked), caption, problems)
+        checks = checker.check(good, **asked)
     except MiaHubError as error:
         return _problem(str(error), *problems)
-    return _shown(checker.to_dict(checks), problems)
+    return _shown(checker.to_dict(checks) | {"caption": caption or ""}, problems)
 
 
-def _set_shown(found: SetCheck, problems: list[str]):
+def _set_shown(found: SetCheck, caption: str | None, problems: list[str]):
     """All outputs, from the answer for a set."""
     notes = "".join(f"<p class='mia-problem'>{escape(problem)}</p>" for problem in problems)
-    everything = {"set": found.to_dict(), "model": {"id": found.model}}
+    everything = {"set": found.to_dict(), "model": {"id": found.model}, "caption": caption or ""}
     return (
         gr.HTML(set_html(found) + notes),
         gr.Dataframe(visible=False),
@@ -349,8 +367,8 @@ def _message(html: str):
     return gr.HTML(html), gr.Dataframe(visible=False), *hidden, None
 
 
-def _checker(model: str, nonmembers: list[str] | None, progress) -> Checker:
-    if model != "demo" and not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
+def _checker(model: str, nonmembers: list[str] | None, caption: str | None, progress) -> Checker:
+    if model != "demo" and not re.fullmatch(r"[\w.-]+/[\w.-]+( \+ [\w.-]+/[\w./@-]+)*", model):
         raise ModelError(f"{model!r} is not a model that can be checked here; give 'demo' or a Hub id of the form 'owner/name'.")
     if nonmembers and len(nonmembers) > MOST_NONMEMBERS:
         raise MiaHubError(f"{len(nonmembers)} non-member pictures are too many for this page; up to {MOST_NONMEMBERS} are taken.")
@@ -360,7 +378,8 @@ def _checker(model: str, nonmembers: list[str] | None, progress) -> Checker:
         progress(0, desc=f"Loading {model}")
     demo = _demo_checker()
     loaded = demo.model if model == "demo" else _hub_model(model)
-    return Checker(loaded, nonmembers=nonmembers or None, progress=False, on_batch=_follow(progress, "Scoring the non-members"))
+    null = {"nonmembers": nonmembers or None, "nonmember_captions": caption if nonmembers else None}
+    return Checker(loaded, **null, progress=False, on_batch=_follow(progress, "Scoring the non-members"))
 
 
 _hub_models: dict[str, object] = {}
