@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
+from tiny_pipelines import save, save_lora
 
 from mia_hub.calibration import CANNOT_TELL, EVIDENCE, NO_NULL, NOT_COMPARABLE, VERDICTS
 from mia_hub.check import Checker, demo_reference, get_checker
@@ -83,10 +84,13 @@ def _wait_for(running, process):
 
 
 @pytest.fixture(scope="module")
-def hub_models(loopback_hub, tiny_pixel_repo):
-    """Two small models, which the app finds on the Hub."""
+def hub_models(loopback_hub, tiny_pixel_repo, tmp_path_factory):
+    """Small models, which the app finds on the Hub."""
     loopback_hub.add_repo("model", "app-tests/tiny", tiny_pixel_repo())
     loopback_hub.add_repo("model", "app-tests/pickled", tiny_pixel_repo(weights="bin"))
+    folder = tmp_path_factory.mktemp("hub")
+    loopback_hub.add_repo("model", "app-tests/draws", save("sd1", folder / "base"))
+    loopback_hub.add_repo("model", "app-tests/lora", save_lora("sd1", folder / "lora"))
 
 
 @pytest.fixture(scope="module")
@@ -577,6 +581,24 @@ def test_an_answer_goes_when_what_it_answers_changes(page, checker, pictures):
     expect(page.locator("#asking")).to_contain_text("Now asking: demo")
     box.press("Enter")
     expect(page.locator("#verdict")).to_have_text("Upload or paste a picture, or click one of the examples.")
+
+
+def test_a_lora_is_asked_with_a_caption(page, hub_models, pictures):
+    upload(page, pictures.nonmembers[0])
+    expect(page.locator("#caveats li").first).to_be_visible()
+    fold_out(page, "Another model")
+    upload(page, pictures.nonmembers[1:26], "nonmembers")
+    expect(page.locator("#nonmembers tr.file")).to_have_count(25)
+    page.locator("#model textarea, #model input").fill("app-tests/draws + app-tests/lora")
+    expect(page.locator("#asking")).to_contain_text("Now asking: app-tests/draws + app-tests/lora from the Hub, with your non-members.")
+    for caption in ("a red cat", ""):
+        page.locator("#caption textarea, #caption input").fill(caption)
+        expect(page.locator("#verdict .mia-answer")).to_have_count(0)  # an answer to another question went
+        page.get_by_role("button", name="Check", exact=True).click()
+        told = caption or None
+        asked = Checker("app-tests/draws + app-tests/lora", nonmembers=pictures.nonmembers[1:26], nonmember_captions=told, progress=False)
+        expect_answer(page, asked.check([pictures.nonmembers[0]], captions=told, progress=False)[0])
+        expect(page.locator("#figures .mia-notes")).to_have_text(re.compile("queried without" if not caption else "^((?!queried).)*$"))
 
 
 def test_another_model_gets_a_curve_and_with_known_non_members_a_verdict(page, hub_models, pictures):

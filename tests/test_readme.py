@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_pipelines import save, save_lora
 
 import mia_hub
 from mia_hub import cli
@@ -26,7 +27,14 @@ def blocks(language: str) -> list[str]:
 @pytest.fixture
 def workplace(tmp_path, monkeypatch, loopback_hub, tiny_pixel_repo):
     """A folder with what the README speaks of: a picture, two folders of them, and a model on the Hub."""
-    loopback_hub.add_repo("model", "google/ddpm-cifar10-32", tiny_pixel_repo(channels=3, size=32))
+    repositories = {
+        "google/ddpm-cifar10-32": tiny_pixel_repo(channels=3, size=32),
+        "stabilityai/stable-diffusion-xl-base-1.0": save("sdxl", tmp_path / "hub" / "sdxl"),
+        "stable-diffusion-v1-5/stable-diffusion-v1-5": save("sd1", tmp_path / "hub" / "sd1"),
+        "someone/their-lora": save_lora("sd1", tmp_path / "hub" / "lora"),
+    }
+    for name, folder in repositories.items():
+        loopback_hub.add_repo("model", name, folder)
     rng = np.random.default_rng(0)
     for folder, count in (("mine", 6), ("not_used", 25)):
         (tmp_path / folder).mkdir()
@@ -35,7 +43,8 @@ def workplace(tmp_path, monkeypatch, loopback_hub, tiny_pixel_repo):
     mia_hub.load_split("demo").members[0].to_pil().save(tmp_path / "picture.png")
     monkeypatch.chdir(tmp_path)
     yield tmp_path
-    loopback_hub.delete_repo("model", "google/ddpm-cifar10-32")
+    for name in repositories:
+        loopback_hub.delete_repo("model", name)
 
 
 def test_python_examples_run(workplace, monkeypatch, capsys):

@@ -1,0 +1,71 @@
+"""Audits a research repository's own UNet, which is in no format that a library knows.
+
+    python examples/wrap_research_unet.py --weights checkpoint.safetensors --split my-pictures
+
+All that `mia_hub.wrap_denoiser` wants is a function from noisy pictures and timesteps to the predicted noise, and the noise schedule. What
+has to be looked up in the repository is what every line below settles: how pictures are scaled, what the network is told of time, what it
+puts out, and the betas. Load published checkpoints with ``torch.load(…, weights_only=True)`` if they are no safetensors files.
+"""
+
+import argparse
+
+import torch
+from safetensors.torch import load_file
+
+import mia_hub
+
+
+class ResearchUNet(torch.nn.Module):
+    """Stands for the class that you would import from the repository: here a small network with time as an extra channel."""
+
+    def __init__(self, channels: int = 3, width: int = 16):
+        super().__init__()
+        self.layers = torch.nn.Sequential(
+            torch.nn.Conv2d(channels + 1, width, 3, padding=1),
+            torch.nn.SiLU(),
+            torch.nn.Conv2d(width, width, 3, padding=1),
+            torch.nn.SiLU(),
+            torch.nn.Conv2d(width, 2 * channels, 3, padding=1),
+        )
+
+    def forward(self, x, time):
+        """``x`` in [-1, 1], ``time`` in [0, 1); puts out the noise and, in the second half of the channels, its variance."""
+        return self.layers(torch.cat([x, time.reshape(-1, 1, 1, 1).expand(-1, 1, *x.shape[2:]).to(x.dtype)], dim=1))
+
+
+class Denoiser(torch.nn.Module):
+    """The network as mia_hub asks it. A module, and not a function, so that white-box attacks find its weights."""
+
+    def __init__(self, network: torch.nn.Module, timesteps: int):
+        super().__init__()
+        self.network, self.timesteps = network, timesteps
+
+    def forward(self, x, t):
+        output = self.network(x, t / self.timesteps)  # this one is told time as a fraction
+        return output[:, : x.shape[1]]  # and puts out the noise first, then a variance that is of no use here
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", required=True)
+    parser.add_argument("--split", required=True, help="a folder with member/ and nonmember/")
+    parser.add_argument("--size", type=int, default=32, help="side of the pictures that it was trained on")
+    parser.add_argument("--device", default="cpu")
+    args = parser.parse_args(arguments)
+
+    network = ResearchUNet()
+    network.load_state_dict(load_file(args.weights))
+    betas = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)  # the linear schedule of DDPM
+    model = mia_hub.wrap_denoiser(
+        Denoiser(network, len(betas)).to(args.device),
+        alphas_cumprod=torch.cumprod(1 - betas, dim=0),
+        sample_shape=(3, args.size, args.size),
+        name="our UNet, epoch 800",
+    )
+    report = mia_hub.audit(model, "sima", args.split)
+    print(report.to_markdown())
+    return report
+
+
+if __name__ == "__main__":
+    main()
