@@ -1,0 +1,227 @@
+"""From entries to tables: pure functions on plain values, without torch and without a store.
+
+A *setting* is one model at one revision asked about one split. Entries whose split fails the shift check are shown apart and never ranked:
+there, members and non-members differ visibly, and an attack's figures say nothing about the model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from leaderboard.entry import COMPUTED
+
+Entry = Mapping[str, Any]
+SHIFTED = "distribution-shift"
+RATE = "0.01"
+# Attacks are ranked among those that cost about as much: the largest number of queries of each class.
+BUDGETS = {"1 query": 1, "2 to 5 queries": 5, "6 to 50 queries": 50, "more": math.inf}
+UNKNOWN_BUDGET = "unknown"
+NORMAL_95 = 1.959963984540054
+
+
+def budget_of(queries: int | None) -> str:
+    """The class of attacks that one is ranked among."""
+    if queries is None:
+        return UNKNOWN_BUDGET
+    return next(name for name, most in BUDGETS.items() if queries <= most)
+
+
+def setting_of(entry: Entry) -> tuple[str, str, str]:
+    """Model, its revision, and the split's hash."""
+    return entry["model"]["id"], entry["model"].get("revision") or "", entry["split"]["hash"]
+
+
+def is_shifted(entry: Entry) -> bool:
+    """Whether the split fails the shift check."""
+    return any(flag["name"] == SHIFTED for flag in entry["flags"])
+
+
+def parted(entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """Those that are ranked, and those that are shown apart."""
+    ranked, apart = [], []
+    for entry in entries:
+        (apart if is_shifted(entry) else ranked).append(entry)
+    return ranked, apart
+
+
+def rows_of(entries: Iterable[Entry]) -> list[dict[str, Any]]:
+    """One row per setting and attack, with the figures that we computed and those that others report in columns of their own.
+
+    Where the same was computed more than once, the newest counts.
+    """
+    found: dict[tuple, dict[str, Any]] = {}
+    for entry in sorted(entries, key=lambda entry: str(entry["provenance"].get("created", ""))):
+        setting = setting_of(entry)
+        for row in entry["rows"]:
+            merged = found.setdefault((*setting, row["attack"]), _blank(entry, row))
+            figures = {"auc": row["auc"], "asr": row["asr"], "tpr": row["tpr_at_fpr"].get(RATE), "timestep": row["timestep"]}
+            if entry["origin"] == COMPUTED:
+                merged |= figures | {"entry": entry["id"], "access": row["access"], "queries": row["queries"]}
+                merged["budget"] = budget_of(row["queries"])
+            else:
+                merged["reported"] = figures | {"entry": entry["id"], "by": entry["request"]["submitter"]}
+    for row in found.values():
+        row["reproduced"] = _reproduced(row)
+    return list(found.values())
+
+
+def _blank(entry: Entry, row: Mapping[str, Any]) -> dict[str, Any]:
+    model, revision, split = setting_of(entry)
+    return {
+        "model": model,
+        "revision": revision,
+        "split": entry["split"]["name"],
+        "split_hash": split,
+        "attack": row["attack"],
+        "access": row["access"],
+        "queries": row["queries"],
+        "budget": budget_of(row["queries"]),
+        "auc": None,
+        "asr": None,
+        "tpr": None,
+        "timestep": None,
+        "entry": entry["id"],
+        "blind_auc": entry["blind_auc"],
+        "reported": None,
+    }
+
+
+def _reproduced(row: Mapping[str, Any]) -> str:
+    """Whether what others report was found again: its AUC inside of our interval."""
+    if row["reported"] is None:
+        return ""
+    if row["auc"] is None:
+        return "not yet"
+    low, high = row["auc"]["low"], row["auc"]["high"]
+    return "yes" if low <= row["reported"]["auc"]["value"] <= high else "no"
+
+
+def attacks_ranked(entries: Iterable[Entry]) -> list[dict[str, Any]]:
+    """Attacks by how well they do over settings, ranked among those of about the same cost.
+
+    Only what we computed counts. The rank in one setting is by AUC, ties sharing their mean rank; `mean_rank` averages it over the settings
+    in which the attack was run, relative to how many were ranked there: 0 is always first, 1 always last.
+
+    Returns:
+        Rows ``{"attack", "access", "budget", "settings", "mean_rank", "auc", "tpr"}``, the best first within each budget; ``auc`` and
+        ``tpr`` are ``{"value", "low", "high", "n"}``: the mean over settings, with the interval that follows from those of its parts.
+    """
+    settings = defaultdict(list)
+    for row in rows_of(entries):
+        if row["auc"] is not None:
+            settings[row["model"], row["revision"], row["split_hash"], row["budget"]].append(row)
+    gathered = defaultdict(lambda: defaultdict(list))
+    for rows in settings.values():
+        for row, rank in zip(rows, _relative_ranks([row["auc"]["value"] for row in rows])):
+            own = gathered[row["attack"], row["budget"]]
+            own["rank"].append(rank)
+            own["auc"].append(row["auc"])
+            own["access"].append(row["access"])
+            if row["tpr"] is not None:
+                own["tpr"].append(row["tpr"])
+    table = [
+        {
+            "attack": attack,
+            "access": own["access"][-1],
+            "budget": budget,
+            "settings": len(own["rank"]),
+            "mean_rank": sum(own["rank"]) / len(own["rank"]),
+            "auc": mean_of(own["auc"]),
+            "tpr": mean_of(own["tpr"]),
+        }
+        for (attack, budget), own in gathered.items()
+    ]
+    order = [*BUDGETS, UNKNOWN_BUDGET]
+    return sorted(table, key=lambda row: (order.index(row["budget"]), row["mean_rank"], -row["auc"]["value"], row["attack"]))
+
+
+def _relative_ranks(values: Sequence[float]) -> list[float]:
+    """0 for the largest … 1 for the smallest; ties share; a single one is in the middle."""
+    n = len(values)
+    if n == 1:
+        return [0.5]
+    above = [(sum(other > value for other in values), sum(other == value for other in values)) for value in values]
+    return [(higher + (same - 1) / 2) / (n - 1) for higher, same in above]
+
+
+def mean_of(estimates: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The mean of independent figures, with the 95 % interval that follows from theirs; None of none.
+
+    It speaks of these settings, and not of others that one might add: how much settings differ is seen in one data set's table.
+    """
+    if not estimates:
+        return None
+    n = len(estimates)
+    value = sum(e["value"] for e in estimates) / n
+    below, above = (math.sqrt(sum((e[side] - e["value"]) ** 2 for e in estimates)) / n for side in ("low", "high"))
+    return {"value": value, "low": max(0.0, value - below), "high": min(1.0, value + above), "n": n}
+
+
+def models_ranked(entries: Iterable[Entry]) -> list[dict[str, Any]]:
+    """Models by leakage: in each setting, what the strongest attack finds.
+
+    The largest of several figures is too large by chance; its interval is widened for the number of attacks that it was picked from
+    (Bonferroni), so that its lower end still holds at 97.5 %.
+
+    Returns:
+        One row per setting, the one whose lower end is highest first: ``{"model", "revision", "split", "attack", "attacks", "auc", "tpr",
+        "entry"}``, with the number of attacks that it is the strongest of.
+    """
+    settings = defaultdict(list)
+    for row in rows_of(entries):
+        if row["auc"] is not None:
+            settings[row["model"], row["revision"], row["split_hash"]].append(row)
+    table = []
+    for rows in settings.values():
+        best = max(rows, key=lambda row: row["auc"]["value"])
+        kept = {key: best[key] for key in ("model", "revision", "split", "split_hash", "attack", "queries", "entry", "blind_auc")}
+        tpr = best["tpr"] and widened(best["tpr"], len(rows))
+        table.append(kept | {"attacks": len(rows), "auc": widened(best["auc"], len(rows)), "tpr": tpr})
+    return sorted(table, key=lambda row: (-row["auc"]["low"], row["model"], row["split_hash"]))
+
+
+def widened(estimate: Mapping[str, Any], tried: int) -> dict[str, Any]:
+    """A 95 % interval widened for the number of attacks that its figure is the largest of, on a normal scale."""
+    from statistics import NormalDist
+
+    factor = NormalDist().inv_cdf(1 - 0.025 / tried) / NORMAL_95
+    value, low, high = (estimate[part] for part in ("value", "low", "high"))
+    wide = {"low": max(0.0, value - factor * (value - low)), "high": min(1.0, value + factor * (high - value))}
+    return dict(estimate) | wide
+
+
+def one_split(entries: Iterable[Entry], split_hash: str) -> list[dict[str, Any]]:
+    """All rows of one data set, the highest AUC first; those that were not computed last."""
+    rows = [row for row in rows_of(entries) if row["split_hash"] == split_hash]
+    return sorted(rows, key=lambda row: (row["model"], row["auc"] is None, -(row["auc"] or {"value": 0})["value"], row["attack"]))
+
+
+def splits_of(entries: Iterable[Entry]) -> list[dict[str, Any]]:
+    """The data sets that there are results of: ``{"split", "split_hash", "models", "rows", "shifted"}``."""
+    found: dict[str, dict[str, Any]] = {}
+    for entry in entries:
+        own = found.setdefault(entry["split"]["hash"], {"split": entry["split"]["name"], "models": set(), "rows": 0, "shifted": False})
+        own["models"].add(entry["model"]["id"])
+        own["rows"] += len(entry["rows"])
+        own["shifted"] |= is_shifted(entry)
+    return [
+        own | {"split_hash": key, "models": len(own["models"])} for key, own in sorted(found.items(), key=lambda pair: pair[1]["split"])
+    ]
+
+
+def shown(estimate: Mapping[str, Any] | None) -> str:
+    """A figure with its interval, as tables have it."""
+    if estimate is None:
+        return ""
+    return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
+
+
+def safe_text(text: object) -> str:
+    """Text from a submission for a cell of a table or of a spreadsheet: no markup is obeyed, and no formula is computed."""
+    from html import escape
+
+    plain = escape(" ".join(str(text).split()), quote=True).replace("|", "&#124;")
+    return f"'{plain}" if plain[:1] in ("=", "+", "-", "@") else plain

@@ -1,0 +1,187 @@
+"""An entry of the board: what one request came to, with everything that is needed to compute its figures again."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from leaderboard.errors import StoreError
+
+if TYPE_CHECKING:
+    from mia_hub.report import AuditReport, Estimate
+
+SCHEMA = 1
+COMPUTED, SELF_REPORTED = "computed", "self-reported"
+FIGURES = ("auc", "asr")
+ROUNDING = 1e-12
+
+
+def build_entry(request, rows: list[dict[str, Any]], *, model: dict, split: dict, blind: Estimate | None, flags, provenance: dict) -> dict:
+    """An entry as it is stored.
+
+    Args:
+        request: the `leaderboard.submission.Request`.
+        rows: of `build_row`, one per attack.
+        model, split: as reports describe them.
+        blind: AUC of the blind classifier, or None.
+        flags: those that concern all rows, as `mia_hub.report.Flag`.
+        provenance: versions and time.
+    """
+    return {
+        "schema": SCHEMA,
+        "id": request.id,
+        "origin": COMPUTED if request.kind == "model" else SELF_REPORTED,
+        "request": request.to_dict(),
+        "model": model,
+        "split": split,
+        "blind_auc": None if blind is None else asdict(blind),
+        "flags": [asdict(flag) for flag in flags],
+        "rows": rows,
+        "command": command_of(request),
+        "provenance": provenance,
+    }
+
+
+def build_row(label: str, report: AuditReport, scores: str, content: bytes, *, access: str, queries: int | None) -> dict[str, Any]:
+    """One attack of an entry.
+
+    Args:
+        label: how the attack is written.
+        report: its audit.
+        scores: path of its scores, below the entry's folder.
+        content: of that file.
+        access: "black", "gray" or "white"; "unknown" for scores that others made.
+        queries: forward passes per image for the score that is reported, or None where unknown.
+    """
+    return {
+        "attack": label,
+        "access": access,
+        "queries": queries,
+        "timestep": report.timestep,
+        **{name: asdict(getattr(report, name)) for name in FIGURES},
+        "tpr_at_fpr": {f"{rate:g}": asdict(found) for rate, found in report.tpr_at_fpr.items()},
+        "flags": [flag.name for flag in report.flags],
+        "scores": scores,
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+
+
+def command_of(request) -> str:
+    """The command that reproduces an entry, or checks its figures."""
+    if request.kind == "scores":
+        return f"python -m leaderboard.verify {request.id}"
+    import shlex
+
+    words = [
+        "mia-hub",
+        "compare",
+        "--model",
+        request.model,
+        "--split",
+        request.split,
+        "--attacks",
+        *request.attacks,
+        "--seed",
+        str(request.seed),
+    ]
+    words += ["--revision", request.revision] if request.revision else []
+    words += ["--captions", request.captions] if request.captions != "split" else []
+    return shlex.join(words)
+
+
+def recomputed(entry: Mapping[str, Any], read) -> list[str]:
+    """What of an entry's figures doesn't follow from its scores; nothing, for an honest entry.
+
+    Args:
+        entry: as stored.
+        read: path below the entry's folder to content.
+
+    Returns:
+        One line per discrepancy.
+    """
+    from mia_hub.measurement import measure
+    from mia_hub.scores import ScoreTable
+
+    wrong = []
+    for row in entry["rows"]:
+        name = row["attack"]
+        try:
+            content = read(row["scores"])
+        except KeyError:
+            wrong.append(f"{name}: its scores {row['scores']} are missing")
+            continue
+        if hashlib.sha256(content).hexdigest() != row["sha256"]:
+            wrong.append(f"{name}: its scores were changed")
+            continue
+        table = ScoreTable.from_parquet(io.BytesIO(content))
+        found = measure(table, seed=entry["request"]["seed"])
+        if found.at_selected.timestep != row["timestep"]:
+            wrong.append(f"{name}: the timestep is {found.at_selected.timestep}, and not {row['timestep']}")
+            continue
+        pairs = [(figure, row[figure], getattr(found.at_selected, figure)) for figure in FIGURES]
+        rates = {f"{rate:g}": value for rate, value in found.at_selected.tpr_at_fpr.items()}
+        if set(rates) != set(row["tpr_at_fpr"]):
+            wrong.append(f"{name}: it reports TPR at {sorted(row['tpr_at_fpr'])}, and can at {sorted(rates)}")
+        pairs += [(f"TPR at FPR {rate}", row["tpr_at_fpr"][rate], value) for rate, value in rates.items() if rate in row["tpr_at_fpr"]]
+        for figure, said, value in pairs:
+            for part in ("value", "low", "high", "n_members", "n_nonmembers"):
+                if not math.isclose(said[part], getattr(value, part), rel_tol=0, abs_tol=ROUNDING):
+                    wrong.append(f"{name}: {figure} ({part}) is {getattr(value, part)}, and not {said[part]}")
+    return wrong
+
+
+def parse_entry(content: bytes, id: str) -> dict[str, Any]:
+    """An entry from its file, with its schema and bounds checked.
+
+    Raises:
+        StoreError: if it is none, or not that of ``id``.
+    """
+    from leaderboard.submission import Request
+
+    try:
+        entry = json.loads(content)
+        if entry["schema"] != SCHEMA or entry["id"] != id:
+            raise ValueError(f"its schema is {entry['schema']} and its id {entry['id']}")
+        request = Request.from_dict(entry["request"])
+        if request.id != id:
+            raise ValueError("its request is another one")
+        if entry["origin"] != (COMPUTED if request.kind == "model" else SELF_REPORTED):
+            raise ValueError(f"it calls itself {entry['origin']}")
+        if not entry["rows"]:
+            raise ValueError("it has no rows")
+        for row in entry["rows"]:
+            _check_row(row)
+        if entry["blind_auc"] is not None:
+            _check_estimate("blind_auc", entry["blind_auc"])
+        for part in ("model", "split", "provenance"):
+            if not isinstance(entry[part], dict):
+                raise ValueError(f"its {part} is no object")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreError(f"The entry {id} can't be understood ({error}).") from error
+    return entry
+
+
+def _check_row(row: dict[str, Any]) -> None:
+    for name in FIGURES:
+        _check_estimate(name, row[name])
+    for rate, found in row["tpr_at_fpr"].items():
+        if not 0 < float(rate) < 1:
+            raise ValueError(f"it has a TPR at FPR {rate}")
+        _check_estimate(rate, found)
+    if not isinstance(row["attack"], str) or not isinstance(row["timestep"], int):
+        raise ValueError("a row has no attack or no timestep")
+    if row["queries"] is not None and not (isinstance(row["queries"], int) and row["queries"] >= 0):
+        raise ValueError(f"its queries are {row['queries']}")
+
+
+def _check_estimate(name: str, found: dict[str, Any]) -> None:
+    value, low, high = (found[part] for part in ("value", "low", "high"))
+    if not 0 <= low <= value <= high <= 1:
+        raise ValueError(f"its {name} is {value} [{low}, {high}]")
+    if min(found["n_members"], found["n_nonmembers"]) < 1:
+        raise ValueError(f"its {name} is of no images")

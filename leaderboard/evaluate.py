@@ -1,0 +1,131 @@
+"""Evaluates one request in a process of its own, so that a crash, a hang or a full memory ends this process and not the worker.
+
+    python -m leaderboard.evaluate FOLDER
+
+The folder has ``request.json``, ``limits.json`` and, for scores, ``scores.parquet``. What comes of it lies in ``out/`` afterwards, or in
+``error.txt``. Scores are kept in ``scores/`` attack by attack, so that a second start goes on where the first one ended.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from leaderboard.entry import build_entry, build_row
+from leaderboard.errors import SubmissionError
+from leaderboard.limits import Limits
+from leaderboard.store import as_json
+from leaderboard.submission import Request, check_scores
+from mia_hub.errors import MiaHubError
+
+REFUSED = 3
+
+
+def evaluate(folder: Path, *, device=None, batch_size: int | None = None) -> dict[str, Any]:
+    """Evaluates the request in a folder; returns the entry, which lies in ``out/`` with its scores and reports.
+
+    Raises:
+        MiaHubError: with the reason, for the submitter.
+    """
+    request = Request.from_dict(json.loads((folder / "request.json").read_text()))
+    values = json.loads((folder / "limits.json").read_text())
+    limits = Limits(**values | {"banned": tuple(values["banned"])})
+    split = _split(request, limits)
+    (folder / "out").mkdir(exist_ok=True)
+    if request.kind == "scores":
+        entry = _of_scores(request, split, (folder / "scores.parquet").read_bytes(), folder / "out")
+    else:
+        entry = _of_model(request, split, limits, folder, device, batch_size)
+    (folder / "out" / "entry.json").write_bytes(as_json(entry))
+    return entry
+
+
+def _split(request: Request, limits: Limits):
+    from mia_hub.splits import load_split
+
+    split = load_split(request.split, revision=request.split_revision)
+    if split.revision != request.split_revision:
+        raise SubmissionError(f"The data set {request.split} is at {split.revision}, and not at {request.split_revision} as requested.")
+    limits.check_images(len(split.images))
+    return split
+
+
+def _of_model(request: Request, split, limits: Limits, folder: Path, device, batch_size) -> dict[str, Any]:
+    from mia_hub.cli import attack_from
+    from mia_hub.comparing import compare
+    from mia_hub.models.loading import load_model
+
+    model = load_model(request.model, revision=request.revision, device=device, trusted=False, largest=int(limits.model_gib * 2**30))
+    if request.revision is not None and not model.info.revision.startswith(request.revision):
+        raise SubmissionError(f"The model {request.model} is at {model.info.revision}, and not at {request.revision} as requested.")
+    attacks = [attack_from(text) for text in request.attacks]
+    options = {"captions": request.captions, "seed": request.seed, "batch_size": batch_size}
+    found = compare(model, split, attacks, folder=folder / "scores", progress=False, **options)
+    rows = []
+    for number, row in enumerate(found.rows):
+        content = _keep(folder / "out", number, row.report)
+        paths = f"scores/{number:02d}.parquet"
+        rows.append(build_row(row.label, row.report, paths, content, access=row.access, queries=row.queries_at_timestep))
+    first = found.rows[0].report
+    shared = {"blind": found.blind_auc, "flags": found.flags, "provenance": first.provenance}
+    return build_entry(request, rows, model=found.model, split=found.split, **shared)
+
+
+def _of_scores(request: Request, split, content: bytes, out: Path) -> dict[str, Any]:
+    from dataclasses import replace
+
+    from mia_hub.auditing import describe_split
+    from mia_hub.measurement import measure
+    from mia_hub.report import AuditReport, Cost, provenance
+    from mia_hub.validity import blind_auc, shift_flags, survey
+
+    seen = survey(split.images, split.is_member, progress=False)
+    table = check_scores(content, ids=seen.ids, is_member=split.is_member)
+    described = describe_split(split, seen)
+    # What the submitter wrote about the model is a claim; what was requested is what it is filed under.
+    model = {"id": request.model, "revision": request.revision}
+    table = replace(table, attack=request.attacks[0], model=model, split=described, seed=request.seed, chosen={}, remarks={})
+    blind = blind_auc(seen.features, split.is_member, seed=request.seed)
+    measured = measure(table, seed=request.seed)
+    selected = measured.at_selected
+    report = AuditReport(
+        attack=table.attack, model=model, split=described, selection=measured.selection, auc=selected.auc, asr=selected.asr,
+        tpr_at_fpr=selected.tpr_at_fpr, per_timestep=measured.rows, roc=measured.roc, blind_auc=blind,
+        flags=(*measured.flags, *shift_flags(blind)), cost=Cost(0, 0, None, None, None),
+        provenance=provenance(seed=request.seed, device="unknown", precision="unknown"), scores=table,
+    )  # fmt: skip
+    kept = _keep(out, 0, report)
+    row = build_row(table.attack, report, "scores/00.parquet", kept, access="unknown", queries=None)
+    return build_entry(request, [row], model=model, split=described, blind=blind, flags=report.flags, provenance=report.provenance)
+
+
+def _keep(out: Path, number: int, report) -> bytes:
+    """Writes the scores and the report of a row; returns the content of the scores."""
+    for part in ("scores", "reports"):
+        (out / part).mkdir(exist_ok=True)
+    path = out / "scores" / f"{number:02d}.parquet"
+    report.scores.to_parquet(path)
+    (out / "reports" / f"{number:02d}.json").write_bytes(as_json(report.to_dict()))
+    return path.read_bytes()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    import argparse
+
+    parser = argparse.ArgumentParser(prog="python -m leaderboard.evaluate", description="Evaluates the request in a folder.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--device")
+    parser.add_argument("--batch-size", type=int)
+    args = parser.parse_args(arguments)
+    try:
+        evaluate(args.folder, device=args.device, batch_size=args.batch_size)
+    except MiaHubError as error:
+        (args.folder / "error.txt").write_text(str(error), encoding="utf-8")
+        return REFUSED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

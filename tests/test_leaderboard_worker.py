@@ -1,0 +1,192 @@
+"""A request's way through the queue, with real models and splits on a Hub of our own; and what happens when somebody dies on the way."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+
+import mia_hub
+from leaderboard.board import attacks_ranked, models_ranked
+from leaderboard.entry import parse_entry, recomputed
+from leaderboard.queue import Queue
+from leaderboard.store import open_store
+from leaderboard.submission import Request
+from leaderboard.worker import Worker
+from mia_hub.splits import load_split
+
+ROOT = Path(__file__).parent.parent
+N = 30
+
+
+@pytest.fixture(scope="module")
+def hub(loopback_hub, tiny_pixel_repo, tmp_path_factory):
+    """A model and a split on the Hub, and the commits that they are at."""
+    folder = tmp_path_factory.mktemp("split")
+    rng = np.random.default_rng(0)
+    for part in ("member", "nonmember"):
+        rows = {"image": [Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8)) for _ in range(N)]}
+        features = datasets.Features({"image": datasets.Image()})
+        datasets.Dataset.from_dict(rows, features=features).to_parquet(folder / "data" / f"{part}-00000-of-00001.parquet")
+    loopback_hub.add_repo("model", "board/tiny", tiny_pixel_repo())
+    loopback_hub.add_repo("dataset", "board/split", folder)
+    from huggingface_hub import HfApi
+
+    return {"revision": HfApi().model_info("board/tiny").sha, "split_revision": HfApi().dataset_info("board/split").sha}
+
+
+@pytest.fixture
+def stores(tmp_path):
+    return open_store(tmp_path / "requests"), open_store(tmp_path / "results")
+
+
+@pytest.fixture
+def worker(stores, tmp_path):
+    return Worker(*stores, name="w", folder=tmp_path / "work", device="cpu", lease=timedelta(seconds=30))
+
+
+def about(hub, **changes) -> Request:
+    return Request.from_dict(
+        {"kind": "model", "model": "board/tiny", "split": "board/split", "attacks": ["random", "sima:timesteps=50,100"], **hub} | changes
+    )
+
+
+def entry_in(results, id) -> dict:
+    return parse_entry(results.read(f"results/{id}/entry.json"), id)
+
+
+def test_a_model_is_evaluated_and_its_figures_follow_from_its_scores(hub, stores, worker):
+    requests, results = stores
+    id, _, _ = Queue(requests).submit(about(hub, submitter="alice", note="<b>=1+1</b>"))
+    assert worker.step() == id and worker.step() is None
+    status = Queue(requests).status(id)
+    assert status.state == "FINISHED" and status.finished and status.error is None
+    entry = entry_in(results, id)
+    assert recomputed(entry, lambda path: results.read(f"results/{id}/{path}")) == []
+    assert entry["origin"] == "computed" and entry["model"]["revision"] == hub["revision"] and entry["split"]["n_members"] == N
+    direct = mia_hub.compare("board/tiny", "board/split", ["random", mia_hub.get_attack("sima", timesteps=(50, 100))], device="cpu")
+    assert [row["auc"]["value"] for row in entry["rows"]] == [row.report.auc.value for row in direct.rows]
+    assert [row["attack"] for row in entry["rows"]] == ["random", "sima:timesteps=50,100"]
+    assert {row["attack"] for row in attacks_ranked([entry])} == {"random", "sima:timesteps=50,100"}
+    assert models_ranked([entry])[0]["model"] == "board/tiny"
+    assert not (worker.folder / id).exists()
+    # The same again is the same.
+    assert not Queue(requests).submit(about(hub, submitter="bob"))[2]
+
+
+def own_scores(hub, path, change=lambda table: table) -> tuple[Request, bytes]:
+    split = load_split("board/split", revision=hub["split_revision"])
+    model = mia_hub.load_model("board/tiny", device="cpu")
+    table = mia_hub.get_attack("sima", timesteps=(50,)).score(model, split.images, is_member=split.is_member)
+    change(table).to_parquet(path)
+    content = path.read_bytes()
+    return about(hub, kind="scores", attacks=["our new attack"], scores=hashlib.sha256(content).hexdigest()), content
+
+
+def test_scores_are_measured_by_us_and_marked_as_reported(hub, stores, worker, tmp_path):
+    requests, results = stores
+    id, _, _ = Queue(requests).submit(*own_scores(hub, tmp_path / "own.parquet"))
+    assert worker.step() == id
+    entry = entry_in(results, id)
+    assert entry["origin"] == "self-reported" and [row["attack"] for row in entry["rows"]] == ["our new attack"]
+    assert recomputed(entry, lambda path: results.read(f"results/{id}/{path}")) == []
+    assert attacks_ranked([entry]) == []
+
+
+@pytest.mark.parametrize(
+    "changes, says",
+    [
+        ({"model": "board/gone"}, "no model 'board/gone' that you may see"),
+        ({"revision": "0" * 40}, "has no revision"),
+        ({"split_revision": "0" * 40}, "has no revision"),
+        ({"split": "board/gone"}, "no data set 'board/gone'"),
+        ({"attacks": ["clid"]}, "isn't conditioned on text"),
+    ],
+)
+def test_what_cannot_be_evaluated_says_why_and_the_worker_lives_on(hub, stores, worker, changes, says):
+    requests, results = stores
+    id, _, _ = Queue(requests).submit(about(hub, **changes))
+    assert worker.step() == id
+    status = Queue(requests).status(id)
+    assert status.state == "FAILED" and says in status.error and results.files() == []
+    assert worker.step() is None
+
+
+def test_a_request_with_other_scores_than_it_names_is_refused(hub, stores, worker, tmp_path):
+    requests, results = stores
+    request, content = own_scores(hub, tmp_path / "own.parquet", lambda table: table.select(np.arange(len(table) - 1)))
+    id, _, _ = Queue(requests).submit(request, content)
+    worker.step()
+    assert "all of the split's and no others are needed" in Queue(requests).status(id).error
+    path = f"requests/{id}/request.json"
+    changed = requests.read_json(path) | {"note": "", "seed": 3}
+    other, _, _ = Queue(requests).submit(about(hub, seed=9))
+    requests.commit({path.replace(id, other): json.dumps(changed).encode()}, "forged", parent=requests.version())
+    worker.step()
+    assert "is not what was submitted" in Queue(requests).status(other).error and results.files() == []
+
+
+def test_limits_of_size_are_kept(hub, stores, worker):
+    requests, _ = stores
+    for limits, says in (({"images": 10}, "60 images; at most 10"), ({"model_gib": 1e-6}, "GiB are fetched")):
+        requests.commit({"limits.json": json.dumps(limits).encode()}, "limits", parent=requests.version())
+        id, _, _ = Queue(requests).submit(about(hub, seed=len(says)))
+        worker.step()
+        assert says in Queue(requests).status(id).error
+
+
+def running(stores, tmp_path, *options, **environment):
+    command = [sys.executable, "-m", "leaderboard.worker", "--requests", stores[0].folder, "--results", stores[1].folder]
+    command += ["--work", tmp_path / "work", "--device", "cpu", *options]
+    return subprocess.Popen([str(part) for part in command], cwd=ROOT, env=os.environ | environment, start_new_session=True)
+
+
+@pytest.mark.parametrize("after", [0.5, pytest.param(6, marks=pytest.mark.slow), pytest.param(9, marks=pytest.mark.slow)])
+def test_a_killed_worker_loses_nothing(hub, stores, tmp_path, after):
+    requests, results = stores
+    id, _, _ = Queue(requests).submit(about(hub, seed=int(after * 2)))
+    process = running(stores, tmp_path, "--once", "--lease", "2")
+    time.sleep(after)
+    # The worker and the evaluation that it started.
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    time.sleep(2.5)
+    status = Queue(requests).status(id)
+    survivor = Worker(*stores, name="survivor", folder=tmp_path / "work", device="cpu")
+    assert (survivor.step() == id) == (status.state != "FINISHED")
+    assert Queue(requests).status(id).state == "FINISHED"
+    entry = entry_in(results, id)
+    assert recomputed(entry, lambda path: results.read(f"results/{id}/{path}")) == []
+    assert len([path for path in results.files() if path.endswith("entry.json")]) == 1
+
+
+@pytest.mark.slow
+def test_several_workers_share_a_queue(hub, stores, tmp_path):
+    requests, results = stores
+    ids = [Queue(requests).submit(about(hub, attacks=["random"], seed=seed))[0] for seed in range(4)]
+    processes = [running(stores, tmp_path, "--once", "--name", f"w{i}") for i in range(2)]
+    assert [process.wait(240) for process in processes] == [0, 0]
+    statuses = [Queue(requests).status(id) for id in ids]
+    assert {status.state for status in statuses} == {"FINISHED"} and {status.attempts for status in statuses} == {1}
+    assert all(entry_in(results, id)["id"] == id for id in ids)
+
+
+def test_an_evaluation_that_dies_is_tried_again_and_then_given_up(hub, stores, tmp_path, monkeypatch):
+    requests, results = stores
+    id, _, _ = Queue(requests).submit(about(hub))
+    (tmp_path / "sitecustomize.py").write_text("import os, sys\nif 'leaderboard.evaluate' in sys.orig_argv: os.kill(os.getpid(), 9)\n")
+    environment = {"PYTHONPATH": str(tmp_path)}
+    process = running(stores, tmp_path, "--once", "--lease", "0.5", **environment)
+    assert process.wait(120) == 0
+    status = Queue(requests).status(id)
+    assert status.state == "FAILED" and "killed: out of memory, perhaps" in status.error and "3 times" in status.error
+    assert results.files() == []
