@@ -865,6 +865,7 @@ REFUSED = {
     ),
     "size": ("sd1", None, {"size": 17}, ("multiple of 2 pixels; got size=17. Try size=16",)),
     "size of patches": ("sd3", None, {"size": 18}, ("multiple of 4 pixels; got size=18",)),
+    "too large": ("sd3", None, {"size": 68}, ("takes pictures whose side is at most 64 pixels; got size=68",)),
     "size of packs": ("flux-dev", None, {"size": 30}, ("multiple of 4 pixels; got size=30. Try size=32",)),
     "size of a UNet": ("ldm-kl", None, {"size": 18}, ("multiple of 4 pixels; got size=18",)),
     "size of pixels": ("ddpm", None, {"size": 0}, ("multiple of 2 pixels; got size=0. Try size=2",)),

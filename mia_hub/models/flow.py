@@ -6,7 +6,9 @@ from typing import Any, ClassVar
 
 import torch
 
+from mia_hub.errors import ModelError
 from mia_hub.models.components import quiet
+from mia_hub.models.latent import vae_factor
 from mia_hub.models.text_to_image import CLIP, TextToImage, default_of
 
 # What a guidance-distilled model is told: guidance 1 is its plain conditional prediction.
@@ -33,6 +35,14 @@ class StableDiffusion3(TextToImage):
     denoiser: ClassVar[str] = "transformer"
     pipeline_class: ClassVar[str] = "StableDiffusion3Pipeline"
     encoded: ClassVar[tuple[str | None, ...]] = ("prompt_embeds", None, "pooled", None)
+
+    @classmethod
+    def check(cls, configs, scheduler, id, *, size=None, **options):
+        super().check(configs, scheduler, id, size=size, **options)
+        config = configs[cls.denoiser]
+        largest = config.pos_embed_max_size * config.patch_size * vae_factor(configs[cls.autoencoder])
+        if size is not None and size > largest:
+            raise ModelError(f"{id} takes pictures whose side is at most {largest} pixels; got size={size}.")
 
     def output(self, x, t, cond):
         text, pooled = self._cast(cond, "prompt_embeds", "pooled")

@@ -86,7 +86,7 @@ class LatentSpace(PixelSpace):
         return scale / std, mean
 
 
-def _factor(config) -> int:
+def vae_factor(config) -> int:
     """By how much an autoencoder makes pictures smaller."""
     return 2 ** (len(config.get("encoder_block_out_channels") or config.block_out_channels) - 1)
 
@@ -135,7 +135,7 @@ class LatentModel(LatentSpace, NetworkModel):
             )
         if latents not in get_args(Latents):
             raise ModelError(f"latents must be 'mode' (deterministic) or 'sample' (one draw per picture); got {latents!r}.")
-        factor, native = _factor(vae), cls.native_latents(denoiser)
+        factor, native = vae_factor(vae), cls.native_latents(denoiser)
         if size is None and not isinstance(native, int):
             raise ModelError(f"{id} doesn't state the side of its pictures (sample_size {native!r} of its denoiser); give it as size=….")
         multiple_of(native * factor if size is None else size, factor * cls.patch(denoiser), id)
@@ -160,7 +160,7 @@ class LatentModel(LatentSpace, NetworkModel):
             if isinstance(part, torch.nn.Module):
                 # Its precision is that of its files: some parts keep a few layers in float32.
                 part.to(device=device)
-        factor = _factor(vae.config)
+        factor = vae_factor(vae.config)
         side = self.native_latents(network.config) * factor if size is None else size
         self.info = ModelInfo(
             id=id,
