@@ -8,9 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from mia_hub.attacks import Attack, get_attack
+from mia_hub.captioned import rows_of
 from mia_hub.errors import MetricError, whole_number
 from mia_hub.measurement import Selection, check_plan, measure
 from mia_hub.memory import peak_memory_mb, reset_peak_memory
+from mia_hub.models.conditions import settled
 from mia_hub.models.loading import load_model
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.report import AuditReport, Cost, Estimate, flag, provenance
@@ -64,8 +66,10 @@ def audit(
     model = load_model(model, device=device, dtype=dtype, revision=revision)
     split = split.told(model.info.conditioning, captions)
     attack.check(model, split.captions)
+    settled(model, split.captions, len(split.images))
     attack.check_labels(split.is_member)
-    check_plan(len(split.members), len(split.nonmembers), attack.columns, selection=selection, timestep=timestep, fprs=fprs)
+    plan = {"selection": selection, "timestep": timestep, "fprs": fprs, "fitted": attack.needs_training}
+    check_plan(len(split.members), len(split.nonmembers), attack.columns, **plan)
     whole_number("seed", seed, 0, MetricError)
     seen = survey(split.images, split.is_member, features=shift_check, progress=progress)
     blind = blind_auc(seen.features, split.is_member, seed=seed) if shift_check else None
@@ -78,7 +82,7 @@ def audit(
 def held_out(split: MemberSplit) -> MemberSplit:
     """The control of an audit: the first half of the non-members against the second. Any attack must find about 0.5 there."""
     half = len(split.nonmembers) // 2
-    captions, classes = (None if given is None else given[len(split.members) :] for given in (split.captions, split.classes))
+    captions, classes = (rows_of(given, range(len(split.members), len(split.images))) for given in (split.captions, split.classes))
     name = f"{split.name}, held-out against held-out"
     return MemberSplit(name, split.nonmembers[:half], split.nonmembers[half:], captions, split.revision, classes)
 
@@ -124,7 +128,8 @@ def audit_attack(
         table = replace(table, peak_memory_mb=peak_memory_mb(model.device))
     table = replace(table, split=described)
     attack = attack.settled(table.chosen)
-    measured = measure(table, selection=selection, timestep=timestep, fprs=fprs, seed=seed)
+    fitted = attack.needs_training or bool(table.chosen)
+    measured = measure(table, selection=selection, timestep=timestep, fprs=fprs, fitted=fitted, seed=seed)
     selected = measured.at_selected
     return AuditReport(
         attack=repr(attack),

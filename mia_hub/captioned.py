@@ -13,7 +13,14 @@ CAPTION_COLUMNS = ("caption", "captions", "text", "prompt")
 CLASS_COLUMNS = ("class", "class_label", "class_index")
 
 
-def captions_beside(paths: Sequence[str | Path], *, column: str | None = None) -> list[str] | None:
+def rows_of(captions: Sequence | None, rows) -> Sequence | None:
+    """The captions of some pictures. What kind of captions they are, which their type may tell, is kept."""
+    if captions is None:
+        return None
+    return (type(captions) if isinstance(captions, tuple) else list)(captions[row] for row in rows)
+
+
+def captions_beside(paths: Sequence[str | Path], *, column: str | None = None) -> list[str | None] | None:
     """The caption of each picture file: from ``metadata.jsonl`` or ``metadata.csv`` in its folder, or from a text file of its own.
 
     The first is the convention of `datasets` (a column ``file_name``, and one of captions), the second that of most LoRA trainers
@@ -24,38 +31,53 @@ def captions_beside(paths: Sequence[str | Path], *, column: str | None = None) -
         column: of the metadata, where it isn't called caption, text or prompt.
 
     Returns:
-        One caption per picture; None if there are none at all.
+        One caption per picture, None where there is none; None if there are none at all. `complete` refuses gaps.
 
     Raises:
-        SplitError: if some pictures have one and others have none, or there is no such column.
+        SplitError: if there is no such column, or the metadata can't be read.
     """
     found = _beside(paths, (column,) if column else CAPTION_COLUMNS)
     if column is None:
         found = [caption if caption is not None else _text_file(Path(path)) for path, caption in zip(paths, found)]
-    return _complete(found, paths, "caption", column)
+    return _any(found, paths, column)
 
 
-def classes_beside(paths: Sequence[str | Path], *, column: str | None = None) -> list[int] | None:
-    """The class index of each picture file, from ``metadata.jsonl`` or ``metadata.csv``; otherwise as `captions_beside`."""
-    found = _complete(_beside(paths, (column,) if column else CLASS_COLUMNS), paths, "class", column)
-    try:
-        return None if found is None else [int(value) for value in found]
-    except ValueError as error:
-        raise SplitError(f"Classes beside pictures must be whole numbers, indices of the model's classes ({error}).") from error
+def classes_beside(paths: Sequence[str | Path], *, column: str | None = None) -> list[str | None] | None:
+    """The class of each picture file, from ``metadata.jsonl`` or ``metadata.csv``; otherwise as `captions_beside`."""
+    return _any(_beside(paths, (column,) if column else CLASS_COLUMNS), paths, column)
 
 
-def _complete(found: list, paths: Sequence[str | Path], what: str, column: str | None) -> list | None:
-    missing = [path for path, value in zip(paths, found) if value is None]
-    if len(missing) == len(found):
-        if column:
-            raise SplitError(f"There is no column {column!r} in a metadata.jsonl or metadata.csv beside {paths[0]}.")
-        return None
+def complete(given: Sequence, what: str, where: str) -> Sequence:
+    """Captions as texts, or classes as whole numbers, one for each picture; their type is kept where nothing has to be changed.
+
+    Args:
+        given: one per picture, None where there is none.
+        what: "caption" or "class".
+        where: what they belong to, for messages.
+
+    Raises:
+        SplitError: if some pictures have one and others none: that alone could tell members from non-members.
+    """
+    missing = sum(value is None for value in given)
     if missing:
         raise SplitError(
-            f"{len(missing)} of {len(found)} pictures have no {what} beside them (such as {missing[0]}), and the others do; give each "
-            "one, or none."
+            f"{missing} of the {len(given)} pictures of {where} have no {what}, and the others do; give each one, or ask with empty ones."
         )
-    return found
+    kind = str if what == "caption" else int
+    if all(isinstance(value, kind) and not isinstance(value, bool) for value in given):
+        return given
+    try:
+        return [kind(value) for value in given]
+    except (TypeError, ValueError) as error:
+        raise SplitError(f"The classes of {where} must be whole numbers, indices of the model's classes ({error}).") from error
+
+
+def _any(found: list, paths: Sequence[str | Path], column: str | None) -> list | None:
+    if any(value is not None for value in found):
+        return found
+    if column:
+        raise SplitError(f"There is no column {column!r} in a metadata.jsonl or metadata.csv beside {paths[0]}.")
+    return None
 
 
 def _beside(paths: Sequence[str | Path], columns: Sequence[str]) -> list[str | None]:

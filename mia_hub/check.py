@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -25,12 +26,13 @@ from mia_hub.calibration import (
     judge,
     say,
 )
+from mia_hub.captioned import rows_of
 from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.errors import AttackError, ImageError, SplitError
 from mia_hub.images import Picture, as_pictures, open_picture
 from mia_hub.models.loading import load_model
-from mia_hub.models.protocol import DiffusionModel, dtype_name
-from mia_hub.reference import DEMO_SOURCE, Reference, demo_reference, stored_for
+from mia_hub.models.protocol import DiffusionModel, precision_of
+from mia_hub.reference import DEMO_SOURCE, Reference, demo_reference, is_demo, stored_for
 from mia_hub.report import FLAGS, provenance
 from mia_hub.scores import ScoreTable
 from mia_hub.set_inference import FEWEST_IN_SET, SetCheck, compare_sets, explain_set, judge_set, say_set, too_few
@@ -87,12 +89,31 @@ class Checker:
         self.attack.check(self.model, nonmember_captions)
         self._scoring = {"batch_size": batch_size, "seed": seed}
         self._told = nonmember_captions is not None
-        self.reference = self._reference(nonmembers, nonmember_captions, progress, on_batch)
+        self._make_reference = lambda: self._reference(nonmembers, nonmember_captions, progress, on_batch)
+        self._refresh()
+
+    def _refresh(self) -> bool:
+        """Makes the reference, unless it is there in the precision that the model computes in now; returns whether it was made.
+
+        A part that overflowed in half precision runs in a wider one since; what was scored before is then scored again.
+        """
+        if getattr(self, "_precision", None) == precision_of(self.model):
+            return False
+        while True:
+            self._precision = precision_of(self.model)
+            self.reference = self._make_reference()
+            for name in ("_verdict", "comparability", "_null_features"):
+                self.__dict__.pop(name, None)
+            if self._precision == precision_of(self.model):
+                return True
 
     @cached_property
     def _profile(self) -> Attack:
-        """The attack whose scores over the timesteps are shown."""
-        return self.attack.profile if isinstance(self.attack, ConditionalAttack) else self.attack
+        """The attack whose scores over the timesteps are shown; what of its grid lies outside of a short schedule is left out."""
+        if not isinstance(self.attack, ConditionalAttack):
+            return self.attack
+        profile, last = self.attack.profile, self.model.info.num_train_timesteps - 1
+        return profile if profile.timesteps[-1] <= last else replace(profile, timesteps=tuple(t for t in profile.timesteps if t <= last))
 
     @cached_property
     def _verdict(self) -> Attack:
@@ -114,9 +135,9 @@ class Checker:
     def _reference(self, nonmembers, captions, progress: bool, on_batch) -> Reference | None:
         source = "the non-members given"
         if nonmembers is None:
-            if self.model.info.id != "demo":
+            if not is_demo(self.model):
                 return None
-            stored = stored_for(self.attack, self.model.info.revision, dtype_name(self.model.dtype))
+            stored = stored_for(self.attack, self.model)
             if stored is not None:
                 return stored
             nonmembers, source = demo_reference(plain=True).pictures, DEMO_SOURCE
@@ -166,6 +187,8 @@ class Checker:
             pictures = list(pictures)
         scoring = self._scoring | {"captions": captions}
         table = self._profile.score(self.model, pictures, progress=progress, on_batch=on_batch, **scoring)
+        if self._refresh():
+            table = self._profile.score(self.model, pictures, progress=progress, on_batch=on_batch, **scoring)
         if self.reference is None:
             return [self._answer(pictures[i], table, i, None, None, None) for i in range(len(table))]
         comparable = [self.comparability(pictures[i]) for i in range(len(table))]
@@ -251,6 +274,8 @@ class Checker:
             raise too_few(len(pictures))
         scoring = self._scoring | {"captions": captions}
         found = self._verdict.observe(self.model, pictures, progress=progress, on_batch=on_batch, **scoring)
+        if self._refresh():
+            found = self._verdict.observe(self.model, pictures, progress=progress, on_batch=on_batch, **scoring)
         notes += remark_notes(found.remarks)
         asked = {"n": len(pictures), "model": self.model.info.id}
         reference = self.reference
@@ -262,6 +287,11 @@ class Checker:
             known = [[row for row in rows if reference.profiles.is_member[row] == label] for label in (0, 1)]
             n_null = len(known[0])
             left_out = len(reference.null) - n_null
+            if n_null < FEWEST_NULL:
+                raise SplitError(
+                    f"{left_out} of the known non-members are in the set themselves, and of the others there are only {n_null}; give at least "
+                    f"{FEWEST_NULL} that are not in it."
+                )
             if left_out:
                 notes += (f"{left_out} of the known non-members are in the set themselves, and were not compared with.",)
             test = compare_sets(self._seen(found), reference.observed[known[0]], reference.observed[known[1]], seed=self._scoring["seed"])
@@ -310,8 +340,9 @@ class Checker:
     @cached_property
     def _null_features(self) -> tuple[list[str], np.ndarray]:
         """Content ids, and what a blind classifier sees, of the known non-members."""
-        pictures = list(self.reference.pictures)
-        return [picture.id for picture in pictures], np.array([describe(picture) for picture in pictures])
+        # One at a time: decoded photographs would fill the memory.
+        seen = [(picture.id, describe(picture)) for picture in self.reference.pictures]
+        return [sample for sample, _ in seen], np.array([look for _, look in seen])
 
     def to_dict(self, checks: Sequence[ImageCheck]) -> dict[str, Any]:
         """Answers as plain JSON-ready values, with the reference and the provenance once."""
@@ -322,7 +353,7 @@ class Checker:
             "attack": repr(self._verdict),
             "profile": repr(self._profile),
             "higher_score_means": "more likely a member",
-            "provenance": provenance(device=self.model.device.type, precision=dtype_name(self.model.dtype)),
+            "provenance": provenance(device=self.model.device.type, precision=precision_of(self.model)),
         }
 
 
@@ -331,10 +362,10 @@ def _distinct(pictures: Sequence[Picture], captions) -> tuple[Sequence[Picture],
     first: dict[str, int] = {}
     for row, picture in enumerate(pictures):
         first.setdefault(picture.id, row)
-    if captions is not None and not isinstance(captions, str):
+    if captions is not None and not isinstance(captions, (str, int)):
         if len(captions) != len(pictures):
             raise AttackError(f"There are {len(captions)} captions for {len(pictures)} images; one per image is needed.")
-        captions = [captions[row] for row in first.values()]
+        captions = rows_of(captions, first.values())
     return Chosen(pictures, list(first.values())), captions, len(pictures) - len(first)
 
 

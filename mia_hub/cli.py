@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mia_hub import __version__
+from mia_hub.benchmarks.cli import add_command as add_benchmark_command
 from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.errors import MiaHubError
 
@@ -91,6 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
         "attacks", help="list the attacks and their parameters", description="Lists the attacks and their parameters."
     )
     attacks.set_defaults(run=_attacks)
+    add_benchmark_command(commands)
 
     install = commands.add_parser(
         "install-metric",
@@ -200,10 +202,10 @@ def _value(text: str):
 def _check(args: argparse.Namespace) -> int:
     from mia_hub.render_check import check_text
 
-    checker, good, problems = _asked(args)
+    checker, good, captions, problems = _asked(args)
     if checker is None:
         return EXIT_ERROR
-    checks = checker.check(good, captions=_captions(args, good), progress=not args.quiet)
+    checks = checker.check(good, captions=captions, progress=not args.quiet)
     if args.json != "-":
         print(check_text(checks, model=checker.model.info.id, attack=checker.attack.name))
     if args.json:
@@ -214,10 +216,10 @@ def _check(args: argparse.Namespace) -> int:
 def _check_set(args: argparse.Namespace) -> int:
     from mia_hub.render_set import set_text
 
-    checker, good, problems = _asked(args)
+    checker, good, captions, problems = _asked(args)
     if checker is None:
         return EXIT_ERROR
-    found = checker.check_set(good, captions=_captions(args, good), progress=not args.quiet)
+    found = checker.check_set(good, captions=captions, progress=not args.quiet)
     if args.json != "-":
         print(set_text(found))
     if args.json:
@@ -226,7 +228,7 @@ def _check_set(args: argparse.Namespace) -> int:
 
 
 def _asked(args: argparse.Namespace) -> tuple:
-    """The checker, the pictures that can be read, and what is wrong with the others; no checker where there is nothing to check."""
+    """The checker, the pictures that can be read with their captions, and what is wrong with the others; no checker if there are none."""
     from mia_hub.attacks import get_attack
     from mia_hub.check import Checker, readable
     from mia_hub.images import find_images
@@ -237,22 +239,22 @@ def _asked(args: argparse.Namespace) -> tuple:
     for problem in problems:
         print(f"mia-hub: {problem}", file=sys.stderr)
     if not good:
-        return None, good, problems
+        return None, good, None, problems
     nonmembers, unreadable = readable(find_images(args.nonmembers)) if args.nonmembers else (None, [])
     for problem in unreadable:
         print(f"mia-hub: left out of the non-members: {problem}", file=sys.stderr)
     if unreadable and not nonmembers:
-        return None, good, problems
-    captions = None if nonmembers is None else _captions(args, nonmembers)
+        return None, good, None, problems
+    captions, others = _captions(args, good), None if nonmembers is None else _captions(args, nonmembers)
     checker = Checker(
-        _model(args), attack, nonmembers=nonmembers, nonmember_captions=captions, batch_size=args.batch_size, progress=not args.quiet
+        _model(args), attack, nonmembers=nonmembers, nonmember_captions=others, batch_size=args.batch_size, progress=not args.quiet
     )
-    return checker, good, problems
+    return checker, good, captions, problems
 
 
 def _captions(args: argparse.Namespace, paths: list):
     """What the pictures' model is told beside them."""
-    from mia_hub.captioned import captions_beside
+    from mia_hub.captioned import captions_beside, complete
 
     if not args.captions:
         return args.caption
@@ -262,7 +264,7 @@ def _captions(args: argparse.Namespace, paths: list):
             f"There are no captions beside {paths[0]}: a text file of the same name, or metadata.jsonl or metadata.csv in its folder. Add "
             "them, or leave --captions out."
         )
-    return found
+    return complete(found, "caption", f"the folder of {paths[0]}")
 
 
 def _model(args: argparse.Namespace):

@@ -21,8 +21,9 @@ from mia_hub.attacks.learning import FittedAttack
 from mia_hub.auditing import audit_attack, describe_split
 from mia_hub.errors import AttackError, MetricError, MiaHubError, whole_number
 from mia_hub.measurement import Selection, check_plan
+from mia_hub.models.conditions import settled
 from mia_hub.models.loading import load_model
-from mia_hub.models.protocol import DiffusionModel, dtype_name
+from mia_hub.models.protocol import DiffusionModel, precision_of
 from mia_hub.report import AuditReport, Estimate, Flag
 from mia_hub.scores import ScoreTable
 from mia_hub.splits import MemberSplit, load_split
@@ -200,6 +201,7 @@ def compare(
     split = load_split(split, limit=limit, seed=seed)
     model = load_model(model, device=device, dtype=dtype, revision=revision)
     split = split.told(model.info.conditioning, captions)
+    settled(model, split.captions, len(split.images))
     check_plan(len(split.members), len(split.nonmembers), (), selection=selection, fprs=fprs)
     whole_number("seed", seed, 0, MetricError)
     left_out = []
@@ -383,7 +385,7 @@ class _Shelf:
             return None
         hashes = [[(split or {}).get(key) for key in ("hash", "captions_hash")] for split in (table.split, self.split)]
         found = (table.attack, table.model, hashes[0], table.seed, table.precision, table.ids)
-        needed = (repr(attack), self.model.info.to_dict(), hashes[1], self.seed, dtype_name(self.model.dtype), self.ids)
+        needed = (repr(attack), self.model.info.to_dict(), hashes[1], self.seed, precision_of(self.model), self.ids)
         if found != needed or not np.array_equal(table.is_member, self.is_member):
             return None
         return table

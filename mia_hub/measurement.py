@@ -55,6 +55,7 @@ def check_plan(
     timestep: int | None = None,
     fprs: Sequence[float] | None = None,
     calibration_fraction: float = 0.5,
+    fitted: bool = False,
 ) -> list[float]:
     """What `measure` would refuse for the numbers of images alone, so that it can be refused before any compute is spent.
 
@@ -79,7 +80,7 @@ def check_plan(
             f"{n_members} members and {n_nonmembers} non-members are too few to choose a timestep or threshold on one part and report on "
             f"the other: {2 * SMALLEST_PART} of each are needed at least, and some hundreds to learn anything."
         )
-    reported = left[1] if selection == "calibration" and timestep is None else n_nonmembers
+    reported = left[1] if selection == "calibration" and (timestep is None or fitted) else n_nonmembers
     if fprs is None:
         return [rate for rate in DEFAULT_FPRS if rate * reported >= 1]
     for rate in fprs:
@@ -94,6 +95,7 @@ def measure(
     timestep: int | None = None,
     fprs: Sequence[float] | None = None,
     calibration_fraction: float = 0.5,
+    fitted: bool = False,
     seed: int = 0,
 ) -> Measurement:
     """Computes AUC, ASR and TPR at low FPR with 95 % intervals.
@@ -106,6 +108,7 @@ def measure(
         fprs: false-positive rates; 1 % and 0.1 % by default, of which those that the reported non-members can't resolve are left
             out, with a flag. A rate that was asked for and can't be resolved is an error.
         calibration_fraction: share of the calibration part, in (0, 1).
+        fitted: whether the attack was fitted, or chose anything, on the calibration part; then a fixed timestep is reported on the rest too.
         seed: of the parts and of bootstrap intervals.
 
     Raises:
@@ -124,9 +127,10 @@ def measure(
         timestep=timestep,
         fprs=fprs,
         calibration_fraction=calibration_fraction,
+        fitted=fitted,
     )
     calibration = calibration_part(table.ids, table.is_member, fraction=calibration_fraction, seed=seed)
-    by_choice = timestep is None and selection == "calibration"
+    by_choice = (timestep is None or fitted) and selection == "calibration"
     reported = ~calibration if by_choice else np.ones(len(table), bool)
 
     flags = []
@@ -163,7 +167,7 @@ def measure(
         TimestepRow(
             int(t),
             _estimate(auc, delong, table.scores[reported, i], table.is_member[reported]),
-            _asr(table.scores[:, i], table.is_member, calibration, selection=selection, cross_fitted=timestep is not None),
+            _asr(table.scores[:, i], table.is_member, calibration, selection=selection, cross_fitted=not by_choice),
             {
                 rate: _estimate(
                     lambda s, m, rate=rate: tpr_at_fpr(s, m, rate),

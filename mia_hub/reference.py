@@ -17,6 +17,7 @@ from mia_hub.images import Picture
 from mia_hub.measurement import measure
 from mia_hub.metrics.intervals import clopper_pearson
 from mia_hub.models.loading import DEMO_FOLDER
+from mia_hub.models.protocol import DiffusionModel, precision_of
 from mia_hub.report import Estimate
 from mia_hub.scores import ScoreTable
 from mia_hub.splits import Chosen, MemberSplit, load_split, split_hash
@@ -144,13 +145,19 @@ def demo_reference(split: MemberSplit | None = None, *, plain: bool = False) -> 
     return Reference(table.select(reported), observed[reported], pictures, source=DEMO_SOURCE, **meta)
 
 
-def stored_for(attack: Attack, model_revision: str | None, precision: str) -> Reference | None:
-    """The demo's stored reference if it was made by this attack, these weights and this precision, so that it need not be made again.
+def is_demo(model: DiffusionModel) -> bool:
+    """Whether it is the embedded model, asked at its own size; another one may be called so."""
+    stored, info = _demo_profiles().model, model.info.to_dict()
+    return all(info.get(name) == stored[name] for name in stored)
+
+
+def stored_for(attack: Attack, model: DiffusionModel) -> Reference | None:
+    """The demo's stored reference if it was made by this attack, of this model and in this precision, so that it need not be made again.
 
     A conditional attack that chooses its neighbours itself is answered with those chosen on the demo's calibration part.
     """
     table = _demo_profiles()
-    if (table.model["revision"], table.precision) != (model_revision, precision):
+    if not is_demo(model) or table.precision != precision_of(model):
         return None
     if repr(attack) == table.attack:
         return demo_reference(plain=True)

@@ -78,7 +78,7 @@ FLAGS = {
     ),
     "empty-captions": (
         "a model conditioned on text (or on classes) was queried without captions (or without a class)",
-        "An attacker who knows the training captions sees more: the figures are a lower bound of what such a one finds.",
+        "An attacker who knows the training captions may see more than these figures show.",
     ),
     "captions-truncated": (
         "captions are longer than the model's text encoder takes",

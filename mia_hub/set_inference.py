@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mia_hub.calibration import ALPHA, CANNOT_TELL, ENOUGH_NULL, EVIDENCE, NO_NULL, NOT_COMPARABLE
+from mia_hub.calibration import ALPHA, CANNOT_TELL, ENOUGH_NULL, EVIDENCE, FEWEST_NULL, NO_NULL, NOT_COMPARABLE
 from mia_hub.conditioning import ExpectedStatistic
 from mia_hub.errors import MetricError
 from mia_hub.metrics.intervals import clopper_pearson
@@ -192,12 +192,20 @@ def compare_sets(suspects: np.ndarray, null: np.ndarray, members: np.ndarray | N
     m = len(suspects)
     if m < FEWEST_IN_SET:
         raise too_few(m)
+    if len(null) < FEWEST_NULL:
+        raise MetricError(f"{len(null)} known non-members are too few to compare a set with; at least {FEWEST_NULL} are needed.")
     scores, known = _scores(np.concatenate([suspects, null]), members, seed)
     own, others = scores[:m], scores[m:]
     difference = own.mean() - others.mean()
     drawn = _means_of_draws(scores, m, np.random.default_rng(seed))
     p_value = (1 + int((drawn >= own.mean() - 1e-12).sum())) / (PERMUTATIONS + 1)
-    return SetTest(p_value, _welch(own, others), _fraction(own, others, known, seed), _more_needed(own, others, difference), own)
+    return SetTest(
+        p_value,
+        _welch(own, others),
+        _fraction(own, others, known, seed),
+        0 if p_value <= ALPHA else _more_needed(own, others, difference),
+        own,
+    )
 
 
 def _scores(pooled: np.ndarray, members: np.ndarray | None, seed: int) -> tuple[np.ndarray, np.ndarray | None]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mia_hub.captioned import CAPTION_COLUMNS, CLASS_COLUMNS, captions_beside, classes_beside
+from mia_hub.captioned import CAPTION_COLUMNS, CLASS_COLUMNS, captions_beside, classes_beside, complete, rows_of
 from mia_hub.errors import SplitError, first_line, whole_number
 from mia_hub.images import Picture, as_pictures, find_images
 
@@ -75,11 +75,14 @@ class MemberSplit:
             source: "split" (those of the split, if it has any) or "empty".
 
         Raises:
-            SplitError: for another source.
+            SplitError: for another source; if some images have a caption and others none, which could give away what is asked; or if
+                classes are no whole numbers.
         """
         if source not in CAPTION_SOURCES:
             raise SplitError(f"captions must be {' or '.join(map(repr, CAPTION_SOURCES))}; got {source!r}.")
         given = {"text": self.captions, "class": self.classes}.get(conditioning) if source == "split" else None
+        if given is not None:
+            given = complete(given, "caption" if conditioning == "text" else "class", self.name)
         return replace(self, captions=given)
 
     @cached_property
@@ -111,7 +114,7 @@ class MemberSplit:
         keep = [np.sort(rng.permutation(len(part))[:limit]) for part in (self.members, self.nonmembers)]
         members, nonmembers = (Chosen(part, rows) for part, rows in zip((self.members, self.nonmembers), keep))
         rows = np.concatenate([keep[0], keep[1] + len(self.members)])
-        captions, classes = (None if given is None else [given[i] for i in rows] for given in (self.captions, self.classes))
+        captions, classes = (rows_of(given, rows) for given in (self.captions, self.classes))
         return replace(self, members=members, nonmembers=nonmembers, captions=captions, classes=classes)
 
 
@@ -287,7 +290,7 @@ def _from_data_files(folder: Path, name: str, columns: Columns) -> MemberSplit:
         names = pq.read_schema(files[0]).names
         parts.append(as_pictures(_ParquetColumn(files, _image_column(names, columns.image_column, name))))
         said.append([found and _ParquetColumn(files, found) for found in _further_columns(names, columns, name)])
-    return MemberSplit(name, *parts, _captions(*(found[0] for found in said)), None, _classes(*(found[1] for found in said), name))
+    return _split_of(name, parts, said, None)
 
 
 class _ParquetColumn(Sequence):
@@ -334,21 +337,18 @@ def _further_columns(names: Sequence[str], columns: Columns, what: str) -> list[
     return found
 
 
-def _captions(members, nonmembers) -> list[str] | None:
-    """Captions of both parts, if both have them; the first of several that one picture has."""
-    if members is None or nonmembers is None:
-        return None
-    first = [given[0] if isinstance(given, (list, tuple)) and given else given for given in (*members, *nonmembers)]
-    return ["" if given is None else str(given) for given in first]
+def _split_of(name: str, parts: Sequence[Sequence], said: Sequence[Sequence], revision: str | None) -> MemberSplit:
+    """The split of two parts, each with its captions and its classes, or None for such."""
 
+    def both(which: int) -> list | None:
+        columns = [found[which] for found in said]
+        if columns == [None, None]:
+            return None
+        given = [value for part, column in zip(parts, columns) for value in ([None] * len(part) if column is None else column)]
+        # Of several captions of one picture the first stands for it.
+        return [value[0] if isinstance(value, (list, tuple)) and value else value for value in given]
 
-def _classes(members, nonmembers, name: str) -> list[int] | None:
-    if members is None or nonmembers is None:
-        return None
-    try:
-        return [int(given) for given in (*members, *nonmembers)]
-    except (TypeError, ValueError) as error:
-        raise SplitError(f"The classes of {name} must be whole numbers, indices of the model's classes ({error}).") from error
+    return MemberSplit(name, *parts, both(0), revision, both(1))
 
 
 def _from_hub(name: str, config: str | None, revision: str | None, columns: Columns) -> MemberSplit:
@@ -381,17 +381,11 @@ def _from_hub(name: str, config: str | None, revision: str | None, columns: Colu
     else:
         raise SplitError(f"The data set {name} has the splits {', '.join(loaded)}; needed are 'member' and 'nonmember'.")
     column = _image_column(members.column_names, columns.image_column, name)
-    caption, index = _further_columns(members.column_names, columns, name)
     # Undecoded, so that our own safe decoder opens every picture.
     undecoded = datasets.Image(decode=False)
-    both = (members, nonmembers)
-    return MemberSplit(
-        name,
-        *(as_pictures(part.cast_column(column, undecoded)[column]) for part in both),
-        captions=_captions(*(caption and part[caption] for part in both)),
-        revision=commit,
-        classes=_classes(*(index and part[index] for part in both), name),
-    )
+    both = [as_pictures(part.cast_column(column, undecoded)[column]) for part in (members, nonmembers)]
+    said = [[found and part[found] for found in _further_columns(part.column_names, columns, name)] for part in (members, nonmembers)]
+    return _split_of(name, both, said, commit)
 
 
 def _by_label(rows, name: str):

@@ -12,7 +12,7 @@ from tiny_pipelines import save
 
 import mia_hub
 from mia_hub import cli
-from mia_hub.captioned import captions_beside, classes_beside
+from mia_hub.captioned import captions_beside, classes_beside, complete
 from mia_hub.check import Checker
 from mia_hub.errors import AttackError, MetricError, ModelError, SplitError
 from mia_hub.splits import load_split, make_split
@@ -74,7 +74,7 @@ def test_metadata_is_read(tmp_path, file, column):
     paths = in_folder(tmp_path)
     write_rows(tmp_path / file, [{"file_name": p.name, column: f'a "cat", no {i}', "class": i} for i, p in reversed([*enumerate(paths)])])
     assert captions_beside(paths) == [f'a "cat", no {i}' for i in range(3)]
-    assert classes_beside(paths) == [0, 1, 2]
+    assert complete(classes_beside(paths), "class", "here") == [0, 1, 2]
     assert captions_beside(paths, column="class") == ["0", "1", "2"]
 
 
@@ -91,7 +91,7 @@ def test_text_files_are_read_and_the_first_of_several_captions_counts(tmp_path):
 @pytest.mark.parametrize(
     "rows, says",
     [
-        ([{"file_name": "0.png", "caption": "a"}], "2 of 3 pictures have no caption beside them .*1.png"),
+        ([{"file_name": "0.png", "caption": "a"}], "2 of the 3 pictures of the folder have no caption"),
         ([{"name": "0.png", "caption": "a"}], "metadata of .* can't be read .*file_name"),
         (["nonsense"], "metadata of .* can't be read"),
     ],
@@ -100,10 +100,10 @@ def test_incomplete_or_broken_metadata_is_refused(tmp_path, rows, says):
     paths = in_folder(tmp_path)
     write_rows(tmp_path / "metadata.jsonl", rows)
     with pytest.raises(SplitError, match=says):
-        captions_beside(paths)
+        complete(captions_beside(paths), "caption", "the folder")
     write_rows(tmp_path / "metadata.jsonl", [{"file_name": p.name, "class": "cat"} for p in paths])
     with pytest.raises(SplitError, match="must be whole numbers"):
-        classes_beside(paths)
+        complete(classes_beside(paths), "class", "the folder")
 
 
 # In splits
@@ -149,12 +149,12 @@ def test_splits_bring_captions_and_classes(tmp_path, loopback_hub, stored):
     names = sorted(f"{i}.png" for i in range(N))
     expected = [f"{part} {name[:-4]}" for part in ("member", "nonmember") for name in names]
     assert list(split.captions) == expected
-    assert list(split.classes) == [int(caption.split()[1]) % 5 for caption in expected]
+    assert split.told("class").captions == [int(caption.split()[1]) % 5 for caption in expected]
     known = dict(zip((picture.id for picture in split.images), expected))
     fewer = split.limited(4, seed=3)
     assert [known[picture.id] for picture in fewer.images] == list(fewer.captions)
-    assert fewer.classes == [int(caption.split()[1]) % 5 for caption in fewer.captions]
-    assert split.told("text").captions == split.captions and split.told("class").captions == split.classes
+    assert fewer.told("class").captions == [int(caption.split()[1]) % 5 for caption in fewer.captions]
+    assert split.told("text").captions == split.captions
     assert split.told("none").captions is None and split.told("text", "empty").captions is None
     with pytest.raises(SplitError, match="captions must be 'split' or 'empty'; got 'swapped'"):
         split.told("text", "swapped")
@@ -162,14 +162,74 @@ def test_splits_bring_captions_and_classes(tmp_path, loopback_hub, stored):
 
 def test_columns_can_be_named(tmp_path):
     as_parquet(tmp_path, None)
-    assert load_split(tmp_path, caption_column="class").captions[:2] == ["0", "1"]
+    assert load_split(tmp_path, caption_column="class").told("text").captions[:2] == ["0", "1"]
     with pytest.raises(SplitError, match="has no column 'title'; it has image, text, class"):
         load_split(tmp_path, caption_column="title")
     with pytest.raises(SplitError, match="captions has 3 entries for 4 images"):
         make_split(some_pictures(2), some_pictures(2, 1), captions=["a", "b", "c"])
 
 
+def test_captions_of_one_kind_alone_would_give_away_which_is_which(tmp_path):
+    as_parquet(tmp_path, None)
+    for part, kept in (("nonmember", []), ("nonmember", None)):
+        file = next((tmp_path / "data").glob(f"{part}-*.parquet"))
+        rows = datasets.Dataset.from_parquet(str(file))
+        rows = rows.remove_columns("text") if kept is None else rows.map(lambda row: {"text": None}).cast(rows.features)
+        rows.to_parquet(file)
+        split = load_split(tmp_path)
+        assert split.told("none").captions is None and split.told("class").captions
+        with pytest.raises(SplitError, match=f"{N} of the {2 * N} pictures of .* have no caption, and the others do"):
+            split.told("text")
+
+
 # To the model
+
+
+def test_one_caption_for_all_reaches_attacks_that_choose(text_model):
+    attack = mia_hub.get_attack("sima-cn", timesteps=(50, 100))
+    labels = [1] * 24 + [0] * 24
+    one, each = (attack.score(text_model, some_pictures(48), captions=c, is_member=labels) for c in ("a photo", ["a photo"] * 48))
+    assert np.array_equal(one.scores, each.scores) and one.chosen == each.chosen
+
+
+def test_swapped_captions_stay_swapped(text_model):
+    from mia_hub.attacks.captions import swapped
+    from mia_hub.auditing import held_out
+
+    split = make_split(some_pictures(2 * N), some_pictures(2 * N, 1), captions=swapped([f"cat {i}" for i in range(4 * N)]))
+    for part in (split, split.limited(5), held_out(split)):
+        with pytest.raises(AttackError, match="were swapped and the attack would call them ground truth"):
+            mia_hub.audit(text_model, "clid", part, shift_check=False, progress=False)
+
+
+def test_an_attack_that_leaves_captions_out_says_so(text_model):
+    clid = mia_hub.get_attack("clid", captions="empty")
+    long = ["a " * 200] * 48
+    table = clid.score(text_model, some_pictures(48), captions=long, is_member=[1, 0] * 24)
+    assert table.captions == "empty" and set(table.remarks) == {"empty-captions"}
+    assert not mia_hub.get_attack("random").score(text_model, some_pictures(3)).remarks, "nothing was queried"
+
+
+def test_captions_are_counted_once_however_often_memory_runs_out(text_model, monkeypatch):
+    real, calls = type(text_model).predict_noise, []
+
+    def tight(self, x, t, cond=None):
+        calls.append(len(x))
+        if len(x) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(self, x, t, cond)
+
+    monkeypatch.setattr(type(text_model), "predict_noise", tight)
+    table = SIMA.score(text_model, some_pictures(16), captions=["a " * 200] * 16)
+    assert max(calls) > 4 and table.remarks["captions-truncated"].startswith("16 captions")
+
+
+def test_generated_pictures_of_no_class(folder_of, class_model):
+    nearest = mia_hub.get_attack("nearest-generated", samples=4, steps=2)
+    with pytest.raises(AttackError, match="was not trained without classes"):
+        nearest.check(class_model, [0])
+    dit = mia_hub.load_model(folder_of("dit"), device="cpu")
+    assert np.isfinite(nearest.score(dit, some_pictures(2), captions=[0, 1]).scores).all()
 
 
 def test_one_text_stands_for_all_and_none_for_empty_ones(text_model):
@@ -246,6 +306,22 @@ def test_no_score_depends_on_which_picture_overflowed_first(folder_of):
     assert np.isfinite(one.scores).all() and np.array_equal(one.scores, other.scores[::-1])
     assert "autoencoder in float32" in one.remarks["precision-fallback"]
     assert "values overflowed in float16" in one.remarks["precision-fallback"]
+
+
+def test_what_was_scored_before_an_overflow_is_scored_again(folder_of):
+    """The known non-members of a check are judged in the precision that the picture is."""
+    bright = np.full((16, 16, 3), 255, np.uint8)
+    dark = [np.full((16, 16, 3), 88 + i, np.uint8) for i in range(N)]
+    late = Checker(overflowing(folder_of("sd1")), SIMA, nonmembers=dark, progress=False)
+    before = late.reference
+    assert before.profiles.precision == "float16"
+    answer = late.check([bright])[0]
+    wide = overflowing(folder_of("sd1"))
+    SIMA.score(wide, [bright])
+    early = Checker(wide, SIMA, nonmembers=dark, progress=False)
+    assert np.array_equal(late.reference.observed, early.reference.observed) and late.reference is not before
+    assert answer.p_value == early.check([bright])[0].p_value
+    assert late.reference.profiles.precision == "float16 (autoencoder in float32)"
 
 
 def test_a_denoiser_that_overflows_moves_to_a_wider_precision(folder_of):

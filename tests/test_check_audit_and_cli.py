@@ -18,7 +18,7 @@ from mia_hub import cli
 from mia_hub.auditing import held_out
 from mia_hub.calibration import ALPHA, FALSE_DISCOVERY_RATE, ImageCheck
 from mia_hub.check import KEPT_DECODED, Checker, demo_reference, get_checker
-from mia_hub.errors import MiaHubError, SplitError
+from mia_hub.errors import AttackError, MiaHubError, SplitError
 from mia_hub.images import as_pictures
 from mia_hub.models.exact import training_set_denoiser
 from mia_hub.reference import DEMO_OBSERVATIONS, DEMO_PROFILES, read_observations
@@ -410,3 +410,29 @@ def test_a_reader_that_goes_away_causes_no_traceback():
     done = subprocess.run(f"{sys.executable} -m mia_hub attacks | head -n 1", shell=True, capture_output=True, text=True)
     assert done.stderr == ""
     assert done.stdout.count("\n") == 1
+
+
+def test_the_demos_own_nonmembers_serve_the_demo_alone():
+    """Asked at another size, or under its name alone, it is another model."""
+    picture = mia_hub.load_split("demo").nonmembers[0]
+    enlarged = mia_hub.load_model("demo", size=56, device="cpu")
+    namesake = mia_hub.wrap_denoiser(lambda x, t: x, [0.9] * 300, sample_shape=(1, 28, 28), name="demo")
+    for model in (enlarged, namesake):
+        assert Checker(model, "sima", progress=False).check([picture])[0].p_value is None
+
+
+def test_what_chose_on_the_calibration_part_is_not_reported_on_it():
+    split = mia_hub.load_split("demo", limit=48)
+    model = mia_hub.load_model("demo", device="cpu")
+    attack = mia_hub.get_attack("sima-cn", timesteps=(100,))
+    report = mia_hub.audit(model, attack, split, timestep=100, shift_check=False, progress=False)
+    assert report.scores.chosen and (report.auc.n_members, report.auc.n_nonmembers) == (24, 24)
+    plain = mia_hub.audit(model, mia_hub.get_attack("sima", timesteps=(100,)), split, timestep=100, shift_check=False, progress=False)
+    assert (plain.auc.n_members, plain.auc.n_nonmembers) == (48, 48)
+
+
+@pytest.mark.parametrize("labels", [[2, 0], [0.7, 1], "01", [1]])
+def test_labels_are_checked_before_anything_is_asked(labels):
+    model = mia_hub.wrap_denoiser(lambda *_: pytest.fail("the model was queried"), [0.9, 0.5], sample_shape=(1, 12, 12))
+    with pytest.raises(AttackError, match="is_member"):
+        mia_hub.get_attack("sima", timesteps=(1,)).score(model, [np.zeros((12, 12), np.uint8)] * 2, is_member=labels)

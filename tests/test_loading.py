@@ -169,6 +169,18 @@ def test_without_a_network_the_cache_serves(tiny, tiny_pixel_repo, loopback_hub,
         assert f"{repo_id} is not in the local cache" in message
 
 
+def test_a_stranger_gets_nothing_out_of_the_cache(tiny, on_hub, monkeypatch):
+    """It may hold what only its owner may see."""
+    import huggingface_hub
+
+    repo_id = on_hub(tiny)
+    load_model(repo_id)
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *_, **__: (_ for _ in ()).throw(OSError("no network")))
+    assert load_model(repo_id).info.id == repo_id
+    with pytest.raises(ModelError, match="The Hub can't be reached"):
+        load_model(repo_id, trusted=False)
+
+
 def test_a_model_is_returned_as_it_is(tiny):
     model = load_model(tiny)
     assert loading.load_model(model) is model
@@ -376,6 +388,9 @@ REFUSED = {
     "no scheduler config": (remove("scheduler/scheduler_config.json"), ("its scheduler has no scheduler_config.json", *REPAIR)),
     "broken index": (write("model_index.json", b"{"), ("model_index.json is not readable JSON", *REPAIR)),
     "index is a list": (write("model_index.json", b"[]"), ("model_index.json should hold a JSON object", *REPAIR)),
+    "nested index": (write("model_index.json", b"[" * 200_000), ("model_index.json is not readable JSON", *REPAIR)),
+    "quantised": (change_unet(quantization_config={"quant_method": "x"}), ("asks for quantised weights in its unet",)),
+    "attention of its own": (change_unet(attn_implementation="evil/kernel"), ("asks for attention of the kind 'evil/kernel'",)),
     "broken unet config": (write("unet/config.json", b"\xff"), ("is broken: config.json is not readable JSON", *REPAIR)),
     "broken scheduler config": (
         write("scheduler/scheduler_config.json", b""),

@@ -167,3 +167,26 @@ def test_without_known_nonmembers_there_is_no_verdict(tiny_pixel_repo):
 def test_fewer_than_five_pictures_are_refused_before_the_model_is_queried():
     with pytest.raises(MetricError, match="2 different pictures"):
         get_checker("demo").check_set(np.zeros((2, 28, 28), np.uint8) + np.array([0, 9], np.uint8)[:, None, None])
+
+
+def test_too_few_nonmembers_are_refused():
+    with pytest.raises(MetricError, match="19 known non-members are too few"):
+        compare_sets(np.arange(5.0), np.arange(19.0))
+
+
+def test_nonmembers_that_are_in_the_set_leave_too_few():
+    from mia_hub.check import Checker
+    from mia_hub.errors import SplitError
+
+    pictures = [picture.to_pil() for picture in mia_hub.load_split("demo").nonmembers[:24]]
+    checker = Checker("demo", mia_hub.get_attack("sima", timesteps=(100,)), nonmembers=pictures[:21], progress=False)
+    with pytest.raises(SplitError, match="19 of the known non-members are in the set themselves, and of the others there are only 2"):
+        checker.check_set(pictures[:19])
+
+
+def test_evidence_needs_no_further_pictures():
+    # A weak but sure difference: of many non-members, with little to spare.
+    rng = np.random.default_rng(0)
+    for shift in np.linspace(0.2, 1.5, 14):
+        found = compare_sets(rng.normal(shift, 1, 30), rng.normal(0, 1, 500))
+        assert (found.more_needed == 0) >= (found.p_value <= 0.01)

@@ -17,8 +17,8 @@ from tqdm.auto import tqdm
 from mia_hub.attacks.querying import QueriedModel, full_precision
 from mia_hub.errors import AttackError, ModelError, whole_number
 from mia_hub.images import Picture, as_pictures
-from mia_hub.models.conditions import settled
-from mia_hub.models.protocol import DiffusionModel, dtype_name
+from mia_hub.models.conditions import EMPTY, settled
+from mia_hub.models.protocol import DiffusionModel, dtype_name, precision_of
 from mia_hub.noise import SampleNoise
 from mia_hub.scores import UNKNOWN, ScoreTable
 
@@ -90,6 +90,7 @@ class Attack(ABC):
         needs_gradients: whether the denoiser's weights are differentiated by.
         needs_samples: whether it compares with images that the model generated.
         needs_training: whether it is fitted on images of known membership; see `mia_hub.attacks.learning`.
+        ignores_captions: whether it asks a model that has captions without them.
         one_score: whether the timesteps are aggregated into one score per image, instead of giving one each.
         log_scale: whether the statistic is positive by definition, so that ratios of it are what tells.
     """
@@ -103,6 +104,7 @@ class Attack(ABC):
     needs_gradients: ClassVar[bool] = False
     needs_samples: ClassVar[bool] = False
     needs_training: ClassVar[bool] = False
+    ignores_captions: ClassVar[bool] = False
     one_score: ClassVar[bool] = False
     log_scale: ClassVar[bool] = True
 
@@ -187,6 +189,13 @@ class Attack(ABC):
             )
         if self.needs_caption and captions is None:
             raise AttackError(f"The attack {self.name!r} needs the images' captions; give captions=[…], one per image.")
+        if self.queries_per_image and model.info.prediction_type not in ("epsilon", "sample"):
+            silent = [t for t in self.timesteps if model.schedule.signals[t] == 0]
+            if silent:
+                raise AttackError(
+                    f"At timestep {silent[0]} nothing is left of the picture in {model.info.id}, so that its prediction there says nothing "
+                    "of it; leave that timestep out."
+                )
         if self.needs_gradients and model.network is None:
             raise AttackError(
                 f"The attack {self.name!r} differentiates by the model's weights, and {model.info.id} is a plain function without any. "
@@ -251,10 +260,16 @@ class Attack(ABC):
         pictures = as_pictures(images)
         labels = self._labels(model, pictures, captions, is_member)
         self.check_labels(labels)
+        captions, _ = settled(model, captions, len(pictures))
         options = {"captions": captions, "batch_size": batch_size, "seed": seed, "progress": progress}
-        chosen, spent = self.choose(model, pictures, labels, **options)
-        attack = self.settled(chosen)
-        found = attack.observe(model, pictures, is_member=labels, on_batch=on_batch, **options)
+        while True:
+            precision = precision_of(model)
+            chosen, spent = self.choose(model, pictures, labels, **options)
+            attack = self.settled(chosen)
+            found = attack.observe(model, pictures, is_member=labels, on_batch=on_batch, **options)
+            if precision_of(model) == precision:
+                break
+            # Something was moved to a wider precision meanwhile: what was chosen before was chosen on other values.
         return ScoreTable(
             ids=found.ids,
             is_member=found.is_member,
@@ -267,7 +282,7 @@ class Attack(ABC):
             queries=found.queries + spent,
             seconds=found.seconds,
             device=found.device,
-            precision=dtype_name(model.dtype),
+            precision=precision,
             captions=found.captions,
             remarks=found.remarks,
         )
@@ -289,6 +304,8 @@ class Attack(ABC):
         pictures = as_pictures(images)
         labels = self._labels(model, pictures, captions, is_member)
         captions, source = settled(model, captions, len(pictures))
+        if self.ignores_captions and captions is not None:
+            captions, source = [""] * len(pictures), EMPTY
         batch_size = default_batch_size(model) if batch_size is None else batch_size
         queried = QueriedModel(model, whole_number("batch_size", batch_size, 1, AttackError))
         seed = whole_number("seed", seed, 0, AttackError)
@@ -310,7 +327,8 @@ class Attack(ABC):
         """Ids and statistics of all pictures; None if the model fell back to a wider precision meanwhile."""
         ids: list[str] = []
         parts: list[np.ndarray] = []
-        wide, queried.overlong = queried.fallbacks, 0
+        wide = queried.fallbacks
+        queried.count_overlong(captions)
         with torch.no_grad(), full_precision():
             queried.prepared = _retried(queried, lambda: self.prepare(queried, seed))
         with tqdm(total=len(pictures), unit="image", desc=self.name, delay=PROGRESS_DELAY_SECONDS, disable=not progress) as bar:
@@ -333,10 +351,13 @@ class Attack(ABC):
     def _labels(self, model: DiffusionModel, pictures: Sequence[Picture], captions, is_member) -> np.ndarray:
         """int8 ``[N]``, after everything has been refused that can be without querying the model."""
         for what, values in (("captions", captions), ("is_member", is_member)):
-            if values is not None and not isinstance(values, str) and len(values) != len(pictures):
+            if values is not None and not isinstance(values, (str, int)) and len(values) != len(pictures):
                 raise AttackError(f"{what} has {len(values)} entries for {len(pictures)} images; one per image is needed.")
-        labels = np.full(len(pictures), UNKNOWN, np.int8) if is_member is None else np.asarray(is_member, np.int8)
-        self.check(model, [captions] * len(pictures) if isinstance(captions, str) else captions)
+        labels = np.full(len(pictures), UNKNOWN) if is_member is None else np.asarray(is_member)
+        if labels.shape != (len(pictures),) or not np.isin(labels, (0, 1, UNKNOWN)).all():
+            raise AttackError(f"is_member must be 1 (member), 0 (non-member) or -1 (unknown) for each image; got {is_member!r:.80}.")
+        labels = labels.astype(np.int8)
+        self.check(model, [captions] * len(pictures) if isinstance(captions, (str, int)) else captions)
         settled(model, captions, len(pictures))
         return labels
 

@@ -103,6 +103,10 @@ class CLiD(TrainedAttack):
         reduced = 0 if self.captions == "empty" else len(self.reductions) + 1  # the empty caption
         return (1 + reduced) * len(self.timesteps)
 
+    @property
+    def ignores_captions(self) -> bool:
+        return self.captions == "empty"
+
     def check(self, model, captions=None) -> None:
         super().check(model, captions)
         wrong = [caption for caption in captions if not isinstance(caption, str)]

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 
 from mia_hub.attacks.base import Attack
-from mia_hub.attacks.learning import Scorer, TrainedAttack, auc_of
+from mia_hub.attacks.learning import FittedAttack, Scorer, TrainedAttack, auc_of
 from mia_hub.attacks.querying import QueriedModel
 from mia_hub.attacks.sima import SimA
+from mia_hub.captioned import rows_of
 from mia_hub.complexity import complexity
 from mia_hub.conditioning import ExpectedStatistic
 from mia_hub.errors import AttackError
@@ -111,17 +112,17 @@ class ConditionalAttack(TrainedAttack):
         """Settles "auto": of `CANDIDATES` the one of highest AUC on the calibration part, at the default timestep, cross-fitted there."""
         if self.given != AUTO:
             return {}, 0
-        if not (is_member == 1).any():
-            return {"given": self.conditions}, 0
         part = np.flatnonzero(calibration_part([picture.id for picture in images], is_member, seed=seed))
         part = part[is_member[part] != UNKNOWN]
+        if not (is_member[part] == 1).any():
+            return {"given": self.conditions}, 0
         found, spent = {}, 0
         for candidate in CANDIDATES:
             attack = replace(self.at(self.default_timestep), given=(COMPLEXITY, *candidate))
             seen = attack.observe(
                 model,
                 Chosen(images, part),
-                captions=None if captions is None else [captions[row] for row in part],
+                captions=rows_of(captions, part),
                 batch_size=batch_size,
                 seed=seed,
                 is_member=is_member[part],
@@ -197,7 +198,7 @@ class Conditional(ConditionalAttack):
     one_score = property(lambda self: self.attack.one_score)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.attack, Attack) or self.attack.needs_training:
+        if not isinstance(self.attack, Attack) or self.attack.needs_training or isinstance(self.attack, FittedAttack):
             raise AttackError(f"given=… judges an attack's own statistic; {self.attack!r} is fitted itself, and has none.")
         object.__setattr__(self, "timesteps", self.attack.timesteps)
         super().__post_init__()

@@ -49,6 +49,12 @@ class GradientAttack(TrainedAttack):
                 "Wrap the network itself, or choose another attack."
             )
 
+        if any(parameter.is_meta for parameter in model.network.parameters()):
+            raise AttackError(
+                f"The attack {self.name!r} differentiates by the model's weights, which offload='sequential' keeps out of reach; load the "
+                "model without it."
+            )
+
     @abstractmethod
     def norms(self, loss: _Loss, rows: int) -> torch.Tensor:
         """The features ``[P]`` of one image, of whose timesteps at most ``rows`` may share a forward pass."""

@@ -16,9 +16,9 @@ from torch.nn import functional as F
 from mia_hub.attacks.base import Attack
 from mia_hub.attacks.checks import check_choice
 from mia_hub.attacks.querying import QueriedModel
-from mia_hub.errors import AttackError, whole_number
+from mia_hub.errors import AttackError, ModelError, whole_number
 from mia_hub.images import as_pictures, find_images
-from mia_hub.models.protocol import result_dtype
+from mia_hub.models.protocol import dtype_name, result_dtype
 from mia_hub.noise import SampleNoise
 from mia_hub.sampling import ddim_timesteps, predicted_clean_images
 
@@ -140,6 +140,11 @@ class NearestGenerated(Attack):
         super().check(model, captions)
         if self.generated is None:
             check_steps(self.steps, model)
+            if model.info.conditioning == "class" and getattr(model, "null_class", None) is None:
+                raise AttackError(
+                    f"The attack {self.name!r} generates pictures of no class in particular, and {model.info.id} was not trained without "
+                    "classes; give pictures that it generated as generated=…, or choose another attack."
+                )
 
     def prepare(self, model: QueriedModel, seed: int) -> torch.Tensor:
         parts = self._generate(model, seed) if self.generated is None else self._given(model)
@@ -154,9 +159,14 @@ class NearestGenerated(Attack):
         timesteps = ddim_timesteps(model.schedule, self.steps)
         for start in range(0, self.samples, model.rows):
             names = [f"generated {i}" for i in range(start, min(start + model.rows, self.samples))]
-            cond = model.condition([""] * len(names) if model.info.conditioning == "text" else None)
+            cond = model.condition(None if model.info.conditioning == "none" else [""] * len(names))
             noise = SampleNoise(names, model.info.sample_shape, seed, model.model.device, result_dtype(model.model.dtype))
             *_, sample = predicted_clean_images(model, noise(timesteps[0]), timesteps, cond)
+            if not sample.isfinite().all():
+                raise ModelError(
+                    f"{model.info.id} generated NaN or infinity in {dtype_name(model.model.dtype)}, and no picture can be compared with "
+                    "that; load it with dtype='float32'."
+                )
             yield model.model.to_pixels(sample)
 
     def statistic(self, model, x0, cond, noise) -> torch.Tensor:

@@ -28,7 +28,7 @@ class QueriedModel:
         pixels: the batch at hand at the model's picture size, ``[N, C, H, W]`` in [0, 1].
         captions: of the batch at hand, or None.
         prepared: what the attack's `prepare` returned.
-        overlong: captions so far that were longer than the model takes.
+        overlong: captions that are longer than the model takes.
     """
 
     def __init__(self, model: DiffusionModel, rows: int):
@@ -50,8 +50,6 @@ class QueriedModel:
         Photographs are let go as soon as they have the model's size: a batch of them, decoded, would fill the memory.
         """
         self.captions, parts, held = captions, [], []
-        if captions is not None and self.info.conditioning == "text":
-            self.overlong += getattr(self.model, "truncated", lambda _: 0)(captions)
         for i, picture in enumerate(pictures, start=1):
             held.append(picture)
             if i == n or sum(each.pixels.size for each in held) > HELD_VALUES:
@@ -66,6 +64,12 @@ class QueriedModel:
         """Parts of the model that overflowed in half precision, and what they run in since."""
         return getattr(self.model, "fallbacks", {})
 
+    def count_overlong(self, captions: Sequence[str] | None) -> None:
+        """Sets `overlong`."""
+        count = getattr(self.model, "truncated", None)
+        parts = range(0, len(captions), 1024) if captions is not None and count and self.info.conditioning == "text" else ()
+        self.overlong = sum(count(captions[start : start + 1024]) for start in parts)
+
     def fall_back(self) -> bool:
         """Moves the denoiser to a wider precision, if there is one; see `mia_hub.models.network.NetworkModel.fall_back`."""
         return getattr(self.model, "fall_back", lambda: False)()
@@ -77,7 +81,7 @@ class QueriedModel:
             captions: where they came from, as `mia_hub.models.conditions` calls it.
         """
         found = {}
-        if captions == EMPTY:
+        if captions == EMPTY and self.queries:
             found["empty-captions"] = f"{self.info.id} is conditioned on {self.info.conditioning}, and was queried without"
         if self.overlong:
             found["captions-truncated"] = f"{self.overlong:,} captions are longer than the text encoder takes"

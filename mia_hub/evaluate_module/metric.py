@@ -304,6 +304,7 @@ def _checked(references, count: int) -> np.ndarray:
 
 def _split(pictures: Sequence[Picture], references, captions) -> tuple[MemberSplit, np.ndarray]:
     """The pictures, with what is said of them, as members and non-members; and where each, members first, stands among ``pictures``."""
+    from mia_hub.captioned import rows_of
     from mia_hub.splits import Chosen, MemberSplit
 
     labels = _checked(references, len(pictures))
@@ -315,10 +316,10 @@ def _split(pictures: Sequence[Picture], references, captions) -> tuple[MemberSpl
         )
     order = np.concatenate(rows)
     if captions is not None:
-        captions = [captions] * len(pictures) if isinstance(captions, str) else list(captions)
+        captions = [captions] * len(pictures) if isinstance(captions, (str, int)) else captions
         if len(captions) != len(pictures):
             raise MetricError(f"There are {len(pictures)} predictions and {len(captions)} captions; give one per picture.")
-        captions = [captions[row] for row in order]
+        captions = rows_of(captions, order)
     # Whether these are texts or classes is for the model to say.
     return MemberSplit("predictions", *(Chosen(pictures, part) for part in rows), captions=captions, classes=captions), order
 

@@ -16,40 +16,56 @@ from mia_hub.models.layout import INDEX, Component, check_shards, read_layout
 from mia_hub.models.network import NetworkModel
 from mia_hub.models.on_top import PICKLED, Base, Checkpoint, LoRA, Top, open_top
 from mia_hub.models.pixel import PixelModel
-from mia_hub.models.repository import Folder, HubRepository, open_repository
+from mia_hub.models.repository import LARGEST_UNTRUSTED, Folder, HubRepository, open_repository
 from mia_hub.models.text_to_image import PixArt, PixArtSigma, StableDiffusion, StableDiffusionXL
 
 ADAPTERS: tuple[type[NetworkModel], ...] = (
     PixelModel, LatentUNetModel, DiT, StableDiffusion, StableDiffusionXL, PixArt, PixArtSigma, StableDiffusion3, Flux, Sana,
 )  # fmt: skip
 
+MOST_UNTRUSTED = 2
 
-def assemble(base: str, tops: Sequence[str], *, revision: str | None, trusted: bool, device, dtype, **options: Any) -> NetworkModel:
+
+def assemble(
+    base: str,
+    tops: Sequence[str],
+    *,
+    revision: str | None,
+    trusted: bool,
+    device,
+    dtype,
+    largest: int = LARGEST_UNTRUSTED,
+    **options: Any,
+) -> NetworkModel:
     """The model of a name, with what lies on top of it.
 
     Args:
         base, tops: the names, as `mia_hub.models.on_top.split_name` gives them.
-        revision, trusted: as for `mia_hub.load_model`.
+        revision, trusted, largest: as for `mia_hub.load_model`.
         device, dtype: as torch has them.
         options: of the adapter; those that are None are left out.
 
     Raises:
         ModelError: as `mia_hub.load_model`.
     """
-    tops = [open_top(name, trusted=trusted) for name in tops]
+    if not trusted and len(tops) > MOST_UNTRUSTED:
+        # Each may be as large as a stranger's model may.
+        raise ModelError(f"At most {MOST_UNTRUSTED} things can be put on a model here; name fewer after plus signs.")
+    whence = {"trusted": trusted, "largest": largest}
+    tops = [open_top(name, **whence) for name in tops]
     if _is_file(base, trusted):
         # A checkpoint alone: what it was made from lends its configuration.
-        checkpoint = open_top(base, revision, trusted=trusted)
+        checkpoint = open_top(base, revision, **whence)
         if not isinstance(checkpoint, Checkpoint):
             raise ModelError(f"{base} goes on top of a model; name its base as well, as 'base + {base}'.")
-        base, revision, tops = checkpoint.base, None, [checkpoint, *tops]
-        print(f"Configuration and tokenizers of {checkpoint.name} are taken from {base}.", file=sys.stderr)
-    repository = open_base(base, revision, trusted)
+        repository, tops = open_lender(checkpoint, **whence), [checkpoint, *tops]
+    else:
+        repository = open_base(base, revision, trusted, largest)
     adapter, components = read_layout(repository, ADAPTERS, half=dtype.itemsize == 2)
     options = _accepted(adapter, repository.name, options)
     repository.fetch([INDEX, *(c.config for c in components.values())])
     configs, scheduler = read_configs(repository, components)
-    on = Base(repository, adapter, components, configs)
+    on = Base(repository, adapter, components, configs, scheduler)
     # LoRAs come last, whatever their place, since they change what the others bring.
     ordered = sorted(tops, key=lambda top: isinstance(top, LoRA))
     replaced: dict[str, Top] = {}
@@ -92,7 +108,24 @@ def _is_file(base: str, trusted: bool) -> bool:
     return base.partition("@")[0].endswith((".safetensors", *PICKLED)) or (trusted and os.path.isfile(base))
 
 
-def open_base(name: str, revision: str | None, trusted: bool) -> Folder:
+def open_lender(checkpoint: Checkpoint, **whence: Any) -> Folder:
+    """The repository on the Hub of what a checkpoint seems to be made from.
+
+    Raises:
+        ModelError: if it can't be had, or the checkpoint is of a part alone.
+    """
+    base = checkpoint.base
+    print(f"Configuration and tokenizers of {checkpoint.name} are taken from {base}.", file=sys.stderr)
+    try:
+        return open_repository(base, **whence)
+    except ModelError as error:
+        raise ModelError(
+            f"{checkpoint.name} seems to be made from {base}, which can't be had. {error} Or name another base, as "
+            f"'base + {checkpoint.name}'."
+        ) from error
+
+
+def open_base(name: str, revision: str | None, trusted: bool, largest: int = LARGEST_UNTRUSTED) -> Folder:
     """The repository of a base: the embedded demo, a folder, or a Hub id.
 
     Raises:
@@ -101,7 +134,7 @@ def open_base(name: str, revision: str | None, trusted: bool) -> Folder:
     from mia_hub.models import loading
 
     if name != "demo":
-        return open_repository(name, revision, trusted=trusted)
+        return open_repository(name, revision, trusted=trusted, largest=largest)
     if revision is not None:
         raise ModelError(f"revision={revision!r} is for models on the Hub; demo is a local one and has none. Leave it out.")
     return Folder(loading.DEMO_FOLDER / "model", "demo")

@@ -25,6 +25,8 @@ def read_configs(repository: Folder, components: dict[str, Component]) -> tuple[
 
     configs, scheduler = {}, None
     for component in components.values():
+        if component.weights:
+            _refuse_kernels(repository.read_json(component.config), component, repository.name)
         if component.is_scheduler:
             scheduler = load_scheduler(repository, component)
         elif component.library == "diffusers":
@@ -82,6 +84,14 @@ def load_component(folder: Path, component: Component, name: str, dtype) -> Any:
             f"and would have been random. {ASK_OWNER}"
         )
     return part
+
+
+def _refuse_kernels(config: dict[str, Any], component: Component, name: str) -> None:
+    """Refuses a configuration that would bring in code: attention kernels are fetched from the Hub by name, quantisers imported."""
+    attention = config.get("attn_implementation", config.get("_attn_implementation"))
+    if attention not in (None, "eager", "sdpa") or config.get("quantization_config"):
+        what = f"attention of the kind {attention!r}" if not config.get("quantization_config") else "quantised weights"
+        raise ModelError(f"{name} asks for {what} in its {component.name}, which mia_hub doesn't load. Load it yourself and wrap it.")
 
 
 @contextmanager

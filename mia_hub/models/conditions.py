@@ -30,13 +30,13 @@ def settled(model: DiffusionModel, captions: str | Sequence | None, n: int) -> t
         return no_condition(captions, info.id), UNCONDITIONAL
     if captions is None and (info.conditioning == "text" or null_class is not None):
         return [""] * n, EMPTY
-    if isinstance(captions, str):
+    if isinstance(captions, (str, int)):
         captions = [captions] * n
     if info.conditioning == "text":
         texts(captions, info.id)
     else:
         class_indices(captions, info.num_classes, null_class, info.id)
-    return captions, GIVEN if any(caption != "" for caption in captions) else EMPTY
+    return captions, GIVEN if any(caption not in ("", None) for caption in captions) else EMPTY
 
 
 def no_condition(captions: Sequence | None, id: str) -> None:

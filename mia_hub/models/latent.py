@@ -54,7 +54,7 @@ class LatentSpace(PixelSpace):
     def _finite(self, work: Callable[[torch.Tensor], torch.Tensor], given: torch.Tensor) -> torch.Tensor:
         """What the autoencoder makes of something, in float32 if it overflows in half precision, as some do (that of SDXL)."""
         made = work(given)
-        if not made.isfinite().all() and self.vae.dtype in (torch.float16, torch.bfloat16):
+        if given.isfinite().all() and not made.isfinite().all() and self.vae.dtype in (torch.float16, torch.bfloat16):
             self.vae.to(dtype=torch.float32)
             self.fallbacks = self.fallbacks | {"autoencoder": dtype_name(torch.float32)}
             made = work(given)
@@ -202,6 +202,11 @@ class LatentUNetModel(LatentModel, UNetModel):
     @staticmethod
     def patch(config) -> int:
         return 2 ** (len(config.block_out_channels) - 1)
+
+    @classmethod
+    def check(cls, configs, scheduler, id, **options):
+        super().check(configs, scheduler, id, **options)
+        classes_of(configs["unet"], id)
 
     def __init__(self, *, unet, id: str, **options):
         super().__init__(unet=unet, id=id, **options)

@@ -19,6 +19,7 @@ def load_model(
     latents: str | None = None,
     offload: str | None = None,
     trusted: bool = True,
+    largest: int | None = None,
 ):
     """Loads a diffusion model, ready to be queried: on pixels, on latents, from text, by flow matching.
 
@@ -36,6 +37,7 @@ def load_model(
         offload: of a text-to-image model on an accelerator: "model" or "sequential", diffusers' own offloading for models that don't fit.
         trusted: False for a name that comes from a stranger: then folders are refused, our own token is not used, and weights above
             2 GiB are not fetched.
+        largest: another limit than these 2 GiB, in bytes.
 
     Returns:
         A DiffusionModel.
@@ -58,7 +60,8 @@ def load_model(
     base, *tops = split_name(str(id_or_path))
     device, dtype = pick_device(device), pick_dtype(dtype)
     options = {"size": size, "latents": latents, "offload": offload}
-    return assemble(base, tops, revision=revision, trusted=trusted, device=device, dtype=dtype, **options)
+    whence = {"revision": revision, "trusted": trusted} | ({} if largest is None else {"largest": largest})
+    return assemble(base, tops, **whence, device=device, dtype=dtype, **options)
 
 
 def pick_device(device=None):

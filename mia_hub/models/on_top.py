@@ -7,11 +7,11 @@ follow.
 
 from __future__ import annotations
 
+import glob
 import json
 import math
 import os
 import re
-import shutil
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
@@ -19,14 +19,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 from mia_hub.errors import ModelError, first_line
 from mia_hub.models.components import broken_files, load_component, quiet, read_configs
 from mia_hub.models.layout import INDEX, Component, check_shards, find_component
 from mia_hub.models.network import NetworkModel
-from mia_hub.models.repository import Folder, HubRepository, open_repository
+from mia_hub.models.repository import LARGEST_UNTRUSTED, Folder, HubRepository, open_repository
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
 # peft's own files, as its fine-tuning examples save them.
@@ -40,6 +39,8 @@ ADAPTER_KEY = re.compile(rf"{DOWN.pattern}|[._](hada|lokr|oft|boft|lora)_|\.diff
 CHECKPOINT_KEY = re.compile(
     r"^model\.diffusion_model\.|^double_blocks\.0\.|^joint_blocks\.0\.|^(first_stage_model\.|vae\.)?encoder\.down\.0\."
 )
+# Fine-tuning tools write this entry where the network predicts v though its family predicts ε.
+V_PREDICTION = "v_pred"
 # What a part takes from the others and gives to them. A fine-tuned part has these as the base's has.
 INTERFACE = (
     "in_channels", "latent_channels", "scaling_factor", "shift_factor", "cross_attention_dim", "joint_attention_dim", "caption_channels",
@@ -50,7 +51,7 @@ INTERFACE = (
 
 def split_name(name: str) -> list[str]:
     """``"base + top"`` to its names; the base comes first."""
-    return [part.strip() for part in re.split(r"\s\+\s", name.strip())]
+    return [part.strip() for part in re.split(r"\s\+(?:\s|$)", name.strip())]
 
 
 @dataclass
@@ -62,12 +63,14 @@ class Base:
         adapter: its family.
         components: the parts that it needs.
         configs: the configurations of those that are diffusers models.
+        scheduler: its scheduler.
     """
 
     repository: Folder
     adapter: type[NetworkModel]
     components: dict[str, Component]
     configs: dict[str, Any]
+    scheduler: Any
 
     @property
     def name(self) -> str:
@@ -203,11 +206,7 @@ class LoRA(Top):
             raise self._misfit(base, f"of its {given:,} numbers for the {part} {placed:,} have a place")
         for layer in module.modules():
             if adapters := list(getattr(layer, "lora_A", ())):
-                # The part's own precision, which is not that of the file.
-                for tensor in layer.parameters():
-                    tensor.data = tensor.data.to(dtype=layer.weight.dtype)
-                # peft had left the newest alone at work.
-                layer.set_adapter(adapters)
+                layer.set_adapter(adapters)  # peft had left the newest alone at work
 
     def _read(self, base: Base) -> dict[str, Any]:
         """Its weights, with the scale of each update multiplied in.
@@ -224,10 +223,9 @@ class LoRA(Top):
         with broken_files(self.name), safe_open(self.file, "pt") as file:
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             settings = json.loads((file.metadata() or {}).get("lora_adapter_metadata", "{}"))
-        config = f"{self.path.rpartition('/')[0]}/{PEFT_CONFIG}".lstrip("/")
+        config = _beside(self.path)
         if config in self.repository.sizes and any(key.startswith(PEFT_PREFIX) for key in weights):
             denoiser = base.adapter.denoiser
-            self.repository.fetch([config])
             weights = {f"{denoiser}.{key.removeprefix(PEFT_PREFIX)}": value for key, value in weights.items()}
             settings = {f"{denoiser}.{key}": value for key, value in self.repository.read_json(config).items()}
         found = {}
@@ -314,7 +312,7 @@ class Part(Top):
         fitting = [part for part in parts.values() if own in (base.adapter.components[part.name] or (part.class_name,))]
         if not fitting:
             has = ", ".join(f"{part.class_name} ({name})" for name, part in sorted(parts.items()))
-            raise ModelError(f"{self.name} holds a {own}, and {base.name} has no such part to be replaced. It has {has}.")
+            raise ModelError(f"{self.name} holds {f'a {own}' if own else 'no part'} that {base.name} has; that has a {has}.")
         folder = Path(self.path or self.name).resolve().name
         named = [part for part in fitting if part.name == folder] or fitting
         if len(named) > 1:
@@ -343,6 +341,11 @@ class Checkpoint(Top):
             )
         if not self._denoiser:
             return
+        if V_PREDICTION in self._shapes and base.scheduler.config.get("prediction_type") != "v_prediction":
+            raise ModelError(
+                f"{self.name} says that its denoiser predicts v, and that of {base.name} doesn't. Name a base that does, as "
+                f"'base + {self.name}'; it may be a copy of {base.name} with another scheduler_config.json."
+            )
         given = sum(math.prod(self._shapes[key]) for key in self._denoiser)
         there = _size(base.empty_denoiser().state_dict().values())
         if given != there:
@@ -360,21 +363,15 @@ class Checkpoint(Top):
         import inspect
 
         wanted = self.replaces(base)
-        others = {name: None for name in ("safety_checker", "feature_extractor", "image_encoder")}
-        others |= {name: part for name, part in loaded.items() if name not in wanted}
+        others = {name: loaded.get(name) for name in ("safety_checker", "feature_extractor", "image_encoder", *base.components)}
         accepted = inspect.signature(base.pipeline.__init__).parameters
-        with self._fitting(base), TemporaryDirectory() as folder:
-            # Only configurations are in reach, so that nothing is taken from the base's weights where the file lacks its own.
-            for name, component in base.components.items():
-                (Path(folder) / name).mkdir()
-                shutil.copy(base.repository.root / component.config, Path(folder) / name)
-            shutil.copy(base.repository.root / INDEX, folder)
+        with self._fitting(base):
             pipeline = base.pipeline.from_single_file(
                 str(self.file),
-                config=folder,
+                config=str(base.repository.root),
                 torch_dtype=dtype,
                 local_files_only=True,
-                **{name: part for name, part in others.items() if name in accepted},
+                **{name: part for name, part in others.items() if name in accepted and name not in wanted},
             )
         found = {name: getattr(pipeline, name) for name in wanted}
         for name, part in found.items():
@@ -417,7 +414,8 @@ class Checkpoint(Top):
             with quiet():
                 yield
         except Exception as error:  # diffusers raises many kinds
-            raise self._misfit(base, first_line(error).partition(" If you want")[0][:300]) from error
+            why = first_line(error).partition(" If you want")[0][:300]
+            raise self._misfit(base, "it lacks some weights" if "meta tensor" in why else why) from error
 
     def _misfit(self, base: Base, why: str) -> ModelError:
         return ModelError(
@@ -426,26 +424,27 @@ class Checkpoint(Top):
         )
 
 
-def open_top(name: str, revision: str | None = None, *, trusted: bool = True) -> Top:
+def open_top(name: str, revision: str | None = None, *, trusted: bool = True, largest: int = LARGEST_UNTRUSTED) -> Top:
     """Recognises what a name stands for; what must be seen to tell is fetched.
 
     Args:
         name: as after the plus sign.
         revision: of a repository on the Hub, where the name gives none.
-        trusted: False for a name that comes from a stranger.
+        trusted, largest: as for `mia_hub.load_model`.
 
     Raises:
         ModelError: if it can't be found, or is nothing that goes on top of a model.
     """
+    if not name:
+        raise ModelError("Nothing stands after a plus sign; name a LoRA, a fine-tuned part or a checkpoint there, or leave the sign out.")
     if trusted and os.path.isfile(name):
         if revision is not None:
             raise ModelError(f"revision={revision!r} is for models on the Hub; {name} is a local one and has none. Leave it out.")
-        file = Path(name).absolute()
-        repository, path = Folder(file.parent, name), file.name
+        repository, path = _OneFile(Path(name).absolute(), name), os.path.basename(name)
     else:
         address, _, asked = (name, "", "") if trusted and os.path.isdir(name) else name.partition("@")
         inside = re.fullmatch(r"(\w[\w.-]*/[\w.-]+)/(.+?)/?", address)
-        repository = open_repository(inside[1] if inside else address, asked or revision, trusted=trusted)
+        repository = open_repository(inside[1] if inside else address, asked or revision, trusted=trusted, largest=largest)
         path = inside[2] if inside else _found(repository, name)
     if path in repository.sizes:
         return _file(repository, path, name)
@@ -456,6 +455,14 @@ def open_top(name: str, revision: str | None = None, *, trusted: bool = True) ->
     return Part(name, repository, path, repository.revision or repository.hash(weights))
 
 
+class _OneFile(Folder):
+    """A file, and peft's configuration beside it; what else lies in its folder may be much, and is not looked at."""
+
+    def __init__(self, file: Path, name: str):
+        self.root, self.name, self.revision = file.parent, name, None
+        self.sizes = {path.name: path.stat().st_size for path in (file, file.with_name(PEFT_CONFIG)) if path.is_file()}
+
+
 def _file(repository: Folder, path: str, name: str) -> Top:
     """A LoRA or a checkpoint, by the names of its weights."""
     if not path.endswith(".safetensors"):
@@ -463,7 +470,7 @@ def _file(repository: Folder, path: str, name: str) -> Top:
             f"{name} is no safetensors file; pickled weights can run code when they are opened, and are not read. Convert a copy that you "
             "trust."
         )
-    repository.fetch([path])
+    repository.fetch([glob.escape(path)])
     _remember(repository, path)
     keys = _shapes(repository.root / path, name)
     kind = LoRA if any(ADAPTER_KEY.search(key) for key in keys) else Checkpoint if any(CHECKPOINT_KEY.search(key) for key in keys) else None
@@ -472,7 +479,8 @@ def _file(repository: Folder, path: str, name: str) -> Top:
             f"{name} is neither a LoRA nor a checkpoint in its authors' layout: its weights have names such as "
             f"{min(keys, default='(none)')!r}. A part in diffusers' layout is given as its folder, with config.json."
         )
-    return kind(name, repository, path, repository.revision or repository.hash([path]))
+    own = [path, *([config] if (config := _beside(path)) in repository.sizes else [])]
+    return kind(name, repository, path, repository.revision or repository.hash(own))
 
 
 def _found(repository: Folder, name: str) -> str:
@@ -493,6 +501,11 @@ def _found(repository: Folder, name: str) -> str:
     if any(path.endswith(PICKLED) for path in repository.sizes):
         raise ModelError(f"{name} has only pickled weights, which can run code when they are opened; mia_hub loads safetensors alone.")
     raise ModelError(f"{name} has neither a safetensors file nor a part in diffusers' layout, so it can't go on top of a model.")
+
+
+def _beside(path: str) -> str:
+    """Path of peft's configuration in the folder of a file."""
+    return f"{path.rpartition('/')[0]}/{PEFT_CONFIG}".lstrip("/")
 
 
 def _remember(repository: Folder, path: str) -> None:

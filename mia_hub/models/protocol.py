@@ -109,6 +109,12 @@ def result_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
+def precision_of(model: DiffusionModel) -> str:
+    """What a model computes in, as results write it: "float32", or "float16 (autoencoder in float32)" after it overflowed there."""
+    moved = ", ".join(f"{part} in {wider}" for part, wider in sorted(getattr(model, "fallbacks", {}).items()))
+    return dtype_name(model.dtype) + (f" ({moved})" if moved else "")
+
+
 def dtype_name(dtype: torch.dtype) -> str:
     """The precision as results write it: "float32"."""
     return str(dtype).removeprefix("torch.")

@@ -20,6 +20,8 @@ HUB_TIMEOUT = 10
 LARGEST_UNTRUSTED = 2 * 2**30
 # A smaller download is over before its announcement is read.
 ANNOUNCED = 50 * 2**20
+# Lists of shards are the largest of them.
+LARGEST_JSON = 32 * 2**20
 ASK_OWNER = "Download it again, or ask its owner to repair it."
 
 
@@ -42,7 +44,12 @@ class Folder:
         Raises:
             ModelError: if it is not readable as a JSON object.
         """
+        self._check_small(path)
         return read_json(self.root / path, self.name)
+
+    def _check_small(self, path: str) -> None:
+        if self.sizes.get(path, 0) > LARGEST_JSON:
+            raise ModelError(f"{self.name} is refused: its {path} is {self.sizes[path] / 2**20:.0f} MiB, and no configuration. {ASK_OWNER}")
 
     def matching(self, patterns: Sequence[str]) -> list[str]:
         """Paths of the files that match any of the patterns, in order."""
@@ -68,13 +75,14 @@ class HubRepository(Folder):
         name: ``owner/name``.
         revision: branch, tag or commit; resolved to a commit before anything is read.
         trusted: False for a name that comes from a stranger: then our own token is not used, and large weights are not fetched.
+        largest: the most bytes that are then fetched at once.
     """
 
-    def __init__(self, name: str, revision: str | None, trusted: bool):
+    def __init__(self, name: str, revision: str | None, trusted: bool, largest: int = LARGEST_UNTRUSTED):
         from huggingface_hub import HfApi
         from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
-        self.name, self.asked, self.trusted = name, revision, trusted
+        self.name, self.asked, self.trusted, self.largest = name, revision, trusted, largest
         self._token = None if trusted else False
         with hub_errors(name, revision):
             try:
@@ -89,6 +97,7 @@ class HubRepository(Folder):
     def read_json(self, path: str) -> dict[str, Any]:
         from huggingface_hub import hf_hub_download
 
+        self._check_small(path)
         with hub_errors(self.name, self.asked):
             return read_json(Path(hf_hub_download(self.name, path, revision=self.revision, token=self._token)), self.name)
 
@@ -113,9 +122,9 @@ class HubRepository(Folder):
 
         asked = self.matching(patterns)
         in_all = sum(self.sizes[path] for path in asked)
-        if not self.trusted and in_all > LARGEST_UNTRUSTED:
+        if not self.trusted and in_all > self.largest:
             raise ModelError(
-                f"The weights of {self.name} are {in_all / 2**30:.1f} GiB; here at most {LARGEST_UNTRUSTED / 2**30:.0f} GiB are fetched. "
+                f"The weights of {self.name} are {in_all / 2**30:.1f} GiB; here at most {self.largest / 2**30:.3g} GiB are fetched. "
                 "Check such a model on a machine of your own, with the command line or a script."
             )
         wanted = [path for path in asked if not isinstance(try_to_load_from_cache(self.name, path, revision=self.revision), str)]
@@ -125,7 +134,7 @@ class HubRepository(Folder):
             print(f"Downloading {self.name}: {shown} in {len(wanted)} files.", file=sys.stderr)
 
 
-def open_repository(name: str, revision: str | None = None, *, trusted: bool = True) -> Folder:
+def open_repository(name: str, revision: str | None = None, *, trusted: bool = True, largest: int = LARGEST_UNTRUSTED) -> Folder:
     """A folder, or a Hub id; what is in the Hub's local cache serves when there is no network.
 
     Raises:
@@ -141,8 +150,11 @@ def open_repository(name: str, revision: str | None = None, *, trusted: bool = T
             f"(such as {_id_in_address(name) or 'google/ddpm-cifar10-32'!r})."
         )
     try:
-        return HubRepository(name, revision, trusted)
+        return HubRepository(name, revision, trusted, largest)
     except HubUnreachable as error:
+        if not trusted:
+            # What lies in the cache may be private, and is of any size.
+            raise ModelError(f"The Hub can't be reached ({error}); try again later, or give 'demo'.") from error
         return _cached(name, revision, error)
 
 
@@ -179,7 +191,7 @@ def read_json(path: Path, name: str) -> dict[str, Any]:
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{name} is broken: {path.name} is not readable JSON. {ASK_OWNER}") from error
     if not isinstance(value, dict):
         raise ModelError(f"{name} is broken: {path.name} should hold a JSON object. {ASK_OWNER}")

@@ -275,6 +275,8 @@ def _answer(sources: list, model: str, nonmembers: list[str] | None, progress, q
         good, problems = readable(sources)
         if not good:
             return _problem(*problems)
+        if nonmembers and len(nonmembers) > MOST_NONMEMBERS:
+            raise MiaHubError(f"{len(nonmembers)} non-member pictures are too many for this page; up to {MOST_NONMEMBERS} are taken.")
         known, unreadable = readable(nonmembers or [])
         problems += [f"Left out of the non-members: {problem}" for problem in unreadable]
         if nonmembers and not known:
@@ -368,10 +370,8 @@ def _message(html: str):
 
 
 def _checker(model: str, nonmembers: list[str] | None, caption: str | None, progress) -> Checker:
-    if model != "demo" and not re.fullmatch(r"[\w.-]+/[\w.-]+( \+ [\w.-]+/[\w./@-]+)*", model):
+    if model != "demo" and not re.fullmatch(r"[\w.-]+/[\w.-]+( \+ [\w.-]+/[\w./@-]+)?", model):
         raise ModelError(f"{model!r} is not a model that can be checked here; give 'demo' or a Hub id of the form 'owner/name'.")
-    if nonmembers and len(nonmembers) > MOST_NONMEMBERS:
-        raise MiaHubError(f"{len(nonmembers)} non-member pictures are too many for this page; up to {MOST_NONMEMBERS} are taken.")
     if model == "demo" and not nonmembers:
         return _demo_checker()
     if progress is not None:
@@ -389,8 +389,9 @@ def _hub_model(name: str):
     """The model loaded last is kept: people check several pictures with one model."""
     model = _hub_models.get(name)
     if model is None:
-        model = load_model(name, trusted=False)
+        # Two large ones may not fit.
         _hub_models.clear()
+        model = load_model(name, trusted=False)
         _hub_models[name] = model
     return model
 
