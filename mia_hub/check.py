@@ -289,8 +289,8 @@ class Checker:
             left_out = len(reference.null) - n_null
             if n_null < FEWEST_NULL:
                 raise SplitError(
-                    f"{left_out} of the known non-members are in the set themselves, and of the others there are only {n_null}; give at least "
-                    f"{FEWEST_NULL} that are not in it."
+                    f"{left_out} of the known non-members are in the set themselves, and of the others there are only {n_null}; give "
+                    f"at least {FEWEST_NULL} that are not in it."
                 )
             if left_out:
                 notes += (f"{left_out} of the known non-members are in the set themselves, and were not compared with.",)

@@ -108,7 +108,8 @@ def measure(
         fprs: false-positive rates; 1 % and 0.1 % by default, of which those that the reported non-members can't resolve are left
             out, with a flag. A rate that was asked for and can't be resolved is an error.
         calibration_fraction: share of the calibration part, in (0, 1).
-        fitted: whether the attack was fitted, or chose anything, on the calibration part; then a fixed timestep is reported on the rest too.
+        fitted: whether the attack was fitted, or chose anything, on the calibration part; then a fixed timestep, too, is reported on the
+            rest.
         seed: of the parts and of bootstrap intervals.
 
     Raises:

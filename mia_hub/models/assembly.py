@@ -114,7 +114,7 @@ def open_lender(checkpoint: Checkpoint, **whence: Any) -> Folder:
     Raises:
         ModelError: if it can't be had, or the checkpoint is of a part alone.
     """
-    base = checkpoint.base
+    base = checkpoint.made_from
     print(f"Configuration and tokenizers of {checkpoint.name} are taken from {base}.", file=sys.stderr)
     try:
         return open_repository(base, **whence)

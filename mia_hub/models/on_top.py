@@ -137,6 +137,20 @@ class Top(ABC):
     def file(self) -> Path:
         return self.repository.root / self.path
 
+    @contextmanager
+    def fitting(self, base: Base) -> Iterator[None]:
+        """Within it, whatever another library says against putting it there becomes one clear message."""
+        try:
+            with quiet(), warnings.catch_warnings(action="ignore"):
+                yield
+        except Exception as error:  # of many kinds: peft's, diffusers', torch's
+            why = first_line(error).partition(" If you want")[0][:300]
+            raise self.misfit(base, "it lacks some weights" if "meta tensor" in why else why) from error
+
+    @abstractmethod
+    def misfit(self, base: Base, why: str) -> ModelError:
+        """The error that it is for another base."""
+
 
 class LoRA(Top):
     """Low-rank updates (Hu et al. 2022, arXiv 2106.09685) of the denoiser and, perhaps, of text encoders.
@@ -153,7 +167,7 @@ class LoRA(Top):
         from diffusers.utils.state_dict_utils import StateDictType, convert_state_dict_to_peft, convert_unet_state_dict_to_peft
 
         weights, denoiser = self._read(base), base.adapter.denoiser
-        with self._fitting(base):
+        with self.fitting(base):
             options = {"unet_config": base.configs[denoiser]} if denoiser == "unet" else {}
             found = base.pipeline.lora_state_dict(dict(weights), **options)
         found = found[0] if isinstance(found, tuple) else found
@@ -163,9 +177,9 @@ class LoRA(Top):
             part, _, name = key.partition(".") if key.partition(".")[0] in base.components else (denoiser, "", key)
             self._updates.setdefault(part, {})[name] = value
         for part, own in self._updates.items():
-            self._updates[part] = (
-                convert_unet_state_dict_to_peft(own) if part == denoiser else convert_state_dict_to_peft(own, StateDictType.DIFFUSERS_OLD)
-            )
+            # To peft's names; each function passes over what it doesn't know.
+            own = own if part == denoiser else convert_state_dict_to_peft(own, StateDictType.DIFFUSERS_OLD)
+            self._updates[part] = convert_unet_state_dict_to_peft(own)
         if not math.isclose(sum(map(_energy, self._updates.values())), _energy(weights), rel_tol=1e-9):
             raise ModelError(f"{self.name} would be put on {base.name} in part only: diffusers drops some of its updates. {MERGE}")
         if denoiser in self._updates:
@@ -173,8 +187,6 @@ class LoRA(Top):
 
     def apply(self, base, parts):
         for name in self._updates:
-            if parts.get(name) is None:
-                raise self._misfit(base, f"it updates a {name}")
             self._put(parts[name], name, base)
 
     def _put(self, module, part: str, base: Base) -> None:
@@ -198,12 +210,12 @@ class LoRA(Top):
             use_dora=any(key.endswith("lora_magnitude_vector") for key in own),
             lora_bias=any(key.endswith("lora_B.bias") for key in own),
         )
-        with self._fitting(base), warnings.catch_warnings(action="ignore"):
+        with self.fitting(base):
             inject_adapter_in_model(config, module, name, low_cpu_mem_usage=True, state_dict=own)
             set_peft_model_state_dict(module, own, name, low_cpu_mem_usage=True)
         placed, given = _size(module.parameters()) - before, _size(own.values())
         if placed != given:
-            raise self._misfit(base, f"of its {given:,} numbers for the {part} {placed:,} have a place")
+            raise self.misfit(base, f"of its {given:,} numbers for the {part} {placed:,} have a place")
         for layer in module.modules():
             if adapters := list(getattr(layer, "lora_A", ())):
                 layer.set_adapter(adapters)  # peft had left the newest alone at work
@@ -255,19 +267,7 @@ class LoRA(Top):
             raise ModelError(f"{self.name} {'is broken: it has NaN or infinity' if strength else 'changes nothing: its updates are zero'}.")
         return found
 
-    @contextmanager
-    def _fitting(self, base: Base) -> Iterator[None]:
-        """Within it, whatever another library says against putting it there becomes one clear message."""
-        from diffusers.utils import logging
-
-        try:
-            with quiet():
-                logging.set_verbosity(logging.CRITICAL)
-                yield
-        except Exception as error:  # of many kinds: peft's, diffusers', torch's
-            raise self._misfit(base, first_line(error)[:300]) from error
-
-    def _misfit(self, base: Base, why: str) -> ModelError:
+    def misfit(self, base, why):
         return ModelError(
             f"{self.name} can't be put on {base.name}: it is a LoRA for another base, or broken ({why}). Its page says which model it was "
             "trained on; name that one before the plus."
@@ -286,10 +286,12 @@ class Part(Top):
             own, there = self.repository.read_json(component.config), base.repository.read_json(base.components[component.name].config)
         for field in INTERFACE:
             if field in own and field in there and own[field] != there[field]:
-                raise ModelError(
-                    f"{self.name} is no {component.name} for {base.name}: its {field} is {own[field]}, and the base's is {there[field]}. "
-                    "Name the base that it was fine-tuned from."
-                )
+                raise self.misfit(base, f"its {field} is {own[field]}, and the base's is {there[field]}")
+
+    def misfit(self, base, why):
+        return ModelError(
+            f"{self.name} is no {self._component(base).name} for {base.name}: {why}. Name the base that it was fine-tuned from."
+        )
 
     def configs(self, base):
         component = self._component(base)
@@ -349,7 +351,7 @@ class Checkpoint(Top):
         given = sum(math.prod(self._shapes[key]) for key in self._denoiser)
         there = _size(base.empty_denoiser().state_dict().values())
         if given != there:
-            raise self._misfit(base, f"its denoiser has {given:,} weights, and that of {base.name} has {there:,}")
+            raise self.misfit(base, f"its denoiser has {given:,} weights, and that of {base.name} has {there:,}")
 
     def replaces(self, base):
         found = {base.adapter.denoiser} if self._denoiser else set()
@@ -365,7 +367,7 @@ class Checkpoint(Top):
         wanted = self.replaces(base)
         others = {name: loaded.get(name) for name in ("safety_checker", "feature_extractor", "image_encoder", *base.components)}
         accepted = inspect.signature(base.pipeline.__init__).parameters
-        with self._fitting(base):
+        with self.fitting(base):
             pipeline = base.pipeline.from_single_file(
                 str(self.file),
                 config=str(base.repository.root),
@@ -376,12 +378,12 @@ class Checkpoint(Top):
         found = {name: getattr(pipeline, name) for name in wanted}
         for name, part in found.items():
             if left := [key for key, value in part.named_parameters() if value.is_meta]:
-                raise self._misfit(base, f"it lacks weights of the {name}, such as {left[0]}")
+                raise self.misfit(base, f"it lacks weights of the {name}, such as {left[0]}")
         return found
 
     @property
-    def base(self) -> str:
-        """The Hub id of the model that it was made from, as diffusers tells by its weights.
+    def made_from(self) -> str:
+        """The Hub id of its base, as diffusers tells by the weights.
 
         Raises:
             ModelError: if it is a part alone.
@@ -408,16 +410,7 @@ class Checkpoint(Top):
         others = tuple(prefix for prefixes in self.PREFIXES.values() for prefix in prefixes)
         return [key for key in self._shapes if alone and not key.startswith(others)]
 
-    @contextmanager
-    def _fitting(self, base: Base) -> Iterator[None]:
-        try:
-            with quiet():
-                yield
-        except Exception as error:  # diffusers raises many kinds
-            why = first_line(error).partition(" If you want")[0][:300]
-            raise self._misfit(base, "it lacks some weights" if "meta tensor" in why else why) from error
-
-    def _misfit(self, base: Base, why: str) -> ModelError:
+    def misfit(self, base, why):
         return ModelError(
             f"{self.name} can't be loaded with {base.name} as its base: it was made from another model, or is incomplete ({why}). Name the "
             f"base that it was made from, as 'base + {self.name}'."
