@@ -47,7 +47,7 @@ def show_markdown(benchmark: Benchmark) -> str:
     facts = [
         ["Name", f"`{b.name}`"],
         ["Model", f"{b.model.name} ({b.model.family}); {AVAILABLE[b.model.available]}"],
-        ["Hub id, revision", f"{_id(b.model.id)}, {_revision(b.model.revision)}" if b.model.id else "none"],
+        ["Hub id, revision", f"{_id(b.model.id)}, {_revision(b.model.revision)}" if b.model.available == "hub" else "none"],
         ["Told beside a picture", f"{b.model.conditioning}: {b.told}"],
         ["Pictures", f"{b.resolution} x {b.resolution}. {b.preprocessing}"],
         ["Members / non-members", b.sizes],
@@ -104,12 +104,12 @@ def _source(source: Source) -> list[str]:
         said[-1] += f", by the pattern `{source.class_pattern}`"
     lines.append(f"- Columns: {', '.join(said)}.")
     n = f"{source.pool:_}" if source.pool else f"{source.rows:_}" if source.rows else "number_of_rows"
-    drawn = f"`numpy.random.default_rng({source.seed}).permutation({n})[{source.first}:{source.first + source.count}]`"
+    order, part = f"numpy.random.default_rng({source.seed}).permutation({n})", f"[{source.first}:{source.first + source.count}]"
     taken_out = [f"rows without {condition}" for condition in source.where]
     if source.per_class:
-        taken_out.append(f"rows beyond the first {source.per_class} of their class")
-    before = f", after {' and '.join(taken_out)} were taken out of the permutation" if taken_out else ""
-    lines.append(f"- Rows: {drawn}{before}." + (f" Only the first {source.pool:,} rows are drawn from." if source.pool else ""))
+        taken_out.append(f"all beyond the first {source.per_class} of a class")
+    drawn = f"`{part}` of `{order}`, once {', then '.join(taken_out)} are taken out of it" if taken_out else f"`{order}{part}`"
+    lines.append(f"- Rows: {drawn}." + (f" Only the first {source.pool:,} rows are drawn from." if source.pool else ""))
     if source.url_column:
         size = f" Files below {source.min_bytes:,} bytes count as missing." if source.min_bytes else ""
         how = "replaced by the next of the draw" if source.replace_missing else "missing from the count"
@@ -149,8 +149,7 @@ def _published(published: Sequence[Published]) -> list[str]:
     if not published:
         return ["Nothing that is known to us."]
     rows: Rows = [
-        [f"`{p.attack}`", METRICS[p.metric], f"{p.value:.4f}".rstrip("0"), POSITIVE[p.positive], p.selection, p.source, p.note]
-        for p in published
+        [f"`{p.attack}`", METRICS[p.metric], _digits(p.value), POSITIVE[p.positive], p.selection, p.source, p.note] for p in published
     ]
     table = markdown_table(("attack", "figure", "value", "positive class", "timestep chosen on", "source", "caution"), rows, raw=True)
     caution = (
@@ -160,19 +159,21 @@ def _published(published: Sequence[Published]) -> list[str]:
     return [table, "", caution]
 
 
+def _digits(value: float) -> str:
+    """As published: three decimals, or the four that there are."""
+    return f"{value:.4f}".removesuffix("0")
+
+
 def _computed(b: Benchmark) -> list[str]:
     if not b.computed:
         return ["Nothing yet: no result of this setting is in the repository."]
     rows = []
     for attack, report in b.computed.items():
-        tpr = report["tpr_at_fpr"].get("0.01")
         size = f"{report['auc']['n_members']:,} / {report['auc']['n_nonmembers']:,}"
-        rows.append([f"`{attack}`", str(report["selection"]["timestep"]), size, _estimate(report["auc"]), _estimate(tpr)])
-    return [
-        markdown_table(("attack", "t", "reported on", "AUC", "TPR@1%FPR"), rows, raw=True),
-        "",
-        "95 % intervals in brackets; members are positive.",
-    ]
+        figures = [_estimate(values) for values in (report["auc"], report["tpr_at_fpr"].get("0.01"), report["blind_auc"])]
+        rows.append([f"`{attack}`", str(report["selection"]["timestep"]), size, *figures])
+    table = markdown_table(("attack", "t", "reported on", "AUC", "TPR@1%FPR", "blind AUC"), rows, raw=True)
+    return [table, "", "95 % intervals in brackets; members are positive. The blind classifier never sees the model."]
 
 
 def _estimate(values: dict[str, float] | None) -> str:
@@ -201,9 +202,7 @@ def run_markdown(run: BenchmarkRun) -> str:
     rows = []
     for row in comparison.rows:
         name = row.label.partition(":")[0]
-        others = [
-            f"{p.value:.4f}".rstrip("0") + (f" ({p.note})" if p.note else "") for p in b.published if p.attack == name and p.metric == "auc"
-        ]
+        others = [_digits(p.value) + (f" ({p.note})" if p.note else "") for p in b.published if p.attack == name and p.metric == "auc"]
         tpr = row.report.tpr_at_fpr.get(0.01)
         rows.append([f"`{row.label}`", str(row.report.auc), str(tpr or "—"), "; ".join(others) or "—"])
     blind = comparison.blind_auc

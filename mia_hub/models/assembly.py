@@ -9,15 +9,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from mia_hub.errors import ModelError
+from mia_hub.models.checkpoint import Checkpoint
 from mia_hub.models.components import load_component, load_scheduler, quiet, read_configs
 from mia_hub.models.flow import Flux, Sana, StableDiffusion3
 from mia_hub.models.latent import DiT, LatentUNetModel
 from mia_hub.models.layout import INDEX, Component, check_shards, read_layout
+from mia_hub.models.lora import LoRA
 from mia_hub.models.network import NetworkModel
-from mia_hub.models.on_top import PICKLED, Base, Checkpoint, LoRA, Top, open_top
+from mia_hub.models.on_top import PICKLED, open_top
 from mia_hub.models.pixel import PixelModel
 from mia_hub.models.repository import LARGEST_UNTRUSTED, Folder, HubRepository, open_repository
 from mia_hub.models.text_to_image import PixArt, PixArtSigma, StableDiffusion, StableDiffusionXL
+from mia_hub.models.top import Base, Top
 
 ADAPTERS: tuple[type[NetworkModel], ...] = (
     PixelModel, LatentUNetModel, DiT, StableDiffusion, StableDiffusionXL, PixArt, PixArtSigma, StableDiffusion3, Flux, Sana,
