@@ -762,7 +762,10 @@ def test_the_middle_is_cut_out_before_resizing(hub, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (218, 178, 3), dtype=np.uint8)
     assert np.array_equal(cropped(open_picture(png(pixels)), 140).pixels, pixels[39:179, 19:159])
     assert cropped(open_picture(png(pixels[:100])), 140).pixels.shape == (100, 140, 3)
-    pictures = [png(np.random.default_rng(i).integers(0, 256, (22, 18, 3), dtype=np.uint8)) for i in range(12)]
+    arrays = np.random.default_rng(1).integers(0, 256, (12, 22, 18, 3), dtype=np.uint8)
+    member, other = np.random.default_rng(42).permutation(10)[[0, 4]]
+    arrays[other, 4:18, 2:16] = arrays[member, 4:18, 2:16]  # alike where they are looked at, and nowhere else
+    pictures = [png(pixels) for pixels in arrays]
     files = {"img_align+identity+attr/train-00000-of-00001.parquet": parquet({"image": pictures, "celeb_id": list(range(12))})}
     hub("dataset", "flwrlabs/celeba", files | {"README.md": card("img_align+identity+attr", train="img_align+identity+attr/train-*")})
     changes = {
@@ -771,4 +774,5 @@ def test_the_middle_is_cut_out_before_resizing(hub, tmp_path):
     b = load_benchmark(edited(tmp_path, "ddpm-celeba", changes | {"nonmembers.first": 4, "centre_crop": 14}))
     drawn = Opened(b, cache=tmp_path / "cache").draw(progress=False)
     assert {picture.pixels.shape for picture in drawn.split.images} == {(14, 14, 3)}
+    assert drawn.nonmembers.missing == {ON_BOTH_SIDES: 1} and other not in drawn.nonmembers.rows and member in drawn.members.rows
     assert max(*drawn.members.rows, *drawn.nonmembers.rows) < 10

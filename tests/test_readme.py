@@ -72,7 +72,7 @@ def test_python_examples_run(workplace, monkeypatch, capsys):
 def test_commands_run(workplace, capsys):
     block = next(block for block in blocks("") if "mia-hub check" in block)
     commands = [shlex.split(line, comments=True) for line in block.splitlines() if line.startswith("mia-hub")]
-    assert {command[1] for command in commands} == {"check", "check-set", "audit", "compare", "attacks", "install-metric"}
+    assert {command[1] for command in commands} == {"check", "check-set", "audit", "compare", "attacks", "benchmark", "install-metric"}
     for command in commands:
         smaller = {
             "audit": ["--limit", "40", "--set", "timesteps=50,100", "--quiet"],

@@ -72,17 +72,17 @@ def _run(args: argparse.Namespace) -> int:
         kept = f"what was finished is in {out}, and " if out else ""
         print(f"\nmia-hub: interrupted; {kept}pictures that were fetched are kept. The same command goes on from there.", file=sys.stderr)
         return INTERRUPTED
-    comparison = done.comparison
-    print(run_markdown(done))
-    print(f"\n{comparison.to_markdown()}")
-    if out:
+    comparison, said = done.comparison, run_markdown(done)
+    if out:  # before anything is printed, which a reader like `head` may cut short
         texts = {
             "comparison.md": comparison.to_markdown(),
             "comparison.html": comparison.to_html(),
             "comparison.svg": comparison.plot_svg(),
         }
-        for name, text in (texts | {"benchmark.md": run_markdown(done)}).items():
+        for name, text in (texts | {"benchmark.md": said}).items():
             _write(out / name, text)
+    print(f"{said}\n\n{comparison.to_markdown()}")
+    if out:
         print(
             f"\nWritten to {out}: benchmark.json, .md, comparison.json, .md, .html, .svg, and scores-….parquet for each attack",
             file=sys.stderr,

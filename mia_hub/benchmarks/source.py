@@ -33,7 +33,7 @@ class Condition:
 
     def __str__(self) -> str:
         bounds = [f"> {self.above:g}" if self.above is not None else "", f"< {self.below:g}" if self.below is not None else ""]
-        said = " and ".join(filter(None, [*bounds, "plain ASCII" if self.ascii else ""]))
+        said = " and ".join(filter(None, [*bounds, "in plain ASCII" if self.ascii else ""]))
         return f"{self.column[0]} {said}"
 
 
