@@ -30,6 +30,7 @@ from mia_hub.captioned import rows_of
 from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.errors import AttackError, ImageError, SplitError
 from mia_hub.images import Picture, as_pictures, open_picture
+from mia_hub.models.conditions import no_condition
 from mia_hub.models.loading import load_model
 from mia_hub.models.protocol import DiffusionModel, precision_of
 from mia_hub.reference import DEMO_SOURCE, Reference, demo_reference, is_demo, stored_for
@@ -88,6 +89,8 @@ class Checker:
             )
         self.attack.check(self.model, nonmember_captions)
         self._scoring = {"batch_size": batch_size, "seed": seed}
+        if self.model.info.conditioning == "none":
+            no_condition(nonmember_captions, self.model.info.id)
         self._told = nonmember_captions is not None
         self._make_reference = lambda: self._reference(nonmembers, nonmember_captions, progress, on_batch)
         self._refresh()

@@ -36,8 +36,8 @@ def build_parser() -> argparse.ArgumentParser:
         check.add_argument(
             "--nonmembers",
             metavar="FOLDER",
-            help="pictures certainly not in the training set, of the same kind; needed for any model but the demo: 99 or more, since with "
-            "fewer no picture can get evidence",
+            help="pictures certainly not in the training set, of the same kind; needed for any model but the demo: "
+            + ("99 or more, since with fewer no picture can get evidence" if run is _check else "20 or more, better some hundreds"),
         )
         told = check.add_mutually_exclusive_group()
         told.add_argument(
@@ -229,6 +229,8 @@ def _check_set(args: argparse.Namespace) -> int:
 
 def _asked(args: argparse.Namespace) -> tuple:
     """The checker, the pictures that can be read with their captions, and what is wrong with the others; no checker if there are none."""
+    if args.json not in (None, "-") and Path(args.json).exists() and Path(args.json).suffix.lower() != ".json":
+        raise MiaHubError(f"{args.json} exists and is no .json file, so it is not overwritten; name another file, or '-' to print.")
     from mia_hub.attacks import get_attack
     from mia_hub.check import Checker, readable
     from mia_hub.images import find_images

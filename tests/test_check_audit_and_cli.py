@@ -436,3 +436,16 @@ def test_labels_are_checked_before_anything_is_asked(labels):
     model = mia_hub.wrap_denoiser(lambda *_: pytest.fail("the model was queried"), [0.9, 0.5], sample_shape=(1, 12, 12))
     with pytest.raises(AttackError, match="is_member"):
         mia_hub.get_attack("sima", timesteps=(1,)).score(model, [np.zeros((12, 12), np.uint8)] * 2, is_member=labels)
+
+
+def test_no_picture_is_overwritten_by_an_answer(tmp_path, capsys):
+    victim = tmp_path / "victim.png"
+    Image.fromarray(np.zeros((28, 28), np.uint8)).save(victim)
+    before = victim.read_bytes()
+    assert cli.main(["check", "--json", str(victim), str(victim)]) == 2
+    assert "is not overwritten" in capsys.readouterr().err and victim.read_bytes() == before
+
+
+def test_captions_for_the_nonmembers_of_an_unconditional_model_are_refused():
+    with pytest.raises(MiaHubError, match="takes no captions"):
+        Checker("demo", nonmember_captions=["a"], progress=False)
