@@ -1,6 +1,6 @@
 """Works through the queue: claims a request, evaluates it, writes what came of it.
 
-    python -m leaderboard.worker --requests requests --results results
+    python -m leaderboard.worker
     python -m leaderboard.worker --requests hub:owner/requests --results hub:owner/results --once
 
 Killed at any moment, it or another worker goes on: a lease that isn't prolonged runs out, scores are kept attack by attack in the work
@@ -23,6 +23,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 
+from leaderboard.config import requests_address, results_address
 from leaderboard.entry import parse_entry, recomputed
 from leaderboard.errors import StoreError, SubmissionError
 from leaderboard.evaluate import REFUSED
@@ -191,8 +192,8 @@ def _remove(path: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m leaderboard.worker", description="Works through the queue of requests.")
-    parser.add_argument("--requests", default="requests", help="a folder, or hub:owner/name (default: requests)")
-    parser.add_argument("--results", default="results", help="a folder, or hub:owner/name (default: results)")
+    parser.add_argument("--requests", default=requests_address(), help="a folder, or hub:owner/name (default: %(default)s)")
+    parser.add_argument("--results", default=results_address(), help="a folder, or hub:owner/name (default: %(default)s)")
     parser.add_argument("--work", default="work", help="folder to work in (default: work)")
     parser.add_argument("--name", help="of this worker")
     parser.add_argument("--device")

@@ -57,7 +57,7 @@ def test_dependencies_point_one_way():
     assert all(files.values())
     wrong = [(str(f.relative_to(ROOT)), bad) for room, fs in files.items() for f in fs for bad in imported(f) & FORBIDDEN[room]]
     assert not wrong
-    assert not [f.name for f in ROOT.rglob("*.py") if "leaderboard" in f.read_text() and f.parent.name != "ui"]
+    assert not [f.name for f in ROOT.rglob("*.py") if "leaderboard" in f.read_text() and f.parent.name != "ui" and f.name != "cli.py"]
 
 
 def modules_after(code: str) -> set[str]:

@@ -1,0 +1,27 @@
+"""Which stores are used where nothing else is said: those that the environment names, or two folders in the user's home.
+
+MIA_HUB_REQUESTS, MIA_HUB_RESULTS     a folder, or hub:owner/name
+MIA_HUB_HOME                          where the folders are otherwise (default: ~/.local/share/mia_hub)
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Results that come with the software, in the layout of a store of results.
+ENTRIES_FOLDER = Path(__file__).parent / "entries"
+
+
+def requests_address() -> str:
+    """The store of requests, as `leaderboard.store.open_store` takes it."""
+    return os.environ.get("MIA_HUB_REQUESTS") or str(_home() / "requests")
+
+
+def results_address() -> str:
+    """The store of results, as `leaderboard.store.open_store` takes it."""
+    return os.environ.get("MIA_HUB_RESULTS") or str(_home() / "results")
+
+
+def _home() -> Path:
+    return Path(os.environ.get("MIA_HUB_HOME") or "~/.local/share/mia_hub").expanduser()
