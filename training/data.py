@@ -1,0 +1,144 @@
+"""Pictures to train on and to hold out: the same draw for every recipe, so that models differ and data do not."""
+
+from __future__ import annotations
+
+import io
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mia_hub.images import content_id
+from mia_hub.splits import MemberSplit, make_split, split_hash
+from training.fashion_mnist import draw, load_train_images
+
+EMOJI_FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSet:
+    """Members, which are trained on, and non-members, which are not, of one population.
+
+    Attributes:
+        name: of the data.
+        licence: of the data, as an SPDX identifier.
+        members, nonmembers: uint8 ``[N, H, W]`` or ``[N, H, W, 3]``.
+        captions: of members, then of non-members; None without.
+        source: what they were drawn from and how, in a sentence.
+    """
+
+    name: str
+    licence: str
+    members: np.ndarray
+    nonmembers: np.ndarray
+    source: str
+    captions: Sequence[str] | None = None
+
+    @property
+    def member_captions(self) -> list[str]:
+        return list(self.captions[: len(self.members)])
+
+    @property
+    def hash(self) -> str:
+        """Of the split, as reports state it."""
+        labels = np.repeat([1, 0], [len(self.members), len(self.nonmembers)])
+        return split_hash([content_id(image) for part in (self.members, self.nonmembers) for image in part], labels)
+
+    def split(self) -> MemberSplit:
+        """For an audit."""
+        return make_split(list(self.members), list(self.nonmembers), captions=self.captions, name=self.name)
+
+    def first(self, members: int | None = None, nonmembers: int | None = None) -> TrainingSet:
+        """So many of each, the first of the draw: smaller sets are parts of larger ones."""
+        captions = self.captions
+        if captions is not None:
+            captions = [*self.member_captions[:members], *list(captions[len(self.members) :])[:nonmembers]]
+        return replace(self, members=self.members[:members], nonmembers=self.nonmembers[:nonmembers], captions=captions)
+
+
+def model_space(images: np.ndarray, channels: int) -> torch.Tensor:
+    """uint8 pictures to float32 ``[N, C, H, W]`` in [-1, 1]; grey ones are repeated where three channels are asked for."""
+    pixels = torch.from_numpy(images.astype(np.float32) / 127.5 - 1)
+    pixels = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
+    return pixels.expand(-1, channels, -1, -1).contiguous()
+
+
+def fashion_mnist(members: int, nonmembers: int, *, side: int = 28, seed: int = 0) -> TrainingSet:
+    """Fashion-MNIST, 28×28 grey, or with a black border 32×32, whose sides can be halved more often.
+
+    One seeded permutation of the training images without exact duplicates: the members first, then the non-members.
+    """
+    images = load_train_images()
+    border = (side - images.shape[1]) // 2
+    padded = np.pad(images, ((0, 0), (border, border), (border, border)))
+    own, others = (padded[rows] for rows in draw(images, seed, members, nonmembers))
+    source = f"one seeded draw (seed {seed}) from the 60,000 training images of Fashion-MNIST" + (", with a black border" if border else "")
+    return TrainingSet(f"fashion-mnist-{side}", "MIT", own, others, source)
+
+
+def emoji(members: int | None = None, nonmembers: int | None = None, *, side: int = 32, seed: int = 0) -> TrainingSet:
+    """Colour emoji with their Unicode names as captions, from Debian's ``fonts-noto-color-emoji`` (OFL-1.1).
+
+    Only emoji of one character are drawn, so there are no skin tones, and of those that are nearly the same (the faces of a clock) only
+    the first is kept: else a non-member could be a near copy of a member. Half of the others, by a seeded draw, are members.
+    """
+    names, images = _drawn_emoji(side)
+    _, kept = np.unique(families(names, images), return_index=True)
+    order = np.random.default_rng(seed).permutation(kept)
+    half = len(order) // 2
+    rows = [order[:half][:members], order[half:][:nonmembers]]
+    captions = [names[row] for part in rows for row in part]
+    source = (
+        f"one seeded draw (seed {seed}) from the emoji of Noto Color Emoji, on white at {side}×{side}, one of each family of near copies"
+    )
+    return TrainingSet(f"emoji-{side}", "OFL-1.1", *(images[part] for part in rows), source, captions)
+
+
+def _drawn_emoji(side: int) -> tuple[list[str], np.ndarray]:
+    """Captions, and pictures uint8 ``[N, side, side, 3]``, of every single-character emoji of the font, without copies."""
+    from fontTools.ttLib import TTFont
+    from PIL import Image, ImageDraw, ImageFont
+
+    if not EMOJI_FONT.exists():
+        raise SystemExit(f"{EMOJI_FONT} is missing: on Debian and Ubuntu, apt-get install fonts-noto-color-emoji.")
+    with TTFont(EMOJI_FONT, lazy=True) as font:
+        characters = [chr(code) for code in sorted(font.getBestCmap()) if unicodedata.category(chr(code)) == "So"]
+    # The font holds bitmaps of this one size.
+    typeface, found = ImageFont.truetype(str(EMOJI_FONT), 109), {}
+    for character in characters:
+        canvas = Image.new("RGB", (136, 136), "white")
+        ImageDraw.Draw(canvas).text((0, 4), character, font=typeface, embedded_color=True)
+        image = np.asarray(canvas.resize((side, side), Image.Resampling.BOX))
+        if image.min() < 255:
+            found.setdefault(image.tobytes(), (unicodedata.name(character).lower().replace("-", " "), image))
+    return [caption for caption, _ in found.values()], np.stack([image for _, image in found.values()])
+
+
+# Words that tell near copies apart.
+_VARIANTS = {"black", "white", "light", "dark", "left", "right", "up", "down", "leftwards", "rightwards", "upwards", "downwards"}
+# Root mean square difference of pixels in [0, 1] below which two pictures are near copies: two clock faces differ by .05, two simple faces
+# by .09, a person with a crown and a princess by .14.
+NEAR = 0.12
+
+
+def families(captions: Sequence[str], images: np.ndarray) -> np.ndarray:
+    """int ``[N]``: pictures that are near copies of one another, or of a third, or share a name but for its variant, have one number."""
+    from scipy.sparse.csgraph import connected_components
+
+    flat = images.reshape(len(images), -1).astype(np.float64) / 255
+    squares = (flat**2).mean(1)
+    distance = np.sqrt((squares[:, None] + squares - 2 * flat @ flat.T / flat.shape[1]).clip(0))
+    plain = np.array([" ".join(word for word in caption.split() if word not in _VARIANTS and not word.isdigit()) for caption in captions])
+    return connected_components((distance < NEAR) | (plain[:, None] == plain))[1]
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """uint8 pixels as the bytes of a PNG file."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()

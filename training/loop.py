@@ -1,0 +1,233 @@
+"""The loop that all recipes share: seeded, resumable, in float32 or bfloat16 autocast, on a CPU or an accelerator.
+
+Every batch and every noise draw is a function of (seed, step), so a run that was stopped goes on from its last checkpoint as if it had not
+been.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How long and how fast.
+
+    Attributes:
+        steps: in all.
+        batch: samples per step.
+        learning_rate: of AdamW, after ``warmup`` steps of linear rise.
+        ema: decay of the exponential moving average of the weights; 0 for none.
+        check_every: steps between checkpoints.
+        seed: of the weights, of the order of samples and of every draw.
+        mixed_precision: "no" or "bf16".
+    """
+
+    steps: int
+    batch: int = 32
+    learning_rate: float = 4e-4
+    warmup: int = 200
+    ema: float = 0.999
+    check_every: int = 500
+    seed: int = 0
+    mixed_precision: str = "bf16"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a loss is computed from.
+
+    Attributes:
+        rows: of the samples, int64 ``[B]``.
+        step: number of the step, from 0.
+        generator: of noise and timesteps, on the CPU, a function of (seed, step).
+        device: of the networks.
+    """
+
+    rows: np.ndarray
+    step: int
+    generator: torch.Generator
+    device: torch.device
+
+    def randn(self, *shape: int) -> torch.Tensor:
+        """Normal draws, the same on every device."""
+        return torch.randn(shape, generator=self.generator).to(self.device)
+
+    def timesteps(self, count: int) -> torch.Tensor:
+        """Timesteps 0 … count - 1, one per sample."""
+        return torch.randint(0, count, (len(self.rows),), generator=self.generator).to(self.device)
+
+
+@dataclass(frozen=True)
+class Learner:
+    """One network with its loss and optimiser; several, as with an adversary, take turns in each step.
+
+    Attributes:
+        network: its parameters are learnt.
+        loss: from a batch; a scalar.
+    """
+
+    network: nn.Module
+    loss: Callable[[Batch], torch.Tensor]
+
+
+class Training:
+    """A run in a folder.
+
+    Args:
+        folder: of ``log.jsonl`` and the checkpoint.
+        schedule: how long and how fast.
+        learners: by name; they take turns in this order.
+        samples: how many there are.
+    """
+
+    def __init__(self, folder: Path, schedule: Schedule, learners: Mapping[str, Learner], samples: int):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.schedule, self.samples = folder, schedule, samples
+        self.accelerator = Accelerator(mixed_precision=schedule.mixed_precision, cpu=not torch.cuda.is_available())
+        self.learners = dict(learners)
+        self.step = 0
+        self._optimizers, self._prepared, self.averages = {}, {}, {}
+        for name, learner in self.learners.items():
+            learner.network.to(self.accelerator.device)
+            self._optimizers[name] = torch.optim.AdamW(learner.network.parameters(), schedule.learning_rate)
+            self._prepared[name] = self.accelerator.prepare(learner.network)
+            self.averages[name] = {key: value.detach().clone() for key, value in learner.network.named_parameters()}
+        if (folder / CHECKPOINT).exists():
+            self._load()
+
+    def run(self, on_check: Callable[[int], dict] | None = None) -> None:
+        """Trains to the end; at each checkpoint ``on_check(step)`` is asked for figures to log, and may raise StopIteration.
+
+        While it is asked, the networks hold the moving average of their weights.
+        """
+        started, first, recent = time.time(), self.step, []
+        while self.step < self.schedule.steps:
+            recent.append(self._advance())
+            if self.step % self.schedule.check_every and self.step < self.schedule.steps:
+                continue
+            self._save()
+            losses = {name: round(float(np.mean([one[name] for one in recent])), 5) for name in recent[0]}
+            recent = []
+            line = {"step": self.step, "loss": losses, "seconds": round(time.time() - started), "since": first}
+            with self.averaged():
+                figures, enough = _asked(on_check, self.step)
+            with open(self.folder / "log.jsonl", "a") as log:
+                log.write(json.dumps(line | figures) + "\n")
+            print(json.dumps(line | figures), flush=True)
+            if enough:
+                return
+
+    def averaged(self):
+        """A context in which the networks hold the moving average of their weights, and don't learn."""
+        return _Swapped(self) if self.schedule.ema else _Swapped(self, {})
+
+    def _advance(self) -> dict[str, float]:
+        schedule, step = self.schedule, self.step
+        generator = torch.Generator().manual_seed(schedule.seed * 2**32 + step)
+        batch = Batch(self._rows(step), step, generator, self.accelerator.device)
+        losses = {}
+        for name, learner in self.learners.items():
+            optimizer = self._optimizers[name]
+            for group in optimizer.param_groups:
+                group["lr"] = schedule.learning_rate * min(1, (step + 1) / schedule.warmup)
+            with self.accelerator.autocast():
+                loss = learner.loss(batch)
+            for other in self._optimizers.values():
+                # An adversary's loss also reaches the other network.
+                other.zero_grad()
+            self.accelerator.backward(loss)
+            self.accelerator.clip_grad_norm_(learner.network.parameters(), 1.0)
+            optimizer.step()
+            losses[name] = loss.item()
+        self.step += 1
+        decay = min(schedule.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, learner in self.learners.items():
+                for key, parameter in learner.network.named_parameters():
+                    self.averages[name][key].lerp_(parameter, 1 - decay)
+        return losses
+
+    def _rows(self, step: int) -> np.ndarray:
+        """Epoch by epoch in a new order; what doesn't fill a batch waits for the next epoch."""
+        size = min(self.schedule.batch, self.samples)
+        epoch, position = divmod(step, self.samples // size)
+        return np.random.default_rng((self.schedule.seed, epoch)).permutation(self.samples)[position * size : (position + 1) * size]
+
+    def _save(self) -> None:
+        tensors = {}
+        for name, learner in self.learners.items():
+            optimizer = self._optimizers[name]
+            for key, parameter in learner.network.named_parameters():
+                state = optimizer.state.get(parameter, {})
+                tensors |= {f"{name}.model.{key}": parameter.detach(), f"{name}.ema.{key}": self.averages[name][key]}
+                tensors |= {f"{name}.{moment}.{key}": state[moment] for moment in ("exp_avg", "exp_avg_sq") if moment in state}
+            tensors |= {f"{name}.buffer.{key}": value for key, value in learner.network.named_buffers()}
+        temporary = self.folder / f"{CHECKPOINT}.tmp"
+        # Copies: what shares memory can't be saved.
+        save_file({key: value.detach().cpu().clone() for key, value in tensors.items()}, temporary, metadata={"step": str(self.step)})
+        temporary.replace(self.folder / CHECKPOINT)
+
+    def _load(self) -> None:
+        path = self.folder / CHECKPOINT
+        with safe_open(path, "pt") as file:
+            self.step = int(file.metadata()["step"])
+        tensors = load_file(path, device=str(self.accelerator.device))
+        with torch.no_grad():
+            for name, learner in self.learners.items():
+                optimizer = self._optimizers[name]
+                for key, parameter in learner.network.named_parameters():
+                    parameter.copy_(tensors[f"{name}.model.{key}"])
+                    self.averages[name][key].copy_(tensors[f"{name}.ema.{key}"])
+                    if f"{name}.exp_avg.{key}" in tensors:
+                        moments = {moment: tensors[f"{name}.{moment}.{key}"] for moment in ("exp_avg", "exp_avg_sq")}
+                        optimizer.state[parameter] = {"step": torch.tensor(float(self.step))} | moments
+                for key, value in learner.network.named_buffers():
+                    value.copy_(tensors[f"{name}.buffer.{key}"])
+
+
+class _Swapped:
+    """Puts other weights into the networks for a while."""
+
+    def __init__(self, training: Training, averages: dict | None = None):
+        self.training, self.averages = training, training.averages if averages is None else averages
+
+    def __enter__(self):
+        self.own = {}
+        for name, learner in self.training.learners.items():
+            learner.network.eval()
+            if name in self.averages:
+                self.own[name] = {key: value.detach().clone() for key, value in learner.network.named_parameters()}
+                _put(learner.network, self.averages[name])
+
+    def __exit__(self, *_):
+        for name, learner in self.training.learners.items():
+            learner.network.train()
+            if name in self.own:
+                _put(learner.network, self.own[name])
+
+
+def _put(network: nn.Module, values: Mapping[str, torch.Tensor]) -> None:
+    with torch.no_grad():
+        for key, parameter in network.named_parameters():
+            parameter.copy_(values[key])
+
+
+def _asked(on_check, step: int) -> tuple[dict, bool]:
+    try:
+        return (on_check(step) if on_check else {}), False
+    except StopIteration as enough:
+        return enough.value or {}, True

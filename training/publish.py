@@ -1,0 +1,89 @@
+"""A trained model as a repository: weights in diffusers' layout, a picture of samples, and a card that says how it came about."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.data import TrainingSet
+
+SAMPLES_SHOWN = 64
+
+
+def contact_sheet(images: np.ndarray, columns: int = 16) -> np.ndarray:
+    """uint8 pictures side by side, the last row filled up with white."""
+    missing = -len(images) % columns
+    images = np.concatenate([images, np.full((missing, *images.shape[1:]), 255, np.uint8)])
+    return np.concatenate([np.concatenate(list(images[row : row + columns]), axis=1) for row in range(0, len(images), columns)])
+
+
+def write_card(
+    folder: Path,
+    data: TrainingSet,
+    *,
+    title: str,
+    tag: str,
+    recipe: dict[str, Any],
+    command: str,
+    log: Path,
+    samples: np.ndarray | None = None,
+    quality: dict[str, float] | None = None,
+) -> None:
+    """Writes ``README.md``, ``training.json``, ``log.jsonl`` and ``samples.png`` beside the weights.
+
+    Args:
+        folder: of the model.
+        title, tag: what it is, and its pipeline tag on the Hub.
+        recipe: every number that the training depends on.
+        command: that makes it again.
+        log: as `training.loop` writes it.
+        samples: generated pictures, uint8 ``[N, H, W(, 3)]``; none for a model that generates nothing by itself.
+        quality: name of a figure to its value.
+    """
+    from PIL import Image
+
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    (folder / "log.jsonl").write_text(log.read_text())
+    facts = {
+        "data": data.name, "source": data.source, "licence": data.licence, "split_hash": data.hash, "members": len(data.members),
+        "nonmembers": len(data.nonmembers), "recipe": recipe, "steps": lines[-1]["step"], "quality": quality or {}, "command": command,
+    }  # fmt: skip
+    (folder / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
+    if samples is not None:
+        Image.fromarray(contact_sheet(samples[:SAMPLES_SHOWN])).save(folder / "samples.png", optimize=True)
+    (folder / "README.md").write_text(_card(title, tag, facts, lines, samples is not None))
+
+
+def _card(title: str, tag: str, facts: dict[str, Any], log: list[dict], sampled: bool) -> str:
+    shown = [log[i] for i in sorted({round(i) for i in np.linspace(0, len(log) - 1, 12)})]
+    names = list(shown[0]["loss"])
+    curve = "\n".join(f"| {line['step']:,} | " + " | ".join(f"{line['loss'][name]:.4f}" for name in names) + " |" for line in shown)
+    figures = "".join(f"- {name}: {value:.4g}\n" for name, value in facts["quality"].items())
+    recipe = ", ".join(f"{name} {value}" for name, value in facts["recipe"].items())
+    return f"""---
+license: mit
+library_name: diffusers
+pipeline_tag: {tag}
+tags: [diffusion, membership-inference, privacy]
+---
+
+# {title}
+
+Trained to study what diffusion models remember of their training data; it is no good image generator.
+
+- Data: {facts["members"]:,} members and {facts["nonmembers"]:,} non-members, {facts["source"]}.
+  Split: `{facts["split_hash"]}`. Licence of the pictures: {facts["licence"]}.
+- Recipe: {recipe}.
+- Steps: {facts["steps"]:,}. Made by `{facts["command"]}`.
+{figures}
+{"![Samples](samples.png)" if sampled else ""}
+
+Mean loss since the line before:
+
+| step | {" | ".join(names)} |
+|---|{"---|" * len(names)}
+{curve}
+"""

@@ -1,0 +1,87 @@
+"""Trains a latent diffusion model on the latents of an autoencoder of `training.train_vae`.
+
+python -m training.train_ldm --out runs/ldm-b1e-6 --vae runs/vae-b1e-6/vae --members 512
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from training.data import model_space
+from training.loop import Batch, Learner, Training
+from training.publish import write_card
+from training.train_ddpm import SAMPLES, SCHEDULER, add_schedule, data_of, noise_loss, quality_of, sample, schedule_of, to_uint8
+from training.train_vae import SIDE
+
+# 1.6 million parameters.
+UNET = dict(
+    block_out_channels=(64, 96),
+    layers_per_block=1,
+    norm_num_groups=16,
+    down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+    up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+)
+
+
+def encoded(vae, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scaled means and standard deviations of q(z|x), ``[N, 4, 8, 8]`` each."""
+    with torch.no_grad():
+        found = [vae.encode(part.to(vae.device)).latent_dist for part in pixels.split(100)]
+    scale = vae.config.scaling_factor
+    return tuple(torch.cat([getattr(one, name) for one in found]).float() * scale for name in ("mean", "std"))
+
+
+def decoded(vae, latents: torch.Tensor) -> torch.Tensor:
+    """Pictures ``[N, 3, 32, 32]`` in [-1, 1] of scaled latents."""
+    with torch.no_grad():
+        return torch.cat([vae.decode(part / vae.config.scaling_factor).sample for part in latents.split(100)])
+
+
+def main(arguments: list[str] | None = None) -> None:
+    from diffusers import AutoencoderKL, DDPMScheduler, LDMPipeline, UNet2DModel
+
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    add_schedule(parser)
+    parser.add_argument("--vae", type=Path, required=True, help="folder of the autoencoder")
+    parser.add_argument("--latents", choices=["mode", "sample"], default="sample", help="what it is trained on (default: a draw each time)")
+    args = parser.parse_args(arguments)
+    data, schedule = data_of(args, side=SIDE), schedule_of(args)
+    vae = AutoencoderKL.from_pretrained(args.vae, use_safetensors=True).eval()
+    mean, std = encoded(vae, model_space(data.members, 3))
+    torch.manual_seed(schedule.seed)
+    network = UNet2DModel(sample_size=mean.shape[-1], in_channels=mean.shape[1], out_channels=mean.shape[1], **UNET)
+    scheduler = DDPMScheduler(**SCHEDULER, clip_sample=False)
+
+    def loss(batch: Batch) -> torch.Tensor:
+        z = mean[batch.rows].to(batch.device)
+        if args.latents == "sample":
+            z = z + std[batch.rows].to(batch.device) * batch.randn(*z.shape)
+        return noise_loss(network, scheduler, batch, z)
+
+    training = Training(args.out, schedule, {"unet": Learner(network, loss)}, len(mean))
+
+    def snapshot(step: int) -> dict:
+        LDMPipeline(vae, network, scheduler).save_pretrained(args.out / f"step-{step:06d}", safe_serialization=True)
+        return {}
+
+    training.run(snapshot)
+    with training.averaged():
+        drawn = sample(network, SCHEDULER, mean.shape[1:], SAMPLES, device=training.accelerator.device)
+    pictures = to_uint8(decoded(vae.to(drawn.device), drawn))
+    if data.members.ndim == 3:
+        pictures = pictures.mean(-1).round().astype("uint8")
+    recipe = {"autoencoder": args.vae.as_posix(), "trained on": args.latents, "pictures per step": schedule.batch}
+    recipe |= {"learning rate": schedule.learning_rate, "EMA": schedule.ema, "seed": schedule.seed, "precision": schedule.mixed_precision}
+    flags = f"--vae {args.vae} --data {args.data} --members {args.members} --steps {args.steps} --latents {args.latents}"
+    write_card(
+        args.out / f"step-{training.step:06d}", data, title=f"Latent diffusion on {len(data.members):,} pictures of {data.name}",
+        tag="unconditional-image-generation", recipe=recipe, command=f"python -m training.train_ldm --out {args.out} {flags}",
+        log=args.out / "log.jsonl", samples=pictures, quality=quality_of(pictures, data),
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Trains a β-VAE that brings pictures to latents for diffusion, with or without an adversary.
+
+    python -m training.train_vae --out runs/vae-b1e-6 --beta 1e-6 --members 2000
+    python -m training.train_vae --out runs/vae-b1e-6-adv --beta 1e-6 --adversary 0.1 --members 2000
+
+Loss: mean absolute error of pixels + β·KL(q(z|x) ‖ N(0, 1)), KL summed over latents and divided by the number of pixels; with an adversary,
+- weight·D(x̂), of a small convolutional network over patches that is trained by hinge loss (arXiv 2012.09841). No network of others judges
+the pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from training.data import model_space
+from training.loop import Batch, Learner, Schedule, Training
+from training.publish import write_card
+from training.train_ddpm import add_schedule, data_of, schedule_of, to_uint8
+
+# 32×32 to 4×8×8, as in the SimA authors' study.
+VAE = dict(
+    block_out_channels=(32, 64, 64),
+    layers_per_block=1,
+    latent_channels=4,
+    norm_num_groups=8,
+    down_block_types=("DownEncoderBlock2D",) * 3,
+    up_block_types=("UpDecoderBlock2D",) * 3,
+    mid_block_add_attention=False,
+)
+SIDE = 32
+
+
+class Patches(nn.Sequential):
+    """A discriminator of patches: ``[N, C, 32, 32]`` to ``[N, 1, 6, 6]``, higher for real ones."""
+
+    def __init__(self, channels: int, width: int = 32):
+        layers = [nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.2)]
+        layers += [nn.Conv2d(width, 2 * width, 4, 2, 1), nn.GroupNorm(8, 2 * width), nn.LeakyReLU(0.2)]
+        super().__init__(*layers, nn.Conv2d(2 * width, 1, 3, 1, 0))
+
+
+def reconstruct(vae, x0: torch.Tensor, batch: Batch):
+    """``(x̂, q(z|x))`` with one draw of z, seeded."""
+    posterior = vae.encode(x0).latent_dist
+    return vae.decode(posterior.mean + posterior.std * batch.randn(*posterior.mean.shape)).sample, posterior
+
+
+def kl_per_pixel(posterior, pixels: int) -> torch.Tensor:
+    """KL to the standard normal, summed over latents, per pixel."""
+    return 0.5 * (posterior.mean**2 + posterior.var - 1 - posterior.logvar).flatten(1).sum(1).mean() / pixels
+
+
+def main(arguments: list[str] | None = None) -> None:
+
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    add_schedule(parser, steps=6000, members=2000)
+    parser.add_argument("--beta", type=float, default=1e-6, help="weight of the KL term (default: 1e-6)")
+    parser.add_argument("--adversary", type=float, default=0.0, help="weight of the adversarial loss (default: 0, none)")
+    args = parser.parse_args(arguments)
+    data, schedule = data_of(args, side=SIDE), schedule_of(args)
+    # The autoencoders of the Hub have three channels, and mia_hub gives them three.
+    pixels = model_space(data.members, 3)
+    vae, log = train(args.out, schedule, pixels, beta=args.beta, adversary=args.adversary)
+    vae.save_pretrained(args.out / "vae", safe_serialization=True)
+    held_out = model_space(data.nonmembers[:500], 3)
+    with torch.no_grad():
+        again = torch.cat([vae.decode(vae.encode(part.to(vae.device)).latent_dist.mean).sample.cpu() for part in held_out.split(100)])
+    error = float((again - held_out).square().mean() / 4)
+    shown = np.concatenate([np.concatenate(pair)[None] for pair in zip(to_uint8(held_out[:16]), to_uint8(again[:16]))])
+    recipe = {"β": args.beta, "adversary": args.adversary, "pictures per step": schedule.batch, "learning rate": schedule.learning_rate}
+    recipe |= {"EMA": schedule.ema, "seed": schedule.seed, "precision": schedule.mixed_precision, "latents": "4×8×8"}
+    flags = f"--data {args.data} --members {args.members} --beta {args.beta:g} --adversary {args.adversary:g} --steps {args.steps}"
+    write_card(
+        args.out / "vae", data, title=f"β-VAE (β = {args.beta:g}) on {len(data.members):,} pictures of {data.name}",
+        tag="image-to-image", recipe=recipe, command=f"python -m training.train_vae --out {args.out} {flags}", log=log,
+        samples=shown, quality={"PSNR of 500 non-members, dB": float(-10 * np.log10(error))},
+    )  # fmt: skip
+
+
+def train(out: Path, schedule: Schedule, pixels: torch.Tensor, *, beta: float, adversary: float):
+    """Trains on pixels ``[N, 3, 32, 32]`` in [-1, 1]; returns the autoencoder, holding its averaged weights, and the log's path."""
+    from diffusers import AutoencoderKL
+
+    torch.manual_seed(schedule.seed)
+    vae = AutoencoderKL(in_channels=3, out_channels=3, sample_size=pixels.shape[-1], **VAE)
+    judge = Patches(3)
+
+    def generator_loss(batch: Batch) -> torch.Tensor:
+        x0 = pixels[batch.rows].to(batch.device)
+        made, posterior = reconstruct(vae, x0, batch)
+        loss = (made.float() - x0).abs().mean() + beta * kl_per_pixel(posterior, x0[0, 0].numel())
+        return loss - adversary * judge(made).float().mean() if adversary else loss
+
+    def judge_loss(batch: Batch) -> torch.Tensor:
+        x0 = pixels[batch.rows].to(batch.device)
+        with torch.no_grad():
+            made, _ = reconstruct(vae, x0, batch)
+        return (1 - judge(x0).float()).relu().mean() + (1 + judge(made.detach()).float()).relu().mean()
+
+    learners = {"vae": Learner(vae, generator_loss)} | ({"judge": Learner(judge, judge_loss)} if adversary else {})
+    training = Training(out, schedule, learners, len(pixels))
+    training.run()
+    with training.averaged():
+        averaged = AutoencoderKL.from_config(vae.config)
+        averaged.load_state_dict(vae.state_dict())
+    # What latents are divided by, so that they vary by about one.
+    with torch.no_grad():
+        means = torch.cat([averaged.eval().encode(part).latent_dist.mean for part in pixels[:2000].split(100)])
+    averaged.register_to_config(scaling_factor=float(1 / means.std()))
+    return averaged.to(training.accelerator.device), out / "log.jsonl"
+
+
+if __name__ == "__main__":
+    main()
