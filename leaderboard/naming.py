@@ -40,6 +40,11 @@ def parse_top(name: str) -> re.Match[str]:
     return found
 
 
+def parts_of(model: str) -> list[str]:
+    """A model and what lies on top of it, as `mia_hub.models.on_top.split_name` has them (which would load torch)."""
+    return [part.strip() for part in re.split(r"\s\+(?:\s|$)", model.strip())]
+
+
 def check_model(name: str) -> None:
     """Refuses a model whose name isn't that of one on the Hub, and what lies on top of it if that has no commit.
 

@@ -167,6 +167,17 @@ class Queue:
         # Those that a pull request just brought are the newest of all.
         return sorted(found, key=lambda each: (each.status.submitted or "~", each.id), reverse=True)
 
+    def submission(self, id: str) -> Submission:
+        """One request with what it asks and where it stands.
+
+        Raises:
+            StoreError: if there is no such request.
+        """
+        found = next((each for each in self.listing() if each.id == id), None)
+        if found is None:
+            raise StoreError(f"There is no request {id!r:.80} in {self.store}. 'mia-hub submissions' lists all.")
+        return found
+
     def claim(self, worker: str, *, at: datetime | None = None, lease=LEASE) -> str | None:
         """Takes the oldest request that waits, or whose worker went away; returns its id, or None if there is none.
 
