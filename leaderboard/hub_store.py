@@ -69,8 +69,8 @@ class HubStore(Store):
     def read(self, path: str, *, largest: int = LARGEST_FILE) -> bytes:
         return self.at().read(path, largest=largest)
 
-    def prefetch(self, paths: Iterable[str]) -> None:
-        self.at().prefetch(paths)
+    def read_many(self, paths: Iterable[str]) -> dict[str, bytes]:
+        return self.at().read_many(paths)
 
     def commit(self, changes: Changes, message: str, *, parent: str) -> str:
         return self._commit(changes, message, parent_commit=parent).oid
@@ -80,18 +80,11 @@ class HubStore(Store):
         return self._commit(changes, message, create_pr=True, commit_description=description).pr_url
 
     def user(self) -> str:
-        """Name of the user or organisation that the token belongs to.
+        """Who is logged in here; see `user_of`."""
+        return user_of(self.api.token)
 
-        Raises:
-            AccessDenied: if nobody is logged in.
-        """
-        from huggingface_hub.errors import LocalTokenNotFoundError
-
-        try:
-            with self.errors():
-                return self.api.whoami()["name"]
-        except LocalTokenNotFoundError as error:
-            raise AccessDenied("Nobody is logged in to the Hub here: log in with 'hf auth login', or set HF_TOKEN.") from error
+    def link(self, path: str) -> str:
+        return f"{self.api.endpoint}/datasets/{self.repo_id}/blob/main/{check_path(path)}"
 
     def _commit(self, changes: Changes, message: str, **options):
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
@@ -152,12 +145,10 @@ class HubStore(Store):
     @contextmanager
     def errors(self) -> Iterator[None]:
         """The client's errors, said for a person."""
-        from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalTokenNotFoundError
+        from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
         try:
             yield
-        except LocalTokenNotFoundError:
-            raise
         except (HfHubHTTPError, HTTPError, OSError, ValueError) as error:
             said = f"{self} can't be read or written ({type(error).__name__}: {first_line(error)[:200]})."
             raise (AccessDenied if _status(error) in (401, 403) else StoreError)(said) from error
@@ -238,6 +229,26 @@ class HubView(View):
         self.store.packed = frozenset(known)
         texts = [self.store.kept[name].decode("utf-8", "replace") for name in sorted(known)]
         return json.dumps(texts, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def user_of(token: str | bool | None = None) -> str:
+    """Name of the user or organisation that a token belongs to; of the login's own by default.
+
+    Raises:
+        AccessDenied: if there is none, or the Hub doesn't accept it.
+        StoreError: if the Hub can't be asked.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HTTPError, LocalTokenNotFoundError
+
+    try:
+        return HfApi(token=token).whoami()["name"]
+    except LocalTokenNotFoundError as error:
+        raise AccessDenied("Nobody is logged in to the Hub here: log in with 'hf auth login', or set HF_TOKEN.") from error
+    except (HTTPError, OSError, ValueError) as error:
+        if _status(error) in (401, 403):
+            raise AccessDenied("The Hub doesn't accept this token; make a new one at huggingface.co/settings/tokens.") from error
+        raise StoreError(f"The Hub can't be asked who is logged in ({type(error).__name__}); try again later.") from error
 
 
 def git_name(content: bytes) -> str:

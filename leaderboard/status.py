@@ -27,6 +27,7 @@ class Status:
         attempts: how often it was started.
         progress: what the worker is at.
         error: why it failed, for everyone to read.
+        offered: the pull request by which the result was offered to the model, or why it was not; empty where nobody asked for it.
         history: earlier states, the oldest first: ``{"state", "until", "why"}``, and ``"by"`` where it was submitted again.
     """
 
@@ -40,6 +41,7 @@ class Status:
     attempts: int = 0
     progress: str = ""
     error: str | None = None
+    offered: str = ""
     history: tuple[dict[str, Any], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:

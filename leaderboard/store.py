@@ -16,6 +16,7 @@ import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from leaderboard.errors import BrokenFile, Conflict, StoreError
@@ -47,6 +48,15 @@ class View(ABC):
     def prefetch(self, paths: Iterable[str]) -> None:  # noqa: B027
         """Says that these will be read, so that they can be fetched together; where reading is cheap, nothing is done."""
 
+    def read_many(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """The contents of those of the files that are there."""
+        paths, found = list(paths), {}
+        self.prefetch(paths)
+        for path in paths:
+            with suppress(KeyError):
+                found[path] = self.read(path)
+        return found
+
     def read_json(self, path: str) -> dict:
         """A JSON object.
 
@@ -77,6 +87,10 @@ class Store(View):
         Raises:
             Conflict: if the version is not ``parent`` any more.
         """
+
+    def link(self, path: str) -> str | None:
+        """Where people can read a file with a browser; None where nowhere."""
+        return None
 
     def at(self, version: str | None = None) -> View:
         """The store as it is now, or was at a version, for reading much of it; a store without a memory is seen as it is."""

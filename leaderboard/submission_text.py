@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 SHOWN_COMMIT = 8
 LONGEST_SHOWN = 500
-HEADERS = ["Submitted", "State", "What", "Attacks", "By", "ID", "Error"]
+HEADERS = ["State", "What", "Attacks", "Submitted", "By", "ID"]
 
 
 def one_line(text: object, longest: int = LONGEST_SHOWN) -> str:
@@ -97,11 +97,12 @@ def table_rows(found: Sequence[Submission]) -> list[list[str]]:
     rows = []
     for each in found:
         status, request = each.status, each.request
-        state = one_line(state_text(status, each.place))
-        ended = f" {time_text(status.finished)}" if status.finished else ""
+        state = state_text(status, each.place)
+        state += f", {time_text(status.finished)}" if status.finished else ""
+        state += f": {status.error}" if status.error else ""
         attacks = ", ".join(request.attacks) if request else ""
         own = " (own scores)" if request and request.kind == "scores" else ""
-        row = [time_text(status.submitted), state + ended, what_text(each), attacks + own, status.submitter, each.id, status.error or ""]
+        row = [state, what_text(each), attacks + own, time_text(status.submitted), status.submitter, each.id]
         rows.append([unformulaic(one_line(cell)) for cell in row])
     return rows
 
