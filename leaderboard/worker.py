@@ -27,6 +27,7 @@ from leaderboard.config import requests_address, results_address
 from leaderboard.entry import parse_entry, recomputed
 from leaderboard.errors import StoreError, SubmissionError
 from leaderboard.evaluate import REFUSED
+from leaderboard.intake import look_again
 from leaderboard.queue import LEASE, Queue
 from leaderboard.store import Store, as_json, open_store
 
@@ -82,6 +83,7 @@ class Worker:
     def _prepare(self, id: str) -> Path:
         request, limits = self.queue.request(id), self.queue.limits
         limits.check_request(request, 0)
+        look_again(request, limits)
         work = self.folder / id
         work.mkdir(parents=True, exist_ok=True)
         for name in ("error.txt", "out"):

@@ -10,6 +10,7 @@ import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from leaderboard.cli import add_commands as add_leaderboard_commands
 from mia_hub import __version__
 from mia_hub.benchmarks.cli import add_command as add_benchmark_command
 from mia_hub.defaults import VERDICT_ATTACK
@@ -93,6 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     attacks.set_defaults(run=_attacks)
     add_benchmark_command(commands)
+    add_leaderboard_commands(commands)
 
     install = commands.add_parser(
         "install-metric",

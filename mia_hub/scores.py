@@ -127,5 +127,5 @@ class ScoreTable:
                 scores=np.stack([table[name].to_numpy() for name in names], axis=1),
                 **meta,
             )
-        except (OSError, KeyError, ValueError, TypeError, pa.ArrowException) as error:
+        except (OSError, KeyError, ValueError, TypeError, OverflowError, RecursionError, pa.ArrowException) as error:
             raise MetricError(f"{path} is not a ScoreTable in Parquet form ({type(error).__name__}: {error}).") from error

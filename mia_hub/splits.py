@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -351,17 +352,37 @@ def _split_of(name: str, parts: Sequence[Sequence], said: Sequence[Sequence], re
     return MemberSplit(name, *parts, both(0), revision, both(1))
 
 
-def _from_hub(name: str, config: str | None, revision: str | None, columns: Columns) -> MemberSplit:
-    import datasets
+def dataset_commit(name: str, revision: str | None = None, *, token: bool | None = None) -> str:
+    """The commit that a data set on the Hub is at.
+
+    Args:
+        name: its Hub id.
+        revision: branch, tag or commit; the newest by default.
+        token: False to look without a login, as anyone sees it; then gated ones are refused, too.
+
+    Raises:
+        SplitError: if it isn't there, or may not be seen.
+    """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     from mia_hub.models.repository import HUB_TIMEOUT
 
+    with _hub_errors(name, revision):
+        info = HfApi(token=token).dataset_info(name, revision=revision, timeout=HUB_TIMEOUT)
+    if token is False and info.gated:
+        raise SplitError(f"The data set {name} is gated, so that not everyone may see what a result is about; name one that is open.")
+    return info.sha
+
+
+@contextmanager
+def _hub_errors(name: str, revision: str | None) -> Iterator[None]:
+    """What goes wrong with a data set on the Hub, said for a person."""
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
     try:
-        # Pinned before anything is read, so that what is recorded is what was used.
-        commit = HfApi().dataset_info(name, revision=revision, timeout=HUB_TIMEOUT).sha
-        loaded = datasets.load_dataset(name, config, revision=commit)
+        yield
+    except SplitError:
+        raise
     except GatedRepoError as error:
         raise SplitError(f"The data set {name} is gated: accept its terms on its page, then log in with 'hf auth login'.") from error
     except RevisionNotFoundError as error:
@@ -372,6 +393,15 @@ def _from_hub(name: str, config: str | None, revision: str | None, columns: Colu
         ) from error
     except Exception as error:  # the clients raise many kinds for an unreachable Hub or a broken data set
         raise SplitError(f"The data set {name} could not be loaded ({type(error).__name__}: {first_line(error)[:200]}).") from error
+
+
+def _from_hub(name: str, config: str | None, revision: str | None, columns: Columns) -> MemberSplit:
+    import datasets
+
+    # Pinned before anything is read, so that what is recorded is what was used.
+    commit = dataset_commit(name, revision)
+    with _hub_errors(name, revision):
+        loaded = datasets.load_dataset(name, config, revision=commit)
 
     parts = [next((n for n in names if n in loaded), None) for names in (MEMBER_NAMES, NONMEMBER_NAMES)]
     if all(parts):

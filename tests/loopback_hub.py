@@ -32,6 +32,8 @@ from starlette.routing import Route
 
 KINDS = {"models": "model", "datasets": "dataset", "spaces": "space"}
 LFS_EXTENSIONS = {".safetensors", ".parquet", ".arrow", ".bin", ".pt", ".ckpt", ".zip", ".npz", ".png", ".jpg", ".jpeg"}
+# Entries of a listing that one answer holds.
+PAGE = 1000
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize %d\n"
 
 
@@ -234,6 +236,8 @@ class LoopbackHub:
             raise HubError(404, None, f"The loopback hub has no API {request.url.path}")
         repo = self._find(request, KINDS[parts[0]], "/".join(parts[1:3]))
         action, *rest = parts[3:] or ["revision"]
+        if action == "discussions" and rest[1:] == ["merge"]:
+            return self._merge(request, repo, f"refs/pr/{rest[0]}")
         revision = rest[0] if rest else "main"
         commit = self._commit_of(repo, revision)
         if action == "revision":
@@ -242,7 +246,7 @@ class LoopbackHub:
             return JSONResponse(_refs(repo))
         if action == "tree":
             recursive = request.query_params.get("recursive", "").lower() == "true"
-            return JSONResponse(_tree(repo.commits[commit].tree, "/".join(rest[1:]), recursive))
+            return self._page_of(request, _tree(repo.commits[commit].tree, "/".join(rest[1:]), recursive))
         if action == "paths-info":
             return JSONResponse(_paths_info(repo.commits[commit].tree, await _posted_paths(request)))
         if action == "preupload":
@@ -250,6 +254,27 @@ class LoopbackHub:
         if action == "commit":
             return await self._push(request, repo, revision)
         raise HubError(404, None, f"The loopback hub has no API {request.url.path}")
+
+    def _page_of(self, request: Request, entries: list[dict]) -> Response:
+        """One page of a listing, and in its header the address of the next, as the Hub gives them."""
+        start = int(request.query_params.get("cursor", 0))
+        links = {}
+        if start + PAGE < len(entries):
+            following = request.url.include_query_params(cursor=start + PAGE)
+            links["Link"] = f'<{self.url}{following.path}?{following.query}>; rel="next"'
+        return JSONResponse(entries[start : start + PAGE], headers=links)
+
+    def _merge(self, request: Request, repo: Repo, ref: str) -> Response:
+        """Brings a pull request's changes to the main branch."""
+        if self._require_user(request) != repo.owner:
+            raise HubError(403, None, "You don't have write access to this repository")
+        with self._lock:
+            proposed, head = repo.commits[self._commit_of(repo, ref)], repo.refs["main"]
+            before = repo.commits[proposed.parent].tree
+            changed = {path: file for path, file in proposed.tree.items() if before.get(path) != file}
+            kept = {path: file for path, file in repo.commits[head].tree.items() if path in proposed.tree or path not in before}
+            self._add_commit(repo, "main", kept | changed, f"{proposed.title} (#{ref.rpartition('/')[2]})", head)
+        return JSONResponse({"success": True})
 
     def _find(self, request: Request, kind: str, repo_id: str) -> Repo:
         repo = self._repos.get((kind, repo_id))

@@ -9,9 +9,10 @@ from datetime import timedelta
 import pytest
 
 from leaderboard.errors import Conflict, StoreError, SubmissionError
+from leaderboard.hub_store import HubStore
 from leaderboard.limits import Limits
 from leaderboard.queue import MOST_ATTEMPTS, Queue, stamp, utc
-from leaderboard.store import FolderStore, HubStore, as_json, open_store
+from leaderboard.store import FolderStore, as_json, open_store
 from leaderboard.submission import Request
 
 DEMO = {"kind": "model", "model": "demo", "split": "demo", "attacks": ["sima"]}
@@ -191,7 +192,7 @@ def test_limits_hold(open_again):
     assert Queue(store).submit(Request.from_dict(DEMO | {"seed": 7, "submitter": "bob"}))[2]
     revision = {"revision": "0" * 40}
     for asked in ({"submitter": "mallory"}, {"model": "evil/model"} | revision, {"model": "bob/secret"} | revision,
-                  {"model": "a/b + Evil/lora"} | revision):  # fmt: skip
+                  {"model": f"a/b + Evil/lora@{'0' * 40}"} | revision):  # fmt: skip
         with pytest.raises(SubmissionError, match="not taken here"):
             Queue(store).submit(Request.from_dict(DEMO | {"seed": 8} | asked))
     for broken in ({"per_day": "many"}, {"banned": "bob"}, {"hour": 3}):

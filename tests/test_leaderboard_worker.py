@@ -105,7 +105,7 @@ def test_scores_are_measured_by_us_and_marked_as_reported(hub, stores, worker, t
 @pytest.mark.parametrize(
     "changes, says",
     [
-        ({"model": "board/gone"}, "no model 'board/gone' that you may see"),
+        ({"model": "board/gone"}, "no model 'board/gone' that everyone may see"),
         ({"revision": "0" * 40}, "has no revision"),
         ({"split_revision": "0" * 40}, "has no revision"),
         ({"split": "board/gone"}, "no data set 'board/gone'"),

@@ -44,6 +44,22 @@ def open_top(name: str, revision: str | None = None, *, trusted: bool = True, la
     Raises:
         ModelError: if it can't be found, or is nothing that goes on top of a model.
     """
+    repository, path = locate_top(name, revision, trusted=trusted, largest=largest)
+    if path in repository.sizes:
+        return _file(repository, path, name)
+    weights = [file for file in sorted(repository.sizes) if file.startswith(f"{path}/".lstrip("/")) and file.endswith(".safetensors")]
+    return Part(name, repository, path, repository.revision or repository.hash(weights))
+
+
+def locate_top(name: str, revision: str | None = None, *, trusted: bool = True, largest: int = LARGEST_UNTRUSTED) -> tuple[Folder, str]:
+    """The repository that a name stands for, and the path in it of a file or of a part's folder; nothing is fetched.
+
+    Args:
+        name, revision, trusted, largest: as for `open_top`.
+
+    Raises:
+        ModelError: if it can't be found.
+    """
     if not name:
         raise ModelError("Nothing stands after a plus sign; name a LoRA, a fine-tuned part or a checkpoint there, or leave the sign out.")
     if trusted and os.path.isfile(name):
@@ -55,13 +71,9 @@ def open_top(name: str, revision: str | None = None, *, trusted: bool = True, la
         inside = re.fullmatch(r"(\w[\w.-]*/[\w.-]+)/(.+?)/?", address)
         repository = open_repository(inside[1] if inside else address, asked or revision, trusted=trusted, largest=largest)
         path = inside[2] if inside else _found(repository, name)
-    if path in repository.sizes:
-        return _file(repository, path, name)
-    config = f"{path}/config.json".lstrip("/")
-    if config not in repository.sizes:
+    if path not in repository.sizes and f"{path}/config.json".lstrip("/") not in repository.sizes:
         raise ModelError(f"{repository.name} has no file or part {path}; it has {', '.join(sorted(repository.sizes)[:10])}.")
-    weights = [file for file in sorted(repository.sizes) if file.startswith(f"{path}/".lstrip("/")) and file.endswith(".safetensors")]
-    return Part(name, repository, path, repository.revision or repository.hash(weights))
+    return repository, path
 
 
 class _OneFile(Folder):

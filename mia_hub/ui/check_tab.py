@@ -126,7 +126,7 @@ def build_check_tab() -> None:
     outputs = [answer, table, plot, figures, caveats, download, found]
     inputs = [image, several, model, nonmembers, question, caption]
 
-    button.click(_check, inputs, outputs, api_name="check", show_progress_on=answer)
+    button.click(check, inputs, outputs, api_name="check", show_progress_on=answer)
     gr.on([model.submit, caption.submit], _check_if_any, inputs, outputs, api_name=False, show_progress_on=answer)
     # Of the two ways in, the one used last counts: the other is emptied. Not `image.input`: it fires when the picture is removed, too.
     image.upload(_check_one, [image, model, nonmembers, caption], [*outputs, image, several], api_name=False, show_progress_on=answer)
@@ -217,7 +217,7 @@ def _demo_checker() -> Checker:
     return checker
 
 
-def _check(
+def check(
     image: str | None,
     several: list[str] | None,
     model: str,
@@ -243,17 +243,17 @@ def _check(
 
 
 def _check_if_any(image, several, model: str, nonmembers, question: str, caption: str, progress=gr.Progress()):  # noqa: B008
-    return _check(image, several, model, nonmembers, question, caption, progress) if image or several else _empty()
+    return check(image, several, model, nonmembers, question, caption, progress) if image or several else _empty()
 
 
 def _check_one(image: str | None, model: str, nonmembers: list[str] | None, caption: str, progress=gr.Progress()):  # noqa: B008
-    shown = _check(image, None, model, nonmembers, caption=caption, progress=progress)
+    shown = check(image, None, model, nonmembers, caption=caption, progress=progress)
     # The browser would show what can't be read as a broken picture.
     return *shown, None if image is not None and not readable([image])[0] else gr.skip(), None
 
 
 def _check_several(several: list[str] | None, model: str, nonmembers, question: str, caption: str, progress=gr.Progress()):  # noqa: B008
-    return *_check(None, several, model, nonmembers, question, caption, progress), None
+    return *check(None, several, model, nonmembers, question, caption, progress), None
 
 
 def _example_check(pictures: Sequence[Picture]):
