@@ -258,15 +258,14 @@ class Attack(ABC):
             ModelError: if the model returns NaN or infinity, or memory runs out even for one row.
         """
         pictures = as_pictures(images)
-        labels = self._labels(model, pictures, captions, is_member)
+        labels, captions, source = self._checked_inputs(model, pictures, captions, is_member)
         self.check_labels(labels)
-        captions, _ = settled(model, captions, len(pictures))
-        options = {"captions": captions, "batch_size": batch_size, "seed": seed, "progress": progress}
+        options = {"batch_size": batch_size, "seed": seed, "progress": progress}
         while True:
             precision = precision_of(model)
-            chosen, spent = self.choose(model, pictures, labels, **options)
+            chosen, spent = self.choose(model, pictures, labels, captions=captions, **options)
             attack = self.settled(chosen)
-            found = attack.observe(model, pictures, is_member=labels, on_batch=on_batch, **options)
+            found = attack._observe(model, pictures, labels, captions, source, on_batch=on_batch, **options)
             if precision_of(model) == precision:
                 break
             # Something was moved to a wider precision meanwhile: what was chosen before was chosen on other values.
@@ -302,22 +301,21 @@ class Attack(ABC):
     ) -> Observations:
         """The first half of `score`, which queries the model: the statistics that scores are concluded from."""
         pictures = as_pictures(images)
-        labels = self._labels(model, pictures, captions, is_member)
-        captions, source = settled(model, captions, len(pictures))
-        if self.ignores_captions and captions is not None:
-            captions, source = [""] * len(pictures), EMPTY
+        given = self._checked_inputs(model, pictures, captions, is_member)
+        return self._observe(model, pictures, *given, batch_size=batch_size, seed=seed, progress=progress, on_batch=on_batch)
+
+    def _observe(self, model, pictures, labels, captions, source, *, batch_size, seed, progress, on_batch) -> Observations:
+        """`observe`, of what `_checked_inputs` has passed."""
         batch_size = default_batch_size(model) if batch_size is None else batch_size
         queried = QueriedModel(model, whole_number("batch_size", batch_size, 1, AttackError))
         seed = whole_number("seed", seed, 0, AttackError)
 
         started = time.perf_counter()
-        while True:
-            wide = queried.fallbacks
-            found = self._observe_all(queried, pictures, captions, seed, progress, on_batch)
-            if found is not None and queried.fallbacks == wide:
-                break
+        queried.count_overlong(captions)
+        while (found := self._observe_all(queried, pictures, captions, seed, progress, on_batch)) is None:
             # A part of the model was moved to a wider precision on the way: all is scored again, so that no score depends on which
             # pictures came before it.
+            pass
         ids, values = found
         seconds = time.perf_counter() - started
         remarks = queried.remarks(source)
@@ -328,7 +326,6 @@ class Attack(ABC):
         ids: list[str] = []
         parts: list[np.ndarray] = []
         wide = queried.fallbacks
-        queried.count_overlong(captions)
         with torch.no_grad(), full_precision():
             queried.prepared = _retried(queried, lambda: self.prepare(queried, seed))
         with tqdm(total=len(pictures), unit="image", desc=self.name, delay=PROGRESS_DELAY_SECONDS, disable=not progress) as bar:
@@ -348,18 +345,20 @@ class Attack(ABC):
                     on_batch(len(ids), len(pictures))
         return ids, np.concatenate(parts)
 
-    def _labels(self, model: DiffusionModel, pictures: Sequence[Picture], captions, is_member) -> np.ndarray:
-        """int8 ``[N]``, after everything has been refused that can be without querying the model."""
+    def _checked_inputs(self, model, pictures: Sequence[Picture], captions, is_member) -> tuple[np.ndarray, Sequence | None, str]:
+        """Labels int8 ``[N]``, what the model is told of each picture and where that came from, after everything has been refused that can
+        be without querying the model."""
         for what, values in (("captions", captions), ("is_member", is_member)):
             if values is not None and not isinstance(values, (str, int)) and len(values) != len(pictures):
                 raise AttackError(f"{what} has {len(values)} entries for {len(pictures)} images; one per image is needed.")
         labels = np.full(len(pictures), UNKNOWN) if is_member is None else np.asarray(is_member)
         if labels.shape != (len(pictures),) or not np.isin(labels, (0, 1, UNKNOWN)).all():
             raise AttackError(f"is_member must be 1 (member), 0 (non-member) or -1 (unknown) for each image; got {is_member!r:.80}.")
-        labels = labels.astype(np.int8)
         self.check(model, [captions] * len(pictures) if isinstance(captions, (str, int)) else captions)
-        settled(model, captions, len(pictures))
-        return labels
+        captions, source = settled(model, captions, len(pictures))
+        if self.ignores_captions and captions is not None:
+            captions, source = [""] * len(pictures), EMPTY
+        return labels.astype(np.int8), captions, source
 
     def _observe_batch(self, queried: QueriedModel, pictures, rows: range, captions, seed: int) -> tuple[list[str], np.ndarray]:
         """Content ids, and statistics ``[N, …]``, of some of the pictures."""
