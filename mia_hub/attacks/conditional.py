@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 
-from mia_hub.attacks.base import Attack
+from mia_hub.attacks.base import AsksFor, Attack, DeclaredBy
 from mia_hub.attacks.learning import FittedAttack, Scorer, TrainedAttack, auc_of
 from mia_hub.attacks.querying import QueriedModel
 from mia_hub.attacks.sima import SimA
@@ -61,7 +61,7 @@ def neighbour(name: str, pixels: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConditionalAttack(TrainedAttack):
+class ConditionalAttack(AsksFor, TrainedAttack):
     """score = -(log S_t(x) - μ(z))/σ(z): how far a statistic S lies below what non-members of the same difficulty z show.
 
     z holds the picture's complexity (`mia_hub.complexity.complexity`; no query) and what the attack sees of its neighbours
@@ -137,17 +137,6 @@ class ConditionalAttack(TrainedAttack):
     def queries_per_image(self) -> int:
         return self.base.queries_per_image * (1 + len(self.neighbours))
 
-    @property
-    def setup_queries(self) -> int:
-        return self.base.setup_queries
-
-    @property
-    def columns(self) -> tuple[int, ...]:
-        return self.base.columns
-
-    def prepare(self, model: QueriedModel, seed: int) -> Any:
-        return self.base.prepare(model, seed)
-
     def check(self, model, captions=None) -> None:
         super().check(model, captions)
         self.base.check(model, captions)
@@ -178,7 +167,7 @@ class ConditionalAttack(TrainedAttack):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Conditional(ConditionalAttack):
+class Conditional(DeclaredBy, ConditionalAttack):
     """Any attack, judged against non-members of the same difficulty: ``get_attack("pia", given=("complexity", "mirror"))``.
 
     Attributes:
@@ -190,12 +179,6 @@ class Conditional(ConditionalAttack):
     attack: Attack
 
     name = property(lambda self: f"{self.attack.name} given {', '.join(self.given)}")
-    paper = property(lambda self: self.attack.paper)
-    access = property(lambda self: self.attack.access)
-    needs_caption = property(lambda self: self.attack.needs_caption)
-    needs_gradients = property(lambda self: self.attack.needs_gradients)
-    needs_samples = property(lambda self: self.attack.needs_samples)
-    one_score = property(lambda self: self.attack.one_score)
 
     def __post_init__(self) -> None:
         if not isinstance(self.attack, Attack) or self.attack.needs_training or isinstance(self.attack, FittedAttack):
