@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from mia_hub.atomic import write_text
 from mia_hub.attacks import ATTACKS, Attack, get_attack
 from mia_hub.attacks.combination import Combination, alone
 from mia_hub.attacks.conditional import Conditional
@@ -393,10 +394,7 @@ class _Shelf:
     def keep(self, label: str, attack: Attack, so_far: Comparison, table: ScoreTable | None) -> None:
         """Writes the figures so far, and then the new scores, whose presence says that the attack is finished."""
         try:
-            path = self.folder / "comparison.json"
-            temporary = path.with_name(path.name + ".tmp")
-            temporary.write_text(so_far.to_json() + "\n", encoding="utf-8")
-            temporary.replace(path)
+            write_text(self.folder / "comparison.json", so_far.to_json() + "\n")
             if table is not None:
                 table.to_parquet(self.path(label, attack))
         except OSError as error:
