@@ -108,7 +108,9 @@ class ConditionalAttack(AsksFor, TrainedAttack):
     def neighbours(self) -> tuple[str, ...]:
         return tuple(name for name in self.conditions if name != COMPLEXITY)
 
-    def choose(self, model, images, is_member, *, captions=None, batch_size=None, seed=0, progress=True) -> tuple[dict[str, Any], int]:
+    def choose(
+        self, model, images, is_member, *, captions=None, batch_size=None, seed=0, progress=True, resume=None
+    ) -> tuple[dict[str, Any], int]:
         """Settles "auto": of `CANDIDATES` the one of highest AUC on the calibration part, at the default timestep, cross-fitted there."""
         if self.given != AUTO:
             return {}, 0
@@ -127,6 +129,7 @@ class ConditionalAttack(AsksFor, TrainedAttack):
                 seed=seed,
                 is_member=is_member[part],
                 progress=progress,
+                resume=resume,
             )
             scores = attack.cross_fitted(seen.values, seen.ids, seen.is_member, seed)[:, 0]
             found[candidate] = auc_of(scores, seen.is_member)
