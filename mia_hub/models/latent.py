@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, get_args
@@ -16,6 +15,7 @@ from mia_hub.models.network import NetworkModel
 from mia_hub.models.pixel import UNetModel, classes_of, multiple_of
 from mia_hub.models.protocol import ModelInfo, result_dtype
 from mia_hub.models.schedules import prediction_type_of, schedule_of
+from mia_hub.noise import keyed_normal
 
 Latents = Literal["mode", "sample"]
 # Pixels that go through the autoencoder at once: its first layers hold hundreds of values per pixel, and more is not faster.
@@ -94,8 +94,7 @@ def _draw(pixels: torch.Tensor, shape: tuple[int, ...]) -> np.ndarray:
     """Standard normal noise that belongs to one picture ``[C, H, W]``."""
     # Rounded to what 8 bits resolve, so that the draw doesn't depend on the precision that the pixels travel in.
     levels = (pixels * 255).round().to(torch.uint8).cpu().numpy()
-    key = int.from_bytes(hashlib.blake2b(levels.tobytes(), digest_size=16, person=b"latents").digest(), "little")
-    return np.random.Generator(np.random.Philox(key=key)).standard_normal(shape)
+    return keyed_normal(levels.tobytes(), shape, use=b"latents")
 
 
 class LatentModel(LatentSpace, NetworkModel):
