@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from mia_hub.attacks import Attack, get_attack
@@ -17,8 +19,11 @@ from mia_hub.models.loading import load_model
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.report import AuditReport, Cost, Estimate, flag, provenance
 from mia_hub.scores import ScoreTable
+from mia_hub.shelf import Shelf
 from mia_hub.splits import MemberSplit, load_split, split_hash
 from mia_hub.validity import Survey, blind_auc, shift_flags, survey
+
+SCORES = "scores.parquet"
 
 
 def audit(
@@ -37,6 +42,7 @@ def audit(
     device=None,
     dtype=None,
     revision: str | None = None,
+    folder: str | Path | None = None,
     progress: bool = True,
 ) -> AuditReport:
     """Measures how well an attack tells members from non-members of a model's training set.
@@ -52,6 +58,9 @@ def audit(
         captions: of a model conditioned on text or classes: "split" (those of the split, if it has any) or "empty".
         shift_check: whether a blind classifier is trained to tell members from non-members without the model.
         device, dtype, revision: as for `mia_hub.load_model`.
+        folder: where the scores are kept as soon as they are there, as ``scores.parquet``, and before that each finished batch. Scores of
+            the same attack, model revision, split, seed and precision that are there already are not made again; so an audit that was
+            killed at any moment goes on where it was. (A wrapped function has no revision to be known by; it is scored anew.)
         progress: shows progress bars.
 
     Returns:
@@ -73,10 +82,18 @@ def audit(
     whole_number("seed", seed, 0, MetricError)
     seen = survey(split.images, split.is_member, features=shift_check, progress=progress)
     blind = blind_auc(seen.features, split.is_member, seed=seed) if shift_check else None
-    return audit_attack(
-        model, attack, split, describe_split(split, seen), blind=blind, selection=selection, timestep=timestep, fprs=fprs,
-        batch_size=batch_size, seed=seed, progress=progress,
+    described = describe_split(split, seen)
+    shelf = None if folder is None else Shelf(folder, model, described, seen.ids, split.is_member, seed)
+    table = shelf and shelf.find(SCORES, attack)
+    report = audit_attack(
+        model, attack, split, described, blind=blind, selection=selection, timestep=timestep, fprs=fprs, batch_size=batch_size, seed=seed,
+        progress=progress, table=table, resume=shelf and shelf.unfinished(SCORES),
     )  # fmt: skip
+    if shelf and table is None:
+        shelf.keep(SCORES, report.scores)
+    elif progress and table is not None:
+        print(f"Scores taken from {shelf.folder / SCORES}", file=sys.stderr)
+    return report
 
 
 def held_out(split: MemberSplit) -> MemberSplit:
@@ -110,6 +127,7 @@ def audit_attack(
     seed: int = 0,
     progress: bool = True,
     table: ScoreTable | None = None,
+    resume: Path | None = None,
 ) -> AuditReport:
     """One attack of an audit or a comparison, whose model, split and attack are loaded, surveyed and checked already.
 
@@ -117,14 +135,16 @@ def audit_attack(
         described: `describe_split` of the split.
         blind: AUC of the blind classifier on this split, or None.
         table: the attack's scores of this very split, where they were made before; then the model is not queried.
+        resume: as for `mia_hub.Attack.score`.
         split: with the captions that the model is to be told, as `MemberSplit.told` gives it.
         model, attack, selection, timestep, fprs, batch_size, seed, progress: as for `audit`.
     """
     if table is None:
         reset_peak_memory(model.device)
         table = attack.score(
-            model, split.images, captions=split.captions, batch_size=batch_size, seed=seed, is_member=split.is_member, progress=progress
-        )
+            model, split.images, captions=split.captions, batch_size=batch_size, seed=seed, is_member=split.is_member, progress=progress,
+            resume=resume,
+        )  # fmt: skip
         table = replace(table, peak_memory_mb=peak_memory_mb(model.device))
     table = replace(table, split=described)
     attack = attack.settled(table.chosen)

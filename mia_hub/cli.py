@@ -60,7 +60,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     audit.add_argument("--timestep", type=int, metavar="T", help="a timestep fixed beforehand, instead of choosing one")
     _add_measuring_options(audit)
-    audit.add_argument("--out", metavar="FOLDER", help="write report.json, report.md, report.html and scores.parquet there")
+    audit.add_argument(
+        "--out", metavar="FOLDER", help="write report.json, report.md, report.html and scores.parquet there; an interrupted audit goes on"
+    )
     _add_attack_options(audit, "sima")
     _add_model_options(audit)
     audit.set_defaults(run=_audit)
@@ -294,13 +296,12 @@ def _audit(args: argparse.Namespace) -> int:
         report = audit(
             _model(args), attack, _split(args), selection=args.selection, timestep=args.timestep, fprs=args.fpr,
             batch_size=args.batch_size, seed=args.seed, captions=args.captions, shift_check=not args.no_shift_check,
-            progress=not args.quiet,
+            folder=out, progress=not args.quiet,
         )  # fmt: skip
     print(report.to_markdown())
     if out:
         for name, text in (("report.json", report.to_json()), ("report.md", report.to_markdown()), ("report.html", report.to_html())):
             _write(out / name, text)
-        report.scores.to_parquet(out / "scores.parquet")
         print(f"\nWritten to {out}: report.json, report.md, report.html, scores.parquet", file=sys.stderr)
     return 0
 

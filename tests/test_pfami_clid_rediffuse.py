@@ -306,6 +306,20 @@ def test_clid_refuses_what_it_was_fitted_on(population, memory):
     assert repr(fitted.scorer) == repr(attack.learn(features, is_member[fitting], 0))
 
 
+def test_what_is_made_of_an_attack_that_ignores_captions_says_that_it_asked_without(population, memory):
+    _, _, images, captions = population
+    fitting, rest = [*range(20), *range(N, N + 20)], [*range(20, 40), *range(N + 20, N + 40)]
+    fitted_on, asked = ({"captions": [captions[i] for i in rows]} for rows in (fitting, rest))
+    told, untold = (get_attack("clid", timesteps=(450,), captions=source) for source in ("ground-truth", "empty"))
+    fits = [attack.fit(memory[1], images[fitting], is_member[fitting], progress=False, **fitted_on) for attack in (told, untold)]
+    combined = [get_attack("combine", parts=parts) for parts in ((untold,), (told, untold))]
+    sources = [
+        attack.score(memory[1], images[rest], is_member=is_member[rest], progress=False, **asked).captions
+        for attack in (told, untold, *fits, *combined)
+    ]
+    assert sources == ["given", "empty", "given", "empty", "empty", "given"]
+
+
 def test_chance_is_standard_normal_and_knows_only_seed_and_content():
     images = np.random.default_rng(0).integers(0, 256, (1000, 8, 8), dtype=np.uint8)
     model = wrap_denoiser(lambda x, t: x, ALPHAS, sample_shape=(1, 8, 8))

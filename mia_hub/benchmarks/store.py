@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from mia_hub.atomic import replacing
 from mia_hub.errors import SplitError
 
 ROWS_PER_GROUP = 32
@@ -83,12 +83,11 @@ class RowStore:
         )  # fmt: skip
         numbers = hashlib.sha256(str([row.row for row in kept]).encode()).hexdigest()[:12]
         path = self.folder / f"rows-{kept[0].row:010}-{numbers}.parquet"
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         try:
             # Pictures are compressed already.
             table = pa.Table.from_pylist([asdict(row) for row in kept], schema=schema)
-            pq.write_table(table, temporary, row_group_size=ROWS_PER_GROUP, compression="none")
-            temporary.replace(path)
+            with replacing(path) as temporary:
+                pq.write_table(table, temporary, row_group_size=ROWS_PER_GROUP, compression="none")
         except OSError as error:
             raise SplitError(f"{self.folder} can't be written to ({error.strerror}); give another folder to keep pictures in.") from error
         self._index(path)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -13,7 +15,7 @@ from mia_hub.models.schedules import network_times
 from mia_hub.schedule import NoiseSchedule
 
 
-class NetworkModel:
+class NetworkModel(ABC):
     """A denoiser from diffusers. Subclasses say how it is called (`output`), and what lies around it.
 
     Attributes:
@@ -52,6 +54,7 @@ class NetworkModel:
         Raises:
             ModelError: with the reason.
         """
+        return
 
     def __init__(self, network: torch.nn.Module, schedule: NoiseSchedule, *, device, dtype: torch.dtype):
         self.network = network.eval().requires_grad_(False)
@@ -59,6 +62,7 @@ class NetworkModel:
         self.fallbacks: dict[str, str] = {}
         self._network_dtype = dtype
 
+    @abstractmethod
     def output(self, x: torch.Tensor, t: torch.Tensor, cond: Any) -> torch.Tensor:
         """What the network puts out, ``[N, ≥ C, H, W]``; channels beyond the first C (learned variance) are ignored.
 
@@ -67,11 +71,14 @@ class NetworkModel:
             t: what the network is told of time, ``[N]``.
             cond: what `condition` made of the captions.
         """
-        raise NotImplementedError
+
+    @cached_property
+    def _times(self) -> torch.Tensor | None:
+        return network_times(self.schedule, self.info.prediction_type)
 
     def predict_noise(self, x: torch.Tensor, t: torch.Tensor, cond: Any = None) -> torch.Tensor:
         x = x.to(result_dtype(self.dtype))
-        times = network_times(self.schedule, self.info.prediction_type)
+        times = self._times
         told = t if times is None else times.to(x.dtype)[t.to(times.device)].to(t.device)
         # Of learned variance the first C of 2C channels are the prediction (Nichol & Dhariwal 2021).
         output = self.output(x.to(self._network_dtype), told, cond)[:, : x.shape[1]].to(x.dtype)
@@ -94,7 +101,12 @@ class NetworkModel:
         if self._network_dtype != torch.float16:
             return False
         wider = torch.bfloat16 if self.device.type != "cuda" or torch.cuda.is_bf16_supported() else torch.float32
-        self.network.to(dtype=wider)
+        self.widen("denoiser", self.network, to=wider)
         self._network_dtype = wider
-        self.fallbacks = self.fallbacks | {"denoiser": dtype_name(wider)}
         return True
+
+    def widen(self, what: str, *parts: torch.nn.Module, to: torch.dtype) -> None:
+        """Moves parts of the model that overflowed to a wider precision, and records that."""
+        for part in parts:
+            part.to(dtype=to)
+        self.fallbacks = self.fallbacks | {what: dtype_name(to)}

@@ -17,7 +17,7 @@ from mia_hub.models.checkpoint import Checkpoint
 from mia_hub.models.layout import INDEX
 from mia_hub.models.lora import DOWN, LoRA
 from mia_hub.models.part import Part
-from mia_hub.models.repository import LARGEST_UNTRUSTED, Folder, open_repository
+from mia_hub.models.repository import LARGEST_UNTRUSTED, Folder, no_revision, open_repository
 from mia_hub.models.top import PEFT_CONFIG, Top, beside, remember, shapes_in
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
@@ -63,8 +63,7 @@ def locate_top(name: str, revision: str | None = None, *, trusted: bool = True, 
     if not name:
         raise ModelError("Nothing stands after a plus sign; name a LoRA, a fine-tuned part or a checkpoint there, or leave the sign out.")
     if trusted and os.path.isfile(name):
-        if revision is not None:
-            raise ModelError(f"revision={revision!r} is for models on the Hub; {name} is a local one and has none. Leave it out.")
+        no_revision(revision, name)
         repository, path = _OneFile(Path(name).absolute(), name), os.path.basename(name)
     else:
         address, _, asked = (name, "", "") if trusted and os.path.isdir(name) else name.partition("@")

@@ -149,8 +149,7 @@ def open_repository(name: str, revision: str | None = None, *, trusted: bool = T
         ModelError: if there is none of that name, or it can't be reached.
     """
     if trusted and os.path.isdir(name):
-        if revision is not None:
-            raise ModelError(f"revision={revision!r} is for models on the Hub; {name} is a local one and has none. Leave it out.")
+        no_revision(revision, name)
         return Folder(Path(name), name)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise ModelError(
@@ -164,6 +163,16 @@ def open_repository(name: str, revision: str | None = None, *, trusted: bool = T
             # What lies in the cache may be private, and is of any size.
             raise ModelError(f"The Hub can't be reached ({error}); try again later, or give 'demo'.") from error
         return _cached(name, revision, error)
+
+
+def no_revision(revision: str | None, name: str) -> None:
+    """For a local model.
+
+    Raises:
+        ModelError: if a revision was asked for.
+    """
+    if revision is not None:
+        raise ModelError(f"revision={revision!r} is for models on the Hub; {name} is a local one and has none. Leave it out.")
 
 
 class HubUnreachable(ModelError):

@@ -13,7 +13,6 @@ from mia_hub.errors import ModelError
 from mia_hub.models.components import quiet
 from mia_hub.models.conditions import texts
 from mia_hub.models.latent import LatentModel
-from mia_hub.models.protocol import dtype_name
 
 CLIP = {"tokenizer": ("CLIPTokenizer",), "text_encoder": ("CLIPTextModel",)}
 T5 = {"tokenizer": ("T5Tokenizer",), "text_encoder": ("T5EncoderModel",)}
@@ -71,9 +70,7 @@ class TextToImage(LatentModel):
         found = self._encodings(captions)
         if not all(value.isfinite().all() for value in found.values()) and self._text_encoders_in_half():
             # T5 is known to overflow in float16.
-            for encoder in self._text_encoders():
-                encoder.to(dtype=torch.float32)
-            self.fallbacks = self.fallbacks | {"text encoder": dtype_name(torch.float32)}
+            self.widen("text encoder", *self._text_encoders(), to=torch.float32)
             found = self._encodings(captions)
         return found
 

@@ -1,0 +1,164 @@
+"""Killed at any moment, a comparison goes on from the last finished batch, and its scores are those of an undisturbed one to the bit."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import resumed
+from resumed import ATTACKS, BATCH, IMAGES
+
+from mia_hub.scores import ScoreTable
+
+KILLS, PATIENCE = 6, 600
+
+
+@pytest.fixture(scope="module")
+def processes():
+    """Starts processes that have imported everything already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["resumed", "sklearn.ensemble", "sklearn.linear_model"])
+    return context
+
+
+def passes(told: Path) -> list[int]:
+    return [int(line) for line in told.read_text().splitlines()] if told.exists() else []
+
+
+def finish(processes, folder: Path, told: Path) -> None:
+    process = processes.Process(target=resumed.run, args=(folder, told))
+    process.start()
+    process.join(PATIENCE)
+    assert process.exitcode == 0
+
+
+def kill(processes, folder: Path, told: Path, after: int, delay: float) -> None:
+    """Starts the comparison, and kills it so many seconds after so many further passes."""
+    process, before = processes.Process(target=resumed.run, args=(folder, told)), len(passes(told))
+    process.start()
+    deadline = time.monotonic() + PATIENCE
+    while len(passes(told)) < before + after:
+        assert process.is_alive() and time.monotonic() < deadline
+        time.sleep(0.001)
+    time.sleep(delay)
+    process.kill()
+    process.join()
+    assert process.exitcode == -9
+
+
+def tables(folder: Path) -> list[ScoreTable]:
+    return [ScoreTable.from_parquet(path) for path in sorted(folder.glob("scores-*.parquet"))]
+
+
+def test_killed_at_random_moments_it_goes_on_from_the_last_finished_batch(processes, tmp_path):
+    finish(processes, tmp_path / "undisturbed", tmp_path / "all")
+    whole, kills = passes(tmp_path / "all"), random.Random(0)
+    for _ in range(KILLS):
+        # So many passes that all kills together leave something to be done.
+        kill(
+            processes,
+            tmp_path / "killed",
+            tmp_path / "told",
+            kills.randrange(1, len(whole) // KILLS),
+            kills.uniform(0, 5 * resumed.SECONDS),
+        )
+    assert any((tmp_path / "killed" / "unfinished").rglob("*.npz"))
+    finish(processes, tmp_path / "killed", tmp_path / "told")
+
+    first, again = tables(tmp_path / "undisturbed"), tables(tmp_path / "killed")
+    assert len(first) == len(ATTACKS)
+    for expected, found in zip(first, again, strict=True):
+        assert found.scores.tobytes() == expected.scores.tobytes(), expected.attack
+        assert found.ids == expected.ids and (found.queries, found.chosen) == (expected.queries, expected.chosen)
+    # What a batch costs at most: every attack's own, GSA's pictures one by one, or the pictures that are generated together.
+    most = BATCH * max(max(t.queries for t in first) // IMAGES, ATTACKS["nearest-generated"]["steps"])
+    assert sum(whole) <= sum(passes(tmp_path / "told")) <= sum(whole) + KILLS * most
+    assert not (tmp_path / "killed" / "unfinished").exists()
+    assert {path.name for path in (tmp_path / "killed").iterdir()} == {path.name for path in (tmp_path / "undisturbed").iterdir()}
+
+
+def test_nothing_stale_is_used(tmp_path):
+    """Whatever the numbers depend on, changed: all of it is asked again; and in the end again none of it."""
+    split, sima = resumed.split(), resumed.attack("sima")
+    count = 0
+
+    def asked(attack=sima, pictures=split.images, change=lambda model: None, **options) -> int:
+        nonlocal count
+        count += 1
+        model = resumed.model_of(tmp_path / f"told {count}")
+        change(model)
+        options = {"batch_size": BATCH, "resume": tmp_path / "parts", "progress": False} | options
+        table = attack.score(model, pictures, **options)
+        undisturbed = attack.score(model, pictures, **options | {"resume": None})
+        assert table.scores.tobytes() == undisturbed.scores.tobytes() and table.queries == undisturbed.queries
+        return sum(passes(tmp_path / f"told {count}")) - undisturbed.queries
+
+    def informed(**changes):
+        def change(model):
+            model.info = replace(model.info, **changes)
+
+        return change
+
+    def another_schedule(model):
+        model.schedule = replace(model.schedule, signals=model.schedule.signals * 0.99)
+
+    def moved(model):
+        model.fallbacks = {"denoiser": "bfloat16"}
+
+    whole = 2 * IMAGES
+    assert (asked(), asked()) == (whole, 0)
+    others = [split.images[i] for i in range(IMAGES)]
+    others[20] = others[-1]
+    assert asked(pictures=others) == 2 * BATCH, "the batch with another picture, and no other"
+    assert asked() == 2 * BATCH
+    for changed, expected in (
+        ({"seed": 1}, whole),
+        ({"batch_size": 20}, whole),
+        ({"pictures": others[:-1]}, 2 * (IMAGES - 1)),
+        ({"attack": replace(sima, p=3)}, whole),
+        ({"attack": replace(sima, timesteps=(50, 101))}, whole),
+        ({"change": informed(revision="sha256:1")}, whole),
+        ({"change": informed(settings={"latents": "sample"})}, whole),
+        ({"change": another_schedule}, whole),
+        ({"change": moved}, whole),
+    ):
+        assert asked(**changed) == expected, changed
+        assert asked(**changed) == 0, changed
+    assert asked(change=informed(revision=None)) == asked(change=informed(revision=None)) == whole, "it can't be known again"
+
+
+def test_captions_are_part_of_what_a_part_is_known_by(tmp_path):
+    from mia_hub.models.denoiser import wrap_denoiser
+    from mia_hub.models.exact import ddpm_alphas_cumprod
+
+    rows = []
+
+    def denoise(x, t, cond):
+        rows.append(len(x))
+        return x * cond.reshape(-1, 1, 1, 1)
+
+    def condition(captions):
+        import torch
+
+        return torch.tensor([1.0 + len(caption) for caption in captions])
+
+    model = wrap_denoiser(denoise, ddpm_alphas_cumprod(), sample_shape=(1, 8, 8), condition=condition)
+    model.info = replace(model.info, revision="sha256:0")
+    images = resumed.split().images[:4]
+    for captions, expected in ((["a"] * 4, 8), (["a"] * 4, 0), (["a", "a", "a", "bb"], 8), (None, 8), ([""] * 4, 0)):
+        rows.clear()
+        resumed.attack("sima").score(model, images, captions=captions, resume=tmp_path, progress=False)
+        assert sum(rows) == expected, captions
+
+
+def test_a_function_among_an_attacks_parameters_can_not_be_known_again(tmp_path):
+    from mia_hub.attacks import get_attack
+
+    for shade, scores in ((0.5, []), (0.9, [])):
+        attack = get_attack("rediffuse", variation=lambda pictures, draw, shade=shade: pictures * shade, variations=1)
+        scores.append(attack.score(resumed.model_of(tmp_path / "told"), resumed.split().images, resume=tmp_path / "parts", progress=False))
+    assert not (tmp_path / "parts").exists()
