@@ -6,6 +6,7 @@ version. A change of several files happens whole or not at all, also when the pr
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -14,7 +15,8 @@ import shutil
 import time
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from leaderboard.errors import Conflict, StoreError
@@ -45,6 +47,14 @@ class Store(ABC):
         Raises:
             KeyError: if there is none.
         """
+
+    def read_many(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """The contents of those of the files that are there."""
+        found = {}
+        for path in paths:
+            with suppress(KeyError):
+                found[path] = self.read(path)
+        return found
 
     @abstractmethod
     def commit(self, changes: Changes, message: str, *, parent: str) -> str:
@@ -190,6 +200,20 @@ class FolderStore(Store):
         _replace(self._version, journal["version"].encode())
         shutil.rmtree(staged, ignore_errors=True)
         self._journal.unlink()
+
+
+class ReadOnlyFolder(FolderStore):
+    """A folder that is only read, such as one that comes with the software. Nothing is made in it, and it need not be there."""
+
+    def __init__(self, folder: str | os.PathLike[str]):
+        self.folder = Path(folder)
+
+    def version(self) -> str:
+        seen = ((path, (self.folder / path).stat()) for path in self.files())
+        return hashlib.sha256(repr([(path, found.st_size, found.st_mtime_ns) for path, found in seen]).encode()).hexdigest()
+
+    def commit(self, changes: Changes, message: str, *, parent: str) -> str:
+        raise StoreError(f"{self} is only read.")
 
 
 def _write(path: Path, content: bytes) -> None:

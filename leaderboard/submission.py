@@ -66,8 +66,8 @@ class Request:
         return asdict(self) | {"attacks": list(self.attacks)}
 
     @classmethod
-    def from_dict(cls, values: Any) -> Request:
-        """A request from plain values, checked; see `validated`.
+    def from_dict(cls, values: Any, *, past: bool = False) -> Request:
+        """A request from plain values, checked; see `validated`, which also explains ``past``.
 
         Raises:
             SubmissionError: with the reason.
@@ -84,11 +84,16 @@ class Request:
         attacks = values["attacks"]
         if isinstance(attacks, str) or not isinstance(attacks, Sequence):
             raise SubmissionError(f"attacks must be a list of attacks, such as ['sima', 'pia:timesteps=200']; got {attacks!r:.80}.")
-        return validated(cls(**values | {"attacks": tuple(attacks)}))
+        return validated(cls(**values | {"attacks": tuple(attacks)}), past=past)
 
 
-def validated(request: Request) -> Request:
+def validated(request: Request, *, past: bool = False) -> Request:
     """The request, if all of it can be understood without looking anything up; its attacks spelled in the one way that we spell them.
+
+    Args:
+        request: any.
+        past: whether it was evaluated already. Then its attacks are taken as they are written: an entry doesn't leave the board because an
+            attack was given another parameter since, and reading entries loads no model code.
 
     Raises:
         SubmissionError: with the reason.
@@ -113,10 +118,10 @@ def validated(request: Request) -> Request:
         raise SubmissionError(f"push must be true or false; got {request.push!r:.40}.")
     for what, limit in (("note", LONGEST_NOTE), ("submitter", LONGEST_NAME), ("submitted", 40)):
         _text(what, getattr(request, what), limit, empty=True)
-    return replace(request, attacks=_attacks(request))
+    return replace(request, attacks=_attacks(request, past))
 
 
-def _attacks(request: Request) -> tuple[str, ...]:
+def _attacks(request: Request, past: bool) -> tuple[str, ...]:
     if not request.attacks:
         raise SubmissionError("The request names no attack; name at least one, such as 'sima'.")
     if len(request.attacks) > MOST_ATTACKS:
@@ -131,6 +136,8 @@ def _attacks(request: Request) -> tuple[str, ...]:
         return request.attacks
     if request.scores is not None:
         raise SubmissionError("scores is for kind 'scores'; leave it out.")
+    if past:
+        return request.attacks
     from mia_hub.cli import attack_from
     from mia_hub.comparing import spelled
     from mia_hub.errors import MiaHubError
