@@ -53,7 +53,7 @@ def parted(entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry]]:
 
 
 def rows_of(entries: Iterable[Entry]) -> list[dict[str, Any]]:
-    """One row per setting, captions told and attack, with the figures that we computed and those that others report in columns of their own.
+    """One row per setting, captions told and attack; the figures that we computed, and beside them those that others report.
 
     Where the same was computed more than once, the newest counts; ``entries`` has the ids of all of them, the newest last.
     """
@@ -115,8 +115,9 @@ def attacks_ranked(entries: Iterable[Entry]) -> list[dict[str, Any]]:
     in which the attack was run, relative to how many were ranked there: 0 is always first, 1 always last.
 
     Returns:
-        Rows ``{"attack", "access", "budget", "settings", "entries", "mean_rank", "auc", "tpr"}``, the best first within each budget; ``auc`` and
-        ``tpr`` are ``{"value", "low", "high", "n"}``: the mean over settings, with the interval that follows from those of its parts.
+        Rows ``{"attack", "access", "budget", "settings", "entries", "mean_rank", "auc", "tpr"}``, the best first within each budget;
+        ``auc`` and ``tpr`` are ``{"value", "low", "high", "n"}``: the mean over settings, with the interval that follows from those of
+        its parts.
     """
     settings = defaultdict(list)
     for row in rows_of(entries):
@@ -207,10 +208,11 @@ def widened(estimate: Mapping[str, Any], tried: int) -> dict[str, Any]:
 def one_split(entries: Iterable[Entry], split_hash: str) -> list[dict[str, Any]]:
     """All rows of one data set, the highest AUC first; those that were not computed last."""
     rows = [row for row in rows_of(entries) if row["split_hash"] == split_hash]
-    return sorted(rows, key=_by_model_then_auc)
+    return sorted(rows, key=by_model_then_auc)
 
 
-def _by_model_then_auc(row: Mapping[str, Any]) -> tuple:
+def by_model_then_auc(row: Mapping[str, Any]) -> tuple:
+    """To sort rows by: the models in order, of each the highest AUC first, those that were not computed last."""
     return row["model"], row["auc"] is None, -(row["auc"] or {"value": 0})["value"], row["attack"]
 
 

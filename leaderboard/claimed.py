@@ -1,4 +1,4 @@
-"""Figures that papers and their authors published, from the settings of `mia_hub.benchmarks`: claims, never mixed with what was computed."""
+"""Published figures, from the settings of `mia_hub.benchmarks`: claims, never mixed with what was computed."""
 
 from __future__ import annotations
 
