@@ -27,6 +27,7 @@ from leaderboard.config import requests_address, results_address
 from leaderboard.entry import parse_entry, recomputed
 from leaderboard.errors import StoreError, SubmissionError
 from leaderboard.evaluate import REFUSED
+from leaderboard.index import index_with
 from leaderboard.intake import look_again
 from leaderboard.queue import LEASE, Queue
 from leaderboard.store import Store, as_json, open_store
@@ -151,8 +152,8 @@ class Worker:
         files = {f"results/{id}/{path.relative_to(out).as_posix()}": path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
         def change(store: Store):
-            present = {path: content for path, content in files.items() if not _same(store, path, content)}
-            return present or None
+            changes = {path: content for path, content in files.items() if not _same(store, path, content)}
+            return (changes | index_with(store, id, files[f"results/{id}/entry.json"])) or None
 
         self.results.update(change, f"Result of {id}")
 

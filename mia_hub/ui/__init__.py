@@ -15,6 +15,7 @@ def build_app():
     import gradio as gr
 
     from leaderboard.api import add_endpoints
+    from leaderboard.board_tab import build_board_tab
     from leaderboard.submit_tab import build_submit_tab
     from mia_hub.ui.check_tab import build_check_tab, warm_up
 
@@ -24,9 +25,11 @@ def build_app():
             "<p>An audit of diffusion models for training-data membership: a calibrated answer, or an honest “cannot tell”.</p>",
             elem_classes="mia-header",
         )
-        with gr.Tabs():
+        with gr.Tabs() as pages:
             with gr.Tab("Check an image", id="check"):
                 build_check_tab()
+            with gr.Tab("Leaderboard", id="leaderboard") as board:
+                build_board_tab(page, pages, board)
             with gr.Tab("Submit", id="submit") as submit:
                 build_submit_tab(submit)
         add_endpoints()
@@ -37,6 +40,8 @@ def build_app():
 def launch_options() -> dict:
     """What `Blocks.launch` needs for this page."""
     import gradio as gr
+
+    from leaderboard.board_tab import STYLE as BOARD_STYLE
 
     theme = gr.themes.Default(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     # In the light theme, white on Gradio's own blue has too little contrast.
@@ -53,7 +58,7 @@ def launch_options() -> dict:
     )
     return {
         "theme": theme,
-        "css_paths": [Path(__file__).parent / "style.css"],
+        "css_paths": [Path(__file__).parent / "style.css", BOARD_STYLE],
         "max_file_size": "50mb",
         "footer_links": ["api"],
         # The endpoints are tools for agents as well, where gradio's extra for that is installed.
