@@ -64,6 +64,8 @@ class Repo:
     refs: dict[str, str] = field(default_factory=dict)
     commits: dict[str, Commit] = field(default_factory=dict)
     created: str = field(default_factory=lambda: _now())
+    variables: dict[str, str] = field(default_factory=dict)
+    hardware: str | None = None
 
     @property
     def owner(self) -> str:
@@ -249,6 +251,8 @@ class LoopbackHub:
             return JSONResponse(_preupload(repo.commits[commit].tree, (await request.json())["files"]))
         if action == "commit":
             return await self._push(request, repo, revision)
+        if repo.kind == "space" and action in ("variables", "runtime", "hardware"):
+            return await self._space_setting(request, repo, action)
         raise HubError(404, None, f"The loopback hub has no API {request.url.path}")
 
     def _find(self, request: Request, kind: str, repo_id: str) -> Repo:
@@ -317,11 +321,25 @@ class LoopbackHub:
     async def _create_repo(self, request: Request) -> Response:
         user, asked = self._require_user(request), await request.json()
         kind, repo_id = asked.get("type") or "model", f"{asked.get('organization') or user}/{asked['name']}"
+        if repo_id.split("/")[0] != user:
+            raise HubError(403, None, f"You don't have the rights to create a {kind} under the namespace {repo_id.split('/')[0]!r}")
         url = self._page(kind, repo_id)
         if (kind, repo_id) in self._repos:
             return JSONResponse({"error": "You already created this repo", "url": url}, 409)
         self.add_repo(kind, repo_id, {".gitattributes": ""}, private=bool(asked.get("private") or asked.get("visibility") == "private"))
         return JSONResponse({"url": url, "name": repo_id, "id": repo_id})
+
+    async def _space_setting(self, request: Request, repo: Repo, what: str) -> Response:
+        if self._require_user(request) != repo.owner:
+            raise HubError(403, None, "You don't have write access to this Space")
+        if what == "variables":
+            if request.method == "POST":
+                asked = await request.json()
+                repo.variables[asked["key"]] = asked["value"]
+            return JSONResponse({key: {"key": key, "value": value} for key, value in repo.variables.items()})
+        if request.method == "POST":
+            repo.hardware = (await request.json())["flavor"]
+        return JSONResponse({"stage": "BUILDING", "hardware": {"current": None, "requested": repo.hardware}})
 
     async def _push(self, request: Request, repo: Repo, revision: str) -> Response:
         user, is_pull_request = self._require_user(request), request.query_params.get("create_pr") in ("1", "true", "True")
