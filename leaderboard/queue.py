@@ -36,6 +36,7 @@ class Status:
         attempts: how often it was started.
         progress: what the worker is at.
         error: why it failed, for everyone to read.
+        offered: the pull request by which the result was offered to the model, or why it was not; empty where nobody asked for it.
         history: earlier states, the oldest first: ``{"state", "at", "why"}``.
     """
 
@@ -48,6 +49,7 @@ class Status:
     attempts: int = 0
     progress: str = ""
     error: str | None = None
+    offered: str = ""
     history: tuple[dict[str, Any], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -223,11 +225,12 @@ class Queue:
 
         return self._as_owner(id, worker, change, f"{worker} is at {id}", at)
 
-    def finish(self, id: str, worker: str, *, at: datetime | None = None) -> bool:
+    def finish(self, id: str, worker: str, *, offered: str = "", at: datetime | None = None) -> bool:
         """Marks a request as done; False if it is not this worker's any more, whose results then don't count twice: they are the same."""
 
         def change(status: Status, moment: datetime) -> Status:
-            return status.now("FINISHED", "done", moment, finished=stamp(moment), lease=None, error=None, progress="")
+            done = {"finished": stamp(moment), "lease": None, "error": None, "progress": "", "offered": offered[:500]}
+            return status.now("FINISHED", "done", moment, **done)
 
         return self._as_owner(id, worker, change, f"{id} is finished", at)
 
@@ -238,6 +241,15 @@ class Queue:
             return status.now("FAILED", "failed", moment, finished=stamp(moment), lease=None, error=error[:2000], progress="")
 
         return self._as_owner(id, worker, change, f"{id} failed", at)
+
+    def give_back(self, id: str, worker: str, why: str, *, at: datetime | None = None) -> bool:
+        """Lets a request wait again that this worker can't work on, through no fault of the request; it counts as no attempt."""
+
+        def change(status: Status, moment: datetime) -> Status:
+            back = {"worker": None, "lease": None, "progress": "", "attempts": max(0, status.attempts - 1)}
+            return status.now("PENDING", f"given back: {why[:200]}", moment, **back)
+
+        return self._as_owner(id, worker, change, f"{worker} gives {id} back", at)
 
     def _as_owner(self, id: str, worker: str, change, message: str, at: datetime | None) -> bool:
         def apply(store: Store) -> Changes | None:

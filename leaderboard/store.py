@@ -54,6 +54,10 @@ class Store(ABC):
             Conflict: if the version is not ``parent`` any more.
         """
 
+    def link(self, path: str) -> str | None:
+        """Where people can read a file with a browser; None where nowhere."""
+        return None
+
     def read_json(self, path: str) -> dict:
         """A JSON object.
 
@@ -220,6 +224,9 @@ class HubStore(Store):
 
     def __str__(self) -> str:
         return f"the data set {self.repo_id}"
+
+    def link(self, path: str) -> str:
+        return f"{self._api.endpoint}/datasets/{self.repo_id}/blob/main/{check_path(path)}"
 
     def version(self) -> str:
         with self._errors():
