@@ -15,6 +15,7 @@ from mia_hub import __version__
 from mia_hub.benchmarks.cli import add_command as add_benchmark_command
 from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.errors import MiaHubError
+from mia_hub.publishing.cli import add_command as add_publish_command
 
 EXIT_ERROR = 2
 INTERRUPTED = 130
@@ -97,6 +98,7 @@ def build_parser() -> argparse.ArgumentParser:
     attacks.set_defaults(run=_attacks)
     add_benchmark_command(commands)
     add_leaderboard_commands(commands)
+    add_publish_command(commands)
 
     install = commands.add_parser(
         "install-metric",

@@ -10,10 +10,9 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
-import datasets
 import numpy as np
 import pytest
-from PIL import Image
+from board_setting import N, add_model_and_split
 
 import mia_hub
 from leaderboard.board import attacks_ranked, models_ranked
@@ -25,23 +24,12 @@ from leaderboard.worker import Worker
 from mia_hub.splits import load_split
 
 ROOT = Path(__file__).parent.parent
-N = 30
 
 
 @pytest.fixture(scope="module")
 def hub(loopback_hub, tiny_pixel_repo, tmp_path_factory):
     """A model and a split on the Hub, and the commits that they are at."""
-    folder = tmp_path_factory.mktemp("split")
-    rng = np.random.default_rng(0)
-    for part in ("member", "nonmember"):
-        rows = {"image": [Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8)) for _ in range(N)]}
-        features = datasets.Features({"image": datasets.Image()})
-        datasets.Dataset.from_dict(rows, features=features).to_parquet(folder / "data" / f"{part}-00000-of-00001.parquet")
-    loopback_hub.add_repo("model", "board/tiny", tiny_pixel_repo())
-    loopback_hub.add_repo("dataset", "board/split", folder)
-    from huggingface_hub import HfApi
-
-    return {"revision": HfApi().model_info("board/tiny").sha, "split_revision": HfApi().dataset_info("board/split").sha}
+    return add_model_and_split(loopback_hub, "board", tiny_pixel_repo(), tmp_path_factory.mktemp("split"))
 
 
 @pytest.fixture

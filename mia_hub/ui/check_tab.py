@@ -23,6 +23,7 @@ from mia_hub.render_set import set_figures_html, set_html
 from mia_hub.set_inference import FEWEST_IN_SET, SetCheck
 from mia_hub.splits import load_split
 from mia_hub.ui.examples import PER_KIND, Examples, draw_examples, enlarged, truth_html
+from mia_hub.ui.hardware import is_zero_gpu, on_gpu
 
 MOST_PICTURES = 200
 MOST_NONMEMBERS = 2000
@@ -203,6 +204,10 @@ def _named(model: str | None) -> str:
 
 def warm_up() -> None:
     """Loads the demo model while the page is being opened, so that the first answer doesn't wait for it."""
+    if is_zero_gpu():
+        # There a model moves to the GPU with the page's launch, and only if this thread has put it onto "cuda" by then.
+        _demo_checker()
+        return
     threading.Thread(target=_demo_checker, daemon=True).start()
 
 
@@ -266,30 +271,44 @@ def _example_check(pictures: Sequence[Picture]):
 
 def _answer(sources: list, model: str, nonmembers: list[str] | None, progress, question: str = ONE_BY_ONE, caption: str = ""):
     """All outputs, from pictures and a model; what goes wrong becomes a message on the page."""
-    problems = []
+    if len(sources) > MOST_PICTURES:
+        return _problem(
+            f"{len(sources)} pictures are too many at once; the page takes up to {MOST_PICTURES}. The command line takes any number."
+        )
+    good, problems = readable(sources)
+    if not good:
+        return _problem(*problems)
+    if nonmembers and len(nonmembers) > MOST_NONMEMBERS:
+        return _problem(f"{len(nonmembers)} non-member pictures are too many for this page; up to {MOST_NONMEMBERS} are taken.", *problems)
+    known, unreadable = readable(nonmembers or [])
+    problems += [f"Left out of the non-members: {problem}" for problem in unreadable]
+    if nonmembers and not known:
+        return _problem(*problems)
+    caption = caption.strip() or None
+    found = _ask(good, _named(model), known, caption, question, progress)
+    if isinstance(found, str):
+        return _problem(found, *problems)
+    if isinstance(found, SetCheck):
+        return _set_shown(found, caption, problems)
+    return _shown(found | {"caption": caption or ""}, problems)
+
+
+def _seconds(pictures: list, model: str, nonmembers: list, *_) -> int:
+    """How long `_ask` takes at most, on a GPU; another model than the demo may have to be fetched first."""
+    return 30 if model == "demo" else 120 + (len(pictures) + len(nonmembers)) // 10
+
+
+@on_gpu(_seconds)
+def _ask(pictures: list, model: str, nonmembers: list, caption: str | None, question: str, progress) -> dict | SetCheck | str:
+    """What a model answers: as `Checker.to_dict` or `Checker.check_set` give it, or what went wrong, in words."""
     try:
-        if len(sources) > MOST_PICTURES:
-            raise MiaHubError(
-                f"{len(sources)} pictures are too many at once; the page takes up to {MOST_PICTURES}. The command line takes any number."
-            )
-        good, problems = readable(sources)
-        if not good:
-            return _problem(*problems)
-        if nonmembers and len(nonmembers) > MOST_NONMEMBERS:
-            raise MiaHubError(f"{len(nonmembers)} non-member pictures are too many for this page; up to {MOST_NONMEMBERS} are taken.")
-        known, unreadable = readable(nonmembers or [])
-        problems += [f"Left out of the non-members: {problem}" for problem in unreadable]
-        if nonmembers and not known:
-            return _problem(*problems)
-        caption = caption.strip() or None
-        checker = _checker(_named(model), known, caption, progress)
+        checker = _checker(model, nonmembers, caption, progress)
         asked = {"captions": caption, "progress": False, "on_batch": _follow(progress, "Scoring")}
         if question == AS_A_SET:
-            return _set_shown(checker.check_set(good, **asked), caption, problems)
-        checks = checker.check(good, **asked)
+            return checker.check_set(pictures, **asked)
+        return checker.to_dict(checker.check(pictures, **asked))
     except MiaHubError as error:
-        return _problem(str(error), *problems)
-    return _shown(checker.to_dict(checks) | {"caption": caption or ""}, problems)
+        return str(error)
 
 
 def _set_shown(found: SetCheck, caption: str | None, problems: list[str]):
