@@ -40,7 +40,7 @@ EXPLAINED = {
     "An attack's figure then needn't say anything about the model, so these rows are shown apart and never ranked. Claims of settings that "
     "are known to differ stand here, too.",
 }
-NAMES = {"attacks": "Attacks", "models": "Models", "split": "One data set", "rows": "All rows", "apart": "Shown apart"}
+NAMES = {"attacks": "Attacks", "models": "Models", "split": "One data set", "rows": "All rows", "apart": "Apart"}
 # Links to other entries open here instead of loading the whole page again.
 FOLLOW = """element.addEventListener("click", (event) => {
     const link = event.target.closest("a[href^='?entry=']");
@@ -80,7 +80,7 @@ def build_board_tab(page: gr.Blocks, pages: gr.Tabs, tab: gr.Tab) -> None:
                     # Large, and seldom looked at first: fetched when it is opened.
                     view.select(_VIEWS[name], None, drawn[name], **_QUIETLY)
     with gr.Column(elem_id="entry"):
-        shown = gr.HTML(elem_id="entry-page", js_on_load=FOLLOW)
+        shown = gr.HTML(elem_id="entry-page", js_on_load=FOLLOW, apply_default_css=False)
         command = gr.Code(language="shell", interactive=False, visible=False, lines=1, wrap_lines=True, elem_id="entry-command")
     opened = gr.JSON(visible="hidden", elem_id="entry-opened")
     first = [said, drawn["attacks"], drawn["models"], choice, drawn["split"]]
@@ -96,7 +96,8 @@ _QUIETLY = {"api_name": False, "show_progress": "hidden"}
 
 
 def _table(name: str) -> gr.HTML:
-    return gr.HTML(None, html_template="<div class='mia-board'></div>", js_on_load=SCRIPT, elem_id=f"board-{name}", label=NAMES[name])
+    template = "<div class='mia-board'></div>"
+    return gr.HTML(None, html_template=template, js_on_load=SCRIPT, apply_default_css=False, elem_id=f"board-{name}", label=NAMES[name])
 
 
 def _first():

@@ -103,6 +103,8 @@ function draw(table) {
   }
   const { columns, rows } = table;
   const text = rows.map((row) => columns.map((c, i) => (c.kind === "text" ? (row[i] ?? "") : "")).join("\n").toLowerCase());
+  // The first column of text stays in view where the table scrolls sideways.
+  const pin = columns.findIndex((column) => column.kind === "text");
   const chosen = new Map();
   let order = [], sorted = null, active = 0, from = -1, to = -1;
 
@@ -139,6 +141,7 @@ function draw(table) {
     });
     head.append(make("th", { scope: "col", style: `width: ${column.width}ch`, className: column.kind === "text" ? "" : "mia-number" }, button));
   });
+  head.children[pin].classList.add("mia-pinned");
   const body = make("tbody");
   const scroll = make("div", { className: "mia-scroll" });
   scroll.append(make("table", { style: `min-width: ${columns.reduce((sum, c) => sum + c.width + 2, 0)}ch` }, make("thead", {}, head), body));
@@ -182,6 +185,7 @@ function draw(table) {
     const space = (count) => make("tr", { "aria-hidden": "true", style: `height: ${count * ROW}px` });
     const lines = order.slice(first, last).map((number, i) => {
       const cells = columns.map((column, c) => cellOf(column, rows[number][c]));
+      cells[pin].classList.add("mia-pinned");
       const line = make("tr", { className: "mia-line", tabIndex: first + i === active ? 0 : -1 }, ...cells);
       line.dataset.place = first + i;
       return line;

@@ -8,17 +8,18 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 from urllib.parse import quote
 
 from leaderboard.board import name_of
-from leaderboard.entry import COMPUTED, FIGURES, SCORES
+from leaderboard.entry import COMPUTED, FIGURES
 from leaderboard.errors import StoreError
 from leaderboard.results import Results
 from leaderboard.tables import claim_text
 from mia_hub.errors import MiaHubError
+from mia_hub.markup import Rows
 from mia_hub.report import AuditReport
 
 ORIGINS = {
@@ -59,13 +60,13 @@ def entry_page(results: Results, id: str, row: int = 0, claims: Iterable[Mapping
     entry = results.entry(id)
     row = row if 0 <= row < len(entry["rows"]) else 0
     shown = entry["rows"][row]
-    report = _report(results, entry, row)
-    parts = [_heading(entry, shown), _others(entry, row), *_figures(report, entry)]
+    said = _said_by_report(results, entry, row)
+    parts = [_heading(entry, shown), _others(entry, row), said.figures]
     claimed = [claim for claim in claims if claim["metric"] == "auc"]
     if claimed:
-        said = "".join(f"<p>AUC {claim['value']}: {escape(claim_text(claim))}.</p>" for claim in claimed)
-        parts.append(f"<h3>Claimed for this setting</h3>{said}")
-    parts += [_downloads(results, entry, row, report), _provenance(entry, report)]
+        lines = "".join(f"<p>AUC {claim['value']}: {escape(claim_text(claim))}.</p>" for claim in claimed)
+        parts.append(f"<h3>Claimed for this setting</h3>{lines}")
+    parts += [_downloads(results, entry, row, said.page), _provenance(entry, said.provenance)]
     return EntryPage(_wrapped(*parts), entry["command"], id, row)
 
 
@@ -112,20 +113,37 @@ def _links(html: str) -> str:
     return f"<div class='mia-links'>{html}</div>"
 
 
-def _report(results: Results, entry: Mapping[str, Any], number: int) -> AuditReport | None:
-    """The report of a row, if it is there, can be understood and says the same as the row."""
+@dataclass(frozen=True)
+class _Said:
+    """What a row's report says: its figures, drawn; all of it as a page of its own; its provenance. Without it, that it is missing."""
+
+    figures: str
+    page: str | None = None
+    provenance: Rows = field(default_factory=list)
+
+
+_NOT_SAID = _Said(
+    "<p class='mia-problem'>The report of this row is missing, can't be understood, or doesn't say what the entry says. The figures are "
+    "those of the table above.</p>"
+)
+
+
+def _said_by_report(results: Results, entry: Mapping[str, Any], number: int) -> _Said:
+    """What a row's report says, if it is there, can be understood and says the same as the row."""
+    from mia_hub.render import cost_rows, provenance_rows
+
     row = entry["rows"][number]
     try:
         content = results.read(entry["id"], f"reports/{number:02d}.json")
-        if len(content) > LARGEST_LINK:
-            return None
-        values = json.loads(content)
-        same = all(values[figure] == row[figure] for figure in FIGURES) and values["tpr_at_fpr"] == row["tpr_at_fpr"]
+        values = json.loads(content) if len(content) <= LARGEST_LINK else {}
+        same = all(values[figure] == row[figure] for figure in (*FIGURES, "tpr_at_fpr"))
         if not same or values["selection"]["timestep"] != row["timestep"]:
-            return None
-        return AuditReport.from_dict(values)
-    except (KeyError, ValueError, TypeError, AttributeError, RecursionError, MiaHubError):
-        return None
+            return _NOT_SAID
+        report = AuditReport.from_dict(values)
+        return _Said(_figures(report), report.to_html(), [*provenance_rows(report), *cost_rows(report)])
+    # Whatever stands in a file that isn't as our worker writes it, the page of its entry is shown.
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError, MiaHubError):
+        return _NOT_SAID
 
 
 def _heading(entry: Mapping[str, Any], row: Mapping[str, Any]) -> str:
@@ -152,41 +170,30 @@ def _others(entry: Mapping[str, Any], number: int) -> str:
     return f"<h3>All attacks of this entry</h3>{_links(links)}"
 
 
-def _figures(report: AuditReport | None, entry: Mapping[str, Any]) -> list[str]:
+def _figures(report: AuditReport) -> str:
     from mia_hub.markup import html_table, prose
     from mia_hub.plots import roc_svg, timesteps_svg
     from mia_hub.render import figure_table, flags_html, headline, meaning, selection_text, timestep_table
 
-    if report is None:
-        return [
-            "<p class='mia-problem'>The report of this row is missing, or doesn't say what the entry says. The figures are those of the "
-            "table above.</p>"
-        ]
-    try:
-        plots = [roc_svg(report.roc, auc=report.auc, tpr_at_fpr=report.tpr_at_fpr)]
-        plots += [timesteps_svg(report)] if len(report.per_timestep) > 1 else []
-        drawn = "".join(f"<div class='mia-plot'>{svg}</div>" for svg in plots)
-        figures = html_table(*figure_table(report), label="Figures")
-        every = html_table(*timestep_table(report), label="Figures at every timestep", chosen=str(report.timestep))
-        return [
-            f"<p class='mia-lead'>{prose(headline(report))}</p>",
-            flags_html(report.flags),
-            *(f"<p>{prose(line)}</p>" for line in meaning(report)),
-            f"<h3>Figures</h3>{figures}<div class='mia-plots'>{drawn}</div>",
-            f"<details><summary>Every timestep, and how one was selected</summary><p>{prose(selection_text(report))}</p>{every}</details>",
-        ]
-    except (KeyError, ValueError, TypeError, AttributeError, IndexError):
-        return ["<p class='mia-problem'>The report of this row can't be drawn: it isn't as our worker writes it.</p>"]
+    plots = [roc_svg(report.roc, auc=report.auc, tpr_at_fpr=report.tpr_at_fpr)]
+    plots += [timesteps_svg(report)] if len(report.per_timestep) > 1 else []
+    drawn = "".join(f"<div class='mia-plot'>{svg}</div>" for svg in plots)
+    figures = html_table(*figure_table(report), label="Figures")
+    every = html_table(*timestep_table(report), label="Figures at every timestep", chosen=str(report.timestep))
+    means = "".join(f"<p>{prose(line)}</p>" for line in meaning(report))
+    return (
+        f"<p class='mia-lead'>{prose(headline(report))}</p>{flags_html(report.flags)}{means}"
+        f"<h3>Figures</h3>{figures}<div class='mia-plots'>{drawn}</div>"
+        f"<details><summary>Every timestep, and how one was selected</summary><p>{prose(selection_text(report))}</p>{every}</details>"
+    )
 
 
-def _downloads(results: Results, entry: Mapping[str, Any], number: int, report: AuditReport | None) -> str:
+def _downloads(results: Results, entry: Mapping[str, Any], number: int, page: str | None) -> str:
     id, scores = entry["id"], entry["rows"][number]["scores"]
     files = [("Scores (Parquet)", scores, "application/vnd.apache.parquet"), ("Entry (JSON)", "entry.json", "application/json")]
-    if report is not None:
-        files.append(("Report (JSON)", f"reports/{SCORES.fullmatch(scores)[1]}.json", "application/json"))
+    files += [("Report (JSON)", f"reports/{number:02d}.json", "application/json")] if page else []
     links = "".join(_download(results, id, name, path, kind) for name, path, kind in files)
-    if report is not None:
-        links += _carried("Report (HTML)", f"{id}-{number:02d}.html", report.to_html().encode(), "text/html")
+    links += _carried("Report (HTML)", f"{id}-{number:02d}.html", page.encode(), "text/html") if page else ""
     return f"<h3>Files</h3>{_links(links)}"
 
 
@@ -208,19 +215,14 @@ def _carried(name: str, file: str, content: bytes, kind: str) -> str:
     return f"<a download='{escape(file, quote=True)}' href='data:{kind};base64,{data}'>{escape(name)}</a>"
 
 
-def _provenance(entry: Mapping[str, Any], report: AuditReport | None) -> str:
+def _provenance(entry: Mapping[str, Any], reported: Rows) -> str:
     from mia_hub.markup import pairs, plain
-    from mia_hub.render import cost_rows, provenance_rows
 
-    try:
-        rows = [["Entry", entry["id"]], ["Origin", entry["origin"]], ["Captions told", entry["request"].get("captions", "split")]]
-        if report is None:
-            rows += [[f"{part.capitalize()}: {key}", plain(value)] for part in ("model", "split") for key, value in entry[part].items()]
-        else:
-            rows += [*provenance_rows(report), *cost_rows(report)]
-        return f"<details><summary>Provenance</summary>{pairs(rows)}</details>"
-    except (KeyError, ValueError, TypeError, AttributeError):
-        return "<p class='mia-problem'>The provenance of this entry can't be shown: it isn't as our worker writes it.</p>"
+    rows = [["Entry", entry["id"]], ["Origin", entry["origin"]], ["Captions told", entry["request"].get("captions", "split")]]
+    if not reported:
+        parts = [(part, key, value) for part in ("model", "split", "provenance") for key, value in entry[part].items()]
+        reported = [[f"{part.capitalize()}: {key}", plain(value)] for part, key, value in parts if isinstance(value, (str, int, float))]
+    return f"<details><summary>Provenance</summary>{pairs([*rows, *reported])}</details>"
 
 
 def claims_of(row_or_entry: Mapping[str, Any], attack: str, claims: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

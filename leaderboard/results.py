@@ -98,16 +98,16 @@ class Reader:
 
     Args:
         address: of the configured store, as `leaderboard.store.open_store` takes it.
-        shipped: the folder that comes with the software.
+        shipped: the folder that comes with the software; None to leave it out.
         check_every: seconds between two questions for news.
     """
 
-    def __init__(self, address: str, shipped: str | Path = ENTRIES_FOLDER, *, check_every: float = CHECK_EVERY):
+    def __init__(self, address: str, shipped: str | Path | None = ENTRIES_FOLDER, *, check_every: float = CHECK_EVERY):
         self.address, self.check_every = str(address), check_every
-        self._shipped, self._store = ReadOnlyFolder(shipped), None
+        self._shipped, self._store = None if shipped is None else ReadOnlyFolder(shipped), None
         self._lock, self._checked, self._results = threading.Lock(), -float("inf"), Results(())
         # What was read of each store: its version, its entries, what was left out.
-        self._read: dict[str, tuple[str, dict[str, dict[str, Any]], list[LeftOut]]] = {}
+        self._read: dict[str, tuple[str, dict[str, dict[str, Any]], list[LeftOut]]] = dict.fromkeys(("shipped", "configured"), ("", {}, []))
 
     def read(self) -> Results:
         """The results as they are now; while the configured store can't be reached, as it was last read."""
@@ -120,20 +120,21 @@ class Reader:
                 self._refresh("configured", self._store)
             except StoreError as error:
                 problem = str(error)
-            self._refresh("shipped", self._shipped)
+            if self._shipped is not None:
+                self._refresh("shipped", self._shipped)
             self._results = self._together(problem)
             self._checked = time.monotonic()
             return self._results
 
     def _refresh(self, name: str, store: Store) -> None:
         version = store.version()
-        if self._read.get(name, ("",))[0] != version:
+        if self._read[name][0] != version:
             self._read[name] = (version, *_entries_of(store))
 
     def _together(self, problem: str | None) -> Results:
         _, entries, left_out = self._read["shipped"]
         entries, left_out, stores = dict(entries), list(left_out), dict.fromkeys(entries, self._shipped)
-        version, others, left_there = self._read.get("configured", ("", {}, []))
+        version, others, left_there = self._read["configured"]
         left_out += left_there
         for id, entry in others.items():
             if id not in entries:

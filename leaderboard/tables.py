@@ -39,7 +39,7 @@ class Column:
     help: str
     cell: Callable[[Row], Any] | None = None
     facet: bool = False
-    width: int = 9
+    width: int = 7
 
     def of(self, row: Row) -> Any:
         value = row[self.key] if self.cell is None else self.cell(row)
@@ -65,9 +65,9 @@ def _access(row: Row) -> str:
     return row["access"] or "unknown"
 
 
-MODEL = Column("model", "Model", TEXT, "Hub id of the model that was asked", facet=True, width=24)
-SPLIT = Column("split", "Data set", TEXT, "Members and non-members: a split by its name", facet=True, width=20)
-ATTACK = Column("attack", "Attack", TEXT, "The attack, with the parameters that differ from its defaults", width=26)
+MODEL = Column("model", "Model", TEXT, "Hub id of the model that was asked", facet=True, width=21)
+SPLIT = Column("split", "Data set", TEXT, "Members and non-members: a split by its name", facet=True, width=16)
+ATTACK = Column("attack", "Attack", TEXT, "The attack, with the parameters that differ from its defaults", width=23)
 BUDGET = Column("budget", "Budget", TEXT, "Attacks are ranked among those that cost about as many queries per image", facet=True, width=15)
 ACCESS = Column(
     "access",
@@ -83,17 +83,17 @@ AUC = Column(
     "AUC",
     DECIMAL,
     "How often a random member scores higher than a random non-member: 0.5 is guessing, 1 a complete leak. Below it the 95 % interval",
-    width=13,
+    width=12,
 )
 TPR = Column(
     "tpr",
     "TPR at 1 % FPR",
     PERCENT,
     "The share of members that are recognised where 1 in 100 non-members is taken for one; guessing gives 1 %",
-    width=14,
+    width=13,
 )
 ASR = Column(
-    "asr", "Success rate", PERCENT, "Balanced accuracy at one threshold, which was chosen on other images: 50 % is guessing", width=14
+    "asr", "Success rate", PERCENT, "Balanced accuracy at one threshold, which was chosen on other images: 50 % is guessing", width=13
 )
 REPORTED = Column(
     "self_reported",
@@ -101,7 +101,7 @@ REPORTED = Column(
     DECIMAL,
     "Computed by us from scores that somebody else made: we didn't ask the model",
     _reported,
-    width=14,
+    width=13,
 )
 REPRODUCED = Column(
     "reproduced",
@@ -113,14 +113,14 @@ REPRODUCED = Column(
 )
 CLAIMED = Column("claimed", "Claimed AUC", CLAIMS, "What a paper says of this setting; nothing was computed for it here", width=12)
 BLIND = Column(
-    "blind_auc", "Blind AUC", DECIMAL, "Of a classifier that sees the images and never the model; 0.5 is as it should be", width=13
+    "blind_auc", "Blind AUC", DECIMAL, "Of a classifier that sees the images and never the model; 0.5 is as it should be", width=12
 )
 
 ATTACKS = (
     Column("rank", "#", NUMBER, "Place among the attacks of this budget", width=4),
     ATTACK,
     BUDGET,
-    Column("auc", "Mean AUC", DECIMAL, AUC.help + ". The mean over data sets", width=13),
+    Column("auc", "Mean AUC", DECIMAL, AUC.help + ". The mean over data sets", width=12),
     Column("tpr", "Mean TPR at 1 % FPR", PERCENT, TPR.help + ". The mean over data sets", width=16),
     Column("mean_rank", "Mean rank", NUMBER, "Rank by AUC within its budget, averaged over data sets: 0 is always first", width=10),
     Column("settings", "Settings", NUMBER, "In how many settings (a model and a data set) it was run"),
@@ -129,9 +129,9 @@ ATTACKS = (
 MODELS = (
     MODEL,
     SPLIT,
-    Column("auc", "Strongest AUC", DECIMAL, AUC.help + ", widened for having been picked among several attacks", width=13),
-    Column("tpr", "TPR at 1 % FPR", PERCENT, TPR.help + ", of that attack, widened likewise", width=14),
-    Column("attack", "Strongest attack", TEXT, ATTACK.help, width=26),
+    Column("auc", "Strongest AUC", DECIMAL, AUC.help + ", widened for having been picked among several attacks", width=12),
+    Column("tpr", "TPR at 1 % FPR", PERCENT, TPR.help + ", of that attack, widened likewise", width=13),
+    Column("attack", "Strongest attack", TEXT, ATTACK.help, width=23),
     QUERIES,
     Column("attacks", "Tried", NUMBER, "How many attacks were run, of which this is the strongest"),
     BLIND,
