@@ -77,10 +77,9 @@ def _of_model(request: Request, split, limits: Limits, folder: Path, device, bat
 def _of_scores(request: Request, split, content: bytes, out: Path) -> dict[str, Any]:
     from dataclasses import replace
 
-    from mia_hub.auditing import describe_split
-    from mia_hub.measurement import measure
-    from mia_hub.report import AuditReport, Cost, provenance
-    from mia_hub.validity import blind_auc, shift_flags, survey
+    from mia_hub.auditing import describe_split, report_of
+    from mia_hub.report import Cost
+    from mia_hub.validity import blind_auc, survey
 
     seen = survey(split.images, split.is_member, progress=False)
     table = check_scores(content, ids=seen.ids, is_member=split.is_member)
@@ -89,14 +88,8 @@ def _of_scores(request: Request, split, content: bytes, out: Path) -> dict[str, 
     model = {"id": request.model, "revision": request.revision}
     table = replace(table, attack=request.attacks[0], model=model, split=described, seed=request.seed, chosen={}, remarks={})
     blind = blind_auc(seen.features, split.is_member, seed=request.seed)
-    measured = measure(table, seed=request.seed)
-    selected = measured.at_selected
-    report = AuditReport(
-        attack=table.attack, model=model, split=described, selection=measured.selection, auc=selected.auc, asr=selected.asr,
-        tpr_at_fpr=selected.tpr_at_fpr, per_timestep=measured.rows, roc=measured.roc, blind_auc=blind,
-        flags=(*measured.flags, *shift_flags(blind)), cost=Cost(0, 0, None, None, None),
-        provenance=provenance(seed=request.seed, device="unknown", precision="unknown"), scores=table,
-    )  # fmt: skip
+    cost = Cost(0, 0, None, None, None)
+    report = report_of(table, table.attack, blind=blind, cost=cost, seed=request.seed, device="unknown", precision="unknown")
     kept = _keep(out, 0, report)
     row = build_row(table.attack, report, "scores/00.parquet", kept, access="unknown", queries=None)
     return build_entry(request, [row], model=model, split=described, blind=blind, flags=report.flags, provenance=report.provenance)

@@ -149,12 +149,33 @@ def audit_attack(
     table = replace(table, split=described)
     attack = attack.settled(table.chosen)
     fitted = attack.needs_training or bool(table.chosen)
-    measured = measure(table, selection=selection, timestep=timestep, fprs=fprs, fitted=fitted, seed=seed)
+    return report_of(
+        table, repr(attack), blind=blind, seed=seed, selection=selection, timestep=timestep, fprs=fprs, fitted=fitted,
+        cost=Cost(attack.queries_per_image, table.queries, table.seconds, len(table) / table.seconds, table.peak_memory_mb),
+        device=table.device, precision=table.precision,
+    )  # fmt: skip
+
+
+def report_of(
+    table: ScoreTable, attack: str, *, blind: Estimate | None, cost: Cost, seed: int, device: str, precision: str, **measuring: Any
+) -> AuditReport:
+    """The report of scores that are there.
+
+    Args:
+        table: the scores, with their model and split.
+        attack: identity of the attack, with what it chose.
+        blind: AUC of the blind classifier on this split, or None.
+        cost: what the scores cost.
+        seed: of the calibration part and of bootstrap intervals.
+        device, precision: where and how they were computed.
+        measuring: further options of `mia_hub.measure`.
+    """
+    measured = measure(table, seed=seed, **measuring)
     selected = measured.at_selected
     return AuditReport(
-        attack=repr(attack),
+        attack=attack,
         model=table.model,
-        split=described,
+        split=table.split,
         selection=measured.selection,
         auc=selected.auc,
         asr=selected.asr,
@@ -163,7 +184,7 @@ def audit_attack(
         roc=measured.roc,
         blind_auc=blind,
         flags=(*measured.flags, *shift_flags(blind), *(flag(name, raised) for name, raised in table.remarks.items())),
-        cost=Cost(attack.queries_per_image, table.queries, table.seconds, len(table) / table.seconds, table.peak_memory_mb),
-        provenance=provenance(seed=seed, device=table.device, precision=table.precision),
+        cost=cost,
+        provenance=provenance(seed=seed, device=device, precision=precision),
         scores=table,
     )
