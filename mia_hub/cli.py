@@ -14,6 +14,7 @@ from mia_hub import __version__
 from mia_hub.benchmarks.cli import add_command as add_benchmark_command
 from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.errors import MiaHubError
+from mia_hub.split_cli import add_command as add_split_command
 
 EXIT_ERROR = 2
 INTERRUPTED = 130
@@ -93,6 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     attacks.set_defaults(run=_attacks)
     add_benchmark_command(commands)
+    add_split_command(commands)
 
     install = commands.add_parser(
         "install-metric",
