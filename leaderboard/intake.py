@@ -213,7 +213,7 @@ def resolve_split(name: str, revision: str | None) -> tuple[str, str | None]:
         if revision is not None:
             raise SubmissionError("'demo' is the embedded split, and has no revision. Leave it out.")
         return name, None
-    from mia_hub.splits import dataset_commit
+    from mia_hub.hub_rows import dataset_commit
 
     try:
         return name, dataset_commit(name, revision, token=False)

@@ -16,6 +16,7 @@ from mia_hub.benchmarks.cli import add_command as add_benchmark_command
 from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.errors import MiaHubError
 from mia_hub.publishing.cli import add_command as add_publish_command
+from mia_hub.split_cli import add_command as add_split_command
 
 EXIT_ERROR = 2
 INTERRUPTED = 130
@@ -99,6 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_benchmark_command(commands)
     add_leaderboard_commands(commands)
     add_publish_command(commands)
+    add_split_command(commands)
 
     install = commands.add_parser(
         "install-metric",

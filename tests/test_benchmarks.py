@@ -18,16 +18,17 @@ from PIL import Image
 from tiny_pipelines import save
 
 import mia_hub
-from mia_hub import cli
+from mia_hub import cli, fetching, hub_rows
 from mia_hub.attacks import ATTACKS
-from mia_hub.benchmarks import BenchmarkError, fetching, hub_rows, list_benchmarks, load_benchmark
+from mia_hub.benchmarks import BenchmarkError, list_benchmarks, load_benchmark
 from mia_hub.benchmarks.draw import candidates
 from mia_hub.benchmarks.pages import list_text, show_markdown
 from mia_hub.benchmarks.run import run_and_tell, run_benchmark
 from mia_hub.benchmarks.setting import PACKAGE, SETTINGS
-from mia_hub.benchmarks.sources import COPY, NO_PICTURE, ON_BOTH_SIDES, Opened, cropped
+from mia_hub.benchmarks.sources import ON_BOTH_SIDES, Opened, cropped
 from mia_hub.errors import SplitError
 from mia_hub.images import open_picture
+from mia_hub.picture_store import COPY, NO_PICTURE
 from mia_hub.report import AuditReport
 
 NAMES = list_benchmarks()
@@ -548,7 +549,8 @@ class Web:
 
 
 @pytest.fixture
-def web():
+def web(monkeypatch):
+    monkeypatch.setattr(fetching, "ALLOWED_INSIDE", frozenset({"127.0.0.1"}))
     server = Web(noise(64, 20, 7))
     yield server
     server.stop()
@@ -660,9 +662,10 @@ def test_addresses_that_lead_nowhere_or_elsewhere(web, monkeypatch):
     assert fetching.fetch(f"http://127.0.0.1:{silent.server_address[1]}/x.png") == fetching.Fetched(reason="no answer", lasting=False)
     silent.server_close()
     for most in (50_000, 20):  # a length that was announced, and one that wasn't
-        monkeypatch.setattr(fetching, "MOST_BYTES", most)
-        assert fetching.fetch(f"{web.url}/{'huge' if most > 20 else 'good'}/1") == fetching.Fetched(reason="too large")
-    monkeypatch.undo()
+        with monkeypatch.context() as patched:
+            patched.setattr(fetching, "MOST_BYTES", most)
+            assert fetching.fetch(f"{web.url}/{'huge' if most > 20 else 'good'}/1") == fetching.Fetched(reason="too large")
+    monkeypatch.setattr(fetching, "ANSWER_SECONDS", 10.0)
     monkeypatch.setattr(fetching, "PICTURE_SECONDS", -1.0)
     assert fetching.fetch(f"{web.url}/good/1") == fetching.Fetched(reason="too slow", lasting=False)
 
