@@ -46,16 +46,16 @@ def test_thirty_nonmembers_give_uniform_p_values(demo):
     assert kstest(welch, "uniform").pvalue > 0.01
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5])
-def test_the_share_of_members_is_covered_by_its_interval(demo, share):
+@pytest.mark.parametrize("share, size", [(0.0, 100), (0.5, 100), (0.2, 5), (0.8, 5), (0.5, 10)])
+def test_the_share_of_members_is_covered_by_its_interval(demo, share, size):
     null, members = demo
     rng = np.random.default_rng(1)
     covered = 0
     for seed in range(20):
         m, n = rng.permutation(len(members)), rng.permutation(len(null))
-        inside = round(100 * share)
-        suspects = np.vstack([members[m[:inside]], null[n[: 100 - inside]]])
-        fraction = compare_sets(suspects, null[n[100:]], members[m[inside:]], seed=seed).fraction
+        inside = round(size * share)
+        suspects = np.vstack([members[m[:inside]], null[n[: size - inside]]])
+        fraction = compare_sets(suspects, null[n[size:]], members[m[inside:]], seed=seed).fraction
         covered += fraction.low <= share <= fraction.high
     assert covered >= 16  # of 20, where 95 % are aimed at: fewer has a chance below 3 in 1,000
 
