@@ -114,10 +114,10 @@ class Worker:
         return True
 
     def _watch(self, id: str, running: Evaluation) -> bool:
-        hours = self.queue.limits.hours
+        hours, beat = self.queue.limits.hours, self.lease.total_seconds() / 3
         end = time.monotonic() + hours * running.patience * 3600
-        while not running.ended(self.lease.total_seconds() / 3):
-            if time.monotonic() > end:
+        while not running.ended(max(0.0, min(beat, end - time.monotonic()))):
+            if time.monotonic() >= end:
                 running.cancel()
                 raise SubmissionError(f"It took longer than the {hours:g} hours that a request may take here.")
             try:
@@ -159,9 +159,11 @@ class Worker:
         Raises:
             Unavailable: with ``once``, if evaluations can't be run at the moment.
         """
+        refused = 0
         while True:
             try:
                 taken = self.step()
+                refused = 0
             except Crashed as error:
                 log.warning("%s It is tried again, up to %d times in all.", error, MOST_ATTEMPTS)
                 taken = "crashed"
@@ -169,8 +171,12 @@ class Worker:
             except Unavailable as error:
                 if once:
                     raise
-                log.warning("%s", error)
-                taken = None
+                # Each time is a line in the request's history: less and less often, down to once an hour.
+                wait = min(3600.0, idle * 2**refused)
+                log.warning("%s The next try is in %.0f s.", error, wait)
+                refused += 1
+                time.sleep(wait)
+                continue
             except StoreError as error:
                 log.warning("The store can't be used at the moment: %s", error)
                 taken = None

@@ -36,7 +36,7 @@ class Job:
     lines: list[str] = field(default_factory=list)
     process: subprocess.Popen | None = None
 
-    def shown(self, endpoint: str) -> dict[str, Any]:
+    def shown(self) -> dict[str, Any]:
         """As the API shows it: secrets by their names alone."""
         spec = self.spec | {"secrets": dict.fromkeys(self.spec.get("secrets", {}), "")}
         return spec | {
@@ -44,7 +44,6 @@ class Job:
             "createdAt": self.created,
             "status": {"stage": self.stage, "message": self.message},
             "owner": {"id": self.owner, "name": self.owner, "type": "user"},
-            "endpoint": endpoint,
         }
 
 
@@ -88,13 +87,12 @@ class Jobs:
         owner, *rest = parts
         if owner != user:
             return JSONResponse({"error": f"You can't run jobs for {owner}"}, 403)
-        endpoint = str(request.base_url).rstrip("/")
         if not rest:
             if request.method == "POST":
-                return self._posted(await request.json(), owner, endpoint)
+                return self._posted(await request.json(), owner)
             wanted = dict(label.split("=", 1) for label in request.query_params.getlist("label"))
             found = [job for job in reversed(self.sent) if job.owner == owner and wanted.items() <= job.spec.get("labels", {}).items()]
-            return JSONResponse([job.shown(endpoint) for job in found])
+            return JSONResponse([job.shown() for job in found])
         job = next((job for job in self.sent if job.id == rest[0]), None)
         if job is None:
             return JSONResponse({"error": "Job not found"}, 404)
@@ -104,9 +102,9 @@ class Jobs:
             job.stage = "CANCELED"
             if job.process is not None:
                 job.process.kill()
-        return JSONResponse(job.shown(endpoint))
+        return JSONResponse(job.shown())
 
-    def _posted(self, spec: dict[str, Any], owner: str, endpoint: str) -> Response:
+    def _posted(self, spec: dict[str, Any], owner: str) -> Response:
         if self.refuse:
             return JSONResponse({"error": self.refuse[1]}, self.refuse[0])
         wrong = _wrong_with(spec)
@@ -116,7 +114,7 @@ class Jobs:
         self.sent.append(job)
         if self.run_with is not None:
             self.start(job)
-        return JSONResponse(job.shown(endpoint))
+        return JSONResponse(job.shown())
 
     def _logs(self, job: Job, tail: str | None) -> Response:
         lines = job.lines[-int(tail) :] if tail else job.lines

@@ -216,3 +216,18 @@ def test_what_cannot_work_is_said_at_once(stores, tmp_path, monkeypatch, options
         monkeypatch.setenv("HF_TOKEN", token) if token else monkeypatch.delenv("HF_TOKEN")
     with pytest.raises(error, match=says):
         Jobs(**given)
+
+
+def test_while_it_is_refused_a_worker_tries_less_and_less_often(tmp_path, monkeypatch):
+    worker, slept = Worker(open_store(tmp_path / "a"), open_store(tmp_path / "b")), []
+
+    def sleep(seconds):
+        slept.append(seconds)
+        if len(slept) == 10:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("leaderboard.worker.time.sleep", sleep)
+    monkeypatch.setattr(worker, "step", lambda: (_ for _ in ()).throw(Unavailable("402")))
+    with pytest.raises(KeyboardInterrupt):
+        worker.run(idle=30)
+    assert slept[:3] == [30, 60, 120] and slept[-1] == 3600

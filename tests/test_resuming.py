@@ -8,10 +8,15 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import resumed
+import torch
 from resumed import ATTACKS, BATCH, IMAGES
 
+from mia_hub.attacks import get_attack
+from mia_hub.models.denoiser import wrap_denoiser
+from mia_hub.models.exact import ddpm_alphas_cumprod
 from mia_hub.scores import ScoreTable
 
 KILLS, PATIENCE = 6, 600
@@ -131,10 +136,54 @@ def test_nothing_stale_is_used(tmp_path):
     assert asked(change=informed(revision=None)) == asked(change=informed(revision=None)) == whole, "it can't be known again"
 
 
-def test_captions_are_part_of_what_a_part_is_known_by(tmp_path):
-    from mia_hub.models.denoiser import wrap_denoiser
-    from mia_hub.models.exact import ddpm_alphas_cumprod
+class Killed(BaseException):
+    """Stands for the end of a process, at any of its forward passes."""
 
+
+def troubled(trouble: str, stop: int | None = None):
+    """A model that runs out of memory, or overflows at one picture until it is moved to a wider precision; and the rows of its passes."""
+    rows: list[int] = []
+
+    def denoise(x, t):
+        rows.append(len(x))
+        if len(rows) == stop:
+            raise Killed
+        if trouble == "memory" and len(x) > 10:
+            raise torch.OutOfMemoryError("out of memory")
+        narrow = trouble == "overflow" and not model.fallbacks
+        return torch.where((x[:, :, :1, :1] == 1) & narrow, torch.nan, x.sin() * (1 if narrow else 1.5))
+
+    def fall_back() -> bool:
+        model.fallbacks = {"denoiser": "bfloat16"}
+        return True
+
+    model = wrap_denoiser(denoise, ddpm_alphas_cumprod(), sample_shape=(1, resumed.SIDE, resumed.SIDE))
+    model.info, model.fallbacks, model.fall_back = replace(model.info, revision="sha256:0"), {}, fall_back
+    return model, rows
+
+
+@pytest.mark.parametrize(("trouble", "twice"), [("none", 1), ("memory", 1), ("overflow", 2)])
+def test_wherever_it_ends_the_rest_is_as_it_would_have_been(trouble, twice, tmp_path):
+    """With an overflow, the batch in which it shows is asked again as well: only then is the model moved."""
+    images = np.stack([picture.pixels[..., 0] for picture in resumed.split().images])
+    images[images == 255] = 254
+    images[40, 0, 0] = 255
+    sima, options = resumed.attack("sima"), {"batch_size": BATCH, "progress": False}
+    model, rows = troubled(trouble)
+    undisturbed, whole = sima.score(model, images, resume=tmp_path / "undisturbed", **options), list(rows)
+    assert model.fallbacks == ({"denoiser": "bfloat16"} if trouble == "overflow" else {})
+    for stop in range(1, len(whole) + 1):
+        first, before = troubled(trouble, stop)
+        with pytest.raises(Killed):
+            sima.score(first, images, resume=tmp_path / str(stop), **options)
+        then, after = troubled(trouble)
+        table = sima.score(then, images, resume=tmp_path / str(stop), **options)
+        assert table.scores.tobytes() == undisturbed.scores.tobytes(), stop
+        assert (table.queries, table.precision, table.remarks) == (undisturbed.queries, undisturbed.precision, undisturbed.remarks)
+        assert sum(before) + sum(after) <= sum(whole) + twice * 2 * BATCH, stop
+
+
+def test_captions_are_part_of_what_a_part_is_known_by(tmp_path):
     rows = []
 
     def denoise(x, t, cond):
@@ -142,8 +191,6 @@ def test_captions_are_part_of_what_a_part_is_known_by(tmp_path):
         return x * cond.reshape(-1, 1, 1, 1)
 
     def condition(captions):
-        import torch
-
         return torch.tensor([1.0 + len(caption) for caption in captions])
 
     model = wrap_denoiser(denoise, ddpm_alphas_cumprod(), sample_shape=(1, 8, 8), condition=condition)
@@ -156,8 +203,6 @@ def test_captions_are_part_of_what_a_part_is_known_by(tmp_path):
 
 
 def test_a_function_among_an_attacks_parameters_can_not_be_known_again(tmp_path):
-    from mia_hub.attacks import get_attack
-
     for shade, scores in ((0.5, []), (0.9, [])):
         attack = get_attack("rediffuse", variation=lambda pictures, draw, shade=shade: pictures * shade, variations=1)
         scores.append(attack.score(resumed.model_of(tmp_path / "told"), resumed.split().images, resume=tmp_path / "parts", progress=False))
