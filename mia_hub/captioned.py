@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mia_hub.errors import SplitError
 
@@ -18,6 +19,13 @@ def rows_of(captions: Sequence | None, rows) -> Sequence | None:
     if captions is None:
         return None
     return (type(captions) if isinstance(captions, tuple) else list)(captions[row] for row in rows)
+
+
+def first_of(value: Any) -> Any:
+    """What stands for a picture that has several captions: the first of them, or None where the list is empty."""
+    if not isinstance(value, (list, tuple)):
+        return value
+    return value[0] if value else None
 
 
 def captions_beside(paths: Sequence[str | Path], *, column: str | None = None) -> list[str | None] | None:
@@ -99,8 +107,8 @@ def _metadata(folder: Path, columns: Sequence[str]) -> dict[str, str]:
         found = {row["file_name"]: next((row[name] for name in columns if row.get(name) is not None), None) for row in rows}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SplitError(f"The metadata of {folder} can't be read ({error!r}); each line needs a file_name.") from error
-    # Data sets with several captions of a picture list them; the first one stands for it.
-    return {name: str(value[0] if isinstance(value, list) and value else value) for name, value in found.items() if value is not None}
+    told = {name: first_of(value) for name, value in found.items()}
+    return {name: str(value) for name, value in told.items() if value is not None}
 
 
 def _text_file(path: Path) -> str | None:

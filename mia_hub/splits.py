@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mia_hub.captioned import CAPTION_COLUMNS, CLASS_COLUMNS, captions_beside, classes_beside, complete, rows_of
+from mia_hub.captioned import CAPTION_COLUMNS, CLASS_COLUMNS, captions_beside, classes_beside, complete, first_of, rows_of
 from mia_hub.errors import SplitError, first_line, whole_number
 from mia_hub.images import Picture, as_pictures, find_images
 
@@ -345,8 +345,7 @@ def _split_of(name: str, parts: Sequence[Sequence], said: Sequence[Sequence], re
         if columns == [None, None]:
             return None
         given = [value for part, column in zip(parts, columns) for value in ([None] * len(part) if column is None else column)]
-        # Of several captions of one picture the first stands for it.
-        return [value[0] if isinstance(value, (list, tuple)) and value else value for value in given]
+        return [first_of(value) for value in given]
 
     return MemberSplit(name, *parts, both(0), revision, both(1))
 

@@ -21,6 +21,7 @@ from mia_hub.benchmarks.hub_rows import dataset_errors, file_bytes, open_rows
 from mia_hub.benchmarks.setting import Benchmark
 from mia_hub.benchmarks.source import DEMO, Source
 from mia_hub.benchmarks.store import Row, RowStore, StoredPictures
+from mia_hub.captioned import first_of
 from mia_hub.errors import ImageError, SplitError, whole_number
 from mia_hub.images import Picture, as_pictures, open_picture
 from mia_hub.splits import Chosen, MemberSplit, load_split
@@ -256,7 +257,7 @@ class _Part:
 
 def _caption(value: Any) -> str:
     """The first of several captions; "" for none."""
-    first = (value[0] if len(value) else None) if isinstance(value, (list, tuple)) else value
+    first = first_of(value)
     return "" if first is None else str(first)
 
 
