@@ -21,6 +21,13 @@ def rows_of(captions: Sequence | None, rows) -> Sequence | None:
     return (type(captions) if isinstance(captions, tuple) else list)(captions[row] for row in rows)
 
 
+def first_of(value: Any) -> Any:
+    """What stands for a picture that has several captions: the first of them, or None where the list is empty."""
+    if not isinstance(value, (list, tuple)):
+        return value
+    return value[0] if value else None
+
+
 class Told(NamedTuple):
     """What lies beside picture files: one entry per picture, None where there is none; None for the list if there are none at all."""
 
@@ -112,8 +119,7 @@ def _metadata(folder: Path) -> dict[str, dict[str, Any]]:
 
 def _first(row: dict[str, Any], columns: Sequence[str]) -> str | None:
     """The value of the first of these columns that there is; of a list of captions the first."""
-    value = next((row[name] for name in columns if row.get(name) is not None), None)
-    value = value[0] if isinstance(value, list) and value else value
+    value = first_of(next((row[name] for name in columns if row.get(name) is not None), None))
     return None if value is None else str(value)
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mia_hub.captioned import CAPTION_COLUMNS, CLASS_COLUMNS, told_beside
+from mia_hub.captioned import CAPTION_COLUMNS, CLASS_COLUMNS, first_of, told_beside
 from mia_hub.errors import SplitError
 from mia_hub.hub_rows import HubDataset, Rows, file_bytes
 from mia_hub.images import Picture, as_pictures, find_images
@@ -237,8 +237,3 @@ def _told(parts: list[Part], columns: list[str | None]) -> Sequence | None:
         return None
     values = [Repeated(None, len(part)) if column is None else part.lazy(column) for part, column in zip(parts, columns)]
     return Mapped(Joined(*values), first_of)
-
-
-def first_of(value):
-    """Of several captions of one picture the first stands for it."""
-    return value[0] if isinstance(value, (list, tuple)) and value else value

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mia_hub.captioned import told_beside
+from mia_hub.captioned import first_of, told_beside
 from mia_hub.errors import SplitError
 from mia_hub.hub_rows import HubDataset, Rows
 from mia_hub.images import Picture, as_pictures, find_images
@@ -15,7 +15,6 @@ from mia_hub.parquet_rows import ParquetRows
 from mia_hub.split_reading import (
     Columns,
     Fetching,
-    first_of,
     further_columns,
     label_values,
     picture_column,

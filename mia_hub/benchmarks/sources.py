@@ -19,6 +19,7 @@ from mia_hub.benchmarks.draw import candidates, fulfilled
 from mia_hub.benchmarks.opening import open_rows
 from mia_hub.benchmarks.setting import Benchmark
 from mia_hub.benchmarks.source import DEMO, Source
+from mia_hub.captioned import first_of
 from mia_hub.errors import SplitError, whole_number
 from mia_hub.fetching import Fetched, fetch_all
 from mia_hub.hub_rows import dataset_errors, file_bytes
@@ -246,7 +247,7 @@ class _Part:
 
 def _caption(value: Any) -> str:
     """The first of several captions; "" for none."""
-    first = (value[0] if len(value) else None) if isinstance(value, (list, tuple)) else value
+    first = first_of(value)
     return "" if first is None else str(first)
 
 

@@ -47,14 +47,19 @@ FORGET_ANSWER = f"""(image, several) => {{
     const html = image || several?.length ? {json.dumps(CHANGED)} : {json.dumps(EMPTY)};
     return [html, hidden, hidden, hidden, hidden, hidden, null];
 }}"""
+
+
+def _forget_unless(still_of: str) -> str:
+    """JavaScript that forgets an answer unless it is still one to what is asked, by a condition on ``asked`` (a text) and ``found``."""
+    return f"""(image, several, asked, found) => {still_of}
+    ? Array(7).fill({{__type__: "update"}})
+    : ({FORGET_ANSWER})(image, several)"""
+
+
 # A model's name also changes with the answer to an example, which then is of that model. (`input` would tell the two apart, but doesn't see
 # what is pasted.)
-FORGET_OTHERS_ANSWER = f"""(image, several, model, found) => found?.model.id === (model.trim() || "demo")
-    ? Array(7).fill({{__type__: "update"}})
-    : ({FORGET_ANSWER})(image, several)"""
-FORGET_OTHER_CAPTIONS_ANSWER = f"""(image, several, caption, found) => (found?.caption ?? "") === caption.trim()
-    ? Array(7).fill({{__type__: "update"}})
-    : ({FORGET_ANSWER})(image, several)"""
+FORGET_OTHERS_ANSWER = _forget_unless('found?.model.id === (asked.trim() || "demo")')
+FORGET_OTHER_CAPTIONS_ANSWER = _forget_unless('(found?.caption ?? "") === asked.trim()')
 NAMED_MODEL = "model => model.trim() || 'demo'"
 
 
