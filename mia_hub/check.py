@@ -49,6 +49,14 @@ KEPT_DECODED = 16
 Asked = TypeVar("Asked")
 
 
+# What is said of a picture of which it is known beforehand whether it was trained on.
+KNOWN_NOTES = {
+    1: ("It is itself one of the pictures known to be in the training set.",),
+    0: ("It is itself one of the pictures known not to be in the training set, and was not compared with itself.",),
+    None: (),
+}
+
+
 class Checker:
     """Answers "was this picture in the training set?" for one model.
 
@@ -223,6 +231,7 @@ class Checker:
             verdict = judge(p_value, q_value)
         asked = {"model": self.model.info.id, "source": reference and reference.source}
         figures = {"n_null": n_null, "share_below": share, "p_value": p_value, "q_value": None if q_value is None else float(q_value)}
+        known = {} if reference is None else dict(zip(reference.profiles.ids, reference.profiles.is_member.tolist()))
         height, width = self.model.info.picture_shape[1:]
         scaled = (
             ()
@@ -237,12 +246,12 @@ class Checker:
             verdict=verdict,
             sentence=say(verdict, **asked, **figures),
             caveats=explain(verdict, p_value, q_value, n_null, reference and reference.power),
-            profile=Profile(tuple(table.timesteps.tolist()), tuple(table.scores[row].tolist()), members, nonmembers),
+            profile=Profile(tuple(table.timesteps.tolist()), tuple(table.scores[row].tolist()), members, nonmembers, self._profile.name),
             timestep=self.timestep,
             score=float(table.at(self.timestep)[row]) if judged is None else judged.score,
             **figures,
             comparable=comparable,
-            notes=(*picture.notes, *scaled, *remark_notes(table.remarks)),
+            notes=(*KNOWN_NOTES[known.get(table.ids[row])], *picture.notes, *scaled, *remark_notes(table.remarks)),
         )
 
     def _check_told(self, captions) -> None:
@@ -321,6 +330,7 @@ class Checker:
             more_needed=test and test.more_needed,
             scores=() if test is None else tuple(test.scores.tolist()),
             ids=tuple(found.ids),
+            names=tuple(picture.name for picture in pictures),
             attack=repr(self._verdict),
             attack_name=self.attack.name,
             timestep=self.timestep,

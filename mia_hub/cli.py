@@ -94,6 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
     attacks = commands.add_parser(
         "attacks", help="list the attacks and their parameters", description="Lists the attacks and their parameters."
     )
+    attacks.add_argument("names", nargs="*", metavar="NAME", help="only these (default: all)")
     attacks.set_defaults(run=_attacks)
     add_benchmark_command(commands)
     add_leaderboard_commands(commands)
@@ -209,7 +210,7 @@ def _check(args: argparse.Namespace) -> int:
     checker, good, captions, problems = _asked(args)
     if checker is None:
         return EXIT_ERROR
-    text, values = args.answer(checker, good, captions=captions, progress=not args.quiet)
+    text, values = args.answer(checker, good, len(problems), captions=captions, progress=not args.quiet)
     if args.json != "-":
         print(text)
     if args.json:
@@ -217,7 +218,7 @@ def _check(args: argparse.Namespace) -> int:
     return EXIT_ERROR if problems else 0
 
 
-def _one_by_one(checker, pictures: list, **options) -> tuple[str, dict]:
+def _one_by_one(checker, pictures: list, unreadable: int, **options) -> tuple[str, dict]:
     """The answers, for people and for programs."""
     from mia_hub.render_check import check_text
 
@@ -225,10 +226,10 @@ def _one_by_one(checker, pictures: list, **options) -> tuple[str, dict]:
     return check_text(checks, model=checker.model.info.id, attack=checker.attack.name), checker.to_dict(checks)
 
 
-def _as_a_set(checker, pictures: list, **options) -> tuple[str, dict]:
+def _as_a_set(checker, pictures: list, unreadable: int, **options) -> tuple[str, dict]:
     from mia_hub.render_set import set_text
 
-    found = checker.check_set(pictures, **options)
+    found = checker.check_set(pictures, **options).without(unreadable)
     return set_text(found), found.to_dict()
 
 
@@ -345,7 +346,8 @@ def _compare(args: argparse.Namespace) -> int:
 def _attacks(args: argparse.Namespace) -> int:
     from mia_hub.attacks import ATTACKS
 
-    for name, attack in sorted(ATTACKS.items()):
+    names = [attack_from(name).name for name in args.names] or sorted(ATTACKS)
+    for name, attack in ((name, ATTACKS[name]) for name in names):
         summary = (attack.__doc__ or "").strip().splitlines()[0]
         print(f"{name}  ({attack.access}-box, {attack().queries_per_image} queries per image by default)\n    {summary}")
         for parameter, default in attack.parameters().items():

@@ -7,7 +7,7 @@ beforehand, "looks more like a training image", so that suspects which merely di
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,7 @@ class SetCheck:
             0 if it is reached, None if no number would do.
         scores: of each picture, in standard deviations above what non-members of its difficulty show. **Higher = more likely a member.**
         ids: their content ids.
+        names: their names, such as those of their files.
         model: id of the model that was asked.
         attack: identity of the attack that scores are of, its ``repr``.
         attack_name, timestep: in short.
@@ -82,7 +83,19 @@ class SetCheck:
     attack_name: str
     timestep: int
     source: str | None = None
+    names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def without(self, unreadable: int) -> SetCheck:
+        """The answer, with a note about files that were given and could not be read."""
+        if not unreadable:
+            return self
+        said = (
+            "1 file that was given could not be read, and is"
+            if unreadable == 1
+            else f"{unreadable} files that were given could not be read, and are"
+        )
+        return replace(self, notes=(*self.notes, f"{said} not part of the set."))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-ready values."""

@@ -474,3 +474,15 @@ def test_no_picture_is_overwritten_by_an_answer(tmp_path, capsys):
 def test_captions_for_the_nonmembers_of_an_unconditional_model_are_refused():
     with pytest.raises(MiaHubError, match="takes no captions"):
         Checker("demo", nonmember_captions=["a"], progress=False)
+
+
+@pytest.mark.parametrize(
+    "label, said", [(1, "known to be in the training set"), (0, "known not to be in the training set, and was not compared")]
+)
+def test_a_picture_that_the_answer_is_known_of_is_told_so(label, said):
+    from mia_hub.reference import demo_reference
+
+    profiles, split = demo_reference().profiles, mia_hub.load_split("demo")
+    known = {sample for sample, own in zip(profiles.ids, profiles.is_member) if own == label}
+    picture = next(one for one in (split.members if label else split.nonmembers) if one.id in known)
+    assert said in mia_hub.check_image(picture, progress=False).notes[0]

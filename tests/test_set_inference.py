@@ -190,3 +190,17 @@ def test_evidence_needs_no_further_pictures():
     for shift in np.linspace(0.2, 1.5, 14):
         found = compare_sets(rng.normal(shift, 1, 30), rng.normal(0, 1, 500))
         assert (found.more_needed == 0) >= (found.p_value <= 0.01)
+
+
+def test_a_set_says_which_pictures_it_is_of_and_how_many_files_were_no_pictures(tmp_path, capsys):
+    from mia_hub.cli import main
+
+    part = mia_hub.load_split("demo").members
+    for row in range(5):
+        part[row].to_pil().save(tmp_path / f"{row}.png")
+    (tmp_path / "5.png").write_bytes(b"no picture")
+    assert main(["check-set", str(tmp_path), "--json", "-", "--quiet"]) == 2
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert [name.rpartition("/")[2] for name in found["names"]] == [f"{row}.png" for row in range(5)]
+    assert found["notes"][-1] == "1 file that was given could not be read, and is not part of the set."

@@ -294,7 +294,7 @@ def _answer(sources: list, model: str, nonmembers: list[str] | None, progress, q
     if isinstance(found, str):
         return _problem(found, *problems)
     if isinstance(found, SetCheck):
-        return _set_shown(found, caption, problems)
+        return _set_shown(found.without(len(sources) - len(good)), caption, problems)
     return _shown(found | {"caption": caption or ""}, problems)
 
 
