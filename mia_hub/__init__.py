@@ -24,6 +24,7 @@ _WHERE = {
     "audit": "mia_hub.auditing",
     "compare": "mia_hub.comparing",
     "Comparison": "mia_hub.comparing",
+    "run_benchmark": "mia_hub.benchmarks.run",
     "AuditReport": "mia_hub.report",
     "Estimate": "mia_hub.report",
     "Flag": "mia_hub.report",

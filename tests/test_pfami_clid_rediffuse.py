@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from populations import mixture_pictures
 from reference import clid as clid_reference
 from reference import pfami as pfami_reference
 from reference import rediffuse as rediffuse_reference
@@ -38,12 +39,8 @@ PLACES = ("shelf", "window", "mountain", "table", "staircase", "river", "garden"
 @pytest.fixture(scope="module")
 def population():
     """3N samples of a Gaussian mixture (members, non-members, others): means, samples in model space, images, captions."""
-    generator, rng = torch.Generator().manual_seed(0), np.random.default_rng(0)
-    means = torch.rand(6, 1, 8, 8, generator=generator, dtype=torch.float64) * 1.2 - 0.6
-    kind = torch.randint(0, 6, (3 * N,), generator=generator)
-    samples = means[kind] + 0.1 * torch.randn(3 * N, 1, 8, 8, generator=generator, dtype=torch.float64)
-    assert samples.abs().max() < 1
-    images = (samples / 2 + 0.5).float()
+    rng = np.random.default_rng(0)
+    means, kind, images = mixture_pictures(3 * N)
     looks = [rng.choice(LOOKS, 2, replace=False) for _ in kind]
     captions = [f"a {one} {two} {THINGS[k]} on the {rng.choice(PLACES)}" for k, (one, two) in zip(kind, looks)]
     return means, images.double() * 2 - 1, images, captions

@@ -15,6 +15,7 @@ import torch
 from resumed import ATTACKS, BATCH, IMAGES
 
 from mia_hub.attacks import get_attack
+from mia_hub.errors import MiaHubError
 from mia_hub.models.denoiser import wrap_denoiser
 from mia_hub.models.exact import ddpm_alphas_cumprod
 from mia_hub.scores import ScoreTable
@@ -120,6 +121,9 @@ def test_nothing_stale_is_used(tmp_path):
     others[20] = others[-1]
     assert asked(pictures=others) == 2 * BATCH, "the batch with another picture, and no other"
     assert asked() == 2 * BATCH
+    for damage in (b"", b"no archive", min((tmp_path / "parts").rglob("*.npz")).read_bytes()[:-100]):
+        min((tmp_path / "parts").rglob("*.npz")).write_bytes(damage)
+        assert asked() == 2 * BATCH, "what can't be read, and no other"
     for changed, expected in (
         ({"seed": 1}, whole),
         ({"batch_size": 20}, whole),
@@ -200,6 +204,12 @@ def test_captions_are_part_of_what_a_part_is_known_by(tmp_path):
         rows.clear()
         resumed.attack("sima").score(model, images, captions=captions, resume=tmp_path, progress=False)
         assert sum(rows) == expected, captions
+
+
+def test_a_folder_that_can_not_be_written_to_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MiaHubError, match=r"file/\w+ can't be written to \(Not a directory\); give another folder"):
+        resumed.attack("sima").score(resumed.model_of(tmp_path / "told"), resumed.split().images, resume=tmp_path / "file")
 
 
 def test_a_function_among_an_attacks_parameters_can_not_be_known_again(tmp_path):
