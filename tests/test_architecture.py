@@ -33,6 +33,10 @@ FORBIDDEN = {
     "check": {"auditing", "comparing"} | WORDS | WAYS_IN,
     # A comparison writes itself, as a report does.
     "comparing": {"check", "reference", "calibration", "set_inference", "render", "render_check", "render_set", "markup"} | WAYS_IN,
+    "lazy": {"models", "attacks", "splits", "scores"} | RESULTS | WORDS | WAYS_IN,
+    "fetching": {"models", "attacks", "images", "splits"} | RESULTS | WORDS | WAYS_IN,
+    "parquet_rows": {"models", "attacks", "images", "splits", "hub_rows"} | RESULTS | WORDS | WAYS_IN,
+    "split_reading": {"attacks", "benchmarks", "split_sources", "split_writing"} | RESULTS | WORDS | WAYS_IN,
     "markup": {path.stem for path in ROOT.iterdir()},
 }
 
