@@ -15,6 +15,7 @@ _WHERE = {
     "load_split": "mia_hub.splits",
     "make_split": "mia_hub.splits",
     "MemberSplit": "mia_hub.splits",
+    "write_split": "mia_hub.split_writing",
     "Picture": "mia_hub.images",
     "list_attacks": "mia_hub.attacks",
     "get_attack": "mia_hub.attacks",

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from mia_hub.errors import MiaHubError, SplitError, first_line
+from mia_hub.lazy import Mapped
 from mia_hub.parquet_rows import ParquetRows
 
 # A file is downloaded into the Hub's cache if it is small, or once so much of it was asked for: then nothing is fetched twice ...
@@ -172,10 +174,10 @@ class LoadedRows:
 
         data_files = {split: files} if files else None
         loaded = datasets.load_dataset(dataset.name, dataset.config, revision=dataset.commit, data_files=data_files, split=split)
-        for name, feature in loaded.features.items():
-            if isinstance(feature, datasets.Image):
-                # Undecoded, so that our own safe decoder opens every picture.
-                loaded = loaded.cast_column(name, datasets.Image(decode=False))
+        self._pictures = [name for name, feature in loaded.features.items() if isinstance(feature, datasets.Image)]
+        for name in self._pictures:
+            # Undecoded, so that our own safe decoder opens every picture.
+            loaded = loaded.cast_column(name, datasets.Image(decode=False))
         self._loaded = loaded.select(range(min(len(loaded), pool or len(loaded))))
         self.commit, self.columns = dataset.commit, self._loaded.column_names
 
@@ -196,12 +198,29 @@ class LoadedRows:
         return np.fromiter(values, np.int16, len(self))
 
     def lazy(self, name: str) -> Sequence:
-        return self._loaded[name]
+        values = self._loaded[name]
+        return Mapped(values, _with_bytes) if name in self._pictures else values
 
     def take(self, rows: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
         some = self._loaded.select_columns(list(columns))
         for row in rows:
-            yield int(row), some[int(row)]
+            yield int(row), {name: _with_bytes(value) if name in self._pictures else value for name, value in some[int(row)].items()}
+
+
+def _with_bytes(cell: Mapping | None) -> Mapping | None:
+    """A cell of an image column with the file's content, where `datasets` has left the file in its cache.
+
+    A path that leads anywhere else was written by whoever made the data set, and is not followed.
+    """
+    import datasets
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    if cell is None or cell.get("bytes") is not None or not cell.get("path"):
+        return cell
+    path = Path(cell["path"]).resolve()
+    if not any(path.is_relative_to(Path(root).resolve()) for root in (datasets.config.HF_DATASETS_CACHE, HF_HUB_CACHE)):
+        return {"bytes": None, "path": None}
+    return {"bytes": path.read_bytes(), "path": path.name}
 
 
 def file_bytes(value: Any) -> bytes | None:

@@ -15,8 +15,8 @@ from mia_hub.lazy import Chosen, Joined
 from mia_hub.split_sources import Pool
 from mia_hub.splits import MemberSplit
 
-UNREADABLE = "that can't be read"
-COPY = "that are copies of others"
+UNREADABLE = "unreadable"
+COPY = "duplicate"
 FEWEST = 2
 ID_TYPE = "S32"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,7 +37,8 @@ class Columns(NamedTuple):
     class_column: str | None = None
 
 
-class Part(NamedTuple):
+@dataclass(frozen=True)
+class Part:
     """Some rows of a table: the members, or the non-members.
 
     Attributes:
@@ -57,7 +59,7 @@ class Part(NamedTuple):
         return values if self.chosen is None else Chosen(values, self.chosen)
 
     def only(self, places: np.ndarray) -> Part:
-        return self._replace(chosen=places if self.chosen is None else self.chosen[places])
+        return replace(self, chosen=places if self.chosen is None else self.chosen[places])
 
 
 class Fetching(NamedTuple):

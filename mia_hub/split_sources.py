@@ -136,9 +136,7 @@ def _local(path: Path, source_split: str | None, columns: Columns, fetching: Fet
 def _chosen(splits: list[str], asked: str | None, name: str) -> str:
     wanted = asked or ("train" if "train" in splits else splits[0] if len(splits) == 1 else None)
     if wanted not in splits:
-        missing = (
-            f"has no split {asked!r}; it has" if asked else "doesn't say which of its splits to draw from; name one with --source-split:"
-        )
+        missing = f"has no split {asked!r}; it has" if asked else "has several splits; name the one to draw from with --source-split:"
         raise SplitError(f"{name} {missing} {', '.join(splits) or 'none'}.")
     return wanted
 

@@ -130,9 +130,7 @@ def check_folder(folder: str | Path) -> None:
     found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     if found and not (RECORD in found and found <= OURS):
         other = sorted(found - OURS)[0] if found - OURS else sorted(found)[0]
-        raise SplitError(
-            f"The folder {folder} has other files in it ({other!r}, for one) and is left as it is; name a new or an empty one."
-        )
+        raise SplitError(f"The folder {folder} has other files in it, such as {other!r}, and is left as it is; name a new or an empty one.")
 
 
 def write_drawn(drawn: Drawn, record: SplitRecord, folder: str | Path, *, name: str | None = None, progress: bool = True) -> None:
@@ -142,7 +140,7 @@ def write_drawn(drawn: Drawn, record: SplitRecord, folder: str | Path, *, name: 
         SplitError: if the folder can't be written to.
     """
     check_folder(folder)
-    folder = Path(folder)
+    folder = Path(folder).resolve()
     made = folder.with_name(f".{folder.name}.incomplete")
     try:
         shutil.rmtree(made, ignore_errors=True)
@@ -184,9 +182,7 @@ def _class(value, name: str) -> int | None:
     try:
         return None if value is None else int(value)
     except (TypeError, ValueError) as error:
-        raise SplitError(
-            f"The classes of {name} must be whole numbers; got {value!r:.60}. Leave --class-column out, or number them."
-        ) from error
+        raise SplitError(f"The classes of {name} must be whole numbers, indices of the model's classes; got {value!r:.60}.") from error
 
 
 def _png(picture) -> bytes:

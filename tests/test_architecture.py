@@ -40,6 +40,10 @@ FORBIDDEN = {
     "shelf": {"auditing", "check", "comparing", "measurement", "report", "validity", "benchmarks"} | WORDS | WAYS_IN,
     "atomic": {path.stem for path in ROOT.iterdir()},
     "commands": {path.stem for path in ROOT.iterdir()} - {"errors"},
+    "lazy": {"models", "attacks", "splits", "scores"} | RESULTS | WORDS | WAYS_IN,
+    "fetching": {"models", "attacks", "images", "splits"} | RESULTS | WORDS | WAYS_IN,
+    "parquet_rows": {"models", "attacks", "images", "splits", "hub_rows"} | RESULTS | WORDS | WAYS_IN,
+    "split_reading": {"attacks", "benchmarks", "split_sources", "split_writing"} | RESULTS | WORDS | WAYS_IN,
     "markup": {path.stem for path in ROOT.iterdir()},
 }
 

@@ -6,7 +6,6 @@ import io
 import json
 import re
 import tarfile
-import threading
 from collections import Counter
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import datasets
 import numpy as np
 import pytest
+from loopback_web import Web
 from PIL import Image
 from tiny_pipelines import save
 
@@ -502,50 +502,6 @@ def test_the_hubs_own_conversion_is_read_where_a_script_no_longer_runs(hub, tmp_
 
 
 # Pictures behind addresses
-
-
-class Web:
-    """Pictures over HTTP on 127.0.0.1, ``/good/3.png``, and others in trouble; ``asked`` has every request's path."""
-
-    def __init__(self, pictures):
-        self.pictures, self.asked, self.mended, web = pictures, [], False, self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                web.asked.append(self.path)
-                kind, number = re.match(r"/(\w+)/(\d+)", self.path).groups()
-                status, content, headers = web.answer(kind, int(number))
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *_):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def answer(self, kind, number):
-        picture = self.pictures[number % len(self.pictures)]
-        status, content, headers = {
-            "good": (200, picture, {}),
-            "gone": (404, b"<html>not found</html>", {}),
-            "page": (200, b"<html>buy this picture</html>", {}),
-            "huge": (200, picture + b"\0" * 60_000, {}),
-            "small": (200, png(np.full((9, 9, 3), number, np.uint8)), {}),
-            "moved": (302, b"", {"Location": f"/good/{number}?a=\u00e4".encode().decode("latin-1")}),
-            "away": (302, b"", {"Location": "file:///etc/hostname"}),
-            "busy": (200, picture, {}) if self.mended else (503, b"", {}),
-        }[kind]
-        # Of a huge file the length isn't announced.
-        return status, content, headers | ({} if kind == "huge" else {"Content-Length": str(len(content))})
-
-    def stop(self):
-        self.server.shutdown()
-        self.server.server_close()
 
 
 @pytest.fixture
