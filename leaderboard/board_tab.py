@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -67,24 +68,23 @@ def build_board_tab(page: gr.Blocks, pages: gr.Tabs, tab: gr.Tab) -> None:
     """
     gr.Markdown(INTRODUCTION, elem_id="board-introduction")
     said = gr.HTML(elem_id="board-said")
-    drawn = {}
+    views, drawn = {}, {}
     with gr.Tabs(elem_id="board-views"):
         for name in NAMES:
-            with gr.Tab(NAMES[name], id=f"board-{name}") as view:
+            with gr.Tab(NAMES[name], id=f"board-{name}") as views[name]:
                 gr.Markdown(EXPLAINED[name], elem_classes="mia-small")
-                split = gr.Dropdown([], label="Data set", elem_id="board-split-choice") if name == "split" else None
-                drawn[name] = _table(name)
                 if name == "split":
-                    choice = split
-                elif name in ("rows", "apart"):
-                    # Large, and seldom looked at first: fetched when it is opened.
-                    view.select(_VIEWS[name], None, drawn[name], **_QUIETLY)
+                    choice = gr.Dropdown([], label="Data set", elem_id="board-split-choice")
+                drawn[name] = _table(name)
     with gr.Column(elem_id="entry"):
         shown = gr.HTML(elem_id="entry-page", js_on_load=FOLLOW, apply_default_css=False)
         command = gr.Code(language="shell", interactive=False, visible=False, lines=1, wrap_lines=True, elem_id="entry-command")
     opened = gr.JSON(visible="hidden", elem_id="entry-opened")
     first = [said, drawn["attacks"], drawn["models"], choice, drawn["split"]]
     tab.select(_first, None, first, **_QUIETLY)
+    for name in ("rows", "apart"):
+        # Large, and seldom looked at first: fetched when it is opened.
+        views[name].select(partial(_view, name), None, drawn[name], **_QUIETLY)
     choice.input(_split_table, choice, drawn["split"], **_QUIETLY)
     for source in (*drawn.values(), shown):
         source.select(_open, None, [shown, command, opened], **_QUIETLY).then(None, opened, None, js=REMEMBER, api_name=False)
@@ -96,7 +96,7 @@ _QUIETLY = {"api_name": False, "show_progress": "hidden"}
 
 
 def _table(name: str) -> gr.HTML:
-    template = "<div class='mia-board'></div>"
+    template = "<div class='mia-board'>Loading …</div>"
     return gr.HTML(None, html_template=template, js_on_load=SCRIPT, apply_default_css=False, elem_id=f"board-{name}", label=NAMES[name])
 
 
@@ -107,8 +107,8 @@ def _first():
     chosen = choices[0][1] if choices else None
     return (
         _said(now.results),
-        tables.attacks_table(now.ranked, NO_ENTRIES),
-        tables.models_table(now.ranked, NO_ENTRIES),
+        _view("attacks"),
+        _view("models"),
         gr.Dropdown(choices, value=chosen, visible=bool(choices)),
         _split_table(chosen),
     )
@@ -143,15 +143,21 @@ def _split_table(split_hash: str | None) -> str:
     return tables.rows_table(tables.ONE_SPLIT, rows, "leaderboard-data-set", NO_ENTRIES)
 
 
-def _rows_table() -> str:
-    return tables.rows_table(tables.ALL_ROWS, current().rows, "leaderboard", NO_ENTRIES)
+_VIEWS = {
+    "attacks": lambda now: tables.attacks_table(now.ranked, NO_ENTRIES),
+    "models": lambda now: tables.models_table(now.ranked, NO_ENTRIES),
+    "rows": lambda now: tables.rows_table(tables.ALL_ROWS, now.rows, "leaderboard", NO_ENTRIES),
+    "apart": lambda now: tables.rows_table(tables.APART, now.rows_apart, "leaderboard-apart", NONE_APART),
+}
+# What was drawn last, with the version of the results that it was drawn from: all visitors get the same.
+_drawn: dict[str, tuple[str, str]] = {}
 
 
-def _apart_table() -> str:
-    return tables.rows_table(tables.APART, current().rows_apart, "leaderboard-apart", NONE_APART)
-
-
-_VIEWS = {"rows": _rows_table, "apart": _apart_table}
+def _view(name: str) -> str:
+    now = current()
+    if _drawn.get(name, ("",))[0] != now.results.version:
+        _drawn[name] = (now.results.version, _VIEWS[name](now))
+    return _drawn[name][1]
 
 
 def _follow_address(tab_id: str):

@@ -95,8 +95,8 @@ function save(name, content, type) {
 
 function draw(table) {
   const root = element.querySelector(".mia-board");
-  root.replaceChildren();
   if (!table) return;
+  root.replaceChildren();
   if (!table.rows.length) {
     root.append(make("div", { className: "mia-empty" }, make("p", {}, table.empty)));
     return;

@@ -17,6 +17,7 @@ from board_setting import N, add_model_and_split
 import mia_hub
 from leaderboard.board import attacks_ranked, models_ranked
 from leaderboard.entry import parse_entry, recomputed
+from leaderboard.index import read_index
 from leaderboard.queue import Queue
 from leaderboard.store import open_store
 from leaderboard.submission import Request
@@ -67,6 +68,7 @@ def test_a_model_is_evaluated_and_its_figures_follow_from_its_scores(hub, stores
     assert {row["attack"] for row in attacks_ranked([entry])} == {"random", "sima:timesteps=50,100"}
     assert models_ranked([entry])[0]["model"] == "board/tiny"
     assert not (worker.folder / id).exists()
+    assert read_index(results) == {id: results.read(f"results/{id}/entry.json")}
     # The same again is the same.
     assert not Queue(requests).submit(about(hub, submitter="bob"))[2]
 
