@@ -84,7 +84,7 @@ def test_the_page_asks_through_a_forked_process(tmp_path):
     assert done.returncode == 0, done.stderr
     p_value, few, unknown, unreadable, calls, page = json.loads(done.stdout.splitlines()[-1])
     assert p_value == mia_hub.check_image(mia_hub.load_split("demo", limit=2).images[0]).p_value
-    assert "different pictures" in few and "no model" in unknown and "nobody/nothing" in unknown
+    assert "One picture is too few" in few and "no model" in unknown and "nobody/nothing" in unknown
     assert "mia-problem" in unreadable
     assert [seconds for seconds, _ in calls] == [30, 30, 120], "no GPU is asked for where there is nothing to ask"
     assert all(pid != page for _, pid in calls)
