@@ -215,6 +215,9 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     args = build_parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    # Each look at a store or a job would be a line.
+    for client in ("httpx", "httpx2"):
+        logging.getLogger(client).setLevel(logging.WARNING)
     options = {"name": args.name, "folder": args.work, "lease": timedelta(seconds=args.lease)}
     try:
         requests, results = open_store(args.requests), open_store(args.results)

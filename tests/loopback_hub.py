@@ -260,6 +260,7 @@ class LoopbackHub:
         if action == "paths-info":
             return JSONResponse(_paths_info(repo.commits[commit].tree, await _posted_paths(request)))
         if action == "preupload":
+            self._require_right(request, repo)
             return JSONResponse(_preupload(repo.commits[commit].tree, (await request.json())["files"]))
         if action == "commit":
             return await self._push(request, repo, revision)
@@ -407,10 +408,15 @@ class LoopbackHub:
             repo.hardware = (await request.json())["flavor"]
         return JSONResponse({"stage": "BUILDING", "hardware": {"current": None, "requested": repo.hardware}})
 
-    async def _push(self, request: Request, repo: Repo, revision: str) -> Response:
+    def _require_right(self, request: Request, repo: Repo) -> tuple[str, bool]:
+        """Who pushes, and whether it is a pull request, which everyone may make."""
         user, is_pull_request = self._require_user(request), request.query_params.get("create_pr") in ("1", "true", "True")
         if user != repo.owner and not is_pull_request:
             raise HubError(403, None, "You don't have write access to this repository")
+        return user, is_pull_request
+
+    async def _push(self, request: Request, repo: Repo, revision: str) -> Response:
+        user, is_pull_request = self._require_right(request, repo)
         lines = [json.loads(line) for line in (await request.body()).decode().splitlines() if line.strip()]
         header = next(line["value"] for line in lines if line["key"] == "header")
         if is_pull_request and not repo.takes_discussions:

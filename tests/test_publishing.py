@@ -177,6 +177,12 @@ def test_a_hub_that_fails_is_said_in_a_sentence(loopback_hub, capsys, monkeypatc
     assert "The Hub refused alice/sima (500" in capsys.readouterr().err
 
 
+def test_nobody_else_is_told_that_it_is_up_to_date(published, capsys, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_mallory")
+    assert main(["publish", "metric", OWNER, "--yes"]) == 2
+    assert "may not write to pia/sima (403" in capsys.readouterr().err
+
+
 def test_private_is_not_claimed_of_what_is_public(published, capsys, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", f"hf_{OWNER}")
     assert main(["publish", "metric", OWNER, "--private", "--yes"]) == 2

@@ -53,7 +53,10 @@ def push(part: Part, *, private: bool = False) -> Pushed:
         PublishError: if nobody is logged in, the login may not write there, or the Hub can't be reached.
     """
     from huggingface_hub import CommitOperationAdd
+    from huggingface_hub.utils.logging import set_verbosity_error
 
+    # It warns of commits that would be empty; here they are the usual case, and said in a line of our own.
+    set_verbosity_error()
     api = _api()
     where = {"repo_id": part.repo_id, "repo_type": part.kind}
     with hub_errors(part.repo_id):
