@@ -163,7 +163,7 @@ class Queue:
         statuses = self._statuses(view)
         waiting = [id for id in _waiting(statuses, utc()) if statuses[id].state == "PENDING"]
         places = {id: number for number, id in enumerate(waiting, 1)}
-        found = [Submission(id, status, self._request_or_none(view, id), places.get(id)) for id, status in statuses.items()]
+        found = [Submission(id, status, self._request_or_none(view, id, past=True), places.get(id)) for id, status in statuses.items()]
         # Those that a pull request just brought are the newest of all.
         return sorted(found, key=lambda each: (each.status.submitted or "~", each.id), reverse=True)
 
@@ -287,9 +287,9 @@ class Queue:
         view.prefetch(_path(id, "status") for id in ids)
         return {id: self._status(view, id) or Status() for id in ids}
 
-    def _request(self, view: View, id: str) -> Request:
+    def _request(self, view: View, id: str, *, past: bool = False) -> Request:
         try:
-            request = Request.from_dict(view.read_json(_path(id, "request")))
+            request = Request.from_dict(view.read_json(_path(id, "request")), past=past)
         except KeyError:
             raise SubmissionError(f"The request {id} has no request.json. Submit it again.") from None
         except BrokenFile as error:
@@ -298,9 +298,9 @@ class Queue:
             raise SubmissionError(f"The request {id} is not what was submitted: its content belongs to {request.id}. Submit it again.")
         return request
 
-    def _request_or_none(self, view: View, id: str) -> Request | None:
+    def _request_or_none(self, view: View, id: str, *, past: bool = False) -> Request | None:
         try:
-            return self._request(view, id)
+            return self._request(view, id, past=past)
         except SubmissionError:
             return None
 

@@ -235,7 +235,7 @@ class LoopbackHub:
         if parts[0] == "whoami-v2":
             user = self._require_user(request)
             token = {"type": "access_token", "accessToken": {"displayName": "test", "role": "write"}}
-            return JSONResponse({"type": "user", "id": user, "name": user, "fullname": user, "orgs": [], "auth": token})
+            return JSONResponse({"type": "user", "id": user, "name": user, "fullname": user, "avatarUrl": "", "orgs": [], "auth": token})
         if parts[0] == "validate-yaml":
             return _validated((await request.json())["content"])
         if parts[0] == "jobs":
