@@ -7,6 +7,7 @@ version. A change of several files happens whole or not at all, also when the pr
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -233,6 +234,20 @@ class FolderStore(Store):
         _replace(self._version, journal["version"].encode())
         shutil.rmtree(staged, ignore_errors=True)
         self._journal.unlink()
+
+
+class ReadOnlyFolder(FolderStore):
+    """A folder that is only read, such as one that comes with the software. Nothing is made in it, and it need not be there."""
+
+    def __init__(self, folder: str | os.PathLike[str]):
+        self.folder = Path(folder)
+
+    def version(self) -> str:
+        seen = ((path, (self.folder / path).stat()) for path in self.files())
+        return hashlib.sha256(repr([(path, found.st_size, found.st_mtime_ns) for path, found in seen]).encode()).hexdigest()
+
+    def commit(self, changes: Changes, message: str, *, parent: str) -> str:
+        raise StoreError(f"{self} is only read.")
 
 
 def _write(path: Path, content: bytes) -> None:

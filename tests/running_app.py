@@ -22,11 +22,12 @@ expect.set_options(timeout=PATIENCE)
 
 
 @contextmanager
-def running_app(folder: Path, **environment: str) -> Iterator[SimpleNamespace]:
+def running_app(folder: Path, *, checkout: Path = ROOT, **environment: str) -> Iterator[SimpleNamespace]:
     """Runs the app.
 
     Args:
         folder: for its uploads and its log.
+        checkout: where app.py lies.
         environment: what is set beside the tests' own.
 
     Yields:
@@ -44,7 +45,7 @@ def running_app(folder: Path, **environment: str) -> Iterator[SimpleNamespace]:
     } | environment  # fmt: skip
     log = folder / "log.txt"
     with log.open("wb") as stream:
-        process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=stream, stderr=subprocess.STDOUT)
+        process = subprocess.Popen([sys.executable, "app.py"], cwd=checkout, env=environment, stdout=stream, stderr=subprocess.STDOUT)
     running = SimpleNamespace(url=f"http://127.0.0.1:{port}/", log=log.read_text)
     try:
         _wait_for(running, process)

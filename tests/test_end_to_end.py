@@ -83,7 +83,7 @@ def test_a_request_from_the_page_becomes_a_row_of_the_board(prepared, someone, b
         assert SPLIT in shown and "sima" in shown
         assert f"--model {MODEL}" in page.locator("#entry-command").inner_text().replace("\n", " ")
         page.locator("#board-views").get_by_role("tab", name="All rows").click()
-        page.locator("#board-rows").get_by_text(MODEL).first.wait_for(timeout=30_000)
+        page.locator("#board-rows td", has_text=MODEL).first.wait_for(timeout=30_000)
         page.close()
     assert not problems
     assert "ok" in someone(RESEARCHER, "leaderboard.verify", id).lower()
