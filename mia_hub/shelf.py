@@ -62,12 +62,16 @@ class Shelf:
         needed = (repr(attack), self.model.info.to_dict(), hashes[1], self.seed, precision_of(self.model), self.ids)
         if found != needed or not np.array_equal(table.is_member, self.is_member):
             return None
+        self._tidy(name)  # where it was killed between the scores and this
         return table
 
     def keep(self, name: str, table: ScoreTable) -> None:
         """Writes new scores, whose finished batches are needed no more."""
         with self._writing():
             table.to_parquet(self.folder / name)
+        self._tidy(name)
+
+    def _tidy(self, name: str) -> None:
         shutil.rmtree(self.unfinished(name), ignore_errors=True)
         with suppress(OSError):  # there are those of others, or none at all
             (self.folder / BATCHES).rmdir()

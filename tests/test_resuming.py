@@ -14,6 +14,7 @@ import resumed
 import torch
 from resumed import ATTACKS, BATCH, IMAGES
 
+import mia_hub
 from mia_hub.attacks import get_attack
 from mia_hub.errors import MiaHubError
 from mia_hub.models.denoiser import wrap_denoiser
@@ -29,6 +30,20 @@ def processes():
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["resumed", "sklearn.ensemble", "sklearn.linear_model"])
     return context
+
+
+def test_batches_of_finished_scores_are_removed_wherever_it_was_killed(tmp_path):
+    asked = {"folder": tmp_path / "out", "shift_check": False, "progress": False}
+    model, leftover = resumed.model_of(tmp_path / "told"), tmp_path / "out" / "unfinished" / "scores"
+    mia_hub.audit(model, resumed.attack("sima"), resumed.split(), **asked)
+    for others in (False, True):
+        leftover.mkdir(parents=True)
+        (leftover / "images-000000000.npz").touch()
+        if others:
+            (leftover.parent / "scores-of-another").mkdir()
+        mia_hub.audit(model, resumed.attack("sima"), resumed.split(), **asked)
+        assert not leftover.exists() and leftover.parent.exists() == others
+    assert sum(passes(tmp_path / "told")) == 2 * IMAGES
 
 
 def passes(told: Path) -> list[int]:
