@@ -240,6 +240,16 @@ def test_a_path_in_a_cell_is_never_opened(tmp_path):
         _ = load_split(own).members[0]
 
 
+def test_a_data_set_that_names_files_of_this_machine_is_refused(tmp_path, loopback_hub, forget):
+    for name in ("member", "nonmember"):
+        (tmp_path / f"{name}.parquet").write_bytes(table({"image": cells(2)}))
+    card = "---\nconfigs:\n- config_name: default\n  data_files:\n"
+    card += "".join(f"  - split: {name}\n    path: {tmp_path}/{name}.parquet\n" for name in ("member", "nonmember"))
+    loopback_hub.add_repo("dataset", "alice/layout", {"README.md": card + "---\n", "data/train.csv": "a,b\n"})
+    with pytest.raises(SplitError, match="Data files don't belong to alice/layout"):
+        load_split("alice/layout")
+
+
 def test_pictures_as_files_on_the_hub(loopback_hub, forget):
     """Not Parquet: `datasets` downloads them, and what it gives is paths."""
     files = {
