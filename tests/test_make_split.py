@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -352,3 +354,17 @@ def test_the_demo_by_name_is_no_source(tmp_path, capsys):
     assert mia_hub.load_split("demo").members[0].id
     code, _, err = run("demo", "--members", 2, "--nonmembers", 2, "--out", tmp_path / "out", capsys=capsys)
     assert code == 2 and "'demo' is neither a folder" in err
+
+
+def test_the_page_about_splits_runs(tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parent.parent / "docs" / "splits.md").read_text()
+    commands, script = re.findall(r"```(?:python)?\n(.*?)```", page, re.DOTALL)
+    lines = [shlex.split(line) for line in commands.splitlines()]
+    assert len(lines) == 4 and all(cli.build_parser().parse_args(line[1:]).command == "make-split" for line in lines)
+    as_folder(tmp_path, None)
+    monkeypatch.chdir(tmp_path)
+    first, last = lines[0], lines[-1]
+    assert cli.main([word.replace("500", "20") for word in first[1:]]) == 0 and cli.main(last[1:]) == 0
+    assert "20 members and 20 non-members" in capsys.readouterr().out
+    exec(script, {"members": noise(3), "nonmembers": noise(3, 1), "captions": list("abcdef")})
+    assert list(load_split("my-split").captions) == list("abcdef")
