@@ -206,8 +206,7 @@ def description(entry: Entry, link: str | None) -> str:
         for row in entry["rows"]
     )
     flags = sorted({flag["name"] for flag in entry["flags"]} | {name for row in entry["rows"] for name in row["flags"]})
-    asked = f"`{request['model']}` (its base at commit `{request['revision']}`)" if ON_TOP in request["model"] else "this model at commit "
-    asked += "" if ON_TOP in request["model"] else f"`{request['revision']}`"
+    whose = f"`{request['model']}`, the first of them" if ON_TOP in request["model"] else "this one,"
     return f"""How well membership-inference attacks tell pictures that this model was trained on from pictures that it was not.
 **A high value means leakage**: the model gives away which images it was trained on. An AUC of 0.5 is chance.
 Members are the positive class.
@@ -216,7 +215,7 @@ Members are the positive class.
 |---|---|---|---|---|---|
 {rows}
 
-- Asked was {asked}.
+- Model: {whose} at commit `{request["revision"]}`.
 - Split: [{request["split"]}](https://huggingface.co/datasets/{request["split"]}) at commit `{request["split_revision"]}`,
   {split["n_members"]:,} members and {split["n_nonmembers"]:,} non-members. A classifier that sees the images and never the model gets an
   AUC of {shown(entry["blind_auc"])}: the split passed the shift check.

@@ -1,6 +1,7 @@
 """Results offered to the model: one pull request, with what its owner must know, and never a second one."""
 
 import copy
+import time
 from datetime import timedelta
 
 import pytest
@@ -59,7 +60,7 @@ def evaluated(hub, loopback_hub, tmp_path_factory):
     folder = tmp_path_factory.mktemp("stores")
     stores = open_store(folder / "requests"), open_store(folder / "results")
     id, _, _ = Queue(stores[0]).submit(pushed(hub, submitter="alice", note="<script>"))
-    options = {"folder": folder / "work", "device": "cpu", "lease": timedelta(seconds=0.1)}
+    options = {"folder": folder / "work", "device": "cpu", "lease": timedelta(seconds=3)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_TOKEN", f"hf_{BOT}")
         killed = Worker(*stores, name="killed", **options)
@@ -68,7 +69,7 @@ def evaluated(hub, loopback_hub, tmp_path_factory):
             killed.step()
         assert len(discussions(loopback_hub, "offered/tiny")) == 1 and Queue(stores[0]).status(id).state == "RUNNING"
         while Worker(*stores, name="survivor", **options).step() != id:
-            pass
+            time.sleep(0.2)
     return stores[1], id, Queue(stores[0]).status(id)
 
 
