@@ -196,6 +196,12 @@ class HubView(View):
             self.store.keep(kept)
         return kept
 
+    def read_many(self, paths: Iterable[str]) -> dict[str, bytes]:
+        present = [path for path in paths if path in self._tree]
+        self.prefetch(present)
+        with ThreadPoolExecutor(AT_ONCE) as several:
+            return dict(zip(present, several.map(self.read, present)))
+
     def prefetch(self, paths: Iterable[str]) -> None:
         missing = self._missing(paths)
         if len(missing) >= WORTH_A_PACK and self.store.PACK in self._tree:

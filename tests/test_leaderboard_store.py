@@ -38,7 +38,9 @@ def test_files_come_back(open_again):
     put(store, a__b=b"1", a__c=b"2", d=b"3")
     other = open_again()
     assert other.files("a") == ["a/b", "a/c"] and set(other.files()) >= {"a/b", "a/c", "d"}
-    assert other.read("a/b") == b"1"
+    assert other.read("a/b") == b"1" and other.read_many(["d", "gone", "a/c"]) == {"d": b"3", "a/c": b"2"}
+    with pytest.raises(StoreError, match="at most 0 MiB are read"):
+        other.read("a/b", largest=0)
     put(other, a__b=None, d=b"4")
     assert store.files("a") == ["a/c"] and store.read("d") == b"4"
     with pytest.raises(KeyError):
