@@ -91,10 +91,15 @@ class Queue:
             if known is None:
                 status = Status(submitted=stamp(at), submitter=request.submitter)
             else:
-                status = known.now("PENDING", "submitted again", at, by=request.submitter, error=None, finished=None, attempts=0)
+                # A status that couldn't be understood has forgotten who was first.
+                first = {"submitted": known.submitted or stamp(at), "submitter": known.submitter or request.submitter}
+                again = {"error": None, "finished": None, "attempts": 0}
+                status = known.now("PENDING", "submitted again", at, by=request.submitter, **first, **again)
             result = status, True
-            status_file = {_path(request.id, "status"): as_json(status.to_dict())}
-            return status_file if self._is_there(view, request.id) else status_file | files_of(request, scores)
+            files = files_of(request, scores)
+            if self._request_or_none(view, request.id) is not None:
+                del files[_path(request.id, "request")]
+            return files | {_path(request.id, "status"): as_json(status.to_dict())}
 
         self.store.update(change, f"Request {request.id}")
         return request.id, *result
@@ -303,10 +308,6 @@ class Queue:
             return self._request(view, id, past=past)
         except SubmissionError:
             return None
-
-    def _is_there(self, view: View, id: str) -> bool:
-        request = self._request_or_none(view, id)
-        return request is not None and (request.kind == "model" or f"requests/{id}/scores.parquet" in view.files("requests"))
 
 
 def files_of(request: Request, scores: bytes | None) -> dict[str, bytes]:

@@ -96,7 +96,7 @@ def build_submit_tab(tab: gr.Tab) -> None:
         wrap=True,
         show_search="search",
         max_height=600,
-        column_widths=[300, 240, 200, 140, 100, 170],
+        column_widths=[350, 240, 200, 140, 100, 170],
         label="Submissions",
         show_label=False,
         elem_id="submissions",

@@ -14,7 +14,7 @@ import numpy as np
 from mia_hub.atomic import write_text
 from mia_hub.attacks import Attack
 from mia_hub.errors import MetricError, MiaHubError
-from mia_hub.models.protocol import DiffusionModel, precision_of
+from mia_hub.models.protocol import DiffusionModel, moved_to
 from mia_hub.scores import ScoreTable
 
 BATCHES = "unfinished"
@@ -58,9 +58,10 @@ class Shelf:
         except MetricError:  # cut short, or another file of that name: made again
             return None
         hashes = [[(split or {}).get(key) for key in ("hash", "captions_hash")] for split in (table.split, self.split)]
-        found = (table.attack, table.model, hashes[0], table.seed, table.precision, table.ids)
-        needed = (repr(attack), self.model.info.to_dict(), hashes[1], self.seed, precision_of(self.model), self.ids)
-        if found != needed or not np.array_equal(table.is_member, self.is_member):
+        found = (table.attack, table.model, hashes[0], table.seed, table.ids)
+        needed = (repr(attack), self.model.info.to_dict(), hashes[1], self.seed, self.ids)
+        # Last, since it moves parts of the model that have overflowed before, so that what is left is asked as it would have been.
+        if found != needed or not np.array_equal(table.is_member, self.is_member) or not moved_to(self.model, table.precision):
             return None
         self._tidy(name)  # where it was killed between the scores and this
         return table

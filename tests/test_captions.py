@@ -337,6 +337,42 @@ def test_a_denoiser_that_overflows_moves_to_a_wider_precision(folder_of):
         SIMA.score(model, some_pictures(2))
 
 
+def test_a_killed_comparison_goes_on_in_the_precision_that_it_had_come_to(folder_of, tmp_path):
+    split = mia_hub.make_split(some_pictures(10), some_pictures(10, 1))
+    attacks = [SIMA, mia_hub.get_attack("secmi", timesteps=(50, 100))]
+
+    def run(folder, stop=None):
+        model, rows = mia_hub.load_model(folder_of("sd1"), device="cpu", dtype="float16"), []
+        with torch.no_grad():
+            model.network.conv_out.weight.fill_(2e4)
+        real = model.predict_noise
+
+        def predict(x, t, cond=None):
+            rows.append(len(x))
+            if len(rows) == stop:
+                raise KeyboardInterrupt
+            return real(x, t, cond)
+
+        model.predict_noise = predict
+        try:
+            mia_hub.compare(model, split, attacks, folder=tmp_path / folder, batch_size=4, shift_check=False, progress=False)
+        except KeyboardInterrupt:
+            assert stop
+        return rows, [mia_hub.ScoreTable.from_parquet(path) for path in sorted((tmp_path / folder).glob("*.parquet"))]
+
+    whole, undisturbed = run("undisturbed")
+    stop = len(whole) - sum(attacks[1].queries_per_image for _ in range(2))  # in the second attack, with two batches to go
+    before, finished = run("killed", stop)
+    (kept,) = (tmp_path / "killed").glob("*.parquet")
+    written = kept.stat().st_mtime_ns
+    after, found = run("killed")
+    assert len(finished) == 1 and len(found) == 2 and kept.stat().st_mtime_ns == written
+    for one, other in zip(found, undisturbed):
+        assert one.scores.tobytes() == other.scores.tobytes()
+        assert one.precision == other.precision == "float16 (denoiser in bfloat16)"
+    assert sum(before) + sum(after) <= sum(whole) + 4 * attacks[1].queries_per_image
+
+
 # Checks
 
 

@@ -373,6 +373,17 @@ def test_odd_places_and_statuses_do_no_harm(store):
     assert queue.status("my-request").submitted >= now
 
 
+def test_a_status_that_was_lost_is_begun_again(tmp_path):
+    store = open_store(tmp_path)
+    queue = Queue(store)
+    queue.submit(GOOD)
+    put(store, {f"requests/{GOOD.id}/status.json": b"{"})
+    assert queue.status(GOOD.id).state == "FAILED" and queue.claim("w") is None
+    assert queue.submit(replace(GOOD, submitter="alice"))[2] and queue.claim("w") == GOOD.id
+    status = queue.status(GOOD.id)
+    assert (status.submitter, status.state) == ("alice", "RUNNING") and status.submitted
+
+
 def test_names_in_pull_requests_have_a_count_of_their_own(store):
     requests = [Request.from_dict(GOOD.to_dict() | {"seed": seed, "submitter": "alice"}) for seed in range(4)]
     put(store, {f"requests/{each.id}/request.json": as_json(each.to_dict()) for each in requests} | {"limits.json": b'{"per_day": 3}'})
@@ -414,6 +425,10 @@ def test_scores_are_those_that_were_named(tmp_path):
     put(store, {f"requests/{made.id}/scores.parquet": bytes(LARGEST_SCORES + 1)})
     with pytest.raises(SubmissionError, match="MiB are read"):
         Queue(store).scores(made.id)
+    assert Queue(store).claim("w") == made.id and Queue(store).fail(made.id, "w", "The scores are others.")
+    again = {"model": "demo", "split": "demo", "scores": content, "attack_name": "mine", "note": "again"}
+    assert submit(Queue(store), again, submitter="b").new and Queue(store).scores(made.id) == content
+    assert Queue(store).request(made.id).note == "", "what was submitted first stays"
 
 
 # Many requests

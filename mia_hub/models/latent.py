@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, get_args
 
@@ -55,7 +55,7 @@ class LatentSpace(PixelSpace):
         """What the autoencoder makes of something, in float32 if it overflows in half precision, as some do (that of SDXL)."""
         made = work(given)
         if given.isfinite().all() and not made.isfinite().all() and self.vae.dtype in (torch.float16, torch.bfloat16):
-            self.widen("autoencoder", self.vae, to=torch.float32)
+            self.widen("autoencoder", torch.float32)
             made = work(given)
         return made
 
@@ -170,6 +170,10 @@ class LatentModel(LatentSpace, NetworkModel):
             prediction_type=prediction_type_of(scheduler),
             settings={"latents": latents},
         )
+
+    @property
+    def movable(self) -> dict[str, Sequence[torch.nn.Module]]:
+        return super().movable | {"autoencoder": [self.vae]}
 
     @staticmethod
     def latents_per_token(config) -> int:

@@ -19,7 +19,7 @@ class NetworkModel(ABC):
     """A denoiser from diffusers. Subclasses say how it is called (`output`), and what lies around it.
 
     Attributes:
-        fallbacks: parts that overflowed in half precision and what they now run in, such as {"VAE": "float32"}. It grows when an
+        fallbacks: parts that overflowed in half precision and what they now run in, such as {"autoencoder": "float32"}. It grows when an
             overflow is met, and is recorded with results.
         null_class: of a class-conditional model the index that means "no class"; None if it was never trained without one.
 
@@ -101,12 +101,22 @@ class NetworkModel(ABC):
         if self._network_dtype != torch.float16:
             return False
         wider = torch.bfloat16 if self.device.type != "cuda" or torch.cuda.is_bf16_supported() else torch.float32
-        self.widen("denoiser", self.network, to=wider)
-        self._network_dtype = wider
+        self.widen("denoiser", wider)
         return True
 
-    def widen(self, what: str, *parts: torch.nn.Module, to: torch.dtype) -> None:
-        """Moves parts of the model that overflowed to a wider precision, and records that."""
-        for part in parts:
+    def widen(self, what: str, to: torch.dtype) -> None:
+        """Moves a part of the model that overflowed to a wider precision, and records that.
+
+        Args:
+            what: a key of `movable`.
+        """
+        for part in self.movable[what]:
             part.to(dtype=to)
+        if what == "denoiser":
+            self._network_dtype = to
         self.fallbacks = self.fallbacks | {what: dtype_name(to)}
+
+    @property
+    def movable(self) -> dict[str, Sequence[torch.nn.Module]]:
+        """What can be moved to a wider precision, by the names that results record."""
+        return {"denoiser": [self.network]}

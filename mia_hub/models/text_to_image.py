@@ -70,7 +70,7 @@ class TextToImage(LatentModel):
         found = self._encodings(captions)
         if not all(value.isfinite().all() for value in found.values()) and self._text_encoders_in_half():
             # T5 is known to overflow in float16.
-            self.widen("text encoder", *self._text_encoders(), to=torch.float32)
+            self.widen("text encoder", torch.float32)
             found = self._encodings(captions)
         return found
 
@@ -83,6 +83,10 @@ class TextToImage(LatentModel):
         with quiet(), torch.no_grad():
             found = self.pipeline.encode_prompt(**{key: value for key, value in options.items() if key in accepted})
         return {name: value for name, value in zip(self.encoded, found) if name is not None}
+
+    @property
+    def movable(self) -> dict[str, Sequence[torch.nn.Module]]:
+        return super().movable | {"text encoder": self._text_encoders()}
 
     def _text_encoders(self) -> list[torch.nn.Module]:
         return [part for name, part in self.pipeline.components.items() if name.startswith("text_encoder") and part is not None]
