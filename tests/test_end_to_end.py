@@ -69,7 +69,7 @@ def test_a_request_from_the_page_becomes_a_row_of_the_board(prepared, someone, b
         said = page.locator("#submit-answer .mia-verdict")
         said.wait_for(timeout=90_000)
         id = re.search(r"[0-9a-f]{16}", said.inner_text())[0]
-        page.locator("#submissions td", has_text=id[:8]).first.wait_for(timeout=60_000)
+        page.locator("#submissions tbody tr", has_text=id).first.wait_for(state="attached", timeout=60_000)
         assert json.loads(someone(RESEARCHER, "submissions", id, "--json"))["status"]["state"] == "PENDING"
 
         someone(OWNER, "leaderboard.worker", "--once", "--work", str(tmp_path / "work"), "--device", "cpu")
