@@ -95,8 +95,8 @@ def test_killed_at_random_moments_it_goes_on_from_the_last_finished_batch(proces
     for expected, found in zip(first, again, strict=True):
         assert found.scores.tobytes() == expected.scores.tobytes(), expected.attack
         assert found.ids == expected.ids and (found.queries, found.chosen) == (expected.queries, expected.chosen)
-    # What a batch costs at most: every attack's own, GSA's pictures one by one, or the pictures that are generated together.
-    most = BATCH * max(max(t.queries for t in first) // IMAGES, ATTACKS["nearest-generated"]["steps"])
+    # What a batch costs at most, of pictures or of those that are generated.
+    most = BATCH * max(ATTACKS["nearest-generated"]["steps"], *(resumed.attack(name).queries_per_image for name in ATTACKS))
     assert sum(whole) <= sum(passes(tmp_path / "told")) <= sum(whole) + KILLS * most
     assert not (tmp_path / "killed" / "unfinished").exists()
     assert {path.name for path in (tmp_path / "killed").iterdir()} == {path.name for path in (tmp_path / "undisturbed").iterdir()}

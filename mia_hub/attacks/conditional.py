@@ -15,7 +15,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 
-from mia_hub.attacks.base import AsksFor, Attack, DeclaredBy
+from mia_hub.attacks.base import Attack
+from mia_hub.attacks.delegating import AsksFor, DeclaredBy
 from mia_hub.attacks.learning import FittedAttack, Scorer, TrainedAttack, auc_of
 from mia_hub.attacks.querying import QueriedModel
 from mia_hub.attacks.sima import SimA

@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 
-from mia_hub.attacks.base import Attack, DeclaredBy
+from mia_hub.attacks.base import Attack
+from mia_hub.attacks.delegating import DeclaredBy
 from mia_hub.attacks.querying import QueriedModel
 from mia_hub.errors import AttackError
 from mia_hub.noise import SampleNoise
