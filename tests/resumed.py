@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from mia_hub.attacks import get_attack
 from mia_hub.comparing import compare
@@ -62,4 +63,5 @@ def run(folder: Path, told: Path) -> None:
     """The whole comparison."""
     torch.set_num_threads(1)
     attacks = [attack(name) for name in ATTACKS]
-    compare(model_of(told), split(), attacks, folder=folder, batch_size=BATCH, shift_check=False, progress=False)
+    with threadpool_limits(1):
+        compare(model_of(told), split(), attacks, folder=folder, batch_size=BATCH, shift_check=False, progress=False)
