@@ -21,6 +21,7 @@ SIZES = (
     (100_000_000, "10M<n<100M"),
 )  # fmt: skip
 LICENSE = re.compile(r"[a-z0-9][a-z0-9.-]{0,60}")
+HUB_ID = re.compile(r"[\w][\w.-]{0,95}/[\w][\w.-]{0,95}")
 MODEL = re.compile(r"[\w][\w.-]{0,95}(/[\w][\w.-]{0,95})?")
 
 
@@ -167,7 +168,7 @@ def _facts(record: SplitRecord) -> str:
         f"- **Columns:** image, label{', caption' if record.has_captions else ''}{', class' if record.has_classes else ''}",
     ]
     if record.left_out:
-        counts = ", ".join(f"{count:,} {reason}" for reason, count in record.left_out.items())
+        counts = ", ".join(f"{count:,} {marked(reason)}" for reason, count in record.left_out.items())
         lines.append(f"- **Left out:** of the pictures of the source that were tried, {counts}.")
     if record.copies:
         lines.append(f"- **Copies:** {record.copies:,} pictures occur more than once on their side; they count repeatedly in every figure.")
@@ -184,10 +185,10 @@ def _sources(record: SplitRecord) -> list[str]:
 
 
 def _origin(origin: Origin) -> str:
-    if origin.revision is None:
+    if origin.revision is None or not HUB_ID.fullmatch(origin.name):
         where = f"files of {code(origin.name)}, which are not on the Hub"
     else:
-        where = f"[{marked(origin.name)}](https://huggingface.co/datasets/{origin.name}) at commit `{origin.revision}`"
+        where = f"[{marked(origin.name)}](https://huggingface.co/datasets/{origin.name}) at commit {code(origin.revision)}"
     where += f", configuration {code(origin.config)}" if origin.config else ""
     return where + (f", split {code(origin.split)}" if origin.split else "") + "."
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from mia_hub.errors import SplitError
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     """Makes the split; what can be refused is refused before pictures are read."""
     from mia_hub.split_card import card_text, check_license, check_model, shift_text
     from mia_hub.split_push import find_target, push_folder
-    from mia_hub.split_writing import check_folder, describe_drawn, write_drawn
+    from mia_hub.split_writing import check_folder, describe_drawn, earlier_record, write_drawn
 
     _check_options(args)
     check_license(args.license)
@@ -65,9 +66,13 @@ def run(args: argparse.Namespace) -> int:
     _say_left_out(drawn)
     shown = {"shift_check": not args.no_shift_check, "progress": not args.quiet}
     record = describe_drawn(drawn, origins=origins, seed=seed, license=args.license, model=args.model, **shown)
+    record = _with_earlier(record, earlier_record(args.source))
     if args.dry_run:
         print(card_text(record, name=args.push))
-        print(f"mia-hub: this is what README.md would say; nothing was {'published' if target else 'written'}.", file=sys.stderr)
+        print(
+            f"mia-hub: this is what README.md would say; nothing was {'published' if target else 'written'}. Sizes are filled in then.",
+            file=sys.stderr,
+        )
         return 0
     with tempfile.TemporaryDirectory(prefix="mia_hub_split_") as temporary:
         folder = Path(args.out or Path(temporary) / "split")
@@ -82,6 +87,15 @@ def run(args: argparse.Namespace) -> int:
     if record.license == "unknown":
         print("mia-hub: no licence was given; the card says that it is unknown. Name it with --license.", file=sys.stderr)
     return 0
+
+
+def _with_earlier(record, earlier):
+    """A split that was written before keeps what was known of it, if it is still the same one."""
+    if earlier is None or earlier.hash != record.hash:
+        return record
+    license = earlier.license if record.license == "unknown" else record.license
+    known = {"origins": earlier.origins, "seed": earlier.seed, "left_out": earlier.left_out, "model": record.model or earlier.model}
+    return replace(record, license=license, **known)
 
 
 def _check_options(args: argparse.Namespace) -> None:

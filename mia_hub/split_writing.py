@@ -118,6 +118,21 @@ def _blind(split: MemberSplit, seed: int, progress: bool) -> Estimate | None:
     return blind_auc(np.array(seen), split.is_member[rows], seed=seed)
 
 
+def earlier_record(source: str | Path) -> SplitRecord | None:
+    """What a split that was written to a folder says of where it comes from, for when it is written again; None for other sources."""
+    path = Path(source) / RECORD
+    if not path.is_file():
+        return None
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        kept = {name: said[name] for name in ("hash", "n_members", "n_nonmembers", "license", "model")}
+        kept["seed"] = None if said["seed"] is None else int(said["seed"])
+        kept["left_out"] = {str(reason): int(count) for reason, count in said["left_out"].items()}
+        return SplitRecord(**kept, origins=tuple(Origin(**origin) for origin in said["origins"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SplitError(f"{path} can't be read as what is known of the split ({error!r}); delete it if it isn't wanted.") from error
+
+
 def check_folder(folder: str | Path) -> None:
     """Refuses a folder that holds anything but a split that was written there.
 

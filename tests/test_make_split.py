@@ -237,6 +237,19 @@ def test_folders_on_disk_and_of_member_pictures(tmp_path, capsys):
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine" and not list(tmp_path.glob(".*"))
 
 
+def test_what_was_known_of_a_split_is_kept_when_it_is_published_later(tmp_path, logged_in, capsys):
+    words = [*as_folder(tmp_path, None), "--members", 4, "--nonmembers", 4, "--seed", 7, "--license", "mit", "--no-shift-check"]
+    assert run(*words, "--model", "alice/my-model", "--out", tmp_path / "out", capsys=capsys)[0] == 0
+    code, out, err = run(tmp_path / "out", "--push", "alice/split", "--out", tmp_path / "again", "--no-shift-check", capsys=capsys)
+    assert code == 0 and "Published as alice/split at commit" in out and not err
+    first, second = (json.loads((tmp_path / name / "split.json").read_text()) for name in ("out", "again"))
+    assert {k: v for k, v in first.items() if k != "provenance"} == {k: v for k, v in second.items() if k != "provenance"}
+    assert second["seed"] == 7 and second["origins"][0]["name"] == "pictures" and second["model"] == "alice/my-model"
+    (tmp_path / "out" / "split.json").write_text("{}")
+    code, _, err = run(tmp_path / "out", "--dry-run", "--no-shift-check", capsys=capsys)
+    assert code == 2 and "split.json can't be read as what is known of the split" in err
+
+
 def test_large_splits_are_many_files(tmp_path, monkeypatch):
     monkeypatch.setattr(split_writing, "SHARD_BYTES", 3000)
     monkeypatch.setattr(split_writing, "ROWS_PER_GROUP", 4)
@@ -344,7 +357,7 @@ def test_floats_that_no_file_holds_are_refused(tmp_path):
 
 def test_text_from_strangers_stays_text_on_the_card():
     hostile = "a](x) <script>`|\n---\nlicense: mit"
-    record = SplitRecord("sha256:0", 2, 2, (Origin(hostile, hostile, hostile, None, hostile),), notes=(hostile,))
+    record = SplitRecord("sha256:0", 2, 2, (Origin(hostile, hostile, hostile, "0" * 40, hostile),), notes=(hostile,), left_out={hostile: 1})
     front, body = card_text(record).split("\n---\n\n")
     assert yaml.safe_load(front.removeprefix("---\n"))["license"] == "unknown"
     assert "<script>" not in body.replace("`a](x) <script>'\\| --- license: mit`", "") and "\n---" not in body
