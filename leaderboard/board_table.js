@@ -34,9 +34,8 @@ function cellOf(column, value) {
     const said = value.map(([figure]) => figure.toFixed(3)).join(", ");
     return make("td", { className: "mia-number", title: value.map(([figure, source]) => `${figure}: ${source}`).join("\n") }, said);
   }
-  if (column.kind === "number") {
-    return make("td", { className: "mia-number" }, Number.isInteger(value) ? value.toLocaleString("en") : value.toFixed(2));
-  }
+  if (column.kind === "number") return make("td", { className: "mia-number" }, value.toLocaleString("en"));
+  if (column.kind === "mean") return make("td", { className: "mia-number" }, value.toFixed(2));
   return make("td", { title: value }, value);
 }
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from leaderboard import board
 
-TEXT, NUMBER, DECIMAL, PERCENT, CLAIMS = "text", "number", "decimal", "percent", "claims"
+TEXT, NUMBER, MEAN, DECIMAL, PERCENT, CLAIMS = "text", "number", "mean", "decimal", "percent", "claims"
 LONGEST_CELL = 200
 # More than any figure is certain to; all digits are in the entry's files.
 DIGITS = 6
@@ -26,7 +26,7 @@ class Column:
     Attributes:
         key: its name in files.
         name: its heading.
-        kind: TEXT, NUMBER, DECIMAL or PERCENT (figures with their intervals) or CLAIMS.
+        kind: TEXT, NUMBER, MEAN (two decimals), DECIMAL or PERCENT (figures with their intervals) or CLAIMS.
         help: what it means.
         cell: the cell of a row; by default what the row has under ``key``.
         facet: whether one may choose among its values.
@@ -122,7 +122,7 @@ ATTACKS = (
     BUDGET,
     Column("auc", "Mean AUC", DECIMAL, AUC.help + ". The mean over data sets", width=12),
     Column("tpr", "Mean TPR at 1 % FPR", PERCENT, TPR.help + ". The mean over data sets", width=16),
-    Column("mean_rank", "Mean rank", NUMBER, "Rank by AUC within its budget, averaged over data sets: 0 is always first", width=10),
+    Column("mean_rank", "Mean rank", MEAN, "Rank by AUC within its budget, averaged over data sets: 0 is always first", width=10),
     Column("settings", "Settings", NUMBER, "In how many settings (a model and a data set) it was run"),
     ACCESS,
 )  # fmt: skip
