@@ -178,7 +178,7 @@ def test_a_row_opens_its_entry_whose_address_opens_it_again(open_board, store):
 
 def test_an_attack_and_a_claim_have_pages(open_board):
     page = open_board()
-    lines(page, "attacks").filter(has_text="sima").first.click()
+    lines(page, "attacks").filter(has=page.get_by_text("sima", exact=True)).click()
     expect(page.locator("#entry .mia-links a")).to_have_count(MODELS)
     rows = view(page, "All rows", "rows")
     rows.get_by_role("searchbox").fill("ddpm-cifar100 secmi")
