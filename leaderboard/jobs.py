@@ -17,10 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from leaderboard.errors import StoreError, SubmissionError
+from leaderboard.hub_store import HubStore
 from leaderboard.queue import Queue
 from leaderboard.running import JOBS, Evaluation, Unavailable
 from leaderboard.status import Status
-from leaderboard.store import HubStore, Store
+from leaderboard.store import Store
 from mia_hub.errors import first_line
 
 log = logging.getLogger("leaderboard.worker")
