@@ -48,7 +48,7 @@ def board_queue(*, write: bool = False) -> Queue:
 @lru_cache(maxsize=4)
 def _queue(address: str) -> Queue:
     # Kept, so that what was read of a store on the Hub isn't fetched again for each visitor.
-    return Queue(open_store(address))
+    return Queue(open_store(address, make=False))
 
 
 def who(queue: Queue, username: str | None, token: str | None) -> str:

@@ -87,4 +87,4 @@ def _submissions(args: argparse.Namespace) -> int:
 def _store(args: argparse.Namespace):
     from leaderboard.store import open_store
 
-    return open_store(args.requests or requests_address())
+    return open_store(args.requests or requests_address(), make=False)

@@ -3,7 +3,7 @@
     python -m leaderboard.evaluate FOLDER
 
 The folder has ``request.json``, ``limits.json`` and, for scores, ``scores.parquet``. What comes of it lies in ``out/`` afterwards, or in
-``error.txt``. Scores are kept in ``scores/`` attack by attack, so that a second start goes on where the first one ended.
+``error.txt``. Scores are kept in ``scores/`` batch by batch, so that a second start goes on where the first one ended.
 """
 
 from __future__ import annotations

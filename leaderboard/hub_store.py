@@ -24,7 +24,7 @@ WORTH_A_PACK = 50
 
 
 class HubStore(Store):
-    """A data set repository on the Hub; made if it isn't there and the token may.
+    """A data set repository on the Hub.
 
     What is read is remembered by its git name (the hash of its content), which a listing gives for every file, so that only what changed is
     fetched again. For those who come new, a *pack* holds the small files of a former version together. It is only believed where a content
@@ -34,11 +34,15 @@ class HubStore(Store):
         repo_id: ``owner/name``.
         token: the login's own by default.
         private: of a repository that is made.
+        make: whether a repository that isn't there is made.
+
+    Raises:
+        StoreError: if it can't be reached, or isn't there and shall not be made.
     """
 
     MARK, PACK = ".store.json", ".pack.json"
 
-    def __init__(self, repo_id: str, *, token: str | None = None, private: bool | None = None):
+    def __init__(self, repo_id: str, *, token: str | None = None, private: bool | None = None, make: bool = True):
         from huggingface_hub import HfApi
 
         self.repo_id, self.api = repo_id, HfApi(token=token)
@@ -48,6 +52,11 @@ class HubStore(Store):
         self._seen: HubView | None = None
         with self.errors():
             if not self.api.repo_exists(repo_id, repo_type="dataset"):
+                if not make:
+                    raise StoreError(
+                        f"There is no data set {repo_id} on the Hub that you may see. Check the name; the worker makes it, and so does "
+                        "'mia-hub publish space OWNER --stores --yes'."
+                    )
                 self.api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
 
     def __str__(self) -> str:

@@ -89,7 +89,7 @@ def store_to_read(address: str) -> Store:
         StoreError: if it can't be reached.
     """
     if address.startswith("hub:") or (Path(address) / FolderStore.AUX).is_dir():
-        return open_store(address)
+        return open_store(address, make=False)
     return ReadOnlyFolder(address)
 
 

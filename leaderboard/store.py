@@ -263,11 +263,20 @@ def _replace(path: Path, content: bytes) -> None:
     os.replace(temporary, path)
 
 
-def open_store(address: str | os.PathLike[str], *, token: str | None = None) -> Store:
-    """A folder, or with ``hub:owner/name`` a data set repository on the Hub."""
+def open_store(address: str | os.PathLike[str], *, token: str | None = None, make: bool = True) -> Store:
+    """A folder, or with ``hub:owner/name`` a data set repository on the Hub.
+
+    Args:
+        address: as above.
+        token: of the Hub; the login's own by default.
+        make: whether a repository that isn't there is made. A folder always is.
+
+    Raises:
+        StoreError: if it can't be reached, or isn't there and shall not be made.
+    """
     text = str(address)
     if not text.startswith("hub:"):
         return FolderStore(text)
     from leaderboard.hub_store import HubStore
 
-    return HubStore(text.removeprefix("hub:"), token=token)
+    return HubStore(text.removeprefix("hub:"), token=token, make=make)

@@ -201,3 +201,15 @@ def test_limits_hold(open_again):
         put(store, **{"limits.json": json.dumps(broken).encode()})
         with pytest.raises(StoreError, match=r"limits.json .* can't be understood"):
             Limits.of(store)
+
+
+def test_looking_at_a_store_makes_no_data_set(loopback_hub, capsys, monkeypatch):
+    from huggingface_hub import HfApi
+
+    from mia_hub.cli import main
+
+    monkeypatch.setenv("HF_TOKEN", "hf_alice")
+    assert main(["submissions", "--requests", "hub:alice/mistyped"]) == 2
+    said = capsys.readouterr().err
+    assert "There is no data set alice/mistyped" in said and "Check the name" in said
+    assert not HfApi(token="hf_alice").repo_exists("alice/mistyped", repo_type="dataset")
