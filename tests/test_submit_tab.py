@@ -197,7 +197,7 @@ def test_agents_have_tools(app):
         return tools, made, wrong
 
     tools, made, wrong = as_agent(app.url, ask)
-    assert set(tools) == {"check", "submit_model", "submit_scores", "submission_status", "list_submissions"}
+    assert set(tools) == {"check", "leaderboard", "submit_model", "submit_scores", "submission_status", "list_submissions"}
     for tool in tools.values():
         assert len(tool.description) > 60
         assert all(field.get("description") for field in tool.inputSchema["properties"].values()), tool.inputSchema
