@@ -8,19 +8,17 @@ Both sides run in turns, A B B A …, in one process; see benchmarks/README.md.
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import time
-from dataclasses import asdict
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 import mia_hub
-from benchmarks.throughput import Row, _positive, facts, render, seconds
+from benchmarks.reporting import Row, facts, finish, positive, with_shared_options
+from benchmarks.throughput import seconds
 from mia_hub.attacks import Attack, get_attack
-from mia_hub.attacks.base import DEFAULT_BATCH_SIZE
+from mia_hub.attacks.base import default_batch_size
 from mia_hub.comparing import Comparison, compare, default_attacks, spelled
 from mia_hub.errors import AttackError, MiaHubError
 from mia_hub.models.loading import pick_device
@@ -128,45 +126,29 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", default="demo", help="'demo', a folder, or a Hub id (default: demo)")
     parser.add_argument("--split", default="demo", help="as for mia-hub compare (default: demo)")
     parser.add_argument("--attacks", nargs="+", metavar="NAME", help="default: all gray-box attacks that can run on the model")
-    parser.add_argument("--limit", type=_positive, default=64, metavar="N", help="N members and N non-members (default: 64)")
-    parser.add_argument("--batch-size", type=_positive, help="rows per forward pass, a divisor of 2N (default: mia_hub's own, or 2N)")
-    parser.add_argument("--device", help="cpu, cuda, … (default: the best one present)")
-    parser.add_argument("--dtype", default="float32", help="precision of the model (default: float32)")
-    parser.add_argument("--rounds", type=_positive, default=3, help="(default: 3)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures there")
-    parser.add_argument("--strict", action="store_true", help="exit with 1 if the requirement is missed")
-    return parser
+    parser.add_argument("--limit", type=positive, default=64, metavar="N", help="N members and N non-members (default: 64)")
+    parser.add_argument("--batch-size", type=positive, help="rows per forward pass, a divisor of 2N (default: mia_hub's own, or 2N)")
+    parser.add_argument("--rounds", type=positive, default=3, help="(default: 3)")
+    return with_shared_options(parser)
 
 
-def run(args: argparse.Namespace) -> list[Row]:
-    """Measures, prints, and returns the rows."""
+def run(args: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
+    """Measures; returns the rows, and what they depend on."""
     device = pick_device(args.device)
     split = load_split(args.split, limit=args.limit)
     images = len(split.images)
-    batch_size = args.batch_size or min(DEFAULT_BATCH_SIZE.get(device.type, 64), images)
+    model = mia_hub.load_model(args.model, device=device, dtype=args.dtype)
+    batch_size = args.batch_size or min(default_batch_size(model), images)
     if images % batch_size:
         raise MiaHubError(f"{images} pictures don't fill whole batches of {batch_size}; give a --batch-size that divides {images}.")
     known = facts(device, args.dtype, batch_size)
-    print("\n".join(f"{name + ':':12}{value}" for name, value in known.items()), flush=True)
-    model = mia_hub.load_model(args.model, device=device, dtype=args.dtype)
     attacks = [get_attack(name) for name in args.attacks] if args.attacks else gray_box(model, split)
-    rows = measure(model, split, attacks, batch_size, args.rounds)
-    print("\n" + render(rows))
-    if args.json:
-        figures = {"facts": known, "rows": [asdict(row) | {"verdict": row.verdict} for row in rows]}
-        args.json.write_text(json.dumps(figures, indent=1, default=np.ndarray.tolist) + "\n", encoding="utf-8")
-    return rows
+    return measure(model, split, attacks, batch_size, args.rounds), known
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit status: 0; 1 with --strict where the requirement is missed; 2 where nothing could be measured."""
-    args = _parser().parse_args(argv)
-    try:
-        rows = run(args)
-    except (MiaHubError, OSError, RuntimeError) as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 2
-    return int(args.strict and any(row.passed is False for row in rows))
+    """Exit status, see `benchmarks.reporting.finish`."""
+    return finish(_parser(), run, argv)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,10 @@ import argparse
 import io
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +24,10 @@ from PIL import Image
 
 import mia_hub
 from benchmarks.probe import SHAPE, PngPictures
-from mia_hub.attacks.base import DEFAULT_BATCH_SIZE
+from benchmarks.reporting import Row, facts, finish, positive, with_shared_options
+from mia_hub.attacks.base import default_batch_size
 from mia_hub.attacks.sima import SimA, SimAMC
 from mia_hub.check import Checker
-from mia_hub.errors import MiaHubError
 from mia_hub.models.loading import pick_device
 from mia_hub.splits import Chosen, load_split
 
@@ -55,29 +53,6 @@ MEMORY_SLACK_MB = 2.0
 # glibc otherwise moves the line between what it gives back to the system and what it keeps, which moves a peak by tens of MiB.
 STEADY = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 MORE_IMAGES = 8
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the report.
-
-    Attributes:
-        what: what was measured.
-        measured: the figure, with its spread, for people.
-        requirement: what it should be, or "".
-        passed: whether it is; None for information.
-        values: the figures behind it, for programs.
-    """
-
-    what: str
-    measured: str
-    requirement: str = ""
-    passed: bool | None = None
-    values: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def verdict(self) -> str:
-        return {True: "PASS", False: "MISSED", None: "information"}[self.passed]
 
 
 def seconds(run: Callable[[], Any], device: torch.device | None = None) -> float:
@@ -278,61 +253,26 @@ def measure_memory(model: str, device: torch.device, dtype: str, batch_size: int
     return rows
 
 
-def facts(device: torch.device, dtype: str, batch_size: int) -> dict[str, Any]:
-    """What the figures depend on."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    load = os.getloadavg() if hasattr(os, "getloadavg") else None
-    return {
-        "cpus": f"{usable} usable of {os.cpu_count()}",
-        "threads": torch.get_num_threads(),
-        "load": "unknown" if load is None else f"{load[0]:.2f} at the start",
-        "platform": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}",
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "dtype": dtype,
-        "batch size": batch_size,
-    }
-
-
-def render(rows: list[Row]) -> str:
-    """The rows as aligned text."""
-    cells = [("what", "measured: median (min … max)", "required", "verdict")]
-    cells += [(row.what, row.measured, row.requirement, row.verdict) for row in rows]
-    widths = [max(len(line[i]) for line in cells) for i in range(4)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in cells)
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more; got {value}")
-    return value
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.throughput", description=__doc__.split("\n")[0])
     parser.add_argument("--model", default="demo", help="'demo', a folder, or a Hub id; for scoring and memory (default: demo)")
-    parser.add_argument("--batch-size", type=_positive, help="rows per forward pass (default: mia_hub's own for the device)")
-    parser.add_argument("--images", type=_positive, help="pictures per round, rounded up to whole batches (default: one batch)")
-    parser.add_argument("--device", help="cpu, cuda, … (default: the best one present)")
-    parser.add_argument("--dtype", default="float32", help="precision of the model (default: float32)")
-    parser.add_argument("--rounds", type=_positive, default=7, help="rounds of scoring (default: 7)")
-    parser.add_argument("--memory-images", type=_positive, default=256, metavar="N", help="memory of N and 8N pictures (default: 256)")
+    parser.add_argument("--batch-size", type=positive, help="rows per forward pass (default: mia_hub's own for the device)")
+    parser.add_argument("--images", type=positive, help="pictures per round, rounded up to whole batches (default: one batch)")
+    parser.add_argument("--rounds", type=positive, default=7, help="rounds of scoring (default: 7)")
+    parser.add_argument("--memory-images", type=positive, default=256, metavar="N", help="memory of N and 8N pictures (default: 256)")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="measure just these")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures there")
-    parser.add_argument("--strict", action="store_true", help="exit with 1 if a requirement is missed")
-    return parser
+    return with_shared_options(parser)
 
 
-def run(args: argparse.Namespace) -> list[Row]:
-    """Measures what was asked for, prints it, and returns its rows."""
+def run(args: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
+    """Measures what was asked for; returns its rows, and what they depend on."""
     device = pick_device(args.device)
-    batch_size = args.batch_size or DEFAULT_BATCH_SIZE.get(device.type, 64)
+    model = mia_hub.load_model(args.model, device=device, dtype=args.dtype)
+    batch_size = args.batch_size or default_batch_size(model)
     known = facts(device, args.dtype, batch_size)
-    print("\n".join(f"{name + ':':12}{value}" for name, value in known.items()), flush=True)
 
     rows: list[Row] = []
     if "scoring" in args.only:
-        model = mia_hub.load_model(args.model, device=device, dtype=args.dtype)
         images = -(-(args.images or batch_size) // batch_size) * batch_size
         channels, height, width = model.info.sample_shape
         pictures = load_split("demo").images if args.model == "demo" else [*PngPictures(images, (height, width, channels))]
@@ -345,22 +285,12 @@ def run(args: argparse.Namespace) -> list[Row]:
         rows += measure_imports()
     if "memory" in args.only:
         rows += measure_memory(args.model, device, args.dtype, batch_size, args.memory_images)
-    print("\n" + render(rows))
-    if args.json:
-        figures = {"facts": known, "rows": [asdict(row) | {"verdict": row.verdict} for row in rows]}
-        args.json.write_text(json.dumps(figures, indent=1, default=np.ndarray.tolist) + "\n", encoding="utf-8")
-    return rows
+    return rows, known
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit status: 0; 1 with --strict where a requirement is missed; 2 where nothing could be measured."""
-    args = _parser().parse_args(argv)
-    try:
-        rows = run(args)
-    except (MiaHubError, OSError, RuntimeError) as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 2
-    return int(args.strict and any(row.passed is False for row in rows))
+    """Exit status, see `benchmarks.reporting.finish`."""
+    return finish(_parser(), run, argv)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
 
 All that `mia_hub.wrap_denoiser` wants is a function from noisy pictures and timesteps to the predicted noise, and the noise schedule. What
 has to be looked up in the repository is what every line below settles: how pictures are scaled, what the network is told of time, what it
-puts out, and the betas. Load published checkpoints with ``torch.load(…, weights_only=True)`` if they are no safetensors files.
+puts out, and the betas. Convert a checkpoint to safetensors first, if it isn't that already: opening a pickled file can run
+code.
 """
 
 import argparse

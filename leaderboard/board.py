@@ -34,6 +34,11 @@ def setting_of(entry: Entry) -> tuple[str, str, str]:
     return entry["model"]["id"], entry["model"].get("revision") or "", entry["split"]["hash"]
 
 
+def told(entry: Entry) -> str:
+    """Which captions a text-to-image model was told: "split" (the data set's own) or "empty"."""
+    return entry["request"].get("captions", "split")
+
+
 def is_shifted(entry: Entry) -> bool:
     """Whether the split fails the shift check."""
     return any(flag["name"] == SHIFTED for flag in entry["flags"])
@@ -48,15 +53,16 @@ def parted(entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry]]:
 
 
 def rows_of(entries: Iterable[Entry]) -> list[dict[str, Any]]:
-    """One row per setting and attack, with the figures that we computed and those that others report in columns of their own.
+    """One row per setting, captions told and attack; the figures that we computed, and beside them those that others report.
 
-    Where the same was computed more than once, the newest counts.
+    Where the same was computed more than once, the newest counts; ``entries`` has the ids of all of them, the newest last.
     """
     found: dict[tuple, dict[str, Any]] = {}
     for entry in sorted(entries, key=lambda entry: str(entry["provenance"].get("created", ""))):
         setting = setting_of(entry)
         for row in entry["rows"]:
-            merged = found.setdefault((*setting, row["attack"]), _blank(entry, row))
+            merged = found.setdefault((*setting, told(entry), row["attack"]), _blank(entry, row))
+            merged["entries"].append(entry["id"])
             figures = {"auc": row["auc"], "asr": row["asr"], "tpr": row["tpr_at_fpr"].get(RATE), "timestep": row["timestep"]}
             if entry["origin"] == COMPUTED:
                 merged |= figures | {"entry": entry["id"], "access": row["access"], "queries": row["queries"]}
@@ -75,6 +81,7 @@ def _blank(entry: Entry, row: Mapping[str, Any]) -> dict[str, Any]:
         "revision": revision,
         "split": entry["split"]["name"],
         "split_hash": split,
+        "captions": told(entry),
         "attack": row["attack"],
         "access": row["access"],
         "queries": row["queries"],
@@ -84,8 +91,10 @@ def _blank(entry: Entry, row: Mapping[str, Any]) -> dict[str, Any]:
         "tpr": None,
         "timestep": None,
         "entry": entry["id"],
+        "entries": [],
         "blind_auc": entry["blind_auc"],
         "reported": None,
+        "claimed": [],
     }
 
 
@@ -106,13 +115,14 @@ def attacks_ranked(entries: Iterable[Entry]) -> list[dict[str, Any]]:
     in which the attack was run, relative to how many were ranked there: 0 is always first, 1 always last.
 
     Returns:
-        Rows ``{"attack", "access", "budget", "settings", "mean_rank", "auc", "tpr"}``, the best first within each budget; ``auc`` and
-        ``tpr`` are ``{"value", "low", "high", "n"}``: the mean over settings, with the interval that follows from those of its parts.
+        Rows ``{"attack", "access", "budget", "settings", "entries", "mean_rank", "auc", "tpr"}``, the best first within each budget;
+        ``auc`` and ``tpr`` are ``{"value", "low", "high", "n"}``: the mean over settings, with the interval that follows from those of
+        its parts.
     """
     settings = defaultdict(list)
     for row in rows_of(entries):
         if row["auc"] is not None:
-            settings[row["model"], row["revision"], row["split_hash"], row["budget"]].append(row)
+            settings[row["model"], row["revision"], row["split_hash"], row["captions"], row["budget"]].append(row)
     gathered = defaultdict(lambda: defaultdict(list))
     for rows in settings.values():
         for row, rank in zip(rows, _relative_ranks([row["auc"]["value"] for row in rows])):
@@ -120,6 +130,7 @@ def attacks_ranked(entries: Iterable[Entry]) -> list[dict[str, Any]]:
             own["rank"].append(rank)
             own["auc"].append(row["auc"])
             own["access"].append(row["access"])
+            own["entry"].append(row["entry"])
             if row["tpr"] is not None:
                 own["tpr"].append(row["tpr"])
     table = [
@@ -128,6 +139,7 @@ def attacks_ranked(entries: Iterable[Entry]) -> list[dict[str, Any]]:
             "access": own["access"][-1],
             "budget": budget,
             "settings": len(own["rank"]),
+            "entries": own["entry"],
             "mean_rank": sum(own["rank"]) / len(own["rank"]),
             "auc": mean_of(own["auc"]),
             "tpr": mean_of(own["tpr"]),
@@ -196,7 +208,59 @@ def widened(estimate: Mapping[str, Any], tried: int) -> dict[str, Any]:
 def one_split(entries: Iterable[Entry], split_hash: str) -> list[dict[str, Any]]:
     """All rows of one data set, the highest AUC first; those that were not computed last."""
     rows = [row for row in rows_of(entries) if row["split_hash"] == split_hash]
-    return sorted(rows, key=lambda row: (row["model"], row["auc"] is None, -(row["auc"] or {"value": 0})["value"], row["attack"]))
+    return sorted(rows, key=by_model_then_auc)
+
+
+def by_model_then_auc(row: Mapping[str, Any]) -> tuple:
+    """To sort rows by: the models in order, of each the highest AUC first, those that were not computed last."""
+    return row["model"], row["auc"] is None, -(row["auc"] or {"value": 0})["value"], row["attack"]
+
+
+def with_claims(rows: Iterable[Mapping[str, Any]], claims: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows with the figures that papers claim beside them, and a row for each claim that nothing was computed for. Claims rank nothing.
+
+    A claim belongs to a row if the row's setting is that of the published one (`is_setting`) and its attack is the published one, whatever
+    its parameters.
+
+    Args:
+        rows: of `rows_of`.
+        claims: of `leaderboard.claimed.claimed_figures`.
+    """
+    found = [dict(row) | {"claimed": []} for row in rows]
+    by_attack = defaultdict(list)
+    for row in found:
+        by_attack[name_of(row["attack"])].append(row)
+    alone: dict[tuple[str, str], dict[str, Any]] = {}
+    for claim in claims:
+        matched = [row for row in by_attack[claim["attack"]] if is_setting(row, claim)]
+        if not matched:
+            matched = [alone.setdefault((claim["benchmark"], claim["attack"]), _unfilled(claim))]
+        for row in matched:
+            row["claimed"].append(claim)
+    return [*found, *alone.values()]
+
+
+def name_of(attack: str) -> str:
+    """An attack's name without its parameters."""
+    return attack.partition(":")[0]
+
+
+def is_setting(row: Mapping[str, Any], claim: Mapping[str, Any]) -> bool:
+    """Whether a row is of a published setting: by the names of its split and of its model.
+
+    The split must be named as the setting: that of ``mia-hub benchmark run NAME``, or a data set ``anyone/NAME``. The model must be the
+    setting's own, where that is on the Hub; where it is not public, any model counts, and that it was trained on just these members is
+    taken on trust.
+    """
+    split, name = row["split"], claim["benchmark"]
+    same_split = split.rpartition("/")[2] == name or split == f"benchmark {name}" or split.startswith(f"benchmark {name},")
+    return same_split and claim["model_id"] in (None, row["model"])
+
+
+def _unfilled(claim: Mapping[str, Any]) -> dict[str, Any]:
+    names = {"model": claim["model"], "split": f"benchmark {claim['benchmark']}", "attack": claim["attack"], "budget": UNKNOWN_BUDGET}
+    keys = ("revision", "split_hash", "captions", "access", "queries", "auc", "asr", "tpr", "timestep", "entry", "blind_auc", "reported")
+    return dict.fromkeys(keys) | names | {"entries": [], "reproduced": "", "claimed": []}
 
 
 def splits_of(entries: Iterable[Entry]) -> list[dict[str, Any]]:

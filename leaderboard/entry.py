@@ -6,11 +6,13 @@ import hashlib
 import io
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from leaderboard.errors import StoreError
+from mia_hub.errors import MiaHubError, first_line
 
 if TYPE_CHECKING:
     from mia_hub.report import AuditReport, Estimate
@@ -19,6 +21,10 @@ SCHEMA = 1
 COMPUTED, SELF_REPORTED = "computed", "self-reported"
 FIGURES = ("auc", "asr")
 ROUNDING = 1e-12
+ACCESS = ("black", "gray", "white", "unknown")
+# An entry's files, by the number of the row: where its scores lie, and its report.
+SCORES = re.compile(r"scores/([0-9]{2})\.parquet")
+MOST_ROWS, LONGEST_TEXT = 100, 4000
 
 
 def build_entry(request, rows: list[dict[str, Any]], *, model: dict, split: dict, blind: Estimate | None, flags, provenance: dict) -> dict:
@@ -136,7 +142,7 @@ def recomputed(entry: Mapping[str, Any], read) -> list[str]:
 
 
 def parse_entry(content: bytes, id: str) -> dict[str, Any]:
-    """An entry from its file, with its schema and bounds checked.
+    """An entry from its file, with its schema and bounds checked. No model code is loaded for it.
 
     Raises:
         StoreError: if it is none, or not that of ``id``.
@@ -147,23 +153,39 @@ def parse_entry(content: bytes, id: str) -> dict[str, Any]:
         entry = json.loads(content)
         if entry["schema"] != SCHEMA or entry["id"] != id:
             raise ValueError(f"its schema is {entry['schema']} and its id {entry['id']}")
-        request = Request.from_dict(entry["request"])
+        request = Request.from_dict(entry["request"], past=True)
         if request.id != id:
             raise ValueError("its request is another one")
         if entry["origin"] != (COMPUTED if request.kind == "model" else SELF_REPORTED):
             raise ValueError(f"it calls itself {entry['origin']}")
-        if not entry["rows"]:
-            raise ValueError("it has no rows")
+        if not 0 < len(entry["rows"]) <= MOST_ROWS:
+            raise ValueError(f"it has {len(entry['rows'])} rows")
         for row in entry["rows"]:
             _check_row(row)
         if entry["blind_auc"] is not None:
             _check_estimate("blind_auc", entry["blind_auc"])
-        for part in ("model", "split", "provenance"):
-            if not isinstance(entry[part], dict):
-                raise ValueError(f"its {part} is no object")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StoreError(f"The entry {id} can't be understood ({error}).") from error
+        _check_described(entry)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, MiaHubError) as error:
+        raise StoreError(f"The entry {id} can't be understood ({first_line(error)[:200]}).") from error
     return entry
+
+
+def _check_described(entry: dict[str, Any]) -> None:
+    for part in ("model", "split", "provenance"):
+        if not isinstance(entry[part], dict):
+            raise ValueError(f"its {part} is no object")
+    model, split = entry["model"], entry["split"]
+    named = {"its model": model["id"], "its split": split["name"], "its split's hash": split["hash"], "its command": entry["command"]}
+    named |= {"its model's revision": model.get("revision") or "none", "its time": entry["provenance"]["created"]}
+    _check_texts(named)
+    for flag in entry["flags"]:
+        _check_texts({f"a flag's {part}": flag[part] for part in ("name", "raised_by", "meaning")})
+
+
+def _check_texts(named: Mapping[str, Any]) -> None:
+    for what, text in named.items():
+        if not isinstance(text, str) or not text or len(text) > LONGEST_TEXT or not text.isprintable():
+            raise ValueError(f"{what} is {text!r:.60}, and should be a line of text")
 
 
 def _check_row(row: dict[str, Any]) -> None:
@@ -173,15 +195,21 @@ def _check_row(row: dict[str, Any]) -> None:
         if not 0 < float(rate) < 1:
             raise ValueError(f"it has a TPR at FPR {rate}")
         _check_estimate(rate, found)
-    if not isinstance(row["attack"], str) or not isinstance(row["timestep"], int):
-        raise ValueError("a row has no attack or no timestep")
-    if row["queries"] is not None and not (isinstance(row["queries"], int) and row["queries"] >= 0):
-        raise ValueError(f"its queries are {row['queries']}")
+    _check_texts({"an attack": row["attack"]} | {f"flag {number}": name for number, name in enumerate(row["flags"])})
+    if isinstance(row["timestep"], bool) or not isinstance(row["timestep"], int):
+        raise ValueError("a row has no timestep")
+    if row["access"] not in ACCESS:
+        raise ValueError(f"its access is {row['access']!r:.20}")
+    if not SCORES.fullmatch(row["scores"]) or not re.fullmatch("[0-9a-f]{64}", row["sha256"]):
+        raise ValueError("a row doesn't say which scores it comes from")
+    queries = row["queries"]
+    if queries is not None and (isinstance(queries, bool) or not isinstance(queries, int) or queries < 0):
+        raise ValueError(f"its queries are {queries!r:.20}")
 
 
 def _check_estimate(name: str, found: dict[str, Any]) -> None:
     value, low, high = (found[part] for part in ("value", "low", "high"))
-    if not 0 <= low <= value <= high <= 1:
-        raise ValueError(f"its {name} is {value} [{low}, {high}]")
-    if min(found["n_members"], found["n_nonmembers"]) < 1:
+    if not all(isinstance(part, (int, float)) for part in (value, low, high)) or not 0 <= low <= value <= high <= 1:
+        raise ValueError(f"its {name} is {value!r:.20} [{low!r:.20}, {high!r:.20}]")
+    if not all(isinstance(found[part], int) and found[part] >= 1 for part in ("n_members", "n_nonmembers")):
         raise ValueError(f"its {name} is of no images")

@@ -13,3 +13,11 @@ class StoreError(MiaHubError):
 
 class Conflict(StoreError):
     """Something was written since what a change was based on."""
+
+
+class BrokenFile(StoreError):
+    """A file in a store that isn't what it should be: somebody wrote it by hand, or changed it."""
+
+
+class AccessDenied(StoreError):
+    """A store that the present login may not read, or not write to."""

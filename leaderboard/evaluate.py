@@ -3,7 +3,7 @@
     python -m leaderboard.evaluate FOLDER
 
 The folder has ``request.json``, ``limits.json`` and, for scores, ``scores.parquet``. What comes of it lies in ``out/`` afterwards, or in
-``error.txt``. Scores are kept in ``scores/`` attack by attack, so that a second start goes on where the first one ended.
+``error.txt``. Scores are kept in ``scores/`` batch by batch, so that a second start goes on where the first one ended.
 """
 
 from __future__ import annotations
@@ -64,10 +64,11 @@ def _of_model(request: Request, split, limits: Limits, folder: Path, device, bat
     options = {"captions": request.captions, "seed": request.seed, "batch_size": batch_size}
     found = compare(model, split, attacks, folder=folder / "scores", progress=False, **options)
     rows = []
-    for number, row in enumerate(found.rows):
+    # A comparison's labels shorten long lists of timesteps; the request's own spelling tells any two attacks apart.
+    for number, (attack, row) in enumerate(zip(request.attacks, found.rows)):
         content = _keep(folder / "out", number, row.report)
         paths = f"scores/{number:02d}.parquet"
-        rows.append(build_row(row.label, row.report, paths, content, access=row.access, queries=row.queries_at_timestep))
+        rows.append(build_row(attack, row.report, paths, content, access=row.access, queries=row.queries_at_timestep))
     first = found.rows[0].report
     shared = {"blind": found.blind_auc, "flags": found.flags, "provenance": first.provenance}
     return build_entry(request, rows, model=found.model, split=found.split, **shared)
@@ -76,10 +77,9 @@ def _of_model(request: Request, split, limits: Limits, folder: Path, device, bat
 def _of_scores(request: Request, split, content: bytes, out: Path) -> dict[str, Any]:
     from dataclasses import replace
 
-    from mia_hub.auditing import describe_split
-    from mia_hub.measurement import measure
-    from mia_hub.report import AuditReport, Cost, provenance
-    from mia_hub.validity import blind_auc, shift_flags, survey
+    from mia_hub.auditing import describe_split, report_of
+    from mia_hub.report import Cost
+    from mia_hub.validity import blind_auc, survey
 
     seen = survey(split.images, split.is_member, progress=False)
     table = check_scores(content, ids=seen.ids, is_member=split.is_member)
@@ -88,14 +88,8 @@ def _of_scores(request: Request, split, content: bytes, out: Path) -> dict[str, 
     model = {"id": request.model, "revision": request.revision}
     table = replace(table, attack=request.attacks[0], model=model, split=described, seed=request.seed, chosen={}, remarks={})
     blind = blind_auc(seen.features, split.is_member, seed=request.seed)
-    measured = measure(table, seed=request.seed)
-    selected = measured.at_selected
-    report = AuditReport(
-        attack=table.attack, model=model, split=described, selection=measured.selection, auc=selected.auc, asr=selected.asr,
-        tpr_at_fpr=selected.tpr_at_fpr, per_timestep=measured.rows, roc=measured.roc, blind_auc=blind,
-        flags=(*measured.flags, *shift_flags(blind)), cost=Cost(0, 0, None, None, None),
-        provenance=provenance(seed=request.seed, device="unknown", precision="unknown"), scores=table,
-    )  # fmt: skip
+    cost = Cost(0, 0, None, None, None)
+    report = report_of(table, table.attack, blind=blind, cost=cost, seed=request.seed, device="unknown", precision="unknown")
     kept = _keep(out, 0, report)
     row = build_row(table.attack, report, "scores/00.parquet", kept, access="unknown", queries=None)
     return build_entry(request, [row], model=model, split=described, blind=blind, flags=report.flags, provenance=report.provenance)

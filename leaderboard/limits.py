@@ -6,9 +6,10 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from leaderboard.errors import StoreError, SubmissionError
+from leaderboard.naming import repositories_of
 
 if TYPE_CHECKING:
-    from leaderboard.store import Store
+    from leaderboard.store import View
     from leaderboard.submission import Request
 
 FILE = "limits.json"
@@ -33,7 +34,7 @@ class Limits:
     banned: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, store: Store) -> Limits:
+    def of(cls, store: View) -> Limits:
         """Those of a store; the defaults where it says nothing.
 
         Raises:
@@ -62,7 +63,7 @@ class Limits:
             SubmissionError: with the reason.
         """
         barred = {name.lower() for name in self.banned}
-        asked = {request.submitter, request.model, request.split, *request.model.split(" + ")}
+        asked = {request.submitter, request.split, *repositories_of(request.model)}
         asked |= {name.partition("/")[0] for name in asked if "/" in name}
         if barred & {name.lower() for name in asked if name}:
             raise SubmissionError("Requests of this user, or about this model or data set, are not taken here.")

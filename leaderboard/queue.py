@@ -8,74 +8,42 @@ requests/<id>/scores.parquet   of kind "scores"
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
 
-from leaderboard.errors import StoreError, SubmissionError
+from leaderboard.errors import BrokenFile, StoreError, SubmissionError
 from leaderboard.limits import Limits
-from leaderboard.store import Changes, Store, as_json
-from leaderboard.submission import LARGEST_SCORES, Request, validated
+from leaderboard.status import Status, stamp, utc
+from leaderboard.store import Changes, Store, View, as_json
+from leaderboard.submission import LARGEST_SCORES, Request, check_size, validated
 
-State = Literal["PENDING", "RUNNING", "FINISHED", "FAILED"]
 LEASE = timedelta(minutes=5)
 # A request that takes its worker down each time must not do so for ever.
 MOST_ATTEMPTS = 3
+BY_PULL_REQUEST = " (pull request)"
 
 
 @dataclass(frozen=True)
-class Status:
-    """Where a request stands. Times are ISO 8601 in UTC.
+class Submission:
+    """A request and where it stands.
 
     Attributes:
-        state: PENDING, RUNNING, FINISHED or FAILED.
-        submitted, started, finished: times; None where it hasn't happened.
-        worker: who has it, or had it last.
-        lease: until when it is the worker's; afterwards anyone's.
-        attempts: how often it was started.
-        progress: what the worker is at.
-        error: why it failed, for everyone to read.
-        history: earlier states, the oldest first: ``{"state", "at", "why"}``.
+        id: its id.
+        status: its status.
+        request: as submitted; None where what lies there is none.
+        place: in the queue, from 1; None where it doesn't wait.
     """
 
-    state: State = "PENDING"
-    submitted: str | None = None
-    started: str | None = None
-    finished: str | None = None
-    worker: str | None = None
-    lease: str | None = None
-    attempts: int = 0
-    progress: str = ""
-    error: str | None = None
-    history: tuple[dict[str, Any], ...] = ()
+    id: str
+    status: Status
+    request: Request | None
+    place: int | None
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"history": list(self.history)}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Status:
-        try:
-            return cls(**values | {"history": tuple(values.get("history", ()))})
-        except TypeError as error:
-            raise StoreError(f"A status in the store has unknown fields ({error}).") from error
-
-    def now(self, state: State, why: str, at: datetime, **changes: Any) -> Status:
-        """The next status; this one goes into the history."""
-        past = (*self.history, {"state": self.state, "until": stamp(at), "why": why})
-        return replace(self, state=state, history=past, **changes)
-
-    def expired(self, at: datetime) -> bool:
-        """Whether its worker has let the lease run out."""
-        return self.state == "RUNNING" and (self.lease is None or datetime.fromisoformat(self.lease) < at)
-
-
-def utc() -> datetime:
-    return datetime.now(UTC)
-
-
-def stamp(at: datetime) -> str:
-    return at.isoformat(timespec="seconds")
+        asked = None if self.request is None else self.request.to_dict()
+        return {"id": self.id, "place": self.place, "status": self.status.to_dict(), "request": asked}
 
 
 class Queue:
@@ -109,44 +77,49 @@ class Queue:
         """
         at = at or utc()
         request = replace(validated(request), submitted=stamp(at))
-        if (request.kind == "scores") != (scores is not None):
-            raise SubmissionError("Scores come with a request of kind 'scores', and with no other.")
-        if scores is not None:
-            if len(scores) > LARGEST_SCORES:
-                raise SubmissionError(f"The scores are {len(scores) / 2**20:.0f} MiB; at most {LARGEST_SCORES // 2**20} MiB are taken.")
-            if hashlib.sha256(scores).hexdigest() != request.scores:
-                raise SubmissionError("The scores are not those that the request names: their SHA-256 differs. Submit them again.")
-        new = False
+        _check_scores(request, scores)
+        result: tuple[Status, bool] | None = None
 
-        def change(store: Store) -> Changes | None:
-            nonlocal new
-            known = self.find(request.id)
-            new = known is None or known.state == "FAILED"
-            if not new:
+        def change(view: View) -> Changes | None:
+            nonlocal result
+            known = self._status(view, request.id)
+            if known is not None and known.state != "FAILED":
+                result = known, False
                 return None
-            limits = self.limits
-            limits.check_request(request, self._today(request.submitter, at))
-            if known is not None:
-                again = known.now("PENDING", "submitted again", at, error=None, finished=None, attempts=0)
-                return {self._path(request.id, "status"): as_json(again.to_dict())}
-            files = {self._path(request.id, "request"): as_json(request.to_dict())}
-            files[self._path(request.id, "status")] = as_json(Status(submitted=stamp(at)).to_dict())
-            return files | ({f"requests/{request.id}/scores.parquet": scores} if scores is not None else {})
+            today = _count(self._statuses(view), request.submitter, at)
+            self._limits_at(view).check_request(request, today)
+            if known is None:
+                status = Status(submitted=stamp(at), submitter=request.submitter)
+            else:
+                # A status that couldn't be understood has forgotten who was first.
+                first = {"submitted": known.submitted or stamp(at), "submitter": known.submitter or request.submitter}
+                again = {"error": None, "finished": None, "attempts": 0}
+                status = known.now("PENDING", "submitted again", at, by=request.submitter, **first, **again)
+            result = status, True
+            files = files_of(request, scores)
+            if self._request_or_none(view, request.id) is not None:
+                del files[_path(request.id, "request")]
+            return files | {_path(request.id, "status"): as_json(status.to_dict())}
 
         self.store.update(change, f"Request {request.id}")
-        return request.id, self.status(request.id), new
+        return request.id, *result
 
     def ids(self) -> list[str]:
         """Of all requests, in order."""
-        paths = self.store.files("requests") if any(True for _ in self.store.files()) else []
-        return sorted({path.split("/")[1] for path in paths if path.count("/") == 2})
+        return _ids(self.store.at().files("requests"))
 
     def find(self, id: str) -> Status | None:
         """The status of a request; None if there is no such request."""
+        view = self.store.at()
+        found = self._status(view, id)
+        if found is not None:
+            return found
         try:
-            return Status.from_dict(self.store.read_json(self._path(id, "status")))
-        except KeyError:
+            view.read(_path(id, "request"))
+        except (KeyError, BrokenFile):
             return None
+        # A pull request may bring a request without a status: it waits.
+        return Status()
 
     def status(self, id: str) -> Status:
         """The status of a request.
@@ -156,7 +129,7 @@ class Queue:
         """
         found = self.find(id)
         if found is None:
-            raise StoreError(f"There is no request {id} in {self.store}.")
+            raise StoreError(f"There is no request {id!r:.80} in {self.store}.")
         return found
 
     def request(self, id: str) -> Request:
@@ -165,51 +138,76 @@ class Queue:
         Raises:
             SubmissionError: if what lies there isn't it: somebody changed it, or put it there by hand and wrong.
         """
-        request = Request.from_dict(self.store.read_json(self._path(id, "request")))
-        if request.id != id:
-            raise SubmissionError(f"The request {id} is not what was submitted: its content belongs to {request.id}. Submit it again.")
-        return request
+        return self._request(self.store.at(), id)
 
     def scores(self, id: str) -> bytes:
         """The scores that came with a request.
 
         Raises:
-            SubmissionError: if there are none.
+            SubmissionError: if there are none, or others than the request names.
         """
+        view = self.store.at()
         try:
-            return self.store.read(f"requests/{id}/scores.parquet")
+            content = view.read(f"requests/{id}/scores.parquet", largest=LARGEST_SCORES)
         except KeyError:
             raise SubmissionError(f"The request {id} came without its scores.") from None
+        except BrokenFile as error:
+            raise SubmissionError(str(error)) from error
+        _check_scores(self._request(view, id), content)
+        return content
 
-    def all(self) -> Iterator[tuple[str, Status]]:
+    def all(self) -> list[tuple[str, Status]]:
         """All requests with their statuses."""
-        for id in self.ids():
-            # A pull request may bring a request without a status: it waits.
-            yield id, self.find(id) or Status()
+        return list(self._statuses(self.store.at()).items())
+
+    def listing(self) -> list[Submission]:
+        """All requests with what they ask and where they stand, the newest first."""
+        view = self.store.at()
+        ids = _ids(view.files("requests"))
+        view.prefetch(_path(id, "request") for id in ids)
+        statuses = self._statuses(view)
+        waiting = [id for id in _waiting(statuses, utc()) if statuses[id].state == "PENDING"]
+        places = {id: number for number, id in enumerate(waiting, 1)}
+        found = [Submission(id, status, self._request_or_none(view, id, past=True), places.get(id)) for id, status in statuses.items()]
+        # Those that a pull request just brought are the newest of all.
+        return sorted(found, key=lambda each: (each.status.submitted or "~", each.id), reverse=True)
+
+    def submission(self, id: str) -> Submission:
+        """One request with what it asks and where it stands.
+
+        Raises:
+            StoreError: if there is no such request.
+        """
+        found = next((each for each in self.listing() if each.id == id), None)
+        if found is None:
+            raise StoreError(f"There is no request {id!r:.80} in {self.store}. 'mia-hub submissions' lists all.")
+        return found
 
     def claim(self, worker: str, *, at: datetime | None = None, lease=LEASE) -> str | None:
-        """Takes the oldest request that waits, or whose worker went away; returns its id, or None if there is none."""
+        """Takes the oldest request that waits, or whose worker went away; returns its id, or None if there is none.
+
+        What pull requests brought is let in before, or refused with the reason.
+        """
         claimed: str | None = None
 
-        def change(store: Store) -> Changes | None:
+        def change(view: View) -> Changes:
             nonlocal claimed
             moment, claimed = at or utc(), None
-            waiting = [(s.submitted or "", id, s) for id, s in self.all() if s.state == "PENDING" or s.expired(moment)]
-            changes: dict[str, bytes | None] = {}
-            for _, id, status in sorted(waiting, key=lambda each: each[:2]):
+            statuses = self._statuses(view)
+            changed = self._let_in(view, statuses, moment)
+            for id in _waiting(statuses | changed, moment):
+                status = (statuses | changed)[id]
                 if status.attempts >= MOST_ATTEMPTS:
                     why = f"It was started {status.attempts} times and its worker went away each time (out of memory, perhaps)."
-                    given_up = status.now("FAILED", "given up", moment, error=why, finished=stamp(moment), lease=None)
-                    changes[self._path(id, "status")] = as_json(given_up.to_dict())
+                    changed[id] = status.now("FAILED", "given up", moment, error=why, finished=stamp(moment), lease=None)
                     continue
-                taken = status.now(
+                changed[id] = status.now(
                     "RUNNING", f"claimed by {worker}", moment, worker=worker, started=stamp(moment), attempts=status.attempts + 1,
                     lease=stamp(moment + lease), progress="",
                 )  # fmt: skip
-                changes[self._path(id, "status")] = as_json(taken.to_dict())
                 claimed = id
                 break
-            return changes
+            return {_path(id, "status"): as_json(status.to_dict()) for id, status in changed.items()}
 
         self.store.update(change, f"{worker} takes a request")
         return claimed
@@ -223,11 +221,12 @@ class Queue:
 
         return self._as_owner(id, worker, change, f"{worker} is at {id}", at)
 
-    def finish(self, id: str, worker: str, *, at: datetime | None = None) -> bool:
+    def finish(self, id: str, worker: str, *, offered: str = "", at: datetime | None = None) -> bool:
         """Marks a request as done; False if it is not this worker's any more, whose results then don't count twice: they are the same."""
 
         def change(status: Status, moment: datetime) -> Status:
-            return status.now("FINISHED", "done", moment, finished=stamp(moment), lease=None, error=None, progress="")
+            done = {"finished": stamp(moment), "lease": None, "error": None, "progress": "", "offered": offered[:500]}
+            return status.now("FINISHED", "done", moment, **done)
 
         return self._as_owner(id, worker, change, f"{id} is finished", at)
 
@@ -239,27 +238,110 @@ class Queue:
 
         return self._as_owner(id, worker, change, f"{id} failed", at)
 
+    def give_back(self, id: str, worker: str, why: str, *, at: datetime | None = None) -> bool:
+        """Lets a request wait again that this worker can't work on, through no fault of the request; it counts as no attempt."""
+
+        def change(status: Status, moment: datetime) -> Status:
+            back = {"worker": None, "lease": None, "progress": "", "attempts": max(0, status.attempts - 1)}
+            return status.now("PENDING", f"given back: {why[:200]}", moment, **back)
+
+        return self._as_owner(id, worker, change, f"{worker} gives {id} back", at)
+
     def _as_owner(self, id: str, worker: str, change, message: str, at: datetime | None) -> bool:
-        def apply(store: Store) -> Changes | None:
-            status = self.status(id)
-            if status.state != "RUNNING" or status.worker != worker:
+        def apply(view: View) -> Changes | None:
+            status = self._status(view, id)
+            if status is None or status.state != "RUNNING" or status.worker != worker:
                 return None
-            return {self._path(id, "status"): as_json(change(status, at or utc()).to_dict())}
+            return {_path(id, "status"): as_json(change(status, at or utc()).to_dict())}
 
         return self.store.update(apply, message)
 
-    def _today(self, submitter: str, at: datetime) -> int:
-        """How many requests somebody has made in the 24 hours before."""
-        since = stamp(at - timedelta(days=1))
-        recent = [id for id, status in self.all() if (status.submitted or "") > since]
-        return sum(self._submitter(id) == submitter for id in recent)
+    def _let_in(self, view: View, statuses: Mapping[str, Status], at: datetime) -> dict[str, Status]:
+        """Statuses for the requests that came without one: they wait from now on, or have failed with the reason.
 
-    def _submitter(self, id: str) -> str:
+        Nobody has checked the name that such a request gives as its submitter. It has a count of its own, so that it takes nothing away
+        from whoever is really called that.
+        """
+        brought, limits = [id for id, status in statuses.items() if status.submitted is None and status.state == "PENDING"], None
+        found: dict[str, Status] = {}
+        for id in brought:
+            limits = limits or self._limits_at(view)
+            try:
+                request = self._request(view, id)
+                submitter = (request.submitter or "unknown") + BY_PULL_REQUEST
+                limits.check_request(request, _count(statuses | found, submitter, at))
+                found[id] = Status(submitted=stamp(at), submitter=submitter)
+            except (SubmissionError, BrokenFile) as error:
+                found[id] = Status(state="FAILED", submitted=stamp(at), finished=stamp(at), error=str(error)[:2000])
+        return found
+
+    def _limits_at(self, view: View) -> Limits:
+        return self._limits or Limits.of(view)
+
+    def _status(self, view: View, id: str) -> Status | None:
+        """None where there is none; one that can't be understood is a failure that everyone can see."""
         try:
-            return str(self.store.read_json(self._path(id, "request")).get("submitter", ""))
-        except (KeyError, StoreError):
-            return ""
+            return Status.from_dict(view.read_json(_path(id, "status")))
+        except KeyError:
+            return None
+        except BrokenFile as error:
+            return Status(state="FAILED", error=f"{error} Somebody changed it by hand. Submit the request again.")
 
-    @staticmethod
-    def _path(id: str, what: str) -> str:
-        return f"requests/{id}/{what}.json"
+    def _statuses(self, view: View) -> dict[str, Status]:
+        ids = _ids(view.files("requests"))
+        view.prefetch(_path(id, "status") for id in ids)
+        return {id: self._status(view, id) or Status() for id in ids}
+
+    def _request(self, view: View, id: str, *, past: bool = False) -> Request:
+        try:
+            request = Request.from_dict(view.read_json(_path(id, "request")), past=past)
+        except KeyError:
+            raise SubmissionError(f"The request {id} has no request.json. Submit it again.") from None
+        except BrokenFile as error:
+            raise SubmissionError(f"{error} Submit it again.") from error
+        if request.id != id:
+            raise SubmissionError(f"The request {id} is not what was submitted: its content belongs to {request.id}. Submit it again.")
+        return request
+
+    def _request_or_none(self, view: View, id: str, *, past: bool = False) -> Request | None:
+        try:
+            return self._request(view, id, past=past)
+        except SubmissionError:
+            return None
+
+
+def files_of(request: Request, scores: bytes | None) -> dict[str, bytes]:
+    """The files that a request consists of, by their paths in the store."""
+    files = {_path(request.id, "request"): as_json(request.to_dict())}
+    return files | ({} if scores is None else {f"requests/{request.id}/scores.parquet": scores})
+
+
+def _check_scores(request: Request, scores: bytes | None) -> None:
+    """Refuses scores that aren't those that the request names."""
+    if (request.kind == "scores") != (scores is not None):
+        raise SubmissionError("Scores come with a request of kind 'scores', and with no other.")
+    if scores is None:
+        return
+    check_size(len(scores))
+    if hashlib.sha256(scores).hexdigest() != request.scores:
+        raise SubmissionError("The scores are not those that the request names: their SHA-256 differs. Submit them again.")
+
+
+def _ids(paths: list[str]) -> list[str]:
+    return sorted({path.split("/")[1] for path in paths if path.count("/") == 2})
+
+
+def _waiting(statuses: Mapping[str, Status], at: datetime) -> list[str]:
+    """Ids of the requests that a worker may take, the one whose turn it is first."""
+    found = [(status.waits_since or "~", id) for id, status in statuses.items() if status.state == "PENDING" or status.expired(at)]
+    return [id for _, id in sorted(found)]
+
+
+def _count(statuses: Mapping[str, Status], submitter: str, at: datetime) -> int:
+    """How many requests somebody has made in the 24 hours before."""
+    since = stamp(at - timedelta(days=1))
+    return sum(status.submissions(submitter, since) for status in statuses.values())
+
+
+def _path(id: str, what: str) -> str:
+    return f"requests/{id}/{what}.json"

@@ -1,4 +1,5 @@
-"""Where requests and results are kept: a folder, or data set repositories on the Hub. One layout, one interface, every write guarded.
+"""Where requests and results are kept: a folder, or data set repositories on the Hub (`leaderboard.hub_store`). One layout, one interface,
+every write guarded.
 
 A change names the version that it was based on and is refused if anything was written since (`Conflict`); `update` tries again on the newer
 version. A change of several files happens whole or not at all, also when the process is killed in between.
@@ -6,6 +7,7 @@ version. A change of several files happens whole or not at all, also when the pr
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -14,37 +16,70 @@ import shutil
 import time
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
-from leaderboard.errors import Conflict, StoreError
-from mia_hub.errors import first_line
+from leaderboard.errors import BrokenFile, Conflict, StoreError
 
 # New contents of files by their path; None removes one.
 Changes = Mapping[str, bytes | None]
 PATH = re.compile(r"[\w-][\w.,=+-]*(/[\w-][\w.,=+-]*)*")
 ATTEMPTS = 12
-HUB_TIMEOUT = 10
+LARGEST_FILE = 2**30
+LARGEST_JSON = 2**20
 
 
-class Store(ABC):
-    """A set of files with versions."""
-
-    @abstractmethod
-    def version(self) -> str:
-        """Changes with every write."""
+class View(ABC):
+    """What can be read of a set of files."""
 
     @abstractmethod
     def files(self, under: str = "") -> list[str]:
         """Paths of all files below a folder ("" for all), in order."""
 
     @abstractmethod
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, *, largest: int = LARGEST_FILE) -> bytes:
         """The content of a file.
 
         Raises:
             KeyError: if there is none.
+            BrokenFile: if it has more than ``largest`` bytes; it is then not read.
         """
+
+    def prefetch(self, paths: Iterable[str]) -> None:  # noqa: B027
+        """Says that these will be read, so that they can be fetched together; where reading is cheap, nothing is done."""
+
+    def read_many(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """The contents of those of the files that are there."""
+        paths, found = list(paths), {}
+        self.prefetch(paths)
+        for path in paths:
+            with suppress(KeyError):
+                found[path] = self.read(path)
+        return found
+
+    def read_json(self, path: str) -> dict:
+        """A JSON object.
+
+        Raises:
+            KeyError: if there is no such file.
+            BrokenFile: if it is none.
+        """
+        try:
+            value = json.loads(self.read(path, largest=LARGEST_JSON))
+        except (ValueError, RecursionError) as error:
+            raise BrokenFile(f"{path} in {self} is not readable JSON.") from error
+        if not isinstance(value, dict):
+            raise BrokenFile(f"{path} in {self} should hold a JSON object.")
+        return value
+
+
+class Store(View):
+    """A set of files with versions."""
+
+    @abstractmethod
+    def version(self) -> str:
+        """Changes with every write."""
 
     @abstractmethod
     def commit(self, changes: Changes, message: str, *, parent: str) -> str:
@@ -54,26 +89,19 @@ class Store(ABC):
             Conflict: if the version is not ``parent`` any more.
         """
 
-    def read_json(self, path: str) -> dict:
-        """A JSON object.
+    def link(self, path: str) -> str | None:
+        """Where people can read a file with a browser; None where nowhere."""
+        return None
 
-        Raises:
-            KeyError: if there is no such file.
-            StoreError: if it is none.
-        """
-        try:
-            value = json.loads(self.read(path))
-        except ValueError as error:
-            raise StoreError(f"{path} in {self} is not readable JSON.") from error
-        if not isinstance(value, dict):
-            raise StoreError(f"{path} in {self} should hold a JSON object.")
-        return value
+    def at(self, version: str | None = None) -> View:
+        """The store as it is now, or was at a version, for reading much of it; a store without a memory is seen as it is."""
+        return self
 
-    def update(self, change: Callable[[Store], Changes | None], message: str) -> bool:
+    def update(self, change: Callable[[View], Changes | None], message: str) -> bool:
         """Applies what ``change`` makes of the store's present state; asked again where somebody else was faster.
 
         Args:
-            change: reads the store and returns changes, or None if there is nothing to do.
+            change: reads what it is given and returns changes, or None if there is nothing to do.
             message: says what is done.
 
         Returns:
@@ -84,7 +112,7 @@ class Store(ABC):
         """
         for attempt in range(ATTEMPTS):
             parent = self.version()
-            changes = change(self)
+            changes = change(self.at(parent))
             if not changes:
                 return False
             try:
@@ -97,20 +125,30 @@ class Store(ABC):
         raise Conflict(f"{self} is being written to by others all the time; {message!r} didn't come through in {ATTEMPTS} attempts.")
 
 
+def is_path(path: str) -> bool:
+    """Whether a path stays inside of a store, and can be shown."""
+    return bool(PATH.fullmatch(path)) and ".." not in path and len(path) <= 400
+
+
 def check_path(path: str) -> str:
     """Refuses a path that could lead outside of the store.
 
     Raises:
         StoreError: for such a path.
     """
-    if not PATH.fullmatch(path) or ".." in path or len(path) > 400:
+    if not is_path(path):
         raise StoreError(f"{path!r} is no path that a store takes.")
     return path
 
 
+def too_large(path: str, where: object, size: int, largest: int) -> BrokenFile:
+    """The error about a file that is not read because of its size."""
+    return BrokenFile(f"{path} in {where} is {size / 2**20:,.1f} MiB; at most {largest / 2**20:,.0f} MiB are read.")
+
+
 def as_json(value: dict) -> bytes:
     """The bytes that a store keeps of a JSON object: stable, so that equal objects are equal files."""
-    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "replace")
 
 
 class FolderStore(Store):
@@ -146,13 +184,19 @@ class FolderStore(Store):
     def files(self, under: str = "") -> list[str]:
         root = self.folder / check_path(under) if under else self.folder
         found = (path.relative_to(self.folder) for path in root.rglob("*") if path.is_file())
-        return sorted(path.as_posix() for path in found if path.parts[0] != self.AUX)
+        return sorted(path for path in (path.as_posix() for path in found if path.parts[0] != self.AUX) if is_path(path))
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, *, largest: int = LARGEST_FILE) -> bytes:
+        file = self.folder / check_path(path)
         try:
-            return (self.folder / check_path(path)).read_bytes()
+            size = file.stat().st_size
+            if size > largest:
+                raise too_large(path, self, size, largest)
+            return file.read_bytes()
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise KeyError(path) from None
+        except OSError as error:
+            raise StoreError(f"{path} in {self} can't be read ({error.strerror}).") from error
 
     def commit(self, changes: Changes, message: str, *, parent: str) -> str:
         staged = self.folder / self.AUX / uuid.uuid4().hex
@@ -192,6 +236,20 @@ class FolderStore(Store):
         self._journal.unlink()
 
 
+class ReadOnlyFolder(FolderStore):
+    """A folder that is only read, such as one that comes with the software. Nothing is made in it, and it need not be there."""
+
+    def __init__(self, folder: str | os.PathLike[str]):
+        self.folder = Path(folder)
+
+    def version(self) -> str:
+        seen = ((path, (self.folder / path).stat()) for path in self.files())
+        return hashlib.sha256(repr([(path, found.st_size, found.st_mtime_ns) for path, found in seen]).encode()).hexdigest()
+
+    def commit(self, changes: Changes, message: str, *, parent: str) -> str:
+        raise StoreError(f"{self} is only read.")
+
+
 def _write(path: Path, content: bytes) -> None:
     with open(path, "wb") as file:
         file.write(content)
@@ -205,78 +263,20 @@ def _replace(path: Path, content: bytes) -> None:
     os.replace(temporary, path)
 
 
-class HubStore(Store):
-    """A data set repository on the Hub; made if it isn't there and the token may."""
+def open_store(address: str | os.PathLike[str], *, token: str | None = None, make: bool = True) -> Store:
+    """A folder, or with ``hub:owner/name`` a data set repository on the Hub.
 
-    MARK = ".store.json"
+    Args:
+        address: as above.
+        token: of the Hub; the login's own by default.
+        make: whether a repository that isn't there is made. A folder always is.
 
-    def __init__(self, repo_id: str, *, token: str | None = None, private: bool | None = None):
-        from huggingface_hub import HfApi
-
-        self.repo_id, self._api = repo_id, HfApi(token=token)
-        with self._errors():
-            if not self._api.repo_exists(repo_id, repo_type="dataset"):
-                self._api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
-
-    def __str__(self) -> str:
-        return f"the data set {self.repo_id}"
-
-    def version(self) -> str:
-        with self._errors():
-            return self._api.dataset_info(self.repo_id, timeout=HUB_TIMEOUT).sha
-
-    def files(self, under: str = "") -> list[str]:
-        with self._errors():
-            found = self._api.list_repo_files(self.repo_id, repo_type="dataset")
-        prefix = f"{check_path(under)}/" if under else ""
-        return sorted(path for path in found if path.startswith(prefix) and PATH.fullmatch(path))
-
-    def read(self, path: str) -> bytes:
-        from huggingface_hub.errors import EntryNotFoundError
-
-        with self._errors():
-            try:
-                file = self._api.hf_hub_download(self.repo_id, check_path(path), repo_type="dataset", revision=self.version())
-            except EntryNotFoundError:
-                raise KeyError(path) from None
-        return Path(file).read_bytes()
-
-    def commit(self, changes: Changes, message: str, *, parent: str) -> str:
-        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-        from huggingface_hub.errors import HfHubHTTPError
-
-        operations = [
-            CommitOperationDelete(path) if content is None else CommitOperationAdd(check_path(path), content)
-            for path, content in sorted(changes.items())
-        ]
-        # The client drops files that are there already with the same content, and a commit without any others is not made: then the parent
-        # would not be looked at. So each commit brings something that no other has.
-        operations.append(CommitOperationAdd(self.MARK, as_json({"commit": uuid.uuid4().hex, "message": message})))
-        with self._errors():
-            try:
-                done = self._api.create_commit(self.repo_id, operations, repo_type="dataset", commit_message=message, parent_commit=parent)
-            except HfHubHTTPError as error:
-                if getattr(error.response, "status_code", None) in (409, 412):
-                    raise Conflict(f"{self} was written to since.") from error
-                raise
-        return done.oid
-
-    def _errors(self):
-        from contextlib import contextmanager
-
-        @contextmanager
-        def said():
-            from huggingface_hub.errors import HfHubHTTPError, HTTPError
-
-            try:
-                yield
-            except (HfHubHTTPError, HTTPError, OSError, ValueError) as error:
-                raise StoreError(f"{self} can't be read or written ({type(error).__name__}: {first_line(error)[:200]}).") from error
-
-        return said()
-
-
-def open_store(address: str | os.PathLike[str], *, token: str | None = None) -> Store:
-    """A folder, or with ``hub:owner/name`` a data set repository on the Hub."""
+    Raises:
+        StoreError: if it can't be reached, or isn't there and shall not be made.
+    """
     text = str(address)
-    return HubStore(text.removeprefix("hub:"), token=token) if text.startswith("hub:") else FolderStore(text)
+    if not text.startswith("hub:"):
+        return FolderStore(text)
+    from leaderboard.hub_store import HubStore
+
+    return HubStore(text.removeprefix("hub:"), token=token, make=make)

@@ -11,15 +11,15 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from leaderboard.errors import SubmissionError
+from leaderboard.naming import COMMIT, LONGEST_NAME, ON_TOP, check_model, check_name
 
 Kind = Literal["model", "scores"]
-# A Hub id, or something embedded. Two dots in a row, and anything that isn't printed, are in none of them.
-NAME = re.compile(r"demo|[A-Za-z0-9][\w-]*(\.[\w-]+)*/[A-Za-z0-9][\w-]*(\.[\w-]+)*")
-COMMIT = re.compile(r"[0-9a-f]{40}")
-LONGEST_NAME, LONGEST_ATTACK, LONGEST_NOTE = 96, 200, 500
+LONGEST_ATTACK, LONGEST_NOTE = 200, 500
 MOST_ATTACKS = 24
-LARGEST_SCORES = 64 * 2**20
-ON_TOP = " + "
+# As much as the page takes in one upload.
+LARGEST_SCORES = 50 * 2**20
+# Beyond these, a small file would fill the memory when it is unpacked.
+LARGEST_UNPACKED, MOST_ROWS, MOST_TIMESTEPS = 2**30, 1_000_000, 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Request:
 
     Attributes:
         kind: "model" (we compute) or "scores" (every figure is recomputed from the scores given).
-        model: "demo", or the Hub id of the model; with something on top, "base + top".
+        model: "demo", or the Hub id of the model; with something on top, "base + top@commit".
         revision: commit of the model, or None for "demo".
         split: "demo", or the Hub id of the data set.
         split_revision: commit of the data set, or None for "demo".
@@ -66,8 +66,8 @@ class Request:
         return asdict(self) | {"attacks": list(self.attacks)}
 
     @classmethod
-    def from_dict(cls, values: Any) -> Request:
-        """A request from plain values, checked; see `validated`.
+    def from_dict(cls, values: Any, *, past: bool = False) -> Request:
+        """A request from plain values, checked; see `validated`, which also explains ``past``.
 
         Raises:
             SubmissionError: with the reason.
@@ -84,21 +84,26 @@ class Request:
         attacks = values["attacks"]
         if isinstance(attacks, str) or not isinstance(attacks, Sequence):
             raise SubmissionError(f"attacks must be a list of attacks, such as ['sima', 'pia:timesteps=200']; got {attacks!r:.80}.")
-        return validated(cls(**values | {"attacks": tuple(attacks)}))
+        return validated(cls(**values | {"attacks": tuple(attacks)}), past=past)
 
 
-def validated(request: Request) -> Request:
+def validated(request: Request, *, past: bool = False) -> Request:
     """The request, if all of it can be understood without looking anything up; its attacks spelled in the one way that we spell them.
+
+    Args:
+        request: any.
+        past: whether it was evaluated already. Then its attacks are taken as they are written: an entry doesn't leave the board because an
+            attack was given another parameter since, and reading entries loads no model code.
 
     Raises:
         SubmissionError: with the reason.
     """
     if request.kind not in ("model", "scores"):
         raise SubmissionError(f"kind must be 'model' or 'scores'; got {request.kind!r:.40}.")
-    for part in _text("model", request.model, 4 * LONGEST_NAME).split(ON_TOP):
-        _check_name("model", part)
-    _check_name("split", _text("split", request.split, LONGEST_NAME))
-    for what, name, revision in (("revision", request.model, request.revision), ("split_revision", request.split, request.split_revision)):
+    check_model(_text("model", request.model, 8 * LONGEST_NAME))
+    check_name("split", _text("split", request.split, LONGEST_NAME))
+    base = request.model.split(ON_TOP)[0]
+    for what, name, revision in (("revision", base, request.revision), ("split_revision", request.split, request.split_revision)):
         if name == "demo" and revision is not None:
             raise SubmissionError(f"{what}: 'demo' has none; leave it out.")
         if name != "demo" and (not isinstance(revision, str) or not COMMIT.fullmatch(revision)):
@@ -113,48 +118,55 @@ def validated(request: Request) -> Request:
         raise SubmissionError(f"push must be true or false; got {request.push!r:.40}.")
     for what, limit in (("note", LONGEST_NOTE), ("submitter", LONGEST_NAME), ("submitted", 40)):
         _text(what, getattr(request, what), limit, empty=True)
-    return replace(request, attacks=_attacks(request))
+    return replace(request, attacks=_attack_name(request) if request.kind == "scores" else _attacks(request, past))
 
 
-def _attacks(request: Request) -> tuple[str, ...]:
+def _attack_name(request: Request) -> tuple[str, ...]:
+    """Of scores: the one name that their attack shall have."""
+    if not isinstance(request.scores, str) or not re.fullmatch(r"[0-9a-f]{64}", request.scores):
+        raise SubmissionError(f"scores must be the SHA-256 of the Parquet file; got {request.scores!r:.80}.")
+    if len(request.attacks) != 1:
+        raise SubmissionError(f"Scores are of one attack; {len(request.attacks)} were named.")
+    _text("attacks", request.attacks[0], LONGEST_ATTACK)
+    return request.attacks
+
+
+def _attacks(request: Request, past: bool) -> tuple[str, ...]:
+    """The attacks that shall be run, each in its shortest spelling and in order."""
+    if request.scores is not None:
+        raise SubmissionError("scores is for kind 'scores'; leave it out.")
     if not request.attacks:
         raise SubmissionError("The request names no attack; name at least one, such as 'sima'.")
     if len(request.attacks) > MOST_ATTACKS:
         raise SubmissionError(f"{len(request.attacks)} attacks are too many for one request; at most {MOST_ATTACKS}.")
-    for attack in request.attacks:
-        _text("attacks", attack, LONGEST_ATTACK)
-    if request.kind == "scores":
-        if not isinstance(request.scores, str) or not re.fullmatch(r"[0-9a-f]{64}", request.scores):
-            raise SubmissionError(f"scores must be the SHA-256 of the Parquet file; got {request.scores!r:.80}.")
-        if len(request.attacks) != 1:
-            raise SubmissionError(f"Scores are of one attack; {len(request.attacks)} were named.")
-        return request.attacks
-    if request.scores is not None:
-        raise SubmissionError("scores is for kind 'scores'; leave it out.")
-    from mia_hub.cli import attack_from
-    from mia_hub.comparing import spelled
-    from mia_hub.errors import MiaHubError
-
-    try:
-        spelled_out = tuple(spelled(attack_from(attack)) for attack in request.attacks)
-        # What is spelled with an ellipsis would not be understood again.
-        canonical = tuple(short if attack_from_or_none(short) else given for short, given in zip(spelled_out, request.attacks))
-    except MiaHubError as error:
-        raise SubmissionError(f"attacks: {error}") from error
+    named = [_text("attacks", attack, LONGEST_ATTACK) for attack in request.attacks]
+    if past:
+        return tuple(named)
+    canonical = [spelled_again(attack) for attack in named]
     if len(set(canonical)) < len(canonical):
         raise SubmissionError("The same attack is named more than once.")
     return tuple(sorted(canonical))
 
 
-def attack_from_or_none(text: str):
-    """The attack, or None if the text is none."""
+def spelled_again(text: str) -> str:
+    """An attack in the one way that we spell it, or as given where that is cut short and would not be understood again.
+
+    Raises:
+        SubmissionError: if it is no attack.
+    """
     from mia_hub.cli import attack_from
+    from mia_hub.comparing import spelled
     from mia_hub.errors import MiaHubError
 
     try:
-        return attack_from(text)
+        attack = attack_from(text)
+    except MiaHubError as error:
+        raise SubmissionError(f"attacks: {error}") from error
+    short = spelled(attack)
+    try:
+        return short if attack_from(short) == attack else text
     except MiaHubError:
-        return None
+        return text
 
 
 def _text(what: str, value: Any, longest: int, *, empty: bool = False) -> str:
@@ -167,9 +179,72 @@ def _text(what: str, value: Any, longest: int, *, empty: bool = False) -> str:
     return value
 
 
-def _check_name(what: str, name: str) -> None:
-    if not NAME.fullmatch(name) or ".." in name:
-        raise SubmissionError(f"{what} must be 'demo' or a Hub id of the form 'owner/name'; got {name!r:.120}.")
+def check_size(size: int, name: str = "The scores") -> None:
+    """Refuses a file of scores by its size, before it is read.
+
+    Raises:
+        SubmissionError: if it has more than `LARGEST_SCORES` bytes.
+    """
+    if size > LARGEST_SCORES:
+        raise SubmissionError(f"{name} are {size / 2**20:,.0f} MiB; at most {LARGEST_SCORES // 2**20} MiB are taken.")
+
+
+def read_scores(content: bytes, name: str = "The scores"):
+    """A submitted table, as far as it can be checked without its split.
+
+    Args:
+        content: the Parquet file.
+        name: of the table, for messages.
+
+    Returns:
+        A ScoreTable; its metadata is what the submitter claims.
+
+    Raises:
+        SubmissionError: with the reason.
+    """
+    import numpy as np
+
+    from mia_hub.errors import MetricError
+    from mia_hub.scores import ScoreTable
+
+    check_size(len(content), name)
+    try:
+        _check_unpacked(content, name)
+        table = ScoreTable.from_parquet(io.BytesIO(content))
+    except MetricError as error:
+        raise SubmissionError(f"{name} can't be read: write them with ScoreTable.to_parquet ({_briefly(error)}).") from error
+    if len(set(table.ids)) < len(table):
+        raise SubmissionError(f"{name} have {len(table) - len(set(table.ids))} ids more than once; each image is scored once.")
+    if not len(table.timesteps):
+        raise SubmissionError(f"{name} have no column of scores.")
+    if len(set(table.timesteps.tolist())) < len(table.timesteps):
+        raise SubmissionError(f"{name} have two columns of one timestep; give each once.")
+    if not np.isfinite(table.scores).all():
+        raise SubmissionError(f"{name} have {int((~np.isfinite(table.scores)).sum())} values that are NaN or infinite.")
+    return table
+
+
+def _check_unpacked(content: bytes, name: str) -> None:
+    """Refuses a file that is much larger inside than outside, by what it says of itself."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from mia_hub.errors import MetricError
+
+    try:
+        found = pq.read_metadata(io.BytesIO(content))
+        size = sum(found.row_group(group).total_byte_size for group in range(found.num_row_groups))
+    except (OSError, pa.ArrowException, OverflowError) as error:
+        raise MetricError(f"no Parquet file: {error}") from error
+    if found.num_rows > MOST_ROWS or found.num_columns > MOST_TIMESTEPS + 2 or size > LARGEST_UNPACKED:
+        raise SubmissionError(
+            f"{name} have {found.num_rows:,} rows and {found.num_columns:,} columns, {size / 2**20:,.0f} MiB unpacked; at most "
+            f"{MOST_ROWS:,} rows, {MOST_TIMESTEPS + 2:,} columns and {LARGEST_UNPACKED // 2**20:,} MiB are taken."
+        )
+
+
+def _briefly(error: Exception) -> str:
+    return str(error)[:300].rstrip(".")
 
 
 def check_scores(content: bytes, *, ids: Sequence[str], is_member: Sequence[int], name: str = "The scores"):
@@ -189,18 +264,10 @@ def check_scores(content: bytes, *, ids: Sequence[str], is_member: Sequence[int]
     """
     import numpy as np
 
-    from mia_hub.errors import MetricError
-    from mia_hub.scores import UNKNOWN, ScoreTable
+    from mia_hub.scores import UNKNOWN
 
-    if len(content) > LARGEST_SCORES:
-        raise SubmissionError(f"{name} are {len(content) / 2**20:.0f} MiB; at most {LARGEST_SCORES // 2**20} MiB are taken.")
-    try:
-        table = ScoreTable.from_parquet(io.BytesIO(content))
-    except MetricError as error:
-        raise SubmissionError(f"{name} can't be read: write them with ScoreTable.to_parquet ({error}).") from error
+    table = read_scores(content, name)
     places = {sample: row for row, sample in enumerate(table.ids)}
-    if len(places) < len(table):
-        raise SubmissionError(f"{name} have {len(table) - len(places)} ids more than once; each image is scored once.")
     missing = [sample for sample in ids if sample not in places]
     if missing or len(table) != len(ids):
         raise SubmissionError(
@@ -208,10 +275,6 @@ def check_scores(content: bytes, *, ids: Sequence[str], is_member: Sequence[int]
             f"split's and no others are needed{f' (missing: {missing[0]})' if missing else ''}."
         )
     table = table.select(np.array([places[sample] for sample in ids]))
-    if not np.isfinite(table.scores).all():
-        raise SubmissionError(f"{name} have {int((~np.isfinite(table.scores)).sum())} values that are NaN or infinite.")
-    if not len(table.timesteps):
-        raise SubmissionError(f"{name} have no column of scores.")
     claimed = table.is_member != UNKNOWN
     wrong = int((table.is_member[claimed] != np.asarray(is_member)[claimed]).sum())
     if wrong:

@@ -2,9 +2,10 @@
 
     python -m leaderboard.worker
     python -m leaderboard.worker --requests hub:owner/requests --results hub:owner/results --once
+    python -m leaderboard.worker --requests hub:owner/requests --results hub:owner/results --backend hf-jobs --flavor a10g-small
 
-Killed at any moment, it or another worker goes on: a lease that isn't prolonged runs out, scores are kept attack by attack in the work
-folder, and results are written in one piece before the request is marked as finished. Writing them twice writes the same.
+Killed at any moment, it or another worker goes on: a lease that isn't prolonged runs out, scores are kept in the work folder, and results
+are written in one piece before the request is marked as finished. Writing them twice writes the same.
 """
 
 from __future__ import annotations
@@ -13,25 +14,25 @@ import argparse
 import logging
 import os
 import shutil
-import signal
 import socket
-import subprocess
 import sys
-import threading
 import time
-from dataclasses import asdict
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from leaderboard.config import requests_address, results_address
 from leaderboard.entry import parse_entry, recomputed
 from leaderboard.errors import StoreError, SubmissionError
-from leaderboard.evaluate import REFUSED
-from leaderboard.queue import LEASE, Queue
-from leaderboard.store import Store, as_json, open_store
+from leaderboard.index import index_with
+from leaderboard.offer import OfferError, offer
+from leaderboard.queue import LEASE, MOST_ATTEMPTS, Queue
+from leaderboard.running import JOBS, Backend, Crashed, Evaluation, Here, Unavailable, prepare
+from leaderboard.store import Store, open_store
+from mia_hub.errors import MiaHubError
 
 log = logging.getLogger("leaderboard.worker")
-CRASHED = "The evaluation ended without an answer (exit status {status}{hint}). It is tried again up to three times."
 
 
 class Worker:
@@ -41,8 +42,9 @@ class Worker:
         requests, results: stores; they may be the same.
         name: tells workers apart.
         folder: where it works; what lies there is used again by the next worker that is given the same folder.
-        device, batch_size: as for `mia_hub.compare`.
+        device, batch_size: as for `mia_hub.compare`, on this machine.
         lease: how long a request stays with a worker that gives no sign of life.
+        backend: where evaluations run; on this machine by default.
     """
 
     def __init__(
@@ -55,10 +57,12 @@ class Worker:
         device: str | None = None,
         batch_size: int | None = None,
         lease: timedelta = LEASE,
+        backend: Backend | None = None,
     ):
         self.queue, self.results = Queue(requests), results
         self.name = name or f"{socket.gethostname()}-{os.getpid()}"
-        self.folder, self.device, self.batch_size, self.lease = Path(folder), device, batch_size, lease
+        self.folder, self.lease = Path(folder), lease
+        self.backend = backend or Here(device=device, batch_size=batch_size)
 
     def step(self) -> str | None:
         """Takes one request and brings it to an end; returns its id, or None if none was waiting."""
@@ -66,81 +70,65 @@ class Worker:
         if id is None:
             return None
         log.info("%s: started", id)
+        work = self.folder / id
         try:
-            work = self._prepare(id)
-            self._evaluate(id, work)
-            self._publish(id, work)
-        except (SubmissionError, StoreError) as error:
-            log.info("%s: failed: %s", id, error)
-            self.queue.fail(id, self.name, str(error))
-            return id
-        if self.queue.finish(id, self.name):
-            log.info("%s: finished", id)
+            prepare(self.queue, id, work)
+            if not self._evaluate(id, work):
+                log.warning("%s: somebody else has it now", id)
+                return id
+            entry = self._publish(id, work)
+            offered = self._offer(id, entry)
+        except SubmissionError as error:
+            return self._fail(id, str(error))
+        except Unavailable as error:
+            self.queue.give_back(id, self.name, str(error))
+            raise
+        except (Crashed, StoreError) as error:
+            attempts = self.queue.status(id).attempts
+            if attempts >= MOST_ATTEMPTS:
+                return self._fail(id, f"{error} That happened {attempts} times.")
+            raise Crashed(str(error)) from error
+        if self.queue.finish(id, self.name, offered=offered):
+            log.info("%s: finished%s", id, f"; {offered}" if offered else "")
             shutil.rmtree(work, ignore_errors=True)
         return id
 
-    def _prepare(self, id: str) -> Path:
-        request, limits = self.queue.request(id), self.queue.limits
-        limits.check_request(request, 0)
-        work = self.folder / id
-        work.mkdir(parents=True, exist_ok=True)
-        for name in ("error.txt", "out"):
-            _remove(work / name)
-        (work / "request.json").write_bytes(as_json(request.to_dict()))
-        (work / "limits.json").write_bytes(as_json(asdict(limits) | {"banned": list(limits.banned)}))
-        if request.kind == "scores":
-            (work / "scores.parquet").write_bytes(self.queue.scores(id))
-        return work
+    def _fail(self, id: str, why: str) -> str:
+        log.info("%s: failed: %s", id, why)
+        self.queue.fail(id, self.name, why)
+        return id
 
-    def _evaluate(self, id: str, work: Path) -> None:
-        """Runs the evaluation beside a heartbeat; raises what the submitter should know."""
-        command = [sys.executable, "-m", "leaderboard.evaluate", str(work)]
-        command += ["--device", self.device] if self.device else []
-        command += ["--batch-size", str(self.batch_size)] if self.batch_size else []
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")])}
-        limit, started = self.queue.limits.hours * 3600, time.monotonic()
-        with open(work / "log.txt", "ab") as output, subprocess.Popen(command, stdout=output, stderr=output, env=environment) as process:
-            lost = threading.Event()
-            beat = threading.Thread(target=self._beat, args=(id, work, process, lost), daemon=True)
-            beat.start()
-            try:
-                status = process.wait(limit)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise SubmissionError(f"It took longer than the {self.queue.limits.hours:g} hours that a request may take here.") from None
-            except BaseException:
-                process.kill()
-                raise
-            finally:
-                lost.set()
-                beat.join()
+    def _evaluate(self, id: str, work: Path) -> bool:
+        """Has the request evaluated, with a heartbeat meanwhile; False if it isn't this worker's any more."""
+        started = time.monotonic()
+        running = self.backend.start(id, self.queue.status(id), work)
+        try:
+            if not self._watch(id, running):
+                running.leave()
+                return False
+        except BaseException:
+            running.leave()
+            raise
         log.info("%s: evaluated in %.1f s", id, time.monotonic() - started)
-        if status == REFUSED:
-            raise SubmissionError((work / "error.txt").read_text(encoding="utf-8"))
-        if status != 0:
-            hint = ", killed: out of memory, perhaps" if status == -signal.SIGKILL else ""
-            self._crashed(id, CRASHED.format(status=status, hint=hint))
+        running.collect()
+        return True
 
-    def _crashed(self, id: str, why: str) -> None:
-        from leaderboard.queue import MOST_ATTEMPTS
-
-        status = self.queue.status(id)
-        if status.attempts >= MOST_ATTEMPTS:
-            raise SubmissionError(why.removesuffix(" It is tried again up to three times.") + f" That happened {status.attempts} times.")
-        raise Crashed(why)
-
-    def _beat(self, id: str, work: Path, process: subprocess.Popen, done: threading.Event) -> None:
-        while not done.wait(self.lease.total_seconds() / 3):
-            attacks = len(list((work / "scores").glob("scores-*.parquet")))
+    def _watch(self, id: str, running: Evaluation) -> bool:
+        hours, beat = self.queue.limits.hours, self.lease.total_seconds() / 3
+        end = time.monotonic() + hours * running.patience * 3600
+        while not running.ended(max(0.0, min(beat, end - time.monotonic()))):
+            if time.monotonic() >= end:
+                running.cancel()
+                raise SubmissionError(f"It took longer than the {hours:g} hours that a request may take here.")
             try:
-                if not self.queue.keep(id, self.name, progress=f"{attacks} attacks scored", lease=self.lease):
-                    # Somebody else has it now, and will come to the same result.
-                    process.kill()
-                    return
+                if not self.queue.keep(id, self.name, progress=running.progress(), lease=self.lease):
+                    return False
             except StoreError as error:
                 log.warning("%s: no heartbeat: %s", id, error)
+        return True
 
-    def _publish(self, id: str, work: Path) -> None:
+    def _publish(self, id: str, work: Path) -> Mapping[str, Any]:
+        """Writes the result into the store, unless it doesn't follow from its scores."""
         out = work / "out"
         entry = parse_entry((out / "entry.json").read_bytes(), id)
         wrong = recomputed(entry, lambda path: (out / path).read_bytes())
@@ -149,20 +137,46 @@ class Worker:
         files = {f"results/{id}/{path.relative_to(out).as_posix()}": path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
         def change(store: Store):
-            present = {path: content for path, content in files.items() if not _same(store, path, content)}
-            return present or None
+            changed = {path: content for path, content in files.items() if not _same(store, path, content)}
+            changed |= index_with(store, id, files[f"results/{id}/entry.json"])
+            return changed | dict.fromkeys(path for path in store.files() if path.startswith(f"{JOBS}/{id}-")) or None
 
         self.results.update(change, f"Result of {id}")
+        return entry
+
+    def _offer(self, id: str, entry: Mapping[str, Any]) -> str:
+        """Offers the result to the model, where that was asked for; returns the pull request, or why there is none."""
+        if not self.queue.request(id).push or not self.queue.keep(id, self.name, progress="offering the result", lease=self.lease):
+            return ""
+        try:
+            return offer(entry, link=self.results.link(f"results/{id}/entry.json"))
+        except OfferError as error:
+            return str(error)
 
     def run(self, *, once: bool = False, idle: float = 30) -> None:
-        """Works until there is nothing left (``once``), or for ever."""
+        """Works until there is nothing left (``once``), or for ever.
+
+        Raises:
+            Unavailable: with ``once``, if evaluations can't be run at the moment.
+        """
+        refused = 0
         while True:
             try:
                 taken = self.step()
+                refused = 0
             except Crashed as error:
-                log.warning("%s", error)
+                log.warning("%s It is tried again, up to %d times in all.", error, MOST_ATTEMPTS)
                 taken = "crashed"
                 time.sleep(self.lease.total_seconds())
+            except Unavailable as error:
+                if once:
+                    raise
+                # Each time is a line in the request's history: less and less often, down to once an hour.
+                wait = min(3600.0, idle * 2**refused)
+                log.warning("%s The next try is in %.0f s.", error, wait)
+                refused += 1
+                time.sleep(wait)
+                continue
             except StoreError as error:
                 log.warning("The store can't be used at the moment: %s", error)
                 taken = None
@@ -172,10 +186,6 @@ class Worker:
                 time.sleep(idle)
 
 
-class Crashed(Exception):
-    """The evaluation ended without an answer; the request is left to run out, and is then tried again."""
-
-
 def _same(store: Store, path: str, content: bytes) -> bool:
     try:
         return store.read(path) == content
@@ -183,14 +193,7 @@ def _same(store: Store, path: str, content: bytes) -> bool:
         return False
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def main(arguments: list[str] | None = None) -> int:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m leaderboard.worker", description="Works through the queue of requests.")
     parser.add_argument("--requests", default=requests_address(), help="a folder, or hub:owner/name (default: %(default)s)")
     parser.add_argument("--results", default=results_address(), help="a folder, or hub:owner/name (default: %(default)s)")
@@ -200,14 +203,37 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--lease", type=float, default=LEASE.total_seconds(), help="seconds without a sign of life (default: 300)")
     parser.add_argument("--once", action="store_true", help="stop when nothing is waiting")
-    args = parser.parse_args(arguments)
+    parser.add_argument("--backend", choices=["here", "hf-jobs"], default="here", help="where evaluations run (default: %(default)s)")
+    jobs = parser.add_argument_group("with --backend hf-jobs", "each evaluation is a job on the Hub, paid for by whoever is logged in")
+    jobs.add_argument("--flavor", default="a10g-small", help="the job's machine (default: %(default)s)")
+    jobs.add_argument("--timeout", help="longest time of a job, such as 2h (default: the queue's limit of hours)")
+    jobs.add_argument("--package", help="what the job installs, as pip writes it (default: the Space that this runs in)")
+    jobs.add_argument("--namespace", help="organisation that pays for the job (default: whoever is logged in)")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    args = build_parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    options = {"name": args.name, "folder": args.work, "device": args.device, "batch_size": args.batch_size}
-    options["lease"] = timedelta(seconds=args.lease)
+    # Each look at a store or a job would be a line.
+    for client in ("httpx", "httpx2"):
+        logging.getLogger(client).setLevel(logging.WARNING)
+    options = {"name": args.name, "folder": args.work, "lease": timedelta(seconds=args.lease)}
     try:
-        Worker(open_store(args.requests), open_store(args.results), **options).run(once=args.once)
+        requests, results = open_store(args.requests), open_store(args.results)
+        if args.backend == "hf-jobs":
+            from leaderboard.jobs import Jobs
+
+            told = {"flavor": args.flavor, "timeout": args.timeout, "package": args.package, "namespace": args.namespace}
+            options["backend"] = Jobs(requests, results, device=args.device, batch_size=args.batch_size, **told)
+        else:
+            options |= {"device": args.device, "batch_size": args.batch_size}
+        Worker(requests, results, **options).run(once=args.once)
     except KeyboardInterrupt:
         return 130
+    except MiaHubError as error:
+        print(f"leaderboard.worker: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

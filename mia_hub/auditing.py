@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from mia_hub.attacks import Attack, get_attack
@@ -17,8 +19,11 @@ from mia_hub.models.loading import load_model
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.report import AuditReport, Cost, Estimate, flag, provenance
 from mia_hub.scores import ScoreTable
+from mia_hub.shelf import Shelf
 from mia_hub.splits import MemberSplit, load_split, split_hash
 from mia_hub.validity import Survey, blind_auc, shift_flags, survey
+
+SCORES = "scores.parquet"
 
 
 def audit(
@@ -37,6 +42,7 @@ def audit(
     device=None,
     dtype=None,
     revision: str | None = None,
+    folder: str | Path | None = None,
     progress: bool = True,
 ) -> AuditReport:
     """Measures how well an attack tells members from non-members of a model's training set.
@@ -52,6 +58,9 @@ def audit(
         captions: of a model conditioned on text or classes: "split" (those of the split, if it has any) or "empty".
         shift_check: whether a blind classifier is trained to tell members from non-members without the model.
         device, dtype, revision: as for `mia_hub.load_model`.
+        folder: where the scores are kept as soon as they are there, as ``scores.parquet``, and before that each finished batch. Scores of
+            the same attack, model revision, split, seed and precision that are there already are not made again; so an audit that was
+            killed at any moment goes on where it was. (A wrapped function has no revision to be known by; it is scored anew.)
         progress: shows progress bars.
 
     Returns:
@@ -73,10 +82,18 @@ def audit(
     whole_number("seed", seed, 0, MetricError)
     seen = survey(split.images, split.is_member, features=shift_check, progress=progress)
     blind = blind_auc(seen.features, split.is_member, seed=seed) if shift_check else None
-    return audit_attack(
-        model, attack, split, describe_split(split, seen), blind=blind, selection=selection, timestep=timestep, fprs=fprs,
-        batch_size=batch_size, seed=seed, progress=progress,
+    described = describe_split(split, seen)
+    shelf = None if folder is None else Shelf(folder, model, described, seen.ids, split.is_member, seed)
+    table = shelf and shelf.find(SCORES, attack)
+    report = audit_attack(
+        model, attack, split, described, blind=blind, selection=selection, timestep=timestep, fprs=fprs, batch_size=batch_size, seed=seed,
+        progress=progress, table=table, resume=shelf and shelf.unfinished(SCORES),
     )  # fmt: skip
+    if shelf and table is None:
+        shelf.keep(SCORES, report.scores)
+    elif progress and table is not None:
+        print(f"Scores taken from {shelf.folder / SCORES}", file=sys.stderr)
+    return report
 
 
 def held_out(split: MemberSplit) -> MemberSplit:
@@ -110,6 +127,7 @@ def audit_attack(
     seed: int = 0,
     progress: bool = True,
     table: ScoreTable | None = None,
+    resume: Path | None = None,
 ) -> AuditReport:
     """One attack of an audit or a comparison, whose model, split and attack are loaded, surveyed and checked already.
 
@@ -117,24 +135,47 @@ def audit_attack(
         described: `describe_split` of the split.
         blind: AUC of the blind classifier on this split, or None.
         table: the attack's scores of this very split, where they were made before; then the model is not queried.
+        resume: as for `mia_hub.Attack.score`.
         split: with the captions that the model is to be told, as `MemberSplit.told` gives it.
         model, attack, selection, timestep, fprs, batch_size, seed, progress: as for `audit`.
     """
     if table is None:
         reset_peak_memory(model.device)
         table = attack.score(
-            model, split.images, captions=split.captions, batch_size=batch_size, seed=seed, is_member=split.is_member, progress=progress
-        )
+            model, split.images, captions=split.captions, batch_size=batch_size, seed=seed, is_member=split.is_member, progress=progress,
+            resume=resume,
+        )  # fmt: skip
         table = replace(table, peak_memory_mb=peak_memory_mb(model.device))
     table = replace(table, split=described)
     attack = attack.settled(table.chosen)
     fitted = attack.needs_training or bool(table.chosen)
-    measured = measure(table, selection=selection, timestep=timestep, fprs=fprs, fitted=fitted, seed=seed)
+    return report_of(
+        table, repr(attack), blind=blind, seed=seed, selection=selection, timestep=timestep, fprs=fprs, fitted=fitted,
+        cost=Cost(attack.queries_per_image, table.queries, table.seconds, len(table) / table.seconds, table.peak_memory_mb),
+        device=table.device, precision=table.precision,
+    )  # fmt: skip
+
+
+def report_of(
+    table: ScoreTable, attack: str, *, blind: Estimate | None, cost: Cost, seed: int, device: str, precision: str, **measuring: Any
+) -> AuditReport:
+    """The report of scores that are there.
+
+    Args:
+        table: the scores, with their model and split.
+        attack: identity of the attack, with what it chose.
+        blind: AUC of the blind classifier on this split, or None.
+        cost: what the scores cost.
+        seed: of the calibration part and of bootstrap intervals.
+        device, precision: where and how they were computed.
+        measuring: further options of `mia_hub.measure`.
+    """
+    measured = measure(table, seed=seed, **measuring)
     selected = measured.at_selected
     return AuditReport(
-        attack=repr(attack),
+        attack=attack,
         model=table.model,
-        split=described,
+        split=table.split,
         selection=measured.selection,
         auc=selected.auc,
         asr=selected.asr,
@@ -143,7 +184,7 @@ def audit_attack(
         roc=measured.roc,
         blind_auc=blind,
         flags=(*measured.flags, *shift_flags(blind), *(flag(name, raised) for name, raised in table.remarks.items())),
-        cost=Cost(attack.queries_per_image, table.queries, table.seconds, len(table) / table.seconds, table.peak_memory_mb),
-        provenance=provenance(seed=seed, device=table.device, precision=table.precision),
+        cost=cost,
+        provenance=provenance(seed=seed, device=device, precision=precision),
         scores=table,
     )

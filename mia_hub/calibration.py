@@ -188,12 +188,17 @@ class Band:
 
 @dataclass(frozen=True)
 class Profile:
-    """Membership score per timestep, with the bands of known members and non-members. **Higher = more likely a member.**"""
+    """Membership score per timestep, with the bands of known members and non-members. **Higher = more likely a member.**
+
+    Attributes:
+        attack: short name of the attack that the scores are of, which need not be the one that the verdict is made by.
+    """
 
     timesteps: tuple[int, ...]
     scores: tuple[float, ...]
     members: Band | None
     nonmembers: Band | None
+    attack: str = ""
 
 
 # Verdicts, and how they are said: every sentence begins with its verdict and a colon.
@@ -263,15 +268,15 @@ class ImageCheck:
         """As `to_dict`, without the bands, which all pictures of one reference share: "scores" by timestep instead."""
         entry = asdict(self)
         del entry["profile"]
-        return entry | {"scores": dict(zip(map(str, self.profile.timesteps), self.profile.scores))}
+        return entry | {"scores_of": self.profile.attack, "scores": dict(zip(map(str, self.profile.timesteps), self.profile.scores))}
 
     @classmethod
     def from_entry(cls, entry: dict[str, Any], reference: dict[str, Any] | None) -> ImageCheck:
         """The inverse of `to_entry`; ``reference`` as `mia_hub.Checker.to_dict` gives it."""
         fields = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
-        scores = fields.pop("scores")
+        scores, attack = fields.pop("scores"), fields.pop("scores_of")
         bands = [Band.from_dict(reference[name]) if reference else None for name in ("member_band", "nonmember_band")]
-        return cls(**fields, profile=Profile(tuple(map(int, scores)), tuple(scores.values()), *bands))
+        return cls(**fields, profile=Profile(tuple(map(int, scores)), tuple(scores.values()), *bands, attack))
 
 
 def judge(p_value: float, q_value: float | None) -> str:

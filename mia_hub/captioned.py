@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from mia_hub.errors import SplitError
 
@@ -20,31 +21,49 @@ def rows_of(captions: Sequence | None, rows) -> Sequence | None:
     return (type(captions) if isinstance(captions, tuple) else list)(captions[row] for row in rows)
 
 
-def captions_beside(paths: Sequence[str | Path], *, column: str | None = None) -> list[str | None] | None:
-    """The caption of each picture file: from ``metadata.jsonl`` or ``metadata.csv`` in its folder, or from a text file of its own.
+def first_of(value: Any) -> Any:
+    """What stands for a picture that has several captions: the first of them, or None where the list is empty."""
+    if not isinstance(value, (list, tuple)):
+        return value
+    return value[0] if value else None
 
-    The first is the convention of `datasets` (a column ``file_name``, and one of captions), the second that of most LoRA trainers
-    (``cat.png`` and ``cat.txt``).
+
+class Told(NamedTuple):
+    """What lies beside picture files: one entry per picture, None where there is none; None for the list if there are none at all."""
+
+    captions: list[str | None] | None
+    classes: list[str | None] | None
+
+
+def told_beside(paths: Sequence[str | Path], *, caption_column: str | None = None, class_column: str | None = None) -> Told:
+    """Caption and class of each picture file, from ``metadata.jsonl`` or ``metadata.csv`` in its folder; a caption also from a text file.
+
+    The first is the convention of `datasets` (a column ``file_name``, and further ones), the second that of most LoRA trainers
+    (``cat.png`` and ``cat.txt``). Each file of metadata is read once.
 
     Args:
         paths: picture files.
-        column: of the metadata, where it isn't called caption, text or prompt.
+        caption_column: of the metadata, where it isn't called caption, text or prompt.
+        class_column: of the metadata, where it isn't called class.
 
     Returns:
-        One caption per picture, None where there is none; None if there are none at all. `complete` refuses gaps.
+        `complete` refuses gaps in either.
 
     Raises:
         SplitError: if there is no such column, or the metadata can't be read.
     """
-    found = _beside(paths, (column,) if column else CAPTION_COLUMNS)
-    if column is None:
-        found = [caption if caption is not None else _text_file(Path(path)) for path, caption in zip(paths, found)]
-    return _any(found, paths, column)
+    metadata = {folder: _metadata(folder) for folder in {Path(path).parent for path in paths}}
+    rows = [metadata[Path(path).parent].get(Path(path).name, {}) for path in paths]
+    captions = [_first(row, (caption_column,) if caption_column else CAPTION_COLUMNS) for row in rows]
+    if caption_column is None:
+        captions = [caption if caption is not None else _text_file(Path(path)) for path, caption in zip(paths, captions)]
+    classes = [_first(row, (class_column,) if class_column else CLASS_COLUMNS) for row in rows]
+    return Told(_any(captions, paths, caption_column), _any(classes, paths, class_column))
 
 
-def classes_beside(paths: Sequence[str | Path], *, column: str | None = None) -> list[str | None] | None:
-    """The class of each picture file, from ``metadata.jsonl`` or ``metadata.csv``; otherwise as `captions_beside`."""
-    return _any(_beside(paths, (column,) if column else CLASS_COLUMNS), paths, column)
+def captions_beside(paths: Sequence[str | Path]) -> list[str | None] | None:
+    """The captions of `told_beside`."""
+    return told_beside(paths).captions
 
 
 def complete(given: Sequence, what: str, where: str) -> Sequence:
@@ -58,13 +77,15 @@ def complete(given: Sequence, what: str, where: str) -> Sequence:
     Raises:
         SplitError: if some pictures have one and others none: that alone could tell members from non-members.
     """
-    missing = sum(value is None for value in given)
+    kind, missing, as_it_is = str if what == "caption" else int, 0, True
+    for value in given:  # once only: they may come over the network
+        missing += value is None
+        as_it_is = as_it_is and isinstance(value, kind) and not isinstance(value, bool)
     if missing:
         raise SplitError(
             f"{missing} of the {len(given)} pictures of {where} have no {what}, and the others do; give each one, or ask with empty ones."
         )
-    kind = str if what == "caption" else int
-    if all(isinstance(value, kind) and not isinstance(value, bool) for value in given):
+    if as_it_is:
         return given
     try:
         return [kind(value) for value in given]
@@ -80,13 +101,8 @@ def _any(found: list, paths: Sequence[str | Path], column: str | None) -> list |
     return None
 
 
-def _beside(paths: Sequence[str | Path], columns: Sequence[str]) -> list[str | None]:
-    folders = {folder: _metadata(folder, columns) for folder in {Path(path).parent for path in paths}}
-    return [folders[Path(path).parent].get(Path(path).name) for path in paths]
-
-
-def _metadata(folder: Path, columns: Sequence[str]) -> dict[str, str]:
-    """File names to the value of the first of ``columns`` that there is."""
+def _metadata(folder: Path) -> dict[str, dict[str, Any]]:
+    """The row of each file name."""
     try:
         if (folder / "metadata.jsonl").is_file():
             lines = (folder / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
@@ -96,11 +112,15 @@ def _metadata(folder: Path, columns: Sequence[str]) -> dict[str, str]:
                 rows = list(csv.DictReader(file))
         else:
             return {}
-        found = {row["file_name"]: next((row[name] for name in columns if row.get(name) is not None), None) for row in rows}
+        return {row["file_name"]: dict(row) for row in rows}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SplitError(f"The metadata of {folder} can't be read ({error!r}); each line needs a file_name.") from error
-    # Data sets with several captions of a picture list them; the first one stands for it.
-    return {name: str(value[0] if isinstance(value, list) and value else value) for name, value in found.items() if value is not None}
+
+
+def _first(row: dict[str, Any], columns: Sequence[str]) -> str | None:
+    """The value of the first of these columns that there is; of a list of captions the first."""
+    value = first_of(next((row[name] for name in columns if row.get(name) is not None), None))
+    return None if value is None else str(value)
 
 
 def _text_file(path: Path) -> str | None:

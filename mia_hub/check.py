@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -41,8 +41,20 @@ from mia_hub.splits import Chosen
 from mia_hub.validity import NOT_COMPARABLE as UNCOMPARABLE_BY_CHANCE
 from mia_hub.validity import Comparability, blind_auc, describe
 
+# What makes a checker one of its own, not to be kept for the next picture.
+NULL = ("nonmembers", "nonmember_captions")
 # So few pictures are decoded once and kept; more are read again for each look, so that memory doesn't grow with their number.
 KEPT_DECODED = 16
+
+Asked = TypeVar("Asked")
+
+
+# What is said of a picture of which it is known beforehand whether it was trained on.
+KNOWN_NOTES = {
+    1: ("It is itself one of the pictures known to be in the training set.",),
+    0: ("It is itself one of the pictures known not to be in the training set, and was not compared with itself.",),
+    None: (),
+}
 
 
 class Checker:
@@ -93,22 +105,22 @@ class Checker:
             no_condition(nonmember_captions, self.model.info.id)
         self._told = nonmember_captions is not None
         self._make_reference = lambda: self._reference(nonmembers, nonmember_captions, progress, on_batch)
-        self._refresh()
+        self._made_in: str | None = None
+        self.reference: Reference | None = None
+        self._in_one_precision(lambda: None)
 
-    def _refresh(self) -> bool:
-        """Makes the reference, unless it is there in the precision that the model computes in now; returns whether it was made.
+    def _in_one_precision(self, ask: Callable[[], Asked]) -> Asked:
+        """What is asked, and the reference that it is compared with, in the precision that the model ends up in.
 
-        A part that overflowed in half precision runs in a wider one since; what was scored before is then scored again.
+        A part that overflows in half precision runs in a wider one from then on; what was scored before is then scored again.
         """
-        if getattr(self, "_precision", None) == precision_of(self.model):
-            return False
         while True:
-            self._precision = precision_of(self.model)
-            self.reference = self._make_reference()
-            for name in ("_verdict", "comparability", "_null_features"):
-                self.__dict__.pop(name, None)
-            if self._precision == precision_of(self.model):
-                return True
+            while self._made_in != precision_of(self.model):
+                self._made_in = precision_of(self.model)
+                self.reference = self._make_reference()
+            found = ask()
+            if self._made_in == precision_of(self.model):
+                return found
 
     @cached_property
     def _profile(self) -> Attack:
@@ -118,7 +130,7 @@ class Checker:
         profile, last = self.attack.profile, self.model.info.num_train_timesteps - 1
         return profile if profile.timesteps[-1] <= last else replace(profile, timesteps=tuple(t for t in profile.timesteps if t <= last))
 
-    @cached_property
+    @property
     def _verdict(self) -> Attack:
         """The attack that verdicts are made by, at their timestep alone."""
         settled = self.attack.settled({} if self.reference is None else self.reference.chosen)
@@ -167,6 +179,7 @@ class Checker:
 
     @cached_property
     def comparability(self) -> Comparability | None:
+        # Of the reference's pictures, which are the same in every precision.
         return None if self.reference is None else Comparability(self.reference.pictures, self.model.info.picture_shape)
 
     def check(
@@ -188,17 +201,19 @@ class Checker:
         pictures = as_pictures(images)
         if len(pictures) <= KEPT_DECODED:
             pictures = list(pictures)
-        scoring = self._scoring | {"captions": captions}
-        table = self._profile.score(self.model, pictures, progress=progress, on_batch=on_batch, **scoring)
-        if self._refresh():
-            table = self._profile.score(self.model, pictures, progress=progress, on_batch=on_batch, **scoring)
-        if self.reference is None:
+
+        def ask() -> tuple[ScoreTable, list[Judged] | None]:
+            table = self._profile.score(self.model, pictures, captions=captions, progress=progress, on_batch=on_batch, **self._scoring)
+            if self.reference is None:
+                return table, None
+            if isinstance(self.attack, ConditionalAttack):
+                return table, self._judged(pictures, captions, progress)
+            return table, [self.reference.null.judge(score, sample) for score, sample in zip(table.at(self.timestep), table.ids)]
+
+        table, judged = self._in_one_precision(ask)
+        if judged is None:
             return [self._answer(pictures[i], table, i, None, None, None) for i in range(len(table))]
         comparable = [self.comparability(pictures[i]) for i in range(len(table))]
-        if isinstance(self.attack, ConditionalAttack):
-            judged = self.judge(pictures, captions=captions, progress=progress)
-        else:
-            judged = [self.reference.null.judge(score, sample) for score, sample in zip(table.at(self.timestep), table.ids)]
         q = iter(adjusted([one.p_value for one, ok in zip(judged, comparable) if ok])) if len(table) > 1 else None
         q_values = [next(q) if q is not None and ok else None for ok in comparable]
         return [self._answer(pictures[i], table, i, comparable[i], judged[i], q_values[i]) for i in range(len(table))]
@@ -216,6 +231,7 @@ class Checker:
             verdict = judge(p_value, q_value)
         asked = {"model": self.model.info.id, "source": reference and reference.source}
         figures = {"n_null": n_null, "share_below": share, "p_value": p_value, "q_value": None if q_value is None else float(q_value)}
+        known = {} if reference is None else dict(zip(reference.profiles.ids, reference.profiles.is_member.tolist()))
         height, width = self.model.info.picture_shape[1:]
         scaled = (
             ()
@@ -230,12 +246,12 @@ class Checker:
             verdict=verdict,
             sentence=say(verdict, **asked, **figures),
             caveats=explain(verdict, p_value, q_value, n_null, reference and reference.power),
-            profile=Profile(tuple(table.timesteps.tolist()), tuple(table.scores[row].tolist()), members, nonmembers),
+            profile=Profile(tuple(table.timesteps.tolist()), tuple(table.scores[row].tolist()), members, nonmembers, self._profile.name),
             timestep=self.timestep,
             score=float(table.at(self.timestep)[row]) if judged is None else judged.score,
             **figures,
             comparable=comparable,
-            notes=(*picture.notes, *scaled, *remark_notes(table.remarks)),
+            notes=(*KNOWN_NOTES[known.get(table.ids[row])], *picture.notes, *scaled, *remark_notes(table.remarks)),
         )
 
     def _check_told(self, captions) -> None:
@@ -257,7 +273,11 @@ class Checker:
             raise SplitError(
                 f"No pictures are known that are certainly not in the training set of {self.model.info.id}; give nonmembers=…."
             )
-        found = self._verdict.observe(self.model, images, captions=captions, progress=progress, **self._scoring)
+        pictures = as_pictures(images)
+        return self._in_one_precision(lambda: self._judged(pictures, captions, progress))
+
+    def _judged(self, pictures: Sequence[Picture], captions, progress: bool) -> list[Judged]:
+        found = self._verdict.observe(self.model, pictures, captions=captions, progress=progress, **self._scoring)
         return [self.reference.null.judge(seen, sample) for seen, sample in zip(self._seen(found), found.ids)]
 
     def check_set(self, images, *, captions=None, progress: bool = True, on_batch: Callable[[int, int], None] | None = None) -> SetCheck:
@@ -275,10 +295,8 @@ class Checker:
         notes = (_copies_note(copies),) if copies else ()
         if len(pictures) < FEWEST_IN_SET:
             raise too_few(len(pictures))
-        scoring = self._scoring | {"captions": captions}
-        found = self._verdict.observe(self.model, pictures, progress=progress, on_batch=on_batch, **scoring)
-        if self._refresh():
-            found = self._verdict.observe(self.model, pictures, progress=progress, on_batch=on_batch, **scoring)
+        asked = {"captions": captions, "progress": progress, "on_batch": on_batch, **self._scoring}
+        found = self._in_one_precision(lambda: self._verdict.observe(self.model, pictures, **asked))
         notes += remark_notes(found.remarks)
         asked = {"n": len(pictures), "model": self.model.info.id}
         reference = self.reference
@@ -312,6 +330,7 @@ class Checker:
             more_needed=test and test.more_needed,
             scores=() if test is None else tuple(test.scores.tolist()),
             ids=tuple(found.ids),
+            names=tuple(picture.name for picture in pictures),
             attack=repr(self._verdict),
             attack_name=self.attack.name,
             timestep=self.timestep,
@@ -401,10 +420,9 @@ def _kept(model: str, attack: Attack, options: frozenset) -> Checker:
 
 def get_checker(model: str | DiffusionModel = "demo", attack: str | Attack = VERDICT_ATTACK, **options) -> Checker:
     """A `Checker`, with its options; one for a model's name alone is kept, so that the next picture finds it ready."""
-    null = {name: options.pop(name, None) for name in ("nonmembers", "nonmember_captions")}
-    if any(value is not None for value in null.values()) or not isinstance(model, str):
-        return Checker(model, attack, **null, **options)
-    return _kept(model, get_attack(attack), frozenset((name, value) for name, value in options.items() if name != "progress"))
+    if not isinstance(model, str) or any(options.get(name) is not None for name in NULL):
+        return Checker(model, attack, **options)
+    return _kept(model, get_attack(attack), frozenset((name, value) for name, value in options.items() if name not in (*NULL, "progress")))
 
 
 def check_images(
@@ -441,9 +459,11 @@ def check_images(
     Raises:
         MiaHubError: with a message for the user.
     """
-    null = {"nonmembers": nonmembers, "nonmember_captions": nonmember_captions}
-    scoring = {"batch_size": batch_size, "seed": seed, "device": device, "dtype": dtype, "revision": revision}
-    return get_checker(model, attack, **null, progress=progress, **scoring).check(images, captions=captions, progress=progress)
+    options = {
+        "nonmembers": nonmembers, "nonmember_captions": nonmember_captions, "batch_size": batch_size, "seed": seed, "device": device,
+        "dtype": dtype, "revision": revision, "progress": progress,
+    }  # fmt: skip
+    return get_checker(model, attack, **options).check(images, captions=captions, progress=progress)
 
 
 def check_image(
@@ -469,9 +489,11 @@ def check_image(
     Returns:
         An ImageCheck: ``.p_value``, ``.verdict``, ``.sentence``, ``.comparable``, ``.profile``.
     """
-    null = {"nonmembers": nonmembers, "nonmember_captions": nonmember_captions}
-    scoring = {"batch_size": batch_size, "seed": seed, "device": device, "dtype": dtype, "revision": revision}
-    return check_images([image], model, attack, captions=captions, **null, progress=progress, **scoring)[0]
+    options = {
+        "nonmembers": nonmembers, "nonmember_captions": nonmember_captions, "batch_size": batch_size, "seed": seed, "device": device,
+        "dtype": dtype, "revision": revision, "progress": progress,
+    }  # fmt: skip
+    return check_images([image], model, attack, captions=captions, **options)[0]
 
 
 def check_set(
@@ -501,6 +523,8 @@ def check_set(
     Raises:
         MiaHubError: with a message for the user.
     """
-    null = {"nonmembers": nonmembers, "nonmember_captions": nonmember_captions}
-    scoring = {"batch_size": batch_size, "seed": seed, "device": device, "dtype": dtype, "revision": revision}
-    return get_checker(model, attack, **null, progress=progress, **scoring).check_set(images, captions=captions, progress=progress)
+    options = {
+        "nonmembers": nonmembers, "nonmember_captions": nonmember_captions, "batch_size": batch_size, "seed": seed, "device": device,
+        "dtype": dtype, "revision": revision, "progress": progress,
+    }  # fmt: skip
+    return get_checker(model, attack, **options).check_set(images, captions=captions, progress=progress)

@@ -10,13 +10,14 @@ import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from leaderboard.cli import add_commands as add_leaderboard_commands
 from mia_hub import __version__
 from mia_hub.benchmarks.cli import add_command as add_benchmark_command
+from mia_hub.commands import EXIT_ERROR, INTERRUPTED, make_folder, write, write_comparison
 from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.errors import MiaHubError
-
-EXIT_ERROR = 2
-INTERRUPTED = 130
+from mia_hub.publishing.cli import add_command as add_publish_command
+from mia_hub.split_cli import add_command as add_split_command
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -27,9 +28,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mia-hub {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    for name, question, run in (
-        ("check", "was this picture in the model's training set?", _check),
-        ("check-set", "were these pictures, as a set, in the training data?", _check_set),
+    for name, question, answer in (
+        ("check", "was this picture in the model's training set?", _one_by_one),
+        ("check-set", "were these pictures, as a set, in the training data?", _as_a_set),
     ):
         check = commands.add_parser(name, help=question, description=question[0].upper() + question[1:])
         check.add_argument("images", nargs="+", metavar="IMAGE", help="image files, or folders of them")
@@ -37,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
             "--nonmembers",
             metavar="FOLDER",
             help="pictures certainly not in the training set, of the same kind; needed for any model but the demo: "
-            + ("99 or more, since with fewer no picture can get evidence" if run is _check else "20 or more, better some hundreds"),
+            + ("99 or more, since with fewer no picture can get evidence" if answer is _one_by_one else "20 or more, better some hundreds"),
         )
         told = check.add_mutually_exclusive_group()
         told.add_argument(
@@ -50,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
         check.add_argument("--json", metavar="FILE", help="also write the answer as JSON; '-' prints it in place of the text")
         _add_attack_options(check, VERDICT_ATTACK)
         _add_model_options(check)
-        check.set_defaults(run=run)
+        check.set_defaults(run=_check, answer=answer)
 
     audit = commands.add_parser(
         "audit",
@@ -59,7 +60,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     audit.add_argument("--timestep", type=int, metavar="T", help="a timestep fixed beforehand, instead of choosing one")
     _add_measuring_options(audit)
-    audit.add_argument("--out", metavar="FOLDER", help="write report.json, report.md, report.html and scores.parquet there")
+    audit.add_argument(
+        "--out", metavar="FOLDER", help="write report.json, report.md, report.html and scores.parquet there; an interrupted audit goes on"
+    )
     _add_attack_options(audit, "sima")
     _add_model_options(audit)
     audit.set_defaults(run=_audit)
@@ -91,8 +94,12 @@ def build_parser() -> argparse.ArgumentParser:
     attacks = commands.add_parser(
         "attacks", help="list the attacks and their parameters", description="Lists the attacks and their parameters."
     )
+    attacks.add_argument("names", nargs="*", metavar="NAME", help="only these (default: all)")
     attacks.set_defaults(run=_attacks)
     add_benchmark_command(commands)
+    add_leaderboard_commands(commands)
+    add_publish_command(commands)
+    add_split_command(commands)
 
     install = commands.add_parser(
         "install-metric",
@@ -200,31 +207,30 @@ def _value(text: str):
 
 
 def _check(args: argparse.Namespace) -> int:
+    checker, good, captions, problems = _asked(args)
+    if checker is None:
+        return EXIT_ERROR
+    text, values = args.answer(checker, good, len(problems), captions=captions, progress=not args.quiet)
+    if args.json != "-":
+        print(text)
+    if args.json:
+        write(args.json, json.dumps(values, indent=2))
+    return EXIT_ERROR if problems else 0
+
+
+def _one_by_one(checker, pictures: list, unreadable: int, **options) -> tuple[str, dict]:
+    """The answers, for people and for programs."""
     from mia_hub.render_check import check_text
 
-    checker, good, captions, problems = _asked(args)
-    if checker is None:
-        return EXIT_ERROR
-    checks = checker.check(good, captions=captions, progress=not args.quiet)
-    if args.json != "-":
-        print(check_text(checks, model=checker.model.info.id, attack=checker.attack.name))
-    if args.json:
-        _write(args.json, json.dumps(checker.to_dict(checks), indent=2))
-    return EXIT_ERROR if problems else 0
+    checks = checker.check(pictures, **options)
+    return check_text(checks, model=checker.model.info.id, attack=checker.attack.name), checker.to_dict(checks)
 
 
-def _check_set(args: argparse.Namespace) -> int:
+def _as_a_set(checker, pictures: list, unreadable: int, **options) -> tuple[str, dict]:
     from mia_hub.render_set import set_text
 
-    checker, good, captions, problems = _asked(args)
-    if checker is None:
-        return EXIT_ERROR
-    found = checker.check_set(good, captions=captions, progress=not args.quiet)
-    if args.json != "-":
-        print(set_text(found))
-    if args.json:
-        _write(args.json, json.dumps(found.to_dict(), indent=2))
-    return EXIT_ERROR if problems else 0
+    found = checker.check_set(pictures, **options).without(unreadable)
+    return set_text(found), found.to_dict()
 
 
 def _asked(args: argparse.Namespace) -> tuple:
@@ -282,23 +288,33 @@ def _split(args: argparse.Namespace):
     return load_split(args.split, caption_column=args.caption_column, class_column=args.class_column, limit=args.limit, seed=args.seed)
 
 
+def _interrupted(out: Path) -> int:
+    print(f"\nmia-hub: interrupted; what was finished is in {out}, and the same command goes on from there.", file=sys.stderr)
+    return INTERRUPTED
+
+
 def _audit(args: argparse.Namespace) -> int:
     from mia_hub.attacks import get_attack
     from mia_hub.auditing import audit
+    from mia_hub.shelf import BATCHES
 
     attack = get_attack(args.attack, **attack_parameters(args.set))
     out = Path(args.out) if args.out else None
-    with _output_folder(out):
-        report = audit(
-            _model(args), attack, _split(args), selection=args.selection, timestep=args.timestep, fprs=args.fpr,
-            batch_size=args.batch_size, seed=args.seed, captions=args.captions, shift_check=not args.no_shift_check,
-            progress=not args.quiet,
-        )  # fmt: skip
+    try:
+        with _output_folder(out):
+            report = audit(
+                _model(args), attack, _split(args), selection=args.selection, timestep=args.timestep, fprs=args.fpr,
+                batch_size=args.batch_size, seed=args.seed, captions=args.captions, shift_check=not args.no_shift_check,
+                folder=out, progress=not args.quiet,
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        if not out or not (out / BATCHES).exists():
+            raise
+        return _interrupted(out)
     print(report.to_markdown())
     if out:
         for name, text in (("report.json", report.to_json()), ("report.md", report.to_markdown()), ("report.html", report.to_html())):
-            _write(out / name, text)
-        report.scores.to_parquet(out / "scores.parquet")
+            write(out / name, text)
         print(f"\nWritten to {out}: report.json, report.md, report.html, scores.parquet", file=sys.stderr)
     return 0
 
@@ -310,7 +326,7 @@ def _compare(args: argparse.Namespace) -> int:
     combine = [parts_from(text) for text in args.combine]
     out = Path(args.out) if args.out else None
     if out:
-        _make_folder(out)
+        make_folder(out)
     try:
         comparison = compare(
             _model(args), _split(args), attacks, combine=combine, selection=args.selection, fprs=args.fpr, batch_size=args.batch_size,
@@ -319,12 +335,10 @@ def _compare(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         if not out:
             raise
-        print(f"\nmia-hub: interrupted; what was finished is in {out}, and the same command goes on from there.", file=sys.stderr)
-        return INTERRUPTED
+        return _interrupted(out)
     print(comparison.to_markdown())
     if out:
-        for ending, text in (("md", comparison.to_markdown()), ("html", comparison.to_html()), ("svg", comparison.plot_svg())):
-            _write(out / f"comparison.{ending}", text)
+        write_comparison(out, comparison)
         print(f"\nWritten to {out}: comparison.json, .md, .html, .svg, and scores-….parquet for each attack", file=sys.stderr)
     return 0
 
@@ -332,7 +346,8 @@ def _compare(args: argparse.Namespace) -> int:
 def _attacks(args: argparse.Namespace) -> int:
     from mia_hub.attacks import ATTACKS
 
-    for name, attack in sorted(ATTACKS.items()):
+    names = [attack_from(name).name for name in args.names] or sorted(ATTACKS)
+    for name, attack in ((name, ATTACKS[name]) for name in names):
         summary = (attack.__doc__ or "").strip().splitlines()[0]
         print(f"{name}  ({attack.access}-box, {attack().queries_per_image} queries per image by default)\n    {summary}")
         for parameter, default in attack.parameters().items():
@@ -357,7 +372,7 @@ def _output_folder(folder: Path | None):
     """Makes the folder before hours of compute, not after, and takes it away again if nothing comes of them."""
     made = [] if folder is None else [part for part in (folder, *folder.parents) if not part.exists()]
     if folder is not None:
-        _make_folder(folder)
+        make_folder(folder)
     try:
         yield
     except BaseException:
@@ -365,23 +380,6 @@ def _output_folder(folder: Path | None):
             with suppress(OSError):  # it isn't empty
                 part.rmdir()
         raise
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MiaHubError(f"The folder {folder} can't be made ({error.strerror}); give another one to --out.") from error
-
-
-def _write(path: str | Path, text: str) -> None:
-    if path == "-":
-        print(text)
-        return
-    try:
-        Path(path).write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise MiaHubError(f"{path} can't be written ({error.strerror}).") from error
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm.auto import tqdm
 
 from mia_hub.attacks import ATTACKS, Attack, get_attack
@@ -19,13 +18,13 @@ from mia_hub.attacks.combination import Combination, alone
 from mia_hub.attacks.conditional import Conditional
 from mia_hub.attacks.learning import FittedAttack
 from mia_hub.auditing import audit_attack, describe_split
-from mia_hub.errors import AttackError, MetricError, MiaHubError, whole_number
+from mia_hub.errors import AttackError, MetricError, whole_number
 from mia_hub.measurement import Selection, check_plan
 from mia_hub.models.conditions import settled
 from mia_hub.models.loading import load_model
-from mia_hub.models.protocol import DiffusionModel, precision_of
+from mia_hub.models.protocol import DiffusionModel
 from mia_hub.report import AuditReport, Estimate, Flag
-from mia_hub.scores import ScoreTable
+from mia_hub.shelf import Shelf
 from mia_hub.splits import MemberSplit, load_split
 from mia_hub.validity import blind_auc, survey
 
@@ -188,8 +187,9 @@ def compare(
         combine: combinations of attacks, such as ``[["sima", "pia"]]``. Each gets a row, and so does each of its parts alone with as
             many queries per image as the combination has; see `mia_hub.attacks.combination.alone` for the rule.
         folder: where each attack's scores are kept as soon as they are there, as ``scores-<attack>.parquet``, and all figures so far
-            as ``comparison.json``. Scores found there of the same attack, model revision, split, seed and precision are not made again, so
-            that an interrupted comparison goes on where it was. (A wrapped function has no revision to be known by; it is scored anew.)
+            as ``comparison.json``; and, of the attack at hand, each finished batch. Scores found there of the same attack, model revision,
+            split, seed and precision are not made again, so that a comparison that was killed at any moment goes on where it was. (A
+            wrapped function has no revision to be known by; it is scored anew.)
 
     Returns:
         A Comparison: ``.rows``, ``.reports``, ``.left_out``, ``.to_markdown()``, ``.to_html()``, ``.to_dict()``, ``.plot_svg()``.
@@ -220,7 +220,7 @@ def compare(
 
     seen = survey(split.images, split.is_member, features=shift_check, progress=progress)
     described = describe_split(split, seen)
-    shelf = _Shelf(folder, model, described, seen.ids, split.is_member, seed) if folder is not None else None
+    shelf = None if folder is None else Shelf(folder, model, described, seen.ids, split.is_member, seed)
     blind = blind_auc(seen.features, split.is_member, seed=seed) if shift_check else None
     rows: dict[str, ComparedAttack] = {}
 
@@ -228,20 +228,24 @@ def compare(
         unfinished = tuple(LeftOut(label, UNFINISHED) for label in labels if label not in rows)
         return Comparison(tuple(rows[label] for label in labels if label in rows), (*left_out, *unfinished))
 
-    kept = {label: shelf.find(label, attack) for label, attack in labels.items()} if shelf else {}
+    files = {label: _file_name(label, attack) for label, attack in labels.items()}
+    kept = {label: shelf.find(files[label], attack) for label, attack in labels.items()} if shelf else {}
     # First those that are there already, so that the figures written meanwhile lack none of them.
     for label in sorted(labels, key=lambda label: kept.get(label) is None):
         attack = labels[label]
         table = kept.get(label)
         report = audit_attack(
             model, attack, split, described, blind=blind, selection=selection, fprs=fprs, batch_size=batch_size, seed=seed,
-            progress=progress, table=table,
+            progress=progress, table=table, resume=shelf and shelf.unfinished(files[label]),
         )  # fmt: skip
         rows[label] = _row(label, attack, report)
         if shelf:
-            shelf.keep(label, attack, so_far(), report.scores if table is None else None)
-        if progress and table is not None:
-            tqdm.write(f"{label}: scores taken from {shelf.path(label, attack)}", file=sys.stderr)
+            # The scores last: that they are there says that the attack is finished.
+            shelf.write("comparison.json", so_far().to_json())
+        if shelf and table is None:
+            shelf.keep(files[label], report.scores)
+        elif progress and table is not None:
+            tqdm.write(f"{label}: scores taken from {shelf.folder / files[label]}", file=sys.stderr)
     return so_far()
 
 
@@ -343,61 +347,9 @@ def _spelled_value(name: str, value: Any) -> str:
 # What is kept on disk.
 
 
-@dataclass(frozen=True)
-class _Shelf:
-    """A folder with the scores of a comparison's attacks, and what was known of them when they were made.
-
-    Attributes:
-        folder: made if it isn't there.
-        model, split, ids, is_member, seed: what scores must have been made with to be taken from the shelf.
-    """
-
-    folder: str | Path
-    model: DiffusionModel
-    split: dict[str, Any]
-    ids: list[str]
-    is_member: np.ndarray
-    seed: int
-
-    def __post_init__(self) -> None:
-        folder = Path(self.folder)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise MiaHubError(f"The folder {folder} can't be made ({error.strerror}); give another one.") from error
-        object.__setattr__(self, "folder", folder)
-
-    def path(self, label: str, attack: Attack) -> Path:
-        """The file of an attack's scores; a name that doesn't say all about the attack has a hash of its identity in it."""
-        name = re.sub(r"[^\w.=,+-]+", "-", label)[:LONGEST_FILE_NAME]
-        if label != attack.name:
-            name += "-" + hashlib.sha256(repr(attack).encode()).hexdigest()[:8]
-        return self.folder / f"scores-{name}.parquet"
-
-    def find(self, label: str, attack: Attack) -> ScoreTable | None:
-        """Scores that needn't be made again; None where there are none."""
-        path = self.path(label, attack)
-        if self.model.info.revision is None or not path.exists():
-            return None
-        try:
-            table = ScoreTable.from_parquet(path)
-        except MetricError:  # cut short, or another file of that name: made again
-            return None
-        hashes = [[(split or {}).get(key) for key in ("hash", "captions_hash")] for split in (table.split, self.split)]
-        found = (table.attack, table.model, hashes[0], table.seed, table.precision, table.ids)
-        needed = (repr(attack), self.model.info.to_dict(), hashes[1], self.seed, precision_of(self.model), self.ids)
-        if found != needed or not np.array_equal(table.is_member, self.is_member):
-            return None
-        return table
-
-    def keep(self, label: str, attack: Attack, so_far: Comparison, table: ScoreTable | None) -> None:
-        """Writes the figures so far, and then the new scores, whose presence says that the attack is finished."""
-        try:
-            path = self.folder / "comparison.json"
-            temporary = path.with_name(path.name + ".tmp")
-            temporary.write_text(so_far.to_json() + "\n", encoding="utf-8")
-            temporary.replace(path)
-            if table is not None:
-                table.to_parquet(self.path(label, attack))
-        except OSError as error:
-            raise MiaHubError(f"{self.folder} can't be written to ({error.strerror}); give another folder.") from error
+def _file_name(label: str, attack: Attack) -> str:
+    """Of an attack's scores; a name that doesn't say all about the attack has a hash of its identity in it."""
+    name = re.sub(r"[^\w.=,+-]+", "-", label)[:LONGEST_FILE_NAME]
+    if label != attack.name:
+        name += "-" + hashlib.sha256(repr(attack).encode()).hexdigest()[:8]
+    return f"scores-{name}.parquet"

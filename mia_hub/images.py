@@ -16,7 +16,7 @@ import numpy as np
 import PIL.Image
 
 from mia_hub.decoding import ACCEPTED_TYPES, SUFFIXES, as_array, as_pil, as_uint8, decode, image_error, is_tensor, printable, reason
-from mia_hub.errors import ImageError
+from mia_hub.errors import ImageError, MiaHubError
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://|data:", re.IGNORECASE)
 
@@ -206,6 +206,12 @@ def find_images(folder: str | os.PathLike[str]) -> list[Path]:
     return sorted(found)
 
 
+def encoded(pictures: Sequence[Picture], index: int) -> bytes | None:
+    """The file that a picture of a sequence came in, as it is, where there is one."""
+    method = getattr(pictures, "encoded", None)
+    return method(index) if method else None
+
+
 class _Pictures(Sequence[Picture]):
     """A lazy view of the items at some indices."""
 
@@ -224,10 +230,23 @@ class _Pictures(Sequence[Picture]):
         # Sequence's own would take an IndexError from inside a broken collection for the end.
         return map(self._decode, self._indices)
 
+    def encoded(self, index: int) -> bytes | None:
+        """The file that a picture came in; None for an array, a tensor or a PIL image."""
+        item = self._items[self._indices[operator.index(index)]]
+        if isinstance(item, Mapping):
+            item = item.get("bytes") if item.get("bytes") is not None else item.get("path")
+        if isinstance(item, (bytes, bytearray, memoryview)):
+            return bytes(item)
+        if isinstance(item, (str, os.PathLike)) and os.path.isfile(item):
+            return Path(os.fsdecode(item)).read_bytes()
+        return None
+
     def _decode(self, i: int) -> Picture:
         default = f"image {i + 1}"
         try:
             item = self._items[i]
+        except MiaHubError:
+            raise  # it says for itself what went wrong, which need not be the picture
         except Exception as err:  # a column decodes its images on access, and may fail in any way
             raise image_error(
                 default, f"it can't be taken from the {type(self._items).__name__} ({reason(err)})", "Fix or drop it"

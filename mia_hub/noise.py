@@ -10,6 +10,12 @@ import numpy as np
 import torch
 
 
+def keyed_normal(name: bytes, shape: tuple[int, ...], *, use: bytes = b"") -> np.ndarray:
+    """Standard normal draws, float64, that are a function of a name alone; ``use`` keeps apart those that are drawn for another purpose."""
+    key = int.from_bytes(hashlib.blake2b(name, digest_size=16, person=use).digest(), "little")
+    return np.random.Generator(np.random.Philox(key=key)).standard_normal(shape)
+
+
 @dataclass(frozen=True)
 class SampleNoise:
     """Standard normal draws for a batch of samples, each a function of (seed, sample id, timestep, draw index) alone.
@@ -35,6 +41,4 @@ class SampleNoise:
         return torch.from_numpy(rows).to(device=self.device, dtype=self.dtype)
 
     def _row(self, sample: str, timestep: int, draw: int) -> np.ndarray:
-        name = f"{self.seed}:{sample}:{timestep}:{draw}".encode()
-        key = int.from_bytes(hashlib.blake2b(name, digest_size=16).digest(), "little")
-        return np.random.Generator(np.random.Philox(key=key)).standard_normal(self.shape)
+        return keyed_normal(f"{self.seed}:{sample}:{timestep}:{draw}".encode(), self.shape)

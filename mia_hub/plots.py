@@ -60,7 +60,11 @@ def profile_svg(profile: Profile, timestep: int, *, title: str | None = None, ju
         )
         if band is not None
     ]
-    figure, axes = _figure(236 + 15 * (1 + len(known)), SCORE_LABEL, title)
+    figure, axes = _figure(
+        236 + 15 * (1 + len(known)),
+        f"{profile.attack} score (higher = more like a training image)" if profile.attack else SCORE_LABEL,
+        title,
+    )
     x, legend = profile.timesteps, []
     for band, name, colour, dashes in known:
         legend.append((_band(axes, x, band.low, band.middle, band.high, colour, dashes), f"{band.n:,} known {name}: median, 5–95 %"))

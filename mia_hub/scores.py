@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mia_hub.atomic import replacing
 from mia_hub.errors import MetricError
 
 UNKNOWN = -1
@@ -100,11 +100,8 @@ class ScoreTable:
         known = ("attack", "model", "split", "seed", "queries", "seconds", "device", "precision", "chosen", "peak_memory_mb")
         meta = {key: getattr(self, key) for key in (*known, "captions", "remarks")}
         table = pa.table(columns).replace_schema_metadata({"mia_hub": json.dumps(meta)})
-        # Written beside, then renamed: a reader never sees half a file.
-        path = Path(path)
-        temporary = path.with_name(path.name + ".tmp")
-        pq.write_table(table, temporary, compression="zstd")
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            pq.write_table(table, temporary, compression="zstd")
 
     @classmethod
     def from_parquet(cls, path) -> ScoreTable:
@@ -127,5 +124,5 @@ class ScoreTable:
                 scores=np.stack([table[name].to_numpy() for name in names], axis=1),
                 **meta,
             )
-        except (OSError, KeyError, ValueError, TypeError, pa.ArrowException) as error:
+        except (OSError, KeyError, ValueError, TypeError, OverflowError, RecursionError, pa.ArrowException) as error:
             raise MetricError(f"{path} is not a ScoreTable in Parquet form ({type(error).__name__}: {error}).") from error

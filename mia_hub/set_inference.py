@@ -7,7 +7,7 @@ beforehand, "looks more like a training image", so that suspects which merely di
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,7 @@ class SetCheck:
             0 if it is reached, None if no number would do.
         scores: of each picture, in standard deviations above what non-members of its difficulty show. **Higher = more likely a member.**
         ids: their content ids.
+        names: their names, such as those of their files.
         model: id of the model that was asked.
         attack: identity of the attack that scores are of, its ``repr``.
         attack_name, timestep: in short.
@@ -82,7 +83,19 @@ class SetCheck:
     attack_name: str
     timestep: int
     source: str | None = None
+    names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def without(self, unreadable: int) -> SetCheck:
+        """The answer, with a note about files that were given and could not be read."""
+        if not unreadable:
+            return self
+        said = (
+            "1 file that was given could not be read, and is"
+            if unreadable == 1
+            else f"{unreadable} files that were given could not be read, and are"
+        )
+        return replace(self, notes=(*self.notes, f"{said} not part of the set."))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-ready values."""
@@ -184,7 +197,7 @@ def compare_sets(suspects: np.ndarray, null: np.ndarray, members: np.ndarray | N
         suspects: what the attack saw of the set: float64 ``[m]`` scores, or ``[m, 1 + F]`` for a conditional attack.
         null: the same of known non-members, ``[n, …]``.
         members: the same of known members, where there are any; they serve the estimated share alone.
-        seed: of folds, permutations and bootstrap.
+        seed: of folds, permutations and intervals.
 
     Raises:
         MetricError: with fewer than 5 suspects or 20 non-members.
@@ -251,16 +264,17 @@ def _fraction(own: np.ndarray, others: np.ndarray, members: np.ndarray | None, s
     Without them: if every member of the set scored above the non-members' median, its share above would be π + (1-π)/2; so
     π ≥ 2·(share above) - 1, whatever members look like.
     """
-    if members is None or not len(members):
+    if members is None or len(members) < 2:
         above = int((own > np.median(others)).sum())
         low, _ = clopper_pearson(above, len(own))
         return Fraction(max(0.0, 2 * above / len(own) - 1), max(0.0, 2 * low - 1), 1.0, at_least=True)
     rng = np.random.default_rng(seed)
-    parts = []
-    for part in (own, others, members):
-        resampled = part[rng.integers(len(part), size=(RESAMPLES, len(part)))].mean(axis=1)
-        parts.append(np.concatenate([[part.mean()], resampled]))
-    found = ((parts[0] - parts[1]) / np.maximum(parts[2] - parts[1], 1e-9)).clip(0, 1)
+    # Means are drawn from Student's t, which knows how little five pictures tell of their own spread; a bootstrap doesn't, and is too sure.
+    means = [
+        part.mean() + np.concatenate([[0.0], part.std(ddof=1) / np.sqrt(len(part)) * rng.standard_t(len(part) - 1, RESAMPLES)])
+        for part in (own, others, members)
+    ]
+    found = ((means[0] - means[1]) / np.maximum(means[2] - means[1], 1e-9)).clip(0, 1)
     low, high = np.quantile(found[1:], (0.025, 0.975))
     return Fraction(float(found[0]), float(low), float(high), at_least=False)
 

@@ -12,6 +12,9 @@ from loopback_hub import LoopbackHub
 
 # huggingface_hub, datasets and evaluate read the environment when they are imported, so it is set before any test module is.
 # What a test starts as another process inherits it.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Threads of several processes that wait for one another on few cores take longer than one thread each.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 _home = tempfile.TemporaryDirectory(prefix="mia_hub_tests_")
 _hub = LoopbackHub().start()
 for _name in [_name for _name in os.environ if _name.startswith(("HF_", "HUGGING"))]:

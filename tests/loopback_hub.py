@@ -25,6 +25,7 @@ from urllib.parse import parse_qs, unquote
 
 import uvicorn
 import yaml
+from loopback_jobs import Jobs
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -32,6 +33,9 @@ from starlette.routing import Route
 
 KINDS = {"models": "model", "datasets": "dataset", "spaces": "space"}
 LFS_EXTENSIONS = {".safetensors", ".parquet", ".arrow", ".bin", ".pt", ".ckpt", ".zip", ".npz", ".png", ".jpg", ".jpeg"}
+# Entries of a listing, and discussions, that one answer holds.
+PAGE = 1000
+DISCUSSIONS = 10
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize %d\n"
 
 
@@ -64,6 +68,10 @@ class Repo:
     refs: dict[str, str] = field(default_factory=dict)
     commits: dict[str, Commit] = field(default_factory=dict)
     created: str = field(default_factory=lambda: _now())
+    discussions: list[dict] = field(default_factory=list)
+    takes_discussions: bool = True
+    variables: dict[str, str] = field(default_factory=dict)
+    hardware: str | None = None
 
     @property
     def owner(self) -> str:
@@ -101,11 +109,13 @@ class LoopbackHub:
     Attributes:
         url: address for HF_ENDPOINT, once started.
         log: every request, oldest first.
+        jobs: sent to it, see `loopback_jobs`.
     """
 
     def __init__(self):
         self.url = ""
         self.log: list[Logged] = []
+        self.jobs = Jobs()
         self._repos: dict[tuple[str, str], Repo] = {}
         self._blobs: dict[str, bytes] = {}
         self._lock = threading.RLock()
@@ -225,15 +235,19 @@ class LoopbackHub:
         if parts[0] == "whoami-v2":
             user = self._require_user(request)
             token = {"type": "access_token", "accessToken": {"displayName": "test", "role": "write"}}
-            return JSONResponse({"type": "user", "id": user, "name": user, "fullname": user, "orgs": [], "auth": token})
+            return JSONResponse({"type": "user", "id": user, "name": user, "fullname": user, "avatarUrl": "", "orgs": [], "auth": token})
         if parts[0] == "validate-yaml":
-            return JSONResponse({"errors": [], "warnings": []})
+            return _validated((await request.json())["content"])
+        if parts[0] == "jobs":
+            return await self.jobs.answer(request, parts[1:], self._require_user(request))
         if parts == ["repos", "create"]:
             return await self._create_repo(request)
         if parts[0] not in KINDS or len(parts) < 3:
             raise HubError(404, None, f"The loopback hub has no API {request.url.path}")
         repo = self._find(request, KINDS[parts[0]], "/".join(parts[1:3]))
         action, *rest = parts[3:] or ["revision"]
+        if action == "discussions":
+            return self._merge(request, repo, f"refs/pr/{rest[0]}") if rest[1:] == ["merge"] else self._discussions(request, repo)
         revision = rest[0] if rest else "main"
         commit = self._commit_of(repo, revision)
         if action == "revision":
@@ -242,14 +256,38 @@ class LoopbackHub:
             return JSONResponse(_refs(repo))
         if action == "tree":
             recursive = request.query_params.get("recursive", "").lower() == "true"
-            return JSONResponse(_tree(repo.commits[commit].tree, "/".join(rest[1:]), recursive))
+            return self._page_of(request, _tree(repo.commits[commit].tree, "/".join(rest[1:]), recursive))
         if action == "paths-info":
             return JSONResponse(_paths_info(repo.commits[commit].tree, await _posted_paths(request)))
         if action == "preupload":
+            self._require_right(request, repo)
             return JSONResponse(_preupload(repo.commits[commit].tree, (await request.json())["files"]))
         if action == "commit":
             return await self._push(request, repo, revision)
+        if repo.kind == "space" and action in ("variables", "runtime", "hardware"):
+            return await self._space_setting(request, repo, action)
         raise HubError(404, None, f"The loopback hub has no API {request.url.path}")
+
+    def _page_of(self, request: Request, entries: list[dict]) -> Response:
+        """One page of a listing, and in its header the address of the next, as the Hub gives them."""
+        start = int(request.query_params.get("cursor", 0))
+        links = {}
+        if start + PAGE < len(entries):
+            following = request.url.include_query_params(cursor=start + PAGE)
+            links["Link"] = f'<{self.url}{following.path}?{following.query}>; rel="next"'
+        return JSONResponse(entries[start : start + PAGE], headers=links)
+
+    def _merge(self, request: Request, repo: Repo, ref: str) -> Response:
+        """Brings a pull request's changes to the main branch."""
+        if self._require_user(request) != repo.owner:
+            raise HubError(403, None, "You don't have write access to this repository")
+        with self._lock:
+            proposed, head = repo.commits[self._commit_of(repo, ref)], repo.refs["main"]
+            before = repo.commits[proposed.parent].tree
+            changed = {path: file for path, file in proposed.tree.items() if before.get(path) != file}
+            kept = {path: file for path, file in repo.commits[head].tree.items() if path in proposed.tree or path not in before}
+            self._add_commit(repo, "main", kept | changed, f"{proposed.title} (#{ref.rpartition('/')[2]})", head)
+        return JSONResponse({"success": True})
 
     def _find(self, request: Request, kind: str, repo_id: str) -> Repo:
         repo = self._repos.get((kind, repo_id))
@@ -296,8 +334,12 @@ class LoopbackHub:
     def _card(self, tree: dict[str, File]) -> dict:
         if "README.md" not in tree:
             return {}
-        _, *front = self._blobs[tree["README.md"].sha256].decode().split("---\n", 2)
-        return (yaml.safe_load(front[0]) or {}) if len(front) == 2 else {}
+        _, *front = self._blobs[tree["README.md"].sha256].decode(errors="replace").split("---\n", 2)
+        try:
+            card = yaml.safe_load(front[0]) if len(front) == 2 else {}
+        except yaml.YAMLError:
+            card = {}
+        return card if isinstance(card, dict) else {}
 
     def _resolve(self, request: Request, repo: Repo, revision: str, path: str) -> Response:
         commit = self._commit_of(repo, revision)
@@ -317,18 +359,68 @@ class LoopbackHub:
     async def _create_repo(self, request: Request) -> Response:
         user, asked = self._require_user(request), await request.json()
         kind, repo_id = asked.get("type") or "model", f"{asked.get('organization') or user}/{asked['name']}"
+        if repo_id.split("/")[0] != user:
+            raise HubError(403, None, f"You don't have the rights to create a {kind} under the namespace {repo_id.split('/')[0]!r}")
         url = self._page(kind, repo_id)
         if (kind, repo_id) in self._repos:
             return JSONResponse({"error": "You already created this repo", "url": url}, 409)
         self.add_repo(kind, repo_id, {".gitattributes": ""}, private=bool(asked.get("private") or asked.get("visibility") == "private"))
         return JSONResponse({"url": url, "name": repo_id, "id": repo_id})
 
-    async def _push(self, request: Request, repo: Repo, revision: str) -> Response:
+    def _discussions(self, request: Request, repo: Repo) -> Response:
+        """One page of them, the newest first."""
+        if not repo.takes_discussions:
+            raise HubError(403, "DisabledDiscussions", "Discussions are disabled for this repo")
+        asked = request.query_params
+        kind = {"pull_request": (True,), "discussion": (False,)}.get(asked.get("type"), (True, False))
+        states = {"open": ("open", "draft"), "closed": ("closed", "merged")}.get(asked.get("status"), ("open", "draft", "closed", "merged"))
+        found = [each for each in reversed(repo.discussions) if each["isPullRequest"] in kind and each["status"] in states]
+        found = [each for each in found if asked.get("author") in (None, each["author"]["name"])]
+        start = int(asked.get("p", 0)) * DISCUSSIONS
+        return JSONResponse({"discussions": found[start : start + DISCUSSIONS], "count": len(found), "start": start})
+
+    def add_discussion(self, repo: Repo, author: str, title: str, description: str = "", *, pull_request: bool) -> int:
+        """Opens a discussion or a pull request; they share their numbers."""
+        number = len(repo.discussions) + 1
+        repo.discussions.append(
+            {
+                "num": number,
+                "title": title,
+                "description": description,
+                "author": {"name": author},
+                "createdAt": _now(),
+                "status": "open",
+                "repo": {"name": repo.id, "type": repo.kind},
+                "isPullRequest": pull_request,
+            }
+        )
+        return number
+
+    async def _space_setting(self, request: Request, repo: Repo, what: str) -> Response:
+        if self._require_user(request) != repo.owner:
+            raise HubError(403, None, "You don't have write access to this Space")
+        if what == "variables":
+            if request.method == "POST":
+                asked = await request.json()
+                repo.variables[asked["key"]] = asked["value"]
+            return JSONResponse({key: {"key": key, "value": value} for key, value in repo.variables.items()})
+        if request.method == "POST":
+            repo.hardware = (await request.json())["flavor"]
+        return JSONResponse({"stage": "BUILDING", "hardware": {"current": None, "requested": repo.hardware}})
+
+    def _require_right(self, request: Request, repo: Repo) -> tuple[str, bool]:
+        """Who pushes, and whether it is a pull request, which everyone may make."""
         user, is_pull_request = self._require_user(request), request.query_params.get("create_pr") in ("1", "true", "True")
         if user != repo.owner and not is_pull_request:
             raise HubError(403, None, "You don't have write access to this repository")
+        return user, is_pull_request
+
+    async def _push(self, request: Request, repo: Repo, revision: str) -> Response:
+        user, is_pull_request = self._require_right(request, repo)
         lines = [json.loads(line) for line in (await request.body()).decode().splitlines() if line.strip()]
         header = next(line["value"] for line in lines if line["key"] == "header")
+        if is_pull_request and not repo.takes_discussions:
+            raise HubError(403, "DisabledDiscussions", "Pull requests are disabled for this repo")
         with self._lock:
             head = self._commit_of(repo, revision)
             if header.get("parentCommit") not in (None, head):
@@ -336,7 +428,8 @@ class LoopbackHub:
             tree = dict(repo.commits[head].tree)
             for line in lines:
                 self._apply(tree, line["key"], line["value"])
-            number = 1 + sum(ref.startswith("refs/pr/") for ref in repo.refs)
+            if is_pull_request:
+                number = self.add_discussion(repo, user, header["summary"], header.get("description", ""), pull_request=True)
             commit = self._add_commit(repo, f"refs/pr/{number}" if is_pull_request else revision, tree, header["summary"], head)
         page = self._page(repo.kind, repo.id)
         answer = {"success": True, "commitOid": commit, "commitUrl": f"{page}/commit/{commit}", "hookOutput": ""}
@@ -381,6 +474,17 @@ class LoopbackHub:
 
 def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+def _validated(card: str) -> Response:
+    """What the Hub says of a card's metadata."""
+    front = card.split("---\n", 2)[1:2] if card.startswith("---\n") else []
+    try:
+        metadata = yaml.safe_load(front[0]) if front else {}
+        wrong = None if isinstance(metadata or {}, dict) else "the metadata is no mapping"
+    except yaml.YAMLError as error:
+        wrong = str(error)
+    return JSONResponse({"errors": [{"message": wrong}] if wrong else [], "warnings": []}, 400 if wrong else 200)
 
 
 def _user(request: Request) -> str | None:

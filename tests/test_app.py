@@ -5,14 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import json
-import os
 import re
-import socket
 import struct
 import subprocess
 import sys
-import time
-import urllib.request
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
+from running_app import PATIENCE, running_app, watched_pages
 from tiny_pipelines import save, save_lora
 
 from mia_hub.calibration import CANNOT_TELL, EVIDENCE, NO_NULL, NOT_COMPARABLE, VERDICTS
@@ -31,13 +28,9 @@ from mia_hub.splits import load_split
 from mia_hub.wording import in_five
 
 ROOT = Path(__file__).parent.parent
-PATIENCE = 60_000
 # p- and q-values are shown with two significant digits or more.
 ROUNDING = 0.05
 PROBLEM = ".mia-problem[role=alert]"
-
-expect.set_options(timeout=PATIENCE)
-
 
 # The app, the browser, and a page that is watched.
 
@@ -45,42 +38,8 @@ expect.set_options(timeout=PATIENCE)
 @pytest.fixture(scope="module")
 def app(tmp_path_factory, loopback_hub):
     """The running app: ``url``, and ``log()``, what it has printed."""
-    folder = tmp_path_factory.mktemp("app")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {
-        "GRADIO_SERVER_NAME": "127.0.0.1",
-        "GRADIO_SERVER_PORT": str(port),
-        "GRADIO_TEMP_DIR": str(folder / "uploads"),
-        "PYTHONUNBUFFERED": "1",
-    }
-    log = folder / "log.txt"
-    with log.open("wb") as stream:
-        process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=stream, stderr=subprocess.STDOUT)
-    running = SimpleNamespace(url=f"http://127.0.0.1:{port}/", log=log.read_text)
-    try:
-        _wait_for(running, process)
+    with running_app(tmp_path_factory.mktemp("app")) as running:
         yield running
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _wait_for(running, process):
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            with urllib.request.urlopen(running.url, timeout=5):
-                return
-        except OSError:
-            assert process.poll() is None, f"the app ended:\n{running.log()}"
-            assert time.monotonic() < deadline, f"the app doesn't answer:\n{running.log()}"
-            time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -105,27 +64,14 @@ def context(app, browser):
 @pytest.fixture
 def open_page(app, context):
     """``open_page(width, theme) -> Page``. When the test ends, no page of it may have gone wrong or asked another server for anything."""
-    requests, complaints = [], []
+    with watched_pages(app, context) as open_:
 
-    def open_(width=1280, theme="light"):
-        page = context.new_page()
-        page.set_viewport_size({"width": width, "height": 844})
-        page.on("request", lambda request: requests.append(request.url))
-        page.on("websocket", lambda websocket: requests.append(websocket.url))
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(f"{app.url}?__theme={theme}")
-        expect(page.locator(".mia-examples img")).to_have_count(12)
-        return page
+        def open_check(width=1280, theme="light"):
+            page = open_(width, theme)
+            expect(page.locator(".mia-examples img")).to_have_count(12)
+            return page
 
-    yield open_
-    toasts = [text for page in context.pages for text in page.get_by_test_id("toast-body").all_inner_texts()]
-    for page in context.pages:
-        page.close()
-    assert len(requests) > 10, "the requests weren't seen"
-    elsewhere = [url for url in requests if not url.startswith((app.url, "data:", f"blob:{app.url}"))]
-    assert (elsewhere, complaints, toasts) == ([], [], [])
-    assert "Traceback" not in app.log() and "Error" not in app.log(), app.log()
+        yield open_check
 
 
 @pytest.fixture

@@ -33,6 +33,17 @@ FORBIDDEN = {
     "check": {"auditing", "comparing"} | WORDS | WAYS_IN,
     # A comparison writes itself, as a report does.
     "comparing": {"check", "reference", "calibration", "set_inference", "render", "render_check", "render_set", "markup"} | WAYS_IN,
+    # A benchmark is a comparison on declared pictures; its pages are Markdown alone.
+    "benchmarks": {"auditing", "check", "reference", "calibration", "set_inference", "validity"}
+    | {"plots", "render", "render_check", "render_comparison", "render_set"}
+    | WAYS_IN,
+    "shelf": {"auditing", "check", "comparing", "measurement", "report", "validity", "benchmarks"} | WORDS | WAYS_IN,
+    "atomic": {path.stem for path in ROOT.iterdir()},
+    "commands": {path.stem for path in ROOT.iterdir()} - {"errors"},
+    "lazy": {"models", "attacks", "splits", "scores"} | RESULTS | WORDS | WAYS_IN,
+    "fetching": {"models", "attacks", "images", "splits"} | RESULTS | WORDS | WAYS_IN,
+    "parquet_rows": {"models", "attacks", "images", "splits", "hub_rows"} | RESULTS | WORDS | WAYS_IN,
+    "split_reading": {"attacks", "benchmarks", "split_sources", "split_writing"} | RESULTS | WORDS | WAYS_IN,
     "markup": {path.stem for path in ROOT.iterdir()},
 }
 

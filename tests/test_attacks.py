@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from populations import mixture_pictures
 
 from mia_hub.attacks import ATTACKS, get_attack, list_attacks
 from mia_hub.errors import AttackError, ModelError
@@ -37,13 +38,7 @@ def attack(variant: str, **changes):
 @pytest.fixture(scope="module")
 def population():
     """2N samples of a Gaussian mixture: means, samples in model space, and as images in [0, 1]."""
-    generator = torch.Generator().manual_seed(0)
-    means = torch.rand(6, 1, 8, 8, generator=generator, dtype=torch.float64) * 1.2 - 0.6
-    kind = torch.randint(0, 6, (2 * N,), generator=generator)
-    samples = means[kind] + 0.1 * torch.randn(2 * N, 1, 8, 8, generator=generator, dtype=torch.float64)
-    assert samples.abs().max() < 1
-    # What a picture keeps: float32 in [0, 1].
-    images = (samples / 2 + 0.5).float()
+    means, _, images = mixture_pictures(2 * N)
     return means, images.double() * 2 - 1, images
 
 

@@ -6,7 +6,6 @@ import io
 import json
 import re
 import tarfile
-import threading
 from collections import Counter
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,20 +13,22 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import datasets
 import numpy as np
 import pytest
+from loopback_web import Web
 from PIL import Image
 from tiny_pipelines import save
 
 import mia_hub
-from mia_hub import cli
+from mia_hub import cli, fetching, hub_rows
 from mia_hub.attacks import ATTACKS
-from mia_hub.benchmarks import BenchmarkError, fetching, hub_rows, list_benchmarks, load_benchmark
+from mia_hub.benchmarks import BenchmarkError, list_benchmarks, load_benchmark
 from mia_hub.benchmarks.draw import candidates
 from mia_hub.benchmarks.pages import list_text, show_markdown
 from mia_hub.benchmarks.run import run_and_tell, run_benchmark
 from mia_hub.benchmarks.setting import PACKAGE, SETTINGS
-from mia_hub.benchmarks.sources import COPY, NO_PICTURE, ON_BOTH_SIDES, Opened, cropped
+from mia_hub.benchmarks.sources import ON_BOTH_SIDES, Opened, cropped
 from mia_hub.errors import SplitError
 from mia_hub.images import open_picture
+from mia_hub.picture_store import COPY, NO_PICTURE
 from mia_hub.report import AuditReport
 
 NAMES = list_benchmarks()
@@ -503,52 +504,9 @@ def test_the_hubs_own_conversion_is_read_where_a_script_no_longer_runs(hub, tmp_
 # Pictures behind addresses
 
 
-class Web:
-    """Pictures over HTTP on 127.0.0.1, ``/good/3.png``, and others in trouble; ``asked`` has every request's path."""
-
-    def __init__(self, pictures):
-        self.pictures, self.asked, self.mended, web = pictures, [], False, self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                web.asked.append(self.path)
-                kind, number = re.match(r"/(\w+)/(\d+)", self.path).groups()
-                status, content, headers = web.answer(kind, int(number))
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *_):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def answer(self, kind, number):
-        picture = self.pictures[number % len(self.pictures)]
-        status, content, headers = {
-            "good": (200, picture, {}),
-            "gone": (404, b"<html>not found</html>", {}),
-            "page": (200, b"<html>buy this picture</html>", {}),
-            "huge": (200, picture + b"\0" * 60_000, {}),
-            "small": (200, png(np.full((9, 9, 3), number, np.uint8)), {}),
-            "moved": (302, b"", {"Location": f"/good/{number}?a=\u00e4".encode().decode("latin-1")}),
-            "away": (302, b"", {"Location": "file:///etc/hostname"}),
-            "busy": (200, picture, {}) if self.mended else (503, b"", {}),
-        }[kind]
-        # Of a huge file the length isn't announced.
-        return status, content, headers | ({} if kind == "huge" else {"Content-Length": str(len(content))})
-
-    def stop(self):
-        self.server.shutdown()
-        self.server.server_close()
-
-
 @pytest.fixture
-def web():
+def web(monkeypatch):
+    monkeypatch.setattr(fetching, "ALLOWED_INSIDE", frozenset({"127.0.0.1"}))
     server = Web(noise(64, 20, 7))
     yield server
     server.stop()
@@ -660,9 +618,10 @@ def test_addresses_that_lead_nowhere_or_elsewhere(web, monkeypatch):
     assert fetching.fetch(f"http://127.0.0.1:{silent.server_address[1]}/x.png") == fetching.Fetched(reason="no answer", lasting=False)
     silent.server_close()
     for most in (50_000, 20):  # a length that was announced, and one that wasn't
-        monkeypatch.setattr(fetching, "MOST_BYTES", most)
-        assert fetching.fetch(f"{web.url}/{'huge' if most > 20 else 'good'}/1") == fetching.Fetched(reason="too large")
-    monkeypatch.undo()
+        with monkeypatch.context() as patched:
+            patched.setattr(fetching, "MOST_BYTES", most)
+            assert fetching.fetch(f"{web.url}/{'huge' if most > 20 else 'good'}/1") == fetching.Fetched(reason="too large")
+    monkeypatch.setattr(fetching, "ANSWER_SECONDS", 10.0)
     monkeypatch.setattr(fetching, "PICTURE_SECONDS", -1.0)
     assert fetching.fetch(f"{web.url}/good/1") == fetching.Fetched(reason="too slow", lasting=False)
 

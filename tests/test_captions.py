@@ -12,7 +12,7 @@ from tiny_pipelines import save
 
 import mia_hub
 from mia_hub import cli
-from mia_hub.captioned import captions_beside, classes_beside, complete
+from mia_hub.captioned import captions_beside, complete, told_beside
 from mia_hub.check import Checker
 from mia_hub.errors import AttackError, MetricError, ModelError, SplitError
 from mia_hub.splits import load_split, make_split
@@ -74,13 +74,13 @@ def test_metadata_is_read(tmp_path, file, column):
     paths = in_folder(tmp_path)
     write_rows(tmp_path / file, [{"file_name": p.name, column: f'a "cat", no {i}', "class": i} for i, p in reversed([*enumerate(paths)])])
     assert captions_beside(paths) == [f'a "cat", no {i}' for i in range(3)]
-    assert complete(classes_beside(paths), "class", "here") == [0, 1, 2]
-    assert captions_beside(paths, column="class") == ["0", "1", "2"]
+    assert complete(told_beside(paths).classes, "class", "here") == [0, 1, 2]
+    assert told_beside(paths, caption_column="class").captions == ["0", "1", "2"]
 
 
 def test_text_files_are_read_and_the_first_of_several_captions_counts(tmp_path):
     paths = in_folder(tmp_path)
-    assert captions_beside(paths) is None and classes_beside(paths) is None
+    assert told_beside(paths) == (None, None)
     for i, path in enumerate(paths):
         path.with_suffix(".txt").write_text(f" cat {i}\n")
     assert captions_beside(paths) == ["cat 0", "cat 1", "cat 2"]
@@ -103,7 +103,7 @@ def test_incomplete_or_broken_metadata_is_refused(tmp_path, rows, says):
         complete(captions_beside(paths), "caption", "the folder")
     write_rows(tmp_path / "metadata.jsonl", [{"file_name": p.name, "class": "cat"} for p in paths])
     with pytest.raises(SplitError, match="must be whole numbers"):
-        complete(classes_beside(paths), "class", "the folder")
+        complete(told_beside(paths).classes, "class", "the folder")
 
 
 # In splits
@@ -149,11 +149,11 @@ def test_splits_bring_captions_and_classes(tmp_path, loopback_hub, stored):
     names = sorted(f"{i}.png" for i in range(N))
     expected = [f"{part} {name[:-4]}" for part in ("member", "nonmember") for name in names]
     assert list(split.captions) == expected
-    assert split.told("class").captions == [int(caption.split()[1]) % 5 for caption in expected]
+    assert list(split.told("class").captions) == [int(caption.split()[1]) % 5 for caption in expected]
     known = dict(zip((picture.id for picture in split.images), expected))
     fewer = split.limited(4, seed=3)
     assert [known[picture.id] for picture in fewer.images] == list(fewer.captions)
-    assert fewer.told("class").captions == [int(caption.split()[1]) % 5 for caption in fewer.captions]
+    assert list(fewer.told("class").captions) == [int(caption.split()[1]) % 5 for caption in fewer.captions]
     assert split.told("text").captions == split.captions
     assert split.told("none").captions is None and split.told("text", "empty").captions is None
     with pytest.raises(SplitError, match="captions must be 'split' or 'empty'; got 'swapped'"):
@@ -335,6 +335,42 @@ def test_a_denoiser_that_overflows_moves_to_a_wider_precision(folder_of):
         model.network.conv_out.weight.fill_(float("inf"))
     with pytest.raises(ModelError, match="returned NaN or infinity"):
         SIMA.score(model, some_pictures(2))
+
+
+def test_a_killed_comparison_goes_on_in_the_precision_that_it_had_come_to(folder_of, tmp_path):
+    split = mia_hub.make_split(some_pictures(10), some_pictures(10, 1))
+    attacks = [SIMA, mia_hub.get_attack("secmi", timesteps=(50, 100))]
+
+    def run(folder, stop=None):
+        model, rows = mia_hub.load_model(folder_of("sd1"), device="cpu", dtype="float16"), []
+        with torch.no_grad():
+            model.network.conv_out.weight.fill_(2e4)
+        real = model.predict_noise
+
+        def predict(x, t, cond=None):
+            rows.append(len(x))
+            if len(rows) == stop:
+                raise KeyboardInterrupt
+            return real(x, t, cond)
+
+        model.predict_noise = predict
+        try:
+            mia_hub.compare(model, split, attacks, folder=tmp_path / folder, batch_size=4, shift_check=False, progress=False)
+        except KeyboardInterrupt:
+            assert stop
+        return rows, [mia_hub.ScoreTable.from_parquet(path) for path in sorted((tmp_path / folder).glob("*.parquet"))]
+
+    whole, undisturbed = run("undisturbed")
+    stop = len(whole) - sum(attacks[1].queries_per_image for _ in range(2))  # in the second attack, with two batches to go
+    before, finished = run("killed", stop)
+    (kept,) = (tmp_path / "killed").glob("*.parquet")
+    written = kept.stat().st_mtime_ns
+    after, found = run("killed")
+    assert len(finished) == 1 and len(found) == 2 and kept.stat().st_mtime_ns == written
+    for one, other in zip(found, undisturbed):
+        assert one.scores.tobytes() == other.scores.tobytes()
+        assert one.precision == other.precision == "float16 (denoiser in bfloat16)"
+    assert sum(before) + sum(after) <= sum(whole) + 4 * attacks[1].queries_per_image
 
 
 # Checks

@@ -352,6 +352,31 @@ def test_an_audit_that_comes_to_nothing_leaves_no_folder(capsys, tmp_path, monke
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
+def test_an_interrupted_audit_goes_on(capsys, tmp_path, monkeypatch):
+    kind, passes, last = type(mia_hub.load_model("demo")), [], 5
+    real = kind.predict_noise
+
+    def predict(self, x, t, cond=None):
+        passes.append(len(x))
+        if len(passes) == last:
+            raise KeyboardInterrupt
+        return real(self, x, t, cond)
+
+    monkeypatch.setattr(kind, "predict_noise", predict)
+    settings = ("audit", "--limit", 40, "--set", "timesteps=60,100", "--batch-size", 16, "--no-shift-check", "--quiet")
+    out = tmp_path / "out"
+    assert run(capsys, *settings, "--out", out)[::2] == (
+        130, f"\nmia-hub: interrupted; what was finished is in {out}, and the same command goes on from there.\n"
+    )  # fmt: skip
+    # Five batches of two passes each; two batches were finished.
+    assert run(capsys, *settings, "--out", out)[0] == 0 and passes == [16] * (5 + 6)
+    assert run(capsys, *settings, "--out", tmp_path / "undisturbed")[0] == 0
+    found, expected = (ScoreTable.from_parquet(folder / "scores.parquet") for folder in (out, tmp_path / "undisturbed"))
+    assert found.scores.tobytes() == expected.scores.tobytes() and not (out / "unfinished").exists()
+    # The scores are there: another look at them asks nothing.
+    assert run(capsys, *settings, "--selection", "oracle", "--out", out)[0] == 0 and len(passes) == 5 + 6 + 10
+
+
 def test_a_broken_nonmember_is_named_and_left_out(capsys, tmp_path, pictures):
     known = tmp_path / "known"
     known.mkdir()
@@ -449,3 +474,15 @@ def test_no_picture_is_overwritten_by_an_answer(tmp_path, capsys):
 def test_captions_for_the_nonmembers_of_an_unconditional_model_are_refused():
     with pytest.raises(MiaHubError, match="takes no captions"):
         Checker("demo", nonmember_captions=["a"], progress=False)
+
+
+@pytest.mark.parametrize(
+    "label, said", [(1, "known to be in the training set"), (0, "known not to be in the training set, and was not compared")]
+)
+def test_a_picture_that_the_answer_is_known_of_is_told_so(label, said):
+    from mia_hub.reference import demo_reference
+
+    profiles, split = demo_reference().profiles, mia_hub.load_split("demo")
+    known = {sample for sample, own in zip(profiles.ids, profiles.is_member) if own == label}
+    picture = next(one for one in (split.members if label else split.nonmembers) if one.id in known)
+    assert said in mia_hub.check_image(picture, progress=False).notes[0]

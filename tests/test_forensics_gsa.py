@@ -10,6 +10,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 from PIL import Image
+from populations import mixture_pictures
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
@@ -45,12 +46,9 @@ def assert_chance(values, labels):
 
 @pytest.fixture(scope="module")
 def population():
-    """2N pictures of a Gaussian mixture, as `tests/test_attacks.py` has them: the means, and pictures in [0, 1]."""
-    generator = torch.Generator().manual_seed(0)
-    means = torch.rand(6, 1, 8, 8, generator=generator, dtype=torch.float64) * 1.2 - 0.6
-    kind = torch.randint(0, 6, (2 * N,), generator=generator)
-    samples = means[kind] + 0.1 * torch.randn(2 * N, 1, 8, 8, generator=generator, dtype=torch.float64)
-    return means, (samples / 2 + 0.5).float().clamp(0, 1)
+    """2N pictures of a Gaussian mixture: the means, and pictures in [0, 1]."""
+    means, _, images = mixture_pictures(2 * N)
+    return means, images
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,10 @@ from datetime import timedelta
 import pytest
 
 from leaderboard.errors import Conflict, StoreError, SubmissionError
+from leaderboard.hub_store import HubStore
 from leaderboard.limits import Limits
 from leaderboard.queue import MOST_ATTEMPTS, Queue, stamp, utc
-from leaderboard.store import FolderStore, HubStore, as_json, open_store
+from leaderboard.store import FolderStore, as_json, open_store
 from leaderboard.submission import Request
 
 DEMO = {"kind": "model", "model": "demo", "split": "demo", "attacks": ["sima"]}
@@ -37,7 +38,9 @@ def test_files_come_back(open_again):
     put(store, a__b=b"1", a__c=b"2", d=b"3")
     other = open_again()
     assert other.files("a") == ["a/b", "a/c"] and set(other.files()) >= {"a/b", "a/c", "d"}
-    assert other.read("a/b") == b"1"
+    assert other.read("a/b") == b"1" and other.read_many(["d", "gone", "a/c"]) == {"d": b"3", "a/c": b"2"}
+    with pytest.raises(StoreError, match="at most 0 MiB are read"):
+        other.read("a/b", largest=0)
     put(other, a__b=None, d=b"4")
     assert store.files("a") == ["a/c"] and store.read("d") == b"4"
     with pytest.raises(KeyError):
@@ -191,10 +194,22 @@ def test_limits_hold(open_again):
     assert Queue(store).submit(Request.from_dict(DEMO | {"seed": 7, "submitter": "bob"}))[2]
     revision = {"revision": "0" * 40}
     for asked in ({"submitter": "mallory"}, {"model": "evil/model"} | revision, {"model": "bob/secret"} | revision,
-                  {"model": "a/b + Evil/lora"} | revision):  # fmt: skip
+                  {"model": f"a/b + Evil/lora@{'0' * 40}"} | revision):  # fmt: skip
         with pytest.raises(SubmissionError, match="not taken here"):
             Queue(store).submit(Request.from_dict(DEMO | {"seed": 8} | asked))
     for broken in ({"per_day": "many"}, {"banned": "bob"}, {"hour": 3}):
         put(store, **{"limits.json": json.dumps(broken).encode()})
         with pytest.raises(StoreError, match=r"limits.json .* can't be understood"):
             Limits.of(store)
+
+
+def test_looking_at_a_store_makes_no_data_set(loopback_hub, capsys, monkeypatch):
+    from huggingface_hub import HfApi
+
+    from mia_hub.cli import main
+
+    monkeypatch.setenv("HF_TOKEN", "hf_alice")
+    assert main(["submissions", "--requests", "hub:alice/mistyped"]) == 2
+    said = capsys.readouterr().err
+    assert "There is no data set alice/mistyped" in said and "Check the name" in said
+    assert not HfApi(token="hf_alice").repo_exists("alice/mistyped", repo_type="dataset")

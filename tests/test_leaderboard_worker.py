@@ -10,14 +10,14 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
-import datasets
 import numpy as np
 import pytest
-from PIL import Image
+from board_setting import N, add_model_and_split
 
 import mia_hub
 from leaderboard.board import attacks_ranked, models_ranked
 from leaderboard.entry import parse_entry, recomputed
+from leaderboard.index import read_index
 from leaderboard.queue import Queue
 from leaderboard.store import open_store
 from leaderboard.submission import Request
@@ -25,23 +25,12 @@ from leaderboard.worker import Worker
 from mia_hub.splits import load_split
 
 ROOT = Path(__file__).parent.parent
-N = 30
 
 
 @pytest.fixture(scope="module")
 def hub(loopback_hub, tiny_pixel_repo, tmp_path_factory):
     """A model and a split on the Hub, and the commits that they are at."""
-    folder = tmp_path_factory.mktemp("split")
-    rng = np.random.default_rng(0)
-    for part in ("member", "nonmember"):
-        rows = {"image": [Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8)) for _ in range(N)]}
-        features = datasets.Features({"image": datasets.Image()})
-        datasets.Dataset.from_dict(rows, features=features).to_parquet(folder / "data" / f"{part}-00000-of-00001.parquet")
-    loopback_hub.add_repo("model", "board/tiny", tiny_pixel_repo())
-    loopback_hub.add_repo("dataset", "board/split", folder)
-    from huggingface_hub import HfApi
-
-    return {"revision": HfApi().model_info("board/tiny").sha, "split_revision": HfApi().dataset_info("board/split").sha}
+    return add_model_and_split(loopback_hub, "board", tiny_pixel_repo(), tmp_path_factory.mktemp("split"))
 
 
 @pytest.fixture
@@ -79,6 +68,7 @@ def test_a_model_is_evaluated_and_its_figures_follow_from_its_scores(hub, stores
     assert {row["attack"] for row in attacks_ranked([entry])} == {"random", "sima:timesteps=50,100"}
     assert models_ranked([entry])[0]["model"] == "board/tiny"
     assert not (worker.folder / id).exists()
+    assert read_index(results) == {id: results.read(f"results/{id}/entry.json")}
     # The same again is the same.
     assert not Queue(requests).submit(about(hub, submitter="bob"))[2]
 
@@ -105,7 +95,7 @@ def test_scores_are_measured_by_us_and_marked_as_reported(hub, stores, worker, t
 @pytest.mark.parametrize(
     "changes, says",
     [
-        ({"model": "board/gone"}, "no model 'board/gone' that you may see"),
+        ({"model": "board/gone"}, "no model 'board/gone' that everyone may see"),
         ({"revision": "0" * 40}, "has no revision"),
         ({"split_revision": "0" * 40}, "has no revision"),
         ({"split": "board/gone"}, "no data set 'board/gone'"),

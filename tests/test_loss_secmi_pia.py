@@ -8,6 +8,7 @@ from math import fsum
 import numpy as np
 import pytest
 import torch
+from populations import mixture_pictures
 from reference import pia, secmi, sima
 
 from mia_hub.attacks import get_attack
@@ -30,11 +31,7 @@ is_member = np.repeat([1, 0], N)
 @pytest.fixture(scope="module")
 def population():
     """2N samples of a Gaussian mixture: means, samples in model space, and as images in [0, 1]."""
-    generator = torch.Generator().manual_seed(0)
-    means = torch.rand(6, *SHAPE, generator=generator, dtype=torch.float64) * 1.2 - 0.6
-    kind = torch.randint(0, 6, (2 * N,), generator=generator)
-    samples = means[kind] + 0.1 * torch.randn(2 * N, *SHAPE, generator=generator, dtype=torch.float64)
-    images = (samples / 2 + 0.5).float()
+    means, _, images = mixture_pictures(2 * N, SHAPE)
     return means, images.double() * 2 - 1, images
 
 

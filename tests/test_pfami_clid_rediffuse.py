@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from populations import mixture_pictures
 from reference import clid as clid_reference
 from reference import pfami as pfami_reference
 from reference import rediffuse as rediffuse_reference
@@ -38,12 +39,8 @@ PLACES = ("shelf", "window", "mountain", "table", "staircase", "river", "garden"
 @pytest.fixture(scope="module")
 def population():
     """3N samples of a Gaussian mixture (members, non-members, others): means, samples in model space, images, captions."""
-    generator, rng = torch.Generator().manual_seed(0), np.random.default_rng(0)
-    means = torch.rand(6, 1, 8, 8, generator=generator, dtype=torch.float64) * 1.2 - 0.6
-    kind = torch.randint(0, 6, (3 * N,), generator=generator)
-    samples = means[kind] + 0.1 * torch.randn(3 * N, 1, 8, 8, generator=generator, dtype=torch.float64)
-    assert samples.abs().max() < 1
-    images = (samples / 2 + 0.5).float()
+    rng = np.random.default_rng(0)
+    means, kind, images = mixture_pictures(3 * N)
     looks = [rng.choice(LOOKS, 2, replace=False) for _ in kind]
     captions = [f"a {one} {two} {THINGS[k]} on the {rng.choice(PLACES)}" for k, (one, two) in zip(kind, looks)]
     return means, images.double() * 2 - 1, images, captions
@@ -304,6 +301,20 @@ def test_clid_refuses_what_it_was_fitted_on(population, memory):
     assert auc(table.scores[:, 0], is_member[rest]) > 0.9
     features = attack.observe(memory[1], images[fitting], is_member=is_member[fitting], **some).values
     assert repr(fitted.scorer) == repr(attack.learn(features, is_member[fitting], 0))
+
+
+def test_what_is_made_of_an_attack_that_ignores_captions_says_that_it_asked_without(population, memory):
+    _, _, images, captions = population
+    fitting, rest = [*range(20), *range(N, N + 20)], [*range(20, 40), *range(N + 20, N + 40)]
+    fitted_on, asked = ({"captions": [captions[i] for i in rows]} for rows in (fitting, rest))
+    told, untold = (get_attack("clid", timesteps=(450,), captions=source) for source in ("ground-truth", "empty"))
+    fits = [attack.fit(memory[1], images[fitting], is_member[fitting], progress=False, **fitted_on) for attack in (told, untold)]
+    combined = [get_attack("combine", parts=parts) for parts in ((untold,), (told, untold))]
+    sources = [
+        attack.score(memory[1], images[rest], is_member=is_member[rest], progress=False, **asked).captions
+        for attack in (told, untold, *fits, *combined)
+    ]
+    assert sources == ["given", "empty", "given", "empty", "empty", "given"]
 
 
 def test_chance_is_standard_normal_and_knows_only_seed_and_content():

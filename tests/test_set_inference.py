@@ -46,16 +46,16 @@ def test_thirty_nonmembers_give_uniform_p_values(demo):
     assert kstest(welch, "uniform").pvalue > 0.01
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5])
-def test_the_share_of_members_is_covered_by_its_interval(demo, share):
+@pytest.mark.parametrize("share, size", [(0.0, 100), (0.5, 100), (0.2, 5), (0.8, 5), (0.5, 10)])
+def test_the_share_of_members_is_covered_by_its_interval(demo, share, size):
     null, members = demo
     rng = np.random.default_rng(1)
     covered = 0
     for seed in range(20):
         m, n = rng.permutation(len(members)), rng.permutation(len(null))
-        inside = round(100 * share)
-        suspects = np.vstack([members[m[:inside]], null[n[: 100 - inside]]])
-        fraction = compare_sets(suspects, null[n[100:]], members[m[inside:]], seed=seed).fraction
+        inside = round(size * share)
+        suspects = np.vstack([members[m[:inside]], null[n[: size - inside]]])
+        fraction = compare_sets(suspects, null[n[size:]], members[m[inside:]], seed=seed).fraction
         covered += fraction.low <= share <= fraction.high
     assert covered >= 16  # of 20, where 95 % are aimed at: fewer has a chance below 3 in 1,000
 
@@ -190,3 +190,17 @@ def test_evidence_needs_no_further_pictures():
     for shift in np.linspace(0.2, 1.5, 14):
         found = compare_sets(rng.normal(shift, 1, 30), rng.normal(0, 1, 500))
         assert (found.more_needed == 0) >= (found.p_value <= 0.01)
+
+
+def test_a_set_says_which_pictures_it_is_of_and_how_many_files_were_no_pictures(tmp_path, capsys):
+    from mia_hub.cli import main
+
+    part = mia_hub.load_split("demo").members
+    for row in range(5):
+        part[row].to_pil().save(tmp_path / f"{row}.png")
+    (tmp_path / "5.png").write_bytes(b"no picture")
+    assert main(["check-set", str(tmp_path), "--json", "-", "--quiet"]) == 2
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert [name.rpartition("/")[2] for name in found["names"]] == [f"{row}.png" for row in range(5)]
+    assert found["notes"][-1] == "1 file that was given could not be read, and is not part of the set."

@@ -165,7 +165,7 @@ def test_a_hub_that_breaks_off_without_a_word_is_one_clear_message(monkeypatch):
         raise TimeoutError
 
     monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", silent)
-    with pytest.raises(SplitError, match=r"could not be loaded \(TimeoutError: TimeoutError\)"):
+    with pytest.raises(SplitError, match=r"could not be read \(TimeoutError: TimeoutError\)"):
         load_split("alice/any")
 
 

@@ -23,6 +23,7 @@ from accelerate.utils import send_to_device
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from safetensors.torch import load_file, save_file
 
+from mia_hub.atomic import replacing
 from mia_hub.images import content_id
 from mia_hub.splits import calibration_mask
 from training.fashion_mnist import draw, load_train_images
@@ -81,9 +82,8 @@ def save_checkpoint(path: Path, step: int, model, ema: dict, optimizer) -> None:
             f"exp_avg.{name}": state["exp_avg"],
             f"exp_avg_sq.{name}": state["exp_avg_sq"],
         }
-    temporary = path.with_suffix(".tmp")
-    save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, temporary, metadata={"step": str(step)})
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, temporary, metadata={"step": str(step)})
 
 
 def load_checkpoint(path: Path, model, ema: dict, optimizer) -> int:

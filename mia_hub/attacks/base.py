@@ -8,12 +8,14 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any, ClassVar, final
 
 import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from mia_hub.attacks.progress import Part, progress_of
 from mia_hub.attacks.querying import QueriedModel, full_precision
 from mia_hub.errors import AttackError, ModelError, whole_number
 from mia_hub.images import Picture, as_pictures
@@ -211,7 +213,16 @@ class Attack(ABC):
         return
 
     def choose(
-        self, model: DiffusionModel, images, is_member: np.ndarray, *, captions=None, batch_size=None, seed: int = 0, progress: bool = True
+        self,
+        model: DiffusionModel,
+        images,
+        is_member: np.ndarray,
+        *,
+        captions=None,
+        batch_size: int | None = None,
+        seed: int = 0,
+        progress: bool = True,
+        resume: str | Path | None = None,
     ) -> tuple[dict[str, Any], int]:
         """Parameters that the attack chooses on the calibration part, and the forward passes that this took; most choose none."""
         return {}, 0
@@ -232,6 +243,7 @@ class Attack(ABC):
         is_member=None,
         progress: bool = True,
         on_batch: Callable[[int, int], None] | None = None,
+        resume: str | Path | None = None,
     ) -> ScoreTable:
         """Scores images; higher = more likely a member of the model's training set.
 
@@ -248,6 +260,8 @@ class Attack(ABC):
             is_member: 1, 0 or -1 (unknown) per image, written into the table.
             progress: shows a progress bar for anything over a second.
             on_batch: called with (images done, images in all) after each batch.
+            resume: a folder to keep finished batches in (see `mia_hub.attacks.progress`): the same call with the same folder goes on from
+                the last of them, whenever it was killed, and gives the same table. It is the caller's to remove.
 
         Returns:
             A ScoreTable with float64 scores ``[N, T]``.
@@ -256,17 +270,17 @@ class Attack(ABC):
             AttackError: as `check`.
             ImageError: for a picture that can't be read.
             ModelError: if the model returns NaN or infinity, or memory runs out even for one row.
+            MiaHubError: if ``resume`` can't be written to.
         """
         pictures = as_pictures(images)
-        labels = self._labels(model, pictures, captions, is_member)
+        labels, captions, source = self._checked_inputs(model, pictures, captions, is_member)
         self.check_labels(labels)
-        captions, _ = settled(model, captions, len(pictures))
-        options = {"captions": captions, "batch_size": batch_size, "seed": seed, "progress": progress}
+        options = {"batch_size": batch_size, "seed": seed, "progress": progress, "resume": resume}
         while True:
             precision = precision_of(model)
-            chosen, spent = self.choose(model, pictures, labels, **options)
+            chosen, spent = self.choose(model, pictures, labels, captions=captions, **options)
             attack = self.settled(chosen)
-            found = attack.observe(model, pictures, is_member=labels, on_batch=on_batch, **options)
+            found = attack._observe(model, pictures, labels, captions, source, on_batch=on_batch, **options)
             if precision_of(model) == precision:
                 break
             # Something was moved to a wider precision meanwhile: what was chosen before was chosen on other values.
@@ -299,67 +313,80 @@ class Attack(ABC):
         is_member=None,
         progress: bool = True,
         on_batch: Callable[[int, int], None] | None = None,
+        resume: str | Path | None = None,
     ) -> Observations:
         """The first half of `score`, which queries the model: the statistics that scores are concluded from."""
         pictures = as_pictures(images)
-        labels = self._labels(model, pictures, captions, is_member)
-        captions, source = settled(model, captions, len(pictures))
-        if self.ignores_captions and captions is not None:
-            captions, source = [""] * len(pictures), EMPTY
+        given = self._checked_inputs(model, pictures, captions, is_member)
+        options = {"batch_size": batch_size, "seed": seed, "progress": progress, "resume": resume}
+        return self._observe(model, pictures, *given, on_batch=on_batch, **options)
+
+    def _observe(self, model, pictures, labels, captions, source, *, batch_size, seed, progress, on_batch, resume) -> Observations:
+        """`observe`, of what `_checked_inputs` has passed."""
         batch_size = default_batch_size(model) if batch_size is None else batch_size
         queried = QueriedModel(model, whole_number("batch_size", batch_size, 1, AttackError))
         seed = whole_number("seed", seed, 0, AttackError)
 
         started = time.perf_counter()
-        while True:
-            wide = queried.fallbacks
-            found = self._observe_all(queried, pictures, captions, seed, progress, on_batch)
-            if found is not None and queried.fallbacks == wide:
-                break
+        queried.count_overlong(captions)
+        while (found := self._observe_all(queried, pictures, captions, seed, progress, on_batch, resume)) is None:
             # A part of the model was moved to a wider precision on the way: all is scored again, so that no score depends on which
             # pictures came before it.
+            pass
         ids, values = found
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - started + queried.earlier_seconds
         remarks = queried.remarks(source)
         return Observations(ids, labels, values, seed, queried.queries, seconds, queried.device_name, source, remarks)
 
-    def _observe_all(self, queried, pictures, captions, seed, progress, on_batch) -> tuple[list[str], np.ndarray] | None:
+    def _observe_all(self, queried, pictures, captions, seed, progress, on_batch, resume) -> tuple[list[str], np.ndarray] | None:
         """Ids and statistics of all pictures; None if the model fell back to a wider precision meanwhile."""
         ids: list[str] = []
         parts: list[np.ndarray] = []
         wide = queried.fallbacks
-        queried.count_overlong(captions)
+        queried.progress = progress_of(
+            resume, self, queried.model, captions=captions, images=len(pictures), rows=queried.rows, seed=seed, device=queried.device_name
+        )
         with torch.no_grad(), full_precision():
             queried.prepared = _retried(queried, lambda: self.prepare(queried, seed))
         with tqdm(total=len(pictures), unit="image", desc=self.name, delay=PROGRESS_DELAY_SECONDS, disable=not progress) as bar:
             while len(ids) < len(pictures):
-
-                def batch(start: int = len(ids)):
-                    rows = range(start, min(start + queried.rows, len(pictures)))
-                    return self._observe_batch(queried, pictures, rows, captions, seed)
-
-                batch_ids, values = _retried(queried, batch)
+                batch = self._next_batch(queried, pictures, len(ids), captions, seed)
                 if queried.fallbacks != wide:
                     return None
-                ids += batch_ids
-                parts.append(values)
-                bar.update(len(batch_ids))
+                ids += batch.ids
+                parts.append(batch.values)
+                bar.update(len(batch.ids))
                 if on_batch:
                     on_batch(len(ids), len(pictures))
         return ids, np.concatenate(parts)
 
-    def _labels(self, model: DiffusionModel, pictures: Sequence[Picture], captions, is_member) -> np.ndarray:
-        """int8 ``[N]``, after everything has been refused that can be without querying the model."""
+    def _next_batch(self, queried: QueriedModel, pictures, start: int, captions, seed: int) -> Part:
+        """The batch that begins with some picture: as it was finished before, if its pictures are still the same, or done now."""
+
+        def done() -> tuple[list[str], np.ndarray]:
+            rows = range(start, min(start + queried.rows, len(pictures)))
+            return self._observe_batch(queried, pictures, rows, captions, seed)
+
+        def same(ids: list[str]) -> bool:
+            rows = range(start, start + len(ids))
+            return 0 < len(ids) <= len(pictures) - start and all(pictures[row].id == sample for row, sample in zip(rows, ids))
+
+        return queried.kept(f"images-{start:09}", lambda: _retried(queried, done), same)
+
+    def _checked_inputs(self, model, pictures: Sequence[Picture], captions, is_member) -> tuple[np.ndarray, Sequence | None, str]:
+        """Labels int8 ``[N]``, what the model is told of each picture and where that came from, after everything has been refused that can
+        be without querying the model."""
         for what, values in (("captions", captions), ("is_member", is_member)):
             if values is not None and not isinstance(values, (str, int)) and len(values) != len(pictures):
                 raise AttackError(f"{what} has {len(values)} entries for {len(pictures)} images; one per image is needed.")
         labels = np.full(len(pictures), UNKNOWN) if is_member is None else np.asarray(is_member)
         if labels.shape != (len(pictures),) or not np.isin(labels, (0, 1, UNKNOWN)).all():
             raise AttackError(f"is_member must be 1 (member), 0 (non-member) or -1 (unknown) for each image; got {is_member!r:.80}.")
-        labels = labels.astype(np.int8)
         self.check(model, [captions] * len(pictures) if isinstance(captions, (str, int)) else captions)
-        settled(model, captions, len(pictures))
-        return labels
+        captions, source = settled(model, captions, len(pictures))
+        if self.ignores_captions and captions is not None:
+            captions, source = [""] * len(pictures), EMPTY
+        return labels.astype(np.int8), captions, source
 
     def _observe_batch(self, queried: QueriedModel, pictures, rows: range, captions, seed: int) -> tuple[list[str], np.ndarray]:
         """Content ids, and statistics ``[N, …]``, of some of the pictures."""

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from mia_hub.attacks.base import Attack
+from mia_hub.attacks.delegating import AsksFor, DeclaredBy
 from mia_hub.attacks.learning import FittedAttack, Scorer, TrainedAttack, auc_of
 from mia_hub.attacks.querying import QueriedModel
 from mia_hub.attacks.sima import SimA
@@ -61,7 +62,7 @@ def neighbour(name: str, pixels: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConditionalAttack(TrainedAttack):
+class ConditionalAttack(AsksFor, TrainedAttack):
     """score = -(log S_t(x) - μ(z))/σ(z): how far a statistic S lies below what non-members of the same difficulty z show.
 
     z holds the picture's complexity (`mia_hub.complexity.complexity`; no query) and what the attack sees of its neighbours
@@ -108,7 +109,9 @@ class ConditionalAttack(TrainedAttack):
     def neighbours(self) -> tuple[str, ...]:
         return tuple(name for name in self.conditions if name != COMPLEXITY)
 
-    def choose(self, model, images, is_member, *, captions=None, batch_size=None, seed=0, progress=True) -> tuple[dict[str, Any], int]:
+    def choose(
+        self, model, images, is_member, *, captions=None, batch_size=None, seed=0, progress=True, resume=None
+    ) -> tuple[dict[str, Any], int]:
         """Settles "auto": of `CANDIDATES` the one of highest AUC on the calibration part, at the default timestep, cross-fitted there."""
         if self.given != AUTO:
             return {}, 0
@@ -127,6 +130,7 @@ class ConditionalAttack(TrainedAttack):
                 seed=seed,
                 is_member=is_member[part],
                 progress=progress,
+                resume=resume,
             )
             scores = attack.cross_fitted(seen.values, seen.ids, seen.is_member, seed)[:, 0]
             found[candidate] = auc_of(scores, seen.is_member)
@@ -136,17 +140,6 @@ class ConditionalAttack(TrainedAttack):
     @property
     def queries_per_image(self) -> int:
         return self.base.queries_per_image * (1 + len(self.neighbours))
-
-    @property
-    def setup_queries(self) -> int:
-        return self.base.setup_queries
-
-    @property
-    def columns(self) -> tuple[int, ...]:
-        return self.base.columns
-
-    def prepare(self, model: QueriedModel, seed: int) -> Any:
-        return self.base.prepare(model, seed)
 
     def check(self, model, captions=None) -> None:
         super().check(model, captions)
@@ -178,7 +171,7 @@ class ConditionalAttack(TrainedAttack):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Conditional(ConditionalAttack):
+class Conditional(DeclaredBy, ConditionalAttack):
     """Any attack, judged against non-members of the same difficulty: ``get_attack("pia", given=("complexity", "mirror"))``.
 
     Attributes:
@@ -190,12 +183,6 @@ class Conditional(ConditionalAttack):
     attack: Attack
 
     name = property(lambda self: f"{self.attack.name} given {', '.join(self.given)}")
-    paper = property(lambda self: self.attack.paper)
-    access = property(lambda self: self.attack.access)
-    needs_caption = property(lambda self: self.attack.needs_caption)
-    needs_gradients = property(lambda self: self.attack.needs_gradients)
-    needs_samples = property(lambda self: self.attack.needs_samples)
-    one_score = property(lambda self: self.attack.one_score)
 
     def __post_init__(self) -> None:
         if not isinstance(self.attack, Attack) or self.attack.needs_training or isinstance(self.attack, FittedAttack):

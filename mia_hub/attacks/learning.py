@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from mia_hub.attacks.base import Attack
+from mia_hub.attacks.delegating import DeclaredBy
 from mia_hub.attacks.querying import QueriedModel
 from mia_hub.errors import AttackError
 from mia_hub.noise import SampleNoise
@@ -138,7 +139,7 @@ class TrainedAttack(Attack):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FittedAttack(Attack):
+class FittedAttack(DeclaredBy, Attack):
     """A `TrainedAttack` with what it has learnt; it refuses to score the images that it was fitted on.
 
     Attributes:
@@ -151,32 +152,12 @@ class FittedAttack(Attack):
     scorer: Scorer = field(repr=False, compare=False)
     seen: frozenset[str] = field(repr=False)
 
-    # What the attack declares of itself stays true of it once fitted.
-    name = property(lambda self: self.attack.name)
-    paper = property(lambda self: self.attack.paper)
-    access = property(lambda self: self.attack.access)
-    needs_caption = property(lambda self: self.attack.needs_caption)
-    needs_gradients = property(lambda self: self.attack.needs_gradients)
-    needs_samples = property(lambda self: self.attack.needs_samples)
-    one_score = property(lambda self: self.attack.one_score)
-
     @property
-    def queries_per_image(self) -> int:
-        return self.attack.queries_per_image
-
-    @property
-    def setup_queries(self) -> int:
-        return self.attack.setup_queries
-
-    @property
-    def columns(self) -> tuple[int, ...]:
-        return self.attack.columns
+    def base(self) -> TrainedAttack:
+        return self.attack
 
     def at(self, timestep: int) -> Attack:
         return self
-
-    def prepare(self, model, seed):
-        return self.attack.prepare(model, seed)
 
     def check(self, model, captions=None) -> None:
         self.attack.check(model, captions)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal, get_args
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -156,18 +157,27 @@ class NearestGenerated(Attack):
 
     def _generate(self, model: QueriedModel, seed: int) -> Iterator[torch.Tensor]:
         """Each sample from noise of its own, so that the batch size changes nothing; under the empty caption where the model takes one."""
-        timesteps = ddim_timesteps(model.schedule, self.steps)
         for start in range(0, self.samples, model.rows):
-            names = [f"generated {i}" for i in range(start, min(start + model.rows, self.samples))]
-            cond = model.condition(None if model.info.conditioning == "none" else [""] * len(names))
-            noise = SampleNoise(names, model.info.sample_shape, seed, model.model.device, result_dtype(model.model.dtype))
-            *_, sample = predicted_clean_images(model, noise(timesteps[0]), timesteps, cond)
-            if not sample.isfinite().all():
-                raise ModelError(
-                    f"{model.info.id} generated NaN or infinity in {dtype_name(model.model.dtype)}, and no picture can be compared with "
-                    "that; load it with dtype='float32'."
-                )
-            yield model.model.to_pixels(sample)
+            rows = range(start, min(start + model.rows, self.samples))
+
+            def generated(rows: range = rows) -> tuple[list[str], np.ndarray]:
+                return [], self._sample(model, [f"generated {i}" for i in rows], seed).cpu().numpy()
+
+            part = model.kept(f"generated-in-{self.steps}-steps-{rows.start}-{rows.stop}", generated)
+            yield torch.from_numpy(part.values).to(model.model.device)
+
+    def _sample(self, model: QueriedModel, names: list[str], seed: int) -> torch.Tensor:
+        """Pictures ``[N, C, H, W]`` in [0, 1], each from the noise of its name."""
+        timesteps = ddim_timesteps(model.schedule, self.steps)
+        cond = model.condition(None if model.info.conditioning == "none" else [""] * len(names))
+        noise = SampleNoise(names, model.info.sample_shape, seed, model.model.device, result_dtype(model.model.dtype))
+        *_, sample = predicted_clean_images(model, noise(timesteps[0]), timesteps, cond)
+        if not sample.isfinite().all():
+            raise ModelError(
+                f"{model.info.id} generated NaN or infinity in {dtype_name(model.model.dtype)}, and no picture can be compared with that; "
+                "load it with dtype='float32'."
+            )
+        return model.model.to_pixels(sample)
 
     def statistic(self, model, x0, cond, noise) -> torch.Tensor:
         own = _wide(described(model.pixels, self.space))

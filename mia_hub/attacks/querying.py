@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 
+from mia_hub.attacks.progress import Part, Progress
 from mia_hub.errors import ModelError
 from mia_hub.images import Picture
 from mia_hub.models.conditions import EMPTY
@@ -29,6 +32,8 @@ class QueriedModel:
         captions: of the batch at hand, or None.
         prepared: what the attack's `prepare` returned.
         overlong: captions that are longer than the model takes.
+        progress: where finished work is kept, or None.
+        earlier_seconds: what the work took that was found finished.
     """
 
     def __init__(self, model: DiffusionModel, rows: int):
@@ -38,6 +43,8 @@ class QueriedModel:
         self.captions: list[str] | None = None
         self.prepared: Any = None
         self.overlong = 0
+        self.progress: Progress | None = None
+        self.earlier_seconds = 0.0
 
     @property
     def device_name(self) -> str:
@@ -151,6 +158,27 @@ class QueriedModel:
             t = torch.as_tensor(group, device=x[0].device).repeat_interleave(len(x[0]))
             yield from self.predict_noise(torch.cat(x) if len(x) > 1 else x[0], t, repeat_rows(cond, len(group))).split(len(x[0]))
             done += len(group)
+
+    def kept(self, name: str, work: Callable[[], tuple[list[str], np.ndarray]], holds: Callable[[list[str]], bool] | None = None) -> Part:
+        """Work as it was finished before, or else done now and kept.
+
+        Args:
+            name: of the work, among all that is kept of this attack; fit for a file.
+            work: returns the content ids of the pictures that it was done on, and what came of it.
+            holds: whether the pictures that it was done on before are those that it would be done on now.
+        """
+        part = self.progress and self.progress.find(name)
+        if part is not None and (holds is None or holds(part.ids)):
+            self.rows, self.queries, self.earlier_seconds = part.rows, self.queries + part.queries, self.earlier_seconds + part.seconds
+            return part
+        started, queries, wide = time.perf_counter(), self.queries, self.fallbacks
+        ids, values = work()
+        # Laid out as it would be read back, since sums may depend on that in their last digits.
+        part = Part(ids, np.ascontiguousarray(values), self.rows, self.queries - queries, time.perf_counter() - started)
+        # What was begun in one precision and ended in another is of no use.
+        if self.progress is not None and self.fallbacks == wide:
+            self.progress.keep(name, part)
+        return part
 
     def halve(self, error: Exception) -> None:
         """Halves `rows` after an out-of-memory error, so that the batch can be tried again; any other error passes through.

@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from mia_hub.commands import INTERRUPTED, make_folder, write, write_comparison
+
 
 def add_command(commands: argparse._SubParsersAction) -> None:
     """Adds ``benchmark`` to the sub-commands of mia-hub."""
@@ -60,11 +62,10 @@ def _show(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace) -> int:
     from mia_hub.benchmarks.pages import run_markdown
     from mia_hub.benchmarks.run import run_and_tell
-    from mia_hub.cli import INTERRUPTED, _make_folder, _write
 
     out = Path(args.out) if args.out else None
     if out:
-        _make_folder(out)
+        make_folder(out)
     options = {name: getattr(args, name) for name in ("model", "revision", "limit", "seed", "batch_size", "device", "dtype", "cache")}
     try:
         done = run_and_tell(args.name, folder=out, progress=not args.quiet, **options)
@@ -74,13 +75,8 @@ def _run(args: argparse.Namespace) -> int:
         return INTERRUPTED
     comparison, said = done.comparison, run_markdown(done)
     if out:  # before anything is printed, which a reader like `head` may cut short
-        texts = {
-            "comparison.md": comparison.to_markdown(),
-            "comparison.html": comparison.to_html(),
-            "comparison.svg": comparison.plot_svg(),
-        }
-        for name, text in (texts | {"benchmark.md": said}).items():
-            _write(out / name, text)
+        write_comparison(out, comparison)
+        write(out / "benchmark.md", said)
     print(f"{said}\n\n{comparison.to_markdown()}")
     if out:
         print(

@@ -16,20 +16,18 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from mia_hub.benchmarks.draw import candidates, fulfilled
-from mia_hub.benchmarks.fetching import Fetched, fetch_all
-from mia_hub.benchmarks.hub_rows import dataset_errors, file_bytes, open_rows
+from mia_hub.benchmarks.opening import open_rows
 from mia_hub.benchmarks.setting import Benchmark
 from mia_hub.benchmarks.source import DEMO, Source
-from mia_hub.benchmarks.store import Row, RowStore, StoredPictures
-from mia_hub.errors import ImageError, SplitError, whole_number
-from mia_hub.images import Picture, as_pictures, open_picture
+from mia_hub.captioned import first_of
+from mia_hub.errors import SplitError, whole_number
+from mia_hub.fetching import Fetched, fetch_all
+from mia_hub.hub_rows import dataset_errors, file_bytes
+from mia_hub.images import Picture, as_pictures
+from mia_hub.picture_store import COPY, NO_PICTURE, ROWS_AT_ONCE, Row, RowStore, StoredPictures, row_of
 from mia_hub.splits import Chosen, MemberSplit, load_split
 
-# Rows that are fetched, checked and written at once; so much work is lost at most when a draw is interrupted.
-ROWS_AT_ONCE = 128
 ON_BOTH_SIDES = "also among the members"
-COPY = "the same picture as another row"
-NO_PICTURE = "no picture that can be read"
 
 
 @dataclass(frozen=True)
@@ -151,7 +149,7 @@ class _Part:
 
     def _order(self) -> np.ndarray:
         source, conditions = self.source, [(condition, self._column(condition.column)) for condition in self.source.where]
-        with dataset_errors(source):
+        with dataset_errors(source.dataset, source.revision):
             classes = None if source.per_class is None else [self._class(value) for value in self.rows.column(self.label)]
             checks = [fulfilled(condition, self.rows.column(column)) for condition, column in conditions]
         return candidates(source, len(self.rows), classes=classes, fulfils=np.all(checks, axis=0) if checks else None)
@@ -204,7 +202,7 @@ class _Part:
             bar.update(len(part))
 
     def _taken(self, rows: list[int], columns: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-        with dataset_errors(self.source):
+        with dataset_errors(self.source.dataset, self.source.revision):
             yield from self.rows.take(rows, columns)
 
     def _files(self, part: list[tuple[int, dict[str, Any]]]) -> Iterator[Fetched]:
@@ -221,15 +219,8 @@ class _Part:
             "caption": _caption(values[self.caption]) if self.caption else "",
             "label": self._class(values[self.label]) if self.label else None,
         }
-        if file.content is None:
-            return Row(number, missing=file.reason, lasting=file.lasting, **told)
-        if self.source.url_column and len(file.content) < self.source.min_bytes:
-            return Row(number, missing="too small", **told)
-        try:
-            picture = cropped(open_picture(file.content), self.crop)
-        except ImageError:
-            return Row(number, missing=NO_PICTURE, **told)
-        return Row(number, picture.id, file.content, **told)
+        least = self.source.min_bytes if self.source.url_column else 0
+        return row_of(number, file, prepare=lambda picture: cropped(picture, self.crop), min_bytes=least, **told)
 
     def _class(self, value: Any) -> int:
         pattern = self.source.class_pattern
@@ -256,7 +247,7 @@ class _Part:
 
 def _caption(value: Any) -> str:
     """The first of several captions; "" for none."""
-    first = (value[0] if len(value) else None) if isinstance(value, (list, tuple)) else value
+    first = first_of(value)
     return "" if first is None else str(first)
 
 

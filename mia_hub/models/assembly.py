@@ -18,7 +18,7 @@ from mia_hub.models.lora import LoRA
 from mia_hub.models.network import NetworkModel
 from mia_hub.models.on_top import PICKLED, open_top
 from mia_hub.models.pixel import PixelModel
-from mia_hub.models.repository import LARGEST_UNTRUSTED, Folder, HubRepository, open_repository
+from mia_hub.models.repository import LARGEST_UNTRUSTED, Folder, HubRepository, no_revision, open_repository
 from mia_hub.models.text_to_image import PixArt, PixArtSigma, StableDiffusion, StableDiffusionXL
 from mia_hub.models.top import Base, Top
 
@@ -138,8 +138,7 @@ def open_base(name: str, revision: str | None, trusted: bool, largest: int = LAR
 
     if name != "demo":
         return open_repository(name, revision, trusted=trusted, largest=largest)
-    if revision is not None:
-        raise ModelError(f"revision={revision!r} is for models on the Hub; demo is a local one and has none. Leave it out.")
+    no_revision(revision, name)
     return Folder(loading.DEMO_FOLDER / "model", "demo")
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, get_args
 
@@ -14,8 +13,9 @@ from mia_hub.errors import ModelError
 from mia_hub.models.denoiser import PixelSpace
 from mia_hub.models.network import NetworkModel
 from mia_hub.models.pixel import UNetModel, classes_of, multiple_of
-from mia_hub.models.protocol import ModelInfo, dtype_name, result_dtype
+from mia_hub.models.protocol import ModelInfo, result_dtype
 from mia_hub.models.schedules import prediction_type_of, schedule_of
+from mia_hub.noise import keyed_normal
 
 Latents = Literal["mode", "sample"]
 # Pixels that go through the autoencoder at once: its first layers hold hundreds of values per pixel, and more is not faster.
@@ -29,12 +29,12 @@ class LatentSpace(PixelSpace):
         vae: the autoencoder.
         latents: "mode" (of the posterior; deterministic) or "sample" (one draw of it, which belongs to the picture: its noise is a
             function of the pixels). An autoencoder without a posterior has only its one encoding.
-        fallbacks: see `mia_hub.models.network.NetworkModel`.
+        widen: see `mia_hub.models.network.NetworkModel`.
     """
 
     vae: torch.nn.Module
     latents: Latents
-    fallbacks: dict[str, str]
+    widen: Callable[..., None]
 
     def to_model_space(self, pixels: torch.Tensor) -> torch.Tensor:
         """``[N, 3, H, W]`` in [0, 1] to latents ``[N, C, h, w]``: (z - shift)·scale."""
@@ -55,8 +55,7 @@ class LatentSpace(PixelSpace):
         """What the autoencoder makes of something, in float32 if it overflows in half precision, as some do (that of SDXL)."""
         made = work(given)
         if given.isfinite().all() and not made.isfinite().all() and self.vae.dtype in (torch.float16, torch.bfloat16):
-            self.vae.to(dtype=torch.float32)
-            self.fallbacks = self.fallbacks | {"autoencoder": dtype_name(torch.float32)}
+            self.widen("autoencoder", torch.float32)
             made = work(given)
         return made
 
@@ -95,8 +94,7 @@ def _draw(pixels: torch.Tensor, shape: tuple[int, ...]) -> np.ndarray:
     """Standard normal noise that belongs to one picture ``[C, H, W]``."""
     # Rounded to what 8 bits resolve, so that the draw doesn't depend on the precision that the pixels travel in.
     levels = (pixels * 255).round().to(torch.uint8).cpu().numpy()
-    key = int.from_bytes(hashlib.blake2b(levels.tobytes(), digest_size=16, person=b"latents").digest(), "little")
-    return np.random.Generator(np.random.Philox(key=key)).standard_normal(shape)
+    return keyed_normal(levels.tobytes(), shape, use=b"latents")
 
 
 class LatentModel(LatentSpace, NetworkModel):
@@ -172,6 +170,10 @@ class LatentModel(LatentSpace, NetworkModel):
             prediction_type=prediction_type_of(scheduler),
             settings={"latents": latents},
         )
+
+    @property
+    def movable(self) -> dict[str, Sequence[torch.nn.Module]]:
+        return super().movable | {"autoencoder": [self.vae]}
 
     @staticmethod
     def latents_per_token(config) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -13,11 +15,11 @@ from mia_hub.models.schedules import network_times
 from mia_hub.schedule import NoiseSchedule
 
 
-class NetworkModel:
+class NetworkModel(ABC):
     """A denoiser from diffusers. Subclasses say how it is called (`output`), and what lies around it.
 
     Attributes:
-        fallbacks: parts that overflowed in half precision and what they now run in, such as {"VAE": "float32"}. It grows when an
+        fallbacks: parts that overflowed in half precision and what they now run in, such as {"autoencoder": "float32"}. It grows when an
             overflow is met, and is recorded with results.
         null_class: of a class-conditional model the index that means "no class"; None if it was never trained without one.
 
@@ -52,6 +54,7 @@ class NetworkModel:
         Raises:
             ModelError: with the reason.
         """
+        return
 
     def __init__(self, network: torch.nn.Module, schedule: NoiseSchedule, *, device, dtype: torch.dtype):
         self.network = network.eval().requires_grad_(False)
@@ -59,6 +62,7 @@ class NetworkModel:
         self.fallbacks: dict[str, str] = {}
         self._network_dtype = dtype
 
+    @abstractmethod
     def output(self, x: torch.Tensor, t: torch.Tensor, cond: Any) -> torch.Tensor:
         """What the network puts out, ``[N, ≥ C, H, W]``; channels beyond the first C (learned variance) are ignored.
 
@@ -67,11 +71,14 @@ class NetworkModel:
             t: what the network is told of time, ``[N]``.
             cond: what `condition` made of the captions.
         """
-        raise NotImplementedError
+
+    @cached_property
+    def _times(self) -> torch.Tensor | None:
+        return network_times(self.schedule, self.info.prediction_type)
 
     def predict_noise(self, x: torch.Tensor, t: torch.Tensor, cond: Any = None) -> torch.Tensor:
         x = x.to(result_dtype(self.dtype))
-        times = network_times(self.schedule, self.info.prediction_type)
+        times = self._times
         told = t if times is None else times.to(x.dtype)[t.to(times.device)].to(t.device)
         # Of learned variance the first C of 2C channels are the prediction (Nichol & Dhariwal 2021).
         output = self.output(x.to(self._network_dtype), told, cond)[:, : x.shape[1]].to(x.dtype)
@@ -94,7 +101,22 @@ class NetworkModel:
         if self._network_dtype != torch.float16:
             return False
         wider = torch.bfloat16 if self.device.type != "cuda" or torch.cuda.is_bf16_supported() else torch.float32
-        self.network.to(dtype=wider)
-        self._network_dtype = wider
-        self.fallbacks = self.fallbacks | {"denoiser": dtype_name(wider)}
+        self.widen("denoiser", wider)
         return True
+
+    def widen(self, what: str, to: torch.dtype) -> None:
+        """Moves a part of the model that overflowed to a wider precision, and records that.
+
+        Args:
+            what: a key of `movable`.
+        """
+        for part in self.movable[what]:
+            part.to(dtype=to)
+        if what == "denoiser":
+            self._network_dtype = to
+        self.fallbacks = self.fallbacks | {what: dtype_name(to)}
+
+    @property
+    def movable(self) -> dict[str, Sequence[torch.nn.Module]]:
+        """What can be moved to a wider precision, by the names that results record."""
+        return {"denoiser": [self.network]}

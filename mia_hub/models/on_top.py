@@ -17,7 +17,7 @@ from mia_hub.models.checkpoint import Checkpoint
 from mia_hub.models.layout import INDEX
 from mia_hub.models.lora import DOWN, LoRA
 from mia_hub.models.part import Part
-from mia_hub.models.repository import LARGEST_UNTRUSTED, Folder, open_repository
+from mia_hub.models.repository import LARGEST_UNTRUSTED, Folder, no_revision, open_repository
 from mia_hub.models.top import PEFT_CONFIG, Top, beside, remember, shapes_in
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
@@ -44,24 +44,35 @@ def open_top(name: str, revision: str | None = None, *, trusted: bool = True, la
     Raises:
         ModelError: if it can't be found, or is nothing that goes on top of a model.
     """
+    repository, path = locate_top(name, revision, trusted=trusted, largest=largest)
+    if path in repository.sizes:
+        return _file(repository, path, name)
+    weights = [file for file in sorted(repository.sizes) if file.startswith(f"{path}/".lstrip("/")) and file.endswith(".safetensors")]
+    return Part(name, repository, path, repository.revision or repository.hash(weights))
+
+
+def locate_top(name: str, revision: str | None = None, *, trusted: bool = True, largest: int = LARGEST_UNTRUSTED) -> tuple[Folder, str]:
+    """The repository that a name stands for, and the path in it of a file or of a part's folder; nothing is fetched.
+
+    Args:
+        name, revision, trusted, largest: as for `open_top`.
+
+    Raises:
+        ModelError: if it can't be found.
+    """
     if not name:
         raise ModelError("Nothing stands after a plus sign; name a LoRA, a fine-tuned part or a checkpoint there, or leave the sign out.")
     if trusted and os.path.isfile(name):
-        if revision is not None:
-            raise ModelError(f"revision={revision!r} is for models on the Hub; {name} is a local one and has none. Leave it out.")
+        no_revision(revision, name)
         repository, path = _OneFile(Path(name).absolute(), name), os.path.basename(name)
     else:
         address, _, asked = (name, "", "") if trusted and os.path.isdir(name) else name.partition("@")
         inside = re.fullmatch(r"(\w[\w.-]*/[\w.-]+)/(.+?)/?", address)
         repository = open_repository(inside[1] if inside else address, asked or revision, trusted=trusted, largest=largest)
         path = inside[2] if inside else _found(repository, name)
-    if path in repository.sizes:
-        return _file(repository, path, name)
-    config = f"{path}/config.json".lstrip("/")
-    if config not in repository.sizes:
+    if path not in repository.sizes and f"{path}/config.json".lstrip("/") not in repository.sizes:
         raise ModelError(f"{repository.name} has no file or part {path}; it has {', '.join(sorted(repository.sizes)[:10])}.")
-    weights = [file for file in sorted(repository.sizes) if file.startswith(f"{path}/".lstrip("/")) and file.endswith(".safetensors")]
-    return Part(name, repository, path, repository.revision or repository.hash(weights))
+    return repository, path
 
 
 class _OneFile(Folder):

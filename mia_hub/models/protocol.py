@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -62,7 +63,8 @@ class DiffusionModel(Protocol):
         dtype: the precision it computes in; ε is returned in float32, or float64 for a float64 model.
         network: the denoiser whose weights a white-box attack differentiates by; None for a plain function.
 
-    A model may also have what `mia_hub.models.network.NetworkModel` describes: ``truncated``, ``fallbacks`` and ``fall_back``.
+    A model may also have what `mia_hub.models.network.NetworkModel` describes: ``truncated``, ``fallbacks``, ``fall_back``,
+    ``movable`` and ``widen``.
     """
 
     info: ModelInfo
@@ -113,6 +115,24 @@ def precision_of(model: DiffusionModel) -> str:
     """What a model computes in, as results write it: "float32", or "float16 (autoencoder in float32)" after it overflowed there."""
     moved = ", ".join(f"{part} in {wider}" for part, wider in sorted(getattr(model, "fallbacks", {}).items()))
     return dtype_name(model.dtype) + (f" ({moved})" if moved else "")
+
+
+def moved_to(model: DiffusionModel, precision: str) -> bool:
+    """Brings a model to the precision that results were made in, if it is one that parts of it can overflow into.
+
+    Args:
+        precision: as `precision_of` gave it then.
+
+    Returns:
+        Whether the model computes in that precision now.
+    """
+    dtype, _, moved = precision.removesuffix(")").partition(" (")
+    asked = dict(re.findall(r"(\w[\w ]*) in (float32|bfloat16)", moved))
+    known, movable = getattr(model, "fallbacks", {}), getattr(model, "movable", {})
+    if dtype == dtype_name(model.dtype) and known.items() <= asked.items() and asked.keys() <= movable.keys():
+        for what in sorted(asked.keys() - known.keys()):
+            model.widen(what, getattr(torch, asked[what]))
+    return precision == precision_of(model)
 
 
 def dtype_name(dtype: torch.dtype) -> str:

@@ -109,6 +109,19 @@ class HubRepository(Folder):
             self.root = Path(snapshot_download(self.name, revision=self.revision, allow_patterns=list(patterns), token=self._token))
         return self.root
 
+    def check_size(self, patterns: Sequence[str]) -> None:
+        """Refuses a large download that a stranger asks for.
+
+        Raises:
+            ModelError: if the matching files are larger than what is then fetched.
+        """
+        in_all = sum(self.sizes[path] for path in self.matching(patterns))
+        if not self.trusted and in_all > self.largest:
+            raise ModelError(
+                f"The weights of {self.name} are {in_all / 2**30:.1f} GiB; here at most {self.largest / 2**30:.3g} GiB are fetched. "
+                "Check such a model on a machine of your own, with the command line or a script."
+            )
+
     def remember(self, path: str) -> None:
         """Makes the cache note which commit the branch is, once all is there: it then serves when there is no network."""
         from huggingface_hub import hf_hub_download
@@ -120,13 +133,8 @@ class HubRepository(Folder):
         """Says how large a download is, on the standard error stream; refuses a large one that a stranger asks for."""
         from huggingface_hub import try_to_load_from_cache
 
+        self.check_size(patterns)
         asked = self.matching(patterns)
-        in_all = sum(self.sizes[path] for path in asked)
-        if not self.trusted and in_all > self.largest:
-            raise ModelError(
-                f"The weights of {self.name} are {in_all / 2**30:.1f} GiB; here at most {self.largest / 2**30:.3g} GiB are fetched. "
-                "Check such a model on a machine of your own, with the command line or a script."
-            )
         wanted = [path for path in asked if not isinstance(try_to_load_from_cache(self.name, path, revision=self.revision), str)]
         size = sum(self.sizes[path] for path in wanted)
         if size >= ANNOUNCED:
@@ -141,8 +149,7 @@ def open_repository(name: str, revision: str | None = None, *, trusted: bool = T
         ModelError: if there is none of that name, or it can't be reached.
     """
     if trusted and os.path.isdir(name):
-        if revision is not None:
-            raise ModelError(f"revision={revision!r} is for models on the Hub; {name} is a local one and has none. Leave it out.")
+        no_revision(revision, name)
         return Folder(Path(name), name)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise ModelError(
@@ -156,6 +163,16 @@ def open_repository(name: str, revision: str | None = None, *, trusted: bool = T
             # What lies in the cache may be private, and is of any size.
             raise ModelError(f"The Hub can't be reached ({error}); try again later, or give 'demo'.") from error
         return _cached(name, revision, error)
+
+
+def no_revision(revision: str | None, name: str) -> None:
+    """For a local model.
+
+    Raises:
+        ModelError: if a revision was asked for.
+    """
+    if revision is not None:
+        raise ModelError(f"revision={revision!r} is for models on the Hub; {name} is a local one and has none. Leave it out.")
 
 
 class HubUnreachable(ModelError):

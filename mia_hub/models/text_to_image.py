@@ -13,7 +13,6 @@ from mia_hub.errors import ModelError
 from mia_hub.models.components import quiet
 from mia_hub.models.conditions import texts
 from mia_hub.models.latent import LatentModel
-from mia_hub.models.protocol import dtype_name
 
 CLIP = {"tokenizer": ("CLIPTokenizer",), "text_encoder": ("CLIPTextModel",)}
 T5 = {"tokenizer": ("T5Tokenizer",), "text_encoder": ("T5EncoderModel",)}
@@ -71,9 +70,7 @@ class TextToImage(LatentModel):
         found = self._encodings(captions)
         if not all(value.isfinite().all() for value in found.values()) and self._text_encoders_in_half():
             # T5 is known to overflow in float16.
-            for encoder in self._text_encoders():
-                encoder.to(dtype=torch.float32)
-            self.fallbacks = self.fallbacks | {"text encoder": dtype_name(torch.float32)}
+            self.widen("text encoder", torch.float32)
             found = self._encodings(captions)
         return found
 
@@ -86,6 +83,10 @@ class TextToImage(LatentModel):
         with quiet(), torch.no_grad():
             found = self.pipeline.encode_prompt(**{key: value for key, value in options.items() if key in accepted})
         return {name: value for name, value in zip(self.encoded, found) if name is not None}
+
+    @property
+    def movable(self) -> dict[str, Sequence[torch.nn.Module]]:
+        return super().movable | {"text encoder": self._text_encoders()}
 
     def _text_encoders(self) -> list[torch.nn.Module]:
         return [part for name, part in self.pipeline.components.items() if name.startswith("text_encoder") and part is not None]

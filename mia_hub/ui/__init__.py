@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 TITLE = "mia_hub · was this picture in the training set?"
@@ -13,6 +14,9 @@ def build_app():
     """The page, ready to be launched with `launch_options`."""
     import gradio as gr
 
+    from leaderboard.api import add_endpoints
+    from leaderboard.board_tab import build_board_tab
+    from leaderboard.submit_tab import build_submit_tab
     from mia_hub.ui.check_tab import build_check_tab, warm_up
 
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, DELETE_UPLOADS_AFTER_SECONDS)) as page:
@@ -21,8 +25,14 @@ def build_app():
             "<p>An audit of diffusion models for training-data membership: a calibrated answer, or an honest “cannot tell”.</p>",
             elem_classes="mia-header",
         )
-        # A second page beside it makes both of them tabs.
-        build_check_tab()
+        with gr.Tabs() as pages:
+            with gr.Tab("Check an image", id="check"):
+                build_check_tab()
+            with gr.Tab("Leaderboard", id="leaderboard") as board:
+                build_board_tab(page, pages, board)
+            with gr.Tab("Submit", id="submit") as submit:
+                build_submit_tab(submit)
+        add_endpoints()
     warm_up()
     return page
 
@@ -30,6 +40,8 @@ def build_app():
 def launch_options() -> dict:
     """What `Blocks.launch` needs for this page."""
     import gradio as gr
+
+    from leaderboard.board_tab import STYLE as BOARD_STYLE
 
     theme = gr.themes.Default(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     # In the light theme, white on Gradio's own blue has too little contrast.
@@ -46,7 +58,9 @@ def launch_options() -> dict:
     )
     return {
         "theme": theme,
-        "css_paths": [Path(__file__).parent / "style.css"],
+        "css_paths": [Path(__file__).parent / "style.css", BOARD_STYLE],
         "max_file_size": "50mb",
         "footer_links": ["api"],
+        # The endpoints are tools for agents as well, where gradio's extra for that is installed.
+        "mcp_server": find_spec("mcp") is not None,
     }

@@ -23,6 +23,7 @@ from mia_hub.render_set import set_figures_html, set_html
 from mia_hub.set_inference import FEWEST_IN_SET, SetCheck
 from mia_hub.splits import load_split
 from mia_hub.ui.examples import PER_KIND, Examples, draw_examples, enlarged, truth_html
+from mia_hub.ui.hardware import is_zero_gpu, on_gpu
 
 MOST_PICTURES = 200
 MOST_NONMEMBERS = 2000
@@ -46,14 +47,19 @@ FORGET_ANSWER = f"""(image, several) => {{
     const html = image || several?.length ? {json.dumps(CHANGED)} : {json.dumps(EMPTY)};
     return [html, hidden, hidden, hidden, hidden, hidden, null];
 }}"""
+
+
+def _forget_unless(still_of: str) -> str:
+    """JavaScript that forgets an answer unless it is still one to what is asked, by a condition on ``asked`` (a text) and ``found``."""
+    return f"""(image, several, asked, found) => {still_of}
+    ? Array(7).fill({{__type__: "update"}})
+    : ({FORGET_ANSWER})(image, several)"""
+
+
 # A model's name also changes with the answer to an example, which then is of that model. (`input` would tell the two apart, but doesn't see
 # what is pasted.)
-FORGET_OTHERS_ANSWER = f"""(image, several, model, found) => found?.model.id === (model.trim() || "demo")
-    ? Array(7).fill({{__type__: "update"}})
-    : ({FORGET_ANSWER})(image, several)"""
-FORGET_OTHER_CAPTIONS_ANSWER = f"""(image, several, caption, found) => (found?.caption ?? "") === caption.trim()
-    ? Array(7).fill({{__type__: "update"}})
-    : ({FORGET_ANSWER})(image, several)"""
+FORGET_OTHERS_ANSWER = _forget_unless('found?.model.id === (asked.trim() || "demo")')
+FORGET_OTHER_CAPTIONS_ANSWER = _forget_unless('(found?.caption ?? "") === asked.trim()')
 NAMED_MODEL = "model => model.trim() || 'demo'"
 
 
@@ -126,7 +132,7 @@ def build_check_tab() -> None:
     outputs = [answer, table, plot, figures, caveats, download, found]
     inputs = [image, several, model, nonmembers, question, caption]
 
-    button.click(_check, inputs, outputs, api_name="check", show_progress_on=answer)
+    button.click(check, inputs, outputs, api_name="check", show_progress_on=answer)
     gr.on([model.submit, caption.submit], _check_if_any, inputs, outputs, api_name=False, show_progress_on=answer)
     # Of the two ways in, the one used last counts: the other is emptied. Not `image.input`: it fires when the picture is removed, too.
     image.upload(_check_one, [image, model, nonmembers, caption], [*outputs, image, several], api_name=False, show_progress_on=answer)
@@ -203,6 +209,10 @@ def _named(model: str | None) -> str:
 
 def warm_up() -> None:
     """Loads the demo model while the page is being opened, so that the first answer doesn't wait for it."""
+    if is_zero_gpu():
+        # There a model moves to the GPU with the page's launch, and only if this thread has put it onto "cuda" by then.
+        _demo_checker()
+        return
     threading.Thread(target=_demo_checker, daemon=True).start()
 
 
@@ -217,7 +227,7 @@ def _demo_checker() -> Checker:
     return checker
 
 
-def _check(
+def check(
     image: str | None,
     several: list[str] | None,
     model: str,
@@ -243,17 +253,17 @@ def _check(
 
 
 def _check_if_any(image, several, model: str, nonmembers, question: str, caption: str, progress=gr.Progress()):  # noqa: B008
-    return _check(image, several, model, nonmembers, question, caption, progress) if image or several else _empty()
+    return check(image, several, model, nonmembers, question, caption, progress) if image or several else _empty()
 
 
 def _check_one(image: str | None, model: str, nonmembers: list[str] | None, caption: str, progress=gr.Progress()):  # noqa: B008
-    shown = _check(image, None, model, nonmembers, caption=caption, progress=progress)
+    shown = check(image, None, model, nonmembers, caption=caption, progress=progress)
     # The browser would show what can't be read as a broken picture.
     return *shown, None if image is not None and not readable([image])[0] else gr.skip(), None
 
 
 def _check_several(several: list[str] | None, model: str, nonmembers, question: str, caption: str, progress=gr.Progress()):  # noqa: B008
-    return *_check(None, several, model, nonmembers, question, caption, progress), None
+    return *check(None, several, model, nonmembers, question, caption, progress), None
 
 
 def _example_check(pictures: Sequence[Picture]):
@@ -266,30 +276,44 @@ def _example_check(pictures: Sequence[Picture]):
 
 def _answer(sources: list, model: str, nonmembers: list[str] | None, progress, question: str = ONE_BY_ONE, caption: str = ""):
     """All outputs, from pictures and a model; what goes wrong becomes a message on the page."""
-    problems = []
+    if len(sources) > MOST_PICTURES:
+        return _problem(
+            f"{len(sources)} pictures are too many at once; the page takes up to {MOST_PICTURES}. The command line takes any number."
+        )
+    good, problems = readable(sources)
+    if not good:
+        return _problem(*problems)
+    if nonmembers and len(nonmembers) > MOST_NONMEMBERS:
+        return _problem(f"{len(nonmembers)} non-member pictures are too many for this page; up to {MOST_NONMEMBERS} are taken.", *problems)
+    known, unreadable = readable(nonmembers or [])
+    problems += [f"Left out of the non-members: {problem}" for problem in unreadable]
+    if nonmembers and not known:
+        return _problem(*problems)
+    caption = caption.strip() or None
+    found = _ask(good, _named(model), known, caption, question, progress)
+    if isinstance(found, str):
+        return _problem(found, *problems)
+    if isinstance(found, SetCheck):
+        return _set_shown(found.without(len(sources) - len(good)), caption, problems)
+    return _shown(found | {"caption": caption or ""}, problems)
+
+
+def _seconds(pictures: list, model: str, nonmembers: list, *_) -> int:
+    """How long `_ask` takes at most, on a GPU; another model than the demo may have to be fetched first."""
+    return 30 if model == "demo" else 120 + (len(pictures) + len(nonmembers)) // 10
+
+
+@on_gpu(_seconds)
+def _ask(pictures: list, model: str, nonmembers: list, caption: str | None, question: str, progress) -> dict | SetCheck | str:
+    """What a model answers: as `Checker.to_dict` or `Checker.check_set` give it, or what went wrong, in words."""
     try:
-        if len(sources) > MOST_PICTURES:
-            raise MiaHubError(
-                f"{len(sources)} pictures are too many at once; the page takes up to {MOST_PICTURES}. The command line takes any number."
-            )
-        good, problems = readable(sources)
-        if not good:
-            return _problem(*problems)
-        if nonmembers and len(nonmembers) > MOST_NONMEMBERS:
-            raise MiaHubError(f"{len(nonmembers)} non-member pictures are too many for this page; up to {MOST_NONMEMBERS} are taken.")
-        known, unreadable = readable(nonmembers or [])
-        problems += [f"Left out of the non-members: {problem}" for problem in unreadable]
-        if nonmembers and not known:
-            return _problem(*problems)
-        caption = caption.strip() or None
-        checker = _checker(_named(model), known, caption, progress)
+        checker = _checker(model, nonmembers, caption, progress)
         asked = {"captions": caption, "progress": False, "on_batch": _follow(progress, "Scoring")}
         if question == AS_A_SET:
-            return _set_shown(checker.check_set(good, **asked), caption, problems)
-        checks = checker.check(good, **asked)
+            return checker.check_set(pictures, **asked)
+        return checker.to_dict(checker.check(pictures, **asked))
     except MiaHubError as error:
-        return _problem(str(error), *problems)
-    return _shown(checker.to_dict(checks) | {"caption": caption or ""}, problems)
+        return str(error)
 
 
 def _set_shown(found: SetCheck, caption: str | None, problems: list[str]):

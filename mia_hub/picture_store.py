@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from mia_hub.errors import SplitError
+from mia_hub.atomic import replacing
+from mia_hub.errors import ImageError, SplitError
+from mia_hub.fetching import Fetched
+from mia_hub.images import Picture, open_picture
 
 ROWS_PER_GROUP = 32
+# Rows that are fetched, checked and written at once; so much work is lost at most when fetching is interrupted.
+ROWS_AT_ONCE = 128
+NO_PICTURE = "no picture that can be read"
+COPY = "the same picture as another row"
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,27 @@ class Row:
     label: int | None = None
     missing: str = ""
     lasting: bool = True
+
+
+def row_of(number: int, file: Fetched, *, prepare: Callable[[Picture], Picture] | None = None, min_bytes: int = 0, **told) -> Row:
+    """A row, from what came of fetching its picture.
+
+    Args:
+        number: of the row.
+        file: what came.
+        prepare: what is done to a picture before it is scored.
+        min_bytes: a file below this counts as missing.
+        told: caption and label.
+    """
+    if file.content is None:
+        return Row(number, missing=file.reason, lasting=file.lasting, **told)
+    if len(file.content) < min_bytes:
+        return Row(number, missing="too small", **told)
+    try:
+        picture = open_picture(file.content)
+        return Row(number, (prepare(picture) if prepare else picture).id, file.content, **told)
+    except ImageError:
+        return Row(number, missing=NO_PICTURE, **told)
 
 
 class RowStore:
@@ -83,12 +110,11 @@ class RowStore:
         )  # fmt: skip
         numbers = hashlib.sha256(str([row.row for row in kept]).encode()).hexdigest()[:12]
         path = self.folder / f"rows-{kept[0].row:010}-{numbers}.parquet"
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         try:
             # Pictures are compressed already.
             table = pa.Table.from_pylist([asdict(row) for row in kept], schema=schema)
-            pq.write_table(table, temporary, row_group_size=ROWS_PER_GROUP, compression="none")
-            temporary.replace(path)
+            with replacing(path) as temporary:
+                pq.write_table(table, temporary, row_group_size=ROWS_PER_GROUP, compression="none")
         except OSError as error:
             raise SplitError(f"{self.folder} can't be written to ({error.strerror}); give another folder to keep pictures in.") from error
         self._index(path)

@@ -1,0 +1,108 @@
+"""What the benchmarks share: rows of figures with a verdict, what they depend on, how they are printed and written."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mia_hub.errors import MiaHubError
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the report.
+
+    Attributes:
+        what: what was measured.
+        measured: the figure, with its spread, for people.
+        requirement: what it should be, or "".
+        passed: whether it is; None for information.
+        values: the figures behind it, for programs.
+    """
+
+    what: str
+    measured: str
+    requirement: str = ""
+    passed: bool | None = None
+    values: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> str:
+        return {True: "PASS", False: "MISSED", None: "information"}[self.passed]
+
+
+def facts(device: torch.device, dtype: str, batch_size: int) -> dict[str, Any]:
+    """What the figures depend on; it is printed as well, before the minutes that they take."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    load = os.getloadavg() if hasattr(os, "getloadavg") else None
+    found = {
+        "cpus": f"{usable} usable of {os.cpu_count()}",
+        "threads": torch.get_num_threads(),
+        "load": "unknown" if load is None else f"{load[0]:.2f} at the start",
+        "platform": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "dtype": dtype,
+        "batch size": batch_size,
+    }
+    print("\n".join(f"{name + ':':12}{value}" for name, value in found.items()), flush=True)
+    return found
+
+
+def render(rows: list[Row]) -> str:
+    """The rows as aligned text."""
+    cells = [("what", "measured: median (min … max)", "required", "verdict")]
+    cells += [(row.what, row.measured, row.requirement, row.verdict) for row in rows]
+    widths = [max(len(line[i]) for line in cells) for i in range(4)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in cells)
+
+
+def positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more; got {value}")
+    return value
+
+
+def with_shared_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Adds the options that every benchmark has."""
+    parser.add_argument("--device", help="cpu, cuda, … (default: the best one present)")
+    parser.add_argument("--dtype", default="float32", help="precision of the model (default: float32)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures there")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if a requirement is missed")
+    return parser
+
+
+def finish(
+    parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], tuple[list[Row], dict[str, Any]]], argv: list[str] | None
+) -> int:
+    """Runs a benchmark, prints its rows, and writes them where it was asked to.
+
+    Args:
+        parser: with `with_shared_options`.
+        run: returns the rows and their `facts`.
+        argv: the command's arguments; those of the process by default.
+
+    Returns:
+        The exit status: 0; 1 with --strict where a requirement is missed; 2 where nothing could be measured.
+    """
+    args = parser.parse_args(argv)
+    try:
+        rows, known = run(args)
+        print("\n" + render(rows))
+        if args.json:
+            figures = {"facts": known, "rows": [asdict(row) | {"verdict": row.verdict} for row in rows]}
+            args.json.write_text(json.dumps(figures, indent=1, default=np.ndarray.tolist) + "\n", encoding="utf-8")
+    except (MiaHubError, OSError, RuntimeError) as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    return int(args.strict and any(row.passed is False for row in rows))

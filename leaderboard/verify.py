@@ -1,0 +1,143 @@
+"""Computes every figure of entries again from their scores.
+
+    python -m leaderboard.verify                                  # all entries that the board shows
+    python -m leaderboard.verify 0123456789abcdef --results hub:owner/results
+
+An entry is in order if its file is of the form that it should have, its scores are those that it names, every figure follows from them, and
+the reports say the same. The exit status is 0 if all are in order, 1 if something differs, and 2 if an entry or a store isn't there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from leaderboard.config import results_address
+from leaderboard.entry import FIGURES, recomputed
+from leaderboard.errors import StoreError
+from leaderboard.index import read_index
+from leaderboard.results import ENTRY, LeftOut, Reader, Results, store_to_read
+from leaderboard.store import Store
+from mia_hub.errors import MiaHubError
+
+IN_ORDER, DIFFERS, NOT_THERE = 0, 1, 2
+
+
+def differences(results: Results, entry: Mapping[str, Any]) -> list[str]:
+    """What of an entry doesn't follow from its scores, or isn't said alike by its reports; nothing, for an honest entry."""
+
+    def read(path: str) -> bytes:
+        return results.read(entry["id"], path)
+
+    try:
+        wrong = recomputed(entry, read)
+    except MiaHubError as error:
+        wrong = [f"its scores can't be measured: {error}"]
+    for number, row in enumerate(entry["rows"]):
+        wrong += [f"{row['attack']}: {what}" for what in _of_report(row, f"reports/{number:02d}.json", read)]
+    return wrong
+
+
+def _of_report(row: Mapping[str, Any], path: str, read) -> list[str]:
+    try:
+        report = json.loads(read(path))
+        if report["selection"]["timestep"] != row["timestep"]:
+            return [f"its report is of the timestep {report['selection']['timestep']}"]
+        return [f"its report has another {figure}" for figure in (*FIGURES, "tpr_at_fpr") if report[figure] != row[figure]]
+    except KeyError as error:
+        return [f"its report {path} is missing or lacks a part ({error})"]
+    except (ValueError, TypeError, RecursionError) as error:
+        return [f"its report {path} can't be read ({type(error).__name__})"]
+
+
+def index_differences(store: Store) -> list[str]:
+    """Where a store's index doesn't have what its files have; nothing where there is no index."""
+    index = read_index(store)
+    present = {found[1] for path in store.files() if (found := ENTRY.fullmatch(path))} if index else set()
+    contents = store.read_many(f"results/{id}/entry.json" for id in index)
+    other = [f"{id}: the index has another content" for id, entry in index.items() if contents.get(f"results/{id}/entry.json") != entry]
+    return other + [f"{id}: not in the index" for id in sorted(present - index.keys())]
+
+
+def verify(ids: Sequence[str], address: str | None, *, write=print) -> int:
+    """Verifies entries and says what comes of each.
+
+    Args:
+        ids: which; all of them if empty.
+        address: of a store of results; by default what the board shows: the configured store and what comes with the software.
+        write: is given each line.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        StoreError: if the store can't be read, or an id isn't one.
+    """
+    for id in ids:
+        if not re.fullmatch("[0-9a-f]{16}", id):
+            raise StoreError(f"{id[:40]!r} is no id of an entry; an id has 16 hexadecimal digits, and stands on the entry's page.")
+    if address is not None and not address.startswith("hub:") and not Path(address).is_dir():
+        raise StoreError(f"There is no folder {address!r}; give a folder of results, or hub:owner/name.")
+    results = (Reader(results_address()) if address is None else Reader(address, None)).read()
+    if results.problem and (address is not None or ids):
+        raise StoreError(results.problem)
+    if results.problem:
+        write(f"Only what comes with the software is verified: {results.problem}")
+    asked = [entry for entry in results.entries if not ids or entry["id"] in ids]
+    broken = [left for left in results.left_out if not ids or left.id in ids]
+    gone = set(ids) - {entry["id"] for entry in asked} - {left.id for left in broken}
+    status = _said(results, asked, broken, write)
+    for id in sorted(gone):
+        write(f"{id}  is not there")
+    if not ids and address is not None:
+        for line in index_differences(store_to_read(address)):
+            status = DIFFERS
+            write(f"{line}; publishing an entry again mends it")
+    if not asked and not broken and not gone:
+        write("There are no entries.")
+    return NOT_THERE if gone else status
+
+
+def _said(results: Results, asked: Sequence[Mapping[str, Any]], broken: Sequence[LeftOut], write) -> int:
+    status = IN_ORDER
+    for entry in asked:
+        wrong = differences(results, entry)
+        rows = "1 attack" if len(entry["rows"]) == 1 else f"{len(entry['rows'])} attacks"
+        write(
+            f"{entry['id']}  {'DIFFERS' if wrong else 'ok'}  {entry['model']['id']} on {entry['split']['name']}, {rows}, {entry['origin']}"
+        )
+        for line in wrong:
+            write(f"    {line}")
+        status = DIFFERS if wrong else status
+    for left in broken:
+        write(f"{left.id}  DIFFERS  in {left.where}")
+        write(f"    {left.reason}")
+        status = DIFFERS
+    return status
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m leaderboard.verify", description="Computes every figure of entries again from their scores."
+    )
+    parser.add_argument("ids", nargs="*", metavar="ID", help="of an entry, as its page has it (default: all)")
+    parser.add_argument(
+        "--results",
+        metavar="ADDRESS",
+        help="a folder, or hub:owner/name (default: what the board shows: MIA_HUB_RESULTS and shipped entries)",
+    )
+    args = parser.parse_args(arguments)
+    try:
+        return verify(args.ids, args.results)
+    except StoreError as error:
+        print(f"python -m leaderboard.verify: {error}", file=sys.stderr)
+        return NOT_THERE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""What the commands of ``mia-hub`` share: exit statuses, and files that they write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mia_hub.errors import MiaHubError
+
+EXIT_ERROR = 2
+INTERRUPTED = 130
+
+
+def make_folder(folder: Path) -> None:
+    """Makes the folder that --out names.
+
+    Raises:
+        MiaHubError: if it can't be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MiaHubError(f"The folder {folder} can't be made ({error.strerror}); give another one to --out.") from error
+
+
+def write(path: str | Path, text: str) -> None:
+    """Writes a text and a newline; "-" prints it.
+
+    Raises:
+        MiaHubError: if it can't be written.
+    """
+    if path == "-":
+        print(text)
+        return
+    try:
+        Path(path).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise MiaHubError(f"{path} can't be written ({error.strerror}).") from error
+
+
+def write_comparison(folder: Path, comparison) -> None:
+    """Writes a `mia_hub.Comparison` for people: ``comparison.md``, ``.html`` and ``.svg``.
+
+    Raises:
+        MiaHubError: if they can't be written.
+    """
+    for ending, text in (("md", comparison.to_markdown()), ("html", comparison.to_html()), ("svg", comparison.plot_svg())):
+        write(folder / f"comparison.{ending}", text)

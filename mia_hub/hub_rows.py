@@ -1,0 +1,277 @@
+"""The rows of a data set on the Hub, at one commit: of Parquet files only what is asked for is read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from mia_hub.errors import MiaHubError, SplitError, first_line
+from mia_hub.lazy import Mapped
+from mia_hub.parquet_rows import ParquetRows
+
+# A file is downloaded into the Hub's cache if it is small, or once so much of it was asked for: then nothing is fetched twice ...
+SMALL_FILE = 4 * 2**20
+SHARE_WORTH_THE_FILE = 0.5
+# ... but only where the Parquet files of the split together are no larger than this. Of larger ones nothing is kept on disk.
+LARGEST_KEPT = 2 * 2**30
+
+
+class Rows(Protocol):
+    """Rows by number.
+
+    Attributes:
+        commit: of the data set; None in a folder.
+        columns: their names.
+    """
+
+    commit: str | None
+    columns: list[str]
+
+    def __len__(self) -> int: ...
+
+    def features(self):
+        """The columns' types, as a `datasets.Features`."""
+        ...
+
+    def is_text(self, name: str) -> bool:
+        """Whether a column holds texts."""
+        ...
+
+    def column(self, name: str) -> list:
+        """One column of all rows."""
+        ...
+
+    def numbers(self, name: str) -> np.ndarray:
+        """int16 ``[N]``: a column of class indices, or of true and false; -1 where there is none."""
+        ...
+
+    def lazy(self, name: str) -> Sequence:
+        """One column, read when it is asked for. Pictures are files, undecoded: bytes, or a dict that holds ``bytes``."""
+        ...
+
+    def take(self, rows: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Some rows, increasing, with these columns; pictures as in `lazy`."""
+        ...
+
+
+class HubDataset:
+    """A data set on the Hub. Its revision is resolved to a commit before anything is read, so that what is recorded is what was used.
+
+    Args:
+        name: ``owner/name``.
+        config: its configuration; its only one, or its default, where None.
+        revision: branch, ref, tag or commit; the newest of main where None.
+
+    Attributes:
+        commit: hash.
+        sizes: bytes of every file, by path.
+        license: as its card states it, or None.
+
+    Raises:
+        SplitError: if it can't be found or reached.
+    """
+
+    def __init__(self, name: str, config: str | None = None, revision: str | None = None):
+        from huggingface_hub import HfApi
+
+        from mia_hub.models.repository import HUB_TIMEOUT
+
+        self.name, self.config, self.revision = name, config, revision
+        with self.errors():
+            info = HfApi().dataset_info(name, revision=revision, timeout=HUB_TIMEOUT, files_metadata=True)
+        self.commit: str = info.sha
+        self.sizes = {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or []}
+        card = info.card_data.to_dict() if info.card_data else {}
+        self.license = card["license"] if isinstance(card.get("license"), str) else None
+        self._builder = None
+
+    def errors(self):
+        return dataset_errors(self.name, self.revision)
+
+    @property
+    def builder(self):
+        """What `datasets` makes of the data set's own metadata."""
+        if self._builder is None:
+            import datasets
+
+            with self.errors():
+                self._builder = datasets.load_dataset_builder(self.name, self.config, revision=self.commit)
+        return self._builder
+
+    @property
+    def splits(self) -> dict[str, list[str]]:
+        """The files of each split, as the data set's own metadata names them."""
+        stated = self.builder.config.data_files or {}
+        return {str(split): [str(path).partition(f"@{self.commit}/")[2] for path in paths] for split, paths in stated.items()}
+
+    def files_of(self, split: str) -> list[str]:
+        """The files of one split.
+
+        Raises:
+            SplitError: if there is no such split.
+        """
+        splits = self.splits
+        if split not in splits:
+            raise SplitError(f"The data set {self.name} has no split {split!r}; it has {', '.join(splits) or 'none'}.")
+        return splits[split]
+
+    def open(self, split: str, files: Sequence[str], *, stated: bool = True, pool: int | None = None) -> Rows:
+        """The rows of a split.
+
+        Args:
+            split: its name.
+            files: its files.
+            stated: whether the data set's own metadata names them; otherwise they are given to `datasets` as the split.
+            pool: look at so many rows only.
+
+        Raises:
+            SplitError: if it can't be read.
+        """
+        with self.errors():
+            if all(path.endswith(".parquet") for path in files):
+                return ParquetRows(files, HubFiles(self, files), pool=pool, commit=self.commit)
+            return LoadedRows(self, split, None if stated else list(files), pool)
+
+
+class HubFiles:
+    """Parquet files on the Hub."""
+
+    def __init__(self, dataset: HubDataset, paths: Sequence[str]):
+        self.dataset, self.errors = dataset, dataset.errors
+        self._asked: Counter[str] = Counter()
+        self._keep = sum(dataset.sizes.get(path, 0) for path in paths) <= LARGEST_KEPT
+
+    def open(self, path: str):
+        from huggingface_hub import HfFileSystem, try_to_load_from_cache
+
+        name, commit = self.dataset.name, self.dataset.commit
+        here = try_to_load_from_cache(name, path, revision=commit, repo_type="dataset")
+        if isinstance(here, str):
+            return open(here, "rb")
+        return HfFileSystem().open(f"datasets/{name}@{commit}/{path}", "rb", cache_type="none")
+
+    def announce(self, path: str, bytes_needed: int) -> None:
+        from huggingface_hub import hf_hub_download
+
+        size = self.dataset.sizes.get(path, 0)
+        before, self._asked[path] = self._asked[path], self._asked[path] + bytes_needed
+        worth = size <= SMALL_FILE or self._asked[path] > SHARE_WORTH_THE_FILE * size
+        # Once over the mark it lies in the cache.
+        if self._keep and worth and not before > SHARE_WORTH_THE_FILE * size:
+            hf_hub_download(self.dataset.name, path, revision=self.dataset.commit, repo_type="dataset")
+
+
+class LoadedRows:
+    """Rows of anything that isn't Parquet (archives, folders of pictures, CSV): loaded whole by `datasets`, which keeps them on disk."""
+
+    def __init__(self, dataset: HubDataset, split: str, files: list[str] | None, pool: int | None):
+        import datasets
+
+        data_files = {split: files} if files else None
+        loaded = datasets.load_dataset(dataset.name, dataset.config, revision=dataset.commit, data_files=data_files, split=split)
+        self._pictures = [name for name, feature in loaded.features.items() if isinstance(feature, datasets.Image)]
+        for name in self._pictures:
+            # Undecoded, so that our own safe decoder opens every picture.
+            loaded = loaded.cast_column(name, datasets.Image(decode=False))
+        self._loaded = loaded.select(range(min(len(loaded), pool or len(loaded))))
+        self.commit, self.columns = dataset.commit, self._loaded.column_names
+
+    def __len__(self) -> int:
+        return len(self._loaded)
+
+    def features(self):
+        return self._loaded.features
+
+    def is_text(self, name: str) -> bool:
+        return getattr(self._loaded.features[name], "dtype", None) in ("string", "large_string")
+
+    def column(self, name: str) -> list:
+        return list(self._loaded[name])
+
+    def numbers(self, name: str) -> np.ndarray:
+        values = (-1 if value is None else min(int(value), 2**15 - 1) for value in self._loaded[name])
+        return np.fromiter(values, np.int16, len(self))
+
+    def lazy(self, name: str) -> Sequence:
+        values = self._loaded[name]
+        return Mapped(values, _with_bytes) if name in self._pictures else values
+
+    def take(self, rows: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+        some = self._loaded.select_columns(list(columns))
+        for row in rows:
+            yield int(row), {name: _with_bytes(value) if name in self._pictures else value for name, value in some[int(row)].items()}
+
+
+def _with_bytes(cell: Mapping | None) -> Mapping | None:
+    """A cell of an image column with the file's content, where `datasets` has left the file in its cache.
+
+    A path that leads anywhere else was written by whoever made the data set, and is not followed.
+    """
+    import datasets
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    if cell is None or cell.get("bytes") is not None or not cell.get("path"):
+        return cell
+    path = Path(cell["path"]).resolve()
+    if not any(path.is_relative_to(Path(root).resolve()) for root in (datasets.config.HF_DATASETS_CACHE, HF_HUB_CACHE)):
+        return {"bytes": None, "path": None}
+    return {"bytes": path.read_bytes(), "path": path.name}
+
+
+def file_bytes(value: Any) -> bytes | None:
+    """The picture file in a cell of an image column; None if the cell holds none. A path in it, which a stranger wrote, is not followed."""
+    if isinstance(value, Mapping):
+        value = value.get("bytes")
+    return value if isinstance(value, bytes) else None
+
+
+def dataset_commit(name: str, revision: str | None = None, *, token: bool | None = None) -> str:
+    """The commit that a data set on the Hub is at.
+
+    Args:
+        name: its Hub id.
+        revision: branch, tag or commit; the newest by default.
+        token: False to look without a login, as anyone sees it; then gated ones are refused, too.
+
+    Raises:
+        SplitError: if it isn't there, or may not be seen.
+    """
+    from huggingface_hub import HfApi
+
+    from mia_hub.models.repository import HUB_TIMEOUT
+
+    with dataset_errors(name, revision):
+        info = HfApi(token=token).dataset_info(name, revision=revision, timeout=HUB_TIMEOUT)
+    if token is False and info.gated:
+        raise SplitError(f"The data set {name} is gated, so that not everyone may see what a result is about; name one that is open.")
+    return info.sha
+
+
+@contextmanager
+def dataset_errors(name: str, revision: str | None) -> Iterator[None]:
+    """The errors of the Hub's clients, said for a person."""
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        yield
+    except MiaHubError:
+        raise
+    except RevisionNotFoundError as error:
+        raise SplitError(f"The data set {name} has no revision {revision!r}.") from error
+    except Exception as error:  # the clients raise many kinds for an unreachable Hub or a broken data set
+        # `datasets` has no error class for a gated data set.
+        if isinstance(error, GatedRepoError) or "is a gated dataset" in str(error):
+            raise SplitError(
+                f"The data set {name} is gated: accept its terms on https://huggingface.co/datasets/{name}, then log in with "
+                "'hf auth login'."
+            ) from error
+        if isinstance(error, RepositoryNotFoundError):
+            raise SplitError(
+                f"The Hub has no data set {name!r} that you may see. Check the spelling, or log in with 'hf auth login'."
+            ) from error
+        raise SplitError(f"The data set {name} could not be read ({type(error).__name__}: {first_line(error)[:200]}).") from error

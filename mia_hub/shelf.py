@@ -1,0 +1,90 @@
+"""A folder in which scores are kept as soon as they are there, so that what was interrupted goes on where it was."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mia_hub.atomic import write_text
+from mia_hub.attacks import Attack
+from mia_hub.errors import MetricError, MiaHubError
+from mia_hub.models.protocol import DiffusionModel, moved_to
+from mia_hub.scores import ScoreTable
+
+BATCHES = "unfinished"
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Scores of attacks on one model and one split, and what was known of these when the scores were made.
+
+    Attributes:
+        folder: made if it isn't there.
+        model, split, ids, is_member, seed: what scores must have been made with to be taken from the shelf.
+    """
+
+    folder: str | Path
+    model: DiffusionModel
+    split: dict[str, Any]
+    ids: list[str]
+    is_member: np.ndarray
+    seed: int
+
+    def __post_init__(self) -> None:
+        folder = Path(self.folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MiaHubError(f"The folder {folder} can't be made ({error.strerror}); give another one.") from error
+        object.__setattr__(self, "folder", folder)
+
+    def unfinished(self, name: str) -> Path:
+        """Where `Attack.score` keeps the finished batches of the scores in a file, until the file is there."""
+        return self.folder / BATCHES / Path(name).stem
+
+    def find(self, name: str, attack: Attack) -> ScoreTable | None:
+        """Scores that needn't be made again; None where there are none."""
+        path = self.folder / name
+        if self.model.info.revision is None or not path.exists():
+            return None
+        try:
+            table = ScoreTable.from_parquet(path)
+        except MetricError:  # cut short, or another file of that name: made again
+            return None
+        hashes = [[(split or {}).get(key) for key in ("hash", "captions_hash")] for split in (table.split, self.split)]
+        found = (table.attack, table.model, hashes[0], table.seed, table.ids)
+        needed = (repr(attack), self.model.info.to_dict(), hashes[1], self.seed, self.ids)
+        # Last, since it moves parts of the model that have overflowed before, so that what is left is asked as it would have been.
+        if found != needed or not np.array_equal(table.is_member, self.is_member) or not moved_to(self.model, table.precision):
+            return None
+        self._tidy(name)  # where it was killed between the scores and this
+        return table
+
+    def keep(self, name: str, table: ScoreTable) -> None:
+        """Writes new scores, whose finished batches are needed no more."""
+        with self._writing():
+            table.to_parquet(self.folder / name)
+        self._tidy(name)
+
+    def _tidy(self, name: str) -> None:
+        shutil.rmtree(self.unfinished(name), ignore_errors=True)
+        with suppress(OSError):  # there are those of others, or none at all
+            (self.folder / BATCHES).rmdir()
+
+    def write(self, name: str, text: str) -> None:
+        """Writes what else there is to say."""
+        with self._writing():
+            write_text(self.folder / name, text + "\n")
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise MiaHubError(f"{self.folder} can't be written to ({error.strerror}); give another folder.") from error

@@ -1,0 +1,62 @@
+"""A web server on 127.0.0.1 that serves pictures, and gets into every kind of trouble."""
+
+from __future__ import annotations
+
+import io
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+from PIL import Image
+
+
+def small_png(number: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((9, 9, 3), number, np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+class Web:
+    """Pictures over HTTP on 127.0.0.1, ``/good/3.png``, and others in trouble; ``asked`` has every request's path."""
+
+    def __init__(self, pictures):
+        self.pictures, self.asked, self.mended, web = pictures, [], False, self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                web.asked.append(self.path)
+                kind, number = re.match(r"/(\w+)/(\d+)", self.path).groups()
+                status, content, headers = web.answer(kind, int(number))
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def answer(self, kind, number):
+        picture = self.pictures[number % len(self.pictures)]
+        status, content, headers = {
+            "good": (200, picture, {}),
+            "gone": (404, b"<html>not found</html>", {}),
+            "page": (200, b"<html>buy this picture</html>", {}),
+            "huge": (200, picture + b"\0" * 60_000, {}),
+            "small": (200, small_png(number), {}),
+            "moved": (302, b"", {"Location": f"/good/{number}?a=\u00e4".encode().decode("latin-1")}),
+            "away": (302, b"", {"Location": "file:///etc/hostname"}),
+            "inside": (302, b"", {"Location": f"http://localhost:{self.server.server_address[1]}/good/{number}"}),
+            "busy": (200, picture, {}) if self.mended else (503, b"", {}),
+        }[kind]
+        # Of a huge file the length isn't announced.
+        return status, content, headers | ({} if kind == "huge" else {"Content-Length": str(len(content))})
+
+    def stop(self):
+        self.server.shutdown()
+        self.server.server_close()

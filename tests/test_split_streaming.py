@@ -1,0 +1,384 @@
+"""Splits of any size and layout: what they cost to read, who is a member in them, and pictures that lie behind addresses."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import warnings
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from loopback_web import Web
+from PIL import Image
+
+from mia_hub import fetching, hub_rows, parquet_rows
+from mia_hub.errors import ImageError, SplitError
+from mia_hub.fetching import NOT_PUBLIC, Fetched, fetch, is_public
+from mia_hub.hub_rows import HubDataset
+from mia_hub.images import content_id
+from mia_hub.split_fetching import ON_BOTH_SIDES
+from mia_hub.splits import load_split
+
+LARGE, SMALL = 100_000, 1000
+
+
+def bitmaps(count: int, seed: int) -> tuple[np.ndarray, pa.Array]:
+    """Pixels uint8 ``[n, 8, 8, 3]``, and the pictures as 24-bit BMP files, made all at once."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "BMP")
+    head = np.frombuffer(buffer.getvalue()[:-192], np.uint8)
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
+    files = np.concatenate([np.tile(head, (count, 1)), pixels[:, ::-1, :, ::-1].reshape(count, -1)], axis=1)
+    return pixels, pa.array(list(files.view(f"V{files.shape[1]}").ravel().tolist()), pa.binary())
+
+
+def large_split(count: int, per_group: int = 1000) -> dict[str, bytes]:
+    """Two splits of ``count`` pictures each, with captions."""
+    files = {}
+    for seed, name in enumerate(("member", "nonmember")):
+        cells = bitmaps(count, seed)[1]
+        image = pa.StructArray.from_arrays([cells, pa.nulls(count, pa.string())], ["bytes", "path"])
+        table = pa.table({"image": image, "caption": [f"{name} {i}" for i in range(count)]})
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer, row_group_size=per_group, compression="none", use_dictionary=False)
+        files[f"data/{name}-00000-of-00001.parquet"] = buffer.getvalue()
+    return files
+
+
+@pytest.fixture(scope="module")
+def sized(loopback_hub):
+    for name, count in (("large", LARGE), ("small", SMALL)):
+        loopback_hub.add_repo("dataset", f"sized/{name}", large_split(count))
+    yield
+    for name in ("large", "small"):
+        loopback_hub.delete_repo("dataset", f"sized/{name}")
+
+
+SCAN = """
+import json, os, sys
+from pathlib import Path
+import datasets, numpy, PIL.Image, pyarrow.parquet, huggingface_hub
+import mia_hub
+from mia_hub import hub_rows, parquet_rows
+from mia_hub.images import encoded
+hub_rows.LARGEST_KEPT, parquet_rows.CACHED_BYTES = 0, 2**20
+def peak():  # of this process alone: getrusage's begins with that of the process which started it
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+mia_hub.load_split("sized/small").images[0].id
+before = peak()
+split = mia_hub.load_split(sys.argv[1])
+seen = sum(len(encoded(split.images, row)) for row in range(0, len(split.images), 20))
+ids = [split.images[row].id for row in range(0, len(split.images), len(split.images) // 50)]
+captions = sum(len(split.captions[row]) for row in range(0, len(split.images), 20))
+after = peak()
+kept = sum(path.stat().st_size for path in Path(os.environ["HF_HOME"]).rglob("*") if path.is_file())
+print(json.dumps({"seen": seen, "captions": captions, "mib": (after - before) / 1024, "kept": kept, "n": len(split.images)}))
+"""
+
+
+def test_a_large_split_needs_no_more_memory_or_disk_than_a_small_one(sized, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    found = {}
+    for name in ("small", "large"):
+        done = subprocess.run([sys.executable, "-c", SCAN, f"sized/{name}"], capture_output=True, text=True, check=True)
+        found[name] = json.loads(done.stdout.splitlines()[-1])
+    small, large = found["small"], found["large"]
+    assert (small["n"], large["n"]) == (2 * SMALL, 2 * LARGE)
+    assert large["seen"] == LARGE * small["seen"] // SMALL and large["captions"] > 50 * small["captions"]
+    data = 20 * large["seen"] / 2**20
+    assert data > 45
+    assert large["mib"] - small["mib"] < 20, f"{large} against {small}"
+    assert large["kept"] < 2**20, "pictures were copied to disk"
+
+
+def ranges(hub, name) -> int:
+    """Bytes of Parquet files that were asked for."""
+    asked = [entry for entry in hub.log if entry.method == "GET" and f"/{name}/resolve/" in entry.path and entry.path.endswith(".parquet")]
+    assert all(entry.range for entry in asked), "a whole file was fetched"
+    bounds = [entry.range.removeprefix("bytes=").split("-") for entry in asked]
+    return sum(int(last) - int(first) + 1 for first, last in bounds)
+
+
+def test_a_draw_fetches_little_and_gives_the_same_pictures(loopback_hub, monkeypatch):
+    monkeypatch.setattr(hub_rows, "SMALL_FILE", 0)
+    count = 20_000
+    loopback_hub.add_repo("dataset", "sized/fine", large_split(count, per_group=50))
+    loopback_hub.log.clear()
+    few = load_split("sized/fine", limit=20, seed=3)
+    ids, captions = [picture.id for picture in few.images], list(few.captions)
+    whole = sum(HubDataset("sized/fine").sizes.values())
+    # Their row groups, and the footers.
+    assert len(ids) == 40 and ranges(loopback_hub, "sized/fine") < 0.15 * whole
+    rng = np.random.default_rng(3)
+    for seed, (label, place) in enumerate((("member", 0), ("nonmember", 20))):
+        rows, pixels = np.sort(rng.permutation(count)[:20]), bitmaps(count, seed)[0]
+        assert ids[place : place + 20] == [content_id(pixels[row]) for row in rows]
+        assert captions[place : place + 20] == [f"{label} {row}" for row in rows]
+    loopback_hub.delete_repo("dataset", "sized/fine")
+
+
+def test_what_is_read_whole_is_fetched_about_once(loopback_hub, monkeypatch):
+    """With the cache, a second pass costs nothing; without it, nothing is kept, and the pictures are the same."""
+    monkeypatch.setattr(hub_rows, "SMALL_FILE", 0)
+    loopback_hub.add_repo("dataset", "sized/kept", large_split(SMALL))
+    hashes = []
+    for largest, again in ((0, True), (2**40, False)):
+        monkeypatch.setattr(hub_rows, "LARGEST_KEPT", largest)
+        split = load_split("sized/kept")
+        hashes.append(split.hash)
+        monkeypatch.setattr(parquet_rows, "CACHED_BYTES", 0)
+        loopback_hub.log.clear()
+        assert split.hash != load_split("sized/kept").limited(5).hash
+        list(split.captions)
+        assert bool([path for path in loopback_hub.files_fetched("sized/kept") if path.endswith(".parquet")]) == again
+    assert hashes[0] == hashes[1]
+    loopback_hub.delete_repo("dataset", "sized/kept")
+
+
+# Who is a member
+
+
+def cells(count: int, seed: int = 0) -> list[dict]:
+    return [{"bytes": content, "path": None} for content in bitmaps(count, seed)[1].to_pylist()]
+
+
+def table(columns: dict, **features) -> bytes:
+    images = {"image": datasets.Image()} if "image" in columns else {}
+    found = datasets.Dataset.from_dict(columns)
+    for name, feature in (images | features).items():
+        found = found.cast_column(name, feature)
+    buffer = io.BytesIO()
+    found.to_parquet(buffer)
+    return buffer.getvalue()
+
+
+NAMED = datasets.ClassLabel(names=["Non-Member", "Member"])
+SAYS_WHO = [
+    ({"members-00000-of-00001": {"image": 3}, "nonmembers-00000-of-00001": {"image": 2}}, {}, (3, 2)),
+    ({"train-00000-of-00001": {"image": 5, "label": [1, 0, 0, 1, 0]}}, {"label": NAMED}, (2, 3)),
+    ({"train-00000-of-00001": {"image": 4, "is_member": [True, False, True, True]}}, {}, (3, 1)),
+    ({"train-00000-of-00001": {"image": 4, "member": [True, False, True, True]}}, {}, (3, 1)),
+]
+DOES_NOT_SAY = [
+    ({"train-00000-of-00001": {"image": 2, "label": [True, False]}}, {}, "is not guessed"),
+    ({"train-00000-of-00001": {"image": 2, "is_member": [1, 0]}}, {}, "is not guessed"),
+    ({"train-00000-of-00001": {"image": 2, "label": [1, 0]}}, {"label": datasets.ClassLabel(num_classes=2)}, "is not guessed"),
+    ({"train-00000-of-00001": {"image": 2, "label": [1, 0]}}, {"label": datasets.ClassLabel(names=["no", "yes"])}, "is not guessed"),
+    ({"train-00000-of-00001": {"image": 3, "is_member": [True, None, False]}}, {}, "1 rows have no 'is_member'"),
+    ({"train-00000-of-00001": {"image": 2, "is_member": [True, True]}}, {}, "has no non-members"),
+    ({"member-00000-of-00001": {"image": 2}, "nonmember-00000-of-00001": {"caption": ["a"]}}, {}, "has no column 'image'; it has caption"),
+]
+
+
+def stored(where: str, files: dict, features: dict, tmp_path, hub) -> str:
+    """A data set in a folder, or on the Hub."""
+    made = {}
+    for name, columns in files.items():
+        filled = {column: cells(value) if column == "image" else value for column, value in columns.items()}
+        made[f"data/{name}.parquet"] = table(filled, **{c: f for c, f in features.items() if c in columns})
+    if where == "hub":
+        hub.add_repo("dataset", "alice/layout", made)
+        return "alice/layout"
+    for path, content in made.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(content)
+    return str(tmp_path)
+
+
+@pytest.fixture
+def forget(loopback_hub):
+    yield
+    if ("dataset", "alice/layout") in loopback_hub._repos:
+        loopback_hub.delete_repo("dataset", "alice/layout")
+
+
+@pytest.mark.parametrize("where", ["folder", "hub"])
+@pytest.mark.parametrize("files, features, counts", SAYS_WHO)
+def test_layouts_that_say_who_is_a_member(where, files, features, counts, tmp_path, loopback_hub, forget):
+    split = load_split(stored(where, files, features, tmp_path, loopback_hub))
+    assert (len(split.members), len(split.nonmembers)) == counts
+    if len(files) == 1:
+        columns = next(iter(files.values()))
+        order = [content_id(pixels) for pixels in bitmaps(columns["image"], 0)[0]]
+        labels = next(value for name, value in columns.items() if name != "image")
+        assert [picture.id for picture in split.members] == [id for id, label in zip(order, labels) if label]
+
+
+# On the Hub, `datasets` itself refuses two splits with different columns.
+REFUSED = [(where, *case) for case in DOES_NOT_SAY for where in ("folder", "hub") if where == "folder" or "has no column" not in case[2]]
+
+
+@pytest.mark.parametrize("where, files, features, says", REFUSED)
+def test_layouts_that_do_not(where, files, features, says, tmp_path, loopback_hub, forget):
+    with pytest.raises(SplitError, match=says):
+        load_split(stored(where, files, features, tmp_path, loopback_hub))
+
+
+def test_a_parquet_file_alone_and_one_that_is_none(tmp_path):
+    path = tmp_path / "all.parquet"
+    path.write_bytes(table({"image": cells(3), "is_member": [True, False, True]}))
+    assert len(load_split(path).members) == 2
+    path.write_bytes(b"nonsense")
+    with pytest.raises(SplitError, match="A Parquet file can't be read"):
+        load_split(path)
+    with pytest.raises(SplitError, match="config='x' is for data sets on the Hub"):
+        load_split(path, config="x")
+
+
+def card_of(members, nonmembers, more: str = "") -> str:
+    """A README that names the files of the two splits."""
+    files = f"  - split: member\n    path: {members}\n  - split: nonmember\n    path: {nonmembers}\n"
+    return f"---\nconfigs:\n- config_name: default\n  data_files:\n{files}{more}---\n"
+
+
+def test_a_path_in_a_cell_is_never_opened(tmp_path, loopback_hub, forget):
+    Image.new("RGB", (8, 8)).save(tmp_path / "private.png")
+    own = tmp_path / "own"
+    (own / "data").mkdir(parents=True)
+    hostile = [{"bytes": None, "path": str(tmp_path / "private.png")}]
+    for name in ("member", "nonmember"):
+        pq.write_table(pa.table({"image": hostile}), own / "data" / f"{name}-00000-of-00001.parquet")
+    with pytest.raises(ImageError, match="is no picture"):
+        _ = load_split(own).members[0]
+    # And not in what `datasets` reads either.
+    card = card_of("a.jsonl", "b.jsonl", "dataset_info:\n  features:\n  - name: image\n    dtype: image\n")
+    rows = {"a.jsonl": {"image": str(tmp_path / "private.png")}, "b.jsonl": {"image": "http://127.0.0.1:9/x.png"}}
+    loopback_hub.add_repo("dataset", "alice/layout", {"README.md": card} | {name: json.dumps(row) + "\n" for name, row in rows.items()})
+    for part in (load_split("alice/layout").members, load_split("alice/layout").nonmembers):
+        with pytest.raises(ImageError, match="is no picture"):
+            _ = part[0]
+
+
+def test_a_data_set_that_names_files_of_this_machine_is_refused(tmp_path, loopback_hub, forget):
+    for name in ("member", "nonmember"):
+        (tmp_path / f"{name}.parquet").write_bytes(table({"image": cells(2)}))
+    card = card_of(tmp_path / "member.parquet", tmp_path / "nonmember.parquet")
+    loopback_hub.add_repo("dataset", "alice/layout", {"README.md": card, "data/train.csv": "a,b\n"})
+    with pytest.raises(SplitError, match="Data files don't belong to alice/layout"):
+        load_split("alice/layout")
+
+
+def test_pictures_as_files_on_the_hub(loopback_hub, forget):
+    """Not Parquet: `datasets` downloads them, and what it gives is paths."""
+    files = {
+        f"pictures/{name}/{i}.bmp": content
+        for k, name in enumerate(("in", "out"))
+        for i, content in enumerate(bitmaps(3, k)[1].to_pylist())
+    }
+    loopback_hub.add_repo("dataset", "alice/layout", files | {"README.md": card_of("pictures/in/*", "pictures/out/*")})
+    split = load_split("alice/layout")
+    assert [p.id for p in split.images] == [content_id(pixels) for k in (0, 1) for pixels in bitmaps(3, k)[0]]
+
+
+def test_gated_and_failing_data_sets_are_said_clearly(loopback_hub):
+    loopback_hub.add_repo("dataset", "alice/gated", large_split(2), gated=True)
+    with pytest.raises(SplitError, match=r"The data set alice/gated is gated: accept its terms on https://.*hf auth login"):
+        load_split("alice/gated")
+    loopback_hub.add_repo("dataset", "alice/breaks", large_split(SMALL))
+    split = load_split("alice/breaks")
+    with loopback_hub.broken(403), pytest.raises(SplitError, match="The data set alice/breaks could not be read"):
+        _ = split.members[999]
+    assert split.members[999].id, "and it goes on once the Hub is back"
+
+
+# Behind addresses
+
+
+@pytest.fixture
+def web(monkeypatch):
+    monkeypatch.setattr(fetching, "ALLOWED_INSIDE", frozenset({"127.0.0.1"}))
+    server = Web(bitmaps(64, 5)[1].to_pylist())
+    yield server
+    server.stop()
+
+
+def by_address(hub, members, nonmembers) -> str:
+    """LAION-mi's layout."""
+    files = {
+        f"data/{name}-00000-of-00001-{'ab' * 8}.parquet": table({"url": urls, "caption": [f"{name} {i}" for i in range(len(urls))]})
+        for name, urls in (("members", members), ("nonmembers", nonmembers))
+    }
+    hub.add_repo("dataset", "alice/layout", files)
+    return "alice/layout"
+
+
+def test_addresses_are_fetched_on_request_and_the_missing_said(web, loopback_hub, forget):
+    members = [f"{web.url}/{'gone' if i < 18 else 'good'}/{i}" for i in range(30)] + [f"{web.url}/good/60"]
+    nonmembers = [f"{web.url}/good/{i}" for i in range(30, 56)] + [f"{web.url}/good/55?again", f"{web.url}/good/60?placeholder", None]
+    name = by_address(loopback_hub, members, nonmembers)
+    with pytest.raises(SplitError, match=r"holds no pictures, but their addresses \(in the column 'url'\).*fetch=True"):
+        load_split(name)
+    assert not web.asked, "nothing is fetched unasked"
+    with pytest.warns(UserWarning) as said:
+        split = load_split(name, fetch=True)
+    assert (len(split.members), len(split.nonmembers)) == (12, 26)
+    assert split.name == "alice/layout, with 12 of 31 members and 26 of 29 non-members that could be had"
+    assert split.notes[0] == f"19 of the 31 members are missing: 18 HTTP 404, 1 {ON_BOTH_SIDES}."
+    assert split.notes[1].startswith("3 of the 29 non-members are missing: 1 no web address, 1 the same picture as another row, 1 ")
+    assert split.notes[2].startswith("The share of missing pictures differs between members (61.3 %) and non-members (10.3 %)")
+    assert [str(one.message) for one in said] == list(split.notes) and len(split.notes) == 3
+    assert list(split.captions) == [f"members {i}" for i in range(18, 30)] + [f"nonmembers {i}" for i in range(26)]
+    assert [p.id for p in split.members] == [content_id(pixels) for pixels in bitmaps(64, 5)[0][18:30]]
+    # What was had is not asked for again, and a draw asks for what it draws alone.
+    web.asked.clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert load_split(name, fetch=True).hash == split.hash and not web.asked
+
+
+def test_a_draw_fetches_what_it_draws(web, loopback_hub, forget):
+    name = by_address(loopback_hub, [f"{web.url}/good/{i}" for i in range(20)], [f"{web.url}/good/{i}" for i in range(20, 40)])
+    split = load_split(name, fetch=True, limit=4)
+    assert len(web.asked) == 8 and len(split.members) == 4 and not split.notes
+    whole = load_split(name, fetch=True)
+    assert split.hash == whole.limited(4).hash
+
+
+def test_nothing_inside_is_asked(web, monkeypatch, loopback_hub, forget):
+    """A data set from a stranger must not make this machine ask its own network."""
+    assert fetch(f"{web.url}/inside/3") == Fetched(reason=NOT_PUBLIC), "by a redirect"
+    assert web.asked == ["/inside/3"]
+    monkeypatch.setattr(fetching, "ALLOWED_INSIDE", frozenset())
+    web.asked.clear()
+    port = web.server.server_address[1]
+    for host in ("127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1", "0.0.0.0", "169.254.169.254", "10.0.0.1"):
+        found = fetch(f"http://{host}:{port}/good/1")
+        assert found.content is None and found.reason in (NOT_PUBLIC, "no answer"), host
+        assert found.reason == NOT_PUBLIC or host == "[::1]"
+    monkeypatch.setattr(
+        fetching.socket, "getaddrinfo", lambda *_: [(2, 1, 6, "", ("93.184.216.34", 80)), (2, 1, 6, "", ("127.0.0.1", port))]
+    )
+    assert fetch(f"http://two-faced.example:{port}/good/1") == Fetched(reason=NOT_PUBLIC), "a name with a public and a private address"
+    monkeypatch.undo()
+    name = by_address(loopback_hub, [f"{web.url}/good/1"] * 3, [f"{web.url}/good/2"] * 3)
+    with pytest.raises(SplitError, match=f"None of the 3 pictures of the members of alice/layout can be had: 3 {NOT_PUBLIC}"):
+        load_split(name, fetch=True)
+    assert not web.asked
+
+
+def test_a_proxy_may_lie_inside_but_not_what_it_is_asked_for(web, monkeypatch):
+    monkeypatch.setattr(fetching, "ALLOWED_INSIDE", frozenset())
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", web.url)
+    assert fetch("http://10.1.2.3/good/1") == Fetched(reason=NOT_PUBLIC) and not web.asked
+    fetch("http://93.184.216.34/good/1")
+    assert len(web.asked) <= 1
+
+
+@pytest.mark.parametrize(
+    "address, public",
+    [
+        ("93.184.216.34", True), ("2606:2800:220:1::1", True), ("127.0.0.1", False), ("10.0.0.1", False), ("192.168.1.1", False),
+        ("172.16.0.1", False), ("169.254.169.254", False), ("100.64.0.1", False), ("224.0.0.1", False), ("0.0.0.0", False), ("::1", False),
+        ("::", False), ("fe80::1%eth0", False), ("fd00::1", False), ("::ffff:10.0.0.1", False), ("::ffff:93.184.216.34", True),
+        ("2002:7f00:1::", False), ("64:ff9b::7f00:1", False), ("64:ff9b::5db8:d822", True), ("ff02::1", False),
+    ],
+)  # fmt: skip
+def test_public_addresses(address, public):
+    assert is_public(address) == public
