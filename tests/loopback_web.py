@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import re
+import socketserver
 import threading
+import time
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -52,11 +55,36 @@ class Web:
             "moved": (302, b"", {"Location": f"/good/{number}?a=\u00e4".encode().decode("latin-1")}),
             "away": (302, b"", {"Location": "file:///etc/hostname"}),
             "inside": (302, b"", {"Location": f"http://localhost:{self.server.server_address[1]}/good/{number}"}),
+            "escaped": (302, b"", {"Location": f"http://%6cocalhost:{self.server.server_address[1]}/good/{number}"}),
+            "lengthless": (200, picture, {"Content-Length": "abc"}),
+            "short": (200, picture, {"Content-Length": str(len(picture) + 1)}),
             "busy": (200, picture, {}) if self.mended else (503, b"", {}),
         }[kind]
         # Of a huge file the length isn't announced.
-        return status, content, headers | ({} if kind == "huge" else {"Content-Length": str(len(content))})
+        return status, content, ({} if kind == "huge" else {"Content-Length": str(len(content))}) | headers
 
     def stop(self):
         self.server.shutdown()
         self.server.server_close()
+
+
+@contextmanager
+def dripping(first: bytes, again: bytes):
+    """The address of a server that says something and then, ten times a second, something more, and never comes to an end."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self):
+            self.request.recv(2**16)
+            try:
+                self.request.sendall(first)
+                while True:
+                    time.sleep(0.1)
+                    self.request.sendall(again)
+            except OSError:  # the other side has had enough
+                pass
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/x.png"
+        server.shutdown()

@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 import warnings
 
 import datasets
@@ -13,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from loopback_web import Web
+from loopback_web import Web, dripping
 from PIL import Image
 
 from mia_hub import fetching, hub_rows, parquet_rows
@@ -350,6 +351,13 @@ def test_nothing_inside_is_asked(web, monkeypatch, loopback_hub, forget):
         found = fetch(f"http://{host}:{port}/good/1")
         assert found.content is None and found.reason in (NOT_PUBLIC, "no answer"), host
         assert found.reason == NOT_PUBLIC or host == "[::1]"
+    # urllib undoes these escapes; what it would then ask was never looked at.
+    for host in ("127.0.0.%31", "%6cocalhost", "127.0.0.\uff051", "[::1%25lo]"):
+        assert fetch(f"http://{host}:{port}/good/1") == Fetched(reason="no web address"), host
+    with monkeypatch.context() as only_here:
+        only_here.setattr(fetching, "ALLOWED_INSIDE", frozenset({"127.0.0.1"}))
+        assert fetch(f"{web.url}/escaped/3") == Fetched(reason="no web address") and web.asked == ["/escaped/3"]
+        web.asked.clear()
     monkeypatch.setattr(
         fetching.socket, "getaddrinfo", lambda *_: [(2, 1, 6, "", ("93.184.216.34", 80)), (2, 1, 6, "", ("127.0.0.1", port))]
     )
@@ -369,6 +377,37 @@ def test_a_proxy_may_lie_inside_but_not_what_it_is_asked_for(web, monkeypatch):
     assert fetch("http://10.1.2.3/good/1") == Fetched(reason=NOT_PUBLIC) and not web.asked
     fetch("http://93.184.216.34/good/1")
     assert len(web.asked) <= 1
+    web.asked.clear()
+    for host in ("jenkins.corp.invalid", "127.0.0.%31"):  # only the proxy knows what the first one is
+        assert fetch(f"http://{host}/good/1").content is None and not web.asked
+
+
+TROUBLE = {
+    "100 and so on": (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "a status line": (b"HTTP/1.1 ", b"2"),
+    "a header": (b"HTTP/1.1 200 OK\r\nX: ", b"x"),
+    "a body": (b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n", b"x"),
+    "what is behind a redirect": (b"HTTP/1.1 302 Found\r\nLocation: /y.png\r\nContent-Length: 5000\r\n\r\n", b"x"),
+}
+
+
+@pytest.mark.parametrize("kind", TROUBLE)
+def test_a_server_that_never_ends_is_left(kind, monkeypatch):
+    monkeypatch.setattr(fetching, "ALLOWED_INSIDE", frozenset({"127.0.0.1"}))
+    monkeypatch.setattr(fetching, "PICTURE_SECONDS", 0.5)
+    with dripping(*TROUBLE[kind]) as address:
+        begun = time.monotonic()
+        found = fetch(address)
+    if kind.startswith("what"):  # is not waited for; the address leads to itself
+        assert found.reason == "HTTP 302"
+    else:
+        assert found == Fetched(reason="too slow", lasting=False)
+    assert time.monotonic() - begun < 3
+
+
+def test_an_answer_with_a_wrong_length_may_be_right_another_time(web):
+    for kind in ("lengthless", "short"):
+        assert fetch(f"{web.url}/{kind}/1") == Fetched(reason="no answer", lasting=False)
 
 
 @pytest.mark.parametrize(
@@ -378,6 +417,7 @@ def test_a_proxy_may_lie_inside_but_not_what_it_is_asked_for(web, monkeypatch):
         ("172.16.0.1", False), ("169.254.169.254", False), ("100.64.0.1", False), ("224.0.0.1", False), ("0.0.0.0", False), ("::1", False),
         ("::", False), ("fe80::1%eth0", False), ("fd00::1", False), ("::ffff:10.0.0.1", False), ("::ffff:93.184.216.34", True),
         ("2002:7f00:1::", False), ("64:ff9b::7f00:1", False), ("64:ff9b::5db8:d822", True), ("ff02::1", False),
+        ("fec0::1", False), ("64:ff9b:1::7f00:1", False), ("::7f00:1", False), ("2002:5db8:d822::", True), ("4000::1", False),
     ],
 )  # fmt: skip
 def test_public_addresses(address, public):
