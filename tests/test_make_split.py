@@ -250,6 +250,66 @@ def test_what_was_known_of_a_split_is_kept_when_it_is_published_later(tmp_path, 
     assert code == 2 and "split.json can't be read as what is known of the split" in err
 
 
+def written(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+FOREIGN = {
+    "another's record": ({"split.json": b"{}"}, "split.json"),
+    "a record without its hash": ({"split.json": b'{"hash": "x", "n_members": 1}'}, "split.json"),
+    "a record that is no JSON": ({"split.json": b"\xff["}, "split.json"),
+    "a file of another beside the parts": ({"data/precious.bin": b"mine"}, "data/precious.bin"),
+    "a folder of another beside the parts": ({"data/mine/member-00000-of-00001.parquet": b"mine"}, "data/mine"),
+    "parts of another name": ({"data/members-00000-of-00001.parquet": b"mine"}, "data/members-00000-of-00001.parquet"),
+}
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_what_is_no_split_of_ours_is_left_alone(case, tmp_path, loopback_hub, logged_in, capsys):
+    """In a folder and on the Hub; a split whose files were added to is one, as is a repository that only has its name from us."""
+    changes, named = FOREIGN[case]
+    write_split(make_split(noise(3), noise(3, 1)), tmp_path / "out", shift_check=False, progress=False)
+    for path, content in changes.items():
+        (tmp_path / "out" / path).parent.mkdir(exist_ok=True)
+        (tmp_path / "out" / path).write_bytes(content)
+    before = written(tmp_path / "out")
+    loopback_hub.add_repo("dataset", "alice/other", before)
+    commit = HfApi().dataset_info("alice/other").sha
+    with pytest.raises(SplitError, match=re.escape(named.split("/")[-1]) + ".* left as it is; name a new or an empty one"):
+        write_split(make_split(noise(3), noise(3, 1)), tmp_path / "out", progress=False)
+    assert written(tmp_path / "out") == before
+    words = [*as_folder(tmp_path, None), "--members", 3, "--nonmembers", 3, "--no-shift-check", "--push", "alice/other"]
+    code, _, err = run(*words, capsys=capsys)
+    assert code == 2 and "alice/other exists and holds something else than a split" in err and named in err
+    assert HfApi().dataset_info("alice/other").sha == commit
+
+
+@pytest.mark.parametrize("moment", [1, 2])
+def test_interrupted_while_it_is_replaced_a_split_is_the_old_one(moment, tmp_path, monkeypatch):
+    first, second = make_split(noise(3), noise(3, 1)), make_split(noise(4, 2), noise(4, 3))
+    write_split(first, tmp_path / "out", shift_check=False, progress=False)
+    before, renames, real = written(tmp_path / "out"), [], Path.rename
+
+    def rename(self, target):
+        if self.is_dir():
+            renames.append(target)
+            if len(renames) == moment:
+                raise KeyboardInterrupt
+        return real(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", rename)
+        with pytest.raises(KeyboardInterrupt):
+            write_split(second, tmp_path / "out", shift_check=False, progress=False)
+    assert written(tmp_path / "out") == before and [path.name for path in tmp_path.iterdir()] == ["out"]
+    # Killed there, it could tidy nothing up: the next attempt does.
+    (tmp_path / "out").rename(tmp_path / ".out.replaced")
+    with pytest.raises(SplitError, match="are both members and non-members"):
+        write_split(make_split(noise(3), noise(3)), tmp_path / "out", shift_check=False, progress=False)
+    write_split(second, tmp_path / "out", shift_check=False, progress=False)
+    assert load_split(tmp_path / "out").hash == second.hash and [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_large_splits_are_many_files(tmp_path, monkeypatch):
     monkeypatch.setattr(split_writing, "SHARD_BYTES", 3000)
     monkeypatch.setattr(split_writing, "ROWS_PER_GROUP", 4)
