@@ -101,15 +101,16 @@ def held_out(split: MemberSplit) -> MemberSplit:
     half = len(split.nonmembers) // 2
     captions, classes = (rows_of(given, range(len(split.members), len(split.images))) for given in (split.captions, split.classes))
     name = f"{split.name}, held-out against held-out"
-    return MemberSplit(name, split.nonmembers[:half], split.nonmembers[half:], captions, split.revision, classes)
+    return MemberSplit(name, split.nonmembers[:half], split.nonmembers[half:], captions, split.revision, classes, split.notes)
 
 
 def describe_split(split: MemberSplit, seen: Survey) -> dict[str, Any]:
-    """What results record of a split: name, revision, hash, n_members, n_nonmembers, and a hash of the captions if it has any."""
+    """What results record of a split: name, revision, hash, n_members, n_nonmembers; a hash of the captions and notes if it has any."""
     described = {"name": split.name, "revision": split.revision, "hash": split_hash(seen.ids, split.is_member)}
     if split.captions is not None:
         described["captions_hash"] = captions_hash(seen.ids, split.captions)
-    return described | {"n_members": len(split.members), "n_nonmembers": len(split.nonmembers)}
+    described |= {"n_members": len(split.members), "n_nonmembers": len(split.nonmembers)}
+    return described | ({"notes": list(split.notes)} if split.notes else {})
 
 
 def audit_attack(

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from mia_hub.errors import SplitError
 from mia_hub.images import encoded
-from mia_hub.report import Estimate, provenance
+from mia_hub.report import Estimate, provenance, split_notes
 from mia_hub.split_card import LABELS, SplitRecord, card_text, features
 from mia_hub.split_drawing import Drawn, checked
 from mia_hub.split_sources import Origin
@@ -31,8 +31,6 @@ RECORD = "split.json"
 OURS = {"README.md", RECORD, "data"}
 PARTS = re.compile(r"(non)?member-\d{5}-of-\d{5}\.parquet")
 HASH = re.compile(r"sha256:[0-9a-f]{64}")
-# Of a record that was read, which anyone may have written.
-MOST_NOTES, LONGEST_NOTE = 20, 1000
 
 
 def write_split(
@@ -146,7 +144,7 @@ def read_record(path: Path) -> SplitRecord:
         kept |= {name: int(said[name]) for name in ("n_members", "n_nonmembers")}
         kept["seed"] = None if said["seed"] is None else int(said["seed"])
         kept["left_out"] = {str(reason): int(count) for reason, count in said["left_out"].items()}
-        kept["notes"] = tuple(str(note)[:LONGEST_NOTE] for note in said["notes"][:MOST_NOTES])
+        kept["notes"] = tuple(split_notes(said))
         return SplitRecord(**kept, origins=tuple(Origin(**origin) for origin in said["origins"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SplitError) as error:
         raise SplitError(f"{path} can't be read as what is known of the split ({error!r:.200}); delete it if it isn't wanted.") from error
