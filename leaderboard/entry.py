@@ -177,7 +177,7 @@ def _check_described(entry: dict[str, Any]) -> None:
     model, split = entry["model"], entry["split"]
     named = {"its model": model["id"], "its split": split["name"], "its split's hash": split["hash"], "its command": entry["command"]}
     named |= {"its model's revision": model.get("revision") or "none", "its time": entry["provenance"]["created"]}
-    _check_texts(named)
+    _check_texts(named | {f"note {number} of its split": note for number, note in enumerate(split.get("notes", []))})
     for flag in entry["flags"]:
         _check_texts({f"a flag's {part}": flag[part] for part in ("name", "raised_by", "meaning")})
 

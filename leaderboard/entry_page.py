@@ -147,6 +147,8 @@ def _said_by_report(results: Results, entry: Mapping[str, Any], number: int) -> 
 
 
 def _heading(entry: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    from mia_hub.render import notes_html
+
     model, split, request = entry["model"], entry["split"], entry["request"]
     counts = f"{row['auc']['n_members']:,} members and {row['auc']['n_nonmembers']:,} non-members reported on"
     by = f" Submitted by {escape(request['submitter'])}." if request.get("submitter") else ""
@@ -155,7 +157,7 @@ def _heading(entry: Mapping[str, Any], row: Mapping[str, Any]) -> str:
         f"<h2>{escape(row['attack'])} on {escape(model['id'])}</h2>"
         f"<p class='mia-over'>Data set {escape(split['name'])} · {counts} · entry {escape(entry['id'])} · "
         f"<a href='{link_to(entry['id'], row['attack'])}'>link to this page</a></p>"
-        f"<p>{escape(ORIGINS[entry['origin']])}{by}</p>{note}"
+        f"<p>{escape(ORIGINS[entry['origin']])}{by}</p>{note}{notes_html(split)}"
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,7 +19,7 @@ from mia_hub.models.protocol import DiffusionModel
 from mia_hub.report import AuditReport, Cost, Estimate, flag, provenance
 from mia_hub.scores import ScoreTable
 from mia_hub.shelf import Shelf
-from mia_hub.splits import MemberSplit, load_split, split_hash
+from mia_hub.splits import MemberSplit, captions_hash, load_split, split_hash
 from mia_hub.validity import Survey, blind_auc, shift_flags, survey
 
 SCORES = "scores.parquet"
@@ -59,8 +58,9 @@ def audit(
         shift_check: whether a blind classifier is trained to tell members from non-members without the model.
         device, dtype, revision: as for `mia_hub.load_model`.
         folder: where the scores are kept as soon as they are there, as ``scores.parquet``, and before that each finished batch. Scores of
-            the same attack, model revision, split, seed and precision that are there already are not made again; so an audit that was
-            killed at any moment goes on where it was. (A wrapped function has no revision to be known by; it is scored anew.)
+            the same attack, model revision, split, seed and precision that are there already, made by the same code and versions of
+            libraries, are not made again; so an audit that was killed at any moment goes on where it was. (A wrapped function has no
+            revision to be known by; it is scored anew.)
         progress: shows progress bars.
 
     Returns:
@@ -83,7 +83,7 @@ def audit(
     seen = survey(split.images, split.is_member, features=shift_check, progress=progress)
     blind = blind_auc(seen.features, split.is_member, seed=seed) if shift_check else None
     described = describe_split(split, seen)
-    shelf = None if folder is None else Shelf(folder, model, described, seen.ids, split.is_member, seed)
+    shelf = None if folder is None else Shelf(folder, model, described, seen.ids, split.is_member, seed, progress)
     table = shelf and shelf.find(SCORES, attack)
     report = audit_attack(
         model, attack, split, described, blind=blind, selection=selection, timestep=timestep, fprs=fprs, batch_size=batch_size, seed=seed,
@@ -101,16 +101,16 @@ def held_out(split: MemberSplit) -> MemberSplit:
     half = len(split.nonmembers) // 2
     captions, classes = (rows_of(given, range(len(split.members), len(split.images))) for given in (split.captions, split.classes))
     name = f"{split.name}, held-out against held-out"
-    return MemberSplit(name, split.nonmembers[:half], split.nonmembers[half:], captions, split.revision, classes)
+    return MemberSplit(name, split.nonmembers[:half], split.nonmembers[half:], captions, split.revision, classes, split.notes)
 
 
 def describe_split(split: MemberSplit, seen: Survey) -> dict[str, Any]:
-    """What results record of a split: name, revision, hash, n_members, n_nonmembers, and a hash of the captions if it has any."""
+    """What results record of a split: name, revision, hash, n_members, n_nonmembers; a hash of the captions and notes if it has any."""
     described = {"name": split.name, "revision": split.revision, "hash": split_hash(seen.ids, split.is_member)}
     if split.captions is not None:
-        told = sorted(f"{sample}\t{caption}\n" for sample, caption in zip(seen.ids, split.captions))
-        described["captions_hash"] = "sha256:" + hashlib.sha256("".join(told).encode()).hexdigest()
-    return described | {"n_members": len(split.members), "n_nonmembers": len(split.nonmembers)}
+        described["captions_hash"] = captions_hash(seen.ids, split.captions)
+    described |= {"n_members": len(split.members), "n_nonmembers": len(split.nonmembers)}
+    return described | ({"notes": list(split.notes)} if split.notes else {})
 
 
 def audit_attack(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
@@ -105,9 +106,15 @@ class Checker:
             no_condition(nonmember_captions, self.model.info.id)
         self._told = nonmember_captions is not None
         self._make_reference = lambda: self._reference(nonmembers, nonmember_captions, progress, on_batch)
-        self._made_in: str | None = None
-        self.reference: Reference | None = None
+        self._making = threading.Lock()
+        # The reference, and the precision that it was made in: together, so that no thread sees one without the other.
+        self._made: tuple[Reference | None, str | None] = None, None
         self._in_one_precision(lambda: None)
+
+    @property
+    def reference(self) -> Reference | None:
+        """The known non-members with their scores; None where none are known."""
+        return self._made[0]
 
     def _in_one_precision(self, ask: Callable[[], Asked]) -> Asked:
         """What is asked, and the reference that it is compared with, in the precision that the model ends up in.
@@ -115,12 +122,19 @@ class Checker:
         A part that overflows in half precision runs in a wider one from then on; what was scored before is then scored again.
         """
         while True:
-            while self._made_in != precision_of(self.model):
-                self._made_in = precision_of(self.model)
-                self.reference = self._make_reference()
+            made = self._ready()
             found = ask()
-            if self._made_in == precision_of(self.model):
+            if self._made is made and made[1] == precision_of(self.model):
                 return found
+
+    def _ready(self) -> tuple[Reference | None, str | None]:
+        """The reference in the model's present precision, made once, whoever asks; where that fails, the next one who asks tries again."""
+        with self._making:
+            while self._made[1] != (precision := precision_of(self.model)):
+                reference = self._make_reference()
+                if precision_of(self.model) == precision:  # else it overflowed meanwhile, and is made once more
+                    self._made = reference, precision
+            return self._made
 
     @cached_property
     def _profile(self) -> Attack:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mia_hub.atomic import write_text
 from mia_hub.errors import MiaHubError
 
 EXIT_ERROR = 2
@@ -23,7 +24,7 @@ def make_folder(folder: Path) -> None:
 
 
 def write(path: str | Path, text: str) -> None:
-    """Writes a text and a newline; "-" prints it.
+    """Writes a text and a newline, in one piece; "-" prints it.
 
     Raises:
         MiaHubError: if it can't be written.
@@ -32,7 +33,10 @@ def write(path: str | Path, text: str) -> None:
         print(text)
         return
     try:
-        Path(path).write_text(text + "\n", encoding="utf-8")
+        if Path(path).exists() and not Path(path).is_file():  # such as /dev/stdout, which nothing may take the place of
+            Path(path).write_text(text + "\n", encoding="utf-8")
+        else:
+            write_text(Path(path).resolve(), text + "\n")
     except OSError as error:
         raise MiaHubError(f"{path} can't be written ({error.strerror}).") from error
 

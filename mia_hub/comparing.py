@@ -188,8 +188,8 @@ def compare(
             many queries per image as the combination has; see `mia_hub.attacks.combination.alone` for the rule.
         folder: where each attack's scores are kept as soon as they are there, as ``scores-<attack>.parquet``, and all figures so far
             as ``comparison.json``; and, of the attack at hand, each finished batch. Scores found there of the same attack, model revision,
-            split, seed and precision are not made again, so that a comparison that was killed at any moment goes on where it was. (A
-            wrapped function has no revision to be known by; it is scored anew.)
+            split, seed and precision, made by the same code and versions of libraries, are not made again, so that a comparison that was
+            killed at any moment goes on where it was. (A wrapped function has no revision to be known by; it is scored anew.)
 
     Returns:
         A Comparison: ``.rows``, ``.reports``, ``.left_out``, ``.to_markdown()``, ``.to_html()``, ``.to_dict()``, ``.plot_svg()``.
@@ -220,7 +220,7 @@ def compare(
 
     seen = survey(split.images, split.is_member, features=shift_check, progress=progress)
     described = describe_split(split, seen)
-    shelf = None if folder is None else Shelf(folder, model, described, seen.ids, split.is_member, seed)
+    shelf = None if folder is None else Shelf(folder, model, described, seen.ids, split.is_member, seed, progress)
     blind = blind_auc(seen.features, split.is_member, seed=seed) if shift_check else None
     rows: dict[str, ComparedAttack] = {}
 

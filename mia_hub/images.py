@@ -232,7 +232,10 @@ class _Pictures(Sequence[Picture]):
 
     def encoded(self, index: int) -> bytes | None:
         """The file that a picture came in; None for an array, a tensor or a PIL image."""
-        item = self._items[self._indices[operator.index(index)]]
+        row = self._indices[operator.index(index)]
+        if hasattr(self._items, "encoded"):  # pictures of another such sequence, which decodes them
+            return encoded(self._items, row)
+        item = self._items[row]
         if isinstance(item, Mapping):
             item = item.get("bytes") if item.get("bytes") is not None else item.get("path")
         if isinstance(item, (bytes, bytearray, memoryview)):

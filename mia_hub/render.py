@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from mia_hub.markup import (
     sentence,
 )
 from mia_hub.plots import percent, roc_svg, timesteps_svg
-from mia_hub.report import AuditReport, Estimate, Flag
+from mia_hub.report import AuditReport, Estimate, Flag, split_notes
 from mia_hub.wording import share
 
 HOW_TO_READ = (
@@ -181,9 +182,14 @@ def provenance_rows(report: AuditReport) -> Rows:
     made, model, split = report.provenance, report.model, report.split
     rows = [["Attack", report.attack]]
     rows += [[f"Model: {key.replace('_', ' ')}", plain(value)] for key, value in model.items()]
-    rows += [[f"Split: {key.replace('_', ' ')}", plain(value)] for key, value in split.items()]
+    rows += [[f"Split: {key.replace('_', ' ')}", plain(value)] for key, value in split.items() if key != "notes"]
     rows += [[key.replace("_", " ").capitalize(), plain(value)] for key, value in made.items()]
     return rows
+
+
+def notes_html(split: Mapping[str, Any]) -> str:
+    """`split_notes`, escaped; nothing where there are none."""
+    return "".join(f'<p><span class="label">Of the split:</span> {prose(note)}</p>' for note in split_notes(split))
 
 
 def gravest_first(flags: Iterable[Flag]) -> list[Flag]:
@@ -203,6 +209,7 @@ def audit_markdown(report: AuditReport) -> str:
             for flag in gravest_first(report.flags)
         ]
         parts += ["## Read this first", "\n".join(flags)]
+    parts += [f"**Of the split:** {marked(note)}" for note in split_notes(report.split)]
     parts += ["## What it means", *meaning(report)]
     parts += ["## Figures", _at(report), markdown_table(*figure_table(report))]
     parts += ["## How the timestep was selected", marked(selection_text(report))]
@@ -225,6 +232,7 @@ def audit_html(report: AuditReport) -> str:
     body = [
         f'<header><p class="over">{over}</p><h1>{prose(headline(report))}</h1></header>',
         flags_html(report.flags),
+        notes_html(report.split),
         *(f"<p>{prose(line)}</p>" for line in meaning(report)),
         section("Figures", f"<p>{prose(_at(report))}</p>", html_table(*figure_table(report), label="Figures")),
         _figures(report),

@@ -21,7 +21,8 @@ from mia_hub.markup import (
     sentence,
 )
 from mia_hub.plots import percent
-from mia_hub.render import HOW_TO_READ, by_rate, flags_html, gravest_first, provenance_rows
+from mia_hub.render import HOW_TO_READ, by_rate, flags_html, gravest_first, notes_html, provenance_rows
+from mia_hub.report import split_notes
 from mia_hub.wording import share
 
 if TYPE_CHECKING:
@@ -141,6 +142,7 @@ def comparison_markdown(comparison: Comparison) -> str:
     if comparison.flags:
         flags = [f"- **{marked(f.name)}**: {marked(sentence(f.raised_by))}. {marked(f.meaning)}" for f in gravest_first(comparison.flags)]
         parts += ["## Read this first", "\n".join(flags)]
+    parts += [f"**Of the split:** {marked(note)}" for note in split_notes(comparison.split)]
     parts += ["## Figures", "Higher = leaks more. Brackets are 95 % intervals.", markdown_table(*comparison_table(comparison))]
     parts += [marked(line) for line in (measured_on(comparison), *choices(comparison), _blind(comparison))]
     if comparison.left_out:
@@ -162,6 +164,7 @@ def comparison_html(comparison: Comparison) -> str:
     body = [
         f'<header><p class="over">{over}</p><h1>{prose(comparison_headline(comparison))}</h1></header>',
         flags_html(comparison.flags),
+        notes_html(comparison.split),
         *(f"<p>{prose(line)}</p>" for line in (measured_on(comparison), *choices(comparison), _blind(comparison))),
         section(
             "Figures",

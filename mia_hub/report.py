@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from mia_hub.scores import ScoreTable
 
 RECORDED_PACKAGES = ("mia_hub", "torch", "diffusers", "numpy", "pillow", "scikit-learn")
+# Of what is said of a split, which anyone may have written.
+MOST_NOTES, LONGEST_NOTE = 20, 1000
 
 
 @dataclass(frozen=True)
@@ -164,7 +167,7 @@ class AuditReport:
     Attributes:
         attack: the attack's identity.
         model: `ModelInfo.to_dict` of the model.
-        split: name, revision, hash, n_members, n_nonmembers.
+        split: name, revision, hash, n_members, n_nonmembers; and notes, if there are any, which its reader must know.
         selection: how the timestep was selected: method, timestep, criterion, and the sizes of both parts.
         auc: area under the ROC curve, at the selected timestep.
         asr: attack success rate, the balanced accuracy at the threshold chosen where the timestep was chosen.
@@ -239,6 +242,12 @@ class AuditReport:
             flags=tuple(Flag(**f) for f in values["flags"]),
             cost=Cost(**values["cost"]),
         )
+
+
+def split_notes(split: Mapping[str, Any]) -> list[str]:
+    """What the reader must know of a split, as `mia_hub.auditing.describe_split` records it; not yet escaped."""
+    notes = split.get("notes")
+    return [str(note)[:LONGEST_NOTE] for note in notes[:MOST_NOTES]] if isinstance(notes, list) else []
 
 
 def _plain(value: Any) -> Any:

@@ -36,6 +36,7 @@ class ScoreTable:
         peak_memory_mb: what scoring took at its peak, in MiB, or None where unknown.
         captions: where the conditions came from: "given", "empty", or "none" for an unconditional model.
         remarks: what its reader must know, by the names of `mia_hub.report.FLAGS`.
+        computed_by: hash of the code and versions of the libraries, see `mia_hub.attacks.progress.computed_by`; empty where unknown.
     """
 
     ids: Sequence[str]
@@ -54,6 +55,7 @@ class ScoreTable:
     peak_memory_mb: float | None = None
     captions: str = "none"
     remarks: dict[str, str] = field(default_factory=dict)
+    computed_by: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
@@ -98,7 +100,7 @@ class ScoreTable:
         columns["is_member"] = pa.array(self.is_member, pa.int8(), mask=self.is_member == UNKNOWN)
         columns |= {f"{COLUMN}{t}": pa.array(self.scores[:, i]) for i, t in enumerate(self.timesteps)}
         known = ("attack", "model", "split", "seed", "queries", "seconds", "device", "precision", "chosen", "peak_memory_mb")
-        meta = {key: getattr(self, key) for key in (*known, "captions", "remarks")}
+        meta = {key: getattr(self, key) for key in (*known, "captions", "remarks", "computed_by")}
         table = pa.table(columns).replace_schema_metadata({"mia_hub": json.dumps(meta)})
         with replacing(path) as temporary:
             pq.write_table(table, temporary, compression="zstd")

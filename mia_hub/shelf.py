@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from mia_hub.atomic import write_text
 from mia_hub.attacks import Attack
+from mia_hub.attacks.progress import computed_by
 from mia_hub.errors import MetricError, MiaHubError
 from mia_hub.models.protocol import DiffusionModel, moved_to
 from mia_hub.scores import ScoreTable
@@ -27,6 +30,7 @@ class Shelf:
     Attributes:
         folder: made if it isn't there.
         model, split, ids, is_member, seed: what scores must have been made with to be taken from the shelf.
+        progress: says so where scores are made again because other code made those that are there.
     """
 
     folder: str | Path
@@ -35,6 +39,8 @@ class Shelf:
     ids: list[str]
     is_member: np.ndarray
     seed: int
+    progress: bool = True
+    _outdated: list[str] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
         folder = Path(self.folder)
@@ -60,11 +66,24 @@ class Shelf:
         hashes = [[(split or {}).get(key) for key in ("hash", "captions_hash")] for split in (table.split, self.split)]
         found = (table.attack, table.model, hashes[0], table.seed, table.ids)
         needed = (repr(attack), self.model.info.to_dict(), hashes[1], self.seed, self.ids)
+        if found == needed and not self._by_this_code(name, table, attack):
+            return None
         # Last, since it moves parts of the model that have overflowed before, so that what is left is asked as it would have been.
         if found != needed or not np.array_equal(table.is_member, self.is_member) or not moved_to(self.model, table.precision):
             return None
         self._tidy(name)  # where it was killed between the scores and this
         return table
+
+    def _by_this_code(self, name: str, table: ScoreTable, attack: Attack) -> bool:
+        """Whether the same code would make the scores now; where it wouldn't, that is said once."""
+        by = computed_by(attack)
+        if by and table.computed_by == by:
+            return True
+        if self.progress and by and not self._outdated:
+            why = "were made by other code or versions of libraries" if table.computed_by else "don't say by which code they were made"
+            tqdm.write(f"The scores in {self.folder / name} {why}; such scores are made again.", file=sys.stderr)
+        self._outdated.append(name)
+        return False
 
     def keep(self, name: str, table: ScoreTable) -> None:
         """Writes new scores, whose finished batches are needed no more."""

@@ -95,7 +95,8 @@ def _with_earlier(record, earlier):
         return record
     license = earlier.license if record.license == "unknown" else record.license
     known = {"origins": earlier.origins, "seed": earlier.seed, "left_out": earlier.left_out, "model": record.model or earlier.model}
-    return replace(record, license=license, **known)
+    notes = (*earlier.notes, *(note for note in record.notes if note not in earlier.notes))
+    return replace(record, license=license, notes=notes, **known)
 
 
 def _check_options(args: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mia_hub.errors import MiaHubError, SplitError, first_line
-from mia_hub.split_writing import RECORD
+from mia_hub.split_writing import RECORD, foreign_data, read_record
 
 # What the Hub makes by itself in a new repository.
 MADE_BY_THE_HUB = {".gitattributes", "README.md"}
@@ -62,13 +62,28 @@ def find_target(name: str, *, private: bool = False) -> Target:
         except RepositoryNotFoundError:
             return Target(name, private, exists=False)
     files = {sibling.rfilename for sibling in info.siblings or []}
-    if files - MADE_BY_THE_HUB and RECORD not in files:
-        raise SplitError(
-            f"The data set {name} exists and holds something else than a split ({sorted(files)[0]!r}, …); choose another name."
-        )
+    if files - MADE_BY_THE_HUB:
+        other = foreign_data(files) or ([] if RECORD in files else sorted(files - MADE_BY_THE_HUB))
+        if other or not _is_ours(name, info.sha):
+            raise SplitError(
+                f"The data set {name} exists and holds something else than a split ({(other or [RECORD])[0]!r}, …); choose another name."
+            )
     if private and not info.private:
         raise SplitError(f"The data set {name} exists and is public; make it private in its settings, or choose another name.")
     return Target(name, private, exists=True)
+
+
+def _is_ours(name: str, commit: str) -> bool:
+    """Whether the record of a data set is that of a split that was written here."""
+    from huggingface_hub import hf_hub_download
+
+    with push_errors(name):
+        path = hf_hub_download(name, RECORD, revision=commit, repo_type="dataset")
+    try:
+        read_record(Path(path))
+    except SplitError:
+        return False
+    return True
 
 
 def push_folder(folder: str | Path, target: Target) -> str:
@@ -86,7 +101,7 @@ def push_folder(folder: str | Path, target: Target) -> str:
         # Files of an earlier version would be read as part of this one.
         commit = api.upload_folder(
             repo_id=target.name, folder_path=folder, repo_type="dataset", commit_message="Add members and non-members",
-            delete_patterns="data/*",
+            delete_patterns=["data/member-*.parquet", "data/nonmember-*.parquet"],
         )  # fmt: skip
     return commit.oid
 

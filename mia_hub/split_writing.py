@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from tqdm.auto import tqdm
 
 from mia_hub.errors import SplitError
 from mia_hub.images import encoded
-from mia_hub.report import Estimate, provenance
+from mia_hub.report import Estimate, provenance, split_notes
 from mia_hub.split_card import LABELS, SplitRecord, card_text, features
 from mia_hub.split_drawing import Drawn, checked
 from mia_hub.split_sources import Origin
@@ -27,6 +29,8 @@ GROUP_BYTES = 16 * 2**20
 SHARD_BYTES = 256 * 2**20
 RECORD = "split.json"
 OURS = {"README.md", RECORD, "data"}
+PARTS = re.compile(r"(non)?member-\d{5}-of-\d{5}\.parquet")
+HASH = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def write_split(
@@ -123,14 +127,32 @@ def earlier_record(source: str | Path) -> SplitRecord | None:
     path = Path(source) / RECORD
     if not path.is_file():
         return None
+    return read_record(path)
+
+
+def read_record(path: Path) -> SplitRecord:
+    """What ``split.json`` says of where a split comes from.
+
+    Raises:
+        SplitError: if it is not of a split that was written here.
+    """
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
-        kept = {name: said[name] for name in ("hash", "n_members", "n_nonmembers", "license", "model")}
+        if not HASH.fullmatch(said["hash"]):
+            raise ValueError(f"its hash is {said['hash']!r:.80}")
+        kept = {name: said[name] for name in ("hash", "license", "model")}
+        kept |= {name: int(said[name]) for name in ("n_members", "n_nonmembers")}
         kept["seed"] = None if said["seed"] is None else int(said["seed"])
         kept["left_out"] = {str(reason): int(count) for reason, count in said["left_out"].items()}
+        kept["notes"] = tuple(split_notes(said))
         return SplitRecord(**kept, origins=tuple(Origin(**origin) for origin in said["origins"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SplitError(f"{path} can't be read as what is known of the split ({error!r}); delete it if it isn't wanted.") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SplitError) as error:
+        raise SplitError(f"{path} can't be read as what is known of the split ({error!r:.200}); delete it if it isn't wanted.") from error
+
+
+def foreign_data(paths: Iterable[str]) -> list[str]:
+    """Those of some paths below ``data/`` that no split is written to, sorted."""
+    return sorted(path for path in paths if path.startswith("data/") and not PARTS.fullmatch(path.removeprefix("data/")))
 
 
 def check_folder(folder: str | Path) -> None:
@@ -143,9 +165,23 @@ def check_folder(folder: str | Path) -> None:
     if folder.is_file():
         raise SplitError(f"{folder} is a file; name a folder to write the split to.")
     found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if found and not (RECORD in found and found <= OURS):
-        other = sorted(found - OURS)[0] if found - OURS else sorted(found)[0]
-        raise SplitError(f"The folder {folder} has other files in it, such as {other!r}, and is left as it is; name a new or an empty one.")
+    if not found:
+        return
+    if RECORD in found and found <= OURS:
+        other = foreign_data(path.relative_to(folder).as_posix() for path in (folder / "data").rglob("*"))
+        other += ["data"] if (folder / "data").is_file() else []
+    else:
+        other = sorted(found - OURS) or sorted(found)
+    if other:
+        raise SplitError(
+            f"The folder {folder} has other files in it, such as {other[0]!r}, and is left as it is; name a new or an empty one."
+        )
+    try:
+        read_record(folder / RECORD)
+    except SplitError as error:
+        raise SplitError(
+            f"The folder {folder} has a {RECORD} that mia_hub didn't write, and is left as it is; name a new or an empty one."
+        ) from error
 
 
 def write_drawn(drawn: Drawn, record: SplitRecord, folder: str | Path, *, name: str | None = None, progress: bool = True) -> None:
@@ -156,20 +192,33 @@ def write_drawn(drawn: Drawn, record: SplitRecord, folder: str | Path, *, name: 
     """
     check_folder(folder)
     folder = Path(folder).resolve()
-    made = folder.with_name(f".{folder.name}.incomplete")
+    made, earlier = (folder.with_name(f".{folder.name}.{state}") for state in ("incomplete", "replaced"))
     try:
+        _settle(folder, earlier)  # where it was killed before
         shutil.rmtree(made, ignore_errors=True)
         (made / "data").mkdir(parents=True)
         bytes_of = dict(_write_parts(drawn.split, made / "data", progress))
         (made / RECORD).write_text(json.dumps(asdict(record), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         (made / "README.md").write_text(card_text(record, bytes_of, name=name), encoding="utf-8")
         if folder.is_dir():
-            shutil.rmtree(folder)
+            folder.rename(earlier)
         made.rename(folder)
     except OSError as error:
         raise SplitError(f"The folder {folder} can't be written to ({error.strerror}); name another one.") from error
     finally:
+        with suppress(OSError):  # the next attempt settles it
+            _settle(folder, earlier)
         shutil.rmtree(made, ignore_errors=True)
+
+
+def _settle(folder: Path, earlier: Path) -> None:
+    """Of what was in a folder before and what replaces it, one is left: the new one where it is in place."""
+    if not earlier.is_dir():
+        return
+    if folder.exists():
+        shutil.rmtree(earlier, ignore_errors=True)
+    else:
+        earlier.rename(folder)
 
 
 def _write_parts(split: MemberSplit, folder: Path, progress: bool) -> Iterator[tuple[str, int]]:

@@ -115,6 +115,12 @@ def split_hash(ids: Iterable[str], is_member: Iterable[int]) -> str:
     return "sha256:" + digest.hexdigest()
 
 
+def captions_hash(ids: Iterable[str], captions: Iterable) -> str:
+    """``sha256:…`` over the sorted (id, caption) pairs: which picture a model is told what of."""
+    told = sorted(f"{sample}\t{caption}\n" for sample, caption in zip(ids, captions))
+    return "sha256:" + hashlib.sha256("".join(told).encode()).hexdigest()
+
+
 def _no_longer(lines: Iterable[bytes]) -> Iterable[bytes]:
     for line in lines:
         if len(line) > LINE_BYTES:

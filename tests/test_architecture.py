@@ -39,7 +39,7 @@ FORBIDDEN = {
     | WAYS_IN,
     "shelf": {"auditing", "check", "comparing", "measurement", "report", "validity", "benchmarks"} | WORDS | WAYS_IN,
     "atomic": {path.stem for path in ROOT.iterdir()},
-    "commands": {path.stem for path in ROOT.iterdir()} - {"errors"},
+    "commands": {path.stem for path in ROOT.iterdir()} - {"atomic", "errors"},
     "lazy": {"models", "attacks", "splits", "scores"} | RESULTS | WORDS | WAYS_IN,
     "fetching": {"models", "attacks", "images", "splits"} | RESULTS | WORDS | WAYS_IN,
     "parquet_rows": {"models", "attacks", "images", "splits", "hub_rows"} | RESULTS | WORDS | WAYS_IN,

@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ from mia_hub.calibration import ALPHA, FALSE_DISCOVERY_RATE, ImageCheck
 from mia_hub.check import KEPT_DECODED, Checker, demo_reference, get_checker
 from mia_hub.errors import AttackError, MiaHubError, SplitError
 from mia_hub.images import as_pictures
-from mia_hub.models.exact import training_set_denoiser
+from mia_hub.models.denoiser import wrap_denoiser
+from mia_hub.models.exact import ddpm_alphas_cumprod, training_set_denoiser
 from mia_hub.reference import DEMO_OBSERVATIONS, DEMO_PROFILES, read_observations
 from mia_hub.report import AuditReport
 from mia_hub.scores import ScoreTable
@@ -163,6 +165,77 @@ def test_a_long_series_is_decoded_lazily_and_judged_alike(memory):
     long = checker.check(pictures, progress=False)
     short = checker.check(pictures[:4], progress=False)
     assert [a.p_value for a in long[:4]] == [a.p_value for a in short]
+
+
+def overflowing(on_pass=lambda model: None):
+    """A model that overflows at one picture until it is moved to a wider precision, in which its answers are others."""
+
+    def denoise(x, t):
+        on_pass(model)
+        narrow = not model.fallbacks
+        return torch.where((x[:, :, :1, :1] == 1) & narrow, torch.nan, x.sin() * (1 if narrow else x.mean((1, 2, 3), keepdim=True)))
+
+    def fall_back() -> bool:
+        model.fallbacks = {"denoiser": "bfloat16"}
+        return True
+
+    model = wrap_denoiser(denoise, ddpm_alphas_cumprod(), sample_shape=(1, 12, 12))
+    model.fallbacks, model.fall_back = {}, fall_back
+    return model
+
+
+@pytest.fixture(scope="module")
+def dark_and_bright():
+    """Pictures that overflow nowhere, and one that does; and what is said of the first of them in the wider precision."""
+    dark, bright = blobs(40, 5) // 2, blobs(1, 6)
+    bright[0, 0, 0] = 255
+    wide = overflowing()
+    wide.fall_back()
+    expected = Checker(wide, SIMA, nonmembers=dark[5:], progress=False).check(dark[:2], progress=False)
+    narrow = Checker(overflowing(), SIMA, nonmembers=dark[5:], progress=False).check(dark[:2], progress=False)
+    assert [check.p_value for check in expected] != [check.p_value for check in narrow]
+    return dark, bright, expected
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, torch.OutOfMemoryError])
+def test_a_reference_that_could_not_be_remade_is_remade_by_the_next_question(dark_and_bright, failure):
+    dark, bright, expected = dark_and_bright
+
+    def fail(model):
+        if fails and model.fallbacks and checker is not None:
+            raise failure
+
+    checker, fails = None, True
+    checker = Checker(overflowing(fail), SIMA, nonmembers=dark[5:], batch_size=1, progress=False)
+    for _ in range(2):
+        with pytest.raises((KeyboardInterrupt, MiaHubError)):
+            checker.check(bright, progress=False)
+    fails = False
+    assert [check.to_dict() for check in checker.check(dark[:2], progress=False)] == [
+        check.to_dict() | {"model": checker.model.info.id} for check in expected
+    ]
+
+
+def test_two_who_ask_at_once_are_answered_by_one_reference_in_the_present_precision(dark_and_bright):
+    dark, bright, expected = dark_and_bright
+    remaking, answered, passes = threading.Event(), threading.Event(), []
+
+    def on_pass(model):
+        if model.fallbacks:
+            passes.append(threading.current_thread())
+            if len(passes) == 8:  # by then the picture that overflowed is scored, and the reference is being remade
+                remaking.set()
+                answered.wait(2)
+
+    checker = Checker(overflowing(on_pass), SIMA, nonmembers=dark[5:], batch_size=1, progress=False)
+    first = threading.Thread(target=checker.check, args=(bright,), kwargs={"progress": False})
+    first.start()
+    assert remaking.wait(60)
+    found = checker.check(dark[:2], progress=False)
+    answered.set()
+    first.join()
+    assert [check.p_value for check in found] == [check.p_value for check in expected]
+    assert len(passes) == 3 * (2 * 1 + 35 + 1 + 2), "the reference was made once"
 
 
 def test_answers_survive_their_json_form(memory):

@@ -108,6 +108,7 @@ BROKEN = {
     "queries": lambda e: row_changed(e, queries="1"),
     "a model without a name": lambda e: changed(e, model={"id": 3}),
     "a split without a hash": lambda e: changed(e, split={"name": "x"}),
+    "a note that turns the text around": lambda e: changed(e, split=e["split"] | {"notes": ["sima\u202e"]}),
     "flags of text": lambda e: changed(e, flags="distribution-shift"),
     "provenance": lambda e: changed(e, provenance=[]),
 }
@@ -281,9 +282,12 @@ def test_a_page_has_the_report_and_obeys_nothing_in_it(store, tmp_path):
     entry, files = honest_entry(
         tmp_path, kind="scores", strengths={HOSTILE: 1.0}, submitter="<i>alice</i>", note="<script>alert(1)</script>"
     )
+    entry["split"]["notes"] = ["3 of the 9 members are missing.", "<b>beware</b>"]
+    files["entry.json"] = as_json(entry)
     put_entry(store, entry, files)
     results = read(store)
     page = entry_page(results, entry["id"], row_number(entry, HOSTILE))
+    assert "3 of the 9 members are missing." in page.html and "&lt;b&gt;beware" in page.html and "<b>beware" not in page.html
     assert "<img src=x" not in page.html and "<script>" not in page.html and "<i>alice" not in page.html
     assert "&lt;script&gt;" in page.html and "Self-reported" in page.html and page.html.count("<svg") == 2
     assert page.command == f"python -m leaderboard.verify {entry['id']}"

@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -21,8 +22,11 @@ from PIL import Image
 
 import mia_hub
 from mia_hub import cli, split_writing
+from mia_hub.auditing import held_out
+from mia_hub.comparing import compare
 from mia_hub.errors import SplitError
 from mia_hub.images import as_pictures, encoded
+from mia_hub.models.exact import ddpm_alphas_cumprod
 from mia_hub.split_card import SplitRecord, card_text
 from mia_hub.split_drawing import checked, draw
 from mia_hub.split_push import find_target
@@ -248,6 +252,110 @@ def test_what_was_known_of_a_split_is_kept_when_it_is_published_later(tmp_path, 
     (tmp_path / "out" / "split.json").write_text("{}")
     code, _, err = run(tmp_path / "out", "--dry-run", "--no-shift-check", capsys=capsys)
     assert code == 2 and "split.json can't be read as what is known of the split" in err
+
+
+def test_notes_reach_the_published_split_and_every_report(tmp_path, logged_in, capsys):
+    """What is said of missing pictures is said wherever a figure on those that are left is; and obeyed nowhere."""
+    told = ("3 of the 9 members are missing: 3 gone.", "Beware: <script>alert(1)</script> | `x`")
+    split = replace(make_split(noise(30), noise(30, 1)), notes=told)
+    write_split(split, tmp_path / "out", shift_check=False, progress=False)
+    code, _, err = run(tmp_path / "out", "--push", "alice/split", "--out", tmp_path / "again", "--no-shift-check", capsys=capsys)
+    assert code == 0, err
+    first, second = (json.loads((tmp_path / name / "split.json").read_text()) for name in ("out", "again"))
+    assert first["notes"] == second["notes"] == list(told)
+    assert "- **Note:** 3 of the 9 members are missing: 3 gone." in (tmp_path / "again" / "README.md").read_text()
+
+    model = mia_hub.wrap_denoiser(lambda x, t: x, ddpm_alphas_cumprod(), sample_shape=(3, 9, 9))
+    report = mia_hub.audit(model, "random", split.limited(25), shift_check=False, progress=False)
+    assert report.split["notes"] == report.to_dict()["split"]["notes"] == report.scores.split["notes"] == list(told)
+    assert mia_hub.AuditReport.from_dict(json.loads(report.to_json())) == report
+    compared = compare(model, split, ["random"], shift_check=False, progress=False)
+    for result in (report, compared):
+        page, text = result.to_html(), result.to_markdown()
+        assert told[0] in page and f"**Of the split:** {told[0]}" in text
+        assert "<script>" not in page + text.replace("\\<", "") and "&lt;script&gt;" in page
+    assert held_out(split).notes == told and "Of the split" not in mia_hub.audit(
+        model, "random", replace(split, notes=()), shift_check=False, progress=False
+    ).to_html()  # fmt: skip
+
+
+def test_pictures_of_another_split_keep_their_files(tmp_path):
+    """Byte for byte, with their metadata, however the split was made of others."""
+    exif = Image.Exif()
+    exif[0x010E] = "a description"
+    pictures, files = noise(12), []
+    for kind, part in (("member", pictures[:6]), ("nonmember", pictures[6:])):
+        (tmp_path / kind).mkdir()
+        for i, pixels in enumerate(part):
+            files.append(tmp_path / kind / f"{i}.jpg")
+            Image.fromarray(pixels).save(files[-1], quality=60, exif=exif)
+    came = {path.read_bytes() for path in files}
+    limited = load_split(tmp_path).limited(4)
+    for split in (limited, make_split(limited.members, limited.nonmembers), make_split(limited.members[1:], limited.images[4:])):
+        write_split(split, tmp_path / "out", shift_check=False, progress=False)
+        found = load_split(tmp_path / "out").images
+        kept = [encoded(found, i) for i in range(len(found))]
+        assert set(kept) <= came and len(set(kept)) == len(split.images) and found[0].id == split.images[0].id
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+FOREIGN = {
+    "another's record": ({"split.json": b"{}"}, "split.json"),
+    "a record without its hash": ({"split.json": b'{"hash": "x", "n_members": 1}'}, "split.json"),
+    "a record that is no JSON": ({"split.json": b"\xff["}, "split.json"),
+    "a file of another beside the parts": ({"data/precious.bin": b"mine"}, "data/precious.bin"),
+    "a folder of another beside the parts": ({"data/mine/member-00000-of-00001.parquet": b"mine"}, "data/mine"),
+    "parts of another name": ({"data/members-00000-of-00001.parquet": b"mine"}, "data/members-00000-of-00001.parquet"),
+}
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_what_is_no_split_of_ours_is_left_alone(case, tmp_path, loopback_hub, logged_in, capsys):
+    """In a folder and on the Hub; a split whose files were added to is one, as is a repository that only has its name from us."""
+    changes, named = FOREIGN[case]
+    write_split(make_split(noise(3), noise(3, 1)), tmp_path / "out", shift_check=False, progress=False)
+    for path, content in changes.items():
+        (tmp_path / "out" / path).parent.mkdir(exist_ok=True)
+        (tmp_path / "out" / path).write_bytes(content)
+    before = written(tmp_path / "out")
+    loopback_hub.add_repo("dataset", "alice/other", before)
+    commit = HfApi().dataset_info("alice/other").sha
+    with pytest.raises(SplitError, match=re.escape(named.split("/")[-1]) + ".* left as it is; name a new or an empty one"):
+        write_split(make_split(noise(3), noise(3, 1)), tmp_path / "out", progress=False)
+    assert written(tmp_path / "out") == before
+    words = [*as_folder(tmp_path, None), "--members", 3, "--nonmembers", 3, "--no-shift-check", "--push", "alice/other"]
+    code, _, err = run(*words, capsys=capsys)
+    assert code == 2 and "alice/other exists and holds something else than a split" in err and named in err
+    assert HfApi().dataset_info("alice/other").sha == commit
+
+
+@pytest.mark.parametrize("moment", [1, 2])
+def test_interrupted_while_it_is_replaced_a_split_is_the_old_one(moment, tmp_path, monkeypatch):
+    first, second = make_split(noise(3), noise(3, 1)), make_split(noise(4, 2), noise(4, 3))
+    write_split(first, tmp_path / "out", shift_check=False, progress=False)
+    before, renames, real = written(tmp_path / "out"), [], Path.rename
+
+    def rename(self, target):
+        if self.is_dir():
+            renames.append(target)
+            if len(renames) == moment:
+                raise KeyboardInterrupt
+        return real(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", rename)
+        with pytest.raises(KeyboardInterrupt):
+            write_split(second, tmp_path / "out", shift_check=False, progress=False)
+    assert written(tmp_path / "out") == before and [path.name for path in tmp_path.iterdir()] == ["out"]
+    # Killed there, it could tidy nothing up: the next attempt does.
+    (tmp_path / "out").rename(tmp_path / ".out.replaced")
+    with pytest.raises(SplitError, match="are both members and non-members"):
+        write_split(make_split(noise(3), noise(3)), tmp_path / "out", shift_check=False, progress=False)
+    write_split(second, tmp_path / "out", shift_check=False, progress=False)
+    assert load_split(tmp_path / "out").hash == second.hash and [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_large_splits_are_many_files(tmp_path, monkeypatch):

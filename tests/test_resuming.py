@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import random
 import time
@@ -20,8 +21,26 @@ from mia_hub.errors import MiaHubError
 from mia_hub.models.denoiser import wrap_denoiser
 from mia_hub.models.exact import ddpm_alphas_cumprod
 from mia_hub.scores import ScoreTable
+from mia_hub.splits import make_split
 
 KILLS, PATIENCE = 6, 600
+FORMULA = """
+from dataclasses import dataclass
+
+import torch
+
+from mia_hub.attacks.base import Attack
+
+
+@dataclass(frozen=True, kw_only=True)
+class Halving(Attack):
+    timesteps: tuple[int, ...] = (100,)
+    name, paper, access = "halving", "none", "gray"
+    queries_per_image = 1
+
+    def statistic(self, model, x0, cond, noise):
+        return torch.stack([found.abs().flatten(1).mean(1) for found in model.epsilons(self.timesteps, lambda i, t: x0, cond)], 1) / 2
+"""
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +63,82 @@ def test_batches_of_finished_scores_are_removed_wherever_it_was_killed(tmp_path)
         mia_hub.audit(model, resumed.attack("sima"), resumed.split(), **asked)
         assert not leftover.exists() and leftover.parent.exists() == others
     assert sum(passes(tmp_path / "told")) == 2 * IMAGES
+
+
+def test_scores_of_other_code_are_made_again(tmp_path, monkeypatch, capsys):
+    """An attack's formula, or a library, that changed after the scores were finished; and scores that don't say what made them."""
+    (tmp_path / "halving.py").write_text(FORMULA)
+    monkeypatch.syspath_prepend(tmp_path)
+    halving, out, asked = importlib.import_module("halving"), tmp_path / "out", 0
+
+    def run() -> str:
+        """What is said; the report's scores are those of the code at hand, with a mark that says so."""
+        nonlocal asked
+        before = asked
+        report = mia_hub.audit(resumed.model_of(tmp_path / "told"), halving.Halving(), resumed.split(), folder=out, shift_check=False)
+        asked = sum(passes(tmp_path / "told"))
+        undisturbed = halving.Halving().score(resumed.model_of(tmp_path / "other"), resumed.split().images, progress=False)
+        assert np.array_equal(report.scores.scores, undisturbed.scores)
+        said = capsys.readouterr().err
+        assert ("Scores taken from" in said) == (asked == before)
+        return said
+
+    assert "made again" not in run() and asked == IMAGES
+    assert "Scores taken from" in run() and asked == IMAGES
+    (tmp_path / "halving.py").write_text(FORMULA.replace("/ 2", "/ 20"))
+    importlib.invalidate_caches()
+    halving = importlib.reload(halving)
+    assert run().count("were made by other code or versions of libraries; such scores are made again") == 1 and asked == 2 * IMAGES
+    table = ScoreTable.from_parquet(out / "scores.parquet")
+    replace(table, computed_by=table.computed_by | {"versions": {"torch": "1.0"}}).to_parquet(out / "scores.parquet")
+    assert "were made by other code or versions" in run() and asked == 3 * IMAGES
+    replace(ScoreTable.from_parquet(out / "scores.parquet"), computed_by={}).to_parquet(out / "scores.parquet")
+    assert "don't say by which code they were made; such scores are made again" in run() and asked == 4 * IMAGES
+    assert "Scores taken from" in run()
+
+
+def test_attacks_fitted_otherwise_are_others(tmp_path):
+    """Two that were fitted on the same pictures, but with another model, seed, precision or other captions, share no scores."""
+    pixels, labels = np.stack([picture.pixels[..., 0] for picture in resumed.split().images]), np.arange(2 * 24) % 2
+    gsa = get_attack("gsa1", timesteps=(100,))
+
+    def told_by(shade: float, revision: str | None = "sha256:0", **changes):
+        network = Shaded(shade)
+        model = wrap_denoiser(network, ddpm_alphas_cumprod(), sample_shape=(1, resumed.SIDE, resumed.SIDE), condition=network.condition)
+        model.info = replace(model.info, revision=revision, **changes)
+        return model
+
+    def fitted(model, seed=0, captions=None):
+        return gsa.fit(model, pixels[:48], labels, captions=captions, seed=seed, progress=False)
+
+    first = fitted(told_by(1.0))
+    assert repr(first) == repr(fitted(told_by(1.0))), "the same once more"
+    moved = told_by(1.0)
+    moved.fallbacks = {"denoiser": "bfloat16"}
+    others = [
+        fitted(told_by(2.0, "sha256:1")), fitted(told_by(1.0), seed=1), fitted(moved), fitted(told_by(1.0), captions=["a"] * 47 + ["bb"]),
+        fitted(told_by(1.0), captions=["bb"] + ["a"] * 47), fitted(told_by(1.0, None)), fitted(told_by(2.0, None)),
+    ]  # fmt: skip
+    assert len({repr(attack) for attack in (first, *others)}) == 1 + len(others)
+    split = make_split(pixels[48:72], pixels[72:])
+    asked = {"folder": tmp_path, "shift_check": False, "progress": False}
+    scores = [mia_hub.audit(told_by(1.0), attack, split, **asked).scores.scores for attack in (first, others[0])]
+    alone = others[0].score(told_by(1.0), split.images, progress=False).scores
+    assert np.array_equal(scores[1], alone) and not np.array_equal(*scores)
+
+
+class Shaded(torch.nn.Module):
+    """A small network that is told how long a caption is."""
+
+    def __init__(self, shade: float):
+        super().__init__()
+        self.shade = torch.nn.Parameter(torch.tensor(shade))
+
+    def forward(self, x, t, cond):
+        return (self.shade * x).sin() * (1 + cond.reshape(-1, 1, 1, 1))
+
+    def condition(self, captions):
+        return torch.tensor([0.1 * len(caption) for caption in captions])
 
 
 def passes(told: Path) -> list[int]:

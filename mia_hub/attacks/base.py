@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from mia_hub.attacks.progress import Part, progress_of
+from mia_hub.attacks.progress import Part, computed_by, progress_of
 from mia_hub.attacks.querying import QueriedModel, full_precision
 from mia_hub.errors import AttackError, ModelError, whole_number
 from mia_hub.images import Picture, as_pictures
@@ -299,6 +299,7 @@ class Attack(ABC):
             precision=precision,
             captions=found.captions,
             remarks=found.remarks,
+            computed_by=computed_by(self),
         )
 
     @final

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,13 +12,15 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 
-from mia_hub.attacks.base import Attack
+from mia_hub.attacks.base import Attack, Observations
 from mia_hub.attacks.delegating import DeclaredBy
+from mia_hub.attacks.progress import model_identity
 from mia_hub.attacks.querying import QueriedModel
 from mia_hub.errors import AttackError
+from mia_hub.models.conditions import settled
 from mia_hub.noise import SampleNoise
 from mia_hub.scores import UNKNOWN
-from mia_hub.splits import calibration_part, folds, split_hash
+from mia_hub.splits import calibration_part, captions_hash, folds, split_hash
 
 FOLDS = 5
 FEWEST_PER_CLASS = 10
@@ -132,7 +136,7 @@ class TrainedAttack(Attack):
         return FittedAttack(
             timesteps=self.timesteps,
             attack=self,
-            fitted_on=split_hash(used, found.is_member[learnable]),
+            fitted_on=_fit_hash(model, found, learnable, captions),
             scorer=scorer,
             seen=frozenset(used),
         )
@@ -144,7 +148,7 @@ class FittedAttack(DeclaredBy, Attack):
 
     Attributes:
         attack: the trained attack.
-        fitted_on: hash of the images that it was fitted on.
+        fitted_on: hash of all that the fit depends on: images and labels, captions, model, precision and seed.
     """
 
     attack: TrainedAttack
@@ -173,6 +177,28 @@ class FittedAttack(DeclaredBy, Attack):
 
     def conclude(self, observed, ids, is_member, seed) -> np.ndarray:
         return self.scorer(observed)
+
+
+def _fit_hash(model, found: Observations, learnable: np.ndarray, captions) -> str:
+    """``sha256:…`` over what a fit depends on.
+
+    Args:
+        model: with which it was observed.
+        found: what was seen of the pictures.
+        learnable: bool ``[N]``, those that were learnt from.
+        captions: as given to `TrainedAttack.fit`.
+    """
+    rows = np.flatnonzero(learnable)
+    ids, (told, _) = [found.ids[row] for row in rows], settled(model, captions, len(found.ids))
+    identity = {
+        "pictures": split_hash(ids, found.is_member[rows]),
+        "captions": None if told is None else captions_hash(ids, (told[row] for row in rows)),
+        "seed": found.seed,
+        **model_identity(model),
+    }
+    if model.info.revision is None:  # it can only be told from its namesakes by what it answers
+        identity["seen"] = hashlib.sha256(np.ascontiguousarray(found.values[rows]).tobytes()).hexdigest()
+    return "sha256:" + hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
 def auc_of(scores: np.ndarray, is_member: np.ndarray) -> float:

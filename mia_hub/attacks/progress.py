@@ -29,7 +29,7 @@ PACKAGE = Path(__file__).parents[1]
 # What comes from elsewhere is known by its version, or never changes.
 KNOWN_CODE = ("mia_hub", "builtins", "abc", "numpy")
 # Their versions may change a number in its last digits.
-COMPUTED_BY = ("torch", "diffusers", "transformers")
+COMPUTED_BY = ("torch", "diffusers", "transformers", "numpy", "pillow", "scikit-learn")
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,15 +106,12 @@ def progress_of(
         None where nothing can be kept: without a folder, or where something has no name that it could be known by again, such as a
         wrapped function, or an attack with a function among its parameters.
     """
-    if folder is None or model.info.revision is None or (code := _code_of(attack)) is None:
+    if folder is None or model.info.revision is None or not (by := computed_by(attack)):
         return None
     identity = {
         "attack": repr(attack),
-        "code": code,
-        "versions": {name: metadata.version(name) for name in COMPUTED_BY},
-        "model": model.info.to_dict(),
-        "schedule": _hash(model.schedule.signals.numpy().tobytes(), model.schedule.noises.numpy().tobytes()),
-        "precision": precision_of(model),
+        **by,
+        **model_identity(model),
         "captions": None if captions is None else _hash(repr(list(captions)).encode()),
         "images": images,
         "rows": rows,
@@ -122,6 +119,21 @@ def progress_of(
         "device": device,
     }
     return Progress(folder, identity)
+
+
+def computed_by(attack) -> dict[str, Any]:
+    """What an attack's numbers are computed by: a hash of its code and of ours, and versions of libraries; JSON-ready.
+
+    Empty where a part of the attack has no code that it could be known by again.
+    """
+    code = _code_of(attack)
+    return {} if code is None else {"code": code, "versions": {name: metadata.version(name) for name in COMPUTED_BY}}
+
+
+def model_identity(model: DiffusionModel) -> dict[str, Any]:
+    """What a model is known by, JSON-ready; of one without a revision it doesn't tell all."""
+    schedule = _hash(model.schedule.signals.numpy().tobytes(), model.schedule.noises.numpy().tobytes())
+    return {"model": model.info.to_dict(), "schedule": schedule, "precision": precision_of(model)}
 
 
 def _code_of(attack) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 from mia_hub.benchmarks.reading import BenchmarkError
 from mia_hub.benchmarks.setting import Benchmark, load_benchmark
 from mia_hub.benchmarks.sources import Drawn, Opened
+from mia_hub.commands import write
 from mia_hub.comparing import Comparison, compare
 from mia_hub.models.loading import load_model
 from mia_hub.models.protocol import DiffusionModel, ModelInfo
@@ -105,7 +106,7 @@ def run_and_tell(
     )  # fmt: skip
     run = BenchmarkRun(benchmark, comparison, drawn, limit, given)
     if folder is not None:
-        _write(Path(folder) / "benchmark.json", json.dumps(run.to_dict(), indent=2))
+        write(Path(folder) / "benchmark.json", json.dumps(run.to_dict(), indent=2))
     return run
 
 
@@ -141,10 +142,3 @@ def _why_a_model_is_needed(benchmark: Benchmark) -> str:
         f"The model of {benchmark.name}, {target.name}, is public, but in no form that can be loaded by name. Convert it to diffusers' "
         f"layout with safetensors weights and give the folder with --model; 'mia-hub benchmark show {benchmark.name}' says where it is."
     )
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise BenchmarkError(f"{path} can't be written ({error.strerror}); give another folder.") from error
