@@ -16,6 +16,10 @@ from leaderboard.naming import COMMIT, LONGEST_NAME, ON_TOP, check_model, check_
 Kind = Literal["model", "scores"]
 LONGEST_ATTACK, LONGEST_NOTE = 200, 500
 MOST_ATTACKS = 24
+# Of one attack. The dearest of the attacks' defaults takes 210 queries per image, and 12,800 before the first.
+MOST_QUERIES, MOST_SETUP_QUERIES = 10_000, 1_000_000
+# Of an attack's parameters. Some count up to theirs before they can say what they cost.
+LARGEST_NUMBER = 100_000
 # As much as the page takes in one upload.
 LARGEST_SCORES = 50 * 2**20
 # Beyond these, a small file would fill the memory when it is unpacked.
@@ -152,21 +156,55 @@ def spelled_again(text: str) -> str:
     """An attack in the one way that we spell it, or as given where that is cut short and would not be understood again.
 
     Raises:
-        SubmissionError: if it is no attack.
+        SubmissionError: if it is no attack, or none that strangers may have run.
     """
-    from mia_hub.cli import attack_from
+    from mia_hub.attacks import get_attack
+    from mia_hub.cli import attack_from, attack_words
     from mia_hub.comparing import spelled
     from mia_hub.errors import MiaHubError
 
     try:
-        attack = attack_from(text)
+        name, parameters = attack_words(text)
+        # Before it is made of them: some attacks read files then.
+        _check_parameters(name, parameters)
+        attack = get_attack(name, **parameters)
+    except SubmissionError:
+        raise
     except MiaHubError as error:
         raise SubmissionError(f"attacks: {error}") from error
+    _check_cost(attack, text)
     short = spelled(attack)
     try:
         return short if attack_from(short) == attack else text
     except MiaHubError:
         return text
+
+
+def _check_parameters(name: str, parameters: dict[str, Any]) -> None:
+    """Refuses parameters that reach into the machine that an attack would run on, and numbers that it would never come to the end of."""
+    from mia_hub.attacks import ATTACKS
+
+    local = ATTACKS[name].local_parameters if name in ATTACKS else ()
+    for parameter, value in parameters.items():
+        if parameter in local:
+            raise SubmissionError(
+                f"attacks: {parameter} of {name!r} takes what only the machine that runs it has, such as files or a function, and can't be "
+                "submitted. Leave it out, or hand in the scores of your own run."
+            )
+        for entry in value if isinstance(value, tuple) else (value,):
+            if isinstance(entry, (int, float)) and not abs(entry) <= LARGEST_NUMBER:
+                raise SubmissionError(f"attacks: {parameter} of {name!r} may be {LARGEST_NUMBER:,} at most; got {entry!r:.40}.")
+
+
+def _check_cost(attack: Any, text: str) -> None:
+    """Refuses an attack that asks the model too often."""
+    for cost, most, what in (
+        (attack.queries_per_image, MOST_QUERIES, "queries per image"),
+        (attack.setup_queries, MOST_SETUP_QUERIES, "queries before the first image"),
+    ):
+        if cost > most:
+            hint = "Ask for fewer draws or timesteps."
+            raise SubmissionError(f"attacks: {text!r:.80} takes {cost:,} {what}; at most {most:,} are taken. {hint}")
 
 
 def _text(what: str, value: Any, longest: int, *, empty: bool = False) -> str:
