@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from leaderboard.errors import SubmissionError
 from leaderboard.naming import COMMIT, LONGEST_NAME, ON_TOP, check_model, check_name
+from leaderboard.unpacking import check_unpacked
 
 Kind = Literal["model", "scores"]
 LONGEST_ATTACK, LONGEST_NOTE = 200, 500
@@ -22,8 +23,6 @@ MOST_QUERIES, MOST_SETUP_QUERIES = 10_000, 1_000_000
 LARGEST_NUMBER = 100_000
 # As much as the page takes in one upload.
 LARGEST_SCORES = 50 * 2**20
-# Beyond these, a small file would fill the memory when it is unpacked.
-LARGEST_UNPACKED, MOST_ROWS, MOST_TIMESTEPS = 2**30, 1_000_000, 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,7 +246,7 @@ def read_scores(content: bytes, name: str = "The scores"):
 
     check_size(len(content), name)
     try:
-        _check_unpacked(content, name)
+        check_unpacked(content, name)
         table = ScoreTable.from_parquet(io.BytesIO(content))
     except MetricError as error:
         raise SubmissionError(f"{name} can't be read: write them with ScoreTable.to_parquet ({_briefly(error)}).") from error
@@ -260,25 +259,6 @@ def read_scores(content: bytes, name: str = "The scores"):
     if not np.isfinite(table.scores).all():
         raise SubmissionError(f"{name} have {int((~np.isfinite(table.scores)).sum())} values that are NaN or infinite.")
     return table
-
-
-def _check_unpacked(content: bytes, name: str) -> None:
-    """Refuses a file that is much larger inside than outside, by what it says of itself."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from mia_hub.errors import MetricError
-
-    try:
-        found = pq.read_metadata(io.BytesIO(content))
-        size = sum(found.row_group(group).total_byte_size for group in range(found.num_row_groups))
-    except (OSError, pa.ArrowException, OverflowError) as error:
-        raise MetricError(f"no Parquet file: {error}") from error
-    if found.num_rows > MOST_ROWS or found.num_columns > MOST_TIMESTEPS + 2 or size > LARGEST_UNPACKED:
-        raise SubmissionError(
-            f"{name} have {found.num_rows:,} rows and {found.num_columns:,} columns, {size / 2**20:,.0f} MiB unpacked; at most "
-            f"{MOST_ROWS:,} rows, {MOST_TIMESTEPS + 2:,} columns and {LARGEST_UNPACKED // 2**20:,} MiB are taken."
-        )
 
 
 def _briefly(error: Exception) -> str:
