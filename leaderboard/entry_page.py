@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from leaderboard.board import name_of
 from leaderboard.entry import COMPUTED, FIGURES
-from leaderboard.errors import StoreError
+from leaderboard.errors import BrokenFile, StoreError
 from leaderboard.results import Results
 from leaderboard.tables import claim_text
 from mia_hub.errors import MiaHubError
@@ -134,8 +134,7 @@ def _said_by_report(results: Results, entry: Mapping[str, Any], number: int) -> 
 
     row = entry["rows"][number]
     try:
-        content = results.read(entry["id"], f"reports/{number:02d}.json")
-        values = json.loads(content) if len(content) <= LARGEST_LINK else {}
+        values = json.loads(results.read(entry["id"], f"reports/{number:02d}.json", largest=LARGEST_LINK))
         same = all(values[figure] == row[figure] for figure in (*FIGURES, "tpr_at_fpr"))
         if not same or values["selection"]["timestep"] != row["timestep"]:
             return _NOT_SAID
@@ -201,14 +200,14 @@ def _downloads(results: Results, entry: Mapping[str, Any], number: int, page: st
 
 def _download(results: Results, id: str, name: str, path: str, kind: str) -> str:
     try:
-        content = results.read(id, path)
+        content = results.read(id, path, largest=LARGEST_LINK)
     except KeyError:
         return f"<span>{escape(name)}: missing</span>"
+    except BrokenFile:
+        where = f"results/{id}/{path} in {results.stores[id]}"
+        return f"<span>{escape(name)}: more than {LARGEST_LINK // 2**20} MiB, {escape(where)}</span>"
     except StoreError as error:
         return f"<span>{escape(name)}: {escape(str(error))}</span>"
-    if len(content) > LARGEST_LINK:
-        where = f"results/{id}/{path} in {results.stores[id]}"
-        return f"<span>{escape(name)}: {len(content) / 2**20:.0f} MiB, {escape(where)}</span>"
     return _carried(name, f"{id}-{path.replace('/', '-')}", content, kind)
 
 

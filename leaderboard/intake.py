@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -60,7 +60,7 @@ def submit(queue: Queue, asked: dict[str, Any], *, submitter: str) -> Accepted:
         SubmissionError: if it is refused, with the reason and the next step.
         StoreError: if the store can't be used.
     """
-    request, scores = prepare(**asked, submitter=submitter, limits=queue.limits)
+    request, scores = prepare(**asked, submitter=submitter, limits=queue.limits, check=queue.check)
     try:
         id, status, new = queue.submit(request, scores)
     except AccessDenied as error:
@@ -129,6 +129,7 @@ def prepare(
     attack_name: str = "",
     submitter: str = "",
     limits: Limits | None = None,
+    check: Callable[[Request], None] | None = None,
 ) -> tuple[Request, bytes | None]:
     """A request from what a person gives, with names resolved to commits.
 
@@ -142,6 +143,7 @@ def prepare(
         attack_name: with scores, what their attack shall be called.
         submitter: who it is.
         limits: of the queue; the usual ones by default.
+        check: is given the request before its scores are read, to refuse it.
 
     Returns:
         ``(request, scores)``; scores are None for a model.
@@ -162,6 +164,8 @@ def prepare(
     split, split_revision = resolve_split(split, _text("split_revision", split_revision) or None)
     request = Request.from_dict(values | {"model": model, "revision": revision, "split": split, "split_revision": split_revision})
     limits.check_request(request, 0)
+    if check is not None:
+        check(request)
     if content is not None:
         read_scores(content)
     return request, content

@@ -86,8 +86,7 @@ class Queue:
             if known is not None and known.state != "FAILED":
                 result = known, False
                 return None
-            today = _count(self._statuses(view), request.submitter, at)
-            self._limits_at(view).check_request(request, today)
+            self._check_day(view, request, at)
             if known is None:
                 status = Status(submitted=stamp(at), submitter=request.submitter)
             else:
@@ -103,6 +102,20 @@ class Queue:
 
         self.store.update(change, f"Request {request.id}")
         return request.id, *result
+
+    def check(self, request: Request, *, at: datetime | None = None) -> None:
+        """Refuses what `submit` would refuse for who asks and how often, before anything of it is read.
+
+        Raises:
+            SubmissionError: with the reason.
+        """
+        view = self.store.at()
+        known = self._status(view, request.id)
+        if known is None or known.state == "FAILED":
+            self._check_day(view, request, at or utc())
+
+    def _check_day(self, view: View, request: Request, at: datetime) -> None:
+        self._limits_at(view).check_request(request, _count(self._statuses(view), request.submitter, at))
 
     def ids(self) -> list[str]:
         """Of all requests, in order."""

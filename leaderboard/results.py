@@ -19,7 +19,7 @@ from leaderboard.config import ENTRIES_FOLDER, results_address
 from leaderboard.entry import parse_entry
 from leaderboard.errors import StoreError
 from leaderboard.index import read_index
-from leaderboard.store import FolderStore, ReadOnlyFolder, Store, open_store
+from leaderboard.store import LARGEST_FILE, FolderStore, ReadOnlyFolder, Store, open_store
 
 ENTRY = re.compile(r"results/([0-9a-f]{16})/entry\.json")
 FILE_OF_ENTRY = re.compile(r"entry\.json|(scores/[0-9]{2}\.parquet)|(reports/[0-9]{2}\.json)")
@@ -70,16 +70,17 @@ class Results:
                 return entry
         raise StoreError(f"There is no entry {id[:40]!r} on this board.")
 
-    def read(self, id: str, path: str) -> bytes:
+    def read(self, id: str, path: str, *, largest: int = LARGEST_FILE) -> bytes:
         """A file of an entry: ``entry.json``, its scores or its reports.
 
         Raises:
             KeyError: if there is none.
+            BrokenFile: if it has more than ``largest`` bytes; it is then not read.
             StoreError: if the store can't be read.
         """
         if id not in self.stores or not FILE_OF_ENTRY.fullmatch(path):
             raise KeyError(path)
-        return self.stores[id].read(f"results/{id}/{path}")
+        return self.stores[id].read(f"results/{id}/{path}", largest=largest)
 
 
 def store_to_read(address: str) -> Store:

@@ -12,14 +12,17 @@ from typing import Any, Literal
 
 from leaderboard.errors import SubmissionError
 from leaderboard.naming import COMMIT, LONGEST_NAME, ON_TOP, check_model, check_name
+from leaderboard.unpacking import check_unpacked
 
 Kind = Literal["model", "scores"]
 LONGEST_ATTACK, LONGEST_NOTE = 200, 500
 MOST_ATTACKS = 24
+# Of one attack. The dearest of the attacks' defaults takes 210 queries per image, and 12,800 before the first.
+MOST_QUERIES, MOST_SETUP_QUERIES = 10_000, 1_000_000
+# Of an attack's parameters. Some count up to theirs before they can say what they cost.
+LARGEST_NUMBER = 100_000
 # As much as the page takes in one upload.
 LARGEST_SCORES = 50 * 2**20
-# Beyond these, a small file would fill the memory when it is unpacked.
-LARGEST_UNPACKED, MOST_ROWS, MOST_TIMESTEPS = 2**30, 1_000_000, 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,21 +155,55 @@ def spelled_again(text: str) -> str:
     """An attack in the one way that we spell it, or as given where that is cut short and would not be understood again.
 
     Raises:
-        SubmissionError: if it is no attack.
+        SubmissionError: if it is no attack, or none that strangers may have run.
     """
-    from mia_hub.cli import attack_from
+    from mia_hub.attacks import get_attack
+    from mia_hub.cli import attack_from, attack_words
     from mia_hub.comparing import spelled
     from mia_hub.errors import MiaHubError
 
     try:
-        attack = attack_from(text)
+        name, parameters = attack_words(text)
+        # Before it is made of them: some attacks read files then.
+        _check_parameters(name, parameters)
+        attack = get_attack(name, **parameters)
+    except SubmissionError:
+        raise
     except MiaHubError as error:
         raise SubmissionError(f"attacks: {error}") from error
+    _check_cost(attack, text)
     short = spelled(attack)
     try:
         return short if attack_from(short) == attack else text
     except MiaHubError:
         return text
+
+
+def _check_parameters(name: str, parameters: dict[str, Any]) -> None:
+    """Refuses parameters that reach into the machine that an attack would run on, and numbers that it would never come to the end of."""
+    from mia_hub.attacks import ATTACKS
+
+    local = ATTACKS[name].local_parameters if name in ATTACKS else ()
+    for parameter, value in parameters.items():
+        if parameter in local:
+            raise SubmissionError(
+                f"attacks: {parameter} of {name!r} takes what only the machine that runs it has, such as files or a function, and can't be "
+                "submitted. Leave it out, or hand in the scores of your own run."
+            )
+        for entry in value if isinstance(value, tuple) else (value,):
+            if isinstance(entry, (int, float)) and not abs(entry) <= LARGEST_NUMBER:
+                raise SubmissionError(f"attacks: {parameter} of {name!r} may be {LARGEST_NUMBER:,} at most; got {entry!r:.40}.")
+
+
+def _check_cost(attack: Any, text: str) -> None:
+    """Refuses an attack that asks the model too often."""
+    for cost, most, what in (
+        (attack.queries_per_image, MOST_QUERIES, "queries per image"),
+        (attack.setup_queries, MOST_SETUP_QUERIES, "queries before the first image"),
+    ):
+        if cost > most:
+            hint = "Ask for fewer draws or timesteps."
+            raise SubmissionError(f"attacks: {text!r:.80} takes {cost:,} {what}; at most {most:,} are taken. {hint}")
 
 
 def _text(what: str, value: Any, longest: int, *, empty: bool = False) -> str:
@@ -209,7 +246,7 @@ def read_scores(content: bytes, name: str = "The scores"):
 
     check_size(len(content), name)
     try:
-        _check_unpacked(content, name)
+        check_unpacked(content, name)
         table = ScoreTable.from_parquet(io.BytesIO(content))
     except MetricError as error:
         raise SubmissionError(f"{name} can't be read: write them with ScoreTable.to_parquet ({_briefly(error)}).") from error
@@ -222,25 +259,6 @@ def read_scores(content: bytes, name: str = "The scores"):
     if not np.isfinite(table.scores).all():
         raise SubmissionError(f"{name} have {int((~np.isfinite(table.scores)).sum())} values that are NaN or infinite.")
     return table
-
-
-def _check_unpacked(content: bytes, name: str) -> None:
-    """Refuses a file that is much larger inside than outside, by what it says of itself."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from mia_hub.errors import MetricError
-
-    try:
-        found = pq.read_metadata(io.BytesIO(content))
-        size = sum(found.row_group(group).total_byte_size for group in range(found.num_row_groups))
-    except (OSError, pa.ArrowException, OverflowError) as error:
-        raise MetricError(f"no Parquet file: {error}") from error
-    if found.num_rows > MOST_ROWS or found.num_columns > MOST_TIMESTEPS + 2 or size > LARGEST_UNPACKED:
-        raise SubmissionError(
-            f"{name} have {found.num_rows:,} rows and {found.num_columns:,} columns, {size / 2**20:,.0f} MiB unpacked; at most "
-            f"{MOST_ROWS:,} rows, {MOST_TIMESTEPS + 2:,} columns and {LARGEST_UNPACKED // 2**20:,} MiB are taken."
-        )
 
 
 def _briefly(error: Exception) -> str:

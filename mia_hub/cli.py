@@ -172,14 +172,20 @@ def attack_parameters(settings: list[str]) -> dict:
 
 
 def attack_from(text: str):
-    """``"sima-mc:draws=30,timesteps=50,100"`` to the attack; a new parameter begins where ``name=`` follows a comma."""
+    """``"sima-mc:draws=30,timesteps=50,100"`` to the attack; see `attack_words`."""
     from mia_hub.attacks import get_attack
 
+    name, parameters = attack_words(text)
+    return get_attack(name, **parameters)
+
+
+def attack_words(text: str) -> tuple[str, dict]:
+    """Name and parameters of an attack as it is written, unchecked; a new parameter begins where ``name=`` follows a comma."""
     name, colon, rest = text.partition(":")
     settings = re.split(r",(?=[\w-]+=)", rest) if colon else []
     if colon and not all("=" in setting.strip("=") for setting in settings):
         raise MiaHubError(f"An attack is written as NAME:PARAMETER=VALUE,…, such as sima-mc:draws=30,timesteps=50,100; got {text!r}.")
-    return get_attack(name, **attack_parameters(settings))
+    return name, attack_parameters(settings)
 
 
 def parts_from(text: str) -> list:

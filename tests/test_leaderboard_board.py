@@ -1,5 +1,6 @@
 """From entries to tables, with answers known beforehand; and what a submission may say."""
 
+import re
 import time
 
 import numpy as np
@@ -218,6 +219,20 @@ def test_entries_out_of_bounds_are_refused(made, change):
         ({"attacks": ["sima:q=1"]}, "attacks: "),
         ({"attacks": ["sima"] * 40}, "40 attacks are too many"),
         ({"attacks": [5]}, "attacks must be text"),
+        ({"attacks": ["nearest-generated:generated=/"]}, "generated of 'nearest-generated' takes what only the machine"),
+        ({"attacks": ["nearest-generated:samples=5,generated=/nowhere"]}, "generated of 'nearest-generated' takes what only the machine"),
+        ({"attacks": ["nearest-generated:given=complexity,generated=a,b"]}, "generated of 'nearest-generated' takes what only the machine"),
+        ({"attacks": ["clid:importance=x"]}, "importance of 'clid' takes what only the machine"),
+        ({"attacks": ["rediffuse:variation=x"]}, "variation of 'rediffuse' takes what only the machine"),
+        ({"attacks": ["combine:parts=nearest-generated:generated=/,sima"]}, "no attack|no parameter|parts must be|only the machine"),
+        ({"attacks": ["combine:parts=sima,nearest-generated:generated=/"]}, "no attack"),
+        ({"attacks": ["combine:parts=sima,pia,generated=/"]}, "no parameter 'generated'"),
+        ({"attacks": ["sima-mc:draws=1000"]}, "21,000 queries per image; at most 10,000"),
+        ({"attacks": ["pfami:crops=5000"]}, "queries per image; at most 10,000"),
+        ({"attacks": ["nearest-generated:samples=100000"]}, "5,000,000 queries before the first image; at most 1,000,000"),
+        ({"attacks": ["rediffuse:k=1,timesteps=10000000000"]}, "timesteps of 'rediffuse' may be 100,000 at most"),
+        ({"attacks": ["sima:p=inf"]}, "p of 'sima' may be 100,000 at most"),
+        ({"attacks": ["sima:p=nan"]}, "p of 'sima' may be 100,000 at most"),
         ({"captions": "swapped"}, "captions must be"),
         ({"seed": -1}, "seed must be"),
         ({"seed": True}, "seed must be"),
@@ -232,6 +247,29 @@ def test_entries_out_of_bounds_are_refused(made, change):
 def test_a_hostile_or_wrong_request_is_refused(changes, says):
     with pytest.raises(SubmissionError, match=says):
         Request.from_dict(DEMO | changes)
+
+
+def test_no_folder_is_looked_into_for_a_stranger(monkeypatch):
+    from mia_hub.attacks import nearest_generated
+
+    monkeypatch.setattr(nearest_generated, "find_images", lambda folder: pytest.fail(f"{folder} was looked into"))
+    for text in ("nearest-generated:generated=/tmp", "nearest-generated:neighbours=1,generated=/tmp,given=complexity"):
+        with pytest.raises(SubmissionError, match="can't be submitted"):
+            Request.from_dict(DEMO | {"attacks": [text]})
+
+
+def test_every_parameter_that_is_no_plain_value_is_local():
+    from typing import get_type_hints
+
+    from mia_hub.attacks import ATTACKS
+
+    plain = {"int", "float", "str", "bool"}
+    for attack in ATTACKS.values():
+        hints = get_type_hints(attack)
+        for name in attack.parameters():
+            words = {word.split(".")[-1] for word in re.findall(r"[A-Za-z_.]+", re.sub(r"'[^']*'", "", str(hints[name])))}
+            odd = words - plain - {"", "class", "tuple", "Literal", "Union", "Attack"}
+            assert bool(odd) == (name in attack.local_parameters), (attack.name, name, odd)
 
 
 def test_a_request_that_is_no_object_or_lacks_a_field_is_refused():

@@ -199,6 +199,47 @@ def test_a_small_file_that_is_large_inside_is_refused(tmp_path):
         read_scores(path.read_bytes())
 
 
+def written(path, columns, **options) -> bytes:
+    pq.write_table(pa.table(columns), path, compression="zstd", **options)
+    return path.read_bytes()
+
+
+def repeated(value, rows):
+    return pa.array([value]).take(pa.array(np.zeros(rows, int)))
+
+
+LARGE_INSIDE = {
+    "long ids": ({"id": repeated("x" * 2000, 100_000), "score_t1": np.zeros(100_000)}, "an id of 2,000 bytes"),
+    "constant columns": ({"id": repeated("x", 60_000), **{f"score_t{t}": repeated(0.5, 60_000) for t in range(900)}}, "412 MiB unpacked"),
+    "lists": ({"id": ["x"], "score_t1": [[0.5] * 100_000]}, "'score_t1' holds list"),
+    "ids of numbers": ({"id": [1], "score_t1": [0.5]}, "id holds int64, and should hold text"),
+    "text beside": ({"id": ["x"], "score_t1": [0.5], "y": ["y" * 1000]}, "'y' holds string, and should hold numbers"),
+}
+
+
+@pytest.mark.parametrize("case", LARGE_INSIDE)
+def test_what_is_large_inside_is_refused_before_it_is_unpacked(tmp_path, monkeypatch, case):
+    columns, says = LARGE_INSIDE[case]
+    monkeypatch.setattr(ScoreTable, "from_parquet", lambda path: pytest.fail("it was unpacked"))
+    content, before = written(tmp_path / "t.parquet", columns), pa.total_allocated_bytes()
+    assert len(content) < 2**20
+    with pytest.raises(SubmissionError, match=says):
+        read_scores(content)
+    assert pa.total_allocated_bytes() - before < 2**23
+
+
+def test_the_day_is_counted_before_scores_are_read(tmp_path, monkeypatch):
+    from leaderboard import intake
+
+    queue = Queue(open_store(tmp_path / "store"), Limits(per_day=1))
+    submit(queue, DEMO, submitter="alice")
+    monkeypatch.setattr(intake, "read_scores", lambda content: pytest.fail("they were read"))
+    with pytest.raises(SubmissionError, match="alice has made 1 requests"):
+        submit(queue, {"model": "demo", "split": "demo", "scores": b"PAR1", "attack_name": "mine"}, submitter="alice")
+    # What was asked before is no further request.
+    assert not submit(queue, DEMO, submitter="alice").new
+
+
 def test_scores_are_filed_under_their_content(tmp_path):
     content = as_bytes(tmp_path / "t.parquet")
     (tmp_path / "t.parquet").write_bytes(content)

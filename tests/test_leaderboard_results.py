@@ -295,6 +295,17 @@ def test_a_page_has_the_report_and_obeys_nothing_in_it(store, tmp_path):
         assert f">{name}</a>" in page.html
 
 
+def test_what_is_too_large_for_a_link_is_named_and_not_read(store, one, monkeypatch):
+    entry, files = one
+    put_entry(store, entry, files | {"scores/00.parquet": bytes(2 * 2**20), "reports/01.json": bytes(2 * 2**20)})
+    monkeypatch.setattr("leaderboard.entry_page.LARGEST_LINK", 2**20)
+    read_bytes, sizes = Path.read_bytes, []
+    monkeypatch.setattr(Path, "read_bytes", lambda path: sizes.append(path.stat().st_size) or read_bytes(path))
+    first, second = (entry_page(read(store), entry["id"], row).html for row in (0, 1))
+    assert f"Scores (Parquet): more than 1 MiB, results/{entry['id']}/scores/00.parquet in the folder" in first
+    assert "mia-problem" in second and sizes and max(sizes) < 2**20
+
+
 def test_the_page_of_an_attack_names_its_settings(tmp_path):
     entries = [honest_entry(tmp_path, name=name)[0] for name in ("a", "b")]
     page = attack_page([row for row in board.rows_of(entries) if row["attack"] == "sima"], "sima")

@@ -95,6 +95,8 @@ class Attack(ABC):
         ignores_captions: whether it asks a model that has captions without them.
         one_score: whether the timesteps are aggregated into one score per image, instead of giving one each.
         log_scale: whether the statistic is positive by definition, so that ratios of it are what tells.
+        local_parameters: those that take what only this machine has, such as files or functions; whoever runs attacks for strangers
+            refuses them.
     """
 
     timesteps: tuple[int, ...]
@@ -109,6 +111,7 @@ class Attack(ABC):
     ignores_captions: ClassVar[bool] = False
     one_score: ClassVar[bool] = False
     log_scale: ClassVar[bool] = True
+    local_parameters: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         try:

@@ -78,6 +78,7 @@ class CLiD(TrainedAttack):
     needs_caption: ClassVar[bool] = True
     one_score: ClassVar[bool] = True
     log_scale: ClassVar[bool] = False
+    local_parameters: ClassVar[tuple[str, ...]] = ("importance",)
 
     def __post_init__(self) -> None:
         super().__post_init__()

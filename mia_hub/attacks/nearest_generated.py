@@ -116,6 +116,7 @@ class NearestGenerated(Attack):
     one_score: ClassVar[bool] = True
     # A picture that was generated exactly is at distance 0.
     log_scale: ClassVar[bool] = False
+    local_parameters: ClassVar[tuple[str, ...]] = ("generated",)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -50,6 +50,7 @@ class ReDiffuse(Attack):
     name: ClassVar[str] = "rediffuse"
     paper: ClassVar[str] = "arXiv 2405.20771"
     access: ClassVar[str] = "black"
+    local_parameters: ClassVar[tuple[str, ...]] = ("variation",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
