@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -105,9 +106,23 @@ class HubDataset:
 
     @property
     def splits(self) -> dict[str, list[str]]:
-        """The files of each split, as the data set's own metadata names them."""
+        """The files of each split, as the data set's own metadata names them.
+
+        Raises:
+            SplitError: if it names a file of another data set, or of another commit: what is read could change at any time.
+        """
         stated = self.builder.config.data_files or {}
-        return {str(split): [str(path).partition(f"@{self.commit}/")[2] for path in paths] for split, paths in stated.items()}
+        return {str(split): [self._own(str(address)) for address in addresses] for split, addresses in stated.items()}
+
+    def _own(self, address: str) -> str:
+        """The path of a file of this data set at this commit."""
+        path = address.removeprefix(f"hf://datasets/{self.name}@{self.commit}/")
+        if path == address or "::" in path:
+            raise SplitError(
+                f"The data set {self.name} is refused: its card names a data file that isn't one of its own at the commit {self.commit}, "
+                f"{address[:200]!r}, so that what is read could change at any time. Name files by their paths in the data set."
+            )
+        return path
 
     def files_of(self, split: str) -> list[str]:
         """The files of one split.
@@ -179,6 +194,7 @@ class LoadedRows:
             # Undecoded, so that our own safe decoder opens every picture.
             loaded = loaded.cast_column(name, datasets.Image(decode=False))
         self._loaded = loaded.select(range(min(len(loaded), pool or len(loaded))))
+        self._own_files = _OwnFiles(dataset)
         self.commit, self.columns = dataset.commit, self._loaded.column_names
 
     def __len__(self) -> int:
@@ -199,28 +215,37 @@ class LoadedRows:
 
     def lazy(self, name: str) -> Sequence:
         values = self._loaded[name]
-        return Mapped(values, _with_bytes) if name in self._pictures else values
+        return Mapped(values, self._own_files.filled) if name in self._pictures else values
 
     def take(self, rows: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
         some = self._loaded.select_columns(list(columns))
         for row in rows:
-            yield int(row), {name: _with_bytes(value) if name in self._pictures else value for name, value in some[int(row)].items()}
+            cells = some[int(row)].items()
+            yield int(row), {name: self._own_files.filled(value) if name in self._pictures else value for name, value in cells}
 
 
-def _with_bytes(cell: Mapping | None) -> Mapping | None:
-    """A cell of an image column with the file's content, where `datasets` has left the file in its cache.
+class _OwnFiles:
+    """The files of a data set at its commit, where `datasets` leaves them: in the Hub's cache."""
 
-    A path that leads anywhere else was written by whoever made the data set, and is not followed.
-    """
-    import datasets
-    from huggingface_hub.constants import HF_HUB_CACHE
+    def __init__(self, dataset: HubDataset):
+        from huggingface_hub.constants import HF_HUB_CACHE
+        from huggingface_hub.file_download import repo_folder_name
 
-    if cell is None or cell.get("bytes") is not None or not cell.get("path"):
-        return cell
-    path = Path(cell["path"]).resolve()
-    if not any(path.is_relative_to(Path(root).resolve()) for root in (datasets.config.HF_DATASETS_CACHE, HF_HUB_CACHE)):
-        return {"bytes": None, "path": None}
-    return {"bytes": path.read_bytes(), "path": path.name}
+        folder = repo_folder_name(repo_id=dataset.name, repo_type="dataset")
+        self._snapshot = Path(os.path.abspath(HF_HUB_CACHE), folder, "snapshots", dataset.commit)
+
+    def filled(self, cell: Mapping | None) -> Mapping | None:
+        """A cell of an image column with the file's content.
+
+        A path that leads anywhere else, into another data set's files, say, was written by whoever made this one, and is not followed.
+        """
+        if cell is None or cell.get("bytes") is not None or not cell.get("path"):
+            return cell
+        # Not resolved: the client's own links lead out of the folder.
+        path = Path(os.path.abspath(cell["path"]))
+        if not path.is_relative_to(self._snapshot) or not path.is_file():
+            return {"bytes": None, "path": None}
+        return {"bytes": path.read_bytes(), "path": path.name}
 
 
 def file_bytes(value: Any) -> bytes | None:

@@ -264,6 +264,43 @@ def test_a_data_set_that_names_files_of_this_machine_is_refused(tmp_path, loopba
         load_split("alice/layout")
 
 
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_a_card_that_names_files_of_another_commit_is_refused(loopback_hub, kind):
+    """They could change after it was written down which commit is read."""
+    # A name of its own: the client keeps listings of branches.
+    rows, name = table({"image": cells(2)}) if kind == "parquet" else "image\nx.png\n", f"alice/moving-{kind}"
+    paths = [f"{part}.{kind}" for part in ("member", "nonmember")]
+    card = card_of(*(f"hf://datasets/{name}@main/{path}" for path in paths))
+    commit = loopback_hub.add_repo("dataset", name, dict.fromkeys(paths, rows) | {"README.md": card})
+    for revision in (None, commit):
+        with pytest.raises(SplitError, match="isn't one of its own at the commit"):
+            load_split(name, revision=revision)
+
+
+def test_a_path_into_the_files_of_another_data_set_is_never_opened(loopback_hub, forget):
+    """The reader's cache holds a private data set's picture, and another commit's; a stranger's CSV names them."""
+    from huggingface_hub import hf_hub_download
+
+    picture = bitmaps(1, 3)[1].to_pylist()[0]
+    loopback_hub.add_repo("dataset", "victim/private", {"0.png": picture}, private=True)
+    old = loopback_hub.add_repo("dataset", "alice/layout", {"0.png": picture})
+    try:
+        named = [
+            hf_hub_download("victim/private", "0.png", repo_type="dataset", token="hf_victim"),
+            hf_hub_download("alice/layout", "0.png", repo_type="dataset", revision=old),
+        ]
+        features = "dataset_info:\n  features:\n  - name: image\n    dtype: image\n"
+        rows = "image\n" + "".join(f"{path}\n" for path in named)
+        loopback_hub.commit("dataset", "alice/layout", {"README.md": card_of("a.csv", "b.csv", features), "a.csv": rows, "b.csv": rows})
+        split = load_split("alice/layout")
+        for pictures in (split.members, split.nonmembers):
+            for place in range(len(named)):
+                with pytest.raises(ImageError, match="is no picture"):
+                    _ = pictures[place]
+    finally:
+        loopback_hub.delete_repo("dataset", "victim/private")
+
+
 def test_pictures_as_files_on_the_hub(loopback_hub, forget):
     """Not Parquet: `datasets` downloads them, and what it gives is paths."""
     files = {
