@@ -70,7 +70,8 @@ def _folder(name: str, part: Part, column: str, revision: str | None) -> Path:
     """Where the fetched pictures of these very addresses lie."""
     from huggingface_hub.constants import HF_HOME
 
-    identity = json.dumps([name, revision, part.name, column, len(part.rows), None if revision else _digest(part, column)])
+    digest = None if revision else _digest(part, column)
+    identity = json.dumps([name, revision, part.rows.made_of, part.name, column, len(part.rows), digest])
     label = re.sub(r"[^\w-]+", "-", f"{name}-{part.name}")[-80:].strip("-")
     return Path(HF_HOME) / "mia_hub" / "fetched" / label / hashlib.sha256(identity.encode()).hexdigest()[:16]
 
