@@ -116,7 +116,16 @@ def read_parquet(folder: Path, paths: Sequence[Path], name: str, columns: Column
     splits = sorted({split_name(path, folder) for path in paths})
     if len(splits) > 1:
         raise SplitError(f"The Parquet files of {name} are of the splits {', '.join(splits)}; needed are 'member' and 'nonmember'.")
-    return _split(name, _by_label(ParquetRows(paths), splits[0], name), columns, fetching)
+    return read_rows(ParquetRows(paths), splits[0], name, columns, fetching)
+
+
+def read_rows(rows: Rows, split: str, name: str, columns: Columns, fetching: Fetching) -> MemberSplit:
+    """The split in one table, by its label column.
+
+    Raises:
+        SplitError: if it doesn't say which rows are members.
+    """
+    return _split(name, _by_label(rows, split, name), columns, fetching, rows.commit)
 
 
 def split_name(path: Path, folder: Path) -> str:
@@ -163,7 +172,14 @@ def _by_label(rows: Rows, split: str, name: str) -> list[Part]:
     labels = rows.numbers(column)
     if (labels < 0).any():
         raise SplitError(f"{name}: {(labels < 0).sum():,} rows have no {column!r}; each must be a member or a non-member.")
-    return [Part(rows, np.flatnonzero(labels == value), split) for value in values]
+    parts = [Part(rows, np.flatnonzero(labels == value), split) for value in values]
+    for lacking, part in zip(("members", "non-members"), parts):
+        if not len(part):
+            raise SplitError(
+                f"{name} has no {lacking}: by the column {column!r}, none of the {len(rows):,} rows of its split {split!r} is one. "
+                "Both members and non-members are needed."
+            )
+    return parts
 
 
 def label_values(rows: Rows) -> tuple[str, tuple[int, int]] | None:
