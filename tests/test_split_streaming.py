@@ -8,18 +8,20 @@ import subprocess
 import sys
 import time
 import warnings
+from pathlib import Path
 
 import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from huggingface_hub.constants import HF_HOME
 from loopback_web import Web, dripping
 from PIL import Image
 
-from mia_hub import fetching, hub_rows, parquet_rows
+from mia_hub import fetching, hub_rows, parquet_rows, picture_store
 from mia_hub.errors import ImageError, SplitError
-from mia_hub.fetching import NOT_PUBLIC, Fetched, fetch, is_public
+from mia_hub.fetching import NOT_PUBLIC, Fetched, fetch, fetch_all, is_public
 from mia_hub.hub_rows import HubDataset
 from mia_hub.images import content_id
 from mia_hub.parquet_rows import ParquetRows
@@ -508,6 +510,31 @@ def test_a_draw_fetches_what_it_draws(web, loopback_hub, forget):
     assert len(web.asked) == 8 and len(split.members) == 4 and not split.notes
     whole = load_split(name, fetch=True)
     assert split.hash == whole.limited(4).hash
+
+
+def test_what_is_fetched_is_written_before_it_fills_the_memory(web, monkeypatch, loopback_hub, forget):
+    addresses = [f"{web.url}/good/{i % 64}?{i}" for i in range(200)]
+    came = fetch_all(addresses)
+    taken = [next(came) for _ in range(20)]
+    # What was taken, and what may be on its way.
+    assert len(web.asked) <= 20 + fetching.WORKERS
+    taken += came
+    assert sorted(place for place, _ in taken) == list(range(200)) and len(web.asked) == 200
+    files = bitmaps(64, 5)[1].to_pylist()
+    assert all(file.content == files[place % 64] for place, file in taken)
+    size = len(files[0])
+    monkeypatch.setattr(picture_store, "BYTES_AT_ONCE", 10 * size)
+    monkeypatch.setattr(picture_store, "GROUP_BYTES", 3 * size)
+    name = by_address(loopback_hub, addresses[:25], addresses[25:50])
+    split = load_split(name, fetch=True)
+    assert [picture.id for picture in split.images] == [content_id(pixels) for pixels in bitmaps(64, 5)[0][:50]]
+    stored = sorted(Path(HF_HOME, "mia_hub", "fetched").glob("alice-layout-members/*/*.parquet"), key=lambda path: path.stat().st_mtime)[
+        -3:
+    ]
+    footers = [pq.read_metadata(path) for path in stored]
+    assert sorted([footer.row_group(i).num_rows for i in range(footer.num_row_groups)] for footer in footers) == [
+        [3, 2], [3, 3, 3, 1], [3, 3, 3, 1],
+    ]  # fmt: skip
 
 
 def test_nothing_inside_is_asked(web, monkeypatch, loopback_hub, forget):
