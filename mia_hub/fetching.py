@@ -12,10 +12,11 @@ import re
 import socket
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from mia_hub import __version__
@@ -220,7 +221,18 @@ def _quoted(address: str) -> str:
     return urlunsplit((parts.scheme, host + port, quote(parts.path, safe), quote(parts.query, safe + "?"), ""))
 
 
-def fetch_all(addresses: Sequence[str]) -> list[Fetched]:
-    """Fetches several files at once; the answers are in the order of the addresses."""
+def fetch_all(addresses: Iterable[str]) -> Iterator[tuple[int, Fetched]]:
+    """Fetches several files at once, of which no more than `WORKERS` are held here.
+
+    Yields:
+        The place of an address and what came of it, in the order of their coming.
+    """
+    given, asked = enumerate(addresses), {}
     with ThreadPoolExecutor(WORKERS) as workers:
-        return list(workers.map(fetch, addresses))
+        while True:
+            for place, address in islice(given, WORKERS - len(asked)):
+                asked[workers.submit(fetch, address)] = place
+            if not asked:
+                return
+            for done in wait(asked, return_when=FIRST_COMPLETED).done:
+                yield asked.pop(done), done.result()

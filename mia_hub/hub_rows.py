@@ -28,15 +28,21 @@ class Rows(Protocol):
     Attributes:
         commit: of the data set; None in a folder.
         columns: their names.
+        made_of: what was opened: the configuration, and the files.
     """
 
     commit: str | None
     columns: list[str]
+    made_of: tuple[str | None, ...]
 
     def __len__(self) -> int: ...
 
     def features(self):
         """The columns' types, as a `datasets.Features`."""
+        ...
+
+    def names_in_files(self, name: str) -> list[str] | None:
+        """The names of a column's classes that the files state, beside the data set's card; None where they state none."""
         ...
 
     def is_text(self, name: str) -> bool:
@@ -149,8 +155,9 @@ class HubDataset:
         """
         with self.errors():
             if all(path.endswith(".parquet") for path in files):
-                return ParquetRows(files, HubFiles(self, files), pool=pool, commit=self.commit)
-            return LoadedRows(self, split, None if stated else list(files), pool)
+                types = self.builder.info.features if stated else None
+                return ParquetRows(files, HubFiles(self, files), pool=pool, commit=self.commit, config=self.config, stated=types)
+            return LoadedRows(self, split, list(files), pool, stated=stated)
 
 
 class HubFiles:
@@ -184,10 +191,11 @@ class HubFiles:
 class LoadedRows:
     """Rows of anything that isn't Parquet (archives, folders of pictures, CSV): loaded whole by `datasets`, which keeps them on disk."""
 
-    def __init__(self, dataset: HubDataset, split: str, files: list[str] | None, pool: int | None):
+    def __init__(self, dataset: HubDataset, split: str, files: list[str], pool: int | None, *, stated: bool):
         import datasets
 
-        data_files = {split: files} if files else None
+        data_files = None if stated else {split: files}
+        self.made_of = (dataset.config, *files)
         loaded = datasets.load_dataset(dataset.name, dataset.config, revision=dataset.commit, data_files=data_files, split=split)
         self._pictures = [name for name, feature in loaded.features.items() if isinstance(feature, datasets.Image)]
         for name in self._pictures:
@@ -202,6 +210,9 @@ class LoadedRows:
 
     def features(self):
         return self._loaded.features
+
+    def names_in_files(self, name: str) -> list[str] | None:
+        return None
 
     def is_text(self, name: str) -> bool:
         return getattr(self._loaded.features[name], "dtype", None) in ("string", "large_string")

@@ -15,6 +15,7 @@ import numpy as np
 
 from mia_hub.errors import SplitError, first_line
 from mia_hub.lazy import Lazy
+from mia_hub.parquet_footer import bytes_in_memory, chunks, class_names, difference, held_once, rows_in_groups, stated_types
 
 # Footers are small and many, and on the Hub each waits for the network.
 WORKERS = 8
@@ -25,6 +26,9 @@ CACHED_BYTES = 64 * 2**20
 # A column that is read from its beginning is fetched ahead by so many bytes at once, so that short texts don't wait for each row group.
 AHEAD_BYTES = 2 * 2**20
 MOST_AHEAD = 64
+# A small file may state a row group, or rows, without end; what is larger than this is refused before it is read.
+MOST_GROUP_BYTES = 2**30
+MOST_ROWS = 10**8
 
 
 class Files(Protocol):
@@ -68,26 +72,41 @@ class ParquetRows:
         files: where they lie.
         pool: only so many rows are looked at, and only so many files; all where None.
         commit: of the data set, or None.
+        config: of the data set, or None.
+        stated: the columns' types as the data set's card states them, a `datasets.Features`; they go before those in the files.
 
     Attributes:
         columns: their names.
+        made_of: what was opened: the configuration, and the files.
 
     Raises:
-        SplitError: if a file can't be read.
+        SplitError: if a file can't be read, or the files' columns differ.
     """
 
-    def __init__(self, paths: Iterable[str | Path], files: Files | None = None, *, pool: int | None = None, commit: str | None = None):
-        self.files, self.pool, self.commit = files or LocalFiles(), pool, commit
+    def __init__(
+        self,
+        paths: Iterable[str | Path],
+        files: Files | None = None,
+        *,
+        pool: int | None = None,
+        commit: str | None = None,
+        config: str | None = None,
+        stated=None,
+    ):
+        self.files, self.pool, self.commit, self._stated = files or LocalFiles(), pool, commit, stated
         self.paths = [str(path) for path in paths]
+        self.made_of = (config, *self.paths)
         self._footer = lru_cache(maxsize=FOOTERS_KEPT)(self._read_footer)
         with self.files.errors():
-            sizes = self._group_sizes()
             self._schema = self._footer(self.paths[0]).schema.to_arrow_schema()
+            sizes = self._group_sizes()
         self.columns: list[str] = self._schema.names
         # One entry per row group: its file, its number there, and the row after its last.
         self._file = np.repeat(np.arange(len(sizes), dtype=np.int32), [len(part) for part in sizes])
         self._number = np.concatenate([np.arange(len(part), dtype=np.int32) for part in sizes])
         self._ends = np.cumsum(np.concatenate(sizes))
+        if len(self) > MOST_ROWS:
+            raise SplitError(f"{self.paths[0]} and its like have {len(self):,} rows; at most {MOST_ROWS:,} are read. Make a smaller split.")
 
     def _group_sizes(self) -> list[np.ndarray]:
         """Rows in each row group of each file; with a pool, the first files may be all that is needed."""
@@ -102,12 +121,18 @@ class ParquetRows:
 
     def _rows_in_groups(self, path: str) -> np.ndarray:
         footer = self._footer(path)
-        return np.array([footer.row_group(i).num_rows for i in range(footer.num_row_groups)], dtype=np.int64)
+        schema = footer.schema.to_arrow_schema()
+        if twice := sorted(name for name in set(schema.names) if schema.names.count(name) > 1):
+            raise SplitError(f"{path} has two columns of the name {twice[0]!r}; write it again with one.")
+        if odd := difference(self._schema, schema):
+            raise SplitError(f"{path} {odd}: that is not so in {self.paths[0]}, of the same split. Write all files of a split alike.")
+        return rows_in_groups(footer)
 
     def _read_footer(self, path: str):
         import pyarrow.parquet as pq
 
-        with self.files.open(path) as file:
+        # Footers are read again while pictures are; their errors are the file's, not a picture's.
+        with self.files.errors(), self.files.open(path) as file:
             return pq.read_metadata(file)
 
     def __len__(self) -> int:
@@ -115,10 +140,14 @@ class ParquetRows:
         return min(rows, self.pool or rows)
 
     def features(self):
-        """The columns' types as `datasets` states them in the files."""
-        import datasets
+        """The columns' types as the card states the classes', and `datasets` the others' in the files."""
+        found = stated_types(self._schema)
+        found.update({column: self._stated[column] for column in class_names(self._stated or {}) if column in found})
+        return found
 
-        return datasets.Features.from_arrow_schema(self._schema)
+    def names_in_files(self, name: str) -> list[str] | None:
+        """The names of a column's classes in the files; None where they state none."""
+        return class_names(stated_types(self._schema)).get(name)
 
     def is_text(self, name: str) -> bool:
         import pyarrow as pa
@@ -136,25 +165,31 @@ class ParquetRows:
 
     def bytes_of(self, group: int, columns: Sequence[str]) -> int:
         """What reading some columns of a row group fetches."""
-        footer = self._footer(self.paths[self._file[group]])
-        chunks = (footer.row_group(int(self._number[group])).column(i) for i in range(footer.num_columns))
-        return sum(chunk.total_compressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in columns)
+        return sum(chunk.total_compressed_size for chunk, _ in chunks(*self._place(group), columns))
+
+    def memory_of(self, group: int, columns: Sequence[str]) -> int:
+        """What some columns of a row group need in memory, in bytes."""
+        return bytes_in_memory(*self._place(group), columns)
+
+    def _place(self, group: int) -> tuple[Any, int]:
+        """The footer that describes a row group, and the group's number there."""
+        return self._footer(self.paths[self._file[group]]), int(self._number[group])
 
     def ahead(self, group: int, column: str) -> list[int]:
         """A row group and those after it that are short enough to be fetched with it."""
-        found, size = [group], self.bytes_of(group, [column])
+        found, size = [group], self.memory_of(group, [column])
         while len(found) < MOST_AHEAD and found[-1] + 1 < len(self._ends) and self._start(found[-1] + 1) < len(self):
-            size += self.bytes_of(found[-1] + 1, [column])
+            size += self.memory_of(found[-1] + 1, [column])
             if size > AHEAD_BYTES:
                 break
             found.append(found[-1] + 1)
         return found
 
     def read(self, group: int, columns: Sequence[str]):
-        """Some columns of one row group, as a pyarrow Table.
+        """Some columns of one row group, as a pyarrow Table; texts and files are dictionaries.
 
         Raises:
-            SplitError: if it can't be read.
+            SplitError: if it can't be read, or is too large.
         """
         with self.files.errors():
             self.files.announce(self.paths[self._file[group]], self.bytes_of(group, columns))
@@ -163,10 +198,15 @@ class ParquetRows:
     def _read(self, group: int, columns: Sequence[str]):
         import pyarrow.parquet as pq
 
-        path = self.paths[self._file[group]]
+        path, (footer, number), size = self.paths[self._file[group]], self._place(group), self.memory_of(group, columns)
+        if size > MOST_GROUP_BYTES:
+            raise SplitError(
+                f"{path} has a row group whose {', '.join(columns)} would need {size / 2**20:,.0f} MiB of memory; at most "
+                f"{MOST_GROUP_BYTES / 2**20:,.0f} MiB are read at once. Write it again with fewer rows in a group (row_group_size=100)."
+            )
         with self.files.open(path) as file:
-            opened = pq.ParquetFile(file, metadata=self._footer(path), pre_buffer=True)
-            return opened.read_row_group(int(self._number[group]), columns=list(columns))
+            opened = pq.ParquetFile(file, metadata=footer, pre_buffer=True, read_dictionary=held_once(footer, columns))
+            return opened.read_row_group(number, columns=list(columns))
 
     def read_all(self, groups: Sequence[int], columns: Sequence[str]) -> list:
         """Several row groups, read at the same time."""
@@ -186,14 +226,18 @@ class ParquetRows:
 
     def column(self, name: str) -> list:
         """One column of all rows."""
-        return [value for part in self._parts(name) for value in part.to_pylist()]
+        return [value for part in self._parts(name) for chunk in part.chunks for value in _values(chunk)]
 
     def numbers(self, name: str) -> np.ndarray:
         """int16 ``[N]``: a column of class indices, or of true and false; -1 where there is none."""
         import pyarrow as pa
 
-        parts = (part.cast(pa.int64()).fill_null(-1).to_numpy() for part in self._parts(name))
-        return np.concatenate([np.zeros(0, np.int16), *(np.clip(part, -1, 2**15 - 1).astype(np.int16) for part in parts)])
+        kind = self._schema.field(name).type
+        if not (pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind)):
+            raise SplitError(f"The column {name!r} of {self.paths[0]} holds {kind}; needed are class indices, or true and false.")
+        with self.files.errors():
+            parts = (part.cast(pa.int64()).fill_null(-1).to_numpy() for part in self._parts(name))
+            return np.concatenate([np.zeros(0, np.int16), *(np.clip(part, -1, 2**15 - 1).astype(np.int16) for part in parts)])
 
     def lazy(self, name: str) -> ParquetColumn:
         """One column, read when it is asked for."""
@@ -209,8 +253,19 @@ class ParquetRows:
                 self.files.announce(self.paths[path], needed)
         for group, here in zip(map(int, groups), np.split(rows, starts[1:])):
             with self.files.errors():
-                table = self._read(group, columns).take(here - self._start(group))
-            yield from zip(map(int, here), table.to_pylist())
+                table = self._read(group, columns)
+            for row in map(int, here):
+                yield row, {name: table[name][row - self._start(group)].as_py() for name in table.column_names}
+
+
+def _values(array) -> list:
+    """A pyarrow Array as a list in which what is held once is so."""
+    import pyarrow as pa
+
+    if not pa.types.is_dictionary(array.type):
+        return array.to_pylist()
+    known = [*array.dictionary.to_pylist(), None]
+    return [known[place] for place in array.indices.fill_null(-1).to_pylist()]
 
 
 class ParquetColumn(Lazy):

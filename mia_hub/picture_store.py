@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from mia_hub.atomic import replacing
 from mia_hub.errors import ImageError, SplitError
 from mia_hub.fetching import Fetched
 from mia_hub.images import Picture, open_picture
 
-ROWS_PER_GROUP = 32
-# Rows that are fetched, checked and written at once; so much work is lost at most when fetching is interrupted.
-ROWS_AT_ONCE = 128
+# Rows that are read at once, where their pictures together are no larger than this.
+ROWS_PER_GROUP, GROUP_BYTES = 32, 16 * 2**20
+# Rows that are fetched, checked and written at once; so much is in memory, and lost at most when fetching is interrupted.
+ROWS_AT_ONCE, BYTES_AT_ONCE = 128, 256 * 2**20
 NO_PICTURE = "no picture that can be read"
 COPY = "the same picture as another row"
 
@@ -64,6 +66,20 @@ def row_of(number: int, file: Fetched, *, prepare: Callable[[Picture], Picture] 
         return Row(number, missing=NO_PICTURE, **told)
 
 
+def in_batches(rows: Iterable[Row], count: int | None = None, size: int | None = None) -> Iterator[list[Row]]:
+    """Rows in batches of so many, or of about so many bytes, whichever comes first; `ROWS_AT_ONCE` and `BYTES_AT_ONCE` where None."""
+    count, size, batch, held = count or ROWS_AT_ONCE, size or BYTES_AT_ONCE, [], 0
+    for row in rows:
+        own = len(row.content or b"") + len(row.caption)
+        if batch and (len(batch) == count or held + own > size):
+            yield batch
+            batch, held = [], 0
+        batch.append(row)
+        held += own
+    if batch:
+        yield batch
+
+
 class RowStore:
     """Rows of one data set in one folder, as Parquet files that are added to and never changed.
 
@@ -77,7 +93,7 @@ class RowStore:
         except OSError as error:
             raise SplitError(f"The folder {folder} can't be made ({error.strerror}); give another one to keep pictures in.") from error
         self.folder = folder
-        self._where: dict[int, tuple[Path, int]] = {}
+        self._where: dict[int, tuple[Path, int, int]] = {}
         self._known: dict[int, Row] = {}
         self._read = lru_cache(maxsize=4)(self._read_group)
         for path in sorted(folder.glob("*.parquet")):
@@ -92,8 +108,19 @@ class RowStore:
 
     def content(self, row: int) -> bytes:
         """The picture's file; of each Parquet file only the row groups last used are in memory."""
-        path, place = self._where[row]
-        return self._read(path, place // ROWS_PER_GROUP)[place % ROWS_PER_GROUP].as_py()
+        path, group, place = self._where[row]
+        return self._read(path, group)[place].as_py()
+
+    def add_all(self, rows: Iterable[Row], done: Callable[[int], Any] = lambda count: None) -> None:
+        """Keeps rows as they come, so that no more of them are in memory than are written at once.
+
+        Args:
+            rows: in any order.
+            done: told after each batch how many rows it had.
+        """
+        for batch in in_batches(rows):
+            self.add(batch)
+            done(len(batch))
 
     def add(self, rows: Sequence[Row]) -> None:
         """Keeps rows; those whose lack of a picture may pass are known for now, and not written."""
@@ -112,9 +139,9 @@ class RowStore:
         path = self.folder / f"rows-{kept[0].row:010}-{numbers}.parquet"
         try:
             # Pictures are compressed already.
-            table = pa.Table.from_pylist([asdict(row) for row in kept], schema=schema)
-            with replacing(path) as temporary:
-                pq.write_table(table, temporary, row_group_size=ROWS_PER_GROUP, compression="none")
+            with replacing(path) as temporary, pq.ParquetWriter(temporary, schema, compression="none") as writer:
+                for group in in_batches(kept, ROWS_PER_GROUP, GROUP_BYTES):
+                    writer.write_table(pa.Table.from_pylist([asdict(row) for row in group], schema=schema))
         except OSError as error:
             raise SplitError(f"{self.folder} can't be written to ({error.strerror}); give another folder to keep pictures in.") from error
         self._index(path)
@@ -124,12 +151,15 @@ class RowStore:
         import pyarrow.parquet as pq
 
         try:
-            found = pq.read_table(path, columns=["row", "id", "caption", "label", "missing"]).to_pylist()
+            with pq.ParquetFile(path) as file:
+                found = file.read(columns=["row", "id", "caption", "label", "missing"]).to_pylist()
+                groups = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
         except (OSError, pa.ArrowException) as error:
             raise SplitError(f"{path} is broken ({error}); delete it, and its pictures are fetched again.") from error
-        for place, values in enumerate(found):
+        places = ((group, place) for group, count in enumerate(groups) for place in range(count))
+        for values, where in zip(found, places):
             self._known[values["row"]] = Row(**values)
-            self._where[values["row"]] = (path, place)
+            self._where[values["row"]] = (path, *where)
 
     def _read_group(self, path: Path, group: int):
         import pyarrow.parquet as pq

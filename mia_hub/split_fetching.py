@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from mia_hub.errors import SplitError
 from mia_hub.fetching import fetch_all
 from mia_hub.images import Picture, as_pictures
-from mia_hub.picture_store import COPY, ROWS_AT_ONCE, RowStore, StoredPictures, row_of
+from mia_hub.picture_store import COPY, RowStore, StoredPictures, row_of
 from mia_hub.split_reading import Fetching, Part
 
 ON_BOTH_SIDES = "the same picture on the other side"
@@ -57,12 +57,10 @@ def _fetched(name: str, part: Part, column: str, fetching: Fetching, revision: s
     chosen = np.arange(len(part)) if part.chosen is None else part.chosen
     places = np.array([place for place, row in enumerate(chosen) if int(row) not in store], dtype=np.int64)
     addresses = part.lazy(column)
-    for start in tqdm(
-        range(0, len(places), ROWS_AT_ONCE), desc=f"fetching {part.name}", unit="batch", delay=1.0, disable=not fetching.progress
-    ):
-        batch = places[start : start + ROWS_AT_ONCE]
-        files = fetch_all([str(addresses[int(place)] or "") for place in batch])
-        store.add([row_of(int(chosen[place]), file) for place, file in zip(batch, files)])
+    came = fetch_all(str(addresses[int(place)] or "") for place in places)
+    rows = (row_of(int(chosen[places[number]]), file) for number, file in came)
+    with tqdm(total=len(places), desc=f"fetching {part.name}", unit="picture", delay=1.0, disable=not fetching.progress) as bar:
+        store.add_all(rows, bar.update)
     return store
 
 
@@ -70,7 +68,8 @@ def _folder(name: str, part: Part, column: str, revision: str | None) -> Path:
     """Where the fetched pictures of these very addresses lie."""
     from huggingface_hub.constants import HF_HOME
 
-    identity = json.dumps([name, revision, part.name, column, len(part.rows), None if revision else _digest(part, column)])
+    digest = None if revision else _digest(part, column)
+    identity = json.dumps([name, revision, part.rows.made_of, part.name, column, len(part.rows), digest])
     label = re.sub(r"[^\w-]+", "-", f"{name}-{part.name}")[-80:].strip("-")
     return Path(HF_HOME) / "mia_hub" / "fetched" / label / hashlib.sha256(identity.encode()).hexdigest()[:16]
 

@@ -23,6 +23,8 @@ LABEL_COLUMNS = ("label", "is_member", "member", "membership")
 BOOLEAN_COLUMNS = ("is_member", "member", "membership")
 IMAGE_COLUMNS = ("image", "img", "images")
 URL_COLUMNS = ("url", "URL", "image_url", "img_url")
+# Characters of a caption. Models read some hundred; a compressed file holds millions in a few bytes.
+MOST_TEXT = 2**16
 NEEDED = (
     "It needs two splits, 'member' and 'nonmember', or a column 'label' of type ClassLabel with the names 'nonmember' and 'member', or a "
     "column 'is_member' of true and false; which of two unnamed values means member is not guessed."
@@ -114,12 +116,21 @@ def read_parquet(folder: Path, paths: Sequence[Path], name: str, columns: Column
     splits = sorted({split_name(path, folder) for path in paths})
     if len(splits) > 1:
         raise SplitError(f"The Parquet files of {name} are of the splits {', '.join(splits)}; needed are 'member' and 'nonmember'.")
-    return _split(name, _by_label(ParquetRows(paths), splits[0], name), columns, fetching)
+    return read_rows(ParquetRows(paths), splits[0], name, columns, fetching)
+
+
+def read_rows(rows: Rows, split: str, name: str, columns: Columns, fetching: Fetching) -> MemberSplit:
+    """The split in one table, by its label column.
+
+    Raises:
+        SplitError: if it doesn't say which rows are members.
+    """
+    return _split(name, _by_label(rows, split, name), columns, fetching, rows.commit)
 
 
 def split_name(path: Path, folder: Path) -> str:
     """``data/member-00000-of-00001.parquet`` and ``member/0.parquet`` are of the split ``member``."""
-    stem = re.sub(r"-\d{5}(-of-\d{5})?.*$", "", path.stem).lower()
+    stem = re.sub(r"-\d+(-of-\d+)?([-.].*)?$", "", path.stem).lower()
     parents = [part.lower() for part in path.relative_to(folder).parts[:-1]]
     return next((part for part in reversed(parents) if part in MEMBER_NAMES + NONMEMBER_NAMES), stem)
 
@@ -161,7 +172,14 @@ def _by_label(rows: Rows, split: str, name: str) -> list[Part]:
     labels = rows.numbers(column)
     if (labels < 0).any():
         raise SplitError(f"{name}: {(labels < 0).sum():,} rows have no {column!r}; each must be a member or a non-member.")
-    return [Part(rows, np.flatnonzero(labels == value), split) for value in values]
+    parts = [Part(rows, np.flatnonzero(labels == value), split) for value in values]
+    for lacking, part in zip(("members", "non-members"), parts):
+        if not len(part):
+            raise SplitError(
+                f"{name} has no {lacking}: by the column {column!r}, none of the {len(rows):,} rows of its split {split!r} is one. "
+                "Both members and non-members are needed."
+            )
+    return parts
 
 
 def label_values(rows: Rows) -> tuple[str, tuple[int, int]] | None:
@@ -171,10 +189,21 @@ def label_values(rows: Rows) -> tuple[str, tuple[int, int]] | None:
         feature = features.get(column)
         names = [str(name).lower() for name in getattr(feature, "names", None) or ()]
         if all(found := split_names(names)):
+            _check_names(rows, column, names)
             return column, (names.index(found[0]), names.index(found[1]))
         if getattr(feature, "dtype", None) == "bool" and column in BOOLEAN_COLUMNS:
             return column, (1, 0)
     return None
+
+
+def _check_names(rows: Rows, column: str, names: list[str]) -> None:
+    """Refuses a column whose classes the data set's card and its files name differently: one of them may have the sides swapped."""
+    own = rows.names_in_files(column)
+    if own and [str(name).lower() for name in own] != names:
+        raise SplitError(
+            f"The data set's card says that the classes of {column!r} are {', '.join(names)}, and its files say "
+            f"{', '.join(map(str, own))}, in this order; which is right is not guessed. Mend the card, or write the files again."
+        )
 
 
 def picture_column(rows: Rows, asked: str | None, name: str) -> tuple[str, bool]:
@@ -238,4 +267,16 @@ def _told(parts: list[Part], columns: list[str | None]) -> Sequence | None:
     if columns == [None, None]:
         return None
     values = [Repeated(None, len(part)) if column is None else part.lazy(column) for part, column in zip(parts, columns)]
-    return Mapped(Joined(*values), first_of)
+    return Mapped(Joined(*values), _short)
+
+
+def _short(cell):
+    """A caption or class.
+
+    Raises:
+        SplitError: if it is a text so long that many of them would fill the memory.
+    """
+    value = first_of(cell)
+    if isinstance(value, str) and len(value) > MOST_TEXT:
+        raise SplitError(f"A caption has {len(value):,} characters; at most {MOST_TEXT:,} are read. Shorten it, or name another column.")
+    return value

@@ -22,6 +22,7 @@ from mia_hub.split_reading import (
     read_dataset,
     read_folder,
     read_parquet,
+    read_rows,
     split_name,
     split_names,
 )
@@ -103,8 +104,8 @@ def open_source(
     name = _chosen(list(splits), source_split, f"The data set {dataset.name}")
     rows = dataset.open(name, splits[name])
     origin = Origin(dataset.name, name, config, dataset.commit, dataset.license)
-    if _says_who(rows):
-        return read_dataset(dataset, columns, fetching), origin
+    if label_values(rows):
+        return read_rows(rows, name, dataset.name, columns, fetching), origin
     return _pool(rows, origin, columns), origin
 
 
@@ -127,8 +128,8 @@ def _local(path: Path, source_split: str | None, columns: Columns, fetching: Fet
         return read_parquet(folder, paths, str(path), columns, fetching), origin
     name = _chosen(list(splits), source_split, str(path))
     rows = ParquetRows(splits[name])
-    if _says_who(rows):
-        return read_parquet(folder, splits[name], str(path), columns, fetching), origin
+    if label_values(rows):
+        return read_rows(rows, name, str(path), columns, fetching), origin
     origin = Origin(origin.name, name if path.is_dir() else None)
     return _pool(rows, origin, columns), origin
 
@@ -139,11 +140,6 @@ def _chosen(splits: list[str], asked: str | None, name: str) -> str:
         missing = f"has no split {asked!r}; it has" if asked else "has several splits; name the one to draw from with --source-split:"
         raise SplitError(f"{name} {missing} {', '.join(splits) or 'none'}.")
     return wanted
-
-
-def _says_who(rows: Rows) -> bool:
-    """Whether a column says which rows are members."""
-    return label_values(rows) is not None
 
 
 def _pool(rows: Rows, origin: Origin, columns: Columns) -> Pool:

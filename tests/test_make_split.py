@@ -88,7 +88,7 @@ def logged_in(monkeypatch):
 def forget(loopback_hub):
     yield
     for kind, name in list(loopback_hub._repos):
-        if name in ("alice/source", "alice/split", "alice/other"):
+        if name in ("alice/source", "alice/split", "alice/other", "alice/several", "alice/published"):
             loopback_hub.delete_repo(kind, name)
 
 
@@ -452,6 +452,37 @@ def test_sources_that_are_none(tmp_path, loopback_hub, capsys):
     )
     assert code == 0, err
     assert run(tmp_path / "several", *counts, capsys=capsys)[2].startswith("mia-hub: Say where the split is to go: --out FOLDER")
+
+
+@pytest.mark.parametrize("where", ["folder", "hub"])
+def test_the_split_that_is_asked_for_is_the_one_that_is_written(where, tmp_path, loopback_hub, capsys):
+    """Also where its rows, or those of the others, say already who is a member."""
+
+    def stored(name: str, splits: dict[str, list[int]]) -> str:
+        files = {}
+        for seed, (split, labels) in enumerate(splits.items()):
+            columns = {"image": [{"bytes": png(pixels), "path": None} for pixels in noise(len(labels), seed)], "label": labels}
+            made = datasets.Dataset.from_dict(columns).cast_column("label", datasets.ClassLabel(names=["nonmember", "member"]))
+            made.to_parquet(tmp_path / "one.parquet")
+            files[f"data/{split}-00000-of-00001.parquet"] = (tmp_path / "one.parquet").read_bytes()
+        if where == "hub":
+            loopback_hub.add_repo("dataset", f"alice/{name}", files)
+            return f"alice/{name}"
+        (tmp_path / name / "data").mkdir(parents=True)
+        for path, content in files.items():
+            (tmp_path / name / path).write_bytes(content)
+        return str(tmp_path / name)
+
+    several = stored("several", {"test": [0, 1, 0, 1, 1], "train": [1, 0, 0, 1]})
+    for asked, counts in (([], (2, 2)), (["--source-split", "test"], (3, 2))):
+        out = tmp_path / f"out{len(asked)}"
+        code, _, said = run(several, *asked, "--out", out, "--no-shift-check", capsys=capsys)
+        assert code == 0, said
+        split = load_split(out)
+        assert (len(split.members), len(split.nonmembers)) == counts
+    published = stored("published", {"member": [1, 1, 1], "nonmember": [0, 0]})
+    code, _, said = run(published, "--source-split", "member", "--out", tmp_path / "no", "--no-shift-check", capsys=capsys)
+    assert code == 2 and "has no non-members: by the column 'label', none of the 3 rows of its split 'member' is one" in said
 
 
 def test_floats_that_no_file_holds_are_refused(tmp_path):

@@ -8,21 +8,25 @@ import subprocess
 import sys
 import time
 import warnings
+from pathlib import Path
 
 import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from huggingface_hub.constants import HF_HOME
 from loopback_web import Web, dripping
 from PIL import Image
 
-from mia_hub import fetching, hub_rows, parquet_rows
+from mia_hub import fetching, hub_rows, parquet_rows, picture_store
 from mia_hub.errors import ImageError, SplitError
-from mia_hub.fetching import NOT_PUBLIC, Fetched, fetch, is_public
+from mia_hub.fetching import NOT_PUBLIC, Fetched, fetch, fetch_all, is_public
 from mia_hub.hub_rows import HubDataset
 from mia_hub.images import content_id
+from mia_hub.parquet_rows import ParquetRows
 from mia_hub.split_fetching import ON_BOTH_SIDES
+from mia_hub.split_reading import pictures_of
 from mia_hub.splits import load_split
 
 LARGE, SMALL = 100_000, 1000
@@ -324,6 +328,158 @@ def test_gated_and_failing_data_sets_are_said_clearly(loopback_hub):
     assert split.members[999].id, "and it goes on once the Hub is back"
 
 
+def labelled(names: list[str], labels: list[int], **more) -> bytes:
+    return table({"image": cells(len(labels)), "label": labels} | more, label=datasets.ClassLabel(names=names))
+
+
+def readme_of(names: list[str]) -> str:
+    """A card that names the classes of the column ``label``."""
+    classes = "".join(f"        '{i}': {name}\n" for i, name in enumerate(names))
+    features = f"  - name: image\n    dtype: image\n  - name: label\n    dtype:\n      class_label:\n        names:\n{classes}"
+    indented = features.replace("        '", "          '")
+    return f"---\ndataset_info:\n  features:\n{indented}---\n"
+
+
+def test_the_names_of_classes_in_the_card_are_those_of_load_dataset(loopback_hub, forget):
+    """The files name none; where they do, and the card says otherwise, one of the two has members and non-members swapped."""
+    path, swapped = "data/train-00000-of-00001.parquet", ["member", "nonmember"]
+    unnamed = table({"image": cells(5), "label": [0, 1, 1, 0, 1]})
+    loopback_hub.add_repo("dataset", "alice/layout", {path: unnamed, "README.md": readme_of(swapped)})
+    expected = datasets.load_dataset("alice/layout", split="train")
+    named = [expected.features["label"].int2str(label) for label in expected["label"]]
+    assert named == ["member", "nonmember", "nonmember", "member", "nonmember"]
+    ids = [content_id(pixels) for pixels in bitmaps(5, 0)[0]]
+    assert [picture.id for picture in load_split("alice/layout").members] == [ids[0], ids[3]]
+    loopback_hub.delete_repo("dataset", "alice/layout")
+    files = {path: labelled(swapped[::-1], [0, 1, 1, 0, 1]), "README.md": readme_of(swapped)}
+    loopback_hub.add_repo("dataset", "alice/layout", files)
+    with pytest.raises(
+        SplitError, match="card says that the classes of 'label' are member, nonmember, and its files say nonmember, member"
+    ):
+        load_split("alice/layout")
+    loopback_hub.delete_repo("dataset", "alice/layout")
+    texts = table({"image": cells(2), "label": ["member", "nonmember"]})
+    loopback_hub.add_repo("dataset", "alice/layout", {path: texts, "README.md": readme_of(swapped)})
+    with pytest.raises(SplitError, match=r"The column 'label' of .* holds string; needed are class indices"):
+        load_split("alice/layout")
+
+
+NAMES = ["nonmember", "member"]
+ODD_SHARDS = [
+    (labelled(NAMES[::-1], [0, 1]), r"has other class names in the column 'label', \['member', 'nonmember'\] in place of \['non"),
+    (table({"image": cells(2), "label": [0, 1]}), "has other class names in the column 'label', None in place of"),
+    (table({"image": cells(2)}), "has no column 'label'"),
+    (labelled(NAMES, [0, 1], caption=["a", "b"]), "has a further column 'caption'"),
+    (table({"image": cells(2), "label": ["a", "b"]}), "has another type in the column 'label', string in place of int64"),
+]
+
+
+@pytest.mark.parametrize("other, says", ODD_SHARDS, ids=[says[:40] for _, says in ODD_SHARDS])
+@pytest.mark.parametrize("where", ["folder", "hub"])
+def test_files_of_one_split_that_differ(where, other, says, tmp_path, loopback_hub, forget):
+    files = {"data/train-00000-of-00002.parquet": labelled(NAMES, [0, 1]), "data/train-00001-of-00002.parquet": other}
+    if where == "hub":
+        loopback_hub.add_repo("dataset", "alice/layout", files)
+    for path, content in files.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(content)
+    with pytest.raises(SplitError, match=f"data/train-00001-of-00002.parquet {says}"):
+        load_split("alice/layout" if where == "hub" else tmp_path)
+
+
+def test_files_of_one_split_that_differ_in_nothing_that_matters(tmp_path):
+    """Another order of columns, whole numbers as pandas writes them where one is missing, a column that is empty throughout."""
+    image = pa.StructArray.from_arrays([bitmaps(2, 0)[1], pa.nulls(2)], ["bytes", "path"])
+    files = {
+        "train-00000-of-00003": {"image": image, "is_member": [True, False], "caption": ["a", "b"], "class": pa.array([1, 2], pa.int64())},
+        "train-00001-of-00003": {
+            "class": pa.array([1, None], pa.float64()), "caption": pa.nulls(2), "is_member": [True, True], "image": image,
+        },
+        "train-00002-of-00003": {"image": image, "is_member": [False, False], "caption": pa.array(["c", "d"], pa.large_string()),
+                                 "class": pa.nulls(2)},
+    }  # fmt: skip
+    for name, columns in files.items():
+        pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
+    split = load_split(tmp_path)
+    assert list(split.captions) == ["a", None, None, "b", "c", "d"] and list(split.classes) == [1, 1, None, 2, None, None]
+    pq.write_table(pa.table([image, image], names=["image", "image"]), tmp_path / "train-00000-of-00003.parquet")
+    with pytest.raises(SplitError, match="has two columns of the name 'image'"):
+        load_split(tmp_path)
+
+
+@pytest.mark.parametrize("named", ["{}-0", "{}-00", "{}-00000-of-00001", "{}-00000-of-00001-abcdef0123456789", "{}", "{}/0", "{}s-3-of-12"])
+def test_files_by_whose_name_it_is_known_who_is_a_member(named, tmp_path):
+    for name, count in (("member", 2), ("nonmember", 3)):
+        path = tmp_path / "data" / f"{named.format(name)}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(table({"image": cells(count)}))
+    split = load_split(tmp_path)
+    assert (len(split.members), len(split.nonmembers)) == (2, 3)
+
+
+# Small files that would fill the memory
+
+
+def repeating(values: dict, count: int) -> bytes:
+    """A file in which the same value stands in each row of a column, and takes its place once."""
+    arrays = {name: pa.DictionaryArray.from_arrays(pa.array([0] * count, pa.int32()), pa.array([value])) for name, value in values.items()}
+    image = pa.StructArray.from_arrays([arrays.pop("image"), pa.nulls(count, pa.string())], ["bytes", "path"])
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"image": image} | arrays), buffer, compression="zstd", store_schema=False)
+    return buffer.getvalue()
+
+
+def test_what_a_file_repeats_is_in_memory_once(tmp_path):
+    picture = bitmaps(1, 0)[1][0].as_py() + bytes(2**20)
+    for name in ("member", "nonmember"):
+        (tmp_path / f"{name}-0.parquet").write_bytes(repeating({"image": picture, "caption": "c" * 2**20}, 300))
+    assert (tmp_path / "member-0.parquet").stat().st_size < 2000
+    rows = ParquetRows([tmp_path / "member-0.parquet"])
+    before = pa.total_allocated_bytes()
+    read = rows.read(0, ["image", "caption"])
+    assert pa.total_allocated_bytes() - before < 20 * 2**20 and read.num_rows == 300
+    assert len({id(value) for value in rows.column("caption")}) == 1
+    split = load_split(tmp_path)
+    assert split.members[299].id == split.nonmembers[0].id
+    with pytest.raises(SplitError, match="A caption has 1,048,576 characters; at most 65,536 are read"):
+        list(split.captions)
+
+
+def test_a_row_group_or_a_table_that_is_too_large_is_refused(tmp_path, monkeypatch):
+    numbers = pa.array(np.zeros(2**18, np.int64))
+    image = pa.DictionaryArray.from_arrays(pa.array(np.zeros(2**18, np.int32)), pa.array([b"x"]))
+    pq.write_table(pa.table({"image": image, "label": numbers}), tmp_path / "train.parquet")
+    assert (tmp_path / "train.parquet").stat().st_size < 5000
+    rows = ParquetRows([tmp_path / "train.parquet"])
+    assert (rows.memory_of(0, ["image"]), rows.memory_of(0, ["label"])) == (2**20, 2**21)
+    monkeypatch.setattr(parquet_rows, "MOST_GROUP_BYTES", 2**20)
+    assert len(rows.read(0, ["image"])) == 2**18
+    for read in (lambda: rows.read(0, ["label"]), lambda: rows.numbers("label"), lambda: list(rows.take([5], ["label"]))):
+        with pytest.raises(
+            SplitError, match=r"train.parquet has a row group whose label would need 2 MiB of memory; at most 1 MiB are read"
+        ):
+            read()
+    monkeypatch.setattr(parquet_rows, "MOST_ROWS", 1000)
+    with pytest.raises(SplitError, match="262,144 rows; at most 1,000 are read"):
+        ParquetRows([tmp_path / "train.parquet"])
+    assert len(ParquetRows([tmp_path / "train.parquet"], pool=1000)) == 1000
+
+
+def test_a_hub_that_fails_while_reading_ahead_is_no_bad_picture(loopback_hub, monkeypatch):
+    """Else the pictures would be left out, and the same seed would draw others."""
+    monkeypatch.setattr(parquet_rows, "FOOTERS_KEPT", 1)
+    files = {f"data/train-{i:05}-of-00003.parquet": table({"image": cells(10)}) for i in range(3)}
+    loopback_hub.add_repo("dataset", "alice/shards", files)
+    dataset = HubDataset("alice/shards")
+    rows = dataset.open("train", dataset.splits["train"])
+    pictures = pictures_of(rows.lazy("image"))
+    assert pictures[0].id
+    with loopback_hub.broken(403), pytest.raises(SplitError, match="The data set alice/shards could not be read"):
+        _ = pictures[10].id
+    assert pictures[10].id
+    loopback_hub.delete_repo("dataset", "alice/shards")
+
+
 # Behind addresses
 
 
@@ -369,12 +525,55 @@ def test_addresses_are_fetched_on_request_and_the_missing_said(web, loopback_hub
         assert load_split(name, fetch=True).hash == split.hash and not web.asked
 
 
+def test_pictures_of_one_configuration_are_not_those_of_another(web, loopback_hub, forget):
+    urls = [[f"{web.url}/good/{10 * k + i}" for i in range(3)] for k in range(4)]
+    card, files = "---\nconfigs:\n", {}
+    for k, config in enumerate("ab"):
+        card += f"- config_name: {config}\n  data_files:\n"
+        for j, side in enumerate(("member", "nonmember")):
+            files[f"{config}/{side}.parquet"] = table({"url": urls[2 * k + j]})
+            card += f"  - split: {side}\n    path: {config}/{side}.parquet\n"
+    loopback_hub.add_repo("dataset", "alice/layout", files | {"README.md": f"{card}---\n"})
+    pixels = bitmaps(64, 5)[0]
+    for k, config in enumerate("ab"):
+        split = load_split("alice/layout", config=config, fetch=True)
+        assert [picture.id for picture in split.images] == [content_id(pixels[20 * k + 10 * j + i]) for j in (0, 1) for i in range(3)]
+    web.asked.clear()
+    load_split("alice/layout", config="a", fetch=True)
+    assert not web.asked
+
+
 def test_a_draw_fetches_what_it_draws(web, loopback_hub, forget):
     name = by_address(loopback_hub, [f"{web.url}/good/{i}" for i in range(20)], [f"{web.url}/good/{i}" for i in range(20, 40)])
     split = load_split(name, fetch=True, limit=4)
     assert len(web.asked) == 8 and len(split.members) == 4 and not split.notes
     whole = load_split(name, fetch=True)
     assert split.hash == whole.limited(4).hash
+
+
+def test_what_is_fetched_is_written_before_it_fills_the_memory(web, monkeypatch, loopback_hub, forget):
+    addresses = [f"{web.url}/good/{i % 64}?{i}" for i in range(200)]
+    came = fetch_all(addresses)
+    taken = [next(came) for _ in range(20)]
+    # What was taken, and what may be on its way.
+    assert len(web.asked) <= 20 + fetching.WORKERS
+    taken += came
+    assert sorted(place for place, _ in taken) == list(range(200)) and len(web.asked) == 200
+    files = bitmaps(64, 5)[1].to_pylist()
+    assert all(file.content == files[place % 64] for place, file in taken)
+    size = len(files[0])
+    monkeypatch.setattr(picture_store, "BYTES_AT_ONCE", 10 * size)
+    monkeypatch.setattr(picture_store, "GROUP_BYTES", 3 * size)
+    name = by_address(loopback_hub, addresses[:25], addresses[25:50])
+    split = load_split(name, fetch=True)
+    assert [picture.id for picture in split.images] == [content_id(pixels) for pixels in bitmaps(64, 5)[0][:50]]
+    stored = sorted(Path(HF_HOME, "mia_hub", "fetched").glob("alice-layout-members/*/*.parquet"), key=lambda path: path.stat().st_mtime)[
+        -3:
+    ]
+    footers = [pq.read_metadata(path) for path in stored]
+    assert sorted([footer.row_group(i).num_rows for i in range(footer.num_row_groups)] for footer in footers) == [
+        [3, 2], [3, 3, 3, 1], [3, 3, 3, 1],
+    ]  # fmt: skip
 
 
 def test_nothing_inside_is_asked(web, monkeypatch, loopback_hub, forget):

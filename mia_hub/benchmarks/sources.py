@@ -197,22 +197,21 @@ class _Part:
         bar.update(len(rows) - len(lacking))
         columns = list(dict.fromkeys(filter(None, (self.picture, self.caption, self.label))))
         taken = self._taken(lacking, columns)
-        while part := list(islice(taken, ROWS_AT_ONCE)):
-            self.store.add([self._row(number, values, file) for (number, values), file in zip(part, self._files(part))])
-            bar.update(len(part))
+        self.store.add_all(self._behind_addresses(taken) if self.source.url_column else self._with_pictures(taken), bar.update)
 
     def _taken(self, rows: list[int], columns: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
         with dataset_errors(self.source.dataset, self.source.revision):
             yield from self.rows.take(rows, columns)
 
-    def _files(self, part: list[tuple[int, dict[str, Any]]]) -> Iterator[Fetched]:
-        cells = [values[self.picture] for _, values in part]
-        if self.source.url_column:
-            yield from fetch_all([str(cell or "") for cell in cells])
-            return
-        for cell in cells:
-            content = file_bytes(cell)
-            yield Fetched(content, "" if content else NO_PICTURE)
+    def _behind_addresses(self, taken: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[Row]:
+        while part := list(islice(taken, ROWS_AT_ONCE)):
+            for place, file in fetch_all(str(values[self.picture] or "") for _, values in part):
+                yield self._row(*part[place], file)
+
+    def _with_pictures(self, taken: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[Row]:
+        for number, values in taken:
+            content = file_bytes(values[self.picture])
+            yield self._row(number, values, Fetched(content, "" if content else NO_PICTURE))
 
     def _row(self, number: int, values: dict[str, Any], file: Fetched) -> Row:
         told = {
