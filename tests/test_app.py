@@ -389,6 +389,78 @@ def test_a_set_gets_one_answer(page, checker, pictures):
     expect(page.locator("#verdict")).to_contain_text("8 pictures checked together")
 
 
+SLOW = """
+import time
+from pathlib import Path
+
+from mia_hub.check import Checker
+from mia_hub.ui import build_app, launch_options
+
+FOLDER = Path({folder!r})
+prompt = Checker.check
+
+
+def slow(self, images, **options):
+    found = prompt(self, images, **options)
+    while len(images) > 1 and not (FOLDER / "go").exists():
+        time.sleep(0.01)
+    (FOLDER / f"answered {{time.monotonic_ns()}}").touch()
+    return found
+
+
+Checker.check = slow
+demo = build_app()
+demo.launch(**launch_options())
+"""
+
+
+def test_a_late_answer_to_an_earlier_question_is_dropped(browser, checker, pictures, tmp_path):
+    """One by one is slow to be answered here; meanwhile something else is asked, or what was asked has changed."""
+    (tmp_path / "app.py").write_text(SLOW.format(folder=str(tmp_path)))
+    go, paths = tmp_path / "go", pictures.nonmembers[:8]
+    context = browser.new_context()
+    context.set_default_timeout(PATIENCE)
+    with running_app(tmp_path, checkout=tmp_path) as slow, watched_pages(slow, context) as open_:
+
+        def asked_one_by_one():
+            go.unlink(missing_ok=True)
+            page = open_()
+            fold_out(page, "Several pictures at once")
+            with page.expect_response(re.compile("/queue/join")):
+                upload(page, paths, "several")
+            page.get_by_label("As a set").check()
+            expect(page.locator("#verdict")).to_contain_text("What is asked has changed")
+            return page
+
+        def let_it_be_answered(page) -> None:
+            before = len(list(tmp_path.glob("answered*")))
+            go.touch()
+            while len(list(tmp_path.glob("answered*"))) == before:
+                page.wait_for_timeout(50)
+            page.wait_for_timeout(2000)
+
+        expected = checker.check_set(paths)
+        page = asked_one_by_one()
+        page.get_by_role("button", name="Check", exact=True).click()
+        expect(page.locator("#verdict .mia-answer")).to_contain_text(f"{SET_VERDICTS[expected.verdict]}.")
+        let_it_be_answered(page)
+        expect(page.locator("#verdict .mia-answer")).to_contain_text(f"{SET_VERDICTS[expected.verdict]}.")
+        expect(page.locator("#table")).to_be_hidden()
+
+        page = asked_one_by_one()
+        let_it_be_answered(page)
+        expect(page.locator("#verdict")).to_contain_text("What is asked has changed")
+        for part in ("#table", "#profile svg", "#figures table"):
+            expect(page.locator(part)).not_to_be_visible()
+        # An answer that is waited for is shown, however late.
+        page.get_by_label("One by one").check()
+        go.unlink()
+        page.get_by_role("button", name="Check", exact=True).click()
+        go.touch()
+        expect(page.locator("#verdict")).to_contain_text("8 pictures checked together")
+    context.close()
+
+
 def test_a_set_too_small_gets_a_message(page, pictures):
     fold_out(page, "Several pictures at once")
     page.get_by_label("As a set").check()
