@@ -1,7 +1,7 @@
 """From entries to tables: pure functions on plain values, without torch and without a store.
 
-A *setting* is one model at one revision asked about one split. Entries whose split fails the shift check are shown apart and never ranked:
-there, members and non-members differ visibly, and an attack's figures say nothing about the model.
+A *setting* is one model at one revision asked about one split. Entries whose split fails the shift check, or can't be checked, are shown
+apart and never ranked: where members and non-members differ visibly, an attack's figures say nothing about the model.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from leaderboard.entry import COMPUTED
 
 Entry = Mapping[str, Any]
 SHIFTED = "distribution-shift"
+PASSES, FAILS, NOT_CHECKED = "passes", "fails", "not checked"
 RATE = "0.01"
 # Attacks are ranked among those that cost about as much: the largest number of queries of each class.
 BUDGETS = {"1 query": 1, "2 to 5 queries": 5, "6 to 50 queries": 50, "more": math.inf}
@@ -40,15 +41,28 @@ def told(entry: Entry) -> str:
 
 
 def is_shifted(entry: Entry) -> bool:
-    """Whether the split fails the shift check."""
+    """Whether the split failed the shift check of this entry."""
     return any(flag["name"] == SHIFTED for flag in entry["flags"])
 
 
-def parted(entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry]]:
-    """Those that are ranked, and those that are shown apart."""
-    ranked, apart = [], []
+def shift_checks(entries: Iterable[Entry]) -> dict[str, str]:
+    """What the shift check says of each split, by its hash: `PASSES`, `FAILS` or `NOT_CHECKED`.
+
+    It is one answer per split, whichever entry it comes from: what one entry flags holds for all of them.
+    """
+    found: dict[str, set[str]] = defaultdict(set)
     for entry in entries:
-        (apart if is_shifted(entry) else ranked).append(entry)
+        says = FAILS if is_shifted(entry) else NOT_CHECKED if entry["blind_auc"] is None else PASSES
+        found[entry["split"]["hash"]].add(says)
+    return {split: next(says for says in (FAILS, PASSES, NOT_CHECKED) if says in said) for split, said in found.items()}
+
+
+def parted(entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """Those that are ranked, and those that are shown apart: whose split fails the shift check, or was not checked."""
+    entries = list(entries)
+    checks, ranked, apart = shift_checks(entries), [], []
+    for entry in entries:
+        (ranked if checks[entry["split"]["hash"]] == PASSES else apart).append(entry)
     return ranked, apart
 
 
@@ -264,13 +278,15 @@ def _unfilled(claim: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def splits_of(entries: Iterable[Entry]) -> list[dict[str, Any]]:
-    """The data sets that there are results of: ``{"split", "split_hash", "models", "rows", "shifted"}``."""
+    """The data sets that there are results of: ``{"split", "split_hash", "models", "rows", "shift_check"}``."""
+    entries = list(entries)
+    checks = shift_checks(entries)
     found: dict[str, dict[str, Any]] = {}
     for entry in entries:
-        own = found.setdefault(entry["split"]["hash"], {"split": entry["split"]["name"], "models": set(), "rows": 0, "shifted": False})
+        key = entry["split"]["hash"]
+        own = found.setdefault(key, {"split": entry["split"]["name"], "models": set(), "rows": 0, "shift_check": checks[key]})
         own["models"].add(entry["model"]["id"])
         own["rows"] += len(entry["rows"])
-        own["shifted"] |= is_shifted(entry)
     return [
         own | {"split_hash": key, "models": len(own["models"])} for key, own in sorted(found.items(), key=lambda pair: pair[1]["split"])
     ]

@@ -116,6 +116,15 @@ BLIND = Column(
     "blind_auc", "Blind AUC", DECIMAL, "Of a classifier that sees the images and never the model; 0.5 is as it should be", width=12
 )
 
+CHECK = Column(
+    "shift_check",
+    "Shift check",
+    TEXT,
+    "Whether members and non-members differ by themselves: fails, not checked (too few of them to find out), or known to differ",
+    facet=True,
+    width=11,
+)
+
 ATTACKS = (
     Column("rank", "#", NUMBER, "Place among the attacks of this budget", width=4),
     ATTACK,
@@ -138,7 +147,7 @@ MODELS = (
 )
 ALL_ROWS = (MODEL, SPLIT, ATTACK, AUC, TPR, ASR, BUDGET, QUERIES, ACCESS, REPORTED, REPRODUCED, CLAIMED)
 ONE_SPLIT = tuple(column for column in ALL_ROWS if column is not SPLIT)
-APART = (*ALL_ROWS[:4], BLIND, *ALL_ROWS[4:])
+APART = (*ALL_ROWS[:4], CHECK, BLIND, *ALL_ROWS[4:])
 
 
 def payload(columns: Sequence[Column], rows: Iterable[Row], *, name: str, empty: str, link: Callable[[Row], str]) -> str:

@@ -1,14 +1,17 @@
 """From entries to tables, with answers known beforehand; and what a submission may say."""
 
+import json
 import re
 import time
 
 import numpy as np
 import pytest
 
-from leaderboard import board
+from leaderboard import board, tables
+from leaderboard.current import standing_of
 from leaderboard.entry import build_entry, build_row, parse_entry, recomputed
 from leaderboard.errors import StoreError, SubmissionError
+from leaderboard.results import Results
 from leaderboard.store import as_json
 from leaderboard.submission import Request, check_scores
 from mia_hub.measurement import measure
@@ -74,7 +77,31 @@ def test_the_strongest_attack_pays_for_having_been_picked():
 def test_what_fails_the_shift_check_is_never_ranked():
     ranked, apart = board.parted([entry_of("a/m", "s", {"sima": 0.9}), entry_of("b/n", "t", {"sima": 1.0}, shifted=True)])
     assert [e["model"]["id"] for e in ranked] == ["a/m"] and [e["model"]["id"] for e in apart] == ["b/n"]
-    assert {row["split"]: row["shifted"] for row in board.splits_of([*ranked, *apart])} == {"s": False, "t": True}
+    assert {row["split"]: row["shift_check"] for row in board.splits_of([*ranked, *apart])} == {"s": "passes", "t": "fails"}
+
+
+def test_a_split_that_any_entry_flags_is_apart_in_all_of_them_and_so_is_one_that_was_not_checked():
+    flagged, passed = entry_of("a/m", "s", {"sima": 0.9}, shifted=True), entry_of("b/n", "s", {"pia": 0.9}, id="f" * 16)
+    small, fine = entry_of("a/m", "small", {"sima": 1.0}) | {"blind_auc": None}, entry_of("a/m", "fine", {"sima": 0.6})
+    for entries in ([flagged, passed, small, fine], [fine, small, passed, flagged]):
+        ranked, apart = board.parted(entries)
+        assert ranked == [fine] and len(apart) == 3
+    now = standing_of(Results((flagged, passed, small, fine)))
+    said = {(row["split"], row["attack"]): row["shift_check"] for row in now.rows_apart if row["auc"]}
+    assert said == {("s", "sima"): "fails", ("s", "pia"): "fails", ("small", "sima"): "not checked"}
+    table = json.loads(tables.rows_table(tables.APART, now.rows_apart, "name", ""))
+    place = [column["key"] for column in table["columns"]].index("shift_check")
+    assert {row[place] for row in table["rows"]} == {"fails", "not checked", "known to differ"}
+
+
+def test_the_shift_check_of_a_split_is_the_same_with_every_seed():
+    from mia_hub import audit, compare
+    from mia_hub.splits import load_split
+
+    split = load_split("demo", limit=40)
+    options = {"model": "demo", "split": split, "progress": False}
+    found = {audit(attack="random", seed=seed, **options).blind_auc for seed in (0, 1)}
+    assert found | {compare(attacks=["random"], seed=2, **options).blind_auc} == found and len(found) == 1
 
 
 @pytest.mark.parametrize("computed, says", [({}, "not yet"), ({"mine": 0.71}, "yes"), ({"mine": 0.8}, "no")])
