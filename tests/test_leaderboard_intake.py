@@ -12,6 +12,7 @@ import pytest
 from huggingface_hub import HfApi
 from tiny_pipelines import save, save_lora
 
+from leaderboard import running
 from leaderboard.errors import AccessDenied, StoreError, SubmissionError
 from leaderboard.hub_store import HubStore, git_name
 from leaderboard.intake import prepare, submit, submitter_of
@@ -439,6 +440,21 @@ def test_names_in_pull_requests_have_a_count_of_their_own(store):
     assert all(each.new for each in made)
     with pytest.raises(SubmissionError, match="alice has made 3 requests"):
         submit(queue, DEMO | {"seed": 13}, submitter="alice")
+
+
+@pytest.mark.parametrize("name, shown", [("alice", "alice (pull request)"), ("a" * 96, "a" * 81 + " (pull request)")])
+def test_a_name_from_a_pull_request_is_shown_as_one(tmp_path, name, shown):
+    store = open_store(tmp_path / "store")
+    claimed = replace(GOOD, submitter=name)
+    put(store, {f"requests/{claimed.id}/request.json": as_json(claimed.to_dict())})
+    queue = Queue(store)
+    assert queue.claim("w") == claimed.id
+    running.prepare(queue, claimed.id, tmp_path / "work")
+    evaluated = Request.from_dict(json.loads((tmp_path / "work" / "request.json").read_text()))
+    assert evaluated.submitter == queue.status(claimed.id).submitter == shown and evaluated.id == claimed.id
+    honest = submit(queue, DEMO, submitter="alice").id
+    running.prepare(queue, honest, tmp_path / "honest")
+    assert json.loads((tmp_path / "honest" / "request.json").read_text())["submitter"] == "alice"
 
 
 def test_trying_again_counts_and_goes_to_the_end(tmp_path):
