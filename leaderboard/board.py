@@ -69,23 +69,37 @@ def parted(entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry]]:
 def rows_of(entries: Iterable[Entry]) -> list[dict[str, Any]]:
     """One row per setting, captions told and attack; the figures that we computed, and beside them those that others report.
 
-    Where the same was computed more than once, the newest counts; ``entries`` has the ids of all of them, the newest last.
+    Where the same was computed more than once, or reported more than once by one submitter, the newest counts. Where several submitters
+    report figures of the same attack, each has a row: the first of them the one with our figures, so that nobody takes another's place.
+    ``entries`` has the ids of all that went into a row, the newest last.
     """
-    found: dict[tuple, dict[str, Any]] = {}
+    computed: dict[tuple, dict[str, Any]] = {}
+    reported: dict[tuple, dict[str, dict[str, Any]]] = defaultdict(dict)
     for entry in sorted(entries, key=lambda entry: str(entry["provenance"].get("created", ""))):
-        setting = setting_of(entry)
         for row in entry["rows"]:
-            merged = found.setdefault((*setting, told(entry), row["attack"]), _blank(entry, row))
-            merged["entries"].append(entry["id"])
+            key = (*setting_of(entry), told(entry), row["attack"])
             figures = {"auc": row["auc"], "asr": row["asr"], "tpr": row["tpr_at_fpr"].get(RATE), "timestep": row["timestep"]}
             if entry["origin"] == COMPUTED:
+                merged = computed.setdefault(key, _blank(entry, row))
                 merged |= figures | {"entry": entry["id"], "access": row["access"], "queries": row["queries"]}
                 merged["budget"] = budget_of(row["queries"])
             else:
-                merged["reported"] = figures | {"entry": entry["id"], "by": entry["request"]["submitter"]}
-    for row in found.values():
-        row["reproduced"] = _reproduced(row)
-    return list(found.values())
+                by = entry["request"]["submitter"]
+                merged = reported[key].setdefault(by, _blank(entry, row))
+                merged["reported"] = figures | {"entry": entry["id"], "by": by}
+            merged["entries"].append(entry["id"])
+    return [row for key in dict.fromkeys((*computed, *reported)) for row in _together(computed.get(key), [*reported[key].values()])]
+
+
+def _together(computed: dict[str, Any] | None, reported: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of one attack in one setting, from what we computed and what each submitter reports, the first submitter first."""
+    rows = [row | {"reproduced": _reproduced(row, computed)} for row in reported]
+    if computed is None:
+        return rows
+    if not rows:
+        return [computed | {"reproduced": ""}]
+    first = {key: rows[0][key] for key in ("reported", "reproduced")}
+    return [computed | first | {"entries": [*rows[0]["entries"], *computed["entries"]]}, *rows[1:]]
 
 
 def _blank(entry: Entry, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,13 +126,11 @@ def _blank(entry: Entry, row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _reproduced(row: Mapping[str, Any]) -> str:
+def _reproduced(row: Mapping[str, Any], computed: Mapping[str, Any] | None) -> str:
     """Whether what others report was found again: its AUC inside of our interval."""
-    if row["reported"] is None:
-        return ""
-    if row["auc"] is None:
+    if computed is None:
         return "not yet"
-    low, high = row["auc"]["low"], row["auc"]["high"]
+    low, high = computed["auc"]["low"], computed["auc"]["high"]
     return "yes" if low <= row["reported"]["auc"]["value"] <= high else "no"
 
 

@@ -61,6 +61,10 @@ def _reported(row: Row) -> dict[str, Any] | None:
     return row["reported"] and row["reported"]["auc"]
 
 
+def _by(row: Row) -> str | None:
+    return row["reported"] and (row["reported"]["by"] or "unknown")
+
+
 def _access(row: Row) -> str:
     return row["access"] or "unknown"
 
@@ -102,6 +106,14 @@ REPORTED = Column(
     "Computed by us from scores that somebody else made: we didn't ask the model",
     _reported,
     width=13,
+)
+REPORTED_BY = Column(
+    "reported_by",
+    "Reported by",
+    TEXT,
+    "Who made those scores; nobody has checked a name with “(pull request)” behind it",
+    _by,
+    width=14,
 )
 REPRODUCED = Column(
     "reproduced",
@@ -145,7 +157,7 @@ MODELS = (
     Column("attacks", "Tried", NUMBER, "How many attacks were run, of which this is the strongest"),
     BLIND,
 )
-ALL_ROWS = (MODEL, SPLIT, ATTACK, AUC, TPR, ASR, BUDGET, QUERIES, ACCESS, REPORTED, REPRODUCED, CLAIMED)
+ALL_ROWS = (MODEL, SPLIT, ATTACK, AUC, TPR, ASR, BUDGET, QUERIES, ACCESS, REPORTED, REPORTED_BY, REPRODUCED, CLAIMED)
 ONE_SPLIT = tuple(column for column in ALL_ROWS if column is not SPLIT)
 APART = (*ALL_ROWS[:4], CHECK, BLIND, *ALL_ROWS[4:])
 

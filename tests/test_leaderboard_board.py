@@ -114,6 +114,25 @@ def test_reported_figures_stand_beside_computed_ones_and_rank_nothing(computed, 
     assert [each["attack"] for each in board.attacks_ranked(entries)] == list(computed)
 
 
+@pytest.mark.parametrize("computed", [{}, {"mine": 0.71}])
+def test_nobody_takes_the_place_of_what_another_reports(computed):
+    def by(who, value, created):
+        entry = entry_of("a/m", "s", {"mine": value}, origin="self-reported", created=created, id=who * 8)
+        return entry | {"request": entry["request"] | {"submitter": who}}
+
+    entries = [by("aa", 0.7, "2026-01-01"), by("bb", 0.99, "2026-03-01"), by("aa", 0.72, "2026-02-01")]
+    entries += [entry_of("a/m", "s", computed)] if computed else []
+    for order in (entries, entries[::-1]):
+        rows = {row["reported"]["by"]: row for row in board.rows_of(order)}
+        assert {who: row["reported"]["auc"]["value"] for who, row in rows.items()} == {"aa": 0.72, "bb": 0.99}
+        assert {who: row["reproduced"] for who, row in rows.items()} == (
+            {"aa": "yes", "bb": "no"} if computed else dict.fromkeys(("aa", "bb"), "not yet")
+        )
+        assert [who for who, row in rows.items() if row["auc"]] == (["aa"] if computed else [])
+        assert [each["settings"] for each in board.attacks_ranked(order)] == [1] * len(computed)
+        assert [tables.REPORTED_BY.of(row) for row in rows.values()] == list(rows)
+
+
 def test_the_newest_of_two_computations_counts():
     entries = [entry_of("a/m", "s", {"sima": 0.6}, created="2026-02-01"), entry_of("a/m", "s", {"sima": 0.9}, created="2026-01-01")]
     assert [row["auc"]["value"] for row in board.rows_of(entries)] == [0.6]
