@@ -31,8 +31,11 @@ def budget_of(queries: int | None) -> str:
 
 
 def setting_of(entry: Entry) -> tuple[str, str, str]:
-    """Model, its revision, and the split's hash."""
-    return entry["model"]["id"], entry["model"].get("revision") or "", entry["split"]["hash"]
+    """Model and its revision as they were requested, and the split's hash.
+
+    Not as the evaluation describes the model: of scores that others made nobody was there to describe it, and the setting is the same.
+    """
+    return entry["request"]["model"], entry["request"]["revision"] or "", entry["split"]["hash"]
 
 
 def told(entry: Entry) -> str:
@@ -297,7 +300,7 @@ def splits_of(entries: Iterable[Entry]) -> list[dict[str, Any]]:
     for entry in entries:
         key = entry["split"]["hash"]
         own = found.setdefault(key, {"split": entry["split"]["name"], "models": set(), "rows": 0, "shift_check": checks[key]})
-        own["models"].add(entry["model"]["id"])
+        own["models"].add(setting_of(entry)[0])
         own["rows"] += len(entry["rows"])
     return [
         own | {"split_hash": key, "models": len(own["models"])} for key, own in sorted(found.items(), key=lambda pair: pair[1]["split"])

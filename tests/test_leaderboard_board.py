@@ -36,7 +36,8 @@ def entry_of(model, split, aucs, *, origin="computed", shifted=False, created="2
     flags = [{"name": "distribution-shift", "raised_by": "", "meaning": ""}] if shifted else []
     return {
         "id": id, "origin": origin, "model": {"id": model, "revision": COMMIT}, "split": {"name": split, "hash": f"sha256:{split}"},
-        "blind_auc": estimate(0.5), "flags": flags, "rows": rows, "request": {"submitter": "alice"}, "provenance": {"created": created},
+        "blind_auc": estimate(0.5), "flags": flags, "rows": rows,
+        "request": {"submitter": "alice", "model": model, "revision": COMMIT}, "provenance": {"created": created},
     }  # fmt: skip
 
 
@@ -112,6 +113,19 @@ def test_reported_figures_stand_beside_computed_ones_and_rank_nothing(computed, 
     assert row["reproduced"] == says and row["reported"]["auc"]["value"] == 0.7 and row["reported"]["by"] == "alice"
     assert (row["auc"] or {}).get("value") == computed.get("mine")
     assert [each["attack"] for each in board.attacks_ranked(entries)] == list(computed)
+
+
+@pytest.mark.parametrize(
+    "name, requested, described, found",
+    [("demo", None, "demo", "sha256:0"), (f"a/base + b/lora@{COMMIT}", COMMIT, f"a/base + b/lora@{COMMIT}", f"{COMMIT} + {COMMIT}")],
+)
+def test_what_was_reported_of_a_model_meets_what_was_computed_of_it(name, requested, described, found):
+    request = {"submitter": "alice", "model": name, "revision": requested}
+    computed = entry_of(name, "s", {"mine": 0.7}) | {"request": request, "model": {"id": described, "revision": found}}
+    reported = entry_of(name, "s", {"mine": 0.71}, origin="self-reported", id="f" * 16)
+    reported |= {"request": request, "model": {"id": name, "revision": requested}}
+    (row,) = board.rows_of([reported, computed])
+    assert row["reproduced"] == "yes" and (row["model"], row["revision"]) == (name, requested or "")
 
 
 @pytest.mark.parametrize("computed", [{}, {"mine": 0.71}])
