@@ -355,6 +355,21 @@ def test_submitted_scores_are_of_the_split(table, tmp_path):
     assert np.array_equal(found.scores, table.scores[order])
 
 
+def test_copies_of_a_picture_are_scored_once_or_once_each(table, tmp_path):
+    split = np.r_[np.arange(2 * N), 3, 3, 2 * N - 1]
+    ids, is_member = [table.ids[i] for i in split], table.is_member[split]
+    once = check_scores(as_bytes(table, tmp_path / "t.parquet"), ids=ids, is_member=is_member)
+    assert np.array_equal(once.scores, table.scores[split]) and list(once.ids) == ids
+    # As `score` makes a table of such a split; copies may have been told different captions, and so have different scores.
+    own = changed(table.select(split), scores=np.random.default_rng(2).normal(size=(len(split), 2)))
+    order = np.r_[np.arange(len(split))[::2], np.arange(len(split))[1::2]]
+    each = check_scores(as_bytes(own, tmp_path / "t.parquet"), ids=ids, is_member=is_member)
+    assert np.array_equal(each.scores, own.scores) and "duplicates" in {flag.name for flag in measure(each).flags}
+    assert len(check_scores(as_bytes(own.select(order), tmp_path / "t.parquet"), ids=ids, is_member=is_member)) == len(split)
+    with pytest.raises(SubmissionError, match="2 times, and the split has it 3 times; score it once"):
+        check_scores(as_bytes(own.select(np.arange(2 * N + 1)), tmp_path / "t.parquet"), ids=ids, is_member=is_member)
+
+
 def changed(table, **changes):
     from dataclasses import replace
 
@@ -366,7 +381,8 @@ WRONG = {
     "infinity": (lambda t: changed(t, scores=t.scores + np.inf), "NaN or infinite"),
     "too few": (lambda t: t.select(np.arange(2 * N - 1)), "missing: "),
     "other ids": (lambda t: changed(t, ids=[f"{i}x" for i in t.ids]), "of which 0 are among"),
-    "ids twice": (lambda t: changed(t, ids=[t.ids[0], *t.ids[:-1]]), "ids more than once"),
+    "ids twice": (lambda t: changed(t, ids=[t.ids[0], *t.ids[:-1]]), "missing: "),
+    "an image too often": (lambda t: t.select(np.r_[0, np.arange(2 * N)]), "2 times, and the split has it 1 times"),
     "labels": (lambda t: changed(t, is_member=1 - t.is_member), "labels that differ"),
     "no scores": (lambda t: changed(t, timesteps=[], scores=t.scores[:, :0]), "can't be read|no column"),
 }

@@ -162,7 +162,6 @@ def with_column(name, values):
 NAN = np.where(np.arange(2 * N).reshape(N, 2) == 3, np.nan, 0.5)
 WRONG_SCORES = {
     "NaN": ({"scores": NAN}, None, "1 values that are NaN"),
-    "ids twice": ({"ids": ["a"] * N}, None, "39 ids more than once"),
     "a column twice": ({}, with_column("score_t50", np.zeros(N)), "can't be read"),
     "a timestep spelled twice": ({}, with_column("score_t050", np.zeros(N)), "two columns of one timestep"),
     "a timestep beyond numbers": ({}, with_column("score_t" + "9" * 30, np.zeros(N)), "can't be read"),
