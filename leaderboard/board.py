@@ -234,12 +234,6 @@ def widened(estimate: Mapping[str, Any], tried: int) -> dict[str, Any]:
     return dict(estimate) | wide
 
 
-def one_split(entries: Iterable[Entry], split_hash: str) -> list[dict[str, Any]]:
-    """All rows of one data set, the highest AUC first; those that were not computed last."""
-    rows = [row for row in rows_of(entries) if row["split_hash"] == split_hash]
-    return sorted(rows, key=by_model_then_auc)
-
-
 def by_model_then_auc(row: Mapping[str, Any]) -> tuple:
     """To sort rows by: the models in order, of each the highest AUC first, those that were not computed last."""
     return row["model"], row["auc"] is None, -(row["auc"] or {"value": 0})["value"], row["attack"]
@@ -312,11 +306,3 @@ def shown(estimate: Mapping[str, Any] | None) -> str:
     if estimate is None:
         return ""
     return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
-
-
-def safe_text(text: object) -> str:
-    """Text from a submission for a cell of a table or of a spreadsheet: no markup is obeyed, and no formula is computed."""
-    from html import escape
-
-    plain = escape(" ".join(str(text).split()), quote=True).replace("|", "&#124;")
-    return f"'{plain}" if plain[:1] in ("=", "+", "-", "@") else plain

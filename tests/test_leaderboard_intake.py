@@ -21,6 +21,7 @@ from leaderboard.queue import Queue, utc
 from leaderboard.status import Status, stamp
 from leaderboard.store import as_json, open_store
 from leaderboard.submission import LARGEST_SCORES, Request, read_scores
+from leaderboard.submission_text import table_rows
 from mia_hub import cli
 from mia_hub.scores import ScoreTable
 
@@ -296,6 +297,18 @@ def test_the_command_line_says_what_is_wrong(tmp_path, capsys, monkeypatch, argu
     monkeypatch.setenv("MIA_HUB_REQUESTS", str(tmp_path / "requests"))
     status, said, error = run(capsys, *arguments)
     assert status == 2 and said == "" and says in error
+
+
+def test_what_became_of_an_offer_is_shown(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("MIA_HUB_REQUESTS", str(tmp_path))
+    queue = Queue(open_store(tmp_path))
+    made = submit(queue, DEMO | {"push": True}, submitter="alice")
+    assert queue.claim("w") == made.id and queue.finish(made.id, "w", offered="https://hub/x/discussions/1 \x1b[31m<b>\nnone")
+    for arguments in (["submissions"], ["submissions", made.id]):
+        _, said, _ = run(capsys, *arguments)
+        assert "Offered" in said and "https://hub/x/discussions/1 [31m<b> none" in said and "\x1b" not in said
+    ((state, *_),) = table_rows(queue.listing())
+    assert state.endswith("; offered: https://hub/x/discussions/1 [31m<b> none")
 
 
 # Pull requests
