@@ -1,7 +1,7 @@
 """From entries to tables: pure functions on plain values, without torch and without a store.
 
-A *setting* is one model at one revision asked about one split. Entries whose split fails the shift check are shown apart and never ranked:
-there, members and non-members differ visibly, and an attack's figures say nothing about the model.
+A *setting* is one model at one revision asked about one split. Entries whose split fails the shift check, or can't be checked, are shown
+apart and never ranked: where members and non-members differ visibly, an attack's figures say nothing about the model.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from leaderboard.entry import COMPUTED
 
 Entry = Mapping[str, Any]
 SHIFTED = "distribution-shift"
+PASSES, FAILS, NOT_CHECKED = "passes", "fails", "not checked"
 RATE = "0.01"
 # Attacks are ranked among those that cost about as much: the largest number of queries of each class.
 BUDGETS = {"1 query": 1, "2 to 5 queries": 5, "6 to 50 queries": 50, "more": math.inf}
@@ -30,8 +31,11 @@ def budget_of(queries: int | None) -> str:
 
 
 def setting_of(entry: Entry) -> tuple[str, str, str]:
-    """Model, its revision, and the split's hash."""
-    return entry["model"]["id"], entry["model"].get("revision") or "", entry["split"]["hash"]
+    """Model and its revision as they were requested, and the split's hash.
+
+    Not as the evaluation describes the model: of scores that others made nobody was there to describe it, and the setting is the same.
+    """
+    return entry["request"]["model"], entry["request"]["revision"] or "", entry["split"]["hash"]
 
 
 def told(entry: Entry) -> str:
@@ -40,38 +44,65 @@ def told(entry: Entry) -> str:
 
 
 def is_shifted(entry: Entry) -> bool:
-    """Whether the split fails the shift check."""
+    """Whether the split failed the shift check of this entry."""
     return any(flag["name"] == SHIFTED for flag in entry["flags"])
 
 
-def parted(entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry]]:
-    """Those that are ranked, and those that are shown apart."""
-    ranked, apart = [], []
+def shift_checks(entries: Iterable[Entry]) -> dict[str, str]:
+    """What the shift check says of each split, by its hash: `PASSES`, `FAILS` or `NOT_CHECKED`.
+
+    It is one answer per split, whichever entry it comes from: what one entry flags holds for all of them.
+    """
+    found: dict[str, set[str]] = defaultdict(set)
     for entry in entries:
-        (apart if is_shifted(entry) else ranked).append(entry)
+        says = FAILS if is_shifted(entry) else NOT_CHECKED if entry["blind_auc"] is None else PASSES
+        found[entry["split"]["hash"]].add(says)
+    return {split: next(says for says in (FAILS, PASSES, NOT_CHECKED) if says in said) for split, said in found.items()}
+
+
+def parted(entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """Those that are ranked, and those that are shown apart: whose split fails the shift check, or was not checked."""
+    entries = list(entries)
+    checks, ranked, apart = shift_checks(entries), [], []
+    for entry in entries:
+        (ranked if checks[entry["split"]["hash"]] == PASSES else apart).append(entry)
     return ranked, apart
 
 
 def rows_of(entries: Iterable[Entry]) -> list[dict[str, Any]]:
     """One row per setting, captions told and attack; the figures that we computed, and beside them those that others report.
 
-    Where the same was computed more than once, the newest counts; ``entries`` has the ids of all of them, the newest last.
+    Where the same was computed more than once, or reported more than once by one submitter, the newest counts. Where several submitters
+    report figures of the same attack, each has a row: the first of them the one with our figures, so that nobody takes another's place.
+    ``entries`` has the ids of all that went into a row, the newest last.
     """
-    found: dict[tuple, dict[str, Any]] = {}
+    computed: dict[tuple, dict[str, Any]] = {}
+    reported: dict[tuple, dict[str, dict[str, Any]]] = defaultdict(dict)
     for entry in sorted(entries, key=lambda entry: str(entry["provenance"].get("created", ""))):
-        setting = setting_of(entry)
         for row in entry["rows"]:
-            merged = found.setdefault((*setting, told(entry), row["attack"]), _blank(entry, row))
-            merged["entries"].append(entry["id"])
+            key = (*setting_of(entry), told(entry), row["attack"])
             figures = {"auc": row["auc"], "asr": row["asr"], "tpr": row["tpr_at_fpr"].get(RATE), "timestep": row["timestep"]}
             if entry["origin"] == COMPUTED:
+                merged = computed.setdefault(key, _blank(entry, row))
                 merged |= figures | {"entry": entry["id"], "access": row["access"], "queries": row["queries"]}
                 merged["budget"] = budget_of(row["queries"])
             else:
-                merged["reported"] = figures | {"entry": entry["id"], "by": entry["request"]["submitter"]}
-    for row in found.values():
-        row["reproduced"] = _reproduced(row)
-    return list(found.values())
+                by = entry["request"]["submitter"]
+                merged = reported[key].setdefault(by, _blank(entry, row))
+                merged["reported"] = figures | {"entry": entry["id"], "by": by}
+            merged["entries"].append(entry["id"])
+    return [row for key in dict.fromkeys((*computed, *reported)) for row in _together(computed.get(key), [*reported[key].values()])]
+
+
+def _together(computed: dict[str, Any] | None, reported: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of one attack in one setting, from what we computed and what each submitter reports, the first submitter first."""
+    rows = [row | {"reproduced": _reproduced(row, computed)} for row in reported]
+    if computed is None:
+        return rows
+    if not rows:
+        return [computed | {"reproduced": ""}]
+    first = {key: rows[0][key] for key in ("reported", "reproduced")}
+    return [computed | first | {"entries": [*rows[0]["entries"], *computed["entries"]]}, *rows[1:]]
 
 
 def _blank(entry: Entry, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,13 +129,11 @@ def _blank(entry: Entry, row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _reproduced(row: Mapping[str, Any]) -> str:
+def _reproduced(row: Mapping[str, Any], computed: Mapping[str, Any] | None) -> str:
     """Whether what others report was found again: its AUC inside of our interval."""
-    if row["reported"] is None:
-        return ""
-    if row["auc"] is None:
+    if computed is None:
         return "not yet"
-    low, high = row["auc"]["low"], row["auc"]["high"]
+    low, high = computed["auc"]["low"], computed["auc"]["high"]
     return "yes" if low <= row["reported"]["auc"]["value"] <= high else "no"
 
 
@@ -205,12 +234,6 @@ def widened(estimate: Mapping[str, Any], tried: int) -> dict[str, Any]:
     return dict(estimate) | wide
 
 
-def one_split(entries: Iterable[Entry], split_hash: str) -> list[dict[str, Any]]:
-    """All rows of one data set, the highest AUC first; those that were not computed last."""
-    rows = [row for row in rows_of(entries) if row["split_hash"] == split_hash]
-    return sorted(rows, key=by_model_then_auc)
-
-
 def by_model_then_auc(row: Mapping[str, Any]) -> tuple:
     """To sort rows by: the models in order, of each the highest AUC first, those that were not computed last."""
     return row["model"], row["auc"] is None, -(row["auc"] or {"value": 0})["value"], row["attack"]
@@ -264,13 +287,15 @@ def _unfilled(claim: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def splits_of(entries: Iterable[Entry]) -> list[dict[str, Any]]:
-    """The data sets that there are results of: ``{"split", "split_hash", "models", "rows", "shifted"}``."""
+    """The data sets that there are results of: ``{"split", "split_hash", "models", "rows", "shift_check"}``."""
+    entries = list(entries)
+    checks = shift_checks(entries)
     found: dict[str, dict[str, Any]] = {}
     for entry in entries:
-        own = found.setdefault(entry["split"]["hash"], {"split": entry["split"]["name"], "models": set(), "rows": 0, "shifted": False})
-        own["models"].add(entry["model"]["id"])
+        key = entry["split"]["hash"]
+        own = found.setdefault(key, {"split": entry["split"]["name"], "models": set(), "rows": 0, "shift_check": checks[key]})
+        own["models"].add(setting_of(entry)[0])
         own["rows"] += len(entry["rows"])
-        own["shifted"] |= is_shifted(entry)
     return [
         own | {"split_hash": key, "models": len(own["models"])} for key, own in sorted(found.items(), key=lambda pair: pair[1]["split"])
     ]
@@ -281,11 +306,3 @@ def shown(estimate: Mapping[str, Any] | None) -> str:
     if estimate is None:
         return ""
     return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
-
-
-def safe_text(text: object) -> str:
-    """Text from a submission for a cell of a table or of a spreadsheet: no markup is obeyed, and no formula is computed."""
-    from html import escape
-
-    plain = escape(" ".join(str(text).split()), quote=True).replace("|", "&#124;")
-    return f"'{plain}" if plain[:1] in ("=", "+", "-", "@") else plain

@@ -19,7 +19,7 @@ from leaderboard.results import Results
 STYLE = Path(__file__).parent / "board.css"
 SCRIPT = (Path(__file__).parent / "board_table.js").read_text(encoding="utf-8")
 NO_ENTRIES = "No entry yet. The tab Submit asks for an audit of a model; python -m leaderboard.worker answers."
-NONE_APART = "No data set fails the shift check."
+NONE_APART = "No data set fails the shift check, and none is too small for it."
 SHOWN_IDS = 5
 INTRODUCTION = (
     "How well attacks recognise the training images of diffusion models, each figure computed from scores that you can download. "
@@ -38,8 +38,8 @@ EXPLAINED = {
     "rows": "All rows whose data set passes the shift check, and what papers claim. A claim with nothing computed beside it ranks nothing; "
     "most of them chose their timestep on the images that they report, which makes them optimistic.",
     "apart": "Here members and non-members differ by themselves: a classifier that never sees the model tells them apart (*blind AUC*). "
-    "An attack's figure then needn't say anything about the model, so these rows are shown apart and never ranked. Claims of settings that "
-    "are known to differ stand here, too.",
+    "An attack's figure then needn't say anything about the model, so these rows are shown apart and never ranked. Data sets of too few "
+    "members or non-members to find out (*not checked*) and claims of settings that are known to differ stand here, too.",
 }
 NAMES = {"attacks": "Attacks", "models": "Models", "split": "One data set", "rows": "All rows", "apart": "Apart"}
 # Links to other entries open here instead of loading the whole page again.
@@ -132,7 +132,7 @@ def _choices(now: Standing) -> list[tuple[str, str]]:
 
 def _split_name(row: dict[str, Any]) -> str:
     models = "1 model" if row["models"] == 1 else f"{row['models']} models"
-    apart = "; fails the shift check" if row["shifted"] else ""
+    apart = {board.FAILS: "; fails the shift check", board.NOT_CHECKED: "; not checked for a shift"}.get(row["shift_check"], "")
     # Two versions of a data set have one name; the beginning of the hash tells them apart.
     return f"{row['split'][:100]} ({models}; {row['split_hash'].removeprefix('sha256:')[:8]}{apart})"
 

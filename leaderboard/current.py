@@ -17,7 +17,7 @@ class Standing:
 
     Attributes:
         results: what it was made of.
-        ranked, apart: entries whose split passes the shift check, and those whose split fails it.
+        ranked, apart: entries whose split passes the shift check, and those whose split fails it or was not checked.
         rows, rows_apart: their rows with the published figures beside them, and rows for those that nothing was computed for.
     """
 
@@ -31,7 +31,8 @@ class Standing:
 def standing_of(results: Results) -> Standing:
     """Entries to rows, with the published figures."""
     ranked, apart = board.parted(results.entries)
-    rows, rows_apart = board.rows_of(ranked), board.rows_of(apart)
+    checks = board.shift_checks(apart)
+    rows, rows_apart = board.rows_of(ranked), [row | {"shift_check": checks[row["split_hash"]]} for row in board.rows_of(apart)]
     everything = board.with_claims([*rows, *rows_apart], claimed_figures())
     computed, claimed_alone = everything[: len(rows) + len(rows_apart)], everything[len(rows) + len(rows_apart) :]
     # Where a setting is known to differ by itself, what is claimed of it stands apart, too.
@@ -43,7 +44,7 @@ def standing_of(results: Results) -> Standing:
         tuple(ranked),
         tuple(apart),
         _in_order(computed[: len(rows)]) + shifted[False],
-        _in_order(computed[len(rows) :]) + shifted[True],
+        _in_order(computed[len(rows) :]) + [row | {"shift_check": "known to differ"} for row in shifted[True]],
     )
 
 
@@ -75,7 +76,7 @@ def leaderboard(model: str = "", split: str = "", attack: str = "") -> list[dict
     Returns:
         One object per row: model, revision, split, attack, access, queries, auc, asr and tpr_at_1_fpr (value with low and high of its 95 %
         interval), self_reported and claimed figures apart from those, the entry's id, and "apart": whether the data set fails the shift
-        check, so that the figures needn't say anything about the model.
+        check or couldn't be checked, so that the figures needn't say anything about the model.
     """
     now = current()
     asked = {"model": model, "split": split, "attack": attack}

@@ -21,6 +21,8 @@ SCHEMA = 1
 COMPUTED, SELF_REPORTED = "computed", "self-reported"
 FIGURES = ("auc", "asr")
 ROUNDING = 1e-12
+# Another machine rounds otherwise, by which pairs of images may change places.
+AS_SHOWN = 1e-3
 ACCESS = ("black", "gray", "white", "unknown")
 # An entry's files, by the number of the row: where its scores lie, and its report.
 SCORES = re.compile(r"scores/([0-9]{2})\.parquet")
@@ -96,6 +98,7 @@ def command_of(request) -> str:
         str(request.seed),
     ]
     words += ["--revision", request.revision] if request.revision else []
+    words += ["--split-revision", request.split_revision] if request.split_revision else []
     words += ["--captions", request.captions] if request.captions != "split" else []
     return shlex.join(words)
 
@@ -139,6 +142,34 @@ def recomputed(entry: Mapping[str, Any], read) -> list[str]:
                 if not math.isclose(said[part], getattr(value, part), rel_tol=0, abs_tol=ROUNDING):
                     wrong.append(f"{name}: {figure} ({part}) is {getattr(value, part)}, and not {said[part]}")
     return wrong
+
+
+def says_the_same(entry: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two entries of one id come to the same: figures to the digits that are shown, whoever computed them when, on what machine.
+
+    Args:
+        entry, other: of `parse_entry`.
+    """
+    rows = [[_same_everywhere(row) for row in each["rows"]] for each in (entry, other)]
+    shared = [{part: each[part] for part in ("origin", "model", "split", "command")} for each in (entry, other)]
+    flags = [{flag["name"] for flag in each["flags"]} for each in (entry, other)]
+    pairs = [(entry["blind_auc"], other["blind_auc"])]
+    for row, its in zip(entry["rows"], other["rows"]):
+        pairs += [(row[figure], its[figure]) for figure in FIGURES]
+        pairs += [(found, its["tpr_at_fpr"].get(rate)) for rate, found in row["tpr_at_fpr"].items()]
+    return rows[0] == rows[1] and shared[0] == shared[1] and flags[0] == flags[1] and all(_alike(*pair) for pair in pairs)
+
+
+def _same_everywhere(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a row doesn't depend on the machine; the scores' own file also says how long they took."""
+    kept = {part: row[part] for part in ("attack", "access", "queries", "timestep", "scores")}
+    return kept | {"flags": set(row["flags"]), "rates": set(row["tpr_at_fpr"])}
+
+
+def _alike(estimate: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> bool:
+    if estimate is None or other is None:
+        return estimate is other
+    return all(math.isclose(estimate[part], other[part], rel_tol=0, abs_tol=AS_SHOWN) for part in ("value", "low", "high"))
 
 
 def parse_entry(content: bytes, id: str) -> dict[str, Any]:

@@ -226,9 +226,9 @@ def _provenance(entry: Mapping[str, Any], reported: Rows) -> str:
     return f"<details><summary>Provenance</summary>{pairs([*rows, *reported])}</details>"
 
 
-def claims_of(row_or_entry: Mapping[str, Any], attack: str, claims: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def claims_of(entry: Mapping[str, Any], attack: str, claims: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The claims that belong to an attack of an entry, as `leaderboard.board.is_setting` says."""
-    from leaderboard.board import is_setting
+    from leaderboard.board import is_setting, setting_of
 
-    row = {"split": row_or_entry["split"]["name"], "model": row_or_entry["model"]["id"]}
+    row = {"split": entry["split"]["name"], "model": setting_of(entry)[0]}
     return [claim for claim in claims if claim["attack"] == name_of(attack) and is_setting(row, claim)]

@@ -87,7 +87,7 @@ def _of_scores(request: Request, split, content: bytes, out: Path) -> dict[str, 
     # What the submitter wrote about the model is a claim; what was requested is what it is filed under.
     model = {"id": request.model, "revision": request.revision}
     table = replace(table, attack=request.attacks[0], model=model, split=described, seed=request.seed, chosen={}, remarks={})
-    blind = blind_auc(seen.features, split.is_member, seed=request.seed)
+    blind = blind_auc(seen.features, split.is_member)
     cost = Cost(0, 0, None, None, None)
     report = report_of(table, table.attack, blind=blind, cost=cost, seed=request.seed, device="unknown", precision="unknown")
     kept = _keep(out, 0, report)

@@ -15,6 +15,7 @@ from typing import Any
 
 from leaderboard.errors import BrokenFile, StoreError, SubmissionError
 from leaderboard.limits import Limits
+from leaderboard.naming import LONGEST_NAME
 from leaderboard.status import Status, stamp, utc
 from leaderboard.store import Changes, Store, View, as_json
 from leaderboard.submission import LARGEST_SCORES, Request, check_size, validated
@@ -281,7 +282,7 @@ class Queue:
             limits = limits or self._limits_at(view)
             try:
                 request = self._request(view, id)
-                submitter = (request.submitter or "unknown") + BY_PULL_REQUEST
+                submitter = (request.submitter or "unknown")[: LONGEST_NAME - len(BY_PULL_REQUEST)] + BY_PULL_REQUEST
                 limits.check_request(request, _count(statuses | found, submitter, at))
                 found[id] = Status(submitted=stamp(at), submitter=submitter)
             except (SubmissionError, BrokenFile) as error:

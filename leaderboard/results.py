@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from leaderboard.config import ENTRIES_FOLDER, results_address
-from leaderboard.entry import parse_entry
+from leaderboard.entry import parse_entry, says_the_same
 from leaderboard.errors import StoreError
 from leaderboard.index import read_index
 from leaderboard.store import LARGEST_FILE, FolderStore, ReadOnlyFolder, Store, open_store
@@ -140,7 +140,7 @@ class Reader:
         for id, entry in others.items():
             if id not in entries:
                 entries[id], stores[id] = entry, self._store
-            elif entries[id] != entry:
+            elif not says_the_same(entries[id], entry):
                 left_out.append(LeftOut(id, str(self._store), "it differs from the entry of this id that comes with the software"))
         versions = f"{self._read['shipped'][0]} {version} {problem}"
         return Results(tuple(entries[id] for id in sorted(entries)), tuple(left_out), problem, versions, stores)

@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -95,6 +95,8 @@ def prepare(queue: Queue, id: str, work: Path) -> None:
         raise SubmissionError(f"The request {id} has no request.json. Submit it again.") from None
     limits.check_request(request, 0)
     look_again(request, limits)
+    # A request says of itself who made it; the status knows how far that can be believed.
+    request = replace(request, submitter=queue.status(id).submitter)
     work.mkdir(parents=True, exist_ok=True)
     for name in ("error.txt", "out"):
         _remove(work / name)

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import re
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
@@ -250,8 +251,6 @@ def read_scores(content: bytes, name: str = "The scores"):
         table = ScoreTable.from_parquet(io.BytesIO(content))
     except MetricError as error:
         raise SubmissionError(f"{name} can't be read: write them with ScoreTable.to_parquet ({_briefly(error)}).") from error
-    if len(set(table.ids)) < len(table):
-        raise SubmissionError(f"{name} have {len(table) - len(set(table.ids))} ids more than once; each image is scored once.")
     if not len(table.timesteps):
         raise SubmissionError(f"{name} have no column of scores.")
     if len(set(table.timesteps.tolist())) < len(table.timesteps):
@@ -259,6 +258,32 @@ def read_scores(content: bytes, name: str = "The scores"):
     if not np.isfinite(table.scores).all():
         raise SubmissionError(f"{name} have {int((~np.isfinite(table.scores)).sum())} values that are NaN or infinite.")
     return table
+
+
+def _rows_of(scored: Sequence[str], ids: Sequence[str], name: str) -> list[int]:
+    """For each image of a split, the row of a table that has its scores."""
+    rows: dict[str, list[int]] = defaultdict(list)
+    for row, sample in enumerate(scored):
+        rows[sample].append(row)
+    copies = Counter(ids)
+    missing = [sample for sample in copies if sample not in rows]
+    if missing or len(rows) != len(copies):
+        raise SubmissionError(
+            f"{name} are of {len(rows)} images, of which {len(copies) - len(missing)} are among the {len(copies)} of the split; all of the "
+            f"split's and no others are needed{f' (missing: {missing[0]})' if missing else ''}."
+        )
+    for sample, found in rows.items():
+        if len(found) not in (1, copies[sample]):
+            raise SubmissionError(
+                f"{name} have the image {sample} {len(found)} times, and the split has it {copies[sample]} times; score it once, or once "
+                "for each of its copies."
+            )
+    seen: Counter[str] = Counter()
+    places = []
+    for sample in ids:
+        places.append(rows[sample][min(seen[sample], len(rows[sample]) - 1)])
+        seen[sample] += 1
+    return places
 
 
 def _briefly(error: Exception) -> str:
@@ -270,7 +295,8 @@ def check_scores(content: bytes, *, ids: Sequence[str], is_member: Sequence[int]
 
     Args:
         content: the Parquet file.
-        ids: content ids of the split's images.
+        ids: content ids of the split's images. Copies of a picture share one: the table may have their scores once for all of them, or once
+            for each, in the order of the split.
         is_member: 1 or 0 each.
         name: of the table, for messages.
 
@@ -285,14 +311,7 @@ def check_scores(content: bytes, *, ids: Sequence[str], is_member: Sequence[int]
     from mia_hub.scores import UNKNOWN
 
     table = read_scores(content, name)
-    places = {sample: row for row, sample in enumerate(table.ids)}
-    missing = [sample for sample in ids if sample not in places]
-    if missing or len(table) != len(ids):
-        raise SubmissionError(
-            f"{name} are of {len(table)} images, of which {len(ids) - len(missing)} are among the {len(ids)} of the split; all of the "
-            f"split's and no others are needed{f' (missing: {missing[0]})' if missing else ''}."
-        )
-    table = table.select(np.array([places[sample] for sample in ids]))
+    table = table.select(np.array(_rows_of(table.ids, ids, name)))
     claimed = table.is_member != UNKNOWN
     wrong = int((table.is_member[claimed] != np.asarray(is_member)[claimed]).sum())
     if wrong:

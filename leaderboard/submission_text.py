@@ -73,7 +73,7 @@ def submission_text(found: Submission) -> str:
         rows += [["Captions", request.captions], ["Seed", str(request.seed)], ["Note", request.note]]
     rows += [["Submitter", status.submitter], ["Submitted", time_text(status.submitted)], ["Started", time_text(status.started)]]
     rows += [["Finished", time_text(status.finished)], ["Worker", status.worker or ""]]
-    rows += [["Attempts", str(status.attempts) if status.attempts > 1 else ""], ["Error", status.error or ""]]
+    rows += [["Attempts", str(status.attempts) if status.attempts > 1 else ""], ["Error", status.error or ""], ["Offered", status.offered]]
     for past in status.history:
         rows.append(["Before", f"{past.get('state', '')} until {time_text(past.get('until'))}: {past.get('why', '')}"])
     return "\n".join(aligned([[name, one_line(value, 4 * LONGEST_SHOWN)] for name, value in rows if value]))
@@ -89,6 +89,7 @@ def submissions_text(found: Sequence[Submission]) -> str:
         asked = ", ".join(each.request.attacks) if each.request else ""
         lines += wrapped(one_line(f"{what_text(each)}: {asked}"), "    ") if each.request else []
         lines += wrapped(one_line(f"Error: {each.status.error}"), "    ") if each.status.error else []
+        lines += wrapped(one_line(f"Offered: {each.status.offered}"), "    ") if each.status.offered else []
     return "\n".join(lines)
 
 
@@ -100,6 +101,7 @@ def table_rows(found: Sequence[Submission]) -> list[list[str]]:
         state = state_text(status, each.place)
         state += f", {time_text(status.finished)}" if status.finished else ""
         state += f": {status.error}" if status.error else ""
+        state += f"; offered: {status.offered}" if status.offered else ""
         attacks = ", ".join(request.attacks) if request else ""
         own = " (own scores)" if request and request.kind == "scores" else ""
         row = [state, what_text(each), attacks + own, time_text(status.submitted), status.submitter, each.id]

@@ -61,6 +61,10 @@ def _reported(row: Row) -> dict[str, Any] | None:
     return row["reported"] and row["reported"]["auc"]
 
 
+def _by(row: Row) -> str | None:
+    return row["reported"] and (row["reported"]["by"] or "unknown")
+
+
 def _access(row: Row) -> str:
     return row["access"] or "unknown"
 
@@ -103,6 +107,14 @@ REPORTED = Column(
     _reported,
     width=13,
 )
+REPORTED_BY = Column(
+    "reported_by",
+    "Reported by",
+    TEXT,
+    "Who made those scores; nobody has checked a name with “(pull request)” behind it",
+    _by,
+    width=14,
+)
 REPRODUCED = Column(
     "reproduced",
     "Reproduced",
@@ -114,6 +126,15 @@ REPRODUCED = Column(
 CLAIMED = Column("claimed", "Claimed AUC", CLAIMS, "What a paper says of this setting; nothing was computed for it here", width=12)
 BLIND = Column(
     "blind_auc", "Blind AUC", DECIMAL, "Of a classifier that sees the images and never the model; 0.5 is as it should be", width=12
+)
+
+CHECK = Column(
+    "shift_check",
+    "Shift check",
+    TEXT,
+    "Whether members and non-members differ by themselves: fails, not checked (too few of them to find out), or known to differ",
+    facet=True,
+    width=11,
 )
 
 ATTACKS = (
@@ -136,9 +157,9 @@ MODELS = (
     Column("attacks", "Tried", NUMBER, "How many attacks were run, of which this is the strongest"),
     BLIND,
 )
-ALL_ROWS = (MODEL, SPLIT, ATTACK, AUC, TPR, ASR, BUDGET, QUERIES, ACCESS, REPORTED, REPRODUCED, CLAIMED)
+ALL_ROWS = (MODEL, SPLIT, ATTACK, AUC, TPR, ASR, BUDGET, QUERIES, ACCESS, REPORTED, REPORTED_BY, REPRODUCED, CLAIMED)
 ONE_SPLIT = tuple(column for column in ALL_ROWS if column is not SPLIT)
-APART = (*ALL_ROWS[:4], BLIND, *ALL_ROWS[4:])
+APART = (*ALL_ROWS[:4], CHECK, BLIND, *ALL_ROWS[4:])
 
 
 def payload(columns: Sequence[Column], rows: Iterable[Row], *, name: str, empty: str, link: Callable[[Row], str]) -> str:

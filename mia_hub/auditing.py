@@ -81,7 +81,7 @@ def audit(
     check_plan(len(split.members), len(split.nonmembers), attack.columns, **plan)
     whole_number("seed", seed, 0, MetricError)
     seen = survey(split.images, split.is_member, features=shift_check, progress=progress)
-    blind = blind_auc(seen.features, split.is_member, seed=seed) if shift_check else None
+    blind = blind_auc(seen.features, split.is_member) if shift_check else None
     described = describe_split(split, seen)
     shelf = None if folder is None else Shelf(folder, model, described, seen.ids, split.is_member, seed, progress)
     table = shelf and shelf.find(SCORES, attack)

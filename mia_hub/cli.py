@@ -115,6 +115,7 @@ def _add_measuring_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", default="demo", help="'demo', a folder with member/ and nonmember/, or a data set on the Hub (default: demo)"
     )
+    parser.add_argument("--split-revision", metavar="REVISION", help="branch, tag or commit of the data set on the Hub")
     parser.add_argument(
         "--selection",
         choices=["calibration", "oracle"],
@@ -291,7 +292,8 @@ def _model(args: argparse.Namespace):
 def _split(args: argparse.Namespace):
     from mia_hub.splits import load_split
 
-    return load_split(args.split, caption_column=args.caption_column, class_column=args.class_column, limit=args.limit, seed=args.seed)
+    columns = {"caption_column": args.caption_column, "class_column": args.class_column}
+    return load_split(args.split, revision=args.split_revision, limit=args.limit, seed=args.seed, **columns)
 
 
 def _interrupted(out: Path) -> int:

@@ -221,7 +221,7 @@ def compare(
     seen = survey(split.images, split.is_member, features=shift_check, progress=progress)
     described = describe_split(split, seen)
     shelf = None if folder is None else Shelf(folder, model, described, seen.ids, split.is_member, seed, progress)
-    blind = blind_auc(seen.features, split.is_member, seed=seed) if shift_check else None
+    blind = blind_auc(seen.features, split.is_member) if shift_check else None
     rows: dict[str, ComparedAttack] = {}
 
     def so_far() -> Comparison:

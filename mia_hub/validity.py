@@ -123,6 +123,7 @@ def blind_auc(features: np.ndarray, is_member: np.ndarray, *, seed: int = 0) -> 
     Args:
         features: float64 ``[N, F]``.
         is_member: ``[N]``, 1 or 0.
+        seed: of the folds. Audits leave it as it is, so that nobody can try seeds until a split passes.
 
     Returns:
         None with fewer than 25 images of either kind: too few to train a classifier.

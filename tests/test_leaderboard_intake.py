@@ -12,6 +12,7 @@ import pytest
 from huggingface_hub import HfApi
 from tiny_pipelines import save, save_lora
 
+from leaderboard import running
 from leaderboard.errors import AccessDenied, StoreError, SubmissionError
 from leaderboard.hub_store import HubStore, git_name
 from leaderboard.intake import prepare, submit, submitter_of
@@ -20,6 +21,7 @@ from leaderboard.queue import Queue, utc
 from leaderboard.status import Status, stamp
 from leaderboard.store import as_json, open_store
 from leaderboard.submission import LARGEST_SCORES, Request, read_scores
+from leaderboard.submission_text import table_rows
 from mia_hub import cli
 from mia_hub.scores import ScoreTable
 
@@ -161,7 +163,6 @@ def with_column(name, values):
 NAN = np.where(np.arange(2 * N).reshape(N, 2) == 3, np.nan, 0.5)
 WRONG_SCORES = {
     "NaN": ({"scores": NAN}, None, "1 values that are NaN"),
-    "ids twice": ({"ids": ["a"] * N}, None, "39 ids more than once"),
     "a column twice": ({}, with_column("score_t50", np.zeros(N)), "can't be read"),
     "a timestep spelled twice": ({}, with_column("score_t050", np.zeros(N)), "two columns of one timestep"),
     "a timestep beyond numbers": ({}, with_column("score_t" + "9" * 30, np.zeros(N)), "can't be read"),
@@ -296,6 +297,18 @@ def test_the_command_line_says_what_is_wrong(tmp_path, capsys, monkeypatch, argu
     monkeypatch.setenv("MIA_HUB_REQUESTS", str(tmp_path / "requests"))
     status, said, error = run(capsys, *arguments)
     assert status == 2 and said == "" and says in error
+
+
+def test_what_became_of_an_offer_is_shown(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("MIA_HUB_REQUESTS", str(tmp_path))
+    queue = Queue(open_store(tmp_path))
+    made = submit(queue, DEMO | {"push": True}, submitter="alice")
+    assert queue.claim("w") == made.id and queue.finish(made.id, "w", offered="https://hub/x/discussions/1 \x1b[31m<b>\nnone")
+    for arguments in (["submissions"], ["submissions", made.id]):
+        _, said, _ = run(capsys, *arguments)
+        assert "Offered" in said and "https://hub/x/discussions/1 [31m<b> none" in said and "\x1b" not in said
+    ((state, *_),) = table_rows(queue.listing())
+    assert state.endswith("; offered: https://hub/x/discussions/1 [31m<b> none")
 
 
 # Pull requests
@@ -439,6 +452,21 @@ def test_names_in_pull_requests_have_a_count_of_their_own(store):
     assert all(each.new for each in made)
     with pytest.raises(SubmissionError, match="alice has made 3 requests"):
         submit(queue, DEMO | {"seed": 13}, submitter="alice")
+
+
+@pytest.mark.parametrize("name, shown", [("alice", "alice (pull request)"), ("a" * 96, "a" * 81 + " (pull request)")])
+def test_a_name_from_a_pull_request_is_shown_as_one(tmp_path, name, shown):
+    store = open_store(tmp_path / "store")
+    claimed = replace(GOOD, submitter=name)
+    put(store, {f"requests/{claimed.id}/request.json": as_json(claimed.to_dict())})
+    queue = Queue(store)
+    assert queue.claim("w") == claimed.id
+    running.prepare(queue, claimed.id, tmp_path / "work")
+    evaluated = Request.from_dict(json.loads((tmp_path / "work" / "request.json").read_text()))
+    assert evaluated.submitter == queue.status(claimed.id).submitter == shown and evaluated.id == claimed.id
+    honest = submit(queue, DEMO, submitter="alice").id
+    running.prepare(queue, honest, tmp_path / "honest")
+    assert json.loads((tmp_path / "honest" / "request.json").read_text())["submitter"] == "alice"
 
 
 def test_trying_again_counts_and_goes_to_the_end(tmp_path):

@@ -69,6 +69,35 @@ def test_entries_of_both_places_are_read_and_nothing_is_made_in_them(store, tmp_
     assert "differs from the entry of this id" in found.left_out[0].reason
 
 
+SHIPPED_ONE = "8db7fdff3251b877"
+
+
+def again_elsewhere(entry):
+    """A user's own run of it: later, on another machine, by somebody, with its scores in another file."""
+    row = entry["rows"][0] | {"sha256": "0" * 64, "auc": entry["rows"][0]["auc"] | {"value": entry["rows"][0]["auc"]["value"] + 1e-6}}
+    provenance = entry["provenance"] | {"created": "2027-01-01", "device": "cuda"}
+    return entry | {"provenance": provenance, "request": entry["request"] | {"submitter": "me", "submitted": "2027"}, "rows": [row]}
+
+
+@pytest.mark.parametrize(
+    "change, left_out",
+    [
+        (lambda entry: entry, False),
+        (lambda entry: entry | {"rows": [entry["rows"][0] | {"auc": entry["rows"][0]["auc"] | {"value": 0.935}}]}, True),
+        (lambda entry: entry | {"rows": [entry["rows"][0] | {"timestep": 99}]}, True),
+        (lambda entry: entry | {"rows": [entry["rows"][0] | {"tpr_at_fpr": {}}]}, True),
+        (lambda entry: entry | {"rows": entry["rows"] * 2}, True),
+        (lambda entry: entry | {"blind_auc": None}, True),
+        (lambda entry: entry | {"split": entry["split"] | {"hash": "sha256:0"}}, True),
+    ],
+)
+def test_a_shipped_entry_that_was_computed_again_is_no_problem(store, change, left_out):
+    shipped = ReadOnlyFolder(ENTRIES_FOLDER).read_json(f"results/{SHIPPED_ONE}/entry.json")
+    put_entry(store, shipped, {"entry.json": as_json(change(again_elsewhere(shipped)))})
+    found = Reader(store.folder).read()
+    assert [left.id for left in found.left_out] == [SHIPPED_ONE] * left_out and found.entry(SHIPPED_ONE) == shipped
+
+
 def test_a_folder_that_is_not_there_is_empty_and_is_not_made(tmp_path):
     found = Reader(tmp_path / "none", None).read()
     assert found.entries == () and found.problem is None and not (tmp_path / "none").exists()
