@@ -16,6 +16,7 @@ from typing import Any
 from leaderboard.entry import build_entry, build_row
 from leaderboard.errors import SubmissionError
 from leaderboard.limits import Limits
+from leaderboard.split_files import check_stated
 from leaderboard.store import as_json
 from leaderboard.submission import Request, check_scores
 from mia_hub.errors import MiaHubError
@@ -43,8 +44,11 @@ def evaluate(folder: Path, *, device=None, batch_size: int | None = None) -> dic
 
 
 def _split(request: Request, limits: Limits):
+    from mia_hub.hub_rows import HubDataset
     from mia_hub.splits import load_split
 
+    if request.split != "demo":
+        check_stated(HubDataset(request.split, revision=request.split_revision), limits)
     split = load_split(request.split, revision=request.split_revision)
     if split.revision != request.split_revision:
         raise SubmissionError(f"The data set {request.split} is at {split.revision}, and not at {request.split_revision} as requested.")

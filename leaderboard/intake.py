@@ -17,6 +17,7 @@ from leaderboard.errors import AccessDenied, SubmissionError
 from leaderboard.limits import Limits
 from leaderboard.naming import ON_TOP, check_name, parse_top, parts_of
 from leaderboard.queue import Queue, files_of
+from leaderboard.split_files import check_listing
 from leaderboard.status import Status, stamp, utc
 from leaderboard.store import Store
 from leaderboard.submission import Request, check_size, read_scores
@@ -161,7 +162,7 @@ def prepare(
     # Everything that needs no network comes first: with placeholders where commits will stand.
     _validated_before_looking(model, split, values)
     model, revision = resolve_model(model, _text("revision", revision) or None, limits)
-    split, split_revision = resolve_split(split, _text("split_revision", split_revision) or None)
+    split, split_revision = resolve_split(split, _text("split_revision", split_revision) or None, limits)
     request = Request.from_dict(values | {"model": model, "revision": revision, "split": split, "split_revision": split_revision})
     limits.check_request(request, 0)
     if check is not None:
@@ -177,7 +178,7 @@ def look_again(request: Request, limits: Limits) -> None:
     Raises:
         SubmissionError: with the reason.
     """
-    found = resolve_model(request.model, request.revision, limits), resolve_split(request.split, request.split_revision)
+    found = resolve_model(request.model, request.revision, limits), resolve_split(request.split, request.split_revision, limits)
     if found != ((request.model, request.revision), (request.split, request.split_revision)):
         raise SubmissionError(f"The request names other revisions than the Hub: {found}. Submit it again.")
 
@@ -206,23 +207,25 @@ def resolve_model(name: str, revision: str | None, limits: Limits) -> tuple[str,
     return ON_TOP.join([found.base, *pinned]), found.revision
 
 
-def resolve_split(name: str, revision: str | None) -> tuple[str, str | None]:
+def resolve_split(name: str, revision: str | None, limits: Limits) -> tuple[str, str | None]:
     """The data set, and its commit.
 
     Raises:
-        SubmissionError: if it isn't there for everyone.
+        SubmissionError: if it isn't there for everyone, is too large, or has no Parquet files.
     """
     check_name("split", name)
     if name == "demo":
         if revision is not None:
             raise SubmissionError("'demo' is the embedded split, and has no revision. Leave it out.")
         return name, None
-    from mia_hub.hub_rows import dataset_commit
+    from mia_hub.hub_rows import look_up_dataset
 
     try:
-        return name, dataset_commit(name, revision, token=False)
+        commit, sizes = look_up_dataset(name, revision)
     except MiaHubError as error:
         raise SubmissionError(_said(error, "data set")) from error
+    check_listing(name, sizes, limits)
+    return name, commit
 
 
 def _said(error: MiaHubError, what: str) -> str:

@@ -21,6 +21,7 @@ class Limits:
 
     Attributes:
         model_gib: largest weights of a model, in GiB.
+        split_gib: largest data set, in GiB of Parquet files.
         images: most images of a split.
         hours: longest time that one request may take.
         per_day: most requests of one user in 24 hours.
@@ -28,6 +29,7 @@ class Limits:
     """
 
     model_gib: float = 30.0
+    split_gib: float = 20.0
     images: int = 100_000
     hours: float = 12.0
     per_day: int = 10
@@ -45,11 +47,12 @@ class Limits:
         except KeyError:
             return cls()
         unknown = set(values) - {field.name for field in fields(cls)}
-        numbers = [values.get(name, 1) for name in ("model_gib", "images", "hours", "per_day")]
+        numbers = [values.get(name, 1) for name in ("model_gib", "split_gib", "images", "hours", "per_day")]
         banned = values.get("banned", [])
         sound = all(isinstance(number, (int, float)) and not isinstance(number, bool) and number >= 0 for number in numbers)
         if unknown or not sound or not isinstance(banned, list) or not all(isinstance(name, str) for name in banned):
-            raise StoreError(f"{FILE} in {store} can't be understood: numbers for model_gib, images, hours and per_day, and a list banned.")
+            known = "numbers for model_gib, split_gib, images, hours and per_day, and a list banned"
+            raise StoreError(f"{FILE} in {store} can't be understood: {known}.")
         return cls(**values | {"banned": tuple(banned)})
 
     def check_request(self, request: Request, today: int) -> None:
@@ -79,3 +82,15 @@ class Limits:
         """
         if count > self.images:
             raise SubmissionError(f"The split has {count:,} images; at most {self.images:,} are evaluated here.")
+
+    def check_bytes(self, size: int) -> None:
+        """Refuses a data set that is too large to be fetched.
+
+        Raises:
+            SubmissionError: with the limit.
+        """
+        if size > self.split_gib * 2**30:
+            raise SubmissionError(
+                f"The data set has {size / 2**30:,.3g} GiB of Parquet files; at most {self.split_gib:g} GiB are taken here. "
+                "Publish a draw of it: 'mia-hub make-split … --members N --nonmembers N --push OWNER/NAME'."
+            )

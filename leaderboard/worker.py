@@ -79,23 +79,25 @@ class Worker:
             entry = self._publish(id, work)
             offered = self._offer(id, entry)
         except SubmissionError as error:
-            return self._fail(id, str(error))
+            return self._fail(id, str(error), work)
         except Unavailable as error:
             self.queue.give_back(id, self.name, str(error))
             raise
         except (Crashed, StoreError) as error:
             attempts = self.queue.status(id).attempts
             if attempts >= MOST_ATTEMPTS:
-                return self._fail(id, f"{error} That happened {attempts} times.")
+                return self._fail(id, f"{error} That happened {attempts} times.", work)
             raise Crashed(str(error)) from error
         if self.queue.finish(id, self.name, offered=offered):
             log.info("%s: finished%s", id, f"; {offered}" if offered else "")
             shutil.rmtree(work, ignore_errors=True)
         return id
 
-    def _fail(self, id: str, why: str) -> str:
+    def _fail(self, id: str, why: str, work: Path) -> str:
         log.info("%s: failed: %s", id, why)
-        self.queue.fail(id, self.name, why)
+        if self.queue.fail(id, self.name, why):
+            # Whoever else has it now may work in the same folder.
+            shutil.rmtree(work, ignore_errors=True)
         return id
 
     def _evaluate(self, id: str, work: Path) -> bool:

@@ -266,26 +266,28 @@ def file_bytes(value: Any) -> bytes | None:
     return value if isinstance(value, bytes) else None
 
 
-def dataset_commit(name: str, revision: str | None = None, *, token: bool | None = None) -> str:
-    """The commit that a data set on the Hub is at.
+def look_up_dataset(name: str, revision: str | None = None) -> tuple[str, dict[str, int]]:
+    """What a stranger's name of a data set stands for on the Hub, looked up as anyone sees it, without a login.
 
     Args:
         name: its Hub id.
         revision: branch, tag or commit; the newest by default.
-        token: False to look without a login, as anyone sees it; then gated ones are refused, too.
+
+    Returns:
+        The commit that it is at, and the bytes of each file by its path.
 
     Raises:
-        SplitError: if it isn't there, or may not be seen.
+        SplitError: if it isn't there for everyone.
     """
     from huggingface_hub import HfApi
 
     from mia_hub.models.repository import HUB_TIMEOUT
 
     with dataset_errors(name, revision):
-        info = HfApi(token=token).dataset_info(name, revision=revision, timeout=HUB_TIMEOUT)
-    if token is False and info.gated:
+        info = HfApi(token=False).dataset_info(name, revision=revision, timeout=HUB_TIMEOUT, files_metadata=True)
+    if info.gated:
         raise SplitError(f"The data set {name} is gated, so that not everyone may see what a result is about; name one that is open.")
-    return info.sha
+    return info.sha, {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or []}
 
 
 @contextmanager

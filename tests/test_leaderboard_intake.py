@@ -42,7 +42,8 @@ def hub(loopback_hub, tiny_pixel_repo, tmp_path_factory):
     loopback_hub.add_repo("model", "in/text", card)
     loopback_hub.add_repo("model", "in/draws", save("sd1", folder / "base"))
     loopback_hub.add_repo("model", "in/lora", save_lora("sd1", folder / "lora"))
-    loopback_hub.add_repo("dataset", "in/split", card)
+    loopback_hub.add_repo("dataset", "in/split", {"data/train.parquet": "x" * 2000})
+    loopback_hub.add_repo("dataset", "in/tables", {"data.csv": "image\n"})
     loopback_hub.add_repo("dataset", "in/private-split", card, private=True)
     loopback_hub.add_repo("dataset", "in/gated-split", card, gated=True)
     return loopback_hub
@@ -101,6 +102,8 @@ WRONG = [
     ({"split": "in/private-split"}, "no data set 'in/private-split' that everyone may see"),
     ({"split": "in/gated-split"}, "gated"),
     ({"split": "in/split", "split_revision": "gone"}, "no revision 'gone'"),
+    ({"split": "in/tables"}, "no Parquet files.*mia-hub make-split … --push"),
+    ({"split": "in/split", "limits": Limits(split_gib=1e-6)}, "GiB of Parquet files; at most 1e-06 GiB.*mia-hub make-split"),
     ({"split": "/etc"}, "Hub id"),
     ({"split": "demo", "split_revision": "main"}, "has no revision"),
     ({"attacks": ""}, "names no attack"),

@@ -127,11 +127,38 @@ def test_a_request_with_other_scores_than_it_names_is_refused(hub, stores, worke
 
 def test_limits_of_size_are_kept(hub, stores, worker):
     requests, _ = stores
-    for limits, says in (({"images": 10}, "60 images; at most 10"), ({"model_gib": 1e-6}, "GiB are fetched")):
+    for limits, says in (
+        ({"images": 10}, "60 images; at most 10"),
+        ({"split_gib": 1e-6}, "GiB of Parquet files"),
+        ({"model_gib": 1e-6}, "GiB are fetched"),
+    ):
         requests.commit({"limits.json": json.dumps(limits).encode()}, "limits", parent=requests.version())
         id, _, _ = Queue(requests).submit(about(hub, seed=len(says)))
         worker.step()
         assert says in Queue(requests).status(id).error
+
+
+@pytest.mark.parametrize(
+    "files, says",
+    [
+        ({"member.csv": "image\n/etc/passwd\n", "nonmember.csv": "image\n/etc/passwd\n"}, "made of 'member.csv'; only its Parquet files"),
+        ({}, "isn't one of its own at the commit"),
+    ],
+)
+def test_a_data_set_whose_card_names_anything_else_is_refused(hub, loopback_hub, stores, worker, files, says):
+    """It has Parquet files, too, so that its list of files looks well."""
+    requests, results = stores
+    name = f"board/{'other-files' if files else 'elsewhere'}"
+    parts = ("member", "nonmember")
+    paths = {part: f"{part}.csv" if files else f"hf://datasets/{name}@main/{part}.parquet" for part in parts}
+    data_files = "".join(f"  - split: {part}\n    path: {path}\n" for part, path in paths.items())
+    card = f"---\nconfigs:\n- config_name: default\n  data_files:\n{data_files}---\n"
+    commit = loopback_hub.add_repo("dataset", name, files | {"README.md": card} | {f"{part}.parquet": b"x" for part in parts})
+    id, _, _ = Queue(requests).submit(about(hub, split=name, split_revision=commit))
+    assert worker.step() == id
+    status = Queue(requests).status(id)
+    assert status.state == "FAILED" and says in status.error and results.files() == []
+    assert not (worker.folder / id).exists()
 
 
 def running(stores, tmp_path, *options, **environment):

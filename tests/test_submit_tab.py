@@ -31,7 +31,7 @@ HOSTILE = "<img src=x onerror=alert(1)>=1+1"
 def app(tmp_path_factory, loopback_hub, tiny_pixel_repo):
     folder = tmp_path_factory.mktemp("submit")
     loopback_hub.add_repo("model", "tab/tiny", tiny_pixel_repo())
-    loopback_hub.add_repo("dataset", "tab/split", {"README.md": "x"})
+    loopback_hub.add_repo("dataset", "tab/split", {"data/member.parquet": "x"})
     with running_app(folder, MIA_HUB_REQUESTS=str(folder / "requests"), LOGNAME="local-user") as running:
         running.queue = lambda: Queue(open_store(folder / "requests"))
         running.store = folder / "requests"
