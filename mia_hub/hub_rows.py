@@ -140,7 +140,7 @@ class HubDataset:
         """
         with self.errors():
             if all(path.endswith(".parquet") for path in files):
-                types = self.builder.info.features if stated else None
+                types = (lambda: self.builder.info.features) if stated else None
                 return ParquetRows(files, HubFiles(self, files), pool=pool, commit=self.commit, config=self.config, stated=types)
             return LoadedRows(self, split, list(files), pool, stated=stated)
 
