@@ -104,11 +104,21 @@ class HubDataset:
     def builder(self):
         """What `datasets` makes of the data set's own metadata."""
         if self._builder is None:
-            import datasets
-
             with self.errors():
-                self._builder = datasets.load_dataset_builder(self.name, self.config, revision=self.commit)
+                self._builder = self.make_builder()
         return self._builder
+
+    def make_builder(self, data_files: dict[str, list[str]] | None = None):
+        """As `builder`, also of files that the metadata doesn't name."""
+        import datasets
+
+        found = datasets.load_dataset_builder(self.name, self.config, revision=self.commit, data_files=data_files)
+        # Where it can't read this commit, `datasets` takes what it once prepared of any other.
+        if type(found).__module__.startswith("datasets.packaged_modules.cache."):
+            raise SplitError(
+                f"The data set {self.name} could not be read at its commit {self.commit[:12]}. Check its card and files, or the network."
+            )
+        return found
 
     @property
     def splits(self) -> dict[str, list[str]]:
@@ -155,7 +165,7 @@ class HubDataset:
         """
         with self.errors():
             if all(path.endswith(".parquet") for path in files):
-                types = self.builder.info.features if stated else None
+                types = (lambda: self.builder.info.features) if stated else None
                 return ParquetRows(files, HubFiles(self, files), pool=pool, commit=self.commit, config=self.config, stated=types)
             return LoadedRows(self, split, list(files), pool, stated=stated)
 
@@ -196,7 +206,9 @@ class LoadedRows:
 
         data_files = None if stated else {split: files}
         self.made_of = (dataset.config, *files)
-        loaded = datasets.load_dataset(dataset.name, dataset.config, revision=dataset.commit, data_files=data_files, split=split)
+        builder = dataset.make_builder(data_files)
+        builder.download_and_prepare()
+        loaded = builder.as_dataset(split=split)
         self._pictures = [name for name, feature in loaded.features.items() if isinstance(feature, datasets.Image)]
         for name in self._pictures:
             # Undecoded, so that our own safe decoder opens every picture.

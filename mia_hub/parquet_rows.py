@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
@@ -73,7 +73,7 @@ class ParquetRows:
         pool: only so many rows are looked at, and only so many files; all where None.
         commit: of the data set, or None.
         config: of the data set, or None.
-        stated: the columns' types as the data set's card states them, a `datasets.Features`; they go before those in the files.
+        stated: gives the columns' types as the card states them, a `datasets.Features` or None; they go before those in the files.
 
     Attributes:
         columns: their names.
@@ -91,7 +91,7 @@ class ParquetRows:
         pool: int | None = None,
         commit: str | None = None,
         config: str | None = None,
-        stated=None,
+        stated: Callable[[], Any] | None = None,
     ):
         self.files, self.pool, self.commit, self._stated = files or LocalFiles(), pool, commit, stated
         self.paths = [str(path) for path in paths]
@@ -142,7 +142,8 @@ class ParquetRows:
     def features(self):
         """The columns' types as the card states the classes', and `datasets` the others' in the files."""
         found = stated_types(self._schema)
-        found.update({column: self._stated[column] for column in class_names(self._stated or {}) if column in found})
+        stated = (self._stated() if self._stated else None) or {}
+        found.update({column: stated[column] for column in class_names(stated) if column in found})
         return found
 
     def names_in_files(self, name: str) -> list[str] | None:

@@ -15,7 +15,7 @@ from mia_hub.errors import SplitError
 from mia_hub.hub_rows import HubDataset, Rows, file_bytes
 from mia_hub.images import Picture, as_pictures, find_images
 from mia_hub.lazy import Chosen, Joined, Mapped, Repeated
-from mia_hub.parquet_rows import ParquetRows
+from mia_hub.local_rows import open_local
 from mia_hub.splits import MEMBER_NAMES, NONMEMBER_NAMES, MemberSplit, drawn_rows
 
 LABEL_COLUMNS = ("label", "is_member", "member", "membership")
@@ -110,13 +110,13 @@ def read_parquet(folder: Path, paths: Sequence[Path], name: str, columns: Column
     """
     parts = [[path for path in paths if split_name(path, folder) in names] for names in (MEMBER_NAMES, NONMEMBER_NAMES)]
     if all(parts):
-        return _split(name, [Part(ParquetRows(files), None, files[0].parent.name) for files in parts], columns, fetching)
+        return _split(name, [Part(open_local(folder, files), None, files[0].parent.name) for files in parts], columns, fetching)
     if any(parts):
         raise SplitError(f"{name} has Parquet files of {'members' if parts[0] else 'non-members'} only; both splits are needed.")
     splits = sorted({split_name(path, folder) for path in paths})
     if len(splits) > 1:
         raise SplitError(f"The Parquet files of {name} are of the splits {', '.join(splits)}; needed are 'member' and 'nonmember'.")
-    return read_rows(ParquetRows(paths), splits[0], name, columns, fetching)
+    return read_rows(open_local(folder, paths), splits[0], name, columns, fetching)
 
 
 def read_rows(rows: Rows, split: str, name: str, columns: Columns, fetching: Fetching) -> MemberSplit:

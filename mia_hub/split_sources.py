@@ -11,7 +11,7 @@ from mia_hub.errors import SplitError
 from mia_hub.hub_rows import HubDataset, Rows
 from mia_hub.images import Picture, as_pictures, find_images
 from mia_hub.lazy import Mapped
-from mia_hub.parquet_rows import ParquetRows
+from mia_hub.local_rows import open_local
 from mia_hub.split_reading import (
     Columns,
     Fetching,
@@ -127,7 +127,7 @@ def _local(path: Path, source_split: str | None, columns: Columns, fetching: Fet
     if all(split_names(list(splits))) and source_split is None:
         return read_parquet(folder, paths, str(path), columns, fetching), origin
     name = _chosen(list(splits), source_split, str(path))
-    rows = ParquetRows(splits[name])
+    rows = open_local(folder, splits[name])
     if label_values(rows):
         return read_rows(rows, name, str(path), columns, fetching), origin
     origin = Origin(origin.name, name if path.is_dir() else None)

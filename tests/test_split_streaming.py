@@ -340,28 +340,38 @@ def readme_of(names: list[str]) -> str:
     return f"---\ndataset_info:\n  features:\n{indented}---\n"
 
 
-def test_the_names_of_classes_in_the_card_are_those_of_load_dataset(loopback_hub, forget):
+@pytest.mark.parametrize("where", ["folder", "hub"])
+def test_the_names_of_classes_in_the_card_are_those_of_load_dataset(where, tmp_path, loopback_hub, forget):
     """The files name none; where they do, and the card says otherwise, one of the two has members and non-members swapped."""
-    path, swapped = "data/train-00000-of-00001.parquet", ["member", "nonmember"]
-    unnamed = table({"image": cells(5), "label": [0, 1, 1, 0, 1]})
-    loopback_hub.add_repo("dataset", "alice/layout", {path: unnamed, "README.md": readme_of(swapped)})
-    expected = datasets.load_dataset("alice/layout", split="train")
+    swapped = ["member", "nonmember"]
+
+    def stored(content: bytes, card: str = readme_of(swapped)) -> str:
+        files = {"data/train-00000-of-00001.parquet": content, "README.md": card.encode()}
+        if where == "hub":
+            if ("dataset", "alice/layout") in loopback_hub._repos:
+                loopback_hub.delete_repo("dataset", "alice/layout")
+            loopback_hub.add_repo("dataset", "alice/layout", files)
+            return "alice/layout"
+        (tmp_path / "data").mkdir(exist_ok=True)
+        for path, content in files.items():
+            (tmp_path / path).write_bytes(content)
+        return str(tmp_path)
+
+    name = stored(table({"image": cells(5), "label": [0, 1, 1, 0, 1]}))
+    expected = datasets.load_dataset(name, split="train", cache_dir=str(tmp_path / "cache"))
     named = [expected.features["label"].int2str(label) for label in expected["label"]]
     assert named == ["member", "nonmember", "nonmember", "member", "nonmember"]
     ids = [content_id(pixels) for pixels in bitmaps(5, 0)[0]]
-    assert [picture.id for picture in load_split("alice/layout").members] == [ids[0], ids[3]]
-    loopback_hub.delete_repo("dataset", "alice/layout")
-    files = {path: labelled(swapped[::-1], [0, 1, 1, 0, 1]), "README.md": readme_of(swapped)}
-    loopback_hub.add_repo("dataset", "alice/layout", files)
+    assert [picture.id for picture in load_split(name).members] == [ids[0], ids[3]]
     with pytest.raises(
         SplitError, match="card says that the classes of 'label' are member, nonmember, and its files say nonmember, member"
     ):
-        load_split("alice/layout")
-    loopback_hub.delete_repo("dataset", "alice/layout")
-    texts = table({"image": cells(2), "label": ["member", "nonmember"]})
-    loopback_hub.add_repo("dataset", "alice/layout", {path: texts, "README.md": readme_of(swapped)})
+        load_split(stored(labelled(swapped[::-1], [0, 1, 1, 0, 1])))
     with pytest.raises(SplitError, match=r"The column 'label' of .* holds string; needed are class indices"):
-        load_split("alice/layout")
+        load_split(stored(table({"image": cells(2), "label": ["member", "nonmember"]})))
+    with pytest.raises(SplitError, match=r"README.md can't be read" if where == "folder" else "could not be read"):
+        load_split(stored(labelled(swapped, [0, 1]), "---\ndataset_info:\n  features:\n  - name: 3\n    dtype: [\n---\n"))
+    assert len(load_split(stored(labelled(swapped, [0, 1]), "# No more than a text\n")).members) == 1
 
 
 NAMES = ["nonmember", "member"]
