@@ -1,11 +1,14 @@
 """What the board reads, leaves out, shows and verifies; and the entries that come with the software."""
 
 import json
+import shlex
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from board_setting import add_model_and_split
 from made_entries import honest_entry, put_entry
 
 import leaderboard
@@ -16,11 +19,14 @@ from leaderboard.current import standing_of
 from leaderboard.entry import command_of
 from leaderboard.entry_page import attack_page, claim_page, entry_page, row_number
 from leaderboard.errors import StoreError
+from leaderboard.evaluate import evaluate
 from leaderboard.index import FILE, read_index
+from leaderboard.limits import Limits
 from leaderboard.results import Reader, Results
 from leaderboard.store import FolderStore, ReadOnlyFolder, as_json, open_store
 from leaderboard.submission import Request
 from leaderboard.verify import DIFFERS, IN_ORDER, NOT_THERE, differences, main, verify
+from mia_hub import cli
 
 ROOT = Path(leaderboard.__file__).parent.parent
 HOSTILE = "=cmd|'/C calc'!A0 <img src=x onerror=alert(1)>"
@@ -302,6 +308,23 @@ def test_tables_have_numbers_in_their_cells_and_a_link_to_the_entry(tmp_path):
     assert [row[:2] for row in ranked] == [[1, "sima"], [2, "random"]]
     programs = tables.for_programs(now.rows[0])
     assert programs["auc"] == auc and json.loads(json.dumps(programs)) == programs
+
+
+def test_the_command_of_an_entry_makes_it_again(loopback_hub, tiny_pixel_repo, tmp_path):
+    commits = add_model_and_split(loopback_hub, "again", tiny_pixel_repo(), tmp_path / "split")
+    asked = {"kind": "model", "model": "again/tiny", "split": "again/split", "attacks": ["sima:timesteps=50"], "seed": 3}
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "request.json").write_bytes(as_json(asked | commits))
+    (work / "limits.json").write_bytes(as_json(asdict(Limits()) | {"banned": []}))
+    entry = evaluate(work, device="cpu")
+    # The data set goes on; what was audited stays.
+    loopback_hub.commit("dataset", "again/split", {"data/member-00000-of-00001.parquet": b"PAR1"})
+    command = [*shlex.split(entry["command"])[1:], "--device", "cpu", "--quiet", "--out", str(tmp_path / "out")]
+    assert cli.main(command) == 0
+    (row,) = json.loads((tmp_path / "out" / "comparison.json").read_text())["rows"]
+    assert row["report"]["auc"] == entry["rows"][0]["auc"] and row["report"]["blind_auc"] == entry["blind_auc"]
+    assert row["report"]["split"] == entry["split"] and entry["split"]["revision"] == commits["split_revision"]
 
 
 # The page of an entry
