@@ -8,7 +8,7 @@ requests/<id>/scores.parquet   of kind "scores"
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -183,10 +183,16 @@ class Queue:
             raise StoreError(f"There is no request {id!r:.80} in {self.store}. 'mia-hub submissions' lists all.")
         return found
 
-    def claim(self, worker: str, *, at: datetime | None = None, lease=LEASE) -> str | None:
+    def claim(self, worker: str, *, at: datetime | None = None, lease=LEASE, skip: Container[str] = ()) -> str | None:
         """Takes the oldest request that waits, or whose worker went away; returns its id, or None if there is none.
 
         What pull requests brought is let in before, or refused with the reason.
+
+        Args:
+            worker: who takes it.
+            at: the time; now by default.
+            lease: how long it stays with the worker.
+            skip: ids of requests that are left to others, or for later.
         """
         claimed: str | None = None
 
@@ -196,6 +202,8 @@ class Queue:
             statuses = self._statuses(view)
             changed = self._let_in(view, statuses, moment)
             for id in _waiting(statuses | changed, moment):
+                if id in skip:
+                    continue
                 status = (statuses | changed)[id]
                 if status.attempts >= MOST_ATTEMPTS:
                     why = f"It was started {status.attempts} times and its worker went away each time (out of memory, perhaps)."
