@@ -15,6 +15,7 @@ from typing import Any
 
 from leaderboard.errors import BrokenFile, StoreError, SubmissionError
 from leaderboard.limits import Limits
+from leaderboard.naming import owner_of
 from leaderboard.status import Status, stamp, utc
 from leaderboard.store import Changes, Store, View, as_json
 from leaderboard.submission import LARGEST_SCORES, Request, check_size, validated
@@ -61,13 +62,16 @@ class Queue:
     def limits(self) -> Limits:
         return self._limits or Limits.of(self.store)
 
-    def submit(self, request: Request, scores: bytes | None = None, *, at: datetime | None = None) -> tuple[str, Status, bool]:
+    def submit(
+        self, request: Request, scores: bytes | None = None, *, at: datetime | None = None, namespaces: Container[str] = ()
+    ) -> tuple[str, Status, bool]:
         """Puts a request into the queue, unless it is there already. One that failed is tried again.
 
         Args:
             request: checked here once more, whichever way it came in.
             scores: the Parquet file, of kind "scores".
             at: the time; now by default.
+            namespaces: on the Hub that the submitter is known to own, or to write for.
 
         Returns:
             ``(id, status, new)``; ``new`` is False if it was there and is waiting, running or finished.
@@ -89,7 +93,10 @@ class Queue:
             today = _count(self._statuses(view), request.submitter, at)
             self._limits_at(view).check_request(request, today)
             if known is None:
-                status = Status(submitted=stamp(at), submitter=request.submitter)
+                owner = owner_of(request.model)
+                status = Status(
+                    submitted=stamp(at), submitter=request.submitter, owns=owner if request.push and owner in namespaces else ""
+                )
             else:
                 # A status that couldn't be understood has forgotten who was first.
                 first = {"submitted": known.submitted or stamp(at), "submitter": known.submitter or request.submitter}

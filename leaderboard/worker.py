@@ -208,7 +208,7 @@ class Worker:
         if not self.queue.request(id).push or not self.queue.keep(id, self.name, progress="offering the result", lease=self.lease):
             return ""
         try:
-            return offer(entry, link=self.results.link(f"results/{id}/entry.json"))
+            return offer(entry, owns=self.queue.status(id).owns, link=self.results.link(f"results/{id}/entry.json"))
         except OfferError as error:
             return str(error)
         except Exception as error:  # whatever stands in a stranger's repository, the result is published
