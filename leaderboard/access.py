@@ -9,6 +9,7 @@ from leaderboard.config import requests_address
 from leaderboard.errors import AccessDenied
 from leaderboard.intake import submitter_of
 from leaderboard.queue import Queue
+from leaderboard.status import Submitter
 from leaderboard.store import open_store
 
 LOG_IN = "Sign in with Hugging Face first: a request says who made it."
@@ -51,7 +52,7 @@ def _queue(address: str) -> Queue:
     return Queue(open_store(address, make=False))
 
 
-def who(queue: Queue, username: str | None, token: str | None) -> str:
+def who(queue: Queue, username: str | None, token: str | None) -> Submitter:
     """Who submits: signed in on the page, or by a token that is used for this question alone; elsewhere the user of this machine.
 
     Args:
@@ -63,7 +64,7 @@ def who(queue: Queue, username: str | None, token: str | None) -> str:
         AccessDenied: if nobody is known and a login is needed.
     """
     if username:
-        return username
+        return Submitter(username, (username,))
     if token:
         from leaderboard.hub_store import user_of
 

@@ -47,7 +47,7 @@ def submit_model(
         captions: "split" or "empty": what a model that draws from text is told.
         seed: of noise, of the calibration part and of intervals.
         note: shown beside the request.
-        offer_result: whether the result is offered to the model's repository as a pull request.
+        offer_result: whether the result is offered to the model's repository as a pull request, if you own it.
     """
     asked = shared_fields(model, split, revision, split_revision, captions, seed, note, offer_result)
     try:

@@ -30,7 +30,9 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     submit.add_argument("--captions", choices=["split", "empty"], default="split", help="what the model is told (default: split)")
     submit.add_argument("--seed", type=int, default=0, help="of noise, of the calibration part and of intervals (default: 0)")
     submit.add_argument("--note", default="", help="shown beside the request")
-    submit.add_argument("--offer-result", action="store_true", help="offer the result to the model's repository as a pull request")
+    submit.add_argument(
+        "--offer-result", action="store_true", help="offer the result to the model's repository as a pull request; for its owner"
+    )
     submit.add_argument(
         "--pull-request", action="store_true", help="open a pull request on the data set of requests, where you may not write to it"
     )

@@ -16,12 +16,14 @@ from typing import Any
 from leaderboard.entry import build_entry, build_row
 from leaderboard.errors import SubmissionError
 from leaderboard.limits import Limits
+from leaderboard.passing import is_passing
 from leaderboard.split_files import check_stated
 from leaderboard.store import as_json
 from leaderboard.submission import Request, check_scores
 from mia_hub.errors import MiaHubError
 
-REFUSED = 3
+# Exit statuses: the request is refused; it may succeed later. The reason is in error.txt.
+REFUSED, LATER = 3, 4
 
 
 def evaluate(folder: Path, *, device=None, batch_size: int | None = None) -> dict[str, Any]:
@@ -119,9 +121,12 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     try:
         evaluate(args.folder, device=args.device, batch_size=args.batch_size)
-    except MiaHubError as error:
+    except Exception as error:
+        passing = is_passing(error)
+        if not passing and not isinstance(error, MiaHubError):
+            raise
         (args.folder / "error.txt").write_text(str(error), encoding="utf-8")
-        return REFUSED
+        return LATER if passing else REFUSED
     return 0
 
 

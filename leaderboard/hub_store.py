@@ -11,10 +11,13 @@ from contextlib import contextmanager
 from functools import cached_property
 
 from leaderboard.errors import AccessDenied, BrokenFile, Conflict, StoreError
+from leaderboard.status import Submitter
 from leaderboard.store import LARGEST_FILE, Changes, Store, View, as_json, check_path, is_path, too_large
 from mia_hub.errors import first_line
 
 HUB_TIMEOUT = 10
+# Roles in an organisation whose holders may change its models. A contributor may change their own alone.
+MAY_WRITE = ("admin", "write")
 AT_ONCE = 8
 # Contents that are kept in memory by their git name, and in the pack.
 LARGEST_KEPT = 16 * 2**10
@@ -88,7 +91,7 @@ class HubStore(Store):
         """Opens a pull request with these changes, for those who may not write; returns its address."""
         return self._commit(changes, message, create_pr=True, commit_description=description).pr_url
 
-    def user(self) -> str:
+    def user(self) -> Submitter:
         """Who is logged in here; see `user_of`."""
         return user_of(self.api.token)
 
@@ -246,8 +249,8 @@ class HubView(View):
         return json.dumps(texts, ensure_ascii=False).encode("utf-8", "replace")
 
 
-def user_of(token: str | bool | None = None) -> str:
-    """Name of the user or organisation that a token belongs to; of the login's own by default.
+def user_of(token: str | bool | None = None) -> Submitter:
+    """The user or organisation that a token belongs to, and the organisations for which they may write; of the login's own by default.
 
     Raises:
         AccessDenied: if there is none, or the Hub doesn't accept it.
@@ -257,7 +260,9 @@ def user_of(token: str | bool | None = None) -> str:
     from huggingface_hub.errors import HTTPError, LocalTokenNotFoundError
 
     try:
-        return HfApi(token=token).whoami()["name"]
+        said = HfApi(token=token).whoami()
+        for_these = (each["name"] for each in said.get("orgs") or () if each.get("roleInOrg") in MAY_WRITE)
+        return Submitter(said["name"], (said["name"], *for_these))
     except LocalTokenNotFoundError as error:
         raise AccessDenied("Nobody is logged in to the Hub here: log in with 'hf auth login', or set HF_TOKEN.") from error
     except (HTTPError, OSError, ValueError) as error:

@@ -14,14 +14,15 @@ from pathlib import Path
 
 from leaderboard.errors import StoreError
 from leaderboard.evaluate import evaluate
+from leaderboard.passing import is_passing
 from leaderboard.queue import Queue
-from leaderboard.running import prepare
+from leaderboard.running import LEFT_FOR_LATER, prepare
 from leaderboard.store import Store, open_store
 from mia_hub.errors import MiaHubError
 
 
 def outcome(queue: Queue, id: str, *, device: str | None = None, batch_size: int | None = None) -> dict[str, bytes]:
-    """The files that a request came to, or ``error.txt`` with the reason for its submitter.
+    """The files that a request came to, or ``error.txt`` with the reason for its submitter, or ``later.txt`` with a reason that will pass.
 
     Raises:
         StoreError: if the request can't be read.
@@ -34,7 +35,7 @@ def outcome(queue: Queue, id: str, *, device: str | None = None, batch_size: int
         except StoreError:
             raise
         except MiaHubError as error:
-            return {"error.txt": str(error).encode()}
+            return {LEFT_FOR_LATER if is_passing(error) else "error.txt": str(error).encode()}
         out = work / "out"
         return {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
 

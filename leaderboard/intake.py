@@ -18,7 +18,7 @@ from leaderboard.limits import Limits
 from leaderboard.naming import ON_TOP, check_name, parse_top, parts_of
 from leaderboard.queue import Queue, files_of
 from leaderboard.split_files import check_listing
-from leaderboard.status import Status, stamp, utc
+from leaderboard.status import Status, Submitter, stamp, utc
 from leaderboard.store import Store
 from leaderboard.submission import Request, check_size, read_scores
 from mia_hub.errors import MiaHubError
@@ -49,27 +49,28 @@ class Accepted:
         return {"id": self.id, "new": self.new, "pull_request": self.pull_request} | parts
 
 
-def submit(queue: Queue, asked: dict[str, Any], *, submitter: str) -> Accepted:
+def submit(queue: Queue, asked: dict[str, Any], *, submitter: Submitter | str) -> Accepted:
     """Puts what a person asks for into the queue.
 
     Args:
         queue: of the board.
         asked: arguments of `prepare`.
-        submitter: who it is, as the way in knows them.
+        submitter: who it is, as the way in knows them; of a name alone it isn't known whether it is a login on the Hub.
 
     Raises:
         SubmissionError: if it is refused, with the reason and the next step.
         StoreError: if the store can't be used.
     """
-    request, scores = prepare(**asked, submitter=submitter, limits=queue.limits, check=queue.check)
+    who = submitter if isinstance(submitter, Submitter) else Submitter(submitter)
+    request, scores = prepare(**asked, submitter=who.name, limits=queue.limits, check=queue.check)
     try:
-        id, status, new = queue.submit(request, scores)
+        id, status, new = queue.submit(request, scores, namespaces=who.namespaces)
     except AccessDenied as error:
         raise AccessDenied(f"{error} {_how_to_write(queue)}") from error
     return Accepted(id, status, new, request)
 
 
-def propose(queue: Queue, asked: dict[str, Any], *, submitter: str) -> Accepted:
+def propose(queue: Queue, asked: dict[str, Any], *, submitter: Submitter | str) -> Accepted:
     """As `submit`, by a pull request on the data set of requests, for those who may not write to it.
 
     Raises:
@@ -78,7 +79,8 @@ def propose(queue: Queue, asked: dict[str, Any], *, submitter: str) -> Accepted:
     """
     if not hasattr(queue.store, "propose"):
         raise SubmissionError(f"A pull request is for requests in a data set on the Hub, and not for {queue.store}. Submit without one.")
-    request, scores = prepare(**asked, submitter=submitter, limits=queue.limits)
+    name = submitter.name if isinstance(submitter, Submitter) else submitter
+    request, scores = prepare(**asked, submitter=name, limits=queue.limits)
     request = replace(request, submitted=stamp(utc()))
     known = queue.find(request.id)
     if known is None:
@@ -93,7 +95,7 @@ def propose(queue: Queue, asked: dict[str, Any], *, submitter: str) -> Accepted:
     return Accepted(request.id, known, False, request)
 
 
-def submitter_of(store: Store) -> str:
+def submitter_of(store: Store) -> Submitter:
     """Who submits from here: the Hub's name for the login, or on a folder the user of this machine.
 
     Raises:
@@ -104,9 +106,9 @@ def submitter_of(store: Store) -> str:
     import getpass
 
     try:
-        return getpass.getuser()
+        return Submitter(getpass.getuser())
     except (OSError, KeyError):  # a container may have no names
-        return "local"
+        return Submitter("local")
 
 
 def _how_to_write(queue: Queue) -> str:

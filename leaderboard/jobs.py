@@ -19,7 +19,7 @@ from pathlib import Path
 from leaderboard.errors import StoreError, SubmissionError
 from leaderboard.hub_store import HubStore
 from leaderboard.queue import Queue
-from leaderboard.running import JOBS, Evaluation, Unavailable
+from leaderboard.running import JOBS, LEFT_FOR_LATER, Crashed, Evaluation, Unavailable
 from leaderboard.status import Status
 from leaderboard.store import Store
 from mia_hub.errors import first_line
@@ -83,6 +83,9 @@ class Jobs:
     def start(self, id: str, status: Status, work: Path) -> Evaluation:
         # A request that failed and was submitted again is another piece of work; one whose worker went away is the same.
         key = f"{id}-{sum(past.get('state') == 'FAILED' for past in status.history)}"
+        # One that couldn't reach what it needed has left word, and the next is another one.
+        past = sum(path.startswith(f"{JOBS}/{key}") and path.endswith(f"/{LEFT_FOR_LATER}") for path in self.results.files())
+        key += f"-again{past}" if past else ""
         with _unavailable():
             job = self._found(key)
             if job is None:
@@ -148,6 +151,9 @@ class _Job:
     def collect(self) -> None:
         results = self.jobs.results
         files = {path.removeprefix(f"{self.folder}/"): path for path in results.files(self.folder)}
+        if LEFT_FOR_LATER in files:
+            # Counted, unlike what is given back: every further job is paid for.
+            raise Crashed(results.read(files[LEFT_FOR_LATER]).decode("utf-8", "replace"))
         if "error.txt" in files:
             why = results.read(files["error.txt"]).decode("utf-8", "replace")
             results.update(lambda store: dict.fromkeys(store.files(self.folder)), f"{self.folder} was read")

@@ -64,3 +64,13 @@ def repositories_of(model: str) -> list[str]:
     """Hub ids of a model and of what lies on top of it."""
     base, *tops = model.split(ON_TOP)
     return [base, *(found["id"] if (found := TOP.fullmatch(top)) else top for top in tops)]
+
+
+def target_of(model: str) -> str:
+    """The repository that a result is offered to: the model's, or that of what lies on top of it; without its commit."""
+    return repositories_of(model)[-1]
+
+
+def owner_of(model: str) -> str:
+    """The namespace of that repository; empty for "demo"."""
+    return target_of(model).rpartition("/")[0]

@@ -12,12 +12,13 @@ from typing import Any
 
 from leaderboard.board import RATE, is_shifted, shown
 from leaderboard.entry import COMPUTED
-from leaderboard.submission import ON_TOP
+from leaderboard.naming import ON_TOP, owner_of, target_of
 from mia_hub.errors import MiaHubError, first_line
 
 Entry = Mapping[str, Any]
 TASK = "membership-inference"
 SOURCE = "mia_hub leaderboard"
+TITLE = "Add membership-inference results"
 LARGEST_CARD = 2**20
 
 
@@ -25,20 +26,21 @@ class OfferError(MiaHubError):
     """A result that is not offered, or could not be: the message says why."""
 
 
-def target_of(entry: Entry) -> str:
-    """The repository that a result is offered to: the model's, or that of what lies on top of it."""
-    return entry["request"]["model"].split(ON_TOP)[-1]
-
-
-def why_not(entry: Entry) -> str | None:
-    """Why a result is not offered to its model; None if it may be."""
+def why_not(entry: Entry, owns: str) -> str | None:
+    """Why a result is not offered to its model; None if it may be. For ``owns`` see `offer`."""
     request = entry["request"]
     if entry["origin"] != COMPUTED:
         return "only what is computed here is offered, never what others report"
-    if target_of(entry) == "demo":
+    if target_of(entry["request"]["model"]) == "demo":
         return "the demo model is no repository on the Hub"
     if request["model"].count(ON_TOP) > 1:
         return "it is of several things on top of a model together, and so of none of them alone"
+    owner = owner_of(request["model"])
+    if owns != owner:
+        return (
+            f"only {owner} may ask for that. Sign in as {owner}, or as a member who may write for it, with a token; a name in a pull "
+            "request is not checked"
+        )
     if request["split"] == "demo":
         return "its split is no data set on the Hub"
     if entry["blind_auc"] is None:
@@ -48,11 +50,12 @@ def why_not(entry: Entry) -> str | None:
     return None
 
 
-def offer(entry: Entry, *, link: str | None = None, token: str | None = None) -> str:
+def offer(entry: Entry, *, owns: str, link: str | None = None, token: str | None = None) -> str:
     """Opens the pull request, unless there is one already, in whatever state its owner has put it.
 
     Args:
         entry: as stored.
+        owns: the owner of the model, if whoever asked for it is known to be that or to write for it; see `leaderboard.status.Status`.
         link: where the entry can be read.
         token: of whoever opens it; the one that is set here by default.
 
@@ -65,10 +68,10 @@ def offer(entry: Entry, *, link: str | None = None, token: str | None = None) ->
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalTokenNotFoundError
 
-    reason = why_not(entry)
+    reason = why_not(entry, owns)
     if reason:
         raise OfferError(f"It is not offered to its model: {reason}.")
-    api, repo_id = HfApi(token=token), target_of(entry)
+    api, repo_id = HfApi(token=token), target_of(entry["request"]["model"])
     try:
         present = _present(api, repo_id, entry["id"])
         if present:
@@ -94,14 +97,25 @@ def offer(entry: Entry, *, link: str | None = None, token: str | None = None) ->
 
 
 def _present(api, repo_id: str, id: str) -> str | None:
-    """Our pull request about this request, also one that was closed or merged; None if there is none."""
-    found = api.get_repo_discussions(repo_id, author=api.whoami()["name"], discussion_type="pull_request")
-    return next((each.url for each in found if f"({id})" in each.title), None)
+    """Our pull request about this request, also one that was closed or merged; None if there is none.
+
+    Raises:
+        OfferError: if another one of ours is open: one at a time is enough to deal with.
+    """
+    found = list(api.get_repo_discussions(repo_id, author=api.whoami()["name"], discussion_type="pull_request"))
+    ours = [each for each in found if each.title.startswith(TITLE)]
+    for each in ours:
+        if f"({id})" in each.title:
+            return each.url
+    for each in ours:
+        if each.status in ("open", "draft"):
+            raise OfferError(f"It is not offered to its model: an earlier pull request is still open there, {each.url}.")
+    return None
 
 
 def title(entry: Entry) -> str:
     """Of the pull request; by the id in it it is found again."""
-    return f"Add membership-inference results ({entry['id']})"
+    return f"{TITLE} ({entry['id']})"
 
 
 def eval_results(entry: Entry, link: str | None) -> dict[str, bytes]:
@@ -170,7 +184,7 @@ def _card_with(api, repo_id: str, revision: str, entry: Entry, link: str | None)
         card = RepoCard(content.decode("utf-8"))
         card.data["model-index"] = merged(card.data.get("model-index"), model_index(entry, link), repo_id)
         card.validate(repo_type="model")
-    except (ValueError, TypeError, AttributeError, RecursionError, yaml.YAMLError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, yaml.YAMLError):
         return None
     return str(card).encode()
 

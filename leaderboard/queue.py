@@ -8,14 +8,14 @@ requests/<id>/scores.parquet   of kind "scores"
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from leaderboard.errors import BrokenFile, StoreError, SubmissionError
 from leaderboard.limits import Limits
-from leaderboard.naming import LONGEST_NAME
+from leaderboard.naming import LONGEST_NAME, owner_of
 from leaderboard.status import Status, stamp, utc
 from leaderboard.store import Changes, Store, View, as_json
 from leaderboard.submission import LARGEST_SCORES, Request, check_size, validated
@@ -62,13 +62,16 @@ class Queue:
     def limits(self) -> Limits:
         return self._limits or Limits.of(self.store)
 
-    def submit(self, request: Request, scores: bytes | None = None, *, at: datetime | None = None) -> tuple[str, Status, bool]:
+    def submit(
+        self, request: Request, scores: bytes | None = None, *, at: datetime | None = None, namespaces: Container[str] = ()
+    ) -> tuple[str, Status, bool]:
         """Puts a request into the queue, unless it is there already. One that failed is tried again.
 
         Args:
             request: checked here once more, whichever way it came in.
             scores: the Parquet file, of kind "scores".
             at: the time; now by default.
+            namespaces: on the Hub that the submitter is known to own, or to write for.
 
         Returns:
             ``(id, status, new)``; ``new`` is False if it was there and is waiting, running or finished.
@@ -89,7 +92,10 @@ class Queue:
                 return None
             self._check_day(view, request, at)
             if known is None:
-                status = Status(submitted=stamp(at), submitter=request.submitter)
+                owner = owner_of(request.model)
+                status = Status(
+                    submitted=stamp(at), submitter=request.submitter, owns=owner if request.push and owner in namespaces else ""
+                )
             else:
                 # A status that couldn't be understood has forgotten who was first.
                 first = {"submitted": known.submitted or stamp(at), "submitter": known.submitter or request.submitter}
@@ -197,10 +203,16 @@ class Queue:
             raise StoreError(f"There is no request {id!r:.80} in {self.store}. 'mia-hub submissions' lists all.")
         return found
 
-    def claim(self, worker: str, *, at: datetime | None = None, lease=LEASE) -> str | None:
+    def claim(self, worker: str, *, at: datetime | None = None, lease=LEASE, skip: Container[str] = ()) -> str | None:
         """Takes the oldest request that waits, or whose worker went away; returns its id, or None if there is none.
 
         What pull requests brought is let in before, or refused with the reason.
+
+        Args:
+            worker: who takes it.
+            at: the time; now by default.
+            lease: how long it stays with the worker.
+            skip: ids of requests that are left to others, or for later.
         """
         claimed: str | None = None
 
@@ -210,6 +222,8 @@ class Queue:
             statuses = self._statuses(view)
             changed = self._let_in(view, statuses, moment)
             for id in _waiting(statuses | changed, moment):
+                if id in skip:
+                    continue
                 status = (statuses | changed)[id]
                 if status.attempts >= MOST_ATTEMPTS:
                     why = f"It was started {status.attempts} times and its worker went away each time (out of memory, perhaps)."

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from leaderboard.errors import SubmissionError
-from leaderboard.evaluate import REFUSED
+from leaderboard.evaluate import LATER, REFUSED
 from leaderboard.intake import look_again
 from leaderboard.queue import Queue
 from leaderboard.status import Status
@@ -21,6 +21,8 @@ from mia_hub.errors import MiaHubError
 
 # Folder in the store of results of what jobs on the Hub came to, until a worker has published it; see `leaderboard.jobs`.
 JOBS = "jobs"
+# What a job leaves there that couldn't reach what it needs.
+LEFT_FOR_LATER = "later.txt"
 
 
 class Crashed(Exception):
@@ -29,6 +31,10 @@ class Crashed(Exception):
 
 class Unavailable(MiaHubError):
     """Evaluations can't be run at the moment, through no fault of the request."""
+
+
+class NotNow(Unavailable):
+    """One request can't be evaluated at the moment, since what it names can't be reached; others may be."""
 
 
 class Evaluation(Protocol):
@@ -53,6 +59,7 @@ class Evaluation(Protocol):
 
         Raises:
             SubmissionError: if the request is refused, or can't be evaluated; with the reason.
+            NotNow: if what it names can't be reached at the moment.
             Crashed: if it may be tried again.
         """
         ...
@@ -153,6 +160,8 @@ class _Process:
         status = self.process.returncode
         if status == REFUSED:
             raise SubmissionError((self.work / "error.txt").read_text(encoding="utf-8"))
+        if status == LATER:
+            raise NotNow((self.work / "error.txt").read_text(encoding="utf-8"))
         if status != 0:
             hint = ", killed: out of memory, perhaps" if status == -signal.SIGKILL else ""
             raise Crashed(f"The evaluation ended without an answer (exit status {status}{hint}).")

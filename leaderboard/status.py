@@ -22,6 +22,7 @@ class Status:
         submitted, started, finished: times; None where it hasn't happened.
         submitter: who submitted it, as the way in knows them: logged in, or at this machine; "name (pull request)" for a name that only
             stands in a pull request.
+        owns: the model's owner on the Hub (of "base + top", the top's), if the submitter is logged in as it, or may write for it.
         worker: who has it, or had it last.
         lease: until when it is the worker's; afterwards anyone's.
         attempts: how often it was started.
@@ -36,6 +37,7 @@ class Status:
     started: str | None = None
     finished: str | None = None
     submitter: str = ""
+    owns: str = ""
     worker: str | None = None
     lease: str | None = None
     attempts: int = 0
@@ -97,6 +99,19 @@ class Status:
         """How often somebody has submitted it since a time: at first, and again after it had failed."""
         again = sum(past.get("by") == who and past.get("until", "") > since for past in self.history)
         return again + (self.submitter == who and (self.submitted or "") > since)
+
+
+@dataclass(frozen=True)
+class Submitter:
+    """Who submits, as the way in knows them.
+
+    Attributes:
+        name: their name.
+        namespaces: on the Hub that they may write to: their login, and organisations; none for a name that isn't a login there.
+    """
+
+    name: str
+    namespaces: tuple[str, ...] = ()
 
 
 def utc() -> datetime:

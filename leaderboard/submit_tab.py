@@ -162,7 +162,7 @@ def submit_scores(
         captions: "split" or "empty".
         seed: of the calibration part and of intervals.
         note: shown beside the request.
-        push: whether the result is offered to the model's repository as a pull request.
+        push: whether the result is offered to the model's repository as a pull request, if you own it.
     """
     asked = shared_fields(model, split, revision, split_revision, captions, seed, note, push)
     if scores is None:

@@ -27,12 +27,15 @@ from leaderboard.entry import parse_entry, recomputed
 from leaderboard.errors import StoreError, SubmissionError
 from leaderboard.index import index_with
 from leaderboard.offer import OfferError, offer
+from leaderboard.passing import is_passing
 from leaderboard.queue import LEASE, MOST_ATTEMPTS, Queue
-from leaderboard.running import JOBS, Backend, Crashed, Evaluation, Here, Unavailable, prepare
+from leaderboard.running import JOBS, Backend, Crashed, Evaluation, Here, NotNow, Unavailable, prepare
 from leaderboard.store import Store, open_store
 from mia_hub.errors import MiaHubError
 
 log = logging.getLogger("leaderboard.worker")
+# Seconds before what can't be reached is tried again: at first, and at most.
+FIRST_WAIT, LONGEST_WAIT = 30.0, 3600.0
 
 
 class Worker:
@@ -63,35 +66,77 @@ class Worker:
         self.name = name or f"{socket.gethostname()}-{os.getpid()}"
         self.folder, self.lease = Path(folder), lease
         self.backend = backend or Here(device=device, batch_size=batch_size)
+        # Requests that can't be evaluated at the moment: how often they were tried, and when they are again; and why the last one couldn't.
+        self._later: dict[str, tuple[int, float]] = {}
+        self._why = ""
 
     def step(self) -> str | None:
-        """Takes one request and brings it to an end; returns its id, or None if none was waiting."""
-        id = self.queue.claim(self.name, lease=self.lease)
+        """Takes one request and brings it to an end; returns its id, or None if none was waiting.
+
+        Raises:
+            NotNow: if what it names can't be reached at the moment; it waits again, and this worker leaves it alone for a while.
+            Unavailable: if evaluations can't be run at the moment; it waits again.
+            Crashed: if it is to be tried again once its lease has run out.
+            StoreError: if the queue can't be used.
+        """
+        id = self.queue.claim(self.name, lease=self.lease, skip=self._put_off())
         if id is None:
             return None
         log.info("%s: started", id)
         work = self.folder / id
         try:
-            prepare(self.queue, id, work)
-            if not self._evaluate(id, work):
-                log.warning("%s: somebody else has it now", id)
-                return id
-            entry = self._publish(id, work)
+            # There is a result if a worker was killed after it had published it.
+            entry = self._published(id)
+            if entry is None:
+                prepare(self.queue, id, work)
+                if not self._evaluate(id, work):
+                    log.warning("%s: somebody else has it now", id)
+                    return id
+                entry = self._publish(id, work)
             offered = self._offer(id, entry)
-        except SubmissionError as error:
-            return self._fail(id, str(error), work)
         except Unavailable as error:
-            self.queue.give_back(id, self.name, str(error))
+            self._give_back(id, error)
             raise
-        except (Crashed, StoreError) as error:
-            attempts = self.queue.status(id).attempts
-            if attempts >= MOST_ATTEMPTS:
-                return self._fail(id, f"{error} That happened {attempts} times.", work)
-            raise Crashed(str(error)) from error
+        except (SubmissionError, StoreError) as error:
+            if is_passing(error):
+                self._give_back(id, NotNow(str(error)))
+                raise NotNow(str(error)) from error
+            if isinstance(error, StoreError):
+                return self._crashed(id, str(error), work)
+            return self._fail(id, str(error), work)
+        except Crashed as error:
+            return self._crashed(id, str(error), work)
+        except Exception as error:
+            log.exception("%s: an unexpected error", id)
+            return self._crashed(id, f"The worker met an unexpected error ({type(error).__name__}).", work)
+        self._later.pop(id, None)
         if self.queue.finish(id, self.name, offered=offered):
             log.info("%s: finished%s", id, f"; {offered}" if offered else "")
             shutil.rmtree(work, ignore_errors=True)
         return id
+
+    def _put_off(self) -> set[str]:
+        """Requests that this worker doesn't try again yet."""
+        now = time.monotonic()
+        return {id for id, (_, until) in self._later.items() if until > now}
+
+    def _give_back(self, id: str, error: Unavailable) -> None:
+        if isinstance(error, NotNow):
+            # Each time is a line in its history: less and less often.
+            times = self._later.get(id, (0, 0.0))[0]
+            self._later[id] = times + 1, time.monotonic() + min(LONGEST_WAIT, FIRST_WAIT * 2**times)
+        self.queue.give_back(id, self.name, str(error))
+
+    def _crashed(self, id: str, why: str, work: Path) -> str:
+        """Leaves a request for another attempt, once its lease has run out; the last one fails it.
+
+        Raises:
+            Crashed: unless it was the last.
+        """
+        attempts = self.queue.status(id).attempts
+        if attempts >= MOST_ATTEMPTS:
+            return self._fail(id, f"{why} That happened {attempts} times.", work)
+        raise Crashed(why)
 
     def _fail(self, id: str, why: str, work: Path) -> str:
         log.info("%s: failed: %s", id, why)
@@ -129,6 +174,18 @@ class Worker:
                 log.warning("%s: no heartbeat: %s", id, error)
         return True
 
+    def _published(self, id: str) -> Mapping[str, Any] | None:
+        """The entry, if it is in the store already, and can be understood."""
+        try:
+            content = self.results.read(f"results/{id}/entry.json")
+        except KeyError:
+            return None
+        try:
+            return parse_entry(content, id)
+        except StoreError as error:
+            log.warning("%s It is made again.", error)
+            return None
+
     def _publish(self, id: str, work: Path) -> Mapping[str, Any]:
         """Writes the result into the store, unless it doesn't follow from its scores."""
         out = work / "out"
@@ -151,9 +208,12 @@ class Worker:
         if not self.queue.request(id).push or not self.queue.keep(id, self.name, progress="offering the result", lease=self.lease):
             return ""
         try:
-            return offer(entry, link=self.results.link(f"results/{id}/entry.json"))
+            return offer(entry, owns=self.queue.status(id).owns, link=self.results.link(f"results/{id}/entry.json"))
         except OfferError as error:
             return str(error)
+        except Exception as error:  # whatever stands in a stranger's repository, the result is published
+            log.exception("%s: the result could not be offered", id)
+            return f"The result could not be offered to its model, because of an error of ours ({type(error).__name__})."
 
     def run(self, *, once: bool = False, idle: float = 30) -> None:
         """Works until there is nothing left (``once``), or for ever.
@@ -161,20 +221,25 @@ class Worker:
         Raises:
             Unavailable: with ``once``, if evaluations can't be run at the moment.
         """
-        refused = 0
+        refused, crashed = 0, 0.0
         while True:
             try:
                 taken = self.step()
                 refused = 0
             except Crashed as error:
+                # Once its lease has run out; others needn't wait for that.
                 log.warning("%s It is tried again, up to %d times in all.", error, MOST_ATTEMPTS)
-                taken = "crashed"
-                time.sleep(self.lease.total_seconds())
+                crashed = time.monotonic() + self.lease.total_seconds()
+                continue
+            except NotNow as error:
+                log.warning("%s It is tried again later.", error)
+                self._why = str(error)
+                continue
             except Unavailable as error:
                 if once:
                     raise
-                # Each time is a line in the request's history: less and less often, down to once an hour.
-                wait = min(3600.0, idle * 2**refused)
+                # Each time is a line in the request's history: less and less often.
+                wait = min(LONGEST_WAIT, idle * 2**refused)
                 log.warning("%s The next try is in %.0f s.", error, wait)
                 refused += 1
                 time.sleep(wait)
@@ -182,10 +247,18 @@ class Worker:
             except StoreError as error:
                 log.warning("The store can't be used at the moment: %s", error)
                 taken = None
-            if taken is None:
+            except Exception:
                 if once:
+                    raise
+                log.exception("An unexpected error")
+                taken = None
+            if taken is None:
+                left = crashed - time.monotonic()
+                if once and left <= 0:
+                    if self._put_off():
+                        raise Unavailable(f"Not everything could be evaluated now: {self._why}")
                     return
-                time.sleep(idle)
+                time.sleep(min(idle, left) if left > 0 else idle)
 
 
 def _same(store: Store, path: str, content: bytes) -> bool:

@@ -110,12 +110,14 @@ class LoopbackHub:
         url: address for HF_ENDPOINT, once started.
         log: every request, oldest first.
         jobs: sent to it, see `loopback_jobs`.
+        organisations: of each user, with their role in it ("admin", "write", "contributor" or "read").
     """
 
     def __init__(self):
         self.url = ""
         self.log: list[Logged] = []
         self.jobs = Jobs()
+        self.organisations: dict[str, dict[str, str]] = {}
         self._repos: dict[tuple[str, str], Repo] = {}
         self._blobs: dict[str, bytes] = {}
         self._lock = threading.RLock()
@@ -235,7 +237,8 @@ class LoopbackHub:
         if parts[0] == "whoami-v2":
             user = self._require_user(request)
             token = {"type": "access_token", "accessToken": {"displayName": "test", "role": "write"}}
-            return JSONResponse({"type": "user", "id": user, "name": user, "fullname": user, "avatarUrl": "", "orgs": [], "auth": token})
+            orgs = [{"type": "org", "name": org, "roleInOrg": role} for org, role in self.organisations.get(user, {}).items()]
+            return JSONResponse({"type": "user", "id": user, "name": user, "fullname": user, "avatarUrl": "", "orgs": orgs, "auth": token})
         if parts[0] == "validate-yaml":
             return _validated((await request.json())["content"])
         if parts[0] == "jobs":

@@ -18,7 +18,7 @@ from leaderboard.hub_store import HubStore, git_name
 from leaderboard.intake import prepare, submit, submitter_of
 from leaderboard.limits import Limits
 from leaderboard.queue import Queue, utc
-from leaderboard.status import Status, stamp
+from leaderboard.status import Status, Submitter, stamp
 from leaderboard.store import as_json, open_store
 from leaderboard.submission import LARGEST_SCORES, Request, read_scores
 from leaderboard.submission_text import table_rows
@@ -349,12 +349,42 @@ def test_a_request_comes_by_pull_request(on_the_hub, hub, capsys, monkeypatch):
     assert "failed: It broke. A pull request can't bring it once more" in run(capsys, *asked, "--pull-request")[2]
 
 
-def test_who_submits_is_who_is_logged_in(on_the_hub, tmp_path, monkeypatch):
-    assert submitter_of(HubStore(on_the_hub, token="hf_bob")) == "bob"
+def test_who_submits_is_who_is_logged_in(on_the_hub, hub, tmp_path, monkeypatch):
+    hub.organisations["bob"] = {"acme": "write", "museum": "read"}
+    assert submitter_of(HubStore(on_the_hub, token="hf_bob")) == Submitter("bob", ("bob", "acme"))
     monkeypatch.setenv("LOGNAME", "carol")
-    assert submitter_of(open_store(tmp_path)) == "carol"
+    assert submitter_of(open_store(tmp_path)) == Submitter("carol"), "which is no login on the Hub"
     with pytest.raises(AccessDenied, match="hf auth login"):
         submitter_of(HubStore(on_the_hub))
+
+
+OWNERS = [
+    (Submitter("in", ("in",)), "in"),
+    (Submitter("bob", ("bob", "in")), "in"),
+    (Submitter("bob", ("bob",)), ""),
+    (Submitter("in"), ""),
+    ("in", ""),
+]
+
+
+@pytest.mark.parametrize("submitter, owns", OWNERS)
+def test_whether_the_owner_of_a_model_asks_is_what_the_hub_says(hub, tmp_path, submitter, owns):
+    asked = {"model": "in/draws + in/lora", "split": "in/split", "attacks": "sima", "push": True}
+    queue = Queue(open_store(tmp_path))
+    made = submit(queue, asked, submitter=submitter)
+    assert queue.status(made.id).owns == owns and made.request.submitter == getattr(submitter, "name", submitter)
+
+
+def test_the_name_in_a_pull_request_owns_nothing(tmp_path):
+    store = open_store(tmp_path)
+    request = Request.from_dict(GOOD.to_dict() | {"model": "bob/model", "revision": "0" * 40, "push": True})
+    put(store, {f"requests/{request.id}/request.json": as_json(request.to_dict())})
+    queue = Queue(store)
+    assert queue.claim("w") == request.id and queue.status(request.id).owns == ""
+    # Nor does whoever brings it once more have it offered.
+    queue.fail(request.id, "w", "It broke.")
+    queue.submit(request, namespaces=("bob",))
+    assert queue.status(request.id).owns == ""
 
 
 @pytest.mark.parametrize("space, says", [("", "hf auth login"), ("alice/board", "secret HF_TOKEN")])

@@ -75,11 +75,17 @@ def test_a_job_evaluates_and_a_second_worker_finds_it_again(submitted, stores, t
     seen = []
     monkeypatch.setattr(survivor.queue, "keep", _noting(survivor.queue.keep, seen))
     survivor.lease = timedelta(seconds=6)
-    while survivor.step() is None:
+    # It is killed, too, once the result is published and the job's files are cleared away.
+    monkeypatch.setattr(survivor.queue, "finish", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        while survivor.step() is None:
+            time.sleep(0.1)
+    last = worker_of(stores, tmp_path, "last", lease=30)
+    while last.step() is None:
         time.sleep(0.1)
     assert loopback_hub.jobs.sent == [job] and job.stage == "COMPLETED", job.lines
     status = Queue(requests).status(submitted)
-    assert (status.state, status.worker, status.attempts) == ("FINISHED", "survivor", 2)
+    assert (status.state, status.worker, status.attempts) == ("FINISHED", "last", 3)
     entry = parse_entry(results.read(f"results/{submitted}/entry.json"), submitted)
     assert recomputed(entry, lambda path: results.read(f"results/{submitted}/{path}")) == []
     assert [row["attack"] for row in entry["rows"]] == ["random", "sima:timesteps=50,100"]
@@ -132,6 +138,19 @@ def test_a_job_without_a_result_fails_its_request_with_its_last_words(submitted,
     status = Queue(stores[0]).status(submitted)
     assert status.state == "FAILED" and all(part in status.error for part in says), status.error
     assert len(status.error) <= 2000 and worker.step() is None and len(loopback_hub.jobs.sent) == 1
+
+
+def test_a_job_that_cannot_reach_what_it_needs_is_followed_by_another(submitted, stores, tmp_path, loopback_hub):
+    """At most as often as a request is started: jobs are paid for."""
+    leave = "import sys; from leaderboard.inside_job import leave; from leaderboard.store import open_store; "
+    loopback_hub.jobs.run_with = lambda job: runs(
+        leave + f"leave({{'later.txt': b'The Hub was away.'}}, open_store('hub:{stores[1].repo_id}'), {job.spec['command'][16]!r})"
+    )(job)
+    worker_of(stores, tmp_path, lease=0.2).run(once=True)
+    status = Queue(stores[0]).status(submitted)
+    assert status.state == "FAILED" and status.error == "The Hub was away. That happened 3 times."
+    into = [job.spec["command"][16] for job in loopback_hub.jobs.sent]
+    assert into == [f"jobs/{submitted}-0", f"jobs/{submitted}-0-again1", f"jobs/{submitted}-0-again2"]
 
 
 def test_submitted_again_it_is_another_job(submitted, stores, tmp_path, loopback_hub):

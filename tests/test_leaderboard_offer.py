@@ -11,13 +11,15 @@ from huggingface_hub import HfApi, ModelCard, parse_eval_result_entries
 
 from leaderboard.board import SHIFTED, shown
 from leaderboard.entry import parse_entry
-from leaderboard.offer import OfferError, offer, target_of, title, why_not
+from leaderboard.naming import target_of
+from leaderboard.offer import OfferError, title, why_not
+from leaderboard.offer import offer as offer_as
 from leaderboard.queue import Queue
 from leaderboard.store import open_store
 from leaderboard.submission import Request
 from leaderboard.worker import Worker
 
-BOT = "bot"
+BOT, OWNER = "bot", "offered"
 OTHERS = """---
 license: mit  # theirs
 model-index:
@@ -59,7 +61,7 @@ def evaluated(hub, loopback_hub, tmp_path_factory):
     """A worker that is killed after it offered a result, and the one that goes on: the store, the id and the status in the end."""
     folder = tmp_path_factory.mktemp("stores")
     stores = open_store(folder / "requests"), open_store(folder / "results")
-    id, _, _ = Queue(stores[0]).submit(pushed(hub, submitter="alice", note="<script>"))
+    id, _, _ = Queue(stores[0]).submit(pushed(hub, submitter="alice", note="<script>"), namespaces=("alice", OWNER))
     options = {"folder": folder / "work", "device": "cpu", "lease": timedelta(seconds=3)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_TOKEN", f"hf_{BOT}")
@@ -68,9 +70,15 @@ def evaluated(hub, loopback_hub, tmp_path_factory):
         with pytest.raises(KeyboardInterrupt):
             killed.step()
         assert len(discussions(loopback_hub, "offered/tiny")) == 1 and Queue(stores[0]).status(id).state == "RUNNING"
-        while Worker(*stores, name="survivor", **options).step() != id:
+        survivor = Worker(*stores, name="survivor", **options)
+        patch.setattr(survivor.backend, "start", lambda *_: pytest.fail("what is published is not evaluated again"))
+        while survivor.step() != id:
             time.sleep(0.2)
     return stores[1], id, Queue(stores[0]).status(id)
+
+
+def offer(entry: dict, owns: str = OWNER, **options) -> str:
+    return offer_as(entry, owns=owns, **options)
 
 
 def discussions(hub, repo_id: str) -> list[dict]:
@@ -151,9 +159,14 @@ def test_what_is_in_the_card_already_stays(entry, loopback_hub):
     assert index["results"][0] == yaml.safe_load(OTHERS.split("---\n")[1])["model-index"][0]["results"][0]
     assert index["results"][1]["source"] == {"name": "mia_hub leaderboard", "url": link}
     assert link in discussions(loopback_hub, "offered/carded")[0]["description"]
+    # Another one, while this one is open, is one too many.
+    first = discussions(loopback_hub, "offered/carded")[0]
+    first["title"] = first["title"].replace(entry["id"], "0" * 16)
+    with pytest.raises(OfferError, match=r"an earlier pull request is still open there, http.*/offered/carded/discussions/1\."):
+        offer(other, link=link)
     # Once more, after it was merged: our figures are replaced and not repeated.
     loopback_hub.commit("model", "offered/carded", {"README.md": text})
-    discussions(loopback_hub, "offered/carded")[0]["title"] = "another one"
+    first["status"] = "merged"
     offer(other, link=link)
     assert len(yaml.safe_load(in_pull_request("offered/carded", "README.md", 2).split("---\n")[1])["model-index"][0]["results"]) == 2
 
@@ -165,6 +178,7 @@ def test_what_is_in_the_card_already_stays(entry, loopback_hub):
         ("no-mapping", "---\n- a\n---\ntext"),
         ("odd-index", "---\nmodel-index: 3\n---\n"),
         ("odd-results", "---\nmodel-index:\n- results: [7]\n---\n"),
+        ("no-dataset", "---\nmodel-index:\n- name: x\n  results:\n  - task: {type: x}\n    metrics: []\n---\n"),
         ("no-text", b"\xff\xfe\x00"),
         ("huge", "a" * 2_000_000),
     ],
@@ -196,6 +210,8 @@ CHANGES = {
     "it is what others report": ({"origin": "self-reported"}, "never what others report"),
     "the demo": ({"request": {"model": "demo"}}, "demo model is no repository"),
     "two on top": ({"request": {"model": "a/b + c/d + e/f"}}, "none of them alone"),
+    "another's model": ({"request": {"model": "google/ddpm"}}, "only google may ask for that"),
+    "something of another's on top": ({"request": {"model": f"offered/tiny + google/lora@{'0' * 40}"}}, "only google may ask"),
     "the demo's split": ({"request": {"split": "demo"}}, "no data set on the Hub"),
     "no shift check": ({"blind_auc": None}, "was not checked for a shift"),
     "a shift": ({"flags": [{"name": SHIFTED, "raised_by": "", "meaning": ""}]}, "fails the shift check"),
@@ -206,17 +222,19 @@ CHANGES = {
 def test_what_is_not_offered(entry, loopback_hub, changes, says):
     before = len(loopback_hub.log)
     changed = {key: entry[key] | value if isinstance(value, dict) else value for key, value in changes.items()}
-    assert why_not(entry) is None and says in why_not(entry | changed)
+    assert why_not(entry, OWNER) is None and says in why_not(entry | changed, OWNER)
     with pytest.raises(OfferError, match="not offered"):
         offer(entry | changed)
+    with pytest.raises(OfferError, match="only offered may ask for that"):
+        offer(entry, owns="")
     assert len(loopback_hub.log) == before
 
 
 def test_a_result_with_something_on_top_is_offered_to_that(entry, loopback_hub):
     lora = about(entry, loopback_hub, "offered/lora", {"README.md": "lora"})
-    lora["request"]["model"] = "offered/tiny + offered/lora"
-    assert target_of(lora) == "offered/lora" and offer(lora) == f"{loopback_hub.url}/offered/lora/discussions/1"
-    assert "`offered/tiny + offered/lora`" in discussions(loopback_hub, "offered/lora")[0]["description"]
+    lora["request"]["model"] = f"offered/tiny + offered/lora@{'0' * 40}"
+    assert target_of(lora["request"]["model"]) == "offered/lora" and offer(lora) == f"{loopback_hub.url}/offered/lora/discussions/1"
+    assert "`offered/tiny + offered/lora@0" in discussions(loopback_hub, "offered/lora")[0]["description"]
 
 
 def test_an_owner_who_takes_none_fails_no_request(evaluated, entry, hub, loopback_hub, tmp_path, monkeypatch):
@@ -227,7 +245,7 @@ def test_an_owner_who_takes_none_fails_no_request(evaluated, entry, hub, loopbac
     loopback_hub._repos["model", "offered/closed"].takes_discussions = False
 
     def offered(entry: dict) -> str:
-        id, _, _ = Queue(requests).submit(pushed(hub, seed=len(Queue(requests).ids()) + 1))
+        id, _, _ = Queue(requests).submit(pushed(hub, seed=len(Queue(requests).ids()) + 1), namespaces=(OWNER,))
         assert Queue(requests).claim("w") == id
         return worker._offer(id, entry)
 
@@ -240,6 +258,9 @@ def test_an_owner_who_takes_none_fails_no_request(evaluated, entry, hub, loopbac
     monkeypatch.delenv("HF_TOKEN")
     assert "the worker is not logged in" in offered(closed)
     assert discussions(loopback_hub, "offered/closed") == []
+    with monkeypatch.context() as patch:
+        patch.setattr("leaderboard.offer.why_not", lambda *_: [][0])
+        assert "because of an error of ours (IndexError)" in offered(closed)
     # Nobody asked for it; or somebody else has the request now.
     id, _, _ = Queue(requests).submit(pushed(hub, push=False, seed=99))
     assert worker._offer(id, entry) == ""

@@ -1,5 +1,7 @@
 """A request's way through the queue, with real models and splits on a Hub of our own; and what happens when somebody dies on the way."""
 
+import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -15,15 +17,21 @@ import pytest
 from board_setting import N, add_model_and_split
 
 import mia_hub
+from leaderboard import evaluate
 from leaderboard.board import attacks_ranked, models_ranked
 from leaderboard.entry import parse_entry, recomputed
+from leaderboard.errors import SubmissionError
 from leaderboard.index import read_index
-from leaderboard.queue import Queue
+from leaderboard.inside_job import outcome
+from leaderboard.limits import Limits
+from leaderboard.queue import Queue, utc
+from leaderboard.running import Unavailable
 from leaderboard.store import open_store
 from leaderboard.submission import Request
-from leaderboard.worker import Worker
+from leaderboard.worker import FIRST_WAIT, Worker
 from mia_hub.splits import load_split
 
+time_sleep = time.sleep
 ROOT = Path(__file__).parent.parent
 
 
@@ -159,6 +167,69 @@ def test_a_data_set_whose_card_names_anything_else_is_refused(hub, loopback_hub,
     status = Queue(requests).status(id)
     assert status.state == "FAILED" and says in status.error and results.files() == []
     assert not (worker.folder / id).exists()
+
+
+def nowhere(monkeypatch, loopback_hub):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    return contextlib.nullcontext()
+
+
+OUTAGES = {"no network": nowhere} | {f"HTTP {status}": lambda _, hub, status=status: hub.broken(status) for status in (429, 503)}
+
+
+@pytest.mark.parametrize("outage", OUTAGES)
+def test_what_cannot_be_reached_at_the_moment_waits_on(hub, loopback_hub, stores, worker, monkeypatch, outage):
+    """Each is tried once, so that one that can't be reached holds up no other; and none loses an attempt."""
+    queue = Queue(stores[0])
+    ids = [queue.submit(about(hub, seed=seed))[0] for seed in range(2)]
+    with OUTAGES[outage](monkeypatch, loopback_hub), pytest.raises(Unavailable, match="Not everything could be evaluated now: The "):
+        worker.run(once=True)
+    for id in ids:
+        status = queue.status(id)
+        assert (status.state, status.attempts, status.error) == ("PENDING", 0, None)
+        assert [past["why"][:10] for past in status.history] == ["claimed by", "given back"]
+    assert worker.step() is None and 0 < worker._later[ids[0]][1] - time.monotonic() <= FIRST_WAIT
+
+
+def test_what_the_hub_refuses_for_good_fails(hub, loopback_hub, stores, worker):
+    id, _, _ = Queue(stores[0]).submit(about(hub))
+    with loopback_hub.broken(403):
+        assert worker.step() == id
+    assert Queue(stores[0]).status(id).state == "FAILED"
+
+
+def test_an_evaluation_tells_what_will_pass_from_what_will_last(hub, loopback_hub, tmp_path):
+    (tmp_path / "limits.json").write_text(json.dumps(dataclasses.asdict(Limits())))
+    (tmp_path / "request.json").write_text(json.dumps(about(hub).to_dict()))
+    with loopback_hub.broken(503):
+        assert evaluate.main([str(tmp_path)]) == evaluate.LATER
+    assert (tmp_path / "error.txt").read_text()
+    with loopback_hub.broken(403):
+        assert evaluate.main([str(tmp_path)]) == evaluate.REFUSED
+    with loopback_hub.broken(503):
+        queue = Queue(open_store(tmp_path / "requests"))
+        id, _, _ = queue.submit(about(hub))
+        assert list(outcome(queue, id)) == ["later.txt"], "and so does a job"
+
+
+def test_a_crash_holds_up_nobody_and_no_error_ends_the_worker(hub, stores, worker, monkeypatch, caplog):
+    queue, started, slept = Queue(stores[0]), [], []
+    ids = [queue.submit(about(hub, seed=seed), at=utc() + timedelta(seconds=seed - 9))[0] for seed in range(3)]
+
+    def evaluate(id, work):
+        started.append(id)
+        if id == ids[0]:
+            raise KeyError("dataset")
+        raise SubmissionError("refused")
+
+    monkeypatch.setattr(worker, "_evaluate", evaluate)
+    monkeypatch.setattr("leaderboard.worker.time.sleep", lambda seconds: slept.append((list(started), seconds)) or time_sleep(seconds))
+    worker.lease = timedelta(seconds=2)
+    worker.run(once=True)
+    assert slept[0][0] == ids, "the others came before it slept"
+    assert [queue.status(id).state for id in ids] == ["FAILED"] * 3
+    assert "unexpected error (KeyError). That happened 3 times" in queue.status(ids[0]).error
+    assert "Traceback" in caplog.text and started.count(ids[0]) == 3
 
 
 def running(stores, tmp_path, *options, **environment):
