@@ -144,7 +144,8 @@ def attacks_ranked(entries: Iterable[Entry]) -> list[dict[str, Any]]:
     in which the attack was run, relative to how many were ranked there: 0 is always first, 1 always last.
 
     Returns:
-        Rows ``{"attack", "access", "budget", "settings", "entries", "mean_rank", "auc", "tpr"}``, the best first within each budget;
+        Rows ``{"attack", "access", "budget", "settings", "entries", "mean_rank", "compared", "auc", "tpr"}``, the best first within each
+        budget; ``compared`` is in how many settings another attack of the budget was run;
         ``auc`` and ``tpr`` are ``{"value", "low", "high", "n"}``: the mean over settings, with the interval that follows from those of
         its parts.
     """
@@ -157,6 +158,7 @@ def attacks_ranked(entries: Iterable[Entry]) -> list[dict[str, Any]]:
         for row, rank in zip(rows, _relative_ranks([row["auc"]["value"] for row in rows])):
             own = gathered[row["attack"], row["budget"]]
             own["rank"].append(rank)
+            own["compared"].append(len(rows) > 1)
             own["auc"].append(row["auc"])
             own["access"].append(row["access"])
             own["entry"].append(row["entry"])
@@ -170,6 +172,7 @@ def attacks_ranked(entries: Iterable[Entry]) -> list[dict[str, Any]]:
             "settings": len(own["rank"]),
             "entries": own["entry"],
             "mean_rank": sum(own["rank"]) / len(own["rank"]),
+            "compared": sum(own["compared"]),
             "auc": mean_of(own["auc"]),
             "tpr": mean_of(own["tpr"]),
         }

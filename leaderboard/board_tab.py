@@ -22,14 +22,16 @@ NO_ENTRIES = "No entry yet. The tab Submit asks for an audit of a model; python 
 NONE_APART = "No data set fails the shift check, and none is too small for it."
 SHOWN_IDS = 5
 INTRODUCTION = (
-    "How well attacks recognise the training images of diffusion models, each figure computed from scores that you can download. "
-    "**Higher means that a model leaks more**: 0.5 is guessing, and an attack that scores low may be weak, or the model safe against it. "
-    "Brackets are 95 % intervals. Click a row for its report."
+    "How well attacks recognise the training images of diffusion models. **Higher means that a model leaks more**; an attack that scores "
+    "low may be weak, or the model safe against it. *AUC* says how often, of a random training image and a random other one, the attack "
+    "gives the training image the higher score: guessing gives 0.5. *TPR at 1 % FPR* is the share of training images recognised where 1 in "
+    "100 others is taken for one: guessing gives 1 %. Brackets are 95 % intervals. What was computed follows from scores that you can "
+    "download; what is *claimed* stands in a paper, and was not computed here. Click a row for more."
 )
 EXPLAINED = {
     "attacks": "Attacks are ranked by AUC among those that cost about as many queries per image (*budget*), over all data sets; only what "
-    "we computed counts. *Mean rank* is 0 for an attack that is always first and 1 for one that is always last. `random` asks no model: it "
-    "shows what chance looks like.",
+    "we computed counts. *Mean rank* is 0 for an attack that is always first and 1 for one that is always last, and missing where no other "
+    "attack of its budget was run. `random` asks no model, stands among those of 1 query, and shows what chance looks like.",
     "models": "Each model by what the strongest attack finds in it. The largest of several figures is too large by chance, so its interval "
     "is widened for the number of attacks that it was picked from (Bonferroni); the order is that of the interval's lower end. A model "
     "that few attacks were tried on is not thereby safe.",
@@ -37,9 +39,9 @@ EXPLAINED = {
     "from scores that others made, and the other figures are our own; *reproduced* says whether a self-reported AUC lies in our interval.",
     "rows": "All rows whose data set passes the shift check, and what papers claim. A claim with nothing computed beside it ranks nothing; "
     "most of them chose their timestep on the images that they report, which makes them optimistic.",
-    "apart": "Here members and non-members differ by themselves: a classifier that never sees the model tells them apart (*blind AUC*). "
-    "An attack's figure then needn't say anything about the model, so these rows are shown apart and never ranked. Data sets of too few "
-    "members or non-members to find out (*not checked*) and claims of settings that are known to differ stand here, too.",
+    "apart": "Here members and non-members differ by themselves, so that an attack's figure needn't say anything about the model; these "
+    "rows are never ranked. Either a classifier that never sees the model tells the two apart (*fails*; its AUC is the *blind AUC*), or "
+    "there are too few to find out (*not checked*), or the setting of a claim is *known to differ*: `mia-hub benchmark show NAME` says how.",
 }
 NAMES = {"attacks": "Attacks", "models": "Models", "split": "One data set", "rows": "All rows", "apart": "Apart"}
 # Links to other entries open here instead of loading the whole page again.

@@ -12,6 +12,7 @@ from leaderboard.errors import SubmissionError
 from leaderboard.intake import Accepted, submit
 from leaderboard.submission import LARGEST_SCORES
 from leaderboard.submission_text import HEADERS, one_line, revision_text, state_text, table_rows
+from mia_hub.attacks import list_attacks
 from mia_hub.errors import MiaHubError
 
 A_MODEL, OWN_SCORES = KINDS = ("A model to audit", "Scores of my own attack")
@@ -53,7 +54,7 @@ def build_submit_tab(tab: gr.Tab) -> None:
         attacks = gr.Textbox(
             label="Attacks",
             placeholder="sima pia:timesteps=200",
-            info="One or several, with spaces between them; parameters after a colon. ‘mia-hub attacks’ lists them.",
+            info=f"One or several of these, with spaces between them; parameters after a colon. {', '.join(list_attacks())}.",
             elem_id="submit-attacks",
         )
     with gr.Column(visible=False) as of_scores:

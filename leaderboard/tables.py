@@ -16,6 +16,7 @@ TEXT, NUMBER, MEAN, DECIMAL, PERCENT, CLAIMS = "text", "number", "mean", "decima
 LONGEST_CELL = 200
 # More than any figure is certain to; all digits are in the entry's files.
 DIGITS = 6
+NOT_STATED = "not stated"
 Row = Mapping[str, Any]
 
 
@@ -66,13 +67,28 @@ def _by(row: Row) -> str | None:
 
 
 def _access(row: Row) -> str:
-    return row["access"] or "unknown"
+    return NOT_STATED if row["access"] in (None, "unknown") else row["access"]
 
 
-MODEL = Column("model", "Model", TEXT, "Hub id of the model that was asked", facet=True, width=21)
-SPLIT = Column("split", "Data set", TEXT, "Members and non-members: a split by its name", facet=True, width=16)
+def _budget(row: Row) -> str:
+    return NOT_STATED if row["budget"] == board.UNKNOWN_BUDGET else row["budget"]
+
+
+def _split(row: Row) -> str:
+    # Every drawn benchmark is named so, and its own name begins too far right.
+    return row["split"].removeprefix("benchmark ")
+
+
+def _mean_rank(row: Row) -> float | None:
+    return row["mean_rank"] if row["compared"] else None
+
+
+MODEL = Column("model", "Model", TEXT, "Hub id of the model that was asked", facet=True, width=26)
+SPLIT = Column("split", "Data set", TEXT, "Members and non-members: a split by its name", cell=_split, facet=True, width=18)
 ATTACK = Column("attack", "Attack", TEXT, "The attack, with the parameters that differ from its defaults", width=23)
-BUDGET = Column("budget", "Budget", TEXT, "Attacks are ranked among those that cost about as many queries per image", facet=True, width=15)
+BUDGET = Column(
+    "budget", "Budget", TEXT, "Attacks are ranked among those that cost about as many queries per image", cell=_budget, facet=True, width=15
+)
 ACCESS = Column(
     "access",
     "Access",
@@ -81,7 +97,7 @@ ACCESS = Column(
     cell=_access,
     facet=True,
 )
-QUERIES = Column("queries", "Queries", NUMBER, "Forward passes of the denoiser per image, for the score that is reported")
+QUERIES = Column("queries", "Queries", NUMBER, "Forward passes of the denoiser per image, for the score that is reported", width=9)
 AUC = Column(
     "auc",
     "AUC",
@@ -140,10 +156,10 @@ CHECK = Column(
 ATTACKS = (
     Column("rank", "#", NUMBER, "Place among the attacks of this budget", width=4),
     ATTACK,
-    BUDGET,
     Column("auc", "Mean AUC", DECIMAL, AUC.help + ". The mean over data sets", width=12),
     Column("tpr", "Mean TPR at 1 % FPR", PERCENT, TPR.help + ". The mean over data sets", width=16),
-    Column("mean_rank", "Mean rank", MEAN, "Rank by AUC within its budget, averaged over data sets: 0 is always first", width=10),
+    BUDGET,
+    Column("mean_rank", "Mean rank", MEAN, "Rank by AUC within its budget, averaged over data sets; 0 is first", _mean_rank, width=10),
     Column("settings", "Settings", NUMBER, "In how many settings (a model and a data set) it was run"),
     ACCESS,
 )  # fmt: skip
@@ -157,9 +173,9 @@ MODELS = (
     Column("attacks", "Tried", NUMBER, "How many attacks were run, of which this is the strongest"),
     BLIND,
 )
-ALL_ROWS = (MODEL, SPLIT, ATTACK, AUC, TPR, ASR, BUDGET, QUERIES, ACCESS, REPORTED, REPORTED_BY, REPRODUCED, CLAIMED)
+ALL_ROWS = (MODEL, SPLIT, ATTACK, AUC, CLAIMED, TPR, ASR, BUDGET, QUERIES, ACCESS, REPORTED, REPORTED_BY, REPRODUCED)
 ONE_SPLIT = tuple(column for column in ALL_ROWS if column is not SPLIT)
-APART = (*ALL_ROWS[:4], CHECK, BLIND, *ALL_ROWS[4:])
+APART = (*ALL_ROWS[:5], CHECK, BLIND, *ALL_ROWS[5:])
 
 
 def payload(columns: Sequence[Column], rows: Iterable[Row], *, name: str, empty: str, link: Callable[[Row], str]) -> str:
