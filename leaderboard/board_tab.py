@@ -41,7 +41,7 @@ EXPLAINED = {
     "most of them chose their timestep on the images that they report, which makes them optimistic.",
     "apart": "Here members and non-members differ by themselves, so that an attack's figure needn't say anything about the model; these "
     "rows are never ranked. Either a classifier that never sees the model tells the two apart (*fails*; its AUC is the *blind AUC*), or "
-    "there are too few to find out (*not checked*), or the setting of a claim is *known to differ*: `mia-hub benchmark show NAME` says how.",
+    "there are too few to find out (*not checked*), or the setting of a claim is *known to differ* (`mia-hub benchmark show NAME`).",
 }
 NAMES = {"attacks": "Attacks", "models": "Models", "split": "One data set", "rows": "All rows", "apart": "Apart"}
 # Links to other entries open here instead of loading the whole page again.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from leaderboard import board
@@ -154,8 +154,8 @@ CHECK = Column(
 )
 
 ATTACKS = (
-    Column("rank", "#", NUMBER, "Place among the attacks of this budget", width=4),
-    ATTACK,
+    Column("rank", "#", NUMBER, "Place among the attacks of this budget", width=3),
+    replace(ATTACK, width=16),
     Column("auc", "Mean AUC", DECIMAL, AUC.help + ". The mean over data sets", width=12),
     Column("tpr", "Mean TPR at 1 % FPR", PERCENT, TPR.help + ". The mean over data sets", width=16),
     BUDGET,
