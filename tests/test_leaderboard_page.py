@@ -112,7 +112,7 @@ def test_every_view_shows_its_rows_and_says_how_to_read_them(open_board):
     apart = view(page, "Apart", "apart")
     apart.get_by_role("searchbox").fill("owner/shifted")
     expect(apart.locator(".mia-line")).to_have_count(2)
-    expect(page.get_by_text("shown apart and never ranked")).to_be_visible()
+    expect(page.get_by_text("these rows are never ranked")).to_be_visible()
 
 
 def test_rows_are_searched_chosen_and_sorted_by_their_numbers(open_board):

@@ -262,7 +262,7 @@ def test_a_space_lets_in_who_is_known(tmp_path, context, requests_on_the_hub):
         ({"HF_TOKEN": "hf_alice"}, NO_STORE, NO_STORE),
         ({"MIA_HUB_REQUESTS": "hub:{name}"}, NO_TOKEN, "Nothing was submitted yet"),
         ({"MIA_HUB_REQUESTS": "hub:{name}", "HF_TOKEN": "hf_alice"}, NO_LOGIN, "Nothing was submitted yet"),
-        ({"MIA_HUB_REQUESTS": "hub:alice/gone"}, NO_TOKEN, "can't be read or written"),
+        ({"MIA_HUB_REQUESTS": "hub:alice/gone"}, NO_TOKEN, "There is no data set alice/gone"),
     ],
     ids=["no store", "no token", "no login", "a store that is away"],
 )
