@@ -24,8 +24,6 @@ from mia_hub.set_inference import FEWEST_IN_SET, SetCheck
 from mia_hub.splits import load_split
 from mia_hub.ui.examples import PER_KIND, Examples, draw_examples, enlarged, truth_html
 from mia_hub.ui.hardware import is_zero_gpu, on_gpu
-from mia_hub.ui.newest import CHANGED as CHANGED_SINCE
-from mia_hub.ui.newest import Newest, changed_if, numbered, unless_changed
 
 MOST_PICTURES = 200
 MOST_NONMEMBERS = 2000
@@ -132,35 +130,29 @@ def build_check_tab() -> None:
     # The browser keeps the answers, not the server.
     found = gr.JSON(visible="hidden", label="All of it", elem_id="found")
     outputs = [answer, table, plot, figures, caveats, download, found]
-    number = gr.Number(0, precision=0, visible="hidden")
     inputs = [image, several, model, nonmembers, question, caption]
 
-    def asks(triggers, ask, inputs, outputs, **options) -> None:
-        numbered_inputs = {"inputs": [*inputs, number], "js": numbered(inputs, model, caption)}
-        asked = gr.on(triggers, ask, outputs=[*outputs, number], api_name=False, show_progress_on=answer, **numbered_inputs, **options)
-        asked.then(None, [image, several, number], outputs[:7], js=unless_changed(FORGET_ANSWER), api_name=False)
-
-    # Programs, which may ask several things at once, get every answer.
-    gr.Button(visible=False).click(check, inputs, outputs, api_name="check")
-    asks([button.click], _check_shown, inputs, outputs)
-    asks([model.submit, caption.submit], _check_if_any, inputs, outputs)
+    button.click(check, inputs, outputs, api_name="check", show_progress_on=answer)
+    gr.on([model.submit, caption.submit], _check_if_any, inputs, outputs, api_name=False, show_progress_on=answer)
     # Of the two ways in, the one used last counts: the other is emptied. Not `image.input`: it fires when the picture is removed, too.
-    asks([image.upload], _check_one, [image, model, nonmembers, caption], [*outputs, image, several])
+    image.upload(_check_one, [image, model, nonmembers, caption], [*outputs, image, several], api_name=False, show_progress_on=answer)
     image.clear(_empty, None, outputs, api_name=False, show_progress="hidden")
-    asks([several.upload], _check_several, [several, model, nonmembers, question, caption], [*outputs, image])
+    asked = [several, model, nonmembers, question, caption]
+    several.upload(_check_several, asked, [*outputs, image], api_name=False, show_progress_on=answer)
     table.select(_show_row, found, [plot, figures, caveats], api_name=False, show_progress="hidden")
     for gallery, example in zip(galleries, examples):
-        set_back = [*outputs, image, several, model, nonmembers, caption]
-        asks([gallery.select], _example_check(example.pictures), [], set_back, show_progress="minimal")
-    for asking_event in (button.click, model.submit, caption.submit, image.upload, several.upload, *(each.select for each in galleries)):
-        asking_event(None, None, None, js=SHOW_ANSWER, api_name=False)
-    forgetting = (nonmembers.upload, nonmembers.clear, nonmembers.delete, several.clear, several.delete, question.input)
-    for changes in (*forgetting, image.clear):
-        changes(None, None, None, js=CHANGED_SINCE, api_name=False)
-    model.change(None, model, None, js=changed_if("model", "demo"), api_name=False)
-    caption.change(None, caption, None, js=changed_if("caption"), api_name=False)
+        gallery.select(
+            _example_check(example.pictures),
+            None,
+            [*outputs, image, several, model, nonmembers, caption],
+            api_name=False,
+            show_progress_on=answer,
+            show_progress="minimal",
+        )
+    for asks in (button.click, model.submit, caption.submit, image.upload, several.upload, *(gallery.select for gallery in galleries)):
+        asks(None, None, None, js=SHOW_ANSWER, api_name=False)
     model.change(None, [image, several, model, found], outputs, js=FORGET_OTHERS_ANSWER, api_name=False)
-    for changes in forgetting:
+    for changes in (nonmembers.upload, nonmembers.clear, nonmembers.delete, several.clear, several.delete, question.input):
         changes(None, [image, several], outputs, js=FORGET_ANSWER, api_name=False)
     caption.change(None, [image, several, caption, found], outputs, js=FORGET_OTHER_CAPTIONS_ANSWER, api_name=False)
     for leaves in (model.blur, model.submit):
@@ -260,38 +252,24 @@ def check(
     return _answer(sources, model, nonmembers, progress, question if several else ONE_BY_ONE, caption)
 
 
-_newest = Newest()
+def _check_if_any(image, several, model: str, nonmembers, question: str, caption: str, progress=gr.Progress()):  # noqa: B008
+    return check(image, several, model, nonmembers, question, caption, progress) if image or several else _empty()
 
 
-def _check_shown(image, several, model, nonmembers, question, caption, number, request: gr.Request, progress=gr.Progress()):  # noqa: B008
-    asked = (image, several, model, nonmembers, question, caption, progress)
-    return _newest.answered(request.session_hash, number, lambda: check(*asked))
+def _check_one(image: str | None, model: str, nonmembers: list[str] | None, caption: str, progress=gr.Progress()):  # noqa: B008
+    shown = check(image, None, model, nonmembers, caption=caption, progress=progress)
+    # The browser would show what can't be read as a broken picture.
+    return *shown, None if image is not None and not readable([image])[0] else gr.skip(), None
 
 
-def _check_if_any(image, several, model, nonmembers, question, caption, number, request: gr.Request, progress=gr.Progress()):  # noqa: B008
-    asked = (image, several, model, nonmembers, question, caption, progress)
-    return _newest.answered(request.session_hash, number, lambda: check(*asked) if image or several else _empty())
-
-
-def _check_one(image, model, nonmembers, caption, number, request: gr.Request, progress=gr.Progress()):  # noqa: B008
-    def answer():
-        shown = check(image, None, model, nonmembers, caption=caption, progress=progress)
-        # The browser would show what can't be read as a broken picture.
-        return *shown, None if image is not None and not readable([image])[0] else gr.skip(), None
-
-    return _newest.answered(request.session_hash, number, answer)
-
-
-def _check_several(several, model, nonmembers, question, caption, number, request: gr.Request, progress=gr.Progress()):  # noqa: B008
-    asked = (None, several, model, nonmembers, question, caption, progress)
-    return _newest.answered(request.session_hash, number, lambda: (*check(*asked), None))
+def _check_several(several: list[str] | None, model: str, nonmembers, question: str, caption: str, progress=gr.Progress()):  # noqa: B008
+    return *check(None, several, model, nonmembers, question, caption, progress), None
 
 
 def _example_check(pictures: Sequence[Picture]):
-    def check(number, event: gr.SelectData, request: gr.Request):
+    def check(event: gr.SelectData):
         picture = pictures[event.index]
-        shown = picture.to_pil(), None, "demo", None, ""
-        return _newest.answered(request.session_hash, number, lambda: (*_answer([picture], "demo", None, None), *shown))
+        return *_answer([picture], "demo", None, None), picture.to_pil(), None, "demo", None, ""
 
     return check
 
