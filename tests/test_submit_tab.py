@@ -138,8 +138,7 @@ def test_no_cell_is_a_formula(app, open_tab):
     request = Request.from_dict({"kind": "model", "model": "demo", "split": "demo", "attacks": ["loss"], "submitter": "=1+1"})
     store = open_store(app.store)
     store.commit({f"requests/{request.id}/request.json": as_json(request.to_dict())}, "pull request", parent=store.version())
-    while app.queue().claim("w") != request.id:
-        pass
+    assert request.id in iter(lambda: app.queue().claim("w"), None)
     row = open_tab().locator("#submissions tbody tr").filter(has_text=request.id)
     expect(row).to_contain_text("'=1+1 (pull request)")
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -50,13 +49,6 @@ class TrainingSet:
     def split(self) -> MemberSplit:
         """For an audit."""
         return make_split(list(self.members), list(self.nonmembers), captions=self.captions, name=self.name)
-
-    def first(self, members: int | None = None, nonmembers: int | None = None) -> TrainingSet:
-        """So many of each, the first of the draw: smaller sets are parts of larger ones."""
-        captions = self.captions
-        if captions is not None:
-            captions = [*self.member_captions[:members], *list(captions[len(self.members) :])[:nonmembers]]
-        return replace(self, members=self.members[:members], nonmembers=self.nonmembers[:nonmembers], captions=captions)
 
 
 def model_space(images: np.ndarray, channels: int) -> torch.Tensor:
@@ -133,12 +125,3 @@ def families(captions: Sequence[str], images: np.ndarray) -> np.ndarray:
     distance = np.sqrt((squares[:, None] + squares - 2 * flat @ flat.T / flat.shape[1]).clip(0))
     plain = np.array([" ".join(word for word in caption.split() if word not in _VARIANTS and not word.isdigit()) for caption in captions])
     return connected_components((distance < NEAR) | (plain[:, None] == plain))[1]
-
-
-def png(pixels: np.ndarray) -> bytes:
-    """uint8 pixels as the bytes of a PNG file."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()

@@ -79,6 +79,12 @@ def schedule_of(args: argparse.Namespace) -> Schedule:
     return Schedule(**{name: getattr(args, name) for name in names})
 
 
+def recipe_of(schedule: Schedule) -> dict[str, object]:
+    """What all cards say of a schedule."""
+    recipe = {"pictures per step": schedule.batch, "learning rate": schedule.learning_rate, "EMA": schedule.ema, "seed": schedule.seed}
+    return recipe | {"precision": schedule.mixed_precision}
+
+
 def data_of(args: argparse.Namespace, *, side: int = 28) -> TrainingSet:
     """The data that the options name: Fashion-MNIST at ``side``, or emoji at 32×32."""
     if args.data == "emoji":
@@ -121,8 +127,7 @@ def main(arguments: list[str] | None = None) -> None:
     training.run(snapshot)
     with training.averaged():
         drawn = to_uint8(sample(network, SCHEDULER, pixels.shape[1:], SAMPLES, device=training.accelerator.device))
-    recipe = {"pictures per step": schedule.batch, "learning rate": schedule.learning_rate, "EMA": schedule.ema, "seed": schedule.seed}
-    recipe |= {"random flips": "yes" if args.flips else "no", "precision": schedule.mixed_precision, "parameters": network.num_parameters()}
+    recipe = recipe_of(schedule) | {"random flips": "yes" if args.flips else "no", "parameters": network.num_parameters()}
     flags = f"--data {args.data} --members {args.members} --steps {args.steps}" + (" --flips" if args.flips else "")
     write_card(
         args.out / f"step-{training.step:06d}", data, title=f"DDPM on {len(data.members):,} pictures of {data.name}",

@@ -13,7 +13,7 @@ import torch
 from training.data import model_space
 from training.loop import Batch, Learner, Training
 from training.publish import write_card
-from training.train_ddpm import SAMPLES, SCHEDULER, add_schedule, data_of, noise_loss, quality_of, sample, schedule_of, to_uint8
+from training.train_ddpm import SAMPLES, SCHEDULER, add_schedule, data_of, noise_loss, quality_of, recipe_of, sample, schedule_of, to_uint8
 from training.train_vae import SIDE
 
 # 1.6 million parameters.
@@ -73,8 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
     pictures = to_uint8(decoded(vae.to(drawn.device), drawn))
     if data.members.ndim == 3:
         pictures = pictures.mean(-1).round().astype("uint8")
-    recipe = {"autoencoder": args.vae.as_posix(), "trained on": args.latents, "pictures per step": schedule.batch}
-    recipe |= {"learning rate": schedule.learning_rate, "EMA": schedule.ema, "seed": schedule.seed, "precision": schedule.mixed_precision}
+    recipe = {"autoencoder": args.vae.as_posix(), "trained on": args.latents} | recipe_of(schedule)
     flags = f"--vae {args.vae} --data {args.data} --members {args.members} --steps {args.steps} --latents {args.latents}"
     write_card(
         args.out / f"step-{training.step:06d}", data, title=f"Latent diffusion on {len(data.members):,} pictures of {data.name}",

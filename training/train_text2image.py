@@ -9,6 +9,7 @@ A StableDiffusionPipeline: CLIP's text encoder in small, trained from nothing al
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from torch import nn
 from training.data import model_space
 from training.loop import Batch, Learner, Training
 from training.publish import write_card
-from training.train_ddpm import SAMPLES, add_schedule, data_of, noise_loss, quality_of, sample, schedule_of, to_uint8
+from training.train_ddpm import SAMPLES, add_schedule, data_of, noise_loss, quality_of, recipe_of, sample, schedule_of, to_uint8
 from training.train_ldm import decoded, encoded
 
 WIDTH, TOKENS = 96, 24
@@ -47,10 +48,8 @@ def tokenizer_of(captions: Sequence[str]):
     learnt.pre_tokenizer = pre_tokenizers.Whitespace()
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     learnt.train_from_iterator(captions, trainers.BpeTrainer(vocab_size=2000, end_of_word_suffix="</w>", show_progress=False))
-    found = learnt.model.__getstate__()
-    import json
-
-    merges = [tuple(pair) if isinstance(pair, list) else tuple(pair.split(" ")) for pair in json.loads(found)["merges"]]
+    found = json.loads(learnt.model.__getstate__())
+    merges = [tuple(pair) if isinstance(pair, list) else tuple(pair.split(" ")) for pair in found["merges"]]
     tokens = dict.fromkeys([*alphabet, *(f"{symbol}</w>" for symbol in alphabet), *("".join(pair) for pair in merges), *ends])
     vocab = {token: index for index, token in enumerate(tokens)}
     return CLIPTokenizer(vocab, merges, model_max_length=TOKENS)
@@ -118,8 +117,7 @@ def main(arguments: list[str] | None = None) -> None:
         device = training.accelerator.device
         drawn = sample(unet, SCHEDULER, mean.shape[1:], SAMPLES, device=device, encoder_hidden_states=text)
     pictures = to_uint8(decoded(vae.to(drawn.device), drawn))
-    recipe = {"autoencoder": args.vae.as_posix(), "pictures per step": schedule.batch, "learning rate": schedule.learning_rate}
-    recipe |= {"EMA": schedule.ema, "seed": schedule.seed, "precision": schedule.mixed_precision, "empty captions": EMPTY_CAPTIONS}
+    recipe = {"autoencoder": args.vae.as_posix()} | recipe_of(schedule) | {"empty captions": EMPTY_CAPTIONS}
     flags = f"--vae {args.vae} --data {args.data} --members {args.members} --steps {args.steps}"
     write_card(
         args.out / f"step-{training.step:06d}", data, title=f"Text-to-image on {len(data.members):,} captioned pictures of {data.name}",

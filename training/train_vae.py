@@ -20,7 +20,7 @@ from torch import nn
 from training.data import model_space
 from training.loop import Batch, Learner, Schedule, Training
 from training.publish import write_card
-from training.train_ddpm import add_schedule, data_of, schedule_of, to_uint8
+from training.train_ddpm import add_schedule, data_of, recipe_of, schedule_of, to_uint8
 
 # 32×32 to 4×8×8, as in the SimA authors' study.
 VAE = dict(
@@ -72,8 +72,7 @@ def main(arguments: list[str] | None = None) -> None:
         again = torch.cat([vae.decode(vae.encode(part.to(vae.device)).latent_dist.mean).sample.cpu() for part in held_out.split(100)])
     error = float((again - held_out).square().mean() / 4)
     shown = np.concatenate([np.concatenate(pair)[None] for pair in zip(to_uint8(held_out[:16]), to_uint8(again[:16]))])
-    recipe = {"β": args.beta, "adversary": args.adversary, "pictures per step": schedule.batch, "learning rate": schedule.learning_rate}
-    recipe |= {"EMA": schedule.ema, "seed": schedule.seed, "precision": schedule.mixed_precision, "latents": "4×8×8"}
+    recipe = {"β": args.beta, "adversary": args.adversary} | recipe_of(schedule) | {"latents": "4×8×8"}
     flags = f"--data {args.data} --members {args.members} --beta {args.beta:g} --adversary {args.adversary:g} --steps {args.steps}"
     write_card(
         args.out / "vae", data, title=f"β-VAE (β = {args.beta:g}) on {len(data.members):,} pictures of {data.name}",
