@@ -59,38 +59,60 @@ def model_space(images: np.ndarray, channels: int) -> torch.Tensor:
 
 
 def fashion_mnist(members: int, nonmembers: int, *, side: int = 28, seed: int = 0) -> TrainingSet:
-    """Fashion-MNIST, 28×28 grey, or with a black border 32×32, whose sides can be halved more often.
+    """Fashion-MNIST: 28×28 grey; with a black border 32×32, whose sides can be halved more often; or half of that, 16×16, which is cheap.
 
     One seeded permutation of the training images without exact duplicates: the members first, then the non-members.
     """
+    if side not in SIDES:
+        raise ValueError(f"side must be one of {', '.join(map(str, SIDES))}, not {side}.")
     images = load_train_images()
-    border = (side - images.shape[1]) // 2
-    padded = np.pad(images, ((0, 0), (border, border), (border, border)))
-    own, others = (padded[rows] for rows in draw(images, seed, members, nonmembers))
-    source = f"one seeded draw (seed {seed}) from the 60,000 training images of Fashion-MNIST" + (", with a black border" if border else "")
+    own, others = (_sized(images[rows], side) for rows in draw(images, seed, members, nonmembers))
+    source = f"one seeded draw (seed {seed}) from the 60,000 training images of Fashion-MNIST" + SIDES[side]
     return TrainingSet(f"fashion-mnist-{side}", "MIT", own, others, source)
 
 
-def emoji(members: int | None = None, nonmembers: int | None = None, *, side: int = 32, seed: int = 0) -> TrainingSet:
+SIDES = {28: "", 32: ", with a black border", 16: ", with a black border and then at half size (means of 2×2)"}
+
+
+def _sized(images: np.ndarray, side: int) -> np.ndarray:
+    if side == images.shape[1]:
+        return images
+    padded = np.pad(images, ((0, 0), (2, 2), (2, 2)))
+    if side == padded.shape[1]:
+        return padded
+    return padded.reshape(len(padded), side, 2, side, 2).mean((2, 4)).round().astype(np.uint8)
+
+
+# Unicode's blocks of animals and of food, as if they were all that one artist ever drew.
+ARTIST = ((0x1F32D, 0x1F37F), (0x1F400, 0x1F43F), (0x1F950, 0x1F96F), (0x1F980, 0x1F9AE), (0x1F9C0, 0x1F9CB))
+
+
+def emoji(members: int | None = None, nonmembers: int | None = None, *, artist: bool = False, side: int = 32, seed: int = 0) -> TrainingSet:
     """Colour emoji with their Unicode names as captions, from Debian's ``fonts-noto-color-emoji`` (OFL-1.1).
 
     Only emoji of one character are drawn, so there are no skin tones, and of those that are nearly the same (the faces of a clock) only
     the first is kept: else a non-member could be a near copy of a member. Half of the others, by a seeded draw, are members.
+
+    Args:
+        artist: take the animals and the food alone, on which a model is fine-tuned, instead of all others.
     """
-    names, images = _drawn_emoji(side)
+    characters, names, images = _drawn_emoji(side)
     _, kept = np.unique(families(names, images), return_index=True)
-    order = np.random.default_rng(seed).permutation(kept)
+    own = np.array([any(first <= ord(characters[row]) <= last for first, last in ARTIST) for row in kept])
+    order = np.random.default_rng(seed).permutation(kept[own == artist])
     half = len(order) // 2
     rows = [order[:half][:members], order[half:][:nonmembers]]
     captions = [names[row] for part in rows for row in part]
     source = (
-        f"one seeded draw (seed {seed}) from the emoji of Noto Color Emoji, on white at {side}×{side}, one of each family of near copies"
+        f"one seeded draw (seed {seed}) from the {'animals and the food' if artist else 'emoji that are no animals and no food'} of "
+        f"Noto Color Emoji, on white at {side}×{side}, one of each family of near copies"
     )
-    return TrainingSet(f"emoji-{side}", "OFL-1.1", *(images[part] for part in rows), source, captions)
+    name = f"emoji-artist-{side}" if artist else f"emoji-{side}"
+    return TrainingSet(name, "OFL-1.1", *(images[part] for part in rows), source, captions)
 
 
-def _drawn_emoji(side: int) -> tuple[list[str], np.ndarray]:
-    """Captions, and pictures uint8 ``[N, side, side, 3]``, of every single-character emoji of the font, without copies."""
+def _drawn_emoji(side: int) -> tuple[list[str], list[str], np.ndarray]:
+    """Characters, captions, and pictures uint8 ``[N, side, side, 3]``, of every single-character emoji of the font, without copies."""
     from fontTools.ttLib import TTFont
     from PIL import Image, ImageDraw, ImageFont
 
@@ -105,8 +127,9 @@ def _drawn_emoji(side: int) -> tuple[list[str], np.ndarray]:
         ImageDraw.Draw(canvas).text((0, 4), character, font=typeface, embedded_color=True)
         image = np.asarray(canvas.resize((side, side), Image.Resampling.BOX))
         if image.min() < 255:
-            found.setdefault(image.tobytes(), (unicodedata.name(character).lower().replace("-", " "), image))
-    return [caption for caption, _ in found.values()], np.stack([image for _, image in found.values()])
+            found.setdefault(image.tobytes(), (character, unicodedata.name(character).lower().replace("-", " "), image))
+    characters, captions, images = zip(*found.values())
+    return list(characters), list(captions), np.stack(images)
 
 
 # Words that tell near copies apart.

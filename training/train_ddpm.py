@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from training.data import TrainingSet, emoji, fashion_mnist, model_space
+from training.data import SIDES, TrainingSet, emoji, fashion_mnist, model_space
 from training.loop import Batch, Learner, Schedule, Training
 from training.publish import write_card
 from training.quality import floor, frechet_distance
@@ -66,7 +66,7 @@ def to_uint8(x: torch.Tensor) -> np.ndarray:
 def add_schedule(parser: argparse.ArgumentParser, **defaults) -> None:
     """The options that all recipes share."""
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; started again, it goes on from there")
-    parser.add_argument("--data", choices=["fashion-mnist", "emoji"], default="fashion-mnist")
+    parser.add_argument("--data", choices=["fashion-mnist", "emoji", "emoji-artist"], default="fashion-mnist")
     parser.add_argument("--members", type=int, default=512)
     parser.add_argument("--nonmembers", type=int, default=4000)
     for name, kind in (("steps", int), ("batch", int), ("learning_rate", float), ("check_every", int), ("seed", int), ("ema", float)):
@@ -87,8 +87,8 @@ def recipe_of(schedule: Schedule) -> dict[str, object]:
 
 def data_of(args: argparse.Namespace, *, side: int = 28) -> TrainingSet:
     """The data that the options name: Fashion-MNIST at ``side``, or emoji at 32×32."""
-    if args.data == "emoji":
-        return emoji(args.members, args.nonmembers, seed=args.seed)
+    if args.data != "fashion-mnist":
+        return emoji(args.members, args.nonmembers, artist=args.data == "emoji-artist", seed=args.seed)
     return fashion_mnist(args.members, args.nonmembers, side=side, seed=args.seed)
 
 
@@ -107,8 +107,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add_schedule(parser)
     parser.add_argument("--flips", action="store_true", help="mirror every training picture with probability one half")
+    parser.add_argument("--side", type=int, choices=sorted(SIDES), default=28, help="of Fashion-MNIST's pictures (default: 28)")
     args = parser.parse_args(arguments)
-    data, schedule = data_of(args), schedule_of(args)
+    data, schedule = data_of(args, side=args.side), schedule_of(args)
     channels = 1 if data.members.ndim == 3 else 3
     torch.manual_seed(schedule.seed)
     network = UNet2DModel(sample_size=data.members.shape[1], in_channels=channels, out_channels=channels, **UNET)
@@ -125,10 +126,12 @@ def main(arguments: list[str] | None = None) -> None:
         return {}
 
     training.run(snapshot)
+    # The weights without the moving average, for a comparison.
+    DDPMPipeline(network, scheduler).save_pretrained(args.out / "raw", safe_serialization=True)
     with training.averaged():
         drawn = to_uint8(sample(network, SCHEDULER, pixels.shape[1:], SAMPLES, device=training.accelerator.device))
     recipe = recipe_of(schedule) | {"random flips": "yes" if args.flips else "no", "parameters": network.num_parameters()}
-    flags = f"--data {args.data} --members {args.members} --steps {args.steps}" + (" --flips" if args.flips else "")
+    flags = f"--data {args.data} --side {args.side} --members {args.members} --steps {args.steps}" + (" --flips" if args.flips else "")
     write_card(
         args.out / f"step-{training.step:06d}", data, title=f"DDPM on {len(data.members):,} pictures of {data.name}",
         tag="unconditional-image-generation", recipe=recipe, command=f"python -m training.train_ddpm --out {args.out} {flags}",

@@ -16,9 +16,9 @@ from training.publish import write_card
 from training.train_ddpm import SAMPLES, SCHEDULER, add_schedule, data_of, noise_loss, quality_of, recipe_of, sample, schedule_of, to_uint8
 from training.train_vae import SIDE
 
-# 1.6 million parameters.
+# 0.9 million parameters.
 UNET = dict(
-    block_out_channels=(64, 96),
+    block_out_channels=(48, 64),
     layers_per_block=1,
     norm_num_groups=16,
     down_block_types=("DownBlock2D", "AttnDownBlock2D"),

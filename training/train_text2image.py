@@ -25,7 +25,7 @@ from training.train_ldm import decoded, encoded
 
 WIDTH, TOKENS = 96, 24
 UNET = dict(
-    block_out_channels=(64, 96),
+    block_out_channels=(48, 64),
     layers_per_block=1,
     norm_num_groups=16,
     attention_head_dim=4,
@@ -82,7 +82,7 @@ def main(arguments: list[str] | None = None) -> None:
     from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    add_schedule(parser, steps=12000)
+    add_schedule(parser, steps=8000)
     parser.set_defaults(data="emoji", members=600)
     parser.add_argument("--vae", type=Path, required=True, help="folder of the autoencoder")
     args = parser.parse_args(arguments)

@@ -1,7 +1,7 @@
 """Trains a β-VAE that brings pictures to latents for diffusion, with or without an adversary.
 
-    python -m training.train_vae --out runs/vae-b1e-6 --beta 1e-6 --members 2000
-    python -m training.train_vae --out runs/vae-b1e-6-adv --beta 1e-6 --adversary 0.1 --members 2000
+    python -m training.train_vae --out runs/vae-b1e-6 --beta 1e-6 --members 512
+    python -m training.train_vae --out runs/vae-b1e-6-adv --beta 1e-6 --adversary 0.1 --members 512
 
 Loss: mean absolute error of pixels + β·KL(q(z|x) ‖ N(0, 1)), KL summed over latents and divided by the number of pixels; with an adversary,
 - weight·D(x̂), of a small convolutional network over patches that is trained by hinge loss (arXiv 2012.09841). No network of others judges
@@ -24,7 +24,7 @@ from training.train_ddpm import add_schedule, data_of, recipe_of, schedule_of, t
 
 # 32×32 to 4×8×8, as in the SimA authors' study.
 VAE = dict(
-    block_out_channels=(32, 64, 64),
+    block_out_channels=(16, 32, 64),
     layers_per_block=1,
     latent_channels=4,
     norm_num_groups=8,
@@ -58,7 +58,7 @@ def kl_per_pixel(posterior, pixels: int) -> torch.Tensor:
 def main(arguments: list[str] | None = None) -> None:
 
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    add_schedule(parser, steps=6000, members=2000)
+    add_schedule(parser, steps=4000)
     parser.add_argument("--beta", type=float, default=1e-6, help="weight of the KL term (default: 1e-6)")
     parser.add_argument("--adversary", type=float, default=0.0, help="weight of the adversarial loss (default: 0, none)")
     args = parser.parse_args(arguments)
