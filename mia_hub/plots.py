@@ -1,42 +1,41 @@
-"""Figures as SVG text: same input, same bytes; safe in threads; ready to stand inside a page.
-
-matplotlib takes a second to import, so it is imported only when a figure is drawn; pyplot, which keeps global state, never is.
-"""
+"""The figures of reports, checks and comparisons, as SVG text."""
 
 from __future__ import annotations
 
 import math
-import re
-import threading
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
 from mia_hub.calibration import Profile
+from mia_hub.drawing import (
+    COLOURS,
+    DASHES,
+    FONT_SIZE,
+    GREY,
+    INK,
+    MEMBERS,
+    NONMEMBERS,
+    RULE,
+    WIDTH,
+    add_band,
+    add_legend,
+    add_mark,
+    new_figure,
+    percent_ticks,
+    set_style,
+    shortened,
+    timestep_axis,
+    to_svg,
+)
 from mia_hub.report import AuditReport, Estimate
 from mia_hub.wording import share
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from mia_hub.comparing import ComparedAttack
 
-# Okabe & Ito's palette, told apart by the colour-blind; line styles differ too, for print in grey.
-INK, GREY, RULE, MEMBERS, NONMEMBERS = "#1c1f23", "#5b626b", "#d9dbde", "#D55E00", "#0072B2"
-# In units of the viewBox, which is 360 wide: a phone shows the figures at about this size in pixels.
-WIDTH, FONT_SIZE = 360, 11.5
-FONTS = "system-ui, -apple-system, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif"
-TITLE_CHARACTERS = 46
-# Okabe & Ito's without their yellow, too pale for a line; with the line styles, 21 attacks can be told apart.
-COLOURS = (NONMEMBERS, MEMBERS, "#009E73", "#CC79A7", INK, "#56B4E9", "#E69F00")
-DASHES = ("solid", (0, (4, 1.6)), (0, (1.2, 1.4)))
-
-TIMESTEP_LABEL = "Diffusion timestep t"
 SCORE_LABEL = "Membership score (higher = more like a training image)"
-
-# rcParams are global; only these are touched, for the time of writing, by one thread at a time.
-_WRITING = threading.Lock()
 
 
 def profile_svg(profile: Profile, timestep: int, *, title: str | None = None, judged: bool = True) -> str:
@@ -60,22 +59,22 @@ def profile_svg(profile: Profile, timestep: int, *, title: str | None = None, ju
         )
         if band is not None
     ]
-    figure, axes = _figure(
+    figure, axes = new_figure(
         236 + 15 * (1 + len(known)),
         f"{profile.attack} score (higher = more like a training image)" if profile.attack else SCORE_LABEL,
         title,
     )
     x, legend = profile.timesteps, []
     for band, name, colour, dashes in known:
-        legend.append((_band(axes, x, band.low, band.middle, band.high, colour, dashes), f"{band.n:,} known {name}: median, 5–95 %"))
+        legend.append((add_band(axes, x, band.low, band.middle, band.high, colour, dashes), f"{band.n:,} known {name}: median, 5–95 %"))
     (line,) = axes.plot(x, profile.scores, color=INK, marker="o", markersize=3.6, linewidth=1.8, zorder=5)
     legend.insert(0, (line, "this picture"))
-    _mark(axes, timestep, f"t = {timestep}: {'verdict made' if judged else 'score given'} here")
+    add_mark(axes, timestep, f"t = {timestep}: {'verdict made' if judged else 'score given'} here")
     here = [score for t, score in zip(x, profile.scores) if t == timestep]
     axes.plot([timestep] * len(here), here, "o", color="white", markersize=8, markeredgecolor=INK, markeredgewidth=2, zorder=6)
-    _timestep_axis(axes, x)
-    _legend(figure, legend)
-    return _svg(figure, _describe_profile(profile, timestep, title, judged))
+    timestep_axis(axes, x)
+    add_legend(figure, legend)
+    return to_svg(figure, _describe_profile(profile, timestep, title, judged))
 
 
 def roc_svg(roc: Mapping[str, Sequence[float]], *, auc: Estimate, tpr_at_fpr: Mapping[float, Estimate]) -> str:
@@ -91,11 +90,11 @@ def roc_svg(roc: Mapping[str, Sequence[float]], *, auc: Estimate, tpr_at_fpr: Ma
     """
     resolved = 1 / auc.n_nonmembers
     lowest = min(resolved / 2, 0.05)
-    figure, axes = _figure(262 + 15 * (3 + len(tpr_at_fpr)), "Members recognised (true-positive rate)")
+    figure, axes = new_figure(262 + 15 * (3 + len(tpr_at_fpr)), "Members recognised (true-positive rate)")
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set(xlim=(lowest, 1), ylim=(lowest, 1.15), xlabel="Non-members called members (false-positive rate)")
-    _percent_ticks(axes, lowest)
+    percent_ticks(axes, lowest)
     unresolved = axes.axvspan(lowest, resolved, color=RULE, alpha=0.65, linewidth=0)
     (chance,) = axes.plot([lowest, 1], [lowest, 1], color=GREY, linewidth=1.1, linestyle=(0, (4, 3)))
     (curve,) = axes.plot([max(x, lowest) for x in roc["fpr"]], [max(y, lowest) for y in roc["tpr"]], color=NONMEMBERS, linewidth=1.8)
@@ -103,9 +102,9 @@ def roc_svg(roc: Mapping[str, Sequence[float]], *, auc: Estimate, tpr_at_fpr: Ma
     for (rate, found), marker in zip(sorted(tpr_at_fpr.items(), reverse=True), "osD^v<>ph*" * 10):
         legend.append((_point(axes, rate, found, lowest, marker), f"{percent(found, rate)} at {share(rate)} false positives"))
     legend.append((unresolved, f"less than 1 of {auc.n_nonmembers:,} non-members: unmeasured"))
-    _legend(figure, legend)
+    add_legend(figure, legend)
     points = "".join(f" {percent(found, rate)} of members at {share(rate)} false positives." for rate, found in tpr_at_fpr.items())
-    return _svg(figure, f"ROC curve of the attack on logarithmic axes. AUC {auc}; 0.5 is chance.{points}")
+    return to_svg(figure, f"ROC curve of the attack on logarithmic axes. AUC {auc}; 0.5 is chance.{points}")
 
 
 def timesteps_svg(report: AuditReport) -> str:
@@ -115,23 +114,23 @@ def timesteps_svg(report: AuditReport) -> str:
         One ``<svg>`` element that takes the width of its container.
     """
     rows = report.per_timestep
-    figure, axes = _figure(236 + 15 * (2 + (report.blind_auc is not None)), "AUC of the attack (higher = leaks more)")
+    figure, axes = new_figure(236 + 15 * (2 + (report.blind_auc is not None)), "AUC of the attack (higher = leaks more)")
     x = [row.timestep for row in rows]
     middle, low, high = ([getattr(row.auc, part) for row in rows] for part in ("value", "low", "high"))
-    band = _band(axes, x, low, middle, high, NONMEMBERS, "solid", marker="o", markersize=3.6)
+    band = add_band(axes, x, low, middle, high, NONMEMBERS, "solid", marker="o", markersize=3.6)
     legend = [(band, "the attack, with its 95 % interval")]
     chance = axes.axhline(0.5, color=GREY, linewidth=1.1, linestyle=(0, (4, 3)), zorder=2)
     if report.blind_auc is not None:
         blind = axes.axhline(report.blind_auc.value, color=MEMBERS, linewidth=1.5, linestyle=(0, (1.2, 1.6)), zorder=2)
         legend.append((blind, f"blind classifier, without the model: {report.blind_auc.value:.3f}"))
     legend.append((chance, "chance: 0.5"))
-    _mark(axes, report.timestep, f"t = {report.timestep}: selected")
-    _timestep_axis(axes, x)
+    add_mark(axes, report.timestep, f"t = {report.timestep}: selected")
+    timestep_axis(axes, x)
     low_end, high_end = axes.get_ylim()
     axes.set_ylim(max(-0.02, min(low_end, 0.47)), min(1.02, max(high_end, 0.53)))
-    _legend(figure, legend)
+    add_legend(figure, legend)
     best = report.auc
-    return _svg(
+    return to_svg(
         figure,
         f"AUC of the attack at {len(rows)} timesteps from t = {x[0]} to {x[-1]}, between {min(middle):.3f} and {max(middle):.3f}; "
         f"{best} at the selected t = {report.timestep}. Chance is 0.5.",
@@ -155,7 +154,7 @@ def comparison_svg(rows: Sequence[ComparedAttack]) -> str:
 
     def place(left: float, upper: float, width: float, tall: float) -> Axes:
         axes = figure.add_axes((left / WIDTH, 1 - (upper + tall) / height, width / WIDTH, tall / height), facecolor="white")
-        _style(axes)
+        set_style(axes)
         return axes
 
     def heading(left: float, upper: float, text: str) -> None:
@@ -190,7 +189,7 @@ def comparison_svg(rows: Sequence[ComparedAttack]) -> str:
     for i, (row, (colour, dashes)) in enumerate(zip(rows, styles)):
         names.plot([0, 24], [i + 0.27] * 2, color=colour, linestyle=dashes, linewidth=1.8)
         background = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
-        names.text(30, i + 0.27, _short(row.label), size=FONT_SIZE, color=INK, va="center", parse_math=False, bbox=background)
+        names.text(30, i + 0.27, shortened(row.label), size=FONT_SIZE, color=INK, va="center", parse_math=False, bbox=background)
 
     upper = top + line * len(rows) + ticks + 30
     heading(6, upper - 20, "Members recognised (true-positive rate)")
@@ -198,7 +197,7 @@ def comparison_svg(rows: Sequence[ComparedAttack]) -> str:
     resolved = 1 / first.auc.n_nonmembers
     lowest = min(resolved / 2, 0.05)
     axes.set(xscale="log", yscale="log", xlim=(lowest, 1), ylim=(lowest, 1.15), xlabel="Non-members called members (false-positive rate)")
-    _percent_ticks(axes, lowest)
+    percent_ticks(axes, lowest)
     unresolved = axes.axvspan(lowest, resolved, color=RULE, alpha=0.65, linewidth=0)
     (guess,) = axes.plot([lowest, 1], [lowest, 1], color=GREY, linewidth=1.1, linestyle=(0, (4, 3)))
     for row, (colour, dashes) in zip(rows, styles):
@@ -207,12 +206,12 @@ def comparison_svg(rows: Sequence[ComparedAttack]) -> str:
     legend = [(guess, "chance"), (unresolved, f"less than 1 of {first.auc.n_nonmembers:,} non-members: unmeasured")]
     if first.blind_auc is not None:
         legend.insert(1, (blind, f"blind classifier, without the model: AUC {first.blind_auc.value:.3f}"))
-    _legend(figure, legend)
+    add_legend(figure, legend)
     found = ""
     for row in rows:
         found += f" {row.label}: {row.report.auc}" + ("." if rate is None else f", {percent(row.report.tpr_at_fpr[rate], rate)}.")
     recognised = "" if rate is None else f" and members recognised at {share(rate)} false positives"
-    return _svg(figure, f"{len(rows)} attacks compared: AUC{recognised}, and ROC curves on logarithmic axes. 0.5 is chance.{found}")
+    return to_svg(figure, f"{len(rows)} attacks compared: AUC{recognised}, and ROC curves on logarithmic axes. 0.5 is chance.{found}")
 
 
 def percent(estimate: Estimate, rate: float = 0.01) -> str:
@@ -222,133 +221,11 @@ def percent(estimate: Estimate, rate: float = 0.01) -> str:
     return f"{value} % [{low}, {high}]"
 
 
-# Style: all that the figures share.
-
-
-def _figure(height: float, heading: str, title: str | None = None) -> tuple[Figure, Axes]:
-    """A figure with one set of axes. The vertical axis is named above, to be read without tilting one's head."""
-    from matplotlib.figure import Figure
-
-    # Two lines stand above the axes: the axis's name and the marks; a title takes one more.
-    above = 36 + 18 * bool(title)
-    height += above - 36
-    figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72, facecolor="white")
-    figure.set_layout_engine("constrained", rect=(0, 0, 1, 1 - 21 / height - (above - 36) / height), w_pad=5 / 72, h_pad=4 / 72)
-    axes = figure.add_subplot(facecolor="white")
-    if title:
-        figure.text(6 / WIDTH, 1 - 7 / height, _short(title), size=12, weight="bold", color=INK, va="top", parse_math=False)
-    figure.text(6 / WIDTH, 1 - (above - 36 + 7) / height, heading, size=FONT_SIZE, color=INK, va="top", parse_math=False)
-    _style(axes)
-    axes.locator_params(axis="y", nbins=6)
-    axes.margins(y=0.08)
-    return figure, axes
-
-
-def _style(axes: Axes) -> None:
-    axes.tick_params(labelsize=FONT_SIZE, labelcolor=GREY, color=RULE, length=3)
-    axes.grid(color=RULE, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.xaxis.label.set(size=FONT_SIZE, color=INK)
-    for name, spine in axes.spines.items():
-        spine.set(visible=name in ("left", "bottom"), color=GREY, linewidth=0.8)
-
-
-def _short(text: str) -> str:
-    """Of a long name the beginning and the end, which tells file names apart."""
-    text = " ".join(text.split())
-    return text if len(text) <= TITLE_CHARACTERS else f"{text[: TITLE_CHARACTERS - 13]}…{text[-12:]}"
-
-
-def _band(axes: Axes, x, low, middle, high, colour: str, dashes, **line_style):
-    """A shaded band and its middle line; returns both, as one legend handle."""
-    if len(x) == 1:  # a band needs a width
-        x, low, middle, high = (x[0] - 0.5, x[0] + 0.5), *(part * 2 for part in map(tuple, (low, middle, high)))
-    area = axes.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0, zorder=2)
-    for edge in (low, high):
-        axes.plot(x, edge, color=colour, linewidth=0.6, alpha=0.55, zorder=2)
-    (line,) = axes.plot(x, middle, color=colour, linestyle=dashes, linewidth=1.7, zorder=3, **line_style)
-    return area, line
-
-
-def _mark(axes: Axes, timestep: int, label: str) -> None:
-    """A vertical line at a timestep, named above the axes, where it can't cover data."""
-    axes.axvline(timestep, color=INK, linewidth=0.9, alpha=0.75, zorder=1)
-    left, right = axes.get_xlim()
-    place = (timestep - left) / (right - left)
-    side = "left" if place < 0.3 else "right" if place > 0.7 else "center"
-    axes.annotate(
-        label, (timestep, 1), (0, 3), xycoords=axes.get_xaxis_transform(), textcoords="offset points", ha=side, size=FONT_SIZE, color=INK
-    )  # fmt: skip
-
-
 def _point(axes: Axes, rate: float, found: Estimate, lowest: float, marker: str):
     """A measured rate with its interval; returns a legend handle."""
     value, low, high = (max(part, lowest) for part in (found.value, found.low, found.high))
     axes.plot([rate, rate], [low, high], color=INK, linewidth=1.4, zorder=4)
     return axes.plot([rate], [value], color=INK, marker=marker, markersize=6, linestyle="", markeredgecolor="white", zorder=5)[0]
-
-
-def _timestep_axis(axes: Axes, timesteps: Sequence[int]) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.set_xlabel(TIMESTEP_LABEL)
-    if len(timesteps) == 1:
-        axes.set_xticks(timesteps)
-    else:
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=9, steps=[1, 2, 2.5, 5, 10], integer=True))
-
-
-def _percent_ticks(axes: Axes, lowest: float) -> None:
-    """Powers of ten, in per cent and in words that need no superscripts."""
-    rates = [10.0**-k for k in range(12) if 10.0**-k >= lowest]
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_ticks(rates, [share(rate) for rate in rates])
-        axis.minorticks_off()
-
-
-def _legend(figure: Figure, entries: list) -> None:
-    """One entry a line, below the axes."""
-    from matplotlib.legend_handler import HandlerTuple
-
-    handles, labels = zip(*entries)
-    figure.legend(
-        handles, labels, loc="outside lower left", frameon=False, fontsize=FONT_SIZE, labelcolor=INK, handlelength=2.2, labelspacing=0.28,
-        handletextpad=0.6, borderpad=0, borderaxespad=0.5, handler_map={tuple: HandlerTuple(ndivide=1, pad=0)},
-    )  # fmt: skip
-
-
-def _svg(figure: Figure, description: str) -> str:
-    """The figure as one SVG element: scales with its container, has a description, and leaves the page around it alone."""
-    import io
-
-    import matplotlib
-
-    settings = {"svg.fonttype": "none", "svg.hashsalt": description}
-    buffer = io.StringIO()
-    with _WRITING:
-        before = {name: matplotlib.rcParams[name] for name in settings}
-        matplotlib.rcParams.update(settings)
-        try:
-            figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-        finally:
-            matplotlib.rcParams.update(before)
-    return _embeddable(buffer.getvalue(), description)
-
-
-def _embeddable(svg: str, description: str) -> str:
-    """Without a prologue, without style rules that reach beyond it, and without ids that a second figure has too."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<style.*?</style>", "", svg, count=1, flags=re.S)
-    svg = re.sub(r"<defs>\s*</defs>", "", svg, flags=re.S)
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
-    svg = re.sub(r"font-family: [^;\"]+", f"font-family: {FONTS}", svg)
-    box = re.search(r'viewBox="[^"]*"', svg)[0]
-    start = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" {box} width="100%" role="img" '
-        f'aria-label="{escape(description)}" style="display:block;height:auto;stroke-linejoin:round;stroke-linecap:butt">'
-        f"<title>{escape(description)}</title>"
-    )
-    return start + svg[svg.index(">") + 1 :].strip()
 
 
 def _describe_profile(profile: Profile, timestep: int, title: str | None, judged: bool) -> str:
