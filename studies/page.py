@@ -45,7 +45,7 @@ def filled(template: str, parts: dict[str, str]) -> str:
 
 
 def page_of(name: str, render: Callable[[dict[str, Any]], dict[str, str]]) -> dict[Path, str]:
-    """The files that a study's numbers give: what `render` returns under names that end in ".svg" are figures, all else goes in the page."""
+    """The files that a study's numbers give: what `render` returns under names that end in ".svg" are figures, the rest are words."""
     parts = render(read_results(name))
     figures = {DOCS / key: text + "\n" for key, text in parts.items() if key.endswith(".svg")}
     words = {key: text for key, text in parts.items() if not key.endswith(".svg")}
