@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mia_hub.drawing import COLOURS, DASHES, GREY, add_legend, new_figure, to_svg
+from mia_hub.drawing import COLOURS, DASHES, FONT_SIZE, GREY, INK, add_legend, new_figure, to_svg
 
 # A value with its 95 % interval: (x, value, low, high).
 Point = tuple[float, float, float, float]
@@ -51,4 +51,67 @@ def lines_svg(
     if y_limits:
         axes.set_ylim(*y_limits)
     add_legend(figure, legend)
+    return to_svg(figure, description)
+
+
+def scatter_svg(
+    series: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]],
+    *,
+    heading: str,
+    x_label: str,
+    description: str,
+    chance: float | None = None,
+    height: int = 290,
+) -> str:
+    """One ``<svg>``: each series dots with the intervals of both quantities, joined in their order by a thin line.
+
+    Args:
+        series: name to its points, ``([x, low, high], [y, low, high])`` each.
+        heading, x_label: what the axes show.
+        chance: where guessing stands on the vertical axis.
+    """
+    figure, axes = new_figure(height + 15 * (len(series) + (chance is not None)), heading)
+    legend = []
+    for i, (name, points) in enumerate(series.items()):
+        across, up = (list(zip(*part)) for part in zip(*points))
+        colour, marker = COLOURS[i % len(COLOURS)], "osD^vPX"[i % 7]
+        axes.hlines(up[0], across[1], across[2], color=colour, linewidth=1, alpha=0.5, zorder=3)
+        axes.vlines(across[0], up[1], up[2], color=colour, linewidth=1, alpha=0.5, zorder=3)
+        (dots,) = axes.plot(across[0], up[0], color=colour, marker=marker, markersize=6, linewidth=0.8, markeredgecolor="white", zorder=4)
+        legend.append((dots, name))
+    if chance is not None:
+        legend.append((axes.axhline(chance, color=GREY, linewidth=1.1, linestyle=(0, (4, 3)), zorder=2), f"chance: {chance:g}"))
+    axes.set_xlabel(x_label)
+    add_legend(figure, legend)
+    return to_svg(figure, description)
+
+
+def heat_svg(
+    cells: Sequence[Sequence[float | None]], *, rows: Sequence[str], columns: Sequence[str], heading: str, description: str
+) -> str:
+    """One ``<svg>``: a table of AUCs as coloured cells, white at chance and deeper towards 1 or 0; empty where nothing was measured.
+
+    Args:
+        cells: a row of values in [0, 1] for each of ``rows``.
+        rows, columns: their names; those of columns are short.
+    """
+    from matplotlib.colors import LinearSegmentedColormap
+
+    scale = LinearSegmentedColormap.from_list("leak", ["#7FB8DA", "#ffffff", "#F4A66B", "#D55E00"])
+    figure, axes = new_figure(64 + 19 * len(rows), heading)
+    axes.grid(False)
+    axes.set(xlim=(0, len(columns)), ylim=(len(rows), 0))
+    for i, line in enumerate(cells):
+        for j, value in enumerate(line):
+            if value is not None:
+                # Chance is white: a third of the way, since AUCs lie between there and 1.
+                place = value / 1.5 if value < 0.5 else 1 / 3 + (value - 0.5) * 4 / 3
+                axes.fill_between([j + 0.03, j + 0.97], i + 0.05, i + 0.95, color=scale(place), linewidth=0)
+            said = "–" if value is None else f"{value:.2f}".lstrip("0")
+            axes.text(j + 0.5, i + 0.5, said, ha="center", va="center", size=FONT_SIZE - 1, color=INK if value is not None else GREY)
+    axes.set_xticks([j + 0.5 for j in range(len(columns))], columns)
+    axes.set_yticks([i + 0.5 for i in range(len(rows))], rows)
+    axes.tick_params(length=0, labelcolor=INK)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
     return to_svg(figure, description)

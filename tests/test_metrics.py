@@ -371,3 +371,27 @@ def test_asr_interval_needs_more_than_a_lucky_threshold():
     assert metrics.balanced_accuracy_interval(557, 1000, 500, 1000)[0] > 0.5
     assert metrics.asr_interval(sample(557), labels)[0] == 0.5
     assert metrics.asr_interval(sample(565), labels)[0] > 0.5
+
+
+# --- Two attacks on the same samples
+
+
+def test_the_interval_of_a_difference_holds_the_true_one_and_is_narrower_for_paired_scores():
+    rng, held, widths = np.random.default_rng(5), 0, []
+    truth = stats.norm.cdf(1.0 / math.sqrt(2)) - stats.norm.cdf(0.7 / math.sqrt(2))
+    for _ in range(1000):
+        common, labels = rng.normal(0, 0.8, 300), np.repeat([1, 0], [100, 200])
+        one, other = (common + rng.normal(0, 0.6, 300) + mean * labels for mean in (1.0, 0.7))
+        difference, low, high = metrics.auc_difference(one, other, labels)
+        assert difference == pytest.approx(metrics.auc(one, labels) - metrics.auc(other, labels), abs=1e-12)
+        held += low <= truth <= high
+        widths.append(high - low)
+    assert 0.93 <= held / 1000 <= 0.97
+    low, high = metrics.delong(one, labels)
+    assert np.mean(widths) < high - low
+
+
+def test_a_difference_that_cannot_be_judged_says_so():
+    scores, labels = TOY
+    assert metrics.auc_difference(scores, scores, labels) == (0.0, -1.0, 1.0)
+    assert metrics.auc_difference([1.0, 0.0], [0.0, 1.0], [1, 0]) == (1.0, -1.0, 1.0)

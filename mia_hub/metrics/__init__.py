@@ -6,7 +6,7 @@ when its score is at or above the threshold. Scores are never rescaled, and tied
 
 from __future__ import annotations
 
-from mia_hub.metrics.intervals import asr_interval, balanced_accuracy_interval, clopper_pearson, delong, tpr_at_fpr_interval
+from mia_hub.metrics.intervals import asr_interval, auc_difference, balanced_accuracy_interval, clopper_pearson, delong, tpr_at_fpr_interval
 from mia_hub.metrics.roc import (
     RocCurve,
     asr,
@@ -25,6 +25,7 @@ __all__ = [
     "asr",
     "asr_interval",
     "auc",
+    "auc_difference",
     "balanced_accuracy_at",
     "balanced_accuracy_interval",
     "best_threshold",

@@ -1,0 +1,189 @@
+"""Conditional SimA against every other attack at equal query counts, on every model trained here; which neighbours, how many non-members.
+
+python -m studies.conditional
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import numpy as np
+
+from mia_hub.attacks import get_attack
+from mia_hub.markup import markdown_table
+from mia_hub.metrics import auc, auc_difference, delong
+from mia_hub.models.loading import load_model
+from mia_hub.splits import calibration_part
+from studies.attacks import FOUR_SHIFTS, MODELS, model_of, rows_of, scores_of, split_of
+from studies.figures import lines_svg
+from studies.measuring import once, shown
+from studies.page import run_study
+
+NAME = "conditional"
+# What is compared with an attack of so many queries: the last of these that costs no more. Fixed beforehand.
+LADDER = ("sima-c", "sima-cn", FOUR_SHIFTS)
+# Fixed, so that the ablations differ in one thing.
+TIMESTEP = 100
+GIVEN = (
+    ("complexity",),
+    ("mirror",),
+    ("shift-left",),
+    ("complexity", "mirror"),
+    ("complexity", "turn"),
+    ("complexity", "shift-left"),
+    ("complexity", "shift-left", "shift-right"),
+    ("complexity", "shift-left", "shift-up"),
+    ("complexity", "shift-left", "shift-right", "shift-up", "shift-down"),
+    ("complexity", "mirror", "turn", "shift-left", "shift-up"),
+)
+NULL_SAMPLES, DRAWS = (20, 30, 50, 100, 200, 400), 20
+WIN, LOSS, TIE = "wins", "loses", "no difference shown"
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    models = {}
+    for name in MODELS:
+        kept = args.runs / "scores" / NAME
+        ablations = {
+            "given": once(kept / f"{name}-given.json", lambda name=name: _given(name)),
+            "null": once(kept / f"{name}-null.json", lambda name=name: _null(name)),
+        }
+        models[name] = {"duels": _duels(name), "ablations": None if name == "demo" else ablations}
+    return {"models": models}
+
+
+def _duels(name: str) -> list[dict[str, Any]]:
+    """Every other attack against the step of the ladder that costs no more queries: on the same pictures, paired."""
+    rows = rows_of(name)
+    ladder = [row for step in LADDER for row in rows if row["attack"].startswith(step)]
+    found = []
+    for row in rows:
+        affordable = [step for step in ladder if step["queries"] <= row["queries"]]
+        if row in ladder or not affordable or row["attack"] == "random":
+            continue
+        own = affordable[-1]
+        ours, theirs, is_member = _paired(name, own, row)
+        difference = [round(part, 5) for part in auc_difference(ours, theirs, is_member)]
+        found.append({"difference": difference, "own": _figures(own), "other": _figures(row)})
+    return found
+
+
+def _figures(row: dict[str, Any]) -> dict[str, Any]:
+    low = row["tpr_at_fpr"].get("0.01")
+    found = {"attack": row["attack"], "queries": row["queries"], "auc": _triple(row["auc"])}
+    return found | {"tpr_at_0.01_fpr": low and _triple(low)}
+
+
+def _triple(estimate: dict[str, float]) -> list[float]:
+    return [round(estimate[part], 5) for part in ("value", "low", "high")]
+
+
+def _paired(name: str, *rows: dict[str, Any]) -> tuple[np.ndarray, ...]:
+    """The scores of each attack on the reported pictures in one order, and whether these are members."""
+    columns, first = [], None
+    for row in rows:
+        table = scores_of(name, row)
+        order = np.argsort(table.ids)
+        ids, labels = np.array(table.ids)[order], table.is_member[order]
+        if first is None:
+            first, kept = ids, ~calibration_part(list(ids), labels, seed=table.seed)
+        if not np.array_equal(ids, first):
+            raise SystemExit(f"The attacks on {name} were made on different pictures; remove its entries and make them again.")
+        columns.append(table.at(row["timestep"])[order][kept])
+    return (*columns, labels[kept])
+
+
+def _observed(name: str, given: tuple[str, ...], p: float = 2):
+    """What conditional SimA sees of a model's pictures, and the attack."""
+    attack, split = get_attack("sima-cn", timesteps=(TIMESTEP,), given=given, p=p), split_of(name)
+    seen = attack.observe(load_model(model_of(name)), split.images, captions=split.captions, is_member=split.is_member)
+    return attack, seen
+
+
+def _given(name: str) -> dict[str, Any]:
+    """What the score is conditioned on, and the order of the norm, one at a time."""
+    rows = []
+    for given, p in [(given, 2.0) for given in GIVEN] + [(GIVEN[6], 4.0)]:
+        attack, seen = _observed(name, given, p)
+        scores = attack.conclude(seen.values, seen.ids, seen.is_member, seen.seed)[:, 0]
+        kept = ~calibration_part(seen.ids, seen.is_member, seed=seen.seed)
+        scores, labels = scores[kept], seen.is_member[kept]
+        measured = [float(auc(scores, labels)), *map(float, delong(scores, labels))]
+        rows.append({"given": list(given), "p": p, "queries": attack.queries_per_image, "auc": measured})
+    return {"rows": rows}
+
+
+def _null(name: str) -> dict[str, Any]:
+    """How many non-members μ and σ are fitted on: random draws of them from the calibration part."""
+    attack, seen = _observed(name, GIVEN[6])
+    calibration, rows = calibration_part(seen.ids, seen.is_member, seed=seen.seed), []
+    known = np.flatnonzero(calibration & (seen.is_member == 0))
+    for count in (*(n for n in NULL_SAMPLES if n < len(known)), len(known)):
+        found = []
+        for draw in range(DRAWS if count < len(known) else 1):
+            chosen = np.random.default_rng((count, draw)).choice(known, count, replace=False)
+            scorer = attack.learn(seen.values[chosen], seen.is_member[chosen], seen.seed)
+            found.append(float(auc(scorer(seen.values[~calibration])[:, 0], seen.is_member[~calibration])))
+        rows.append({"count": count, "auc": [float(part) for part in (np.median(found), min(found), max(found))]})
+    return {"rows": rows}
+
+
+def render(results: dict[str, Any]) -> dict[str, str]:
+    models = results["models"]
+    ablated = {name: one["ablations"] for name, one in models.items() if one["ablations"]}
+    counts = [outcome(duel) for one in models.values() for duel in one["duels"]]
+    series = {MODELS[name]: [(row["count"], *row["auc"]) for row in one["null"]["rows"]] for name, one in ablated.items()}
+    return {
+        "conditional.svg": lines_svg(
+            series, heading=f"AUC of conditional SimA at t = {TIMESTEP}, two shifts", x_label="Known non-members that it is fitted on",
+            log_x=True, ticks={count: str(count) for count in (20, 50, 100, 200, 500)},
+            description="AUC of conditional SimA over the number of known non-members it is fitted on.",
+        ),
+        "tally": ", ".join(f"{counts.count(one)} × {one}" for one in (WIN, TIE, LOSS)),
+        "lost": _lost(models),
+        "duels": "\n\n".join(f"### {MODELS[name]}\n\n{_duel_table(one['duels'])}" for name, one in models.items()),
+        "given": _given_table({name: one["given"]["rows"] for name, one in ablated.items()}),
+    }  # fmt: skip
+
+
+def outcome(duel: dict[str, Any]) -> str:
+    _, low, high = duel["difference"]
+    return WIN if low > 0 else LOSS if high < 0 else TIE
+
+
+def _lost(models: dict[str, Any]) -> str:
+    lost = [(name, duel) for name, one in models.items() for duel in one["duels"] if outcome(duel) == LOSS]
+    if not lost:
+        return "It lost to none."
+    said = (
+        f"{MODELS[name]}: to `{duel['other']['attack']}` ({duel['other']['queries']} queries) by {-duel['difference'][0]:.3f}"
+        for name, duel in lost
+    )
+    return "It lost:\n\n" + "\n".join(f"- {line}" for line in said)
+
+
+def _duel_table(duels: list[dict[str, Any]]) -> str:
+    rows = []
+    for duel in sorted(duels, key=lambda duel: (duel["other"]["queries"], duel["other"]["attack"])):
+        cells = [cell for side in ("other", "own") for cell in _side(duel[side])]
+        rows.append([*cells, shown(duel["difference"]), outcome(duel)])
+    headers = ["Attack", "Queries", "AUC", "TPR@1%FPR", "Conditional SimA", "Queries", "AUC", "TPR@1%FPR", "Difference of AUC", ""]
+    return markdown_table(headers, rows, raw=True)
+
+
+def _side(figures: dict[str, Any]) -> list[str]:
+    return [f"`{figures['attack']}`", str(figures["queries"]), shown(figures["auc"]), shown(figures["tpr_at_0.01_fpr"])]
+
+
+def _given_table(ablated: dict[str, list[dict[str, Any]]]) -> str:
+    first = next(iter(ablated.values()))
+    rows = []
+    for i, row in enumerate(first):
+        name = ", ".join(row["given"]) + (f"; p = {row['p']:g}" if row["p"] != 2 else "")
+        rows.append([name, str(row["queries"]), *(shown(found[i]["auc"]) for found in ablated.values())])
+    return markdown_table(["Given", "Queries", *(MODELS[name] for name in ablated)], rows)
+
+
+if __name__ == "__main__":
+    run_study(NAME, __doc__.split("\n")[0], measure, render)

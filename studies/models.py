@@ -1,0 +1,83 @@
+"""The models that the recipes of `training` made, found again with the pictures that they were trained on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mia_hub.splits import MemberSplit, make_split
+from training.data import TrainingSet, emoji, fashion_mnist
+
+# Of each side, so that a study of many models ends; enough for intervals of ± .03 in AUC at worst.
+MOST = 1000
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A run of a recipe.
+
+    Attributes:
+        folder: of the run.
+        snapshots: step to the folder of its weights, rising.
+        facts: what the recipe wrote of the finished run (``training.json``).
+    """
+
+    folder: Path
+    snapshots: dict[int, Path]
+    facts: dict[str, Any]
+
+    @property
+    def final(self) -> Path:
+        return self.snapshots[self.facts["steps"]]
+
+    @property
+    def members(self) -> int:
+        return self.facts["members"]
+
+    @cached_property
+    def data(self) -> TrainingSet:
+        """Members and non-members.
+
+        Raises:
+            SystemExit: if the recipe's pictures aren't those of today's `training.data`.
+        """
+        kind, _, side = self.facts["data"].rpartition("-")
+        counts, seed = (self.members, self.facts["nonmembers"]), self.facts["recipe"]["seed"]
+        if kind == "fashion-mnist":
+            found = fashion_mnist(*counts, side=int(side), seed=seed)
+        else:
+            found = emoji(*counts, artist=kind == "emoji-artist", side=int(side), seed=seed)
+        if found.hash != self.facts["split_hash"]:
+            raise SystemExit(
+                f"{self.folder} was trained on the split {self.facts['split_hash']}, which is {found.hash} today; train it again."
+            )
+        return found
+
+    def split(self, most: int = MOST) -> MemberSplit:
+        """At most so many members and non-members, the first of each; both were drawn at random."""
+        data, captions = self.data, None
+        if data.captions is not None:
+            captions = [*data.captions[: len(data.members)][:most], *data.captions[len(data.members) :][:most]]
+        return make_split(list(data.members[:most]), list(data.nonmembers[:most]), captions=captions, name=data.name)
+
+
+def trained(folder: Path) -> TrainedModel:
+    """A finished run.
+
+    Raises:
+        SystemExit: if there is none, with the way to it.
+    """
+    snapshots = {int(path.name[5:]): path for path in sorted(folder.glob("step-*"))}
+    finished = [path for path in snapshots.values() if (path / "training.json").exists()]
+    if not finished:
+        raise SystemExit(f"There is no finished model in {folder}. studies/README.md has the commands that train all of them.")
+    return TrainedModel(folder, snapshots, json.loads((finished[-1] / "training.json").read_text()))
+
+
+def quality_in(folder: Path, name: str) -> float:
+    """The figure that a recipe wrote of a model, whose name begins so."""
+    facts = json.loads((folder / "training.json").read_text())
+    return next(value for key, value in facts["quality"].items() if key.startswith(name))
