@@ -1,0 +1,61 @@
+"""Writes the README's figure and table anew from the study of all attacks.
+
+python -m studies.readme
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mia_hub.atomic import write_text
+from mia_hub.markup import markdown_table
+from studies.attacks import CONDITIONAL, GRID, MODELS, NAME, rows_of
+from studies.measuring import shown
+from studies.page import read_results
+
+README = Path(__file__).parent.parent / "README.md"
+BEGIN, END = "<!-- results: written by python -m studies.readme -->", "<!-- end of results -->"
+SIMA = f"sima:timesteps={GRID}"
+# Judged as an outsider might run them: neither fitted on known members, nor with the weights.
+COLUMNS = {"SimA, 1 query": SIMA, "Conditional SimA, 3 queries": CONDITIONAL}
+
+
+def readme_with(text: str) -> str:
+    """The README with today's results between its two marks.
+
+    Raises:
+        ValueError: if a mark is missing.
+    """
+    before, _, rest = text.partition(BEGIN)
+    _, found, after = rest.partition(END)
+    if not found:
+        raise ValueError(f"{README} lacks the marks {BEGIN} and {END}.")
+    return f"{before}{BEGIN}\n{results()}\n{END}{after}"
+
+
+def results() -> str:
+    """Figure and table, in Markdown."""
+    listed = read_results(NAME)["entries"]
+    rows = [_row(name, [row for row in rows_of(name) if row["entry"] in ids]) for name, ids in listed.items()]
+    headers = ["Model", *(f"{name}: {figure}" for name in COLUMNS for figure in ("AUC", "TPR@1%FPR")), "Strongest other attack: AUC"]
+    figure = "![AUC of every attack on every model trained here](docs/studies/attacks.svg)"
+    return f"\n{figure}\n\n{markdown_table(headers, rows, raw=True)}\n"
+
+
+def _row(name: str, rows: list[dict[str, Any]]) -> list[str]:
+    found = {row["attack"]: row for row in rows}
+    cells = [MODELS[name]]
+    for attack in COLUMNS.values():
+        cells += [_shown(found[attack]["auc"]), _shown(found[attack]["tpr_at_fpr"].get("0.01"))]
+    other = max((row for row in rows if not row["attack"].startswith("sima")), key=lambda row: row["auc"]["value"])
+    return [*cells, f"`{other['attack'].partition(':')[0]}`, {other['queries']} queries: {_shown(other['auc'])}"]
+
+
+def _shown(estimate: dict[str, float] | None) -> str:
+    return shown(estimate and [estimate[part] for part in ("value", "low", "high")])
+
+
+if __name__ == "__main__":
+    write_text(README, readme_with(README.read_text(encoding="utf-8")))
+    print(README)

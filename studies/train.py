@@ -1,0 +1,105 @@
+"""Trains every model that the studies ask for, one after another or a few side by side; what is finished is left as it is.
+
+    python -m studies.train --jobs 2
+
+Some five hours on two cores. Stopped at any moment, it goes on from the last checkpoint of each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from studies.beta import BETAS, LOSSES
+from studies.memorisation import SIZES
+from studies.page import RUNS
+
+# Few pictures are soon known by heart.
+STEPS = {128: 4000}
+LATENT_STEPS, ADVERSARY = 4000, 0.05
+
+
+def chains(runs: Path) -> Iterator[list[list[str]]]:
+    """Commands of `training`; those of one chain build on one another."""
+    for size in SIZES:
+        steps = STEPS.get(size, 8000)
+        yield [_pixels(runs, f"ddpm-{size}", size, steps)]
+    yield [[*_pixels(runs, "ddpm-512-flips", 512, 8000), "--flips"]]
+    for ending in LOSSES.values():
+        for beta in BETAS:
+            yield _latent(runs, f"b{beta}{ending}", beta, ending != "")
+    vae, base = runs / "vae-emoji", runs / "t2i"
+    yield [
+        ["train_vae", "--out", str(vae), "--data", "emoji", "--beta", "1e-6", *_every(1000)],
+        ["train_text2image", "--out", str(base), "--vae", f"{vae}/vae", "--steps", "4000", *_every(1000)],
+        ["train_lora", "--out", str(runs / "t2i-lora"), "--base", f"{base}/step-004000", *_every(500)],
+    ]
+
+
+def _pixels(runs: Path, name: str, members: int, steps: int) -> list[str]:
+    sizes = ["--side", "16", "--members", str(members), "--steps", str(steps)]
+    return ["train_ddpm", "--out", str(runs / name), *sizes, *_every(1000 if steps == 8000 else 500)]
+
+
+def _latent(runs: Path, name: str, beta: str, adversary: bool) -> list[list[str]]:
+    vae, weight = runs / f"vae-{name}", ["--adversary", str(ADVERSARY)] if adversary else []
+    shared = ["--members", "512"]
+    return [
+        ["train_vae", "--out", str(vae), *shared, "--beta", beta, *weight, *_every(1000)],
+        [
+            "train_ldm",
+            "--out",
+            str(runs / f"ldm-{name}"),
+            "--vae",
+            f"{vae}/vae",
+            "--members",
+            "512",
+            "--steps",
+            str(LATENT_STEPS),
+            *_every(1000),
+        ],
+    ]
+
+
+def _every(steps: int) -> list[str]:
+    return ["--check-every", str(steps)]
+
+
+def finished(command: list[str]) -> bool:
+    """Whether what a command makes is there, with its card."""
+    folder = Path(command[command.index("--out") + 1])
+    return any(folder.glob("*/training.json"))
+
+
+def _train(chain: list[list[str]], threads: int) -> None:
+    for module, *options in chain:
+        if finished([module, *options]):
+            continue
+        command = [sys.executable, "-m", f"training.{module}", *options]
+        print(" ".join(command[1:]), flush=True)
+        subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": str(threads)})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m studies.train", description=__doc__.split("\n")[0])
+    parser.add_argument("--runs", type=Path, default=RUNS, help="folder of the trained models (default: runs/studies)")
+    parser.add_argument("--jobs", type=int, default=1, help="how many are trained side by side (default: 1)")
+    parser.add_argument("--list", action="store_true", help="print the commands, and train nothing")
+    args = parser.parse_args()
+    every = list(chains(args.runs))
+    if args.list:
+        print("\n".join(" ".join(["python", "-m", f"training.{module}", *options]) for chain in every for module, *options in chain))
+        return
+    threads = max(1, (os.cpu_count() or 1) // args.jobs)
+    with ThreadPoolExecutor(args.jobs) as pool:
+        for done in [pool.submit(_train, chain, threads) for chain in every]:
+            done.result()
+
+
+if __name__ == "__main__":
+    main()
