@@ -1,0 +1,79 @@
+"""What studies share: templates, kept scores, the rules by which results are called wins or onsets."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from studies import conditional, memorisation, train
+from studies.attacks import EVERY, GRID, _short
+from studies.figures import heat_svg, lines_svg, scatter_svg
+from studies.models import trained
+from studies.page import filled
+
+
+def test_a_template_and_its_parts_must_match():
+    assert filled("a {{one}} b {{two-x}}", {"one": "1", "two-x": "{{one}}"}) == "a 1 b {{one}}"
+    with pytest.raises(KeyError, match="missing"):
+        filled("{{missing}}", {})
+    with pytest.raises(KeyError, match="unused"):
+        filled("", {"unused": "x"})
+
+
+@pytest.mark.parametrize(
+    ("interval", "said"),
+    [((0.1, 0.02, 0.2), conditional.WIN), ((-0.1, -0.2, -0.01), conditional.LOSS), ((0.1, -0.1, 0.2), conditional.TIE)],
+)
+def test_only_an_interval_without_0_is_a_win_or_a_loss(interval, said):
+    assert conditional.outcome({"difference": list(interval)}) == said
+
+
+def test_an_onset_is_the_first_snapshot_from_which_on_the_bound_always_holds():
+    lows = [0.6, 0.4, 0.55, 0.72, 0.9]
+    rows = [{"size": 128, "passes": i + 1, "sima-cn": {"auc": [low, low, 1]}} for i, low in enumerate(lows)]
+    assert memorisation._onsets(128, rows) == ["128", "3 passes", "4 passes", "not in 5", "not in 5"]
+
+
+def test_attacks_of_one_name_are_told_apart():
+    names = [_short(attack, list(EVERY)) for attack in EVERY]
+    assert len(set(names)) == len(names) and "sima" in names and GRID not in " ".join(names)
+
+
+def test_every_command_trains_what_a_study_asks_for(tmp_path, capsys):
+    """Each option is one that the recipe has, and what a chain builds on comes before it."""
+    for chain in train.chains(tmp_path):
+        made = []
+        for module, *options in chain:
+            recipe = __import__(f"training.{module}", fromlist=["main"])
+            with pytest.raises(SystemExit) as helped:
+                recipe.main(["--help"])
+            said = capsys.readouterr().out
+            assert helped.value.code == 0 and all(f"{option} " in said for option in options if option.startswith("--"))
+            folder = options[options.index("--out") + 1]
+            needed = [value for option, value in pairwise(options) if option in ("--vae", "--base")]
+            assert all(any(value.startswith(before) for before in made) for value in needed)
+            made.append(folder)
+            assert not train.finished([module, *options])
+
+
+def test_a_run_that_is_not_finished_names_the_way_to_it(tmp_path):
+    with pytest.raises(SystemExit, match=re.escape("studies/README.md")):
+        trained(tmp_path)
+
+
+def test_figures_are_well_formed_and_say_what_they_show():
+    points = [(1.0, 0.6, 0.5, 0.7), (10.0, 0.8, 0.7, 0.9)]
+    drawn = [
+        lines_svg({"a": points, "b": points}, heading="AUC", x_label="x", description="both", chance=0.5, log_x=True, ticks={1: "one"}),
+        scatter_svg({"a": [([1, 0.9, 1.1], [0.5, 0.4, 0.6])]}, heading="AUC", x_label="x", description="dots"),
+        heat_svg([[0.9, None], [0.3, 0.5]], rows=["r", "s"], columns=["m", "n"], heading="AUC", description="cells"),
+    ]
+    for svg, said in zip(drawn, ("both", "dots", "cells")):
+        ElementTree.fromstring(svg)
+        assert said in svg and "nan" not in svg
+    assert drawn[2] == heat_svg([[0.9, None], [0.3, 0.5]], rows=["r", "s"], columns=["m", "n"], heading="AUC", description="cells")
+    assert np.all([".90" in drawn[2], ".30" in drawn[2]])
