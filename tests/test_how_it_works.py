@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -203,8 +204,9 @@ def test_on_a_phone_a_finger_drags_x_and_nothing_scrolls_sideways(open_tab, them
     expect_exact(page, x=(-0.2, 0.1))
     assert page.evaluate("window.scrollY") == before
     # Elsewhere a tap moves x, and all of the figure is in view.
-    page.touchscreen.tap(*on_screen(page, (0.7, 0.8)))
-    expect_exact(page, x=(0.7, 0.8))
+    page.touchscreen.tap(*on_screen(page, (0.1, 0.85)))
+    expect(page.get_by_role("slider", name="The picture x")).to_have_attribute("aria-valuetext", re.compile(r"^0\.(09|10|11) across"))
+    expect_exact(page, x=(0.1, 0.85))
     for part in (".mia-how-stage", ".mia-how-strip", ".mia-how-t", ".mia-how-places"):
         box = page.locator(part).bounding_box()
         assert box["x"] >= 0 and box["x"] + box["width"] <= 390

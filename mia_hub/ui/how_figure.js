@@ -142,8 +142,11 @@ function pointed(event, nearest = 0) {
 }
 
 const SNAP = 0.04;
+const STILL = 10;
+let tapped = null;
 stage.addEventListener("pointerdown", (event) => {
-  if (event.button || (event.pointerType === "touch" && !handle.contains(event.target))) return;
+  tapped = event.pointerType === "touch" && !handle.contains(event.target) ? [event.clientX, event.clientY] : null;
+  if (event.button || tapped) return;
   event.preventDefault();
   handle.focus({ preventScroll: true });
   stage.setPointerCapture(event.pointerId);
@@ -152,8 +155,10 @@ stage.addEventListener("pointerdown", (event) => {
 stage.addEventListener("pointermove", (event) => {
   if (stage.hasPointerCapture(event.pointerId)) move(pointed(event));
 });
-stage.addEventListener("click", (event) => {
-  if (event.pointerType === "touch" && !handle.contains(event.target)) move(pointed(event, 2 * SNAP));
+// Where the finger scrolls, there is a pointercancel instead. (Not `click`: after a drag, browsers may leave it out.)
+stage.addEventListener("pointerup", (event) => {
+  if (tapped && Math.hypot(event.clientX - tapped[0], event.clientY - tapped[1]) < STILL) move(pointed(event, 2 * SNAP));
+  tapped = null;
 });
 handle.addEventListener("keydown", (event) => {
   const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
