@@ -18,6 +18,7 @@ def build_app():
     from leaderboard.board_tab import build_board_tab
     from leaderboard.submit_tab import build_submit_tab
     from mia_hub.ui.check_tab import build_check_tab, warm_up
+    from mia_hub.ui.how_tab import build_how_tab
 
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, DELETE_UPLOADS_AFTER_SECONDS)) as page:
         gr.HTML(
@@ -32,6 +33,8 @@ def build_app():
                 build_board_tab(page, pages, board)
             with gr.Tab("Submit", id="submit") as submit:
                 build_submit_tab(submit)
+            with gr.Tab("How it works", id="how-it-works"):
+                build_how_tab()
         add_endpoints()
     warm_up()
     return page
@@ -42,6 +45,7 @@ def launch_options() -> dict:
     import gradio as gr
 
     from leaderboard.board_tab import STYLE as BOARD_STYLE
+    from mia_hub.ui.how_tab import STYLE as HOW_STYLE
 
     theme = gr.themes.Default(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     # In the light theme, white on Gradio's own blue has too little contrast.
@@ -58,7 +62,7 @@ def launch_options() -> dict:
     )
     return {
         "theme": theme,
-        "css_paths": [Path(__file__).parent / "style.css", BOARD_STYLE],
+        "css_paths": [Path(__file__).parent / "style.css", BOARD_STYLE, HOW_STYLE],
         "max_file_size": "50mb",
         "footer_links": ["api"],
         # The endpoints are tools for agents as well, where gradio's extra for that is installed.
