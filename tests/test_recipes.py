@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -20,13 +21,13 @@ from training.data import EMOJI_FONT, TrainingSet, emoji, fashion_mnist
 from training.fashion_mnist import DEBIAN_FILE
 
 PACKAGES = {DEBIAN_FILE: "dataset-fashion-mnist", EMOJI_FONT: "fonts-noto-color-emoji"}
-SMALL = ("--nonmembers", "64", "--batch", "4", "--check-every", "1")
+SMALL = ("--members", "32", "--nonmembers", "64", "--batch", "4", "--check-every", "1")
 SAMPLES = 16
 # By name: the recipe, its own options, and what it writes; {…} is the folder of another one.
 RECIPES = {
-    "ddpm": (train_ddpm, "--members 32 --side 16 --flips", "step-000002"),
-    "vae": (train_vae, "--members 32 --beta 1e-4 --adversary 0.1", "vae"),
-    "ldm": (train_ldm, "--members 32 --vae {vae} --latents mode", "step-000002"),
+    "ddpm": (train_ddpm, "--side 16 --flips", "step-000002"),
+    "vae": (train_vae, "--beta 1e-4 --adversary 0.1", "vae"),
+    "ldm": (train_ldm, "--vae {vae} --latents mode", "step-000002"),
     "vae-emoji": (train_vae, "--data emoji", "vae"),
     "t2i": (train_text2image, "--vae {vae-emoji}", "step-000002"),
     "lora": (train_lora, "--base {t2i}", "step-000002"),
@@ -36,7 +37,7 @@ SIDES = {"ddpm": 16, "vae": 32, "ldm": 32}
 
 def data_of(name: str) -> TrainingSet:
     """What a recipe is trained on."""
-    return fashion_mnist(32, 64, side=SIDES[name]) if name in SIDES else emoji(None, 64, artist=name == "lora")
+    return fashion_mnist(32, 64, side=SIDES[name]) if name in SIDES else emoji(32, 64, artist=name == "lora")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -49,8 +50,12 @@ def small():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recipe, "SAMPLES", SAMPLES)
         patch.setattr(train_ddpm, "SAMPLING_STEPS", 2)
-        patch.setattr(demo, "N_NONMEMBERS", 128)
+        patch.setattr(demo, "N_MEMBERS", 48)
+        patch.setattr(demo, "N_NONMEMBERS", 64)
+        # One process has one precision, unless it forgets.
+        AcceleratorState._reset_state(reset_partial_state=True)
         yield
+        AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="module")
@@ -159,13 +164,13 @@ def test_a_recipe_that_needs_captions_says_so(made, tmp_path, capsys):
 
 
 def test_the_demo_stops_once_enough_is_remembered_and_its_card_is_made_of_its_log(tmp_path, monkeypatch):
-    options = ["--out", str(tmp_path), "--max-steps", "4", "--check-every", "1", "--flips"]
-    demo.main([*options[:2], "--max-steps", "1", *options[4:]])
+    options = ["--out", str(tmp_path), "--check-every", "1", "--flips"]
+    demo.main([*options, "--max-steps", "1"])
     monkeypatch.setattr(demo, "ENOUGH", dict(auc=0.0, tpr_at_1_fpr=0.0))
-    demo.main(options)
+    demo.main([*options, "--max-steps", "9"])
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log] == [1, 2] and list(log[1]["sima"]) == [str(t) for t in demo.WATCHED_TIMESTEPS]
-    demo.main([*options[:2], "--max-steps", "4", *options[4:], "--go-on"])
+    demo.main([*options, "--max-steps", "4", "--go-on"])
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 4
 
     images = fashion_mnist(3, 3).members
