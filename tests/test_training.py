@@ -1,4 +1,4 @@
-"""The loop that recipes share, and how they judge quality; the recipes themselves take hours."""
+"""The loop that recipes share, and how they judge quality."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from training.data import NEAR, families, model_space
+from training.data import NEAR, TrainingSet, families, model_space
 from training.loop import CHECKPOINT, Batch, Learner, Schedule, Training
 from training.publish import contact_sheet
-from training.quality import floor, frechet_distance
+from training.quality import floor, frechet_distance, quality_of
 from training.train_ddpm import mirrored, to_uint8
 
 SCHEDULE = Schedule(steps=12, batch=4, warmup=3, check_every=4, mixed_precision="no", ema=0.9)
@@ -69,6 +70,51 @@ def test_a_check_may_end_the_run(tmp_path):
     assert training.step == 4 and (tmp_path / CHECKPOINT).exists()
 
 
+def test_a_run_that_was_killed_during_a_check_makes_the_check_again(tmp_path):
+    def killed(step):
+        if step == 8:
+            raise KeyboardInterrupt
+
+    asked = []
+    with pytest.raises(KeyboardInterrupt):
+        Training(tmp_path, SCHEDULE, learners(), 10).run(lambda step: killed(step) or {})
+    with open(tmp_path / "log.jsonl", "a") as log:
+        log.write('{"step": 8, "loss": {"own": 0.1')
+    Training(tmp_path, SCHEDULE, learners(), 10).run(lambda step: asked.append(step) or {})
+    assert asked == [8, 12]
+    assert [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == [4, 8, 12]
+
+
+def test_frozen_parameters_are_neither_learnt_nor_averaged_nor_saved(tmp_path):
+    def partly() -> dict[str, Learner]:
+        found = learners()
+        found["own"].network.bias.requires_grad_(False)
+        return {"own": found["own"]}
+
+    before = partly()["own"].network
+    training = Training(tmp_path, SCHEDULE, partly(), 10)
+    training.run()
+    after = training.learners["own"].network
+    assert torch.equal(before.bias, after.bias) and not torch.equal(before.weight, after.weight)
+    assert list(training.averages["own"]) == ["weight"]
+    assert {key.rpartition(".")[2] for key in load_file(tmp_path / CHECKPOINT)} == {"weight"}
+    with training.averaged():
+        assert torch.equal(after.bias, before.bias) and torch.equal(after.weight, training.averages["own"]["weight"])
+    again = Training(tmp_path, SCHEDULE, partly(), 10)
+    assert again.step == 12 and torch.equal(again.learners["own"].network.weight, after.weight)
+
+
+def test_a_checkpoint_of_other_networks_is_refused(tmp_path):
+    Training(tmp_path, SCHEDULE, learners(), 10).run()
+    with pytest.raises(SystemExit, match="of another recipe"):
+        Training(tmp_path, SCHEDULE, {"unet": learners()["own"]}, 10)
+    # One that would be broadcast.
+    wider = Learner(torch.nn.Linear(3, 3), learners()["own"].loss)
+    save_file(load_file(tmp_path / CHECKPOINT) | {"own.model.bias": torch.zeros(1)}, tmp_path / CHECKPOINT, metadata={"step": "12"})
+    with pytest.raises(SystemExit, match="bias doesn't fit"):
+        Training(tmp_path, SCHEDULE, {"own": wider}, 10)
+
+
 def test_each_epoch_has_every_sample_once(tmp_path):
     training = Training(tmp_path, replace(SCHEDULE, batch=5), learners(), 10)
     epochs = [np.concatenate([training._rows(step) for step in (2 * epoch, 2 * epoch + 1)]) for epoch in range(3)]
@@ -93,6 +139,29 @@ def test_the_quality_figure_is_smallest_for_real_pictures_and_grows_with_blur():
     real = floor(reference, 300)
     distances = [frechet_distance(pictures(300, 1, blur), reference) for blur in (1, 2, 4)]
     assert distances[0] == pytest.approx(real, rel=0.5) and real < distances[1] / 3 < distances[2] / 3
+
+
+@pytest.mark.parametrize(
+    "members, nonmembers, compared, real",
+    [
+        (16, 1200, 256, "256 real pictures (n"),
+        (400, 420, 256, "256 real pictures (m"),
+        (109, 109, 109, "109 real pictures (m"),
+    ],
+)
+def test_the_quality_figure_stands_beside_that_of_as_many_real_pictures(members, nonmembers, compared, real):
+    data = TrainingSet("blobs", "CC0-1.0", pictures(members, 0), pictures(nonmembers, 1), "random numbers")
+    (name, blurred), (beside, reached) = quality_of(pictures(256, 2, blur=2), data).items()
+    assert name.startswith(f"Fréchet distance of {compared} samples to {nonmembers:,} non-members") and real in beside
+    assert quality_of(pictures(256, 3), data)[name] == pytest.approx(reached, rel=0.5) and reached < blurred / 1.5
+
+
+def test_few_pictures_make_the_quality_figure_larger_and_fewer_still_are_refused():
+    reference, others = pictures(447, 0), pictures(447, 1)
+    distances = [frechet_distance(others[:n], reference) for n in (447, 256, 192)]
+    assert sorted(distances) == distances and np.isfinite(frechet_distance(others[:9], reference))
+    with pytest.raises(ValueError, match="needs 8 or more"):
+        frechet_distance(others[:7], reference)
 
 
 def test_near_copies_are_one_family():

@@ -1,6 +1,6 @@
 """Embeds a trained checkpoint as the demo: model, split, scores of every known image, and the model card.
 
-    python -m training.build_demo runs/demo/step-08000
+    python -m training.build_demo runs/demo/step-008000
 
 Everything in ``mia_hub/demo`` is written by this script alone.
 """
@@ -25,7 +25,7 @@ from mia_hub.reference import DEMO_OBSERVATIONS, write_observations
 from mia_hub.report import AuditReport
 from mia_hub.splits import load_split
 from training.card import demo_card
-from training.demo import N_MEMBERS, N_NONMEMBERS, SEED, export
+from training.demo import N_MEMBERS, N_NONMEMBERS, SEED
 from training.fashion_mnist import draw, load_train_images
 
 LABELS = ["nonmember", "member"]
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--note", default="", help="a sentence about this training run, for the card")
     args = parser.parse_args()
     shutil.rmtree(DEMO_FOLDER, ignore_errors=True)
-    export(args.checkpoint, DEMO_FOLDER / "model")
+    shutil.copytree(args.checkpoint, DEMO_FOLDER / "model")
     write_split(DEMO_FOLDER / "data")
 
     report = audit("demo", "sima", "demo")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.report import AuditReport
 from training.demo import BATCH, EMA, ENOUGH, LEARNING_RATE, N_MEMBERS, N_NONMEMBERS, SEED
+from training.recipe import step_folder
 
 FRONT = """---
 license: mit
@@ -70,7 +73,7 @@ Computed with {", ".join(f"{k} {v}" for k, v in report.provenance["versions"].it
 ```
 pip install -e .                                 # and, on Debian, apt-get install dataset-fashion-mnist
 python -m training.demo --out runs/demo          # resumable: start it again and it goes on
-python -m training.build_demo runs/demo/step-{step:05d}
+python -m training.build_demo {step_folder(Path("runs/demo"), step)}
 ```
 
 Seed {SEED}; batches of {BATCH}, AdamW with learning rate {LEARNING_RATE}, EMA {EMA}, bfloat16 autocast, no augmentation, linear schedule of 1,000 steps,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -111,6 +112,7 @@ def emoji(members: int | None = None, nonmembers: int | None = None, *, artist: 
     return TrainingSet(name, "OFL-1.1", *(images[part] for part in rows), source, captions)
 
 
+@functools.cache
 def _drawn_emoji(side: int) -> tuple[list[str], list[str], np.ndarray]:
     """Characters, captions, and pictures uint8 ``[N, side, side, 3]``, of every single-character emoji of the font, without copies."""
     from fontTools.ttLib import TTFont

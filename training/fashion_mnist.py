@@ -44,6 +44,8 @@ def draw(images: np.ndarray, seed: int, n_members: int, n_nonmembers: int) -> tu
     Returns:
         The rows of the members ``[n_members]`` and of the non-members ``[n_nonmembers]``, disjoint.
     """
-    _, first = np.unique(images.reshape(len(images), -1), axis=0, return_index=True)
-    order = np.random.default_rng(seed).permutation(np.sort(first))
+    first = {}
+    for row, image in enumerate(images):
+        first.setdefault(image.tobytes(), row)
+    order = np.random.default_rng(seed).permutation(list(first.values()))
     return order[:n_members], order[n_members : n_members + n_nonmembers]

@@ -19,6 +19,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from mia_hub.atomic import replacing, write_text
+
 CHECKPOINT = "checkpoint.safetensors"
 
 
@@ -76,7 +78,7 @@ class Learner:
     """One network with its loss and optimiser; several, as with an adversary, take turns in each step.
 
     Attributes:
-        network: its parameters are learnt.
+        network: its parameters are learnt, but for frozen ones (``requires_grad`` is False), which are neither averaged nor saved.
         loss: from a batch; a scalar.
     """
 
@@ -103,11 +105,12 @@ class Training:
         self._optimizers, self._prepared, self.averages = {}, {}, {}
         for name, learner in self.learners.items():
             learner.network.to(self.accelerator.device)
-            self._optimizers[name] = torch.optim.AdamW(learner.network.parameters(), schedule.learning_rate)
+            self._optimizers[name] = torch.optim.AdamW(_learnt(learner.network).values(), schedule.learning_rate)
             self._prepared[name] = self.accelerator.prepare(learner.network)
-            self.averages[name] = {key: value.detach().clone() for key, value in learner.network.named_parameters()}
+            self.averages[name] = {key: value.detach().clone() for key, value in _learnt(learner.network).items()}
         if (folder / CHECKPOINT).exists():
             self._load()
+        self._trim_log()
 
     def run(self, on_check: Callable[[int], dict] | None = None) -> None:
         """Trains to the end; at each checkpoint ``on_check(step)`` is asked for figures to log, and may raise StopIteration.
@@ -119,7 +122,6 @@ class Training:
             recent.append(self._advance())
             if self.step % self.schedule.check_every and self.step < self.schedule.steps:
                 continue
-            self._save()
             losses = {name: round(float(np.mean([one[name] for one in recent])), 5) for name in recent[0]}
             recent = []
             line = {"step": self.step, "loss": losses, "seconds": round(time.time() - started), "since": first}
@@ -128,6 +130,8 @@ class Training:
             with open(self.folder / "log.jsonl", "a") as log:
                 log.write(json.dumps(line | figures) + "\n")
             print(json.dumps(line | figures), flush=True)
+            # Last: a run that is killed during a check makes all of the check again.
+            self._save()
             if enough:
                 return
 
@@ -150,14 +154,14 @@ class Training:
                 # An adversary's loss also reaches the other network.
                 other.zero_grad()
             self.accelerator.backward(loss)
-            self.accelerator.clip_grad_norm_(learner.network.parameters(), 1.0)
+            self.accelerator.clip_grad_norm_(_learnt(learner.network).values(), 1.0)
             optimizer.step()
             losses[name] = loss.item()
         self.step += 1
         decay = min(schedule.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for name, learner in self.learners.items():
-                for key, parameter in learner.network.named_parameters():
+                for key, parameter in _learnt(learner.network).items():
                     self.averages[name][key].lerp_(parameter, 1 - decay)
         return losses
 
@@ -171,25 +175,28 @@ class Training:
         tensors = {}
         for name, learner in self.learners.items():
             optimizer = self._optimizers[name]
-            for key, parameter in learner.network.named_parameters():
+            for key, parameter in _learnt(learner.network).items():
                 state = optimizer.state.get(parameter, {})
                 tensors |= {f"{name}.model.{key}": parameter.detach(), f"{name}.ema.{key}": self.averages[name][key]}
                 tensors |= {f"{name}.{moment}.{key}": state[moment] for moment in ("exp_avg", "exp_avg_sq") if moment in state}
             tensors |= {f"{name}.buffer.{key}": value for key, value in learner.network.named_buffers()}
-        temporary = self.folder / f"{CHECKPOINT}.tmp"
-        # Copies: what shares memory can't be saved.
-        save_file({key: value.detach().cpu().clone() for key, value in tensors.items()}, temporary, metadata={"step": str(self.step)})
-        temporary.replace(self.folder / CHECKPOINT)
+        with replacing(self.folder / CHECKPOINT) as temporary:
+            # Copies: what shares memory can't be saved.
+            save_file({key: value.detach().cpu().clone() for key, value in tensors.items()}, temporary, metadata={"step": str(self.step)})
 
     def _load(self) -> None:
         path = self.folder / CHECKPOINT
         with safe_open(path, "pt") as file:
             self.step = int(file.metadata()["step"])
         tensors = load_file(path, device=str(self.accelerator.device))
+        for name, learner in self.learners.items():
+            for key, parameter in _learnt(learner.network).items():
+                if f"{name}.model.{key}" not in tensors or tensors[f"{name}.model.{key}"].shape != parameter.shape:
+                    raise SystemExit(f"{path} is of another recipe or an older version ({name}: {key} doesn't fit); choose another folder.")
         with torch.no_grad():
             for name, learner in self.learners.items():
                 optimizer = self._optimizers[name]
-                for key, parameter in learner.network.named_parameters():
+                for key, parameter in _learnt(learner.network).items():
                     parameter.copy_(tensors[f"{name}.model.{key}"])
                     self.averages[name][key].copy_(tensors[f"{name}.ema.{key}"])
                     if f"{name}.exp_avg.{key}" in tensors:
@@ -197,6 +204,13 @@ class Training:
                         optimizer.state[parameter] = {"step": torch.tensor(float(self.step))} | moments
                 for key, value in learner.network.named_buffers():
                     value.copy_(tensors[f"{name}.buffer.{key}"])
+
+    def _trim_log(self) -> None:
+        """Leaves out what was logged after the checkpoint, for it will be logged again."""
+        log = self.folder / "log.jsonl"
+        if log.exists():
+            whole = [line for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+            write_text(log, "".join(line for line in whole if json.loads(line)["step"] <= self.step))
 
 
 class _Swapped:
@@ -210,7 +224,7 @@ class _Swapped:
         for name, learner in self.training.learners.items():
             learner.network.eval()
             if name in self.averages:
-                self.own[name] = {key: value.detach().clone() for key, value in learner.network.named_parameters()}
+                self.own[name] = {key: value.detach().clone() for key, value in _learnt(learner.network).items()}
                 _put(learner.network, self.averages[name])
 
     def __exit__(self, *_):
@@ -220,9 +234,14 @@ class _Swapped:
                 _put(learner.network, self.own[name])
 
 
+def _learnt(network: nn.Module) -> dict[str, nn.Parameter]:
+    """Its parameters that aren't frozen, by name."""
+    return {key: parameter for key, parameter in network.named_parameters() if parameter.requires_grad}
+
+
 def _put(network: nn.Module, values: Mapping[str, torch.Tensor]) -> None:
     with torch.no_grad():
-        for key, parameter in network.named_parameters():
+        for key, parameter in _learnt(network).items():
             parameter.copy_(values[key])
 
 

@@ -31,6 +31,7 @@ def write_card(
     log: Path,
     samples: np.ndarray | None = None,
     quality: dict[str, float] | None = None,
+    note: str = "",
 ) -> None:
     """Writes ``README.md``, ``training.json``, ``log.jsonl`` and ``samples.png`` beside the weights.
 
@@ -42,6 +43,7 @@ def write_card(
         log: as `training.loop` writes it.
         samples: generated pictures, uint8 ``[N, H, W(, 3)]``; none for a model that generates nothing by itself.
         quality: name of a figure to its value.
+        note: on the model, in a sentence or two of Markdown.
     """
     from PIL import Image
 
@@ -54,10 +56,10 @@ def write_card(
     (folder / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
     if samples is not None:
         Image.fromarray(contact_sheet(samples[:SAMPLES_SHOWN])).save(folder / "samples.png", optimize=True)
-    (folder / "README.md").write_text(_card(title, tag, facts, lines, samples is not None))
+    (folder / "README.md").write_text(_card(title, tag, facts, lines, note, samples is not None))
 
 
-def _card(title: str, tag: str, facts: dict[str, Any], log: list[dict], sampled: bool) -> str:
+def _card(title: str, tag: str, facts: dict[str, Any], log: list[dict], note: str, sampled: bool) -> str:
     shown = [log[i] for i in sorted({round(i) for i in np.linspace(0, len(log) - 1, 12)})]
     names = list(shown[0]["loss"])
     curve = "\n".join(f"| {line['step']:,} | " + " | ".join(f"{line['loss'][name]:.4f}" for name in names) + " |" for line in shown)
@@ -72,7 +74,7 @@ tags: [diffusion, membership-inference, privacy]
 
 # {title}
 
-Trained to study what diffusion models remember of their training data; it is no good image generator.
+Trained to study what diffusion models remember of their training data; it is no good image generator.{note and " "}{note}
 
 - Data: {facts["members"]:,} members and {facts["nonmembers"]:,} non-members, {facts["source"]}.
   Split: `{facts["split_hash"]}`. Licence of the pictures: {facts["licence"]}.

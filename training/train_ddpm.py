@@ -6,16 +6,14 @@ python -m training.train_ddpm --out runs/ddpm-512-flips --members 512 --flips
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from training.data import SIDES, TrainingSet, emoji, fashion_mnist, model_space
+from training.data import SIDES, model_space
 from training.loop import Batch, Learner, Schedule, Training
-from training.publish import write_card
-from training.quality import floor, frechet_distance
+from training.recipe import data_of, parser_of, schedule_of, train_and_publish
 
 # 1.1 million parameters.
 UNET = dict(
@@ -25,7 +23,7 @@ UNET = dict(
     up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
 )
 SCHEDULER = dict(num_train_timesteps=1000, beta_schedule="linear", beta_start=1e-4, beta_end=0.02)
-SAMPLES, SAMPLING_STEPS = 256, 50
+SAMPLING_STEPS = 50
 
 
 def noise_loss(network, scheduler, batch: Batch, x0: torch.Tensor, **condition) -> torch.Tensor:
@@ -63,80 +61,39 @@ def to_uint8(x: torch.Tensor) -> np.ndarray:
     return pixels[:, 0] if pixels.shape[1] == 1 else pixels.transpose(0, 2, 3, 1)
 
 
-def add_schedule(parser: argparse.ArgumentParser, **defaults) -> None:
-    """The options that all recipes share."""
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run; started again, it goes on from there")
-    parser.add_argument("--data", choices=["fashion-mnist", "emoji", "emoji-artist"], default="fashion-mnist")
-    parser.add_argument("--members", type=int, default=512)
-    parser.add_argument("--nonmembers", type=int, default=4000)
-    for name, kind in (("steps", int), ("batch", int), ("learning_rate", float), ("check_every", int), ("seed", int), ("ema", float)):
-        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, default=defaults.get(name, getattr(Schedule(steps=8000), name)))
-    parser.add_argument("--mixed-precision", choices=["no", "bf16"], default=defaults.get("mixed_precision", "bf16"))
-
-
-def schedule_of(args: argparse.Namespace) -> Schedule:
-    names = ("steps", "batch", "learning_rate", "check_every", "seed", "ema", "mixed_precision")
-    return Schedule(**{name: getattr(args, name) for name in names})
-
-
-def recipe_of(schedule: Schedule) -> dict[str, object]:
-    """What all cards say of a schedule."""
-    recipe = {"pictures per step": schedule.batch, "learning rate": schedule.learning_rate, "EMA": schedule.ema, "seed": schedule.seed}
-    return recipe | {"precision": schedule.mixed_precision}
-
-
-def data_of(args: argparse.Namespace, *, side: int = 28) -> TrainingSet:
-    """The data that the options name: Fashion-MNIST at ``side``, or emoji at 32×32."""
-    if args.data != "fashion-mnist":
-        return emoji(args.members, args.nonmembers, artist=args.data == "emoji-artist", seed=args.seed)
-    return fashion_mnist(args.members, args.nonmembers, side=side, seed=args.seed)
-
-
-def quality_of(generated: np.ndarray, data: TrainingSet) -> dict[str, float]:
-    """Fréchet distance of generated pictures to the non-members, and what as many real ones reach."""
-    n = len(generated)
-    real = {f"the same of {n} real pictures": floor(data.nonmembers, n)} if n < len(data.nonmembers) // 2 else {}
-    return {
-        f"Fréchet distance of {n} samples to the non-members (training/quality.py)": frechet_distance(generated, data.nonmembers)
-    } | real
-
-
-def main(arguments: list[str] | None = None) -> None:
+def ddpm(out: Path, schedule: Schedule, pixels: torch.Tensor, *, flips: bool):
+    """A DDPM to be trained in a folder on pixels ``[N, C, H, W]`` in [-1, 1]: ``(Training, DDPMPipeline)`` of one network."""
     from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    add_schedule(parser)
-    parser.add_argument("--flips", action="store_true", help="mirror every training picture with probability one half")
-    parser.add_argument("--side", type=int, choices=sorted(SIDES), default=28, help="of Fashion-MNIST's pictures (default: 28)")
-    args = parser.parse_args(arguments)
-    data, schedule = data_of(args, side=args.side), schedule_of(args)
-    channels = 1 if data.members.ndim == 3 else 3
     torch.manual_seed(schedule.seed)
-    network = UNet2DModel(sample_size=data.members.shape[1], in_channels=channels, out_channels=channels, **UNET)
-    scheduler, pixels = DDPMScheduler(**SCHEDULER), model_space(data.members, channels)
+    _, channels, _, side = pixels.shape
+    network = UNet2DModel(sample_size=side, in_channels=channels, out_channels=channels, **UNET)
+    scheduler = DDPMScheduler(**SCHEDULER)
 
     def loss(batch: Batch) -> torch.Tensor:
         x0 = pixels[batch.rows].to(batch.device)
-        return noise_loss(network, scheduler, batch, mirrored(x0, batch, schedule.seed) if args.flips else x0)
+        return noise_loss(network, scheduler, batch, mirrored(x0, batch, schedule.seed) if flips else x0)
 
-    training = Training(args.out, schedule, {"unet": Learner(network, loss)}, len(pixels))
+    return Training(out, schedule, {"unet": Learner(network, loss)}, len(pixels)), DDPMPipeline(network, scheduler)
 
-    def snapshot(step: int) -> dict:
-        DDPMPipeline(network, scheduler).save_pretrained(args.out / f"step-{step:06d}", safe_serialization=True)
-        return {}
 
-    training.run(snapshot)
-    # The weights without the moving average, for a comparison.
-    DDPMPipeline(network, scheduler).save_pretrained(args.out / "raw", safe_serialization=True)
-    with training.averaged():
-        drawn = to_uint8(sample(network, SCHEDULER, pixels.shape[1:], SAMPLES, device=training.accelerator.device))
-    recipe = recipe_of(schedule) | {"random flips": "yes" if args.flips else "no", "parameters": network.num_parameters()}
-    flags = f"--data {args.data} --side {args.side} --members {args.members} --steps {args.steps}" + (" --flips" if args.flips else "")
-    write_card(
-        args.out / f"step-{training.step:06d}", data, title=f"DDPM on {len(data.members):,} pictures of {data.name}",
-        tag="unconditional-image-generation", recipe=recipe, command=f"python -m training.train_ddpm --out {args.out} {flags}",
-        log=args.out / "log.jsonl", samples=drawn, quality=quality_of(drawn, data),
+def main(arguments: list[str] | None = None) -> None:
+    parser = parser_of("train_ddpm", __doc__)
+    parser.add_argument("--flips", action="store_true", help="mirror every training picture with probability one half")
+    parser.add_argument("--side", type=int, choices=sorted(SIDES), default=28, help="of Fashion-MNIST's pictures (default: 28)")
+    args = parser.parse_args(arguments)
+    data = data_of(args, side=args.side)
+    pixels = model_space(data.members, 1 if data.members.ndim == 3 else 3)
+    training, pipeline = ddpm(args.out, schedule_of(args), pixels, flips=args.flips)
+    train_and_publish(
+        parser, args, training, data,
+        save=pipeline.save_pretrained,
+        draw=lambda n: to_uint8(sample(pipeline.unet, SCHEDULER, pixels.shape[1:], n, device=pipeline.unet.device)),
+        title=f"DDPM on {len(data.members):,} pictures of {data.name}", tag="unconditional-image-generation",
+        recipe={"random flips": "yes" if args.flips else "no", "parameters": pipeline.unet.num_parameters()},
     )  # fmt: skip
+    # The weights without the moving average, for a comparison.
+    pipeline.save_pretrained(args.out / "raw")
 
 
 if __name__ == "__main__":

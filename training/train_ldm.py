@@ -5,15 +5,15 @@ python -m training.train_ldm --out runs/ldm-b1e-6 --vae runs/vae-b1e-6/vae --mem
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from training.data import model_space
 from training.loop import Batch, Learner, Training
-from training.publish import write_card
-from training.train_ddpm import SAMPLES, SCHEDULER, add_schedule, data_of, noise_loss, quality_of, recipe_of, sample, schedule_of, to_uint8
+from training.recipe import data_of, parser_of, schedule_of, train_and_publish
+from training.train_ddpm import SCHEDULER, noise_loss, sample, to_uint8
 from training.train_vae import SIDE
 
 # 0.9 million parameters.
@@ -43,8 +43,7 @@ def decoded(vae, latents: torch.Tensor) -> torch.Tensor:
 def main(arguments: list[str] | None = None) -> None:
     from diffusers import AutoencoderKL, DDPMScheduler, LDMPipeline, UNet2DModel
 
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    add_schedule(parser)
+    parser = parser_of("train_ldm", __doc__)
     parser.add_argument("--vae", type=Path, required=True, help="folder of the autoencoder")
     parser.add_argument("--latents", choices=["mode", "sample"], default="sample", help="what it is trained on (default: a draw each time)")
     args = parser.parse_args(arguments)
@@ -61,24 +60,16 @@ def main(arguments: list[str] | None = None) -> None:
             z = z + std[batch.rows].to(batch.device) * batch.randn(*z.shape)
         return noise_loss(network, scheduler, batch, z)
 
-    training = Training(args.out, schedule, {"unet": Learner(network, loss)}, len(mean))
+    def draw(n: int) -> np.ndarray:
+        latents = sample(network, SCHEDULER, mean.shape[1:], n, device=network.device)
+        pictures = to_uint8(decoded(vae.to(network.device), latents))
+        return pictures.mean(-1).round().astype(np.uint8) if data.members.ndim == 3 else pictures
 
-    def snapshot(step: int) -> dict:
-        LDMPipeline(vae, network, scheduler).save_pretrained(args.out / f"step-{step:06d}", safe_serialization=True)
-        return {}
-
-    training.run(snapshot)
-    with training.averaged():
-        drawn = sample(network, SCHEDULER, mean.shape[1:], SAMPLES, device=training.accelerator.device)
-    pictures = to_uint8(decoded(vae.to(drawn.device), drawn))
-    if data.members.ndim == 3:
-        pictures = pictures.mean(-1).round().astype("uint8")
-    recipe = {"autoencoder": args.vae.as_posix(), "trained on": args.latents} | recipe_of(schedule)
-    flags = f"--vae {args.vae} --data {args.data} --members {args.members} --steps {args.steps} --latents {args.latents}"
-    write_card(
-        args.out / f"step-{training.step:06d}", data, title=f"Latent diffusion on {len(data.members):,} pictures of {data.name}",
-        tag="unconditional-image-generation", recipe=recipe, command=f"python -m training.train_ldm --out {args.out} {flags}",
-        log=args.out / "log.jsonl", samples=pictures, quality=quality_of(pictures, data),
+    train_and_publish(
+        parser, args, Training(args.out, schedule, {"unet": Learner(network, loss)}, len(mean)), data,
+        save=LDMPipeline(vae, network, scheduler).save_pretrained, draw=draw,
+        title=f"Latent diffusion on {len(data.members):,} pictures of {data.name}", tag="unconditional-image-generation",
+        recipe={"autoencoder": args.vae.as_posix(), "trained on": args.latents},
     )  # fmt: skip
 
 

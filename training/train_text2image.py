@@ -8,7 +8,6 @@ A StableDiffusionPipeline: CLIP's text encoder in small, trained from nothing al
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,8 +18,8 @@ from torch import nn
 
 from training.data import model_space
 from training.loop import Batch, Learner, Training
-from training.publish import write_card
-from training.train_ddpm import SAMPLES, add_schedule, data_of, noise_loss, quality_of, recipe_of, sample, schedule_of, to_uint8
+from training.recipe import captioned, parser_of, schedule_of, train_and_publish
+from training.train_ddpm import noise_loss, sample, to_uint8
 from training.train_ldm import decoded, encoded
 
 WIDTH, TOKENS = 96, 24
@@ -78,15 +77,35 @@ def pipeline_of(vae, text_encoder, tokenizer, unet):
     )  # fmt: skip
 
 
+def told_at(batch: Batch, told: torch.Tensor, nothing: torch.Tensor, seed: int) -> torch.Tensor:
+    """What a batch is told, on its device: its rows of ``told``, or, one time in ten, ``nothing``; drawn apart from the noise.
+
+    Args:
+        told: of every sample ``[N, …]``.
+        nothing: of the empty caption ``[1, …]``.
+    """
+    empty = np.random.default_rng((seed, batch.step, 2)).random(len(batch.rows)) < EMPTY_CAPTIONS
+    return torch.where(torch.from_numpy(empty).view(-1, *[1] * (told.ndim - 1)), nothing, told[batch.rows]).to(batch.device)
+
+
+def draw_captioned(pipeline, captions: Sequence[str], n: int) -> np.ndarray:
+    """``n`` samples of a pipeline, told captions in turn; uint8 ``[n, H, W, 3]``."""
+    unet, device = pipeline.unet, pipeline.unet.device
+    tokens = tokens_of(pipeline.tokenizer, [captions[i % len(captions)] for i in range(n)])
+    with torch.no_grad():
+        text = pipeline.text_encoder.to(device)(tokens.to(device)).last_hidden_state
+    shape = (unet.config.in_channels, *[unet.config.sample_size] * 2)
+    latents = sample(unet, SCHEDULER, shape, n, device=device, encoder_hidden_states=text)
+    return to_uint8(decoded(pipeline.vae.to(device), latents))
+
+
 def main(arguments: list[str] | None = None) -> None:
     from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    add_schedule(parser, steps=8000)
-    parser.set_defaults(data="emoji", members=600)
+    parser = parser_of("train_text2image", __doc__, data="emoji", members=600)
     parser.add_argument("--vae", type=Path, required=True, help="folder of the autoencoder")
     args = parser.parse_args(arguments)
-    data, schedule = data_of(args), schedule_of(args)
+    data, schedule = captioned(parser, args), schedule_of(args)
     vae = AutoencoderKL.from_pretrained(args.vae, use_safetensors=True).eval()
     mean, _ = encoded(vae, model_space(data.members, 3))
     torch.manual_seed(schedule.seed)
@@ -95,34 +114,18 @@ def main(arguments: list[str] | None = None) -> None:
     text_encoder = text_encoder_of(tokenizer)
     unet = UNet2DConditionModel(sample_size=mean.shape[-1], in_channels=mean.shape[1], out_channels=mean.shape[1], **UNET)
     both = nn.ModuleDict({"text_encoder": text_encoder, "unet": unet})
-    scheduler = DDPMScheduler(**SCHEDULER)
+    scheduler, pipeline = DDPMScheduler(**SCHEDULER), pipeline_of(vae, text_encoder, tokenizer, unet)
     told, nothing = tokens_of(tokenizer, data.member_captions), tokens_of(tokenizer, [""])
 
     def loss(batch: Batch) -> torch.Tensor:
-        empty = np.random.default_rng((schedule.seed, batch.step, 2)).random(len(batch.rows)) < EMPTY_CAPTIONS
-        tokens = torch.where(torch.from_numpy(empty)[:, None], nothing, told[batch.rows]).to(batch.device)
-        text = text_encoder(tokens).last_hidden_state
+        text = text_encoder(told_at(batch, told, nothing, schedule.seed)).last_hidden_state
         return noise_loss(unet, scheduler, batch, mean[batch.rows].to(batch.device), encoder_hidden_states=text)
 
-    training = Training(args.out, schedule, {"model": Learner(both, loss)}, len(mean))
-
-    def snapshot(step: int) -> dict:
-        pipeline_of(vae, text_encoder, tokenizer, unet).save_pretrained(args.out / f"step-{step:06d}", safe_serialization=True)
-        return {}
-
-    training.run(snapshot)
-    with training.averaged(), torch.no_grad():
-        captions = [data.member_captions[i % len(data.members)] for i in range(SAMPLES)]
-        text = text_encoder(tokens_of(tokenizer, captions).to(training.accelerator.device)).last_hidden_state
-        device = training.accelerator.device
-        drawn = sample(unet, SCHEDULER, mean.shape[1:], SAMPLES, device=device, encoder_hidden_states=text)
-    pictures = to_uint8(decoded(vae.to(drawn.device), drawn))
-    recipe = {"autoencoder": args.vae.as_posix()} | recipe_of(schedule) | {"empty captions": EMPTY_CAPTIONS}
-    flags = f"--vae {args.vae} --data {args.data} --members {args.members} --steps {args.steps}"
-    write_card(
-        args.out / f"step-{training.step:06d}", data, title=f"Text-to-image on {len(data.members):,} captioned pictures of {data.name}",
-        tag="text-to-image", recipe=recipe, command=f"python -m training.train_text2image --out {args.out} {flags}",
-        log=args.out / "log.jsonl", samples=pictures, quality=quality_of(pictures, data),
+    train_and_publish(
+        parser, args, Training(args.out, schedule, {"model": Learner(both, loss)}, len(mean)), data,
+        save=pipeline.save_pretrained, draw=lambda n: draw_captioned(pipeline, data.member_captions, n),
+        title=f"Text-to-image on {len(data.members):,} captioned pictures of {data.name}", tag="text-to-image",
+        recipe={"autoencoder": args.vae.as_posix(), "empty captions": EMPTY_CAPTIONS},
     )  # fmt: skip
 
 

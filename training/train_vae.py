@@ -10,7 +10,6 @@ the pictures.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,8 @@ from torch import nn
 from training.data import model_space
 from training.loop import Batch, Learner, Schedule, Training
 from training.publish import write_card
-from training.train_ddpm import add_schedule, data_of, recipe_of, schedule_of, to_uint8
+from training.recipe import command_of, data_of, parser_of, recipe_of, schedule_of
+from training.train_ddpm import to_uint8
 
 # 32×32 to 4×8×8, as in the SimA authors' study.
 VAE = dict(
@@ -56,9 +56,7 @@ def kl_per_pixel(posterior, pixels: int) -> torch.Tensor:
 
 
 def main(arguments: list[str] | None = None) -> None:
-
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    add_schedule(parser, steps=4000)
+    parser = parser_of("train_vae", __doc__, steps=4000)
     parser.add_argument("--beta", type=float, default=1e-6, help="weight of the KL term (default: 1e-6)")
     parser.add_argument("--adversary", type=float, default=0.0, help="weight of the adversarial loss (default: 0, none)")
     args = parser.parse_args(arguments)
@@ -73,11 +71,10 @@ def main(arguments: list[str] | None = None) -> None:
     error = float((again - held_out).square().mean() / 4)
     shown = np.concatenate([np.concatenate(pair)[None] for pair in zip(to_uint8(held_out[:16]), to_uint8(again[:16]))])
     recipe = {"β": args.beta, "adversary": args.adversary} | recipe_of(schedule) | {"latents": "4×8×8"}
-    flags = f"--data {args.data} --members {args.members} --beta {args.beta:g} --adversary {args.adversary:g} --steps {args.steps}"
     write_card(
         args.out / "vae", data, title=f"β-VAE (β = {args.beta:g}) on {len(data.members):,} pictures of {data.name}",
-        tag="image-to-image", recipe=recipe, command=f"python -m training.train_vae --out {args.out} {flags}", log=log,
-        samples=shown, quality={"PSNR of 500 non-members, dB": float(-10 * np.log10(error))},
+        tag="image-to-image", recipe=recipe, command=command_of(parser, args), log=log,
+        samples=shown, quality={f"PSNR of {len(held_out)} non-members, dB": float(-10 * np.log10(error))},
     )  # fmt: skip
 
 

@@ -1,0 +1,75 @@
+"""Fine-tunes a text-to-image model of `training.train_text2image` with a LoRA on captioned pictures that it never saw.
+
+    python -m training.train_lora --out runs/lora --base runs/t2i/step-008000
+
+Low-rank updates (arXiv 2106.09685) of the attention projections of the UNet are learnt; everything else stays as it is. By default on the
+animals and food among the emoji, as if one artist had drawn them all, which were held out of the base's training. What is written opens
+with diffusers' ``load_lora_weights``, and with mia_hub as ``"BASE + FOLDER"``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from training.data import model_space
+from training.loop import Batch, Learner, Training
+from training.recipe import captioned, parser_of, schedule_of, step_folder, train_and_publish
+from training.train_ddpm import noise_loss
+from training.train_ldm import encoded
+from training.train_text2image import EMPTY_CAPTIONS, SCHEDULER, draw_captioned, tokens_of, told_at
+
+RANK = 8
+LAYERS = ("to_q", "to_k", "to_v", "to_out.0")
+
+
+def add_lora(unet) -> None:
+    """Freezes a UNet and puts on it updates that change nothing yet; only they can learn. Their scale is 1."""
+    from peft import LoraConfig
+
+    unet.requires_grad_(False)
+    unet.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, init_lora_weights="gaussian", target_modules=list(LAYERS)))
+
+
+def save_lora(unet, folder: Path) -> None:
+    """Writes the updates alone, as ``pytorch_lora_weights.safetensors``."""
+    from diffusers import StableDiffusionPipeline
+    from diffusers.utils import convert_state_dict_to_diffusers
+    from peft import get_peft_model_state_dict
+
+    StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=convert_state_dict_to_diffusers(get_peft_model_state_dict(unet)))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    from diffusers import DDPMScheduler, StableDiffusionPipeline
+
+    parser = parser_of("train_lora", __doc__, data="emoji-artist", steps=2000)
+    parser.add_argument("--base", type=Path, required=True, help="folder of the text-to-image pipeline")
+    args = parser.parse_args(arguments)
+    data, schedule = captioned(parser, args), schedule_of(args)
+    pipeline = StableDiffusionPipeline.from_pretrained(args.base, use_safetensors=True)
+    mean, _ = encoded(pipeline.vae, model_space(data.members, 3))
+    with torch.no_grad():
+        told, nothing = (pipeline.text_encoder(tokens_of(pipeline.tokenizer, texts))[0] for texts in (data.member_captions, [""]))
+    torch.manual_seed(schedule.seed)
+    unet, scheduler = pipeline.unet, DDPMScheduler(**SCHEDULER)
+    add_lora(unet)
+
+    def loss(batch: Batch) -> torch.Tensor:
+        text = told_at(batch, told, nothing, schedule.seed)
+        return noise_loss(unet, scheduler, batch, mean[batch.rows].to(batch.device), encoder_hidden_states=text)
+
+    training = Training(args.out, schedule, {"unet": Learner(unet, loss)}, len(mean))
+    opened = f"{args.base.as_posix()} + {step_folder(args.out, schedule.steps).as_posix()}"
+    train_and_publish(
+        parser, args, training, data,
+        save=lambda folder: save_lora(unet, folder), draw=lambda n: draw_captioned(pipeline, data.member_captions, n),
+        title=f"LoRA on {len(data.members):,} captioned pictures of {data.name}", tag="text-to-image",
+        recipe={"base": args.base.as_posix(), "rank": RANK, "layers": ", ".join(LAYERS), "empty captions": EMPTY_CAPTIONS},
+        note=f'It lies on top of its base: `mia_hub.load_model("{opened}")`.',
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
