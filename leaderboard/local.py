@@ -41,7 +41,7 @@ class LocalFolder:
         """Where ``local:NAME`` lies.
 
         Raises:
-            SubmissionError: for another name, where nothing lies, and where anything in there is a link out of the folder.
+            SubmissionError: for another name, where nothing lies, and where anything in there is a link out of the folder, or to a folder.
         """
         check_local(name)
         found = self.root / LOCAL.fullmatch(name)[1]
@@ -49,6 +49,9 @@ class LocalFolder:
             raise SubmissionError(f"There is no {name}: the folder of local models has no folder of that name.")
         inside = (Path(parent) / each for parent, folders, files in os.walk(found) for each in (*folders, *files))
         for each in (found, *inside):
+            if each != found and each.is_symlink() and each.is_dir():
+                # What lies behind it would be in no hash.
+                raise SubmissionError(f"{self.named(str(each))} is a link to a folder, and not followed. Copy what it names there.")
             if each.is_symlink() and not each.resolve().is_relative_to(self.root):
                 link = self.named(str(each))
                 raise SubmissionError(f"{link} is a link out of the folder of local models, and not followed. Copy what it names there.")

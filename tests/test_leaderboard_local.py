@@ -201,7 +201,8 @@ NAMES = {
     "half here": ({"model": "owner/tiny + local:lora"}, "'local:NAME'"),
     "demo and more": ({"model": "demo + local:lora"}, "'local:NAME'"),
     "a link": ({"model": "local:link"}, "local:link is a link out of"),
-    "a link inside": ({"model": "local:links"}, "local:links/unet is a link out of"),
+    "a link inside": ({"model": "local:links"}, "local:links/unet is a link to a folder"),
+    "a split's link inside": ({"split": "local:beside"}, "local:beside/data is a link to a folder"),
     "a file's link inside": ({"split": "local:linked-split"}, "local:linked-split/data/member-00000-of-00001.parquet is a link out of"),
     "another revision": ({"revision": HASH}, "and not sha256:000"),
     "a branch": ({"split_revision": "main"}, "and not main"),
@@ -222,6 +223,8 @@ def with_links(made, tmp_path_factory):
     file = folder / "linked-split" / "data" / "member-00000-of-00001.parquet"
     file.unlink()
     file.symlink_to(outside / "split" / "data" / file.name)
+    (folder / "beside").mkdir()
+    (folder / "beside" / "data").symlink_to(folder / "split" / "data")
     (folder / "inside").symlink_to(folder / "tiny")
     (folder / "file").write_text("x")
     return folder
