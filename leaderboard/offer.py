@@ -31,8 +31,10 @@ def why_not(entry: Entry, owns: str) -> str | None:
     request = entry["request"]
     if entry["origin"] != COMPUTED:
         return "only what is computed here is offered, never what others report"
-    if target_of(request["model"]) == "demo" or is_local(request["model"]):
-        return "the demo model, or a local one, is no repository on the Hub"
+    if target_of(request["model"]) == "demo":
+        return "the demo model is no repository on the Hub"
+    if is_local(request["model"]):
+        return "a local model is no repository on the Hub"
     if request["model"].count(ON_TOP) > 1:
         return "it is of several things on top of a model together, and so of none of them alone"
     owner = owner_of(request["model"])

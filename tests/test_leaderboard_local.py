@@ -98,7 +98,7 @@ def test_a_local_model_comes_all_the_way_to_the_board(folder, stores, tmp_path, 
     assert models_ranked([entry])[0]["model"] == "local:tiny"
     for path in stores[1].files():
         assert str(folder).encode() not in stores[1].read(path), "the operator's paths are shown nowhere"
-    assert "a local one, is no repository" in why_not(entry, "")
+    assert "a local model is no repository" in why_not(entry, "")
 
     # All of it is there without the folder, but asking the model again.
     page = entry_page(results, entry["id"])
