@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from leaderboard.config import requests_address
+from leaderboard.config import local_folder, requests_address
 
 WHERE = "a folder, or hub:owner/name (default: MIA_HUB_REQUESTS, or a folder in your home)"
 
@@ -21,6 +21,12 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         "--model", required=True, help="'demo' or a public Hub id; with a LoRA, a part or a checkpoint on top: 'base + owner/name'"
     )
     submit.add_argument("--split", required=True, help="'demo' or a public data set on the Hub, with members and non-members")
+    submit.add_argument(
+        "--local",
+        metavar="FOLDER",
+        default=local_folder(),
+        help="on a board of your own: the model local:NAME, or the split of that name, lies in FOLDER/NAME (default: MIA_HUB_LOCAL)",
+    )
     what = submit.add_mutually_exclusive_group(required=True)
     what.add_argument("--attacks", nargs="+", metavar="ATTACK", help="to run, such as sima pia:timesteps=200; see 'mia-hub attacks'")
     what.add_argument("--scores", metavar="FILE", help="scores of an attack of your own: a Parquet file that ScoreTable.to_parquet wrote")
@@ -56,13 +62,15 @@ def _add_shared_options(parser: argparse.ArgumentParser) -> None:
 
 def _submit(args: argparse.Namespace) -> int:
     from leaderboard.intake import propose, submit, submitter_of
+    from leaderboard.local import LocalFolder
     from leaderboard.queue import Queue
 
     store = _store(args)
     asked = {name: getattr(args, name) for name in ("model", "split", "revision", "split_revision", "captions", "seed", "note", "scores")}
     asked |= {"attacks": args.attacks or (), "attack_name": args.attack_name or "", "push": args.offer_result}
-    way = propose if args.pull_request else submit
-    done = way(Queue(store), asked, submitter=submitter_of(store))
+    queue, who = Queue(store), submitter_of(store)
+    local = LocalFolder(args.local) if args.local and not args.pull_request else None
+    done = propose(queue, asked, submitter=who) if args.pull_request else submit(queue, asked, submitter=who, local=local)
     if args.json:
         print(json.dumps(done.to_dict(), indent=2))
     else:

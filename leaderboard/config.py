@@ -1,6 +1,7 @@
 """Which stores are used where nothing else is said: those that the environment names, or two folders in the user's home.
 
 MIA_HUB_REQUESTS, MIA_HUB_RESULTS     a folder, or hub:owner/name
+MIA_HUB_LOCAL                         folder of the models and splits named local:NAME, for the worker and 'mia-hub submit' (default: none)
 MIA_HUB_HOME                          where the folders are otherwise (default: ~/.local/share/mia_hub)
 """
 
@@ -21,6 +22,11 @@ def requests_address() -> str:
 def results_address() -> str:
     """The store of results, as `leaderboard.store.open_store` takes it."""
     return os.environ.get("MIA_HUB_RESULTS") or str(_home() / "results")
+
+
+def local_folder() -> str | None:
+    """The folder of local models and splits; None where none is named."""
+    return os.environ.get("MIA_HUB_LOCAL") or None
 
 
 def _home() -> Path:

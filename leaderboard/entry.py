@@ -12,6 +12,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from leaderboard.errors import StoreError
+from leaderboard.naming import LOCAL_PREFIX, is_local
+from leaderboard.trained import check_trained
 from mia_hub.errors import MiaHubError, first_line
 
 if TYPE_CHECKING:
@@ -80,7 +82,7 @@ def build_row(label: str, report: AuditReport, scores: str, content: bytes, *, a
 
 
 def command_of(request) -> str:
-    """The command that reproduces an entry, or checks its figures."""
+    """The command that reproduces an entry, or checks its figures; of what is local it is run in the folder of that."""
     if request.kind == "scores":
         return f"python -m leaderboard.verify {request.id}"
     import shlex
@@ -89,18 +91,23 @@ def command_of(request) -> str:
         "mia-hub",
         "compare",
         "--model",
-        request.model,
+        _found_at(request.model),
         "--split",
-        request.split,
+        _found_at(request.split),
         "--attacks",
         *request.attacks,
         "--seed",
         str(request.seed),
     ]
-    words += ["--revision", request.revision] if request.revision else []
-    words += ["--split-revision", request.split_revision] if request.split_revision else []
+    words += ["--revision", request.revision] if request.revision and not is_local(request.model) else []
+    words += ["--split-revision", request.split_revision] if request.split_revision and not is_local(request.split) else []
     words += ["--captions", request.captions] if request.captions != "split" else []
     return shlex.join(words)
+
+
+def _found_at(name: str) -> str:
+    """What a command has to be given for a name, in the folder of local models."""
+    return name.replace(LOCAL_PREFIX, "./") if is_local(name) else name
 
 
 def recomputed(entry: Mapping[str, Any], read) -> list[str]:
@@ -196,6 +203,7 @@ def parse_entry(content: bytes, id: str) -> dict[str, Any]:
         if entry["blind_auc"] is not None:
             _check_estimate("blind_auc", entry["blind_auc"])
         _check_described(entry)
+        check_trained(entry.get("trained", []))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, MiaHubError) as error:
         raise StoreError(f"The entry {id} can't be understood ({first_line(error)[:200]}).") from error
     return entry

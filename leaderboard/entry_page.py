@@ -16,6 +16,7 @@ from urllib.parse import quote
 from leaderboard.board import name_of
 from leaderboard.entry import COMPUTED, FIGURES
 from leaderboard.errors import BrokenFile, StoreError
+from leaderboard.naming import is_local
 from leaderboard.results import Results
 from leaderboard.tables import claim_text
 from mia_hub.errors import MiaHubError
@@ -66,7 +67,7 @@ def entry_page(results: Results, id: str, row: int = 0, claims: Iterable[Mapping
     if claimed:
         lines = "".join(f"<p>AUC {claim['value']}: {escape(claim_text(claim))}.</p>" for claim in claimed)
         parts.append(f"<h3>Claimed for this setting</h3>{lines}")
-    parts += [_downloads(results, entry, row, said.page), _provenance(entry, said.provenance)]
+    parts += [_local(entry), _downloads(results, entry, row, said.page), _provenance(entry, said.provenance)]
     return EntryPage(_wrapped(*parts), entry["command"], id, row)
 
 
@@ -158,6 +159,25 @@ def _heading(entry: Mapping[str, Any], row: Mapping[str, Any]) -> str:
         f"<a href='{link_to(entry['id'], row['attack'])}'>link to this page</a></p>"
         f"<p>{escape(ORIGINS[entry['origin']])}{by}</p>{note}{notes_html(split)}"
     )
+
+
+def _local(entry: Mapping[str, Any]) -> str:
+    """Where a local model comes from, and what the command below needs; nothing for an entry of what is on the Hub."""
+    request = entry["request"]
+    pinned = [(request["model"], request["revision"]), (request["split"], request["split_revision"])]
+    known = [f"{name} ({revision})" for name, revision in pinned if is_local(name)]
+    if not known:
+        return ""
+    parts = []
+    for part in entry.get("trained", []):
+        sentence = part["sentence"] or "Its folder doesn't say what it was trained on."
+        made = f" Made by <code>{escape(part['command'])}</code>" if part["command"] else ""
+        parts.append(f"<p><strong>{escape(part['name'])}</strong>: {escape(sentence)}{made}</p>")
+    where = "In a folder of whoever runs this board, known by hashes, and not to be fetched from here"
+    parts.append(f"<p>{where}: {escape('; '.join(known))}. The figures can be checked without it, from the scores below.</p>")
+    if entry["origin"] == COMPUTED:
+        parts.append("<p>The command at the end of this page is run in that folder.</p>")
+    return f"<h3>Where it comes from</h3>{''.join(parts)}"
 
 
 def _others(entry: Mapping[str, Any], number: int) -> str:

@@ -16,18 +16,26 @@ from typing import Any
 from leaderboard.entry import build_entry, build_row
 from leaderboard.errors import SubmissionError
 from leaderboard.limits import Limits
+from leaderboard.local import LocalFolder
+from leaderboard.naming import ON_TOP, is_local
 from leaderboard.passing import is_passing
 from leaderboard.split_files import check_stated
 from leaderboard.store import as_json
 from leaderboard.submission import Request, check_scores
+from leaderboard.trained import trained
 from mia_hub.errors import MiaHubError
 
 # Exit statuses: the request is refused; it may succeed later. The reason is in error.txt.
 REFUSED, LATER = 3, 4
 
 
-def evaluate(folder: Path, *, device=None, batch_size: int | None = None) -> dict[str, Any]:
+def evaluate(folder: Path, *, device=None, batch_size: int | None = None, local: LocalFolder | None = None) -> dict[str, Any]:
     """Evaluates the request in a folder; returns the entry, which lies in ``out/`` with its scores and reports.
+
+    Args:
+        folder: as above.
+        device, batch_size: as for `mia_hub.compare`.
+        local: where local models and splits lie.
 
     Raises:
         MiaHubError: with the reason, for the submitter.
@@ -35,37 +43,52 @@ def evaluate(folder: Path, *, device=None, batch_size: int | None = None) -> dic
     request = Request.from_dict(json.loads((folder / "request.json").read_text()))
     values = json.loads((folder / "limits.json").read_text())
     limits = Limits(**values | {"banned": tuple(values["banned"])})
-    split = _split(request, limits)
+    split = _split(request, limits, local)
     (folder / "out").mkdir(exist_ok=True)
     if request.kind == "scores":
         entry = _of_scores(request, split, (folder / "scores.parquet").read_bytes(), folder / "out")
     else:
-        entry = _of_model(request, split, limits, folder, device, batch_size)
+        entry = _of_model(request, split, limits, folder, device, batch_size, local)
+    if is_local(request.model):
+        names = request.model.split(ON_TOP)
+        entry["trained"] = trained(names, [local.path(name) for name in names])
     (folder / "out" / "entry.json").write_bytes(as_json(entry))
     return entry
 
 
-def _split(request: Request, limits: Limits):
+def _split(request: Request, limits: Limits, local: LocalFolder | None):
     from mia_hub.hub_rows import HubDataset
     from mia_hub.splits import load_split
 
-    if request.split != "demo":
-        check_stated(HubDataset(request.split, revision=request.split_revision), limits)
-    split = load_split(request.split, revision=request.split_revision)
+    if is_local(request.split):
+        split = local.load_split(request.split)
+    else:
+        if request.split != "demo":
+            check_stated(HubDataset(request.split, revision=request.split_revision), limits)
+        split = load_split(request.split, revision=request.split_revision)
     if split.revision != request.split_revision:
         raise SubmissionError(f"The data set {request.split} is at {split.revision}, and not at {request.split_revision} as requested.")
     limits.check_images(len(split.images))
     return split
 
 
-def _of_model(request: Request, split, limits: Limits, folder: Path, device, batch_size) -> dict[str, Any]:
-    from mia_hub.cli import attack_from
-    from mia_hub.comparing import compare
+def _model(request: Request, limits: Limits, device, local: LocalFolder | None):
     from mia_hub.models.loading import load_model
 
-    model = load_model(request.model, revision=request.revision, device=device, trusted=False, largest=int(limits.model_gib * 2**30))
+    if is_local(request.model):
+        model = local.load_model(request.model, device=device)
+    else:
+        model = load_model(request.model, revision=request.revision, device=device, trusted=False, largest=int(limits.model_gib * 2**30))
     if request.revision is not None and not model.info.revision.startswith(request.revision):
         raise SubmissionError(f"The model {request.model} is at {model.info.revision}, and not at {request.revision} as requested.")
+    return model
+
+
+def _of_model(request: Request, split, limits: Limits, folder: Path, device, batch_size, local: LocalFolder | None) -> dict[str, Any]:
+    from mia_hub.cli import attack_from
+    from mia_hub.comparing import compare
+
+    model = _model(request, limits, device, local)
     attacks = [attack_from(text) for text in request.attacks]
     options = {"captions": request.captions, "seed": request.seed, "batch_size": batch_size}
     found = compare(model, split, attacks, folder=folder / "scores", progress=False, **options)
@@ -118,14 +141,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--device")
     parser.add_argument("--batch-size", type=int)
+    parser.add_argument("--local", type=LocalFolder)
     args = parser.parse_args(arguments)
     try:
-        evaluate(args.folder, device=args.device, batch_size=args.batch_size)
+        evaluate(args.folder, device=args.device, batch_size=args.batch_size, local=args.local)
     except Exception as error:
         passing = is_passing(error)
         if not passing and not isinstance(error, MiaHubError):
             raise
-        (args.folder / "error.txt").write_text(str(error), encoding="utf-8")
+        said = str(error) if args.local is None else args.local.named(str(error))
+        (args.folder / "error.txt").write_text(said, encoding="utf-8")
         return LATER if passing else REFUSED
     return 0
 

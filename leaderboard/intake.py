@@ -15,7 +15,8 @@ from typing import Any
 
 from leaderboard.errors import AccessDenied, SubmissionError
 from leaderboard.limits import Limits
-from leaderboard.naming import ON_TOP, check_name, parse_top, parts_of
+from leaderboard.local import LocalFolder
+from leaderboard.naming import ON_TOP, check_model, check_name, is_local, parse_top, parts_of
 from leaderboard.queue import Queue, files_of
 from leaderboard.split_files import check_listing
 from leaderboard.status import Status, Submitter, stamp, utc
@@ -23,6 +24,10 @@ from leaderboard.store import Store
 from leaderboard.submission import Request, check_size, read_scores
 from mia_hub.errors import MiaHubError
 
+NOT_HERE = (
+    "{name!r:.120} is in a folder of whoever runs this board, who alone can submit it, with 'mia-hub submit --local FOLDER' and not on the "
+    "page, by its API, or by a pull request. Give 'demo' or a Hub id of the form 'owner/name'."
+)
 PUBLIC = "Check the spelling; what is audited here must be public, so that everyone can repeat it."
 
 
@@ -49,20 +54,21 @@ class Accepted:
         return {"id": self.id, "new": self.new, "pull_request": self.pull_request} | parts
 
 
-def submit(queue: Queue, asked: dict[str, Any], *, submitter: Submitter | str) -> Accepted:
+def submit(queue: Queue, asked: dict[str, Any], *, submitter: Submitter | str, local: LocalFolder | None = None) -> Accepted:
     """Puts what a person asks for into the queue.
 
     Args:
         queue: of the board.
         asked: arguments of `prepare`.
         submitter: who it is, as the way in knows them; of a name alone it isn't known whether it is a login on the Hub.
+        local: where local models and splits lie; None on all ways in that strangers have.
 
     Raises:
         SubmissionError: if it is refused, with the reason and the next step.
         StoreError: if the store can't be used.
     """
     who = submitter if isinstance(submitter, Submitter) else Submitter(submitter)
-    request, scores = prepare(**asked, submitter=who.name, limits=queue.limits, check=queue.check)
+    request, scores = prepare(**asked, submitter=who.name, limits=queue.limits, check=queue.check, local=local)
     try:
         id, status, new = queue.submit(request, scores, namespaces=who.namespaces)
     except AccessDenied as error:
@@ -133,12 +139,13 @@ def prepare(
     submitter: str = "",
     limits: Limits | None = None,
     check: Callable[[Request], None] | None = None,
+    local: LocalFolder | None = None,
 ) -> tuple[Request, bytes | None]:
     """A request from what a person gives, with names resolved to commits.
 
     Args:
-        model: "demo" or a Hub id; with something on top, "base + top", each top with or without an ``@revision``.
-        split: "demo" or the Hub id of a data set.
+        model: "demo" or a Hub id; with something on top, "base + top", each top with or without an ``@revision``; or "local:NAME".
+        split: "demo" or the Hub id of a data set, or "local:NAME".
         attacks: as the command line writes them; in one text, with white space between them.
         revision, split_revision: branch, tag or commit; the newest where nothing is said.
         captions, seed, note, push: as of `Request`.
@@ -147,6 +154,7 @@ def prepare(
         submitter: who it is.
         limits: of the queue; the usual ones by default.
         check: is given the request before its scores are read, to refuse it.
+        local: where local models and splits lie; without it they are refused.
 
     Returns:
         ``(request, scores)``; scores are None for a model.
@@ -155,16 +163,19 @@ def prepare(
         SubmissionError: with the reason and the next step.
     """
     limits = limits or Limits()
-    content = None if scores is None else _content(scores)
     model, split = _text("model", model), _text("split", split)
+    for name in (model, split):
+        if local is None and is_local(name):
+            raise SubmissionError(NOT_HERE.format(name=name))
+    content = None if scores is None else _content(scores)
     named = _attacks(attacks, attack_name, of_scores=scores is not None)
     values = {"captions": captions, "seed": seed, "note": " ".join(_text("note", note).split()), "push": push, "submitter": submitter}
     values |= {"kind": "model" if content is None else "scores", "attacks": named}
     values["scores"] = None if content is None else hashlib.sha256(content).hexdigest()
     # Everything that needs no network comes first: with placeholders where commits will stand.
     _validated_before_looking(model, split, values)
-    model, revision = resolve_model(model, _text("revision", revision) or None, limits)
-    split, split_revision = resolve_split(split, _text("split_revision", split_revision) or None, limits)
+    model, revision = resolve_model(model, _text("revision", revision) or None, limits, local)
+    split, split_revision = resolve_split(split, _text("split_revision", split_revision) or None, limits, local)
     request = Request.from_dict(values | {"model": model, "revision": revision, "split": split, "split_revision": split_revision})
     limits.check_request(request, 0)
     if check is not None:
@@ -174,24 +185,29 @@ def prepare(
     return request, content
 
 
-def look_again(request: Request, limits: Limits) -> None:
+def look_again(request: Request, limits: Limits, local: LocalFolder | None = None) -> None:
     """Looks up what a request names, which may have come by a pull request that nothing has looked at, or may be gone since.
 
     Raises:
         SubmissionError: with the reason.
     """
-    found = resolve_model(request.model, request.revision, limits), resolve_split(request.split, request.split_revision, limits)
+    model = resolve_model(request.model, request.revision, limits, local)
+    found = model, resolve_split(request.split, request.split_revision, limits, local)
     if found != ((request.model, request.revision), (request.split, request.split_revision)):
         raise SubmissionError(f"The request names other revisions than the Hub: {found}. Submit it again.")
 
 
-def resolve_model(name: str, revision: str | None, limits: Limits) -> tuple[str, str | None]:
-    """The model's name with what lies on top of it at its commits, and the commit of its base.
+def resolve_model(name: str, revision: str | None, limits: Limits, local: LocalFolder | None = None) -> tuple[str, str | None]:
+    """The model's name with what lies on top of it at its commits, and the commit of its base; of a local one the hashes of its weights.
 
     Raises:
         SubmissionError: if it isn't there for everyone, or can't be audited here.
     """
     base, *tops = parts_of(name)
+    if is_local(name):
+        name = ON_TOP.join([base, *tops])
+        check_model(name)
+        return name, _unchanged(name, revision, _given(local, name).revision(name))
     check_name("model", base)
     for top in tops:
         parse_top(top)
@@ -209,13 +225,17 @@ def resolve_model(name: str, revision: str | None, limits: Limits) -> tuple[str,
     return ON_TOP.join([found.base, *pinned]), found.revision
 
 
-def resolve_split(name: str, revision: str | None, limits: Limits) -> tuple[str, str | None]:
-    """The data set, and its commit.
+def resolve_split(name: str, revision: str | None, limits: Limits, local: LocalFolder | None = None) -> tuple[str, str | None]:
+    """The data set, and its commit; of a local one the hash of its files.
 
     Raises:
         SubmissionError: if it isn't there for everyone, is too large, or has no Parquet files.
     """
     check_name("split", name)
+    if is_local(name):
+        split = _given(local, name).load_split(name)
+        limits.check_images(len(split.images))
+        return name, _unchanged(name, revision, split.revision)
     if name == "demo":
         if revision is not None:
             raise SubmissionError("'demo' is the embedded split, and has no revision. Leave it out.")
@@ -228,6 +248,19 @@ def resolve_split(name: str, revision: str | None, limits: Limits) -> tuple[str,
         raise SubmissionError(_said(error, "data set")) from error
     check_listing(name, sizes, limits)
     return name, commit
+
+
+def _given(local: LocalFolder | None, name: str) -> LocalFolder:
+    if local is None:
+        raise SubmissionError(NOT_HERE.format(name=name))
+    return local
+
+
+def _unchanged(name: str, asked: str | None, found: str) -> str:
+    """The hash of what lies there, unless another one was asked for."""
+    if asked not in (None, found):
+        raise SubmissionError(f"{name} is not what was asked for: it is now {found}, and not {asked}. Submit it again to have it as it is.")
+    return found
 
 
 def _said(error: MiaHubError, what: str) -> str:
@@ -243,14 +276,22 @@ def _said(error: MiaHubError, what: str) -> str:
     return f"The Hub has no {what} {name!r} that everyone may see. {PUBLIC}"
 
 
+_NO_HASH = "sha256:" + "0" * 64
+
+
 def _validated_before_looking(model: str, split: str, values: dict[str, Any]) -> None:
     """Refuses what no look-up can mend."""
     base, *tops = parts_of(model)
-    check_name("model", base)
     check_name("split", split)
-    commits = {"revision": None if base == "demo" else "0" * 40, "split_revision": None if split == "demo" else "0" * 40}
-    pinned = [parse_top(top) and f"{top.partition('@')[0]}@{'0' * 40}" for top in tops]
-    Request.from_dict(values | commits | {"model": ON_TOP.join([base, *pinned]), "split": split})
+    if is_local(model):
+        pinned, revision = tops, ON_TOP.join([_NO_HASH] * (1 + len(tops)))
+    else:
+        check_name("model", base)
+        pinned = [parse_top(top) and f"{top.partition('@')[0]}@{'0' * 40}" for top in tops]
+        revision = None if base == "demo" else "0" * 40
+    split_revision = None if split == "demo" else _NO_HASH if is_local(split) else "0" * 40
+    named = {"model": ON_TOP.join([base, *pinned]), "split": split, "revision": revision, "split_revision": split_revision}
+    Request.from_dict(values | named)
 
 
 def _attacks(attacks: str | Sequence[str], name: str, *, of_scores: bool) -> list[str]:

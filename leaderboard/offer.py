@@ -12,7 +12,7 @@ from typing import Any
 
 from leaderboard.board import RATE, is_shifted, shown
 from leaderboard.entry import COMPUTED
-from leaderboard.naming import ON_TOP, owner_of, target_of
+from leaderboard.naming import ON_TOP, is_local, owner_of, target_of
 from mia_hub.errors import MiaHubError, first_line
 
 Entry = Mapping[str, Any]
@@ -31,8 +31,10 @@ def why_not(entry: Entry, owns: str) -> str | None:
     request = entry["request"]
     if entry["origin"] != COMPUTED:
         return "only what is computed here is offered, never what others report"
-    if target_of(entry["request"]["model"]) == "demo":
+    if target_of(request["model"]) == "demo":
         return "the demo model is no repository on the Hub"
+    if is_local(request["model"]):
+        return "a local model is no repository on the Hub"
     if request["model"].count(ON_TOP) > 1:
         return "it is of several things on top of a model together, and so of none of them alone"
     owner = owner_of(request["model"])
@@ -41,7 +43,7 @@ def why_not(entry: Entry, owns: str) -> str | None:
             f"only {owner} may ask for that. Sign in as {owner}, or as a member who may write for it, with a token; a name in a pull "
             "request is not checked"
         )
-    if request["split"] == "demo":
+    if request["split"] == "demo" or is_local(request["split"]):
         return "its split is no data set on the Hub"
     if entry["blind_auc"] is None:
         return "its split was not checked for a shift between members and non-members"

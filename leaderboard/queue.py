@@ -15,7 +15,7 @@ from typing import Any
 
 from leaderboard.errors import BrokenFile, StoreError, SubmissionError
 from leaderboard.limits import Limits
-from leaderboard.naming import LONGEST_NAME, owner_of
+from leaderboard.naming import LONGEST_NAME, is_local, owner_of
 from leaderboard.status import Status, stamp, utc
 from leaderboard.store import Changes, Store, View, as_json
 from leaderboard.submission import LARGEST_SCORES, Request, check_size, validated
@@ -298,6 +298,8 @@ class Queue:
                 request = self._request(view, id)
                 submitter = (request.submitter or "unknown")[: LONGEST_NAME - len(BY_PULL_REQUEST)] + BY_PULL_REQUEST
                 limits.check_request(request, _count(statuses | found, submitter, at))
+                if is_local(request.model) or is_local(request.split):
+                    raise SubmissionError("A local model or split is never taken from a pull request; who runs this board can submit it.")
                 found[id] = Status(submitted=stamp(at), submitter=submitter)
             except (SubmissionError, BrokenFile) as error:
                 found[id] = Status(state="FAILED", submitted=stamp(at), finished=stamp(at), error=str(error)[:2000])

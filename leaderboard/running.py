@@ -14,6 +14,8 @@ from typing import Protocol
 from leaderboard.errors import SubmissionError
 from leaderboard.evaluate import LATER, REFUSED
 from leaderboard.intake import look_again
+from leaderboard.local import LocalFolder
+from leaderboard.naming import is_local
 from leaderboard.queue import Queue
 from leaderboard.status import Status
 from leaderboard.store import as_json
@@ -90,18 +92,25 @@ class Backend(Protocol):
         ...
 
 
-def prepare(queue: Queue, id: str, work: Path) -> None:
+def prepare(queue: Queue, id: str, work: Path, local: LocalFolder | None = None) -> None:
     """Puts a request into its work folder, as `leaderboard.evaluate` reads it.
+
+    Args:
+        local: where local models and splits lie.
 
     Raises:
         SubmissionError: if the request is not taken.
+        NotNow: if it names what is local, and this worker was given no folder; another one may have been.
     """
     try:
         request, limits = queue.request(id), queue.limits
     except KeyError:
         raise SubmissionError(f"The request {id} has no request.json. Submit it again.") from None
     limits.check_request(request, 0)
-    look_again(request, limits)
+    for name in (request.model, request.split):
+        if local is None and is_local(name):
+            raise NotNow(f"{name} lies in a folder that this worker was not given: 'python -m leaderboard.worker --local FOLDER'.")
+    look_again(request, limits, local)
     # A request says of itself who made it; the status knows how far that can be believed.
     request = replace(request, submitter=queue.status(id).submitter)
     work.mkdir(parents=True, exist_ok=True)
@@ -125,10 +134,12 @@ class Here:
 
     Args:
         device, batch_size: as for `mia_hub.compare`.
+        local: where local models and splits lie.
     """
 
-    def __init__(self, *, device: str | None = None, batch_size: int | None = None):
+    def __init__(self, *, device: str | None = None, batch_size: int | None = None, local: LocalFolder | None = None):
         self.options = ["--device", device] if device else []
+        self.options += ["--local", str(local.root)] if local else []
         self.options += ["--batch-size", str(batch_size)] if batch_size else []
 
     def start(self, id: str, status: Status, work: Path) -> Evaluation:

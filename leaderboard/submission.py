@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from leaderboard.errors import SubmissionError
-from leaderboard.naming import COMMIT, LONGEST_NAME, ON_TOP, check_model, check_name
+from leaderboard.naming import LONGEST_NAME, check_model, check_name, check_revision, is_local
 from leaderboard.unpacking import check_unpacked
 
 Kind = Literal["model", "scores"]
@@ -32,10 +32,10 @@ class Request:
 
     Attributes:
         kind: "model" (we compute) or "scores" (every figure is recomputed from the scores given).
-        model: "demo", or the Hub id of the model; with something on top, "base + top@commit".
-        revision: commit of the model, or None for "demo".
-        split: "demo", or the Hub id of the data set.
-        split_revision: commit of the data set, or None for "demo".
+        model: "demo", or the Hub id of the model; with something on top, "base + top@commit"; or "local:NAME", or "local:A + local:B".
+        revision: commit of the model, or None for "demo"; of a local one the hashes of its weights, as reports state them.
+        split: "demo", or the Hub id of the data set, or "local:NAME".
+        split_revision: commit of the data set, or None for "demo"; of a local one the hash of its files.
         attacks: as the command line writes them, such as "sima-mc:draws=30"; of kind "scores" the one name that it shall have.
         captions: "split" or "empty".
         seed: of noise, of the calibration part and of intervals.
@@ -106,20 +106,16 @@ def validated(request: Request, *, past: bool = False) -> Request:
         raise SubmissionError(f"kind must be 'model' or 'scores'; got {request.kind!r:.40}.")
     check_model(_text("model", request.model, 8 * LONGEST_NAME))
     check_name("split", _text("split", request.split, LONGEST_NAME))
-    base = request.model.split(ON_TOP)[0]
-    for what, name, revision in (("revision", base, request.revision), ("split_revision", request.split, request.split_revision)):
-        if name == "demo" and revision is not None:
-            raise SubmissionError(f"{what}: 'demo' has none; leave it out.")
-        if name != "demo" and (not isinstance(revision, str) or not COMMIT.fullmatch(revision)):
-            raise SubmissionError(
-                f"{what} must be a commit hash of 40 hexadecimal digits, so that what is audited can't change; got {revision!r:.60}."
-            )
+    check_revision("revision", request.model, request.revision)
+    check_revision("split_revision", request.split, request.split_revision)
     if request.captions not in ("split", "empty"):
         raise SubmissionError(f"captions must be 'split' or 'empty'; got {request.captions!r:.40}.")
     if isinstance(request.seed, bool) or not isinstance(request.seed, int) or not 0 <= request.seed < 2**31:
         raise SubmissionError(f"seed must be a whole number from 0 to 2147483647; got {request.seed!r:.40}.")
     if not isinstance(request.push, bool):
         raise SubmissionError(f"push must be true or false; got {request.push!r:.40}.")
+    if request.push and is_local(request.model):
+        raise SubmissionError("A local model has no repository that its result could be offered to; leave push out.")
     for what, limit in (("note", LONGEST_NOTE), ("submitter", LONGEST_NAME), ("submitted", 40)):
         _text(what, getattr(request, what), limit, empty=True)
     return replace(request, attacks=_attack_name(request) if request.kind == "scores" else _attacks(request, past))

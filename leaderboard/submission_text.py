@@ -51,7 +51,7 @@ def time_text(stamped: str | None) -> str:
 
 def revision_text(name: str, revision: str | None) -> str:
     """A name with the beginning of its commit."""
-    return f"{name} at {revision[:SHOWN_COMMIT]}" if revision else name
+    return f"{name} at {revision.removeprefix('sha256:')[:SHOWN_COMMIT]}" if revision else name
 
 
 def what_text(found: Submission) -> str:

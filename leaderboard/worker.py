@@ -22,10 +22,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from leaderboard.config import requests_address, results_address
+from leaderboard.config import local_folder, requests_address, results_address
 from leaderboard.entry import parse_entry, recomputed
 from leaderboard.errors import StoreError, SubmissionError
 from leaderboard.index import index_with
+from leaderboard.local import LocalFolder
 from leaderboard.offer import OfferError, offer
 from leaderboard.passing import is_passing
 from leaderboard.queue import LEASE, MOST_ATTEMPTS, Queue
@@ -48,6 +49,7 @@ class Worker:
         device, batch_size: as for `mia_hub.compare`, on this machine.
         lease: how long a request stays with a worker that gives no sign of life.
         backend: where evaluations run; on this machine by default.
+        local: where local models and splits lie; requests for them are left to others without it.
     """
 
     def __init__(
@@ -61,11 +63,12 @@ class Worker:
         batch_size: int | None = None,
         lease: timedelta = LEASE,
         backend: Backend | None = None,
+        local: LocalFolder | None = None,
     ):
         self.queue, self.results = Queue(requests), results
         self.name = name or f"{socket.gethostname()}-{os.getpid()}"
         self.folder, self.lease = Path(folder), lease
-        self.backend = backend or Here(device=device, batch_size=batch_size)
+        self.backend, self.local = backend or Here(device=device, batch_size=batch_size, local=local), local
         # Requests that can't be evaluated at the moment: how often they were tried, and when they are again; and why the last one couldn't.
         self._later: dict[str, tuple[int, float]] = {}
         self._why = ""
@@ -88,7 +91,7 @@ class Worker:
             # There is a result if a worker was killed after it had published it.
             entry = self._published(id)
             if entry is None:
-                prepare(self.queue, id, work)
+                prepare(self.queue, id, work, self.local)
                 if not self._evaluate(id, work):
                     log.warning("%s: somebody else has it now", id)
                     return id
@@ -274,6 +277,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--results", default=results_address(), help="a folder, or hub:owner/name (default: %(default)s)")
     parser.add_argument("--work", default="work", help="folder to work in (default: work)")
     parser.add_argument("--name", help="of this worker")
+    parser.add_argument("--local", metavar="FOLDER", default=local_folder(), help="folder of local:NAME (default: MIA_HUB_LOCAL, or none)")
     parser.add_argument("--device")
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--lease", type=float, default=LEASE.total_seconds(), help="seconds without a sign of life (default: 300)")
@@ -299,10 +303,13 @@ def main(arguments: list[str] | None = None) -> int:
         if args.backend == "hf-jobs":
             from leaderboard.jobs import Jobs
 
+            if args.local:
+                raise StoreError("Jobs on the Hub can't see a folder of this machine: --local (or MIA_HUB_LOCAL) is for --backend here.")
             told = {"flavor": args.flavor, "timeout": args.timeout, "package": args.package, "namespace": args.namespace}
             options["backend"] = Jobs(requests, results, device=args.device, batch_size=args.batch_size, **told)
         else:
-            options |= {"device": args.device, "batch_size": args.batch_size}
+            local = LocalFolder(args.local) if args.local else None
+            options |= {"device": args.device, "batch_size": args.batch_size, "local": local}
         Worker(requests, results, **options).run(once=args.once)
     except KeyboardInterrupt:
         return 130

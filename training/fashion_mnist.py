@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 DEBIAN_FILE = Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz")
+DEBIAN_LABELS = DEBIAN_FILE.with_name("train-labels-idx1-ubyte.gz")
 
 
 def read_idx_images(path: Path) -> np.ndarray:
@@ -31,6 +32,16 @@ def load_train_images() -> np.ndarray:
     from datasets import load_dataset
 
     return np.stack([np.asarray(image) for image in load_dataset("zalando-datasets/fashion_mnist", split="train")["image"]])
+
+
+def load_train_labels() -> np.ndarray:
+    """The class of each of the 60,000 training images, 0 … 9, uint8 ``[60000]``."""
+    if DEBIAN_LABELS.exists():
+        with gzip.open(DEBIAN_LABELS, "rb") as file:
+            return np.frombuffer(file.read(), np.uint8, offset=8)
+    from datasets import load_dataset
+
+    return np.array(load_dataset("zalando-datasets/fashion_mnist", split="train")["label"], np.uint8)
 
 
 def draw(images: np.ndarray, seed: int, n_members: int, n_nonmembers: int) -> tuple[np.ndarray, np.ndarray]:

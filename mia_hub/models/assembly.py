@@ -6,6 +6,7 @@ import inspect
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mia_hub.errors import ModelError
@@ -27,6 +28,35 @@ ADAPTERS: tuple[type[NetworkModel], ...] = (
 )  # fmt: skip
 
 MOST_UNTRUSTED = 2
+
+
+@dataclass
+class Plan:
+    """A model that was recognised and checked, before its weights are read.
+
+    Attributes:
+        on: what things are put on; without any, the model itself.
+        tops: what is put there, as named.
+        needed: the parts of `on` that nothing replaces.
+        options: of the adapter.
+    """
+
+    on: Base
+    tops: list[Top]
+    needed: dict[str, Component]
+    options: dict[str, Any]
+
+    @property
+    def ordered(self) -> list[Top]:
+        """LoRAs come last, whatever their place, since they change what the others bring."""
+        return sorted(self.tops, key=lambda top: isinstance(top, LoRA))
+
+    @property
+    def revision(self) -> str:
+        """As results record it: of each the commit, or the hash of its weights, which must be here then."""
+        own = self.on.repository
+        files = weight_files(own, self.needed, self.on.adapter.denoiser)
+        return " + ".join([own.revision or own.hash(files), *(top.revision for top in self.tops)])
 
 
 def assemble(
@@ -51,6 +81,51 @@ def assemble(
     Raises:
         ModelError: as `mia_hub.load_model`.
     """
+    whence = {"revision": revision, "trusted": trusted, "largest": largest}
+    plan = planned(base, tops, **whence, device=device, half=dtype.itemsize == 2, **options)
+    on, repository = plan.on, plan.on.repository
+    for component in plan.needed.values():
+        check_shards(component, repository)
+    repository.fetch([INDEX, *(pattern for component in plan.needed.values() for pattern in component.patterns)])
+    if isinstance(repository, HubRepository):
+        repository.remember(INDEX)
+    parts = {
+        name: load_scheduler(repository, component)
+        if component.is_scheduler
+        else load_component(repository.root, component, repository.name, dtype)
+        for name, component in plan.needed.items()
+    }
+    for top in plan.ordered:
+        parts |= top.load(on, parts, dtype)
+    for top in plan.ordered:
+        top.apply(on, parts)
+    index = repository.read_json(INDEX)
+    stated = {name: index[name] for name in on.adapter.stated if name in index}
+    names = " + ".join([repository.name, *(top.name for top in plan.tops)])
+    with quiet():
+        return on.adapter(**parts, id=names, revision=plan.revision, device=device, dtype=dtype, **stated, **plan.options)
+
+
+def planned(
+    base: str,
+    tops: Sequence[str],
+    *,
+    revision: str | None = None,
+    trusted: bool = True,
+    largest: int = LARGEST_UNTRUSTED,
+    device=None,
+    half: bool = False,
+    **options: Any,
+) -> Plan:
+    """The model of a name, recognised and checked by its configurations; of weights on the Hub none are fetched but those of LoRAs.
+
+    Args:
+        half: whether weights stored in half precision are preferred where there are both.
+        base, tops, revision, trusted, largest, device, options: as for `assemble`.
+
+    Raises:
+        ModelError: as `mia_hub.load_model`.
+    """
     if not trusted and len(tops) > MOST_UNTRUSTED:
         # Each may be as large as a stranger's model may.
         raise ModelError(f"At most {MOST_UNTRUSTED} things can be put on a model here; name fewer after plus signs.")
@@ -64,46 +139,22 @@ def assemble(
         repository, tops = open_lender(checkpoint, **whence), [checkpoint, *tops]
     else:
         repository = open_base(base, revision, trusted, largest)
-    adapter, components = read_layout(repository, ADAPTERS, half=dtype.itemsize == 2)
+    adapter, components = read_layout(repository, ADAPTERS, half=half)
     options = _accepted(adapter, repository.name, options)
     repository.fetch([INDEX, *(c.config for c in components.values())])
     configs, scheduler = read_configs(repository, components)
-    on = Base(repository, adapter, components, configs, scheduler)
-    # LoRAs come last, whatever their place, since they change what the others bring.
-    ordered = sorted(tops, key=lambda top: isinstance(top, LoRA))
+    plan = Plan(Base(repository, adapter, components, configs, scheduler), tops, {}, options)
     replaced: dict[str, Top] = {}
-    for top in ordered:
-        top.check(on)
-        configs |= top.configs(on)
-        for name in top.replaces(on):
+    for top in plan.ordered:
+        top.check(plan.on)
+        configs |= top.configs(plan.on)
+        for name in top.replaces(plan.on):
             if name in replaced:
                 raise ModelError(f"{replaced[name].name} and {top.name} both bring a {name}; name one of them.")
             replaced[name] = top
     adapter.check(configs, scheduler, repository.name, device=device, **options)
-
-    needed = {name: component for name, component in components.items() if name not in replaced}
-    for component in needed.values():
-        check_shards(component, repository)
-    repository.fetch([INDEX, *(pattern for component in needed.values() for pattern in component.patterns)])
-    if isinstance(repository, HubRepository):
-        repository.remember(INDEX)
-    parts = {
-        name: load_scheduler(repository, component)
-        if component.is_scheduler
-        else load_component(repository.root, component, repository.name, dtype)
-        for name, component in needed.items()
-    }
-    for top in ordered:
-        parts |= top.load(on, parts, dtype)
-    for top in ordered:
-        top.apply(on, parts)
-    index = repository.read_json(INDEX)
-    stated = {name: index[name] for name in adapter.stated if name in index}
-    names = [repository.name, *(top.name for top in tops)]
-    revisions = [repository.revision or repository.hash(weight_files(repository, needed, adapter.denoiser))]
-    revisions += [top.revision for top in tops]
-    with quiet():
-        return adapter(**parts, id=" + ".join(names), revision=" + ".join(revisions), device=device, dtype=dtype, **stated, **options)
+    plan.needed = {name: component for name, component in components.items() if name not in replaced}
+    return plan
 
 
 def _is_file(base: str, trusted: bool) -> bool:

@@ -1,11 +1,11 @@
-"""What a stranger's name of a model stands for on the Hub, before any weights are fetched."""
+"""What a name of a model stands for, before its weights are loaded: a stranger's on the Hub, or one of our own folders."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from mia_hub.errors import ModelError
-from mia_hub.models.assembly import ADAPTERS, MOST_UNTRUSTED
+from mia_hub.models.assembly import ADAPTERS, MOST_UNTRUSTED, planned
 from mia_hub.models.layout import INDEX, check_shards, read_layout
 from mia_hub.models.on_top import locate_top, split_name
 from mia_hub.models.repository import LARGEST_UNTRUSTED, open_repository
@@ -57,3 +57,16 @@ def look_up_model(name: str, revision: str | None = None, *, largest: int = LARG
         # What lies on top may replace parts, which are then not fetched.
         repository.check_size([INDEX, *(pattern for component in components.values() for pattern in component.patterns)])
     return FoundModel(base, repository.revision, tuple(top for top, _ in found), tuple(commit for _, commit in found))
+
+
+def local_revision(name: str) -> str:
+    """What `mia_hub.load_model` records as the revision of a model in a folder: the hash of its weights, which are read for it.
+
+    Args:
+        name: a folder, or "folder + folder".
+
+    Raises:
+        ModelError: if it is no model that can be audited, or has only pickled weights.
+    """
+    base, *tops = split_name(name)
+    return planned(base, tops).revision
