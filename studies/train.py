@@ -22,6 +22,8 @@ from studies.page import RUNS
 # Few pictures are soon known by heart.
 STEPS = {128: 4000}
 LATENT_STEPS, ADVERSARY = 4000, 0.05
+# After twice as many, told the caption, SimA knows nearly every picture.
+TEXT_STEPS = "1000"
 
 
 def chains(runs: Path) -> Iterator[list[list[str]]]:
@@ -36,8 +38,8 @@ def chains(runs: Path) -> Iterator[list[list[str]]]:
     vae, base = runs / "vae-emoji", runs / "t2i"
     yield [
         ["train_vae", "--out", str(vae), "--data", "emoji", "--beta", "1e-6", *_every(1000)],
-        ["train_text2image", "--out", str(base), "--vae", f"{vae}/vae", "--steps", "4000", *_every(1000)],
-        ["train_lora", "--out", str(runs / "t2i-lora"), "--base", f"{base}/step-004000", *_every(500)],
+        ["train_text2image", "--out", str(base), "--vae", f"{vae}/vae", "--steps", TEXT_STEPS, *_every(250)],
+        ["train_lora", "--out", str(runs / "t2i-lora"), "--base", f"{base}/step-00{TEXT_STEPS}", "--steps", TEXT_STEPS, *_every(250)],
     ]
 
 
