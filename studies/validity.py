@@ -24,7 +24,7 @@ from studies.page import run_study
 
 NAME = "validity"
 MEMBERS, NONMEMBERS, SEED = 256, 400, 0
-# One setting each, fixed beforehand: nothing is chosen on these pictures.
+# One setting each, known from earlier work on the demo: none is chosen by the figures of this study.
 ATTACKS = {
     "sima": "sima:timesteps=70",
     "sima-cn": "sima-cn:timesteps=70,given=complexity,shift-left,shift-right",
