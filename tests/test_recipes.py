@@ -13,6 +13,7 @@ import torch
 from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file
+from transformers import CLIPTokenizer
 
 import mia_hub
 from mia_hub.report import AuditReport
@@ -155,6 +156,22 @@ def test_a_lora_is_the_average_of_its_updates_and_leaves_the_base_alone(made, tm
         text = pipeline.text_encoder(train_text2image.tokens_of(pipeline.tokenizer, captions)).last_hidden_state
         theirs = pipeline.unet(x, t, encoder_hidden_states=text).sample
     assert torch.allclose(ours, theirs, atol=1e-5) and not torch.allclose(ours, plain, atol=1e-5)
+
+
+def test_a_tokenizer_is_the_same_every_time_and_stays_that_of_its_run(made, tmp_path):
+    captions = emoji().captions
+    first, *others = (train_text2image.tokenizer_of(captions) for _ in range(4))
+    assert len(first) > 2000 and all(other.get_vocab() == first.get_vocab() for other in others)
+    first.save_pretrained(tmp_path / "saved")
+    saved = CLIPTokenizer.from_pretrained(tmp_path / "saved")
+    assert torch.equal(train_text2image.tokens_of(first, captions), train_text2image.tokens_of(saved, captions))
+
+    run("t2i", tmp_path, 1, made)
+    # Of other captions, as if another version had made it.
+    options = ["--steps", "2", *SMALL, "--nonmembers", "40", "--vae", str(made("vae-emoji"))]
+    train_text2image.main(["--out", str(tmp_path), *options])
+    both = [(tmp_path / f"step-00000{step}" / "tokenizer" / "tokenizer.json").read_text() for step in (1, 2)]
+    assert both[0] == both[1]
 
 
 def test_a_recipe_that_needs_captions_says_so(made, tmp_path, capsys):

@@ -38,7 +38,7 @@ EMPTY_CAPTIONS = 0.1
 
 
 def tokenizer_of(captions: Sequence[str]):
-    """CLIP's tokenizer, with byte pairs learnt on captions."""
+    """CLIP's tokenizer, with byte pairs learnt on captions: the same ones every time."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
     from transformers import CLIPTokenizer
 
@@ -46,7 +46,11 @@ def tokenizer_of(captions: Sequence[str]):
     learnt = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     learnt.pre_tokenizer = pre_tokenizers.Whitespace()
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    learnt.train_from_iterator(captions, trainers.BpeTrainer(vocab_size=2000, end_of_word_suffix="</w>", show_progress=False))
+    # Pairs that are as frequent are merged in the order of their symbols. Those that end words would be numbered at random.
+    words = {word for caption in captions for word, _ in learnt.pre_tokenizer.pre_tokenize_str(caption)}
+    last = sorted({f"{word[-1]}</w>" for word in words})
+    trainer = trainers.BpeTrainer(vocab_size=2000, end_of_word_suffix="</w>", special_tokens=last, show_progress=False)
+    learnt.train_from_iterator(captions, trainer)
     found = json.loads(learnt.model.__getstate__())
     merges = [tuple(pair) if isinstance(pair, list) else tuple(pair.split(" ")) for pair in found["merges"]]
     tokens = dict.fromkeys([*alphabet, *(f"{symbol}</w>" for symbol in alphabet), *("".join(pair) for pair in merges), *ends])
@@ -101,6 +105,7 @@ def draw_captioned(pipeline, captions: Sequence[str], n: int) -> np.ndarray:
 
 def main(arguments: list[str] | None = None) -> None:
     from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+    from transformers import CLIPTokenizer
 
     parser = parser_of("train_text2image", __doc__, data="emoji", members=600)
     parser.add_argument("--vae", type=Path, required=True, help="folder of the autoencoder")
@@ -109,8 +114,9 @@ def main(arguments: list[str] | None = None) -> None:
     vae = AutoencoderKL.from_pretrained(args.vae, use_safetensors=True).eval()
     mean, _ = encoded(vae, model_space(data.members, 3))
     torch.manual_seed(schedule.seed)
-    # Of all captions: words that only non-members have would otherwise be spelled out, and tell them apart.
-    tokenizer = tokenizer_of(data.captions)
+    # Of all captions: words that only non-members have would otherwise be spelled out, and tell them apart. A run keeps its own.
+    begun = sorted(args.out.glob("step-*/tokenizer"))
+    tokenizer = CLIPTokenizer.from_pretrained(begun[-1]) if begun else tokenizer_of(data.captions)
     text_encoder = text_encoder_of(tokenizer)
     unet = UNet2DConditionModel(sample_size=mean.shape[-1], in_channels=mean.shape[1], out_channels=mean.shape[1], **UNET)
     both = nn.ModuleDict({"text_encoder": text_encoder, "unet": unet})
