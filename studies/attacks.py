@@ -94,7 +94,7 @@ def _lay_out(model: TrainedModel, local: Path, name: str) -> None:
     if not (local / name).exists():
         shutil.copytree(model.final, local / name)
     if not (local / f"{name}-split").exists():
-        write_split(model.split(MOST), local / f"{name}-split", license=model.data.licence, model=name, progress=False)
+        write_split(model.split(MOST), local / f"{name}-split", license=model.data.licence.lower(), model=name, progress=False)
 
 
 def _submit(home: Path, name: str) -> None:
