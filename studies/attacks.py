@@ -122,7 +122,7 @@ def model_of(name: str) -> str:
     """As `mia_hub.load_model` takes it."""
     if name == "demo":
         return name
-    return " + ".join(str(RUNS / "board" / "local" / part) for part in (ON_TOP.get(name), name) if part)
+    return " + ".join(str((RUNS / "board" / "local" / part).resolve()) for part in (ON_TOP.get(name), name) if part)
 
 
 def split_of(name: str) -> MemberSplit:

@@ -34,6 +34,13 @@ class TrainedModel:
         return self.snapshots[self.facts["steps"]]
 
     @property
+    def name(self) -> str:
+        """The finished model, as `mia_hub.load_model` takes it: with what it lies on top of, if it does."""
+        base = self.facts["recipe"].get("base")
+        # Absolute, since "a/b" could be a name on the Hub.
+        return " + ".join(str(Path(part).resolve()) for part in (base, self.final) if part)
+
+    @property
     def members(self) -> int:
         return self.facts["members"]
 

@@ -46,7 +46,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 def _own(args: argparse.Namespace, name: str):
     model = trained(args.runs / name)
-    return model.final, model.split(MOST)
+    return model.name, model.split(MOST)
 
 
 def render(results: dict[str, Any]) -> dict[str, str]:
