@@ -23,7 +23,7 @@ from studies.page import RUNS
 STEPS = {128: 4000}
 LATENT_STEPS, ADVERSARY = 4000, 0.05
 # After twice as many, told the caption, SimA knows nearly every picture.
-TEXT_STEPS = "1000"
+TEXT_STEPS, LORA_STEPS = "1000", "2000"
 
 
 def chains(runs: Path) -> Iterator[list[list[str]]]:
@@ -39,7 +39,7 @@ def chains(runs: Path) -> Iterator[list[list[str]]]:
     yield [
         ["train_vae", "--out", str(vae), "--data", "emoji", "--beta", "1e-6", *_every(1000)],
         ["train_text2image", "--out", str(base), "--vae", f"{vae}/vae", "--steps", TEXT_STEPS, *_every(250)],
-        ["train_lora", "--out", str(runs / "t2i-lora"), "--base", f"{base}/step-00{TEXT_STEPS}", "--steps", TEXT_STEPS, *_every(250)],
+        ["train_lora", "--out", str(runs / "t2i-lora"), "--base", f"{base}/step-00{TEXT_STEPS}", "--steps", LORA_STEPS, *_every(250)],
     ]
 
 
