@@ -77,16 +77,14 @@ def attacks_on(name: str) -> tuple[str, ...]:
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    home, commands = args.runs / "board", {}
+    home = args.runs / "board"
     for name in MODELS:
         if name != "demo":
-            model = trained(args.runs / name)
-            commands[name] = model.facts["command"]
-            _lay_out(model, home / "local", name)
+            _lay_out(trained(args.runs / name), home / "local", name)
         _submit(home, name)
     _work(home)
     entries_of.cache_clear()
-    return {"entries": {name: [entry["id"] for entry in entries_of(name)] for name in MODELS}, "commands": commands}
+    return {"entries": {name: [entry["id"] for entry in entries_of(name)] for name in MODELS}}
 
 
 def _lay_out(model: TrainedModel, local: Path, name: str) -> None:
@@ -159,7 +157,7 @@ def render(results: dict[str, Any]) -> dict[str, str]:
         ),
         "auc": markdown_table(headers, [_line(found, attack, "auc") for attack in strongest], raw=True),
         "tpr": markdown_table(headers, [_line(found, attack, "tpr") for attack in strongest], raw=True),
-        "models": "\n".join(_about(name, results["commands"].get(name)) for name in found),
+        "models": "\n".join(_about(name) for name in found),
     }  # fmt: skip
 
 
@@ -201,10 +199,10 @@ def _described(found: dict[str, Any], attacks: list[str]) -> str:
     return f"AUC of {len(attacks)} attacks on {len(found)} models, the strongest on average first. {top}: {said}."
 
 
-def _about(name: str, command: str | None) -> str:
+def _about(name: str) -> str:
     entry = entries_of(name)[0]
     counts, blind = entry["rows"][0]["auc"], entry["blind_auc"]
-    own = f" `{command}`." if command else ""
+    own = f" `{entry['trained'][-1]['command']}`." if "trained" in entry else ""
     return (
         f"- **{MODELS[name]}**: {counts['n_members']} members and {counts['n_nonmembers']} non-members reported; blind AUC "
         f"{shown([blind[part] for part in ('value', 'low', 'high')])}.{own}"
