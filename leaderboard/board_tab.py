@@ -55,9 +55,15 @@ FOLLOW = """element.addEventListener("click", (event) => {
 REMEMBER = """(opened) => {
     const url = new URL(window.location);
     for (const name of ["entry", "attack"]) opened?.[name] ? url.searchParams.set(name, opened[name]) : url.searchParams.delete(name);
-    window.history.replaceState(null, "", url);
+    if (url.href !== window.location.href) window.history.pushState(null, "", url);
     document.getElementById("entry")?.scrollIntoView({behavior: "smooth", block: "start"});
 }"""
+
+# The browser's Back leads to the entry before, or to the tables again.
+GO_BACK = """() => window.addEventListener("popstate", () => {
+    if (new URLSearchParams(window.location.search).has("entry")) return window.location.reload();
+    document.getElementById("board-views")?.scrollIntoView({block: "start"});
+})"""
 
 
 def build_board_tab(page: gr.Blocks, pages: gr.Tabs, tab: gr.Tab) -> None:
@@ -91,6 +97,7 @@ def build_board_tab(page: gr.Blocks, pages: gr.Tabs, tab: gr.Tab) -> None:
     for source in (*drawn.values(), shown):
         source.select(_open, None, [shown, command, opened], **_QUIETLY).then(None, opened, None, js=REMEMBER, api_name=False)
     page.load(_follow_address(tab.id), None, [pages, *first, shown, command, opened], **_QUIETLY)
+    page.load(None, None, None, js=GO_BACK, api_name=False)
     gr.api(leaderboard, api_name="leaderboard")
 
 

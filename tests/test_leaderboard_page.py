@@ -169,6 +169,12 @@ def test_a_row_opens_its_entry_whose_address_opens_it_again(open_board, store):
     entry.get_by_role("link", name="random", exact=True).click()
     expect(entry.get_by_role("heading", name="random on owner/model-7")).to_be_visible()
 
+    page.go_back()
+    expect(entry.get_by_role("heading", name="sima on owner/model-7")).to_be_visible()
+    page.go_back()
+    expect(page.locator("#board-views")).to_be_in_viewport()
+    assert "entry=" not in page.url
+
     again = open_board(f"entry={id}&attack=random")
     expect(again.locator("#entry").get_by_role("heading", name="random on owner/model-7")).to_be_visible()
     expect(again.get_by_role("tab", name="Leaderboard")).to_have_attribute("aria-selected", "true")
