@@ -165,7 +165,7 @@ def test_as_diffusers_itself_puts_it(base, tmp_path):
     assert same(epsilon(load_model(f"{base('sd1')} + {tmp_path}")), expected)
 
 
-def test_wherever_it_lies(base, tmp_path, on_hub, loopback_hub):
+def test_wherever_it_lies(base, tmp_path, on_hub, loopback_hub, monkeypatch):
     trained("sd1", {"unet": ["to_q"]}, tmp_path / "old", seed=1)
     trained("sd1", {"unet": ["to_q"]}, tmp_path / "new", seed=2)
     file, repo = tmp_path / "old" / LORA_FILE, on_hub({"README.md": "A LoRA."})
@@ -178,13 +178,18 @@ def test_wherever_it_lies(base, tmp_path, on_hub, loopback_hub):
     found = {
         name: load_model(f"{base('sd1')} + {name}") for name in (tmp_path / "old", file, tmp_path / "link.safetensors", tmp_path / "a@b")
     }
+    # Below the folder that one stands in, names can look like those of parts of repositories.
+    (tmp_path / "runs" / "lora").mkdir(parents=True)
+    shutil.copytree(tmp_path / "old", tmp_path / "runs" / "lora" / "step-1")
+    monkeypatch.chdir(tmp_path)
+    found |= {name: load_model(f"{base('sd1')} + {name}") for name in ("old", "runs/lora/step-1", f"runs/lora/step-1/{LORA_FILE}")}
     found |= {
         name: load_model(f"{base('sd1')} + {repo}{name}")
         for name in (f"@{old}", f"/{LORA_FILE}@{old}", "/for/[sd1]/my style.safetensors@v2")
     }
     assert len({str(epsilon(model).tolist()) for model in found.values()}) == 1
     revisions = [model.info.revision.split(" + ")[1] for model in found.values()]
-    assert revisions[0].startswith("sha256:") and revisions == [revisions[0]] * 4 + [old, old, other]
+    assert revisions[0].startswith("sha256:") and revisions == [revisions[0]] * 7 + [old, old, other]
     newest = load_model(f"{base('sd1')} + {repo}")
     assert newest.info.revision.endswith(f" + {new}") and not same(epsilon(newest), epsilon(found[file]), 1e-2)
 

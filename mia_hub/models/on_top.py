@@ -66,8 +66,10 @@ def locate_top(name: str, revision: str | None = None, *, trusted: bool = True, 
         no_revision(revision, name)
         repository, path = _OneFile(Path(name).absolute(), name), os.path.basename(name)
     else:
-        address, _, asked = (name, "", "") if trusted and os.path.isdir(name) else name.partition("@")
-        inside = re.fullmatch(r"(\w[\w.-]*/[\w.-]+)/(.+?)/?", address)
+        here = trusted and os.path.isdir(name)
+        address, _, asked = (name, "", "") if here else name.partition("@")
+        # A folder that is here is meant as a whole, however its path would read as a name on the Hub.
+        inside = None if here else re.fullmatch(r"(\w[\w.-]*/[\w.-]+)/(.+?)/?", address)
         repository = open_repository(inside[1] if inside else address, asked or revision, trusted=trusted, largest=largest)
         path = inside[2] if inside else _found(repository, name)
     if path not in repository.sizes and f"{path}/config.json".lstrip("/") not in repository.sizes:
