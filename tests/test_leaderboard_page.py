@@ -196,6 +196,7 @@ def test_an_attack_and_a_claim_have_pages(open_board):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_phone_never_scrolls_sideways(open_board, theme):
     page = open_board(width=390, theme=theme)
+    assert page.locator("#board-views").get_by_role("tab").count() == 5, "none hides behind a menu"
     lines(page, "attacks").first.click()
     expect(page.locator("#entry h2")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
