@@ -24,28 +24,19 @@ from mia_hub.scores import ScoreTable
 from mia_hub.split_writing import write_split
 from mia_hub.splits import MemberSplit, load_split
 from studies.figures import heat_svg
-from studies.measuring import GRID, shown
-from studies.models import TrainedModel, trained
+from studies.measuring import CONDITIONAL, SIMA, shown, triple
+from studies.models import MODELS, TrainedModel, trained
 from studies.page import RUNS, run_study
 
 NAME = "attacks"
-MODELS = {
-    "demo": "pixels, 28×28 (the demo)",
-    "ddpm-512": "pixels, 16×16",
-    "ddpm-512-flips": "pixels, 16×16, random flips",
-    "ldm-b1e-6": "latents",
-    "t2i": "text-to-image",
-    "t2i-lora": "text-to-image, LoRA",
-}
 TEXT, ON_TOP = ("t2i", "t2i-lora"), {"t2i-lora": "t2i"}
 # Of each side.
 MOST = 500
-CONDITIONAL = "sima-cn:timesteps=70,100,130"
 FOUR_SHIFTS = "sima-cn:given=complexity,shift-left,shift-right,shift-up,shift-down,timesteps=70,100,130"
 # Grids are thinned where an attack's own would only cost more; all else is at its default.
 EVERY = (
     "random",
-    f"sima:timesteps={GRID}",
+    SIMA,
     "sima-mc:timesteps=70,100",
     "sima-c",
     CONDITIONAL,
@@ -78,9 +69,11 @@ def attacks_on(name: str) -> tuple[str, ...]:
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     home = args.runs / "board"
+    # All of them first: nothing is asked of the worker before every model is there.
+    models = {name: trained(args.runs / name) for name in MODELS if name != "demo"}
     for name in MODELS:
-        if name != "demo":
-            _lay_out(trained(args.runs / name), home / "local", name)
+        if name in models:
+            _lay_out(models[name], home / "local", name)
         _submit(home, name)
     _work(home)
     entries_of.cache_clear()
@@ -190,7 +183,7 @@ def _line(found: dict[str, Any], attack: str, figure: str) -> list[str]:
 
 def _cell(row: dict[str, Any], figure: str) -> str:
     estimate = row["auc"] if figure == "auc" else row["tpr_at_fpr"].get("0.01")
-    return shown(estimate and [estimate[part] for part in ("value", "low", "high")])
+    return shown(triple(estimate))
 
 
 def _described(found: dict[str, Any], attacks: list[str]) -> str:
@@ -205,7 +198,7 @@ def _about(name: str) -> str:
     own = f" `{entry['trained'][-1]['command']}`." if "trained" in entry else ""
     return (
         f"- **{MODELS[name]}**: {counts['n_members']} members and {counts['n_nonmembers']} non-members reported; blind AUC "
-        f"{shown([blind[part] for part in ('value', 'low', 'high')])}.{own}"
+        f"{shown(triple(blind))}.{own}"
     )
 
 

@@ -12,7 +12,7 @@ from mia_hub.markup import markdown_table
 from mia_hub.models.loading import DEMO_FOLDER, load_model
 from mia_hub.splits import load_split
 from studies.figures import lines_svg
-from studies.measuring import GRID, attacked, figures_of, shown
+from studies.measuring import CONDITIONAL, SIMA, attacked, figures_of, shown
 from studies.models import MOST, quality_in, trained
 from studies.page import run_study
 from studies.quality import best_possible, distance
@@ -21,8 +21,8 @@ NAME = "beta"
 BETAS = ("0", "1e-6", "1e-3", "1e-2", "1e-1", "1")
 LOSSES = {"without": "", "with": "-adv"}
 ATTACKS = {
-    "sima": f"sima:timesteps={GRID}",
-    "sima-cn": "sima-cn:timesteps=70,100,130",
+    "sima": SIMA,
+    "sima-cn": CONDITIONAL,
     "loss": "loss:timesteps=60,100,140",
     "pia": "pia:timesteps=100,200",
     "secmi": "secmi:timesteps=50,100",

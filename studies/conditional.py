@@ -15,9 +15,10 @@ from mia_hub.markup import markdown_table
 from mia_hub.metrics import auc, auc_difference, delong
 from mia_hub.models.loading import load_model
 from mia_hub.splits import calibration_part
-from studies.attacks import FOUR_SHIFTS, MODELS, model_of, rows_of, scores_of, split_of
+from studies.attacks import FOUR_SHIFTS, model_of, rows_of, scores_of, split_of
 from studies.figures import lines_svg
-from studies.measuring import once, shown
+from studies.measuring import once, shown, triple
+from studies.models import MODELS
 from studies.page import run_study
 
 NAME = "conditional"
@@ -70,13 +71,8 @@ def _duels(name: str) -> list[dict[str, Any]]:
 
 
 def _figures(row: dict[str, Any]) -> dict[str, Any]:
-    low = row["tpr_at_fpr"].get("0.01")
-    found = {"attack": row["attack"], "queries": row["queries"], "auc": _triple(row["auc"])}
-    return found | {"tpr_at_0.01_fpr": low and _triple(low)}
-
-
-def _triple(estimate: dict[str, float]) -> list[float]:
-    return [round(estimate[part], 5) for part in ("value", "low", "high")]
+    found = {"attack": row["attack"], "queries": row["queries"], "auc": triple(row["auc"])}
+    return found | {"tpr_at_0.01_fpr": triple(row["tpr_at_fpr"].get("0.01"))}
 
 
 def _paired(name: str, *rows: dict[str, Any]) -> tuple[np.ndarray, ...]:
@@ -140,6 +136,7 @@ def render(results: dict[str, Any]) -> dict[str, str]:
             log_x=True, ticks={count: str(count) for count in (20, 50, 100, 200, 500)},
             description="AUC of conditional SimA over the number of known non-members it is fitted on.",
         ),
+        "count": str(len(counts)),
         "tally": ", ".join(f"{counts.count(one)} × {one}" for one in (WIN, TIE, LOSS)),
         "lost": _lost(models),
         "duels": "\n\n".join(f"### {MODELS[name]}\n\n{_duel_table(one['duels'])}" for name, one in models.items()),

@@ -12,7 +12,7 @@ from typing import Any
 
 from mia_hub.markup import markdown_table
 from studies.figures import scatter_svg
-from studies.measuring import GRID, attacked, figures_of, shown
+from studies.measuring import CONDITIONAL, SIMA, attacked, figures_of, shown
 from studies.models import TrainedModel, trained
 from studies.page import read_results, run_study
 from studies.quality import best_possible, distance
@@ -22,7 +22,7 @@ NAME = "defences"
 PLAIN = "ddpm-512"
 STEPS = (2000, 4000, 6000)
 SIZES = (128, 256, 1024, 2048)
-ATTACKS = (f"sima:timesteps={GRID}", "sima-cn:timesteps=70,100,130")
+ATTACKS = (SIMA, CONDITIONAL)
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from mia_hub.splits import MemberSplit
 
 # Where the strongest timesteps lie; thinned, since each costs a query for each picture.
 GRID = "40,70,100,130,160"
+SIMA, CONDITIONAL = f"sima:timesteps={GRID}", "sima-cn:timesteps=70,100,130"
 
 
 def attacked(model, split: MemberSplit, attacks: Sequence[str], folder: Path, **options: Any) -> Comparison:
@@ -38,6 +39,11 @@ def numbers(estimate: Estimate) -> list[float]:
     return [round(float(part), 5) for part in (estimate.value, estimate.low, estimate.high)]
 
 
+def triple(estimate: Mapping[str, float] | None) -> list[float] | None:
+    """The same of an estimate as an entry of the leaderboard has it."""
+    return estimate and [round(estimate[part], 5) for part in ("value", "low", "high")]
+
+
 def shown(found: Sequence[float] | None, decimals: int = 3) -> str:
     """``.931 [.918, .942]``, or a dash where nothing was measured."""
     if found is None:
@@ -46,7 +52,7 @@ def shown(found: Sequence[float] | None, decimals: int = 3) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def once(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def once(path: Path, measure: Callable[[], Any]) -> Any:
     """What was measured before, or else is measured now and kept."""
     if path.exists():
         return json.loads(path.read_text())

@@ -10,13 +10,13 @@ from typing import Any
 
 from mia_hub.markup import markdown_table
 from studies.figures import lines_svg
-from studies.measuring import GRID, attacked, figures_of, shown
+from studies.measuring import CONDITIONAL, SIMA, attacked, figures_of, shown
 from studies.models import trained
 from studies.page import run_study
 
 NAME = "memorisation"
 SIZES = (128, 256, 512, 1024, 2048)
-ATTACKS = (f"sima:timesteps={GRID}", "sima-cn:timesteps=70,100,130")
+ATTACKS = (SIMA, CONDITIONAL)
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:

@@ -8,9 +8,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mia_hub.splits import MemberSplit, make_split
+from mia_hub.splits import MemberSplit
 from training.data import TrainingSet, emoji, fashion_mnist
 
+# By the names of their runs.
+MODELS = {
+    "demo": "pixels, 28×28 (the demo)",
+    "ddpm-512": "pixels, 16×16",
+    "ddpm-512-flips": "pixels, 16×16, random flips",
+    "ldm-b1e-6": "latents",
+    "t2i": "text-to-image",
+    "t2i-lora": "text-to-image, LoRA",
+}
 # Of each side, so that a study of many models ends; enough for intervals of ± .03 in AUC at worst.
 MOST = 1000
 
@@ -64,11 +73,8 @@ class TrainedModel:
         return found
 
     def split(self, most: int = MOST) -> MemberSplit:
-        """At most so many members and non-members, the first of each; both were drawn at random."""
-        data, captions = self.data, None
-        if data.captions is not None:
-            captions = [*data.captions[: len(data.members)][:most], *data.captions[len(data.members) :][:most]]
-        return make_split(list(data.members[:most]), list(data.nonmembers[:most]), captions=captions, name=data.name)
+        """At most so many members and non-members."""
+        return self.data.split(most)
 
 
 def trained(folder: Path) -> TrainedModel:

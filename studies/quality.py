@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import t as student
 
-from mia_hub.atomic import write_text
+from studies.measuring import once
 from training.data import TrainingSet
-from training.quality import frechet_distance
+from training.quality import floor, frechet_distance
 from training.train_ddpm import sample, to_uint8
 from training.train_ldm import decoded
 
@@ -44,20 +43,17 @@ def distance(folder: Path, data: TrainingSet, kept: Path, *, border: int = 0) ->
         kept: where the distances of the groups are kept, once measured.
         border: black pixels around what the model draws, where it is smaller than the data.
     """
-    if not kept.exists():
+
+    def measured() -> list[float]:
         pictures = generated(folder, data, GROUPS * GROUP)
         pictures = np.pad(pictures, ((0, 0), (border, border), (border, border), (0, 0))[: pictures.ndim])
-        found = [frechet_distance(part, data.nonmembers) for part in np.split(pictures, GROUPS)]
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        write_text(kept, json.dumps(found))
-    found = np.array(json.loads(kept.read_text()))
+        return [frechet_distance(part, data.nonmembers) for part in np.split(pictures, GROUPS)]
+
+    found = np.array(once(kept, measured))
     half = student.ppf(0.975, len(found) - 1) * found.std(ddof=1) / np.sqrt(len(found))
     return [round(float(value), 4) for value in (found.mean(), found.mean() - half, found.mean() + half)]
 
 
 def best_possible(data: TrainingSet) -> float:
     """What as many real pictures as a group has reach against the other non-members, a mean over groups."""
-    order = np.random.default_rng(0).permutation(len(data.nonmembers))
-    rows = np.split(order[: GROUPS * GROUP], GROUPS)
-    others = [np.setdiff1d(order, part) for part in rows]
-    return float(np.mean([frechet_distance(data.nonmembers[part], data.nonmembers[rest]) for part, rest in zip(rows, others)]))
+    return float(np.mean([floor(data.nonmembers, GROUP, seed=seed) for seed in range(GROUPS)]))

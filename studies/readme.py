@@ -10,13 +10,13 @@ from typing import Any
 
 from mia_hub.atomic import write_text
 from mia_hub.markup import markdown_table
-from studies.attacks import CONDITIONAL, GRID, MODELS, NAME, rows_of
-from studies.measuring import shown
+from studies.attacks import NAME, rows_of
+from studies.measuring import CONDITIONAL, SIMA, shown, triple
+from studies.models import MODELS
 from studies.page import read_results
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- results: written by python -m studies.readme -->", "<!-- end of results -->"
-SIMA = f"sima:timesteps={GRID}"
 # Judged as an outsider might run them: neither fitted on known members, nor with the weights.
 COLUMNS = {"SimA, 1 query": SIMA, "Conditional SimA, 3 queries": CONDITIONAL}
 
@@ -47,13 +47,9 @@ def _row(name: str, rows: list[dict[str, Any]]) -> list[str]:
     found = {row["attack"]: row for row in rows}
     cells = [MODELS[name]]
     for attack in COLUMNS.values():
-        cells += [_shown(found[attack]["auc"]), _shown(found[attack]["tpr_at_fpr"].get("0.01"))]
+        cells += [shown(triple(found[attack]["auc"])), shown(triple(found[attack]["tpr_at_fpr"].get("0.01")))]
     other = max((row for row in rows if not row["attack"].startswith("sima")), key=lambda row: row["auc"]["value"])
-    return [*cells, f"`{other['attack'].partition(':')[0]}`, {other['queries']} queries: {_shown(other['auc'])}"]
-
-
-def _shown(estimate: dict[str, float] | None) -> str:
-    return shown(estimate and [estimate[part] for part in ("value", "low", "high")])
+    return [*cells, f"`{other['attack'].partition(':')[0]}`, {other['queries']} queries: {shown(triple(other['auc']))}"]
 
 
 if __name__ == "__main__":

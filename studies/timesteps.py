@@ -12,27 +12,19 @@ from mia_hub.markup import markdown_table
 from mia_hub.splits import load_split
 from studies.figures import lines_svg
 from studies.measuring import attacked, numbers, shown
-from studies.models import trained
+from studies.models import MODELS, trained
 from studies.page import run_study
 
 NAME = "timesteps"
 # Close together where the papers find the signal, and up to the end.
 GRID = (0, 5, 10, 20, 30, 40, 50, 60, 80, 100, 120, 140, 160, 180, 200, 250, 300, 350, 400, 500, 600, 700, 800, 900, 990)
-FAMILIES = {
-    "demo": "pixels, 28×28 (the demo)",
-    "ddpm-512": "pixels, 16×16",
-    "ddpm-512-flips": "pixels, 16×16, random flips",
-    "ldm-b1e-6": "latents",
-    "t2i": "text-to-image",
-    "t2i-lora": "text-to-image, LoRA",
-}
 ATTACKS = ("sima", "loss", "pia")
 MOST = 500
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     grid, found = ",".join(map(str, GRID)), {}
-    for name in FAMILIES:
+    for name in MODELS:
         model, split = ("demo", load_split("demo", limit=MOST)) if name == "demo" else _own(args, name)
         comparison = attacked(model, split, [f"{attack}:timesteps={grid}" for attack in ATTACKS], args.runs / "scores" / NAME / name)
         rows = {}
@@ -53,7 +45,7 @@ def render(results: dict[str, Any]) -> dict[str, str]:
     families = results["families"]
     parts = {}
     for attack in ATTACKS:
-        series = {FAMILIES[name]: one["attacks"][attack]["curve"] for name, one in families.items()}
+        series = {MODELS[name]: one["attacks"][attack]["curve"] for name, one in families.items()}
         best = {name: max(curve, key=lambda point: point[1]) for name, curve in series.items()}
         parts[f"timesteps-{attack}.svg"] = lines_svg(
             series, heading=f"AUC of {attack} (higher = leaks more)", x_label="Diffusion timestep t", chance=0.5,
@@ -65,7 +57,7 @@ def render(results: dict[str, Any]) -> dict[str, str]:
         for attack, found in one["attacks"].items():
             strong = [t for t, value, *_ in found["curve"] if value >= max(point[1] for point in found["curve"]) - 0.01]
             late = next(point for point in found["curve"] if point[0] == 700)
-            first = FAMILIES[name] if attack == ATTACKS[0] else ""
+            first = MODELS[name] if attack == ATTACKS[0] else ""
             chosen = [f"t = {found['chosen']}", shown(found["auc"])]
             rows.append([first, f"`{attack}`", *chosen, f"{strong[0]} … {strong[-1]}", shown(found["curve"][0][1:]), shown(late[1:])])
     headers = [
@@ -77,7 +69,7 @@ def render(results: dict[str, Any]) -> dict[str, str]:
         "AUC at t = 0",
         "AUC at t = 700",
     ]
-    counts = [f"{FAMILIES[name]}: {one['members']} members, {one['nonmembers']} non-members" for name, one in families.items()]
+    counts = [f"{MODELS[name]}: {one['members']} members, {one['nonmembers']} non-members" for name, one in families.items()]
     return {**parts, "table": markdown_table(headers, rows, raw=True), "counts": "; ".join(counts)}
 
 

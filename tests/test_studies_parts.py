@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from itertools import pairwise
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-from studies import conditional, memorisation, train
-from studies.attacks import EVERY, GRID, _short
+from studies import beta, conditional, memorisation, page, timesteps, train
+from studies.attacks import EVERY, _short
 from studies.figures import heat_svg, lines_svg, scatter_svg
+from studies.measuring import GRID
 from studies.models import trained
 from studies.page import filled
 
@@ -77,3 +79,48 @@ def test_figures_are_well_formed_and_say_what_they_show():
         assert said in svg and "nan" not in svg
     assert drawn[2] == heat_svg([[0.9, None], [0.3, 0.5]], rows=["r", "s"], columns=["m", "n"], heading="AUC", description="cells")
     assert np.all([".90" in drawn[2], ".30" in drawn[2]])
+
+
+FIGURES = {"auc": [0.8, 0.7, 0.9], "tpr_at_0.01_fpr": [0.2, 0.1, 0.3]}
+PLAIN, SHAPED = {"sima": FIGURES, "sima-cn": FIGURES}, {name: FIGURES for name in (*beta.ATTACKS, beta.BY_SAMPLE)}
+DUEL = {side: {"attack": "pia", "queries": 2, **FIGURES} for side in ("own", "other")} | {"difference": [-0.1, -0.2, -0.05]}
+ABLATION = {
+    "given": {"rows": [{"given": ["complexity"], "p": 2.0, "queries": 1, "auc": FIGURES["auc"]}]},
+    "null": {"rows": [{"count": count, "auc": FIGURES["auc"]} for count in (20, 200)]},
+}
+CURVE = {"curve": [[t, *FIGURES["auc"]] for t in (0, 100, 700)], "chosen": 100, "auc": FIGURES["auc"]}
+# Of the shape that `measure` gives, so that no study fails only when it comes to its page.
+MADE = {
+    "memorisation": {
+        "rows": [{"size": 128, "step": step, "passes": step / 4, **PLAIN} for step in (500, 1000)],
+        "models": {"128": {"command": "train", "split": "sha256:0", "blind": "0.5"}},
+    },
+    "timesteps": {
+        "families": {
+            "demo": {"attacks": {name: CURVE for name in timesteps.ATTACKS}, "members": 9, "nonmembers": 9, "blind": FIGURES["auc"]}
+        }
+    },
+    "beta": {
+        "rows": [
+            {"beta": value, "adversary": loss, "psnr": 20.0, "distance": [3 + value, 2, 5], "attacks": SHAPED}
+            for loss in beta.LOSSES
+            for value in (0.0, 0.1, 1.0)
+        ],
+        "pixels": {"attacks": SHAPED, "distance": [3, 2, 4]},
+        "floor": 1.0,
+        "steps": 4000,
+    },
+    "defences": {"rows": [{"defence": "none", "setting": "512", "attacks": PLAIN, "distance": [3, 2, 4]}], "floor": 1.0},
+    "conditional": {"models": {"demo": {"duels": [DUEL], "ablations": None}, "t2i": {"duels": [DUEL], "ablations": ABLATION}}},
+}
+
+
+@pytest.mark.parametrize("name", MADE)
+@pytest.mark.filterwarnings("ignore:An input array is constant")
+def test_every_template_takes_what_its_study_gives(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "DOCS", tmp_path)
+    for made, results in MADE.items():
+        page.write_results(made, results)
+    files = page.page_of(name, import_module(f"studies.{name}").render)
+    (words,) = (text for path, text in files.items() if path.suffix == ".md")
+    assert "{{" not in words and all(f"({path.name})" in words for path in files if path.suffix == ".svg")

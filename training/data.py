@@ -47,9 +47,12 @@ class TrainingSet:
         labels = np.repeat([1, 0], [len(self.members), len(self.nonmembers)])
         return split_hash([content_id(image) for part in (self.members, self.nonmembers) for image in part], labels)
 
-    def split(self) -> MemberSplit:
-        """For an audit."""
-        return make_split(list(self.members), list(self.nonmembers), captions=self.captions, name=self.name)
+    def split(self, most: int | None = None) -> MemberSplit:
+        """For an audit; at most so many of each side, the first ones: both were drawn at random."""
+        captions = self.captions
+        if captions is not None:
+            captions = [*self.member_captions[:most], *captions[len(self.members) :][:most]]
+        return make_split(list(self.members[:most]), list(self.nonmembers[:most]), captions=captions, name=self.name)
 
 
 def model_space(images: np.ndarray, channels: int) -> torch.Tensor:
