@@ -24,7 +24,7 @@ from mia_hub.scores import ScoreTable
 from mia_hub.split_writing import write_split
 from mia_hub.splits import MemberSplit, load_split
 from studies.figures import heat_svg
-from studies.measuring import CONDITIONAL, SIMA, shown, triple
+from studies.measuring import CONDITIONAL, FIRST, OTHERS, shown, triple
 from studies.models import MODELS, TrainedModel, trained
 from studies.page import RUNS, run_study
 
@@ -33,29 +33,7 @@ TEXT, ON_TOP = ("t2i", "t2i-lora"), {"t2i-lora": "t2i"}
 # Of each side.
 MOST = 500
 FOUR_SHIFTS = "sima-cn:given=complexity,shift-left,shift-right,shift-up,shift-down,timesteps=70,100,130"
-# Grids are thinned where an attack's own would only cost more; all else is at its default.
-EVERY = (
-    "random",
-    SIMA,
-    "sima-mc:timesteps=70,100",
-    "sima-c",
-    CONDITIONAL,
-    FOUR_SHIFTS,
-    "loss:timesteps=20,60,100,140,180",
-    "secmi",
-    "secmi-nns",
-    "pia:timesteps=50,100,150,200,250,300",
-    "pian:timesteps=50,100,150,200,250,300",
-    "pfami",
-    "rediffuse",
-    "gsa1",
-    "gsa2",
-    "forensics-vlb",
-    "forensics-mse",
-    "forensics-xstart",
-    "nearest-generated",
-    "nearest-generated:space=feature",
-)
+EVERY = (*FIRST, CONDITIONAL, FOUR_SHIFTS, *OTHERS)
 WITH_TEXT = ("clid", "forensics-text")
 # The demo's whole split is four times as large, and its pictures three times: there the costly attacks are in docs/attacks.md, on a part.
 COSTLY = ("secmi-nns", "pfami", "rediffuse", "gsa1", "gsa2", "forensics-vlb", "forensics-mse", "forensics-xstart")

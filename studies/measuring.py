@@ -16,6 +16,25 @@ from mia_hub.splits import MemberSplit
 # Where the strongest timesteps lie; thinned, since each costs a query for each picture.
 GRID = "40,70,100,130,160"
 SIMA, CONDITIONAL = f"sima:timesteps={GRID}", "sima-cn:timesteps=70,100,130"
+# Queried without knowing any member: chance, SimA, its Monte Carlo form, and SimA given complexity.
+FIRST = ("random", SIMA, "sima-mc:timesteps=70,100", "sima-c")
+# All but SimA and what is judged given difficulty. Grids are thin where an attack's own would only cost more; all else is at its default.
+OTHERS = (
+    "loss:timesteps=20,60,100,140,180",
+    "secmi",
+    "secmi-nns",
+    "pia:timesteps=50,100,150,200,250,300",
+    "pian:timesteps=50,100,150,200,250,300",
+    "pfami",
+    "rediffuse",
+    "gsa1",
+    "gsa2",
+    "forensics-vlb",
+    "forensics-mse",
+    "forensics-xstart",
+    "nearest-generated",
+    "nearest-generated:space=feature",
+)
 
 
 def attacked(model, split: MemberSplit, attacks: Sequence[str], folder: Path, **options: Any) -> Comparison:

@@ -1,6 +1,6 @@
 """Writes docs/attacks.md and its figure: every attack on the demo model, from one command.
 
-    python docs/build_attacks.py --runs runs/attacks
+    python -m studies.demo_attacks --runs runs/attacks
 
 An interrupted run goes on where it was: scores are kept under ``--runs``. On a CPU it takes about two hours. The table for the
 recipe with random flips is added where its model is given (``--flips runs/flips/model``; see `training.demo`).
@@ -19,36 +19,16 @@ from mia_hub.comparing import Comparison, compare
 from mia_hub.markup import markdown_table
 from mia_hub.render_comparison import choices, comparison_table, measured_on
 from mia_hub.splits import load_split
+from studies.measuring import FIRST, OTHERS, SIMA
+from studies.page import filled
 
-HERE = Path(__file__).parent
-GRID = "40,70,100,130,160"
-# The grids are thinned where an attack's own would only cost more; everything else is at its default.
-EVERY = (
-    "random",
-    f"sima:timesteps={GRID}",
-    "sima-mc:timesteps=70,100",
-    "sima-c",
-    "sima-cn",
-    "loss:timesteps=20,60,100,140,180",
-    "secmi",
-    "secmi-nns",
-    "pia:timesteps=50,100,150,200,250,300",
-    "pian:timesteps=50,100,150,200,250,300",
-    "pfami",
-    "rediffuse",
-    "gsa1",
-    "gsa2",
-    "forensics-vlb",
-    "forensics-mse",
-    "forensics-xstart",
-    "nearest-generated",
-    "nearest-generated:space=feature",
-)
+DOCS = Path(__file__).parent.parent / "docs"
+EVERY = (*FIRST, "sima-cn", *OTHERS)
 COMBINED = ("sima:timesteps=70+pia:timesteps=200",)
-CONDITIONAL = (f"sima:timesteps={GRID}", "sima-c", "sima-cn", "sima-mc:draws=30,timesteps=70")
+CONDITIONAL = (SIMA, "sima-c", "sima-cn", "sima-mc:draws=30,timesteps=70")
 FOUR_SHIFTS = "shift-left,shift-right,shift-up,shift-down"
 FLIPS = (
-    f"sima:timesteps={GRID}",
+    SIMA,
     "sima-c",
     "sima-cn:given=complexity,mirror,timesteps=70,100,130",
     "sima-cn:timesteps=100",
@@ -100,11 +80,9 @@ def main() -> None:
     }
     if args.flips:
         parts["flips"] = figures(compare(str(args.flips), "demo", [attack_from(text) for text in FLIPS], folder=args.runs / "flips"))
-    (HERE / "attacks.svg").write_text(every.plot_svg(), encoding="utf-8")
-    page = (HERE / "attacks.in.md").read_text(encoding="utf-8")
-    for name, text in parts.items():
-        page = page.replace(f"{{{{{name}}}}}", text)
-    (HERE / "attacks.md").write_text(page, encoding="utf-8")
+    (DOCS / "attacks.svg").write_text(every.plot_svg(), encoding="utf-8")
+    page = filled((DOCS / "attacks.in.md").read_text(encoding="utf-8"), parts)
+    (DOCS / "attacks.md").write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":
