@@ -81,6 +81,11 @@ class QueriedModel:
         """Moves the denoiser to a wider precision, if there is one; see `mia_hub.models.network.NetworkModel.fall_back`."""
         return getattr(self.model, "fall_back", lambda: False)()
 
+    def widen(self, fallbacks: dict[str, str]) -> None:
+        """Moves what overflowed elsewhere to a wider precision here, too."""
+        for part in sorted(fallbacks.keys() - self.fallbacks.keys()):
+            self.model.widen(part, getattr(torch, fallbacks[part]))
+
     def remarks(self, captions: str) -> dict[str, str]:
         """What the reader of the results must know, by the names of `mia_hub.report.FLAGS`.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mia_hub.errors import ModelError, first_line
+from mia_hub.processes import current
 
 DEMO_FOLDER = Path(__file__).parent.parent / "demo"
 
@@ -28,7 +29,8 @@ def load_model(
             ``stable-diffusion-v1-5/stable-diffusion-v1-5``; one of these with something on top, as in ``"base + lora"``, where what stands
             after the plus is a LoRA, a fine-tuned part, or a single-file checkpoint (see `mia_hub.models.on_top`); or a DiffusionModel,
             which is returned as it is.
-        device: "cpu", "cuda", "mps"…; the best one present by default.
+        device: "cpu", "cuda", "mps"…; the best one present by default. Of several like it, each of the processes of one
+            `mia_hub.processes.joined` launch takes its own.
         dtype: "float32" (default), "float64", "bfloat16", "float16", or a torch dtype. Parts that overflow in float16 are moved to a wider
             precision, which results record.
         revision: branch, tag or commit on the Hub (of the base); resolved to a commit hash, which is recorded.
@@ -76,6 +78,8 @@ def pick_device(device=None):
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         found = torch.device(device)
+        if found.type == "cuda" and found.index is None and current().count > 1:
+            found = torch.device("cuda", current().local_index % torch.cuda.device_count())
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError, TypeError) as error:
         raise ModelError(f"The device {device!r} is not available here ({first_line(error)}); try 'cpu'.") from error
