@@ -25,10 +25,10 @@ from PIL import Image
 import mia_hub
 from benchmarks.probe import SHAPE, PngPictures
 from benchmarks.reporting import Row, facts, finish, positive, with_shared_options
-from mia_hub.attacks.base import default_batch_size
 from mia_hub.attacks.sima import SimA, SimAMC
 from mia_hub.check import Checker
 from mia_hub.models.loading import pick_device
+from mia_hub.models.rows import default_rows
 from mia_hub.splits import Chosen, load_split
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -268,7 +268,7 @@ def run(args: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
     """Measures what was asked for; returns its rows, and what they depend on."""
     device = pick_device(args.device)
     model = mia_hub.load_model(args.model, device=device, dtype=args.dtype)
-    batch_size = args.batch_size or default_batch_size(model)
+    batch_size = args.batch_size or default_rows(model)
     known = facts(device, args.dtype, batch_size)
 
     rows: list[Row] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 import time
 from abc import ABC, abstractmethod
@@ -21,14 +20,11 @@ from mia_hub.errors import AttackError, ModelError, whole_number
 from mia_hub.images import Picture, as_pictures
 from mia_hub.models.conditions import EMPTY, settled
 from mia_hub.models.protocol import DiffusionModel, dtype_name, precision_of
+from mia_hub.models.rows import default_rows
 from mia_hub.noise import SampleNoise
 from mia_hub.processes import current
 from mia_hub.scores import UNKNOWN, ScoreTable
 
-DEFAULT_BATCH_SIZE = {"cpu": 64, "cuda": 256, "mps": 64}
-# Values of all samples of a batch: on a CPU a batch that is too large is not refused but ends the process. 64 samples of 3 x 32 x 32,
-# 16 of Stable Diffusion's latents.
-MOST_VALUES = 2**18
 # A shorter run needs no progress bar.
 PROGRESS_DELAY_SECONDS = 1.0
 
@@ -58,12 +54,6 @@ class Observations:
     device: str
     captions: str = "none"
     remarks: dict[str, str] = field(default_factory=dict)
-
-
-def default_batch_size(model: DiffusionModel) -> int:
-    """Rows per forward pass where none are asked for. An accelerator says when they are too many; a CPU's memory just ends."""
-    most = DEFAULT_BATCH_SIZE.get(model.device.type, 64)
-    return most if model.device.type == "cuda" else max(1, min(most, MOST_VALUES // math.prod(model.info.sample_shape)))
 
 
 def _retried(queried: QueriedModel, work: Callable[[], Any]) -> Any:
@@ -259,7 +249,7 @@ class Attack(ABC):
             images: anything `mia_hub.images.as_pictures` takes; decoded batch by batch, so a large split needs no more memory.
             captions: of a model conditioned on text, one per image, or one for all; of one conditioned on classes, class indices. Empty
                 ones where left out.
-            batch_size: denoiser rows per forward pass; halved by itself when memory runs out.
+            batch_size: denoiser rows per forward pass; as many as fit where left out, and halved by itself when memory runs out.
             seed: of the noise draws, for attacks that draw noise.
             is_member: 1, 0 or -1 (unknown) per image, written into the table.
             progress: shows a progress bar for anything over a second.
@@ -330,7 +320,7 @@ class Attack(ABC):
 
     def _observe(self, model, pictures, labels, captions, source, *, batch_size, seed, progress, on_batch, resume) -> Observations:
         """`observe`, of what `_checked_inputs` has passed."""
-        batch_size = default_batch_size(model) if batch_size is None else batch_size
+        batch_size = default_rows(model) if batch_size is None else batch_size
         queried = QueriedModel(model, whole_number("batch_size", batch_size, 1, AttackError))
         seed = whole_number("seed", seed, 0, AttackError)
 
