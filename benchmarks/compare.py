@@ -15,29 +15,17 @@ import numpy as np
 import torch
 
 import mia_hub
+from benchmarks.gray_box import gray_box
 from benchmarks.reporting import Row, facts, finish, positive, with_shared_options
 from benchmarks.throughput import seconds
 from mia_hub.attacks import Attack, get_attack
-from mia_hub.comparing import Comparison, compare, default_attacks, spelled
-from mia_hub.errors import AttackError, MiaHubError
+from mia_hub.comparing import Comparison, compare, spelled
+from mia_hub.errors import MiaHubError
 from mia_hub.models.loading import pick_device
 from mia_hub.models.rows import default_rows
 from mia_hub.splits import MemberSplit, load_split
 
 MOST_RATIO = 1.1
-
-
-def gray_box(model, split: MemberSplit) -> list[Attack]:
-    """All registered gray-box attacks that can run on this model and split, and that query it at all."""
-    found = []
-    for attack in map(get_attack, default_attacks()):
-        try:
-            attack.check(model, split.captions)
-        except AttackError:
-            continue
-        if attack.access == "gray" and attack.queries_per_image:
-            found.append(attack)
-    return found
 
 
 def bare_passes(model, split: MemberSplit, batch_size: int):
