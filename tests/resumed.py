@@ -74,8 +74,8 @@ def run(folder: Path, told: Path, **launch: str) -> None:
         compare(model_of(told), split(), attacks, folder=folder, batch_size=BATCH, shift_check=False, progress=False)
 
 
-def started(context, count: int, folder: Path, told: Path) -> list:
-    """That many processes, which run the comparison together."""
+def started(context, count: int, *, target, args: tuple) -> list:
+    """That many processes, which run a function together, as ``accelerate launch`` starts them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -83,6 +83,6 @@ def started(context, count: int, folder: Path, told: Path) -> list:
     for rank in map(str, range(count)):
         launch = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
         launch |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-        found.append(context.Process(target=run, args=(folder, told), kwargs=launch if count > 1 else {}))
+        found.append(context.Process(target=target, args=args, kwargs=launch if count > 1 else {}))
         found[-1].start()
     return found

@@ -146,7 +146,7 @@ def passes(told: Path) -> list[int]:
 
 
 def finish(processes, folder: Path, told: Path, count: int = 1) -> None:
-    together = resumed.started(processes, count, folder, told)
+    together = resumed.started(processes, count, target=resumed.run, args=(folder, told))
     for process in together:
         process.join(PATIENCE)
     assert [process.exitcode for process in together] == [0] * count
@@ -154,7 +154,7 @@ def finish(processes, folder: Path, told: Path, count: int = 1) -> None:
 
 def kill(processes, folder: Path, told: Path, after: int, delay: float, count: int = 1) -> None:
     """Starts the comparison, and kills it so many seconds after so many further passes: the last process first, as may happen."""
-    before, together = len(passes(told)), resumed.started(processes, count, folder, told)
+    before, together = len(passes(told)), resumed.started(processes, count, target=resumed.run, args=(folder, told))
     deadline = time.monotonic() + PATIENCE
     while len(passes(told)) < before + after:
         assert all(process.is_alive() for process in together) and time.monotonic() < deadline
