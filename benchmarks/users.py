@@ -9,16 +9,10 @@ Each visitor has a connection of its own to the app, which runs as a process, an
 from __future__ import annotations
 
 import argparse
-import os
 import re
-import socket
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,37 +20,12 @@ import numpy as np
 import torch
 
 from benchmarks.reporting import Row, facts, finish, positive, with_shared_options
+from benchmarks.running_app import running_app
 from mia_hub.errors import MiaHubError
 from mia_hub.splits import load_split
 
-ROOT = Path(__file__).resolve().parents[1]
 # What a server may hold more after the second half of all checks than after the first.
 SLACK_MB = 10
-
-
-@contextmanager
-def app() -> Iterator[tuple[str, int]]:
-    """The page as a process of its own: its address, and its process id."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with tempfile.TemporaryDirectory() as home:
-        own = {"GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False", "MIA_HUB_HOME": home, "GRADIO_TEMP_DIR": home}
-        process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=os.environ | own, stdout=subprocess.DEVNULL)
-        try:
-            deadline = time.monotonic() + 300
-            while True:
-                try:
-                    socket.create_connection(("127.0.0.1", port), 1).close()
-                    break
-                except OSError:
-                    if process.poll() is not None or time.monotonic() > deadline:
-                        raise MiaHubError("The app doesn't answer.") from None
-                    time.sleep(0.2)
-            yield f"http://127.0.0.1:{port}", process.pid
-        finally:
-            process.kill()
-            process.wait()
 
 
 def resident_mb(pid: int) -> float:
@@ -83,12 +52,12 @@ def measure(users: list[int], asks: int, checks: int) -> list[Row]:
     from gradio_client import Client
 
     rows, split = [], load_split("demo")
-    with app() as (url, pid), tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, running_app(Path(folder), GRADIO_ANALYTICS_ENABLED="False") as app:
         pictures = []
         for i in range(max(users)):
             pictures.append(str(Path(folder) / f"{i}.png"))
             split.nonmembers[i].to_pil().save(pictures[-1])
-        clients = [Client(url, verbose=False) for _ in range(max(users))]
+        clients = [Client(app.url, verbose=False) for _ in range(max(users))]
         visit(clients[0], pictures[0], 3)
         alone = None
         for count in users:
@@ -109,11 +78,11 @@ def measure(users: list[int], asks: int, checks: int) -> list[Row]:
                 )
             )
         if checks:
-            memory = [resident_mb(pid)]
+            memory = [resident_mb(app.pid)]
             for _ in range(4):
                 with ThreadPoolExecutor(4) as pool:
                     list(pool.map(visit, clients[:4], pictures[:4], [-(-checks // 16)] * 4))
-                memory.append(resident_mb(pid))
+                memory.append(resident_mb(app.pid))
             growth = memory[-1] - memory[2]
             said = ", ".join(f"{mb:,.0f}" for mb in memory)
             held = growth < SLACK_MB

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from playwright.sync_api import expect
-from running_app import PATIENCE, running_app, watched_pages
+from running_app import running_app, watched_pages
 
 from mia_hub.attacks import get_attack
 from mia_hub.metrics import auc
@@ -26,14 +26,6 @@ MEMBERS = torch.tensor(SCENE["members"], dtype=torch.float64)
 def app(tmp_path_factory):
     with running_app(tmp_path_factory.mktemp("app")) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def context(browser):
-    context = browser.new_context(has_touch=True)
-    context.set_default_timeout(PATIENCE)
-    yield context
-    context.close()
 
 
 @pytest.fixture
