@@ -122,7 +122,7 @@ def time_page(url: str, rows: int) -> dict[str, tuple[float, float]]:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.set_default_timeout(120_000)
         page.goto(url)
-        page.wait_for_load_state("networkidle")
+        page.wait_for_load_state("load")
         times = {}
         for name, tab, table in (("tab", "Leaderboard", "attacks"), ("rows", "All rows", "rows")):
             watch = Stopwatch()

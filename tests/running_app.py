@@ -9,11 +9,17 @@ from playwright.sync_api import expect
 
 from benchmarks.running_app import ROOT, running_app
 
-__all__ = ["PATIENCE", "ROOT", "running_app", "watched_pages"]
+__all__ = ["PATIENCE", "ROOT", "loaded", "running_app", "watched_pages"]
 
 PATIENCE = 60_000
 
 expect.set_options(timeout=PATIENCE)
+
+
+def loaded(page) -> None:
+    """Waits until all that the page opens with is there. Its connection to the server stays open, so that the network is never idle."""
+    page.wait_for_load_state("load")
+    page.wait_for_timeout(1000)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from playwright.sync_api import expect
-from running_app import running_app, watched_pages
+from running_app import loaded, running_app, watched_pages
 
 from mia_hub.attacks import get_attack
 from mia_hub.metrics import auc
@@ -37,7 +37,7 @@ def open_tab(app, context):
             # On a phone, too, no tab hides behind a menu.
             page.get_by_role("tab", name="How it works").click()
             expect(page.locator(".mia-how-stage")).to_be_visible()
-            page.wait_for_load_state("networkidle")
+            loaded(page)
             return page
 
         yield open_how
