@@ -18,8 +18,9 @@ from studies.page import run_study
 from studies.quality import best_possible, distance
 
 NAME = "beta"
-BETAS = ("0", "1e-6", "1e-3", "1e-2", "1e-1", "1")
+# Adversary or not, to how its runs' names end; and the settings of β with it.
 LOSSES = {"without": "", "with": "-adv"}
+BETAS = {"without": ("0", "1e-6", "1e-2", "1e-1", "1"), "with": ("1e-6", "1e-2", "1")}
 ATTACKS = {
     "sima": SIMA,
     "sima-cn": CONDITIONAL,
@@ -36,7 +37,7 @@ BY_SAMPLE = "sima by sample"
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     kept, rows = args.runs / "scores" / NAME, []
     for loss, ending in LOSSES.items():
-        for beta in BETAS:
+        for beta in BETAS[loss]:
             name = f"b{beta}{ending}"
             model = trained(args.runs / f"ldm-{name}")
             found = _leakage(model.final, model.split(), kept / name)

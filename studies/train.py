@@ -32,8 +32,8 @@ def chains(runs: Path) -> Iterator[list[list[str]]]:
         steps = STEPS.get(size, 8000)
         yield [_pixels(runs, f"ddpm-{size}", size, steps)]
     yield [[*_pixels(runs, "ddpm-512-flips", 512, 8000), "--flips"]]
-    for ending in LOSSES.values():
-        for beta in BETAS:
+    for loss, ending in LOSSES.items():
+        for beta in BETAS[loss]:
             yield _latent(runs, f"b{beta}{ending}", beta, ending != "")
     vae, base = runs / "vae-emoji", runs / "t2i"
     yield [
