@@ -15,23 +15,19 @@ the wall clock can't.
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import shutil
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
+from benchmarks.running_app import running_app
 from leaderboard.store import as_json
 from leaderboard.submission import Request
 
-ROOT = Path(__file__).parent.parent
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 # From an action in the page until the frame after the one that shows its effect, in milliseconds.
 TIMED = """async ([action, argument]) => {
@@ -114,24 +110,6 @@ def time_reading(folder: Path) -> tuple[float, float]:
     return watch.look()
 
 
-def start_app(folder: Path, temporary: Path) -> tuple[subprocess.Popen, str]:
-    """The app on a free port, with the store."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(temporary)}
-    process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment | {"MIA_HUB_RESULTS": str(folder)})
-    url = f"http://127.0.0.1:{port}/"
-    for _ in range(600):
-        try:
-            urllib.request.urlopen(url, timeout=5).close()
-            return process, url
-        except OSError:
-            time.sleep(0.2)
-    process.kill()
-    raise SystemExit("The app didn't start.")
-
-
 def time_page(url: str, rows: int) -> dict[str, tuple[float, float]]:
     """Seconds of each step in Chromium, and of the processor."""
     from playwright.sync_api import sync_playwright
@@ -144,7 +122,7 @@ def time_page(url: str, rows: int) -> dict[str, tuple[float, float]]:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.set_default_timeout(120_000)
         page.goto(url)
-        page.wait_for_load_state("networkidle")
+        page.wait_for_load_state("load")
         times = {}
         for name, tab, table in (("tab", "Leaderboard", "attacks"), ("rows", "All rows", "rows")):
             watch = Stopwatch()
@@ -182,13 +160,9 @@ def main(arguments: list[str] | None = None) -> int:
         fill(folder, args.rows, args.attacks)
         print(f"{args.rows:,} rows in {args.rows // args.attacks:,} entries; seconds by the wall clock, and of the processor")
         show("read", time_reading(folder))
-        process, url = start_app(folder, Path(temporary) / "uploads")
-        try:
-            for name, seconds in time_page(url, args.rows).items():
+        with running_app(Path(temporary), MIA_HUB_RESULTS=str(folder)) as app:
+            for name, seconds in time_page(app.url, args.rows).items():
                 show(name, seconds)
-        finally:
-            process.terminate()
-            process.wait()
     return 0
 
 

@@ -15,29 +15,17 @@ import numpy as np
 import torch
 
 import mia_hub
+from benchmarks.gray_box import gray_box
 from benchmarks.reporting import Row, facts, finish, positive, with_shared_options
 from benchmarks.throughput import seconds
 from mia_hub.attacks import Attack, get_attack
-from mia_hub.attacks.base import default_batch_size
-from mia_hub.comparing import Comparison, compare, default_attacks, spelled
-from mia_hub.errors import AttackError, MiaHubError
+from mia_hub.comparing import Comparison, compare, spelled
+from mia_hub.errors import MiaHubError
 from mia_hub.models.loading import pick_device
+from mia_hub.models.rows import default_rows
 from mia_hub.splits import MemberSplit, load_split
 
 MOST_RATIO = 1.1
-
-
-def gray_box(model, split: MemberSplit) -> list[Attack]:
-    """All registered gray-box attacks that can run on this model and split, and that query it at all."""
-    found = []
-    for attack in map(get_attack, default_attacks()):
-        try:
-            attack.check(model, split.captions)
-        except AttackError:
-            continue
-        if attack.access == "gray" and attack.queries_per_image:
-            found.append(attack)
-    return found
 
 
 def bare_passes(model, split: MemberSplit, batch_size: int):
@@ -138,7 +126,7 @@ def run(args: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
     split = load_split(args.split, limit=args.limit)
     images = len(split.images)
     model = mia_hub.load_model(args.model, device=device, dtype=args.dtype)
-    batch_size = args.batch_size or min(default_batch_size(model), images)
+    batch_size = args.batch_size or min(default_rows(model), images)
     if images % batch_size:
         raise MiaHubError(f"{images} pictures don't fill whole batches of {batch_size}; give a --batch-size that divides {images}.")
     known = facts(device, args.dtype, batch_size)

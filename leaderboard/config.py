@@ -10,24 +10,22 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from mia_hub.home import home
+
 # Results that come with the software, in the layout of a store of results.
 ENTRIES_FOLDER = Path(__file__).parent / "entries"
 
 
 def requests_address() -> str:
     """The store of requests, as `leaderboard.store.open_store` takes it."""
-    return os.environ.get("MIA_HUB_REQUESTS") or str(_home() / "requests")
+    return os.environ.get("MIA_HUB_REQUESTS") or str(home() / "requests")
 
 
 def results_address() -> str:
     """The store of results, as `leaderboard.store.open_store` takes it."""
-    return os.environ.get("MIA_HUB_RESULTS") or str(_home() / "results")
+    return os.environ.get("MIA_HUB_RESULTS") or str(home() / "results")
 
 
 def local_folder() -> str | None:
     """The folder of local models and splits; None where none is named."""
     return os.environ.get("MIA_HUB_LOCAL") or None
-
-
-def _home() -> Path:
-    return Path(os.environ.get("MIA_HUB_HOME") or "~/.local/share/mia_hub").expanduser()

@@ -108,7 +108,7 @@ def _of_scores(request: Request, split, content: bytes, out: Path) -> dict[str, 
 
     from mia_hub.auditing import describe_split, report_of
     from mia_hub.report import Cost
-    from mia_hub.validity import blind_auc, survey
+    from mia_hub.validity import survey
 
     seen = survey(split.images, split.is_member, progress=False)
     table = check_scores(content, ids=seen.ids, is_member=split.is_member)
@@ -116,12 +116,11 @@ def _of_scores(request: Request, split, content: bytes, out: Path) -> dict[str, 
     # What the submitter wrote about the model is a claim; what was requested is what it is filed under.
     model = {"id": request.model, "revision": request.revision}
     table = replace(table, attack=request.attacks[0], model=model, split=described, seed=request.seed, chosen={}, remarks={})
-    blind = blind_auc(seen.features, split.is_member)
     cost = Cost(0, 0, None, None, None)
-    report = report_of(table, table.attack, blind=blind, cost=cost, seed=request.seed, device="unknown", precision="unknown")
+    report = report_of(table, table.attack, blind=seen.blind, cost=cost, seed=request.seed, device="unknown", precision="unknown")
     kept = _keep(out, 0, report)
     row = build_row(table.attack, report, "scores/00.parquet", kept, access="unknown", queries=None)
-    return build_entry(request, [row], model=model, split=described, blind=blind, flags=report.flags, provenance=report.provenance)
+    return build_entry(request, [row], model=model, split=described, blind=seen.blind, flags=report.flags, provenance=report.provenance)
 
 
 def _keep(out: Path, number: int, report) -> bytes:

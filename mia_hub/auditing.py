@@ -16,11 +16,12 @@ from mia_hub.memory import peak_memory_mb, reset_peak_memory
 from mia_hub.models.conditions import settled
 from mia_hub.models.loading import load_model
 from mia_hub.models.protocol import DiffusionModel
+from mia_hub.processes import current
 from mia_hub.report import AuditReport, Cost, Estimate, flag, provenance
 from mia_hub.scores import ScoreTable
 from mia_hub.shelf import Shelf
 from mia_hub.splits import MemberSplit, captions_hash, load_split, split_hash
-from mia_hub.validity import Survey, blind_auc, shift_flags, survey
+from mia_hub.validity import Survey, shift_flags, survey
 
 SCORES = "scores.parquet"
 
@@ -80,14 +81,13 @@ def audit(
     plan = {"selection": selection, "timestep": timestep, "fprs": fprs, "fitted": attack.needs_training}
     check_plan(len(split.members), len(split.nonmembers), attack.columns, **plan)
     whole_number("seed", seed, 0, MetricError)
-    seen = survey(split.images, split.is_member, features=shift_check, progress=progress)
-    blind = blind_auc(seen.features, split.is_member) if shift_check else None
+    seen = survey(split.images, split.is_member, blind=shift_check, progress=progress)
     described = describe_split(split, seen)
     shelf = None if folder is None else Shelf(folder, model, described, seen.ids, split.is_member, seed, progress)
     table = shelf and shelf.find(SCORES, attack)
     report = audit_attack(
-        model, attack, split, described, blind=blind, selection=selection, timestep=timestep, fprs=fprs, batch_size=batch_size, seed=seed,
-        progress=progress, table=table, resume=shelf and shelf.unfinished(SCORES),
+        model, attack, split, described, blind=seen.blind, selection=selection, timestep=timestep, fprs=fprs, batch_size=batch_size,
+        seed=seed, progress=progress, table=table, resume=shelf and shelf.unfinished(SCORES),
     )  # fmt: skip
     if shelf and table is None:
         shelf.keep(SCORES, report.scores)
@@ -145,7 +145,8 @@ def audit_attack(
             model, split.images, captions=split.captions, batch_size=batch_size, seed=seed, is_member=split.is_member, progress=progress,
             resume=resume,
         )  # fmt: skip
-        table = replace(table, peak_memory_mb=peak_memory_mb(model.device))
+        peaks = current().together(lambda: peak_memory_mb(model.device))
+        table = replace(table, peak_memory_mb=max(peaks, key=lambda peak: peak or 0))
     table = replace(table, split=described)
     attack = attack.settled(table.chosen)
     fitted = attack.needs_training or bool(table.chosen)

@@ -16,6 +16,7 @@ from mia_hub.benchmarks.cli import add_command as add_benchmark_command
 from mia_hub.commands import EXIT_ERROR, INTERRUPTED, make_folder, write, write_comparison
 from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.errors import MiaHubError
+from mia_hub.processes import joined, launched, launched_first
 from mia_hub.publishing.cli import add_command as add_publish_command
 from mia_hub.split_cli import add_command as add_split_command
 
@@ -153,7 +154,11 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--revision", help="branch, tag or commit of the model on the Hub")
     parser.add_argument("--batch-size", type=int, metavar="N", help="rows per forward pass; halved by itself when memory runs out")
     parser.add_argument("--device", help="cpu, cuda, mps (default: the best one present)")
-    parser.add_argument("--dtype", choices=["float32", "float64", "bfloat16", "float16"], help="precision of the model (default: float32)")
+    parser.add_argument(
+        "--dtype",
+        choices=["float32", "float64", "bfloat16", "float16", "auto"],
+        help="precision of the model; 'auto' tries, once, what is fastest here and agrees with float32 (default: float32)",
+    )
     parser.add_argument("--size", type=int, metavar="PIXELS", help="side of the pictures as the model gets them (default: its own)")
     parser.add_argument("--latents", choices=["mode", "sample"], help="of a model on latents (default: mode)")
     parser.add_argument("--offload", choices=["model", "sequential"], help="diffusers' offloading, for a model larger than the accelerator")
@@ -309,16 +314,18 @@ def _audit(args: argparse.Namespace) -> int:
     attack = get_attack(args.attack, **attack_parameters(args.set))
     out = Path(args.out) if args.out else None
     try:
-        with _output_folder(out):
+        with joined() as processes, _output_folder(out):
             report = audit(
                 _model(args), attack, _split(args), selection=args.selection, timestep=args.timestep, fprs=args.fpr,
                 batch_size=args.batch_size, seed=args.seed, captions=args.captions, shift_check=not args.no_shift_check,
-                folder=out, progress=not args.quiet,
+                folder=out, progress=not args.quiet and processes.is_first,
             )  # fmt: skip
     except KeyboardInterrupt:
         if not out or not (out / BATCHES).exists():
             raise
         return _interrupted(out)
+    if not processes.is_first:
+        return 0
     print(report.to_markdown())
     if out:
         for name, text in (("report.json", report.to_json()), ("report.md", report.to_markdown()), ("report.html", report.to_html())):
@@ -336,14 +343,18 @@ def _compare(args: argparse.Namespace) -> int:
     if out:
         make_folder(out)
     try:
-        comparison = compare(
-            _model(args), _split(args), attacks, combine=combine, selection=args.selection, fprs=args.fpr, batch_size=args.batch_size,
-            seed=args.seed, captions=args.captions, shift_check=not args.no_shift_check, folder=out, progress=not args.quiet,
-        )  # fmt: skip
+        with joined() as processes:
+            comparison = compare(
+                _model(args), _split(args), attacks, combine=combine, selection=args.selection, fprs=args.fpr, batch_size=args.batch_size,
+                seed=args.seed, captions=args.captions, shift_check=not args.no_shift_check, folder=out,
+                progress=not args.quiet and processes.is_first,
+            )  # fmt: skip
     except KeyboardInterrupt:
         if not out:
             raise
         return _interrupted(out)
+    if not processes.is_first:
+        return 0
     print(comparison.to_markdown())
     if out:
         write_comparison(out, comparison)
@@ -394,9 +405,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns its exit status: 0 done, 2 refused with a message, 130 interrupted."""
     args = build_parser().parse_args(arguments)
     try:
+        if launched() and args.run not in (_audit, _compare):
+            raise MiaHubError("only audit and compare share their work among processes; start this command without accelerate launch.")
         return args.run(args)
     except MiaHubError as error:
-        print(f"mia-hub: {error}", file=sys.stderr)
+        if launched_first():  # the others were told of it
+            print(f"mia-hub: {error}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt:
         print("\nmia-hub: interrupted; nothing was written.", file=sys.stderr)

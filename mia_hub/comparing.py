@@ -26,7 +26,7 @@ from mia_hub.models.protocol import DiffusionModel
 from mia_hub.report import AuditReport, Estimate, Flag
 from mia_hub.shelf import Shelf
 from mia_hub.splits import MemberSplit, load_split
-from mia_hub.validity import blind_auc, survey
+from mia_hub.validity import survey
 
 # A label names so many entries of a list, and of a longer one the first and the last; the identity beside it has them all.
 NAMED_ENTRIES = 4
@@ -218,10 +218,9 @@ def compare(
     if not labels:
         raise AttackError(f"None of the attacks can run on {model.info.id} with this split. The first: {left_out[0].reason}")
 
-    seen = survey(split.images, split.is_member, features=shift_check, progress=progress)
+    seen = survey(split.images, split.is_member, blind=shift_check, progress=progress)
     described = describe_split(split, seen)
     shelf = None if folder is None else Shelf(folder, model, described, seen.ids, split.is_member, seed, progress)
-    blind = blind_auc(seen.features, split.is_member) if shift_check else None
     rows: dict[str, ComparedAttack] = {}
 
     def so_far() -> Comparison:
@@ -235,7 +234,7 @@ def compare(
         attack = labels[label]
         table = kept.get(label)
         report = audit_attack(
-            model, attack, split, described, blind=blind, selection=selection, fprs=fprs, batch_size=batch_size, seed=seed,
+            model, attack, split, described, blind=seen.blind, selection=selection, fprs=fprs, batch_size=batch_size, seed=seed,
             progress=progress, table=table, resume=shelf and shelf.unfinished(files[label]),
         )  # fmt: skip
         rows[label] = _row(label, attack, report)

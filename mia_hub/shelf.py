@@ -18,6 +18,7 @@ from mia_hub.attacks import Attack
 from mia_hub.attacks.progress import computed_by
 from mia_hub.errors import MetricError, MiaHubError
 from mia_hub.models.protocol import DiffusionModel, moved_to
+from mia_hub.processes import current
 from mia_hub.scores import ScoreTable
 
 BATCHES = "unfinished"
@@ -56,12 +57,8 @@ class Shelf:
 
     def find(self, name: str, attack: Attack) -> ScoreTable | None:
         """Scores that needn't be made again; None where there are none."""
-        path = self.folder / name
-        if self.model.info.revision is None or not path.exists():
-            return None
-        try:
-            table = ScoreTable.from_parquet(path)
-        except MetricError:  # cut short, or another file of that name: made again
+        table = current().first(lambda: self._read(name))
+        if table is None:
             return None
         hashes = [[(split or {}).get(key) for key in ("hash", "captions_hash")] for split in (table.split, self.split)]
         found = (table.attack, table.model, hashes[0], table.seed, table.ids)
@@ -74,12 +71,21 @@ class Shelf:
         self._tidy(name)  # where it was killed between the scores and this
         return table
 
+    def _read(self, name: str) -> ScoreTable | None:
+        path = self.folder / name
+        if self.model.info.revision is None or not path.exists():
+            return None
+        try:
+            return ScoreTable.from_parquet(path)
+        except MetricError:  # cut short, or another file of that name: made again
+            return None
+
     def _by_this_code(self, name: str, table: ScoreTable, attack: Attack) -> bool:
         """Whether the same code would make the scores now; where it wouldn't, that is said once."""
         by = computed_by(attack)
         if by and table.computed_by == by:
             return True
-        if self.progress and by and not self._outdated:
+        if self.progress and by and not self._outdated and current().is_first:
             why = "were made by other code or versions of libraries" if table.computed_by else "don't say by which code they were made"
             tqdm.write(f"The scores in {self.folder / name} {why}; such scores are made again.", file=sys.stderr)
         self._outdated.append(name)
@@ -87,19 +93,30 @@ class Shelf:
 
     def keep(self, name: str, table: ScoreTable) -> None:
         """Writes new scores, whose finished batches are needed no more."""
-        with self._writing():
-            table.to_parquet(self.folder / name)
+
+        def written() -> None:
+            with self._writing():
+                table.to_parquet(self.folder / name)
+
+        current().first(written)
         self._tidy(name)
 
     def _tidy(self, name: str) -> None:
-        shutil.rmtree(self.unfinished(name), ignore_errors=True)
-        with suppress(OSError):  # there are those of others, or none at all
-            (self.folder / BATCHES).rmdir()
+        def tidied() -> None:
+            shutil.rmtree(self.unfinished(name), ignore_errors=True)
+            with suppress(OSError):  # there are those of others, or none at all
+                (self.folder / BATCHES).rmdir()
+
+        current().first(tidied)
 
     def write(self, name: str, text: str) -> None:
         """Writes what else there is to say."""
-        with self._writing():
-            write_text(self.folder / name, text + "\n")
+
+        def written() -> None:
+            with self._writing():
+                write_text(self.folder / name, text + "\n")
+
+        current().first(written)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -14,6 +14,7 @@ from mia_hub.errors import SplitError
 from mia_hub.images import Picture
 from mia_hub.metrics.intervals import delong
 from mia_hub.metrics.roc import auc
+from mia_hub.processes import current
 from mia_hub.report import Estimate, Flag, flag
 
 LONGEST_SIDE = 512
@@ -83,26 +84,33 @@ class Survey:
 
     Attributes:
         ids: content ids, N of them.
-        features: float64 ``[N, F]``, see `describe`; None where they were not asked for.
+        blind: `blind_auc` of the pictures; None where it was not asked for, or with too few of them.
     """
 
     ids: list[str]
-    features: np.ndarray | None
+    blind: Estimate | None
 
 
-def survey(pictures: Sequence[Picture], is_member: np.ndarray, *, features: bool = True, progress: bool = True) -> Survey:
+def survey(pictures: Sequence[Picture], is_member: np.ndarray, *, blind: bool = True, progress: bool = True) -> Survey:
     """Reads every picture once, and refuses a split whose members and non-members overlap.
 
     Raises:
         SplitError: if a picture is on both sides.
         ImageError: for a picture that can't be read.
     """
-    ids, seen = [], []
+    return current().first(lambda: _surveyed(pictures, np.asarray(is_member), blind, progress))
+
+
+def _surveyed(pictures: Sequence[Picture], is_member: np.ndarray, blind: bool, progress: bool) -> Survey:
+    ids: list[str] = []
+    # What is described is only what the classifier sees, so that a large split needs no more memory.
+    place = {row: i for i, row in enumerate(_blind_rows(is_member, 0))} if blind else {}
+    features: list[np.ndarray | None] = [None] * len(place)
     for i in tqdm(range(len(pictures)), desc="reading images", unit="image", delay=1.0, disable=not progress):
         picture = pictures[i]
         ids.append(picture.id)
-        if features:
-            seen.append(describe(picture))
+        if i in place:
+            features[place[i]] = describe(picture)
     members = {i for i, label in zip(ids, is_member) if label == 1}
     both = members & {i for i, label in zip(ids, is_member) if label == 0}
     if both:
@@ -111,7 +119,7 @@ def survey(pictures: Sequence[Picture], is_member: np.ndarray, *, features: bool
             f"{len(both)} pictures are both members and non-members (one is {pictures[row].name!r}); each must be on one side only. "
             "Remove them from the non-members, or check how the split was made."
         )
-    return Survey(ids, np.array(seen) if features else None)
+    return Survey(ids, _cross_validated(np.array(features), is_member[list(place)], 0) if place else None)
 
 
 def blind_auc(features: np.ndarray, is_member: np.ndarray, *, seed: int = 0) -> Estimate | None:
@@ -128,6 +136,19 @@ def blind_auc(features: np.ndarray, is_member: np.ndarray, *, seed: int = 0) -> 
     Returns:
         None with fewer than 25 images of either kind: too few to train a classifier.
     """
+    labels = np.asarray(is_member)
+    rows = _blind_rows(labels, seed)
+    return _cross_validated(features[rows], labels[rows], seed) if len(rows) else None
+
+
+def _blind_rows(is_member: np.ndarray, seed: int) -> np.ndarray:
+    """Which rows the blind classifier sees, in the order in which it sees them; none where there are too few of either kind."""
+    rng = np.random.default_rng(seed)
+    rows = [rng.permutation(np.flatnonzero(is_member == label))[:MOST_FOR_BLIND] for label in (1, 0)]
+    return np.concatenate(rows) if min(map(len, rows)) >= FEWEST_FOR_BLIND else np.empty(0, int)
+
+
+def _cross_validated(features: np.ndarray, labels: np.ndarray, seed: int) -> Estimate:
     from scipy.stats import rankdata
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
@@ -135,13 +156,7 @@ def blind_auc(features: np.ndarray, is_member: np.ndarray, *, seed: int = 0) -> 
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    labels = np.asarray(is_member)
-    if min((labels == 1).sum(), (labels == 0).sum()) < FEWEST_FOR_BLIND:
-        return None
-    rng = np.random.default_rng(seed)
-    rows = np.concatenate([rng.permutation(np.flatnonzero(labels == label))[:MOST_FOR_BLIND] for label in (1, 0)])
-    features, labels = features[rows], labels[rows]
-    scores = np.zeros(len(rows))
+    scores = np.zeros(len(labels))
     for train, test in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(features, labels):
         for classifier in (
             make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000)),

@@ -114,3 +114,14 @@ def browser():
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", *QUIET])
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def context(browser):
+    """One browser for all pages of a file, so that its cache serves all but the first."""
+    from running_app import PATIENCE
+
+    context = browser.new_context(accept_downloads=True, has_touch=True)
+    context.set_default_timeout(PATIENCE)
+    yield context
+    context.close()

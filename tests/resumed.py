@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from mia_hub.attacks import get_attack
 from mia_hub.comparing import compare
 from mia_hub.models.denoiser import wrap_denoiser
 from mia_hub.models.exact import ddpm_alphas_cumprod
+from mia_hub.processes import joined
 from mia_hub.splits import make_split
 
 IMAGES, BATCH, SIDE = 96, 16, 8
@@ -59,9 +61,28 @@ def attack(name: str):
     return get_attack(name, **ATTACKS[name])
 
 
-def run(folder: Path, told: Path) -> None:
-    """The whole comparison."""
+def run(folder: Path, told: Path, **launch: str) -> None:
+    """The whole comparison.
+
+    Args:
+        launch: what ``accelerate launch`` tells one of several processes by its environment.
+    """
+    os.environ |= launch
     torch.set_num_threads(1)
     attacks = [attack(name) for name in ATTACKS]
-    with threadpool_limits(1):
+    with threadpool_limits(1), joined():
         compare(model_of(told), split(), attacks, folder=folder, batch_size=BATCH, shift_check=False, progress=False)
+
+
+def started(context, count: int, *, target, args: tuple) -> list:
+    """That many processes, which run a function together, as ``accelerate launch`` starts them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    found = []
+    for rank in map(str, range(count)):
+        launch = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+        launch |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+        found.append(context.Process(target=target, args=args, kwargs=launch if count > 1 else {}))
+        found[-1].start()
+    return found

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
-from running_app import PATIENCE, running_app, watched_pages
+from running_app import loaded, running_app, watched_pages
 from tiny_pipelines import save, save_lora
 
 from mia_hub.calibration import CANNOT_TELL, EVIDENCE, NO_NULL, NOT_COMPARABLE, VERDICTS
@@ -50,15 +50,6 @@ def hub_models(loopback_hub, tiny_pixel_repo, tmp_path_factory):
     folder = tmp_path_factory.mktemp("hub")
     loopback_hub.add_repo("model", "app-tests/draws", save("sd1", folder / "base"))
     loopback_hub.add_repo("model", "app-tests/lora", save_lora("sd1", folder / "lora"))
-
-
-@pytest.fixture(scope="module")
-def context(app, browser):
-    """One browser for all pages, so that its cache serves all but the first."""
-    context = browser.new_context(accept_downloads=True)
-    context.set_default_timeout(PATIENCE)
-    yield context
-    context.close()
 
 
 @pytest.fixture
@@ -168,7 +159,7 @@ print(found["images"][0]["verdict"] if found else answer.value)
 
 def test_the_page_as_it_opens(open_page):
     page = open_page()
-    page.wait_for_load_state("networkidle")
+    loaded(page)
     assert "was this picture in the training set?" in page.title()
     expect(page.get_by_role("heading", level=1)).to_have_text("Was this picture in the training set?")
     expect(page.locator("#asking")).to_have_text("Now asking: demo, a small model trained on 512 greyscale pictures of clothing.")

@@ -439,8 +439,8 @@ def test_the_metric_takes_captions_in_the_order_of_the_pictures(text_model):
 
 
 def test_batches_are_small_for_large_samples(folder_of):
-    from mia_hub.attacks.base import default_batch_size
+    from mia_hub.models.rows import default_rows
 
-    rows = {size: default_batch_size(mia_hub.load_model(folder_of("sd1"), device="cpu", size=size)) for size in (16, 512, 4096)}
+    rows = {size: default_rows(mia_hub.load_model(folder_of("sd1"), device="cpu", size=size)) for size in (16, 512, 4096)}
     assert rows == {16: 64, 512: 1, 4096: 1}
-    assert default_batch_size(mia_hub.load_model("demo", device="cpu")) == 64
+    assert default_rows(mia_hub.load_model("demo", device="cpu")) == 64

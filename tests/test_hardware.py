@@ -47,10 +47,11 @@ from mia_hub.splits import load_split
 from mia_hub.ui import check_tab
 import spaces
 
-load, in_main = check_tab.get_checker, []
-check_tab.get_checker = lambda name: in_main.append(threading.current_thread() is threading.main_thread()) or load(name)
+load, in_main = check_tab.load_model, []
+in_main_thread = lambda: threading.current_thread() is threading.main_thread()
+check_tab.load_model = lambda name, **options: in_main.append(in_main_thread()) or load(name, **options)
 check_tab.warm_up()
-assert in_main == [True], "only what the main thread puts onto the GPU is there later"
+assert in_main[0], "only what the main thread puts onto the GPU is there later"
 picture = load_split("demo", limit=2).images[0]
 one = check_tab._answer([picture], "demo", None, None)[-1]
 few = check_tab._answer([picture] * 3, "demo", None, None, check_tab.AS_A_SET)[0].value

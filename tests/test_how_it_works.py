@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from playwright.sync_api import expect
-from running_app import PATIENCE, running_app, watched_pages
+from running_app import loaded, running_app, watched_pages
 
 from mia_hub.attacks import get_attack
 from mia_hub.metrics import auc
@@ -28,14 +28,6 @@ def app(tmp_path_factory):
         yield running
 
 
-@pytest.fixture(scope="module")
-def context(browser):
-    context = browser.new_context(has_touch=True)
-    context.set_default_timeout(PATIENCE)
-    yield context
-    context.close()
-
-
 @pytest.fixture
 def open_tab(app, context):
     with watched_pages(app, context) as open_:
@@ -45,7 +37,7 @@ def open_tab(app, context):
             # On a phone, too, no tab hides behind a menu.
             page.get_by_role("tab", name="How it works").click()
             expect(page.locator(".mia-how-stage")).to_be_visible()
-            page.wait_for_load_state("networkidle")
+            loaded(page)
             return page
 
         yield open_how

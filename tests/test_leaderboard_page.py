@@ -9,15 +9,12 @@ import json
 import pytest
 from made_entries import honest_entry, put_entry
 from playwright.sync_api import expect
+from running_app import running_app, watched_pages
 
-from benchmarks.board import start_app
 from leaderboard.store import open_store
 
 HOSTILE = "=cmd|'/C calc'!A0 <img src=x onerror=alert(1)>"
-PATIENCE = 60_000
 MODELS = 12
-
-expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -35,44 +32,23 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def app(store, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("app")
-    process, url = start_app(store.folder, folder)
-    yield url
-    process.terminate()
-    process.wait()
-
-
-@pytest.fixture(scope="module")
-def context(browser):
-    context = browser.new_context(accept_downloads=True)
-    context.set_default_timeout(PATIENCE)
-    yield context
-    context.close()
+    with running_app(tmp_path_factory.mktemp("app"), MIA_HUB_RESULTS=str(store.folder)) as running:
+        yield running
 
 
 @pytest.fixture
 def open_board(app, context):
-    """``open_board(address, width, theme) -> Page``; nothing on it may go wrong, or be asked of another server."""
-    complaints, requests = [], []
+    """``open_board(address, width, theme) -> Page``"""
+    with watched_pages(app, context) as open_:
 
-    def open_(address="", width=1280, theme="light"):
-        page = context.new_page()
-        page.set_viewport_size({"width": width, "height": 844})
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("dialog", lambda dialog: complaints.append(dialog.message))
-        page.on("request", lambda request: requests.append(request.url))
-        page.goto(f"{app}?__theme={theme}&{address}")
-        if not address:
-            page.get_by_role("tab", name="Leaderboard").click()
-        expect(lines(page, "attacks").first).to_be_visible()
-        return page
+        def open_at(address="", width=1280, theme="light"):
+            page = open_(width, theme, address)
+            if not address:
+                page.get_by_role("tab", name="Leaderboard").click()
+            expect(lines(page, "attacks").first).to_be_visible()
+            return page
 
-    yield open_
-    for page in context.pages:
-        page.close()
-    elsewhere = [url for url in requests if not url.startswith((app, "data:", f"blob:{app}"))]
-    assert (complaints, elsewhere) == ([], [])
+        yield open_at
 
 
 def lines(page, view):
@@ -205,6 +181,6 @@ def test_a_phone_never_scrolls_sideways(open_board, theme):
 def test_programs_get_the_rows(app):
     from gradio_client import Client
 
-    rows = Client(app, verbose=False).predict(model="model-3", split="", attack="sima", api_name="/leaderboard")
+    rows = Client(app.url, verbose=False).predict(model="model-3", split="", attack="sima", api_name="/leaderboard")
     assert [(row["model"], row["attack"], row["apart"]) for row in rows] == [("owner/model-3", "sima", False)]
     assert rows[0]["auc"]["low"] <= rows[0]["auc"]["value"] <= rows[0]["auc"]["high"]

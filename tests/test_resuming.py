@@ -23,7 +23,7 @@ from mia_hub.models.exact import ddpm_alphas_cumprod
 from mia_hub.scores import ScoreTable
 from mia_hub.splits import make_split
 
-KILLS, PATIENCE = 6, 600
+PATIENCE = 600
 FORMULA = """
 from dataclasses import dataclass
 
@@ -47,7 +47,7 @@ class Halving(Attack):
 def processes():
     """Starts processes that have imported everything already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mia_hub.comparing", "mia_hub.models.exact", "sklearn.ensemble", "sklearn.linear_model"])
+    context.set_forkserver_preload(["mia_hub.comparing", "mia_hub.models.exact", "sklearn.ensemble", "sklearn.linear_model", "accelerate"])
     return context
 
 
@@ -145,48 +145,55 @@ def passes(told: Path) -> list[int]:
     return [int(line) for line in told.read_text().splitlines()] if told.exists() else []
 
 
-def finish(processes, folder: Path, told: Path) -> None:
-    process = processes.Process(target=resumed.run, args=(folder, told))
-    process.start()
-    process.join(PATIENCE)
-    assert process.exitcode == 0
+def finish(processes, folder: Path, told: Path, count: int = 1) -> None:
+    together = resumed.started(processes, count, target=resumed.run, args=(folder, told))
+    for process in together:
+        process.join(PATIENCE)
+    assert [process.exitcode for process in together] == [0] * count
 
 
-def kill(processes, folder: Path, told: Path, after: int, delay: float) -> None:
-    """Starts the comparison, and kills it so many seconds after so many further passes."""
-    process, before = processes.Process(target=resumed.run, args=(folder, told)), len(passes(told))
-    process.start()
+def kill(processes, folder: Path, told: Path, after: int, delay: float, count: int = 1) -> None:
+    """Starts the comparison, and kills it so many seconds after so many further passes: the last process first, as may happen."""
+    before, together = len(passes(told)), resumed.started(processes, count, target=resumed.run, args=(folder, told))
     deadline = time.monotonic() + PATIENCE
     while len(passes(told)) < before + after:
-        assert process.is_alive() and time.monotonic() < deadline
+        assert all(process.is_alive() for process in together) and time.monotonic() < deadline
         time.sleep(0.001)
     time.sleep(delay)
-    process.kill()
-    process.join()
-    assert process.exitcode == -9
+    for process in reversed(together):
+        process.kill()
+    for process in together:
+        process.join()
+    assert together[-1].exitcode == -9
 
 
 def tables(folder: Path) -> list[ScoreTable]:
     return [ScoreTable.from_parquet(path) for path in sorted(folder.glob("scores-*.parquet"))]
 
 
-def test_killed_at_random_moments_it_goes_on_from_the_last_finished_batch(processes, tmp_path):
+@pytest.mark.parametrize(
+    "count, kills",
+    [(1, 6), (2, 6), pytest.param(1, 50, marks=pytest.mark.slow), pytest.param(2, 50, marks=pytest.mark.slow)],
+)
+def test_killed_at_random_moments_it_goes_on_from_the_last_finished_batch(processes, tmp_path, count, kills):
+    """Also where several processes share it; and to the bit the tables are those of one."""
     finish(processes, tmp_path / "undisturbed", tmp_path / "all")
-    whole, kills = passes(tmp_path / "all"), random.Random(0)
-    for _ in range(KILLS):
+    whole, moments = passes(tmp_path / "all"), random.Random(0)
+    for _ in range(kills):
         # So few passes that all kills together leave something to be done.
-        after, delay = kills.randrange(1, len(whole) // (KILLS + 2)), kills.uniform(0, 5 * resumed.SECONDS)
-        kill(processes, tmp_path / "killed", tmp_path / "told", after, delay)
-    finish(processes, tmp_path / "killed", tmp_path / "told")
+        after, delay = moments.randrange(1, max(2, 2 * len(whole) // (3 * kills))), moments.uniform(0, 5 * resumed.SECONDS)
+        kill(processes, tmp_path / "killed", tmp_path / "told", after, delay, count)
+    finish(processes, tmp_path / "killed", tmp_path / "told", count)
 
     first, again = tables(tmp_path / "undisturbed"), tables(tmp_path / "killed")
     assert len(first) == len(ATTACKS)
     for expected, found in zip(first, again, strict=True):
         assert found.scores.tobytes() == expected.scores.tobytes(), expected.attack
         assert found.ids == expected.ids and (found.queries, found.chosen) == (expected.queries, expected.chosen)
-    # What a batch costs at most, of pictures or of those that are generated.
+    # What a batch costs at most, of pictures or of those that are generated, which each process makes for itself.
     most = BATCH * max(ATTACKS["nearest-generated"]["steps"], *(resumed.attack(name).queries_per_image for name in ATTACKS))
-    assert sum(whole) <= sum(passes(tmp_path / "told")) <= sum(whole) + KILLS * most
+    generated = (count - 1) * resumed.attack("nearest-generated").setup_queries
+    assert sum(whole) <= sum(passes(tmp_path / "told")) <= sum(whole) + generated + kills * count * most
     assert not (tmp_path / "killed" / "unfinished").exists()
     assert {path.name for path in (tmp_path / "killed").iterdir()} == {path.name for path in (tmp_path / "undisturbed").iterdir()}
 

@@ -13,7 +13,7 @@ from huggingface_hub import HfApi
 from mcp import ClientSession
 from mcp.client.streamable_http import streamablehttp_client
 from playwright.sync_api import expect
-from running_app import PATIENCE, running_app, watched_pages
+from running_app import running_app, watched_pages
 
 from leaderboard.access import LOG_IN, NO_LOGIN, NO_STORE, NO_TOKEN
 from leaderboard.errors import AccessDenied
@@ -36,14 +36,6 @@ def app(tmp_path_factory, loopback_hub, tiny_pixel_repo):
         running.queue = lambda: Queue(open_store(folder / "requests"))
         running.store = folder / "requests"
         yield running
-
-
-@pytest.fixture(scope="module")
-def context(browser):
-    context = browser.new_context()
-    context.set_default_timeout(PATIENCE)
-    yield context
-    context.close()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 import time
 from abc import ABC, abstractmethod
@@ -21,13 +20,11 @@ from mia_hub.errors import AttackError, ModelError, whole_number
 from mia_hub.images import Picture, as_pictures
 from mia_hub.models.conditions import EMPTY, settled
 from mia_hub.models.protocol import DiffusionModel, dtype_name, precision_of
+from mia_hub.models.rows import default_rows
 from mia_hub.noise import SampleNoise
+from mia_hub.processes import current
 from mia_hub.scores import UNKNOWN, ScoreTable
 
-DEFAULT_BATCH_SIZE = {"cpu": 64, "cuda": 256, "mps": 64}
-# Values of all samples of a batch: on a CPU a batch that is too large is not refused but ends the process. 64 samples of 3 x 32 x 32,
-# 16 of Stable Diffusion's latents.
-MOST_VALUES = 2**18
 # A shorter run needs no progress bar.
 PROGRESS_DELAY_SECONDS = 1.0
 
@@ -57,12 +54,6 @@ class Observations:
     device: str
     captions: str = "none"
     remarks: dict[str, str] = field(default_factory=dict)
-
-
-def default_batch_size(model: DiffusionModel) -> int:
-    """Rows per forward pass where none are asked for. An accelerator says when they are too many; a CPU's memory just ends."""
-    most = DEFAULT_BATCH_SIZE.get(model.device.type, 64)
-    return most if model.device.type == "cuda" else max(1, min(most, MOST_VALUES // math.prod(model.info.sample_shape)))
 
 
 def _retried(queried: QueriedModel, work: Callable[[], Any]) -> Any:
@@ -258,11 +249,11 @@ class Attack(ABC):
             images: anything `mia_hub.images.as_pictures` takes; decoded batch by batch, so a large split needs no more memory.
             captions: of a model conditioned on text, one per image, or one for all; of one conditioned on classes, class indices. Empty
                 ones where left out.
-            batch_size: denoiser rows per forward pass; halved by itself when memory runs out.
+            batch_size: denoiser rows per forward pass; as many as fit where left out, and halved by itself when memory runs out.
             seed: of the noise draws, for attacks that draw noise.
             is_member: 1, 0 or -1 (unknown) per image, written into the table.
             progress: shows a progress bar for anything over a second.
-            on_batch: called with (images done, images in all) after each batch.
+            on_batch: called with (images done, images in all) after each batch; of this process's, where several share them.
             resume: a folder to keep finished batches in (see `mia_hub.attacks.progress`): the same call with the same folder goes on from
                 the last of them, whenever it was killed, and gives the same table. It is the caller's to remove.
 
@@ -281,7 +272,9 @@ class Attack(ABC):
         options = {"batch_size": batch_size, "seed": seed, "progress": progress, "resume": resume}
         while True:
             precision = precision_of(model)
-            chosen, spent = self.choose(model, pictures, labels, captions=captions, **options)
+            found = self.choose(model, pictures, labels, captions=captions, **options)
+            # What is asked next depends on it, so that it must be the same in all processes.
+            chosen, spent = current().first(lambda found=found: found)
             attack = self.settled(chosen)
             found = attack._observe(model, pictures, labels, captions, source, on_batch=on_batch, **options)
             if precision_of(model) == precision:
@@ -327,7 +320,7 @@ class Attack(ABC):
 
     def _observe(self, model, pictures, labels, captions, source, *, batch_size, seed, progress, on_batch, resume) -> Observations:
         """`observe`, of what `_checked_inputs` has passed."""
-        batch_size = default_batch_size(model) if batch_size is None else batch_size
+        batch_size = default_rows(model) if batch_size is None else batch_size
         queried = QueriedModel(model, whole_number("batch_size", batch_size, 1, AttackError))
         seed = whole_number("seed", seed, 0, AttackError)
 
@@ -344,38 +337,52 @@ class Attack(ABC):
 
     def _observe_all(self, queried, pictures, captions, seed, progress, on_batch, resume) -> tuple[list[str], np.ndarray] | None:
         """Ids and statistics of all pictures; None if the model fell back to a wider precision meanwhile."""
-        ids: list[str] = []
-        parts: list[np.ndarray] = []
         wide = queried.fallbacks
         queried.progress = progress_of(
             resume, self, queried.model, captions=captions, images=len(pictures), rows=queried.rows, seed=seed, device=queried.device_name
         )
         with torch.no_grad(), full_precision():
             queried.prepared = _retried(queried, lambda: self.prepare(queried, seed))
-        with tqdm(total=len(pictures), unit="image", desc=self.name, delay=PROGRESS_DELAY_SECONDS, disable=not progress) as bar:
-            while len(ids) < len(pictures):
-                batch = self._next_batch(queried, pictures, len(ids), captions, seed)
-                if queried.fallbacks != wide:
-                    return None
-                ids += batch.ids
-                parts.append(batch.values)
-                bar.update(len(batch.ids))
-                if on_batch:
-                    on_batch(len(ids), len(pictures))
-        return ids, np.concatenate(parts)
+        processes, setup = current(), queried.queries
+        rows = min(processes.together(lambda: queried.rows))
+        # The pieces are the same for any number of processes, since a batch's composition may change a score in its last digits.
+        pieces = [range(start, min(start + rows, len(pictures))) for start in range(0, len(pictures), rows)]
+        own = processes.share(len(pieces))
+        mine = range(pieces[own.start].start, pieces[own.stop - 1].stop) if own else range(0)
 
-    def _next_batch(self, queried: QueriedModel, pictures, start: int, captions, seed: int) -> Part:
-        """The batch that begins with some picture: as it was finished before, if its pictures are still the same, or done now."""
+        def observed() -> tuple[list[Part], dict[str, str], int, float]:
+            parts: list[Part] = []
+            done, bar_of = 0, f"{self.name}, process {processes.index + 1} of {processes.count}" if processes.count > 1 else self.name
+            with tqdm(total=len(mine), unit="image", desc=bar_of, delay=PROGRESS_DELAY_SECONDS, disable=not progress) as bar:
+                for piece in pieces[own.start : own.stop]:
+                    start = piece.start
+                    while start < piece.stop and queried.fallbacks == wide:
+                        parts.append(self._next_batch(queried, pictures, range(start, piece.stop), captions, seed))
+                        start, done = start + len(parts[-1].ids), done + len(parts[-1].ids)
+                        bar.update(len(parts[-1].ids))
+                        if on_batch:
+                            on_batch(done, len(mine))
+            return parts, queried.fallbacks, queried.queries - setup, queried.earlier_seconds
+
+        found = processes.together(observed)
+        queried.widen({part: wider for _, fallbacks, _, _ in found for part, wider in fallbacks.items()})
+        queried.queries = setup + sum(queries for _, _, queries, _ in found)
+        queried.earlier_seconds = max(seconds for *_, seconds in found)
+        if queried.fallbacks != wide:
+            return None
+        parts = [part for parts, *_ in found for part in parts]
+        return [sample for part in parts for sample in part.ids], np.concatenate([part.values for part in parts])
+
+    def _next_batch(self, queried: QueriedModel, pictures, left: range, captions, seed: int) -> Part:
+        """The batch that a range of pictures begins with: as it was finished before, if its pictures are still the same, or done now."""
 
         def done() -> tuple[list[str], np.ndarray]:
-            rows = range(start, min(start + queried.rows, len(pictures)))
-            return self._observe_batch(queried, pictures, rows, captions, seed)
+            return self._observe_batch(queried, pictures, left[: queried.rows], captions, seed)
 
         def same(ids: list[str]) -> bool:
-            rows = range(start, start + len(ids))
-            return 0 < len(ids) <= len(pictures) - start and all(pictures[row].id == sample for row, sample in zip(rows, ids))
+            return 0 < len(ids) <= len(left) and all(pictures[row].id == sample for row, sample in zip(left, ids))
 
-        return queried.kept(f"images-{start:09}", lambda: _retried(queried, done), same)
+        return queried.kept(f"images-{left.start:09}", lambda: _retried(queried, done), same)
 
     def _checked_inputs(self, model, pictures: Sequence[Picture], captions, is_member) -> tuple[np.ndarray, Sequence | None, str]:
         """Labels int8 ``[N]``, what the model is told of each picture and where that came from, after everything has been refused that can

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -80,6 +81,11 @@ class QueriedModel:
     def fall_back(self) -> bool:
         """Moves the denoiser to a wider precision, if there is one; see `mia_hub.models.network.NetworkModel.fall_back`."""
         return getattr(self.model, "fall_back", lambda: False)()
+
+    def widen(self, fallbacks: dict[str, str]) -> None:
+        """Moves what overflowed elsewhere to a wider precision here, too."""
+        for part in sorted(fallbacks.keys() - self.fallbacks.keys()):
+            self.model.widen(part, getattr(torch, fallbacks[part]))
 
     def remarks(self, captions: str) -> dict[str, str]:
         """What the reader of the results must know, by the names of `mia_hub.report.FLAGS`.
@@ -205,14 +211,25 @@ def _is_out_of_memory(error: Exception) -> bool:
     )
 
 
+_counting, _inside, _allowed = threading.Lock(), 0, True
+
+
 @contextmanager
 def full_precision():
     """On CUDA, float32 convolutions would otherwise run in TF32, with 10 bits of mantissa, and scores would depend on the device."""
-    allowed, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+    global _inside, _allowed
+    # The setting is the process's: of several threads, the first one inside changes it, and the last one out changes it back.
+    with _counting:
+        if not _inside:
+            _allowed, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+        _inside += 1
     try:
         yield
     finally:
-        torch.backends.cudnn.allow_tf32 = allowed
+        with _counting:
+            _inside -= 1
+            if not _inside:
+                torch.backends.cudnn.allow_tf32 = _allowed
 
 
 def rows_of(cond: Any, start: int, stop: int) -> Any:

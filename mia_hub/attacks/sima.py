@@ -110,11 +110,14 @@ class SimAMC(Attack):
     def queries_per_image(self) -> int:
         return self.draws * len(self.timesteps)
 
+    def noised(self, model, x0: torch.Tensor, noise, t: int, k: int) -> torch.Tensor:
+        """x_t^(k), the input of the k-th draw."""
+        e = noise(t, k // 2) * (-1) ** k if self.antithetic else noise(t, k)
+        return model.schedule.add_noise(x0, e, t)
+
     def statistic(self, model, x0, cond, noise) -> torch.Tensor:
         def x(query: int, t: int) -> torch.Tensor:
-            k = query % self.draws
-            e = noise(t, k // 2) * (-1) ** k if self.antithetic else noise(t, k)
-            return model.schedule.add_noise(x0, e, t)
+            return self.noised(model, x0, noise, t, query % self.draws)
 
         series = [t for t in self.timesteps for _ in range(self.draws)]
         epsilons = model.epsilons(series, x, cond)

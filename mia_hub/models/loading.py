@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mia_hub.errors import ModelError, first_line
+from mia_hub.processes import current
 
 DEMO_FOLDER = Path(__file__).parent.parent / "demo"
 
@@ -28,9 +29,11 @@ def load_model(
             ``stable-diffusion-v1-5/stable-diffusion-v1-5``; one of these with something on top, as in ``"base + lora"``, where what stands
             after the plus is a LoRA, a fine-tuned part, or a single-file checkpoint (see `mia_hub.models.on_top`); or a DiffusionModel,
             which is returned as it is.
-        device: "cpu", "cuda", "mps"…; the best one present by default.
+        device: "cpu", "cuda", "mps"…; the best one present by default. Of several like it, each of the processes of one
+            `mia_hub.processes.joined` launch takes its own.
         dtype: "float32" (default), "float64", "bfloat16", "float16", or a torch dtype. Parts that overflow in float16 are moved to a wider
-            precision, which results record.
+            precision, which results record. With "auto" the denoiser runs in the way that a short trial found fastest on this device among
+            those that agree with float32 (see `mia_hub.models.tuning`); the trial is made once, and its choice is recorded.
         revision: branch, tag or commit on the Hub (of the base); resolved to a commit hash, which is recorded.
         size: side of the pictures in pixels, where it isn't the model's own.
         latents: of a model on latents, "mode" (default) or "sample".
@@ -58,10 +61,18 @@ def load_model(
     from mia_hub.models.on_top import split_name
 
     base, *tops = split_name(str(id_or_path))
-    device, dtype = pick_device(device), pick_dtype(dtype)
+    auto = dtype == "auto"
+    if auto and offload is not None:
+        raise ModelError("dtype='auto' can't be tried on a model that is offloaded; name a precision, such as 'bfloat16'.")
+    device, dtype = pick_device(device), pick_dtype(None if auto else dtype)
     options = {"size": size, "latents": latents, "offload": offload}
     whence = {"revision": revision, "trusted": trusted} | ({} if largest is None else {"largest": largest})
-    return assemble(base, tops, **whence, device=device, dtype=dtype, **options)
+    model = assemble(base, tops, **whence, device=device, dtype=dtype, **options)
+    if auto:
+        from mia_hub.models.tuning import tune
+
+        tune(model)
+    return model
 
 
 def pick_device(device=None):
@@ -76,6 +87,8 @@ def pick_device(device=None):
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         found = torch.device(device)
+        if found.type == "cuda" and found.index is None and current().count > 1:
+            found = torch.device("cuda", current().local_index % torch.cuda.device_count())
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError, TypeError) as error:
         raise ModelError(f"The device {device!r} is not available here ({first_line(error)}); try 'cpu'.") from error
@@ -89,5 +102,5 @@ def pick_dtype(dtype=None):
     choices = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
     found = choices.get(str(dtype or "float32").removeprefix("torch."))
     if found is None:
-        raise ModelError(f"Unknown precision {dtype!r}; choose one of {', '.join(choices)}.")
+        raise ModelError(f"Unknown precision {dtype!r}; choose one of {', '.join(choices)}, or auto.")
     return found

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -13,6 +15,25 @@ from mia_hub.models.conditions import class_indices, no_condition
 from mia_hub.models.protocol import ModelInfo, dtype_name, result_dtype
 from mia_hub.models.schedules import network_times
 from mia_hub.schedule import NoiseSchedule
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """How a denoiser is run; the default is as it was loaded.
+
+    Attributes:
+        dtype: the denoiser's precision, such as "bfloat16", or "" for that of the model.
+        channels_last: whether channels vary fastest in memory.
+        compiled: the mode in which torch.compile compiles it, or "".
+    """
+
+    dtype: str = ""
+    channels_last: bool = False
+    compiled: str = ""
+
+    def __str__(self) -> str:
+        parts = [self.dtype, "channels-last" if self.channels_last else "", f"compiled ({self.compiled})" if self.compiled else ""]
+        return ", ".join(part for part in parts if part)
 
 
 class NetworkModel(ABC):
@@ -61,6 +82,9 @@ class NetworkModel(ABC):
         self.schedule, self.device, self.dtype = schedule, torch.device(device), dtype
         self.fallbacks: dict[str, str] = {}
         self._network_dtype = dtype
+        self.arrangement = Arrangement()
+        # The denoiser as it was loaded, once it is run in a narrower precision.
+        self._loaded: torch.nn.Module | None = None
 
     @abstractmethod
     def output(self, x: torch.Tensor, t: torch.Tensor, cond: Any) -> torch.Tensor:
@@ -81,8 +105,28 @@ class NetworkModel(ABC):
         times = self._times
         told = t if times is None else times.to(x.dtype)[t.to(times.device)].to(t.device)
         # Of learned variance the first C of 2C channels are the prediction (Nichol & Dhariwal 2021).
-        output = self.output(x.to(self._network_dtype), told, cond)[:, : x.shape[1]].to(x.dtype)
+        layout = torch.channels_last if self.arrangement.channels_last else torch.preserve_format
+        output = self.output(x.to(self._network_dtype, memory_format=layout), told, cond)[:, : x.shape[1]].to(x.dtype)
         return self.schedule.to_epsilon(output, x, t, self.info.prediction_type)
+
+    def arrange(self, arrangement: Arrangement) -> None:
+        """Runs the denoiser in another way, which results record among the model's settings."""
+        if self.arrangement.compiled:
+            self.network._compiled_call_impl = None
+        if self._loaded is not None:
+            self.network, self._loaded = self._loaded.to(self.device), None
+        if arrangement.dtype:
+            narrow = copy.deepcopy(self.network).to(getattr(torch, arrangement.dtype))
+            # Out of the way of batches, where the device has a memory of its own.
+            self._loaded, self.network = self.network.to("cpu"), narrow
+        self.network.to(memory_format=torch.channels_last if arrangement.channels_last else torch.contiguous_format)
+        if arrangement.compiled:
+            self.network.compile(mode=arrangement.compiled)
+        self._network_dtype = getattr(torch, arrangement.dtype) if arrangement.dtype else self.dtype
+        self.arrangement = arrangement
+        self.info.settings.pop("denoiser", None)
+        if str(arrangement):
+            self.info.settings["denoiser"] = str(arrangement)
 
     def condition(self, captions: Sequence[str] | Sequence[int] | None) -> Any:
         if self.info.conditioning == "class":

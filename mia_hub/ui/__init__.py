@@ -17,7 +17,7 @@ def build_app():
     from leaderboard.api import add_endpoints
     from leaderboard.board_tab import build_board_tab
     from leaderboard.submit_tab import build_submit_tab
-    from mia_hub.ui.check_tab import build_check_tab, warm_up
+    from mia_hub.ui.check_tab import build_check_tab, leave, warm_up
     from mia_hub.ui.how_tab import build_how_tab
 
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, DELETE_UPLOADS_AFTER_SECONDS)) as page:
@@ -36,6 +36,7 @@ def build_app():
             with gr.Tab("How it works", id="how-it-works"):
                 build_how_tab()
         add_endpoints()
+        page.unload(leave)
     warm_up()
     return page
 

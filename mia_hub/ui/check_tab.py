@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import threading
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from html import escape
@@ -17,6 +18,8 @@ from mia_hub.check import Checker, get_checker, readable
 from mia_hub.errors import MiaHubError, ModelError
 from mia_hub.images import Picture
 from mia_hub.models.loading import load_model
+from mia_hub.models.rows import default_rows
+from mia_hub.models.shared import SharedModel
 from mia_hub.plots import profile_svg
 from mia_hub.render_check import answer_html, caveats_html, checks_table, figures_html, q_explained, row_number
 from mia_hub.render_set import set_figures_html, set_html
@@ -26,12 +29,17 @@ from mia_hub.ui.examples import PER_KIND, Examples, draw_examples, enlarged, tru
 from mia_hub.ui.hardware import is_zero_gpu, on_gpu
 
 MOST_PICTURES = 200
+# Questions that are answered at the same time; they share forward passes. Others see their place in the queue.
+AT_ONCE = 16
+ASKING = {"concurrency_limit": AT_ONCE, "concurrency_id": "ask"}
 MOST_NONMEMBERS = 2000
 ONE_BY_ONE, AS_A_SET = QUESTIONS = ("One by one", "As a set")
 PRIVACY = (
     "Pictures are scored on this server and never stored by it, logged, or sent anywhere else. "
     "An upload lies in a temporary file for at most ten minutes or so."
 )
+# Gradio fills it in for each call.
+SHOWN_PROGRESS = gr.Progress()
 EMPTY = "<div class='mia-empty'><p>Upload or paste a picture, or click one of the examples.</p></div>"
 CHANGED = "<div class='mia-empty'><p>What is asked has changed. Press Check for the answer.</p></div>"
 NO_FILE = "Upload or paste a picture first, or click one of the examples."
@@ -132,22 +140,22 @@ def build_check_tab() -> None:
     outputs = [answer, table, plot, figures, caveats, download, found]
     inputs = [image, several, model, nonmembers, question, caption]
 
-    button.click(check, inputs, outputs, api_name="check", show_progress_on=answer)
-    gr.on([model.submit, caption.submit], _check_if_any, inputs, outputs, api_name=False, show_progress_on=answer)
+    button.click(check, inputs, outputs, api_name="check", show_progress_on=answer, **ASKING)
+    gr.on([model.submit, caption.submit], _check_if_any, inputs, outputs, api_name=False, show_progress_on=answer, **ASKING)
     # Of the two ways in, the one used last counts: the other is emptied. Not `image.input`: it fires when the picture is removed, too.
-    image.upload(_check_one, [image, model, nonmembers, caption], [*outputs, image, several], api_name=False, show_progress_on=answer)
+    shown = {"api_name": False, "show_progress_on": answer, **ASKING}
+    image.upload(_check_one, [image, model, nonmembers, caption], [*outputs, image, several], **shown)
     image.clear(_empty, None, outputs, api_name=False, show_progress="hidden")
     asked = [several, model, nonmembers, question, caption]
-    several.upload(_check_several, asked, [*outputs, image], api_name=False, show_progress_on=answer)
+    several.upload(_check_several, asked, [*outputs, image], **shown)
     table.select(_show_row, found, [plot, figures, caveats], api_name=False, show_progress="hidden")
     for gallery, example in zip(galleries, examples):
         gallery.select(
             _example_check(example.pictures),
             None,
             [*outputs, image, several, model, nonmembers, caption],
-            api_name=False,
-            show_progress_on=answer,
             show_progress="minimal",
+            **shown,
         )
     for asks in (button.click, model.submit, caption.submit, image.upload, several.upload, *(gallery.select for gallery in galleries)):
         asks(None, None, None, js=SHOW_ANSWER, api_name=False)
@@ -217,12 +225,16 @@ def warm_up() -> None:
 
 
 _warming = threading.Lock()
+_demo: list[Checker] = []
 
 
 def _demo_checker() -> Checker:
     # One thread at a time: diffusers breaks when two import it at once, and the model is wanted only once.
     with _warming:
-        checker = get_checker("demo")
+        if not _demo:
+            model = load_model("demo")
+            _demo.append(get_checker(SharedModel(model, default_rows(model)), progress=False))
+        (checker,) = _demo
         _ = checker.comparability, checker.reference.power
     return checker
 
@@ -234,7 +246,8 @@ def check(
     nonmembers: list[str] | None,
     question: str = ONE_BY_ONE,
     caption: str = "",
-    progress=gr.Progress(),  # noqa: B008
+    progress=SHOWN_PROGRESS,
+    request: gr.Request | None = None,
 ):
     """Was this picture in the model's training set? Returns what the page shows; the last value has all of it as JSON.
 
@@ -249,21 +262,46 @@ def check(
     sources = ([] if image is None else [image]) + (several or [])
     if not sources:
         return _problem(NO_FILE)
+    progress = _Visit(progress, request and request.session_hash)
     return _answer(sources, model, nonmembers, progress, question if several else ONE_BY_ONE, caption)
 
 
-def _check_if_any(image, several, model: str, nonmembers, question: str, caption: str, progress=gr.Progress()):  # noqa: B008
-    return check(image, several, model, nonmembers, question, caption, progress) if image or several else _empty()
+def _check_if_any(
+    image,
+    several,
+    model: str,
+    nonmembers,
+    question: str,
+    caption: str,
+    progress=SHOWN_PROGRESS,
+    request: gr.Request | None = None,
+):
+    return check(image, several, model, nonmembers, question, caption, progress, request) if image or several else _empty()
 
 
-def _check_one(image: str | None, model: str, nonmembers: list[str] | None, caption: str, progress=gr.Progress()):  # noqa: B008
-    shown = check(image, None, model, nonmembers, caption=caption, progress=progress)
+def _check_one(
+    image: str | None,
+    model: str,
+    nonmembers,
+    caption: str,
+    progress=SHOWN_PROGRESS,
+    request: gr.Request | None = None,
+):
+    shown = check(image, None, model, nonmembers, caption=caption, progress=progress, request=request)
     # The browser would show what can't be read as a broken picture.
     return *shown, None if image is not None and not readable([image])[0] else gr.skip(), None
 
 
-def _check_several(several: list[str] | None, model: str, nonmembers, question: str, caption: str, progress=gr.Progress()):  # noqa: B008
-    return *check(None, several, model, nonmembers, question, caption, progress), None
+def _check_several(
+    several: list[str] | None,
+    model: str,
+    nonmembers,
+    question: str,
+    caption: str,
+    progress=SHOWN_PROGRESS,
+    request: gr.Request | None = None,
+):
+    return *check(None, several, model, nonmembers, question, caption, progress, request), None
 
 
 def _example_check(pictures: Sequence[Picture]):
@@ -416,12 +454,32 @@ def _hub_model(name: str):
         # Two large ones may not fit.
         _hub_models.clear()
         model = load_model(name, trusted=False)
-        _hub_models[name] = model
+        _hub_models[name] = model = SharedModel(model, default_rows(model))
     return model
 
 
 def _follow(progress, what: str):
     return None if progress is None else lambda done, total: progress((done, total), desc=what, unit="pictures")
+
+
+class _Visit:
+    """Shows progress to a visitor, and ends the work for one who has left."""
+
+    def __init__(self, progress: gr.Progress, session: str | None):
+        self._progress, self._session = progress, session
+
+    def __call__(self, *args, **kwargs) -> None:
+        if self._session in _left:
+            raise MiaHubError("The page was left.")
+        self._progress(*args, **kwargs)
+
+
+_left: deque[str] = deque(maxlen=1000)
+
+
+def leave(request: gr.Request) -> None:
+    """What is still being scored for a visitor who has closed the page is given up after the batch at hand."""
+    _left.append(request.session_hash)
 
 
 def _download_link(found: dict) -> str:

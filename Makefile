@@ -1,0 +1,7 @@
+.PHONY: test bench
+
+test:
+	python -m pytest
+
+bench:
+	python -m benchmarks.performance

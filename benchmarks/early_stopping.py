@@ -1,0 +1,106 @@
+"""How many draws of SimA-MC early stopping saves on a model and split, and what becomes of its AUC and error rates.
+
+    python -m benchmarks.early_stopping
+
+One half of the non-members makes the rule; members and the other half are judged by it. Every picture is given all draws, so that each
+verdict can be held against the one that all draws give.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import numpy as np
+
+import mia_hub
+from benchmarks.reporting import Row, facts, finish, positive, with_shared_options
+from mia_hub.attacks.draw_by_draw import DrawByDraw
+from mia_hub.attacks.sima import SimAMC
+from mia_hub.calibration import EVIDENCE
+from mia_hub.early_stopping import EarlyStopping, doubling
+from mia_hub.metrics.intervals import auc_difference, clopper_pearson
+from mia_hub.metrics.roc import auc
+from mia_hub.models.loading import pick_device
+from mia_hub.models.rows import default_rows
+from mia_hub.splits import calibration_mask, load_split
+
+ALPHAS = (0.01, 0.05)
+
+
+def measure(scores: np.ndarray, ids: list[str], is_member: np.ndarray, looks: tuple[int, ...], alpha: float) -> list[Row]:
+    """Rows of one α.
+
+    Args:
+        scores: of all pictures after each look, ``[N, K]``.
+        ids, is_member: of the pictures.
+        looks: K numbers of draws.
+    """
+    null = np.flatnonzero(is_member == 0)
+    own = calibration_mask([ids[row] for row in null], seed=1)
+    rule = EarlyStopping.fitted(scores[null[own]], [ids[row] for row in null[own]], looks, alpha=alpha)
+    judged = np.setdiff1d(np.arange(len(ids)), null[own])
+    paths, labels = scores[judged], is_member[judged]
+    early, stopped = np.full(len(judged), "", object), np.full(len(judged), len(looks) - 1)
+    for k in range(len(looks)):
+        verdict = rule.verdicts(paths[:, : k + 1])
+        new = (early == "") & (verdict != "")
+        early[new], stopped[new] = verdict[new], k
+    whole, draws = rule.verdicts(paths), np.array(looks)[stopped]
+    at_stop = np.array([rule.standardised(path[k], k) for path, k in zip(paths, stopped)])
+    values = {"draws": draws, "is_member": labels, "early": early.tolist(), "all draws": whole.tolist()}
+    found = [Row(f"at p ≤ {alpha:g}: draws saved, of {looks[-1]}", "", values=values)]
+    for label, name in ((1, "members"), (0, "non-members")):
+        of = labels == label
+        saved = 1 - draws[of].mean() / looks[-1]
+        found.append(Row(f"  {name}", f"{saved:.1%}; {draws[of].mean():.1f} draws on average, median {np.median(draws[of]):.0f}"))
+        for what, verdicts in (("stopped early", early), ("all draws", whole)):
+            count = int((verdicts[of] == EVIDENCE).sum())
+            low, high = clopper_pearson(count, int(of.sum()))
+            held = f"interval reaches ≤ {alpha:g}" if label == 0 and what == "stopped early" else ""
+            rate = f"{count / of.sum():.1%} [{low:.1%}, {high:.1%}] ({count} of {of.sum()})"
+            found.append(Row(f"    with evidence, {what}", rate, held, bool(low <= alpha) if held else None))
+    changed = int((early != whole).sum())
+    found.append(Row("  verdicts that all draws would have changed", f"{changed} of {len(judged)}"))
+    value, low, high = auc_difference(at_stop, paths[:, -1], labels)
+    found.append(
+        Row(
+            "  AUC, score when stopped / after all draws",
+            f"{auc(at_stop, labels):.4f} / {auc(paths[:, -1], labels):.4f}; difference {value:+.4f} [{low:+.4f}, {high:+.4f}]",
+        )
+    )
+    return found
+
+
+def run(args: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
+    """Measures; returns the rows, and what they depend on."""
+    device = pick_device(args.device)
+    split = load_split(args.split, limit=args.limit)
+    model = mia_hub.load_model(args.model, device=device, dtype=args.dtype)
+    known = facts(device, args.dtype, default_rows(model))
+    attack, looks = SimAMC(timesteps=(args.timestep,), draws=args.draws), doubling(args.draws)
+    seen = DrawByDraw(timesteps=attack.timesteps, attack=attack, looks=looks).observe(
+        model, split.images, is_member=split.is_member, resume=args.folder
+    )
+    rows = [row for alpha in ALPHAS for row in measure(seen.values[:, :-1], seen.ids, seen.is_member, looks, alpha)]
+    return rows, known | {"attack": repr(attack), "looks": looks}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.early_stopping", description=__doc__.split("\n")[0])
+    parser.add_argument("--model", default="demo", help="'demo', a folder, or a Hub id (default: demo)")
+    parser.add_argument("--split", default="demo", help="as for mia-hub audit (default: demo)")
+    parser.add_argument("--limit", type=positive, default=1000, metavar="N", help="at most N of each side (default: 1000)")
+    parser.add_argument("--timestep", type=positive, default=70, help="(default: 70)")
+    parser.add_argument("--draws", type=positive, default=32, help="most draws of a picture (default: 32)")
+    parser.add_argument("--folder", metavar="FOLDER", help="keep finished batches there, to go on after an interruption")
+    return with_shared_options(parser)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit status, see `benchmarks.reporting.finish`."""
+    return finish(_parser(), run, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

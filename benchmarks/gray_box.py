@@ -1,0 +1,21 @@
+"""Which attacks a benchmark measures where none are named."""
+
+from __future__ import annotations
+
+from mia_hub.attacks import Attack, get_attack
+from mia_hub.comparing import default_attacks
+from mia_hub.errors import AttackError
+from mia_hub.splits import MemberSplit
+
+
+def gray_box(model, split: MemberSplit) -> list[Attack]:
+    """All registered gray-box attacks that can run on this model and split, and that query it at all."""
+    found = []
+    for attack in map(get_attack, default_attacks()):
+        try:
+            attack.check(model, split.captions)
+        except AttackError:
+            continue
+        if attack.access == "gray" and attack.queries_per_image:
+            found.append(attack)
+    return found

@@ -1,0 +1,103 @@
+"""An audit of a very large split with a denoiser that costs nothing: what memory it takes, and how fast it is beside decoding alone.
+
+    python -m benchmarks.million
+    python -m benchmarks.million --images 100000     # in minutes
+
+Each picture is a PNG file made when it is asked for, and none is kept. What is left of the time is the audit's own: reading, hashing, the
+shift check, resizing, statistics and figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import mia_hub
+from benchmarks.probe import PngPictures
+from benchmarks.reporting import Row, facts, finish, positive, with_shared_options
+from mia_hub.images import as_pictures
+from mia_hub.models.exact import ddpm_alphas_cumprod
+from mia_hub.splits import MemberSplit
+
+SHAPE, SIDE = (32, 32, 1), 16
+# What an audit keeps of each picture: its id, its label, a score, in the lists and arrays of ids, scores and figures.
+KEPT_BYTES = 700
+SLACK_MB = 40
+
+
+def resident_mb() -> float:
+    """This process's memory at the moment, MiB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096 / 2**20
+
+
+def measure(images: int, batch_size: int) -> list[Row]:
+    half = images // 2
+    split = MemberSplit("made up", as_pictures(PngPictures(half, SHAPE)), as_pictures(PngPictures(half, SHAPE, seed=1)))
+    memory: list[tuple[int, float]] = []
+    rows = 0
+
+    def free(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        nonlocal rows
+        if rows * 20 // images != (rows + len(x)) * 20 // images:
+            memory.append((rows + len(x), resident_mb()))
+        rows += len(x)
+        return x
+
+    model = mia_hub.wrap_denoiser(free, ddpm_alphas_cumprod(), sample_shape=(1, SIDE, SIDE))
+    attack = mia_hub.get_attack("sima", timesteps=(100,))
+    sample = min(images, 5000)
+    started = time.perf_counter()
+    for i in range(sample):
+        _ = split.images[i].pixels
+    decoding = (time.perf_counter() - started) / sample
+
+    mia_hub.audit(model, attack, split.limited(200), progress=False)  # what is imported and set up once
+    rows = 0
+    memory.clear()
+    started = time.perf_counter()
+    report = mia_hub.audit(model, attack, split, batch_size=batch_size, progress=False, fprs=(0.01,))
+    whole = time.perf_counter() - started
+    scoring = report.cost.seconds
+    at, peak = np.array(memory).T
+    growth, allowed = peak[-1] - peak[0], SLACK_MB + KEPT_BYTES * (at[-1] - at[0]) / 2**20
+    return [
+        Row("pictures", f"{len(report.scores):,}, each decoded twice: once to be surveyed, once to be scored"),
+        Row("decoding alone", f"{1 / decoding:,.0f} pictures/s", values={"seconds": decoding}),
+        Row("scoring", f"{images / scoring:,.0f} pictures/s, {decoding * images / scoring:.0%} of the rate of decoding alone"),
+        Row("the whole audit", f"{whole:,.0f} s; {2 * decoding * images / whole:.0%} of it is decoding", values={"seconds": whole}),
+        Row(
+            "memory while scoring, from 5 % to the end",
+            f"{peak[0]:,.0f} to {peak[-1]:,.0f} MiB: {growth:+.1f} MiB",
+            f"< {SLACK_MB} MiB + {KEPT_BYTES} bytes per picture = {allowed:.0f} MiB",
+            bool(growth < allowed),
+            {"at": at, "resident_mb": peak},
+        ),
+        Row("AUC, of two halves of one kind", f"{report.auc}"),
+    ]
+
+
+def run(args: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
+    """Measures; returns the rows, and what they depend on."""
+    return measure(args.images, args.batch_size), facts(torch.device("cpu"), "float32", args.batch_size)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.million", description=__doc__.split("\n")[0])
+    parser.add_argument("--images", type=positive, default=1_000_000, help="(default: 1,000,000)")
+    parser.add_argument("--batch-size", type=positive, default=256, help="(default: 256)")
+    return with_shared_options(parser)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit status, see `benchmarks.reporting.finish`."""
+    return finish(_parser(), run, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,73 @@
+"""Measures all of docs/performance.md, or parts of it, and writes the page from what was measured last.
+
+python -m benchmarks.performance                    # `make bench`: everything, about an hour on two cores
+python -m benchmarks.performance --only floor users
+python -m benchmarks.performance --render           # the page alone
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from mia_hub.markup import markdown_table
+
+ROOT = Path(__file__).resolve().parents[1]
+MEASURED, PAGE, TEMPLATE = ROOT / "docs" / "performance", ROOT / "docs" / "performance.md", Path(__file__).parent / "performance.in.md"
+# Parts of the page, by the command that measures each.
+PARTS = {
+    "floor": ["benchmarks.floor"],
+    "throughput": ["benchmarks.throughput", "--only", "scoring", "--rounds", "5"],
+    "settings": ["benchmarks.settings"],
+    "memory": ["benchmarks.throughput", "--only", "memory"],
+    "million": ["benchmarks.million"],
+    "scale_out": ["benchmarks.scale_out"],
+    "users": ["benchmarks.users", "--checks", "1000"],
+    "early_stopping": ["benchmarks.early_stopping"],
+}
+
+
+def page() -> str:
+    """From what was measured last; parts that were not measured say so."""
+    text = TEMPLATE.read_text(encoding="utf-8")
+    for name, command in PARTS.items():
+        text = text.replace(f"{{{{{name}}}}}", _part(name, command))
+    return text
+
+
+def _part(name: str, command: list[str]) -> str:
+    path, again = MEASURED / f"{name}.json", f"`python -m {' '.join(command)}`"
+    if not path.exists():
+        return f"Not measured yet: {again}."
+    found = json.loads(path.read_text(encoding="utf-8"))
+    rows = [[row["what"].strip(), row["measured"], row["requirement"], row["verdict"]] for row in found["rows"]]
+    told = ", ".join(f"{key}: {value}" for key, value in found["facts"].items() if value)
+    return f"{markdown_table(['What', 'Measured', 'Required', ''], rows)}\n\n{again}; {told}."
+
+
+def _measure(name: str, more: list[str]) -> None:
+    MEASURED.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", *PARTS[name], *more, "--json", str(MEASURED / f"{name}.json")]
+    print(f"\n== {name}: {' '.join(command[1:])}", flush=True)
+    subprocess.run(command, cwd=ROOT, check=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.performance", description=__doc__.split("\n")[0])
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="measure just these")
+    parser.add_argument("--render", action="store_true", help="measure nothing")
+    parser.add_argument("--device", help="cpu, cuda, … for all parts that ask a model (default: the best one present)")
+    args = parser.parse_args(argv)
+    for name in () if args.render else args.only:
+        _measure(name, ["--device", args.device] if args.device else [])
+        PAGE.write_text(page(), encoding="utf-8")
+    PAGE.write_text(page(), encoding="utf-8")
+    print(PAGE)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,90 @@
+"""What several processes gain on one audit, and whether they find the same.
+
+    python -m benchmarks.scale_out                    # 1, 2 and 4 processes on this machine's CPU or accelerators
+    python -m benchmarks.scale_out --processes 1 8
+
+Each is started by ``accelerate launch``, with one thread. On fewer cores or accelerators than processes nothing can be gained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.reporting import Row, facts, finish, positive, with_shared_options
+from mia_hub.errors import MiaHubError
+from mia_hub.models.loading import pick_device
+from mia_hub.scores import ScoreTable
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def audit(processes: int, out: Path, args: argparse.Namespace) -> ScoreTable:
+    """The scores of an audit by so many processes.
+
+    Raises:
+        MiaHubError: if it fails.
+    """
+    start = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes)] if processes > 1 else []
+    asked = ["--model", args.model, "--split", args.split, "--limit", str(args.limit), "--set", "timesteps=70,100,130"]
+    command = [sys.executable, *start, "-m", "mia_hub", "audit", *asked, "--no-shift-check", "--quiet", "--out", str(out)]
+    command += ["--device", args.device] if args.device else []
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    if done.returncode:
+        raise MiaHubError(f"{' '.join(command)} failed:\n{done.stderr.strip()[-2000:]}")
+    return ScoreTable.from_parquet(out / "scores.parquet")
+
+
+def measure(args: argparse.Namespace) -> list[Row]:
+    counts = sorted({1, *args.processes})
+    seconds, tables = {count: [] for count in counts}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        for i in range(args.rounds):
+            for count in counts[:: -1 if i % 2 else 1]:
+                tables[count] = audit(count, Path(folder) / f"{count}-{i}", args)
+                seconds[count].append(tables[count].seconds)
+    rows, alone = [], tables[1]
+    places = torch.cuda.device_count() if alone.device.startswith(("NVIDIA", "cuda")) else len(os.sched_getaffinity(0))
+    for count in counts:
+        table, gain = tables[count], np.array(seconds[1]) / np.array(seconds[count])
+        same = table.scores.tobytes() == alone.scores.tobytes() and table.ids == alone.ids and table.queries == alone.queries
+        spread = f"{np.median(gain):.2f} times as fast ({gain.min():.2f} … {gain.max():.2f}), scoring alone"
+        rows.append(
+            Row(f"{count} process{'es' * (count > 1)} on {places} core(s) or device(s)", spread, values={"seconds": seconds[count]})
+        )
+        if count > 1:
+            rows.append(Row("  the same table, to the bit, with as many queries", "yes" if same else "no", "yes", same))
+    return rows
+
+
+def run(args: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
+    """Measures; returns the rows, and what they depend on."""
+    known = facts(pick_device(args.device), args.dtype, 0)
+    return measure(args), known
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale_out", description=__doc__.split("\n")[0])
+    parser.add_argument("--processes", type=positive, nargs="+", default=[1, 2, 4], metavar="N", help="(default: 1 2 4)")
+    parser.add_argument("--model", default="demo", help="(default: demo)")
+    parser.add_argument("--split", default="demo", help="(default: demo)")
+    parser.add_argument("--limit", type=positive, default=300, metavar="N", help="N members and N non-members (default: 300)")
+    parser.add_argument("--rounds", type=positive, default=3, help="(default: 3)")
+    return with_shared_options(parser)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit status, see `benchmarks.reporting.finish`."""
+    return finish(_parser(), run, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,144 @@
+"""How a denoiser is run: every way agrees with the plain one, and the fastest is chosen only if it is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+
+import mia_hub
+from mia_hub.errors import ModelError
+from mia_hub.metrics.roc import auc
+from mia_hub.models import tuning
+from mia_hub.models.kept_choices import KeptChoices
+from mia_hub.models.network import Arrangement
+from mia_hub.models.rows import default_rows, probe, rows_that_fit
+from mia_hub.models.tuning import LEAST_GAIN, Trial, candidates, fastest, trial, tune
+from mia_hub.splits import load_split
+
+PLAIN, HALF, LAST = Arrangement(), Arrangement("bfloat16"), Arrangement(channels_last=True)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return mia_hub.load_model("demo", device="cpu")
+
+
+@pytest.mark.parametrize("arrangement", [HALF, LAST, Arrangement("bfloat16", True), Arrangement("float16")])
+def test_a_way_of_running_agrees_is_recorded_and_can_be_left(model, arrangement):
+    x, t, cond = probe(model, 4)
+    plain = model.predict_noise(x, t, cond)
+    model.arrange(arrangement)
+    try:
+        assert model.info.settings == {"denoiser": str(arrangement)} and model.info.to_dict()["settings"] == model.info.settings
+        assert {p.dtype for p in model.network.parameters()} == {getattr(torch, arrangement.dtype or "float32")}
+        other = model.predict_noise(x, t, cond)
+        assert other.dtype == torch.float32 and not (arrangement.dtype and torch.equal(other, plain))
+        assert torch.allclose(other, plain, atol=0.05 if arrangement.dtype else 1e-5)
+    finally:
+        model.arrange(PLAIN)
+    assert torch.equal(model.predict_noise(x, t, cond), plain) and model.info.settings == {}
+
+
+def test_auc_is_kept_in_half_precision(model):
+    split, attack = load_split("demo", limit=60), mia_hub.get_attack("sima", timesteps=(100,))
+    found = []
+    for arrangement in (PLAIN, HALF):
+        model.arrange(arrangement)
+        table = attack.score(model, split.images, is_member=split.is_member, progress=False)
+        found.append(float(auc(table.scores[:, 0], split.is_member)))
+    model.arrange(PLAIN)
+    assert found[0] > 0.8 and abs(found[0] - found[1]) <= 0.002
+
+
+def test_the_fastest_that_agrees_is_chosen():
+    def one(arrangement, seconds, deviation=0.0, failed=""):
+        return Trial(arrangement, seconds, deviation, failed)
+
+    plain = one(PLAIN, 1.0)
+    assert fastest([plain]) == PLAIN
+    assert fastest([plain, one(HALF, 0.3), one(LAST, 0.5)]) == HALF
+    assert fastest([plain, one(HALF, 0.3, deviation=0.02), one(LAST, 0.5)]) == LAST
+    assert fastest([plain, one(HALF, 0.0, failed="no such kernel")]) == PLAIN
+    assert fastest([plain, one(LAST, 1 / LEAST_GAIN + 1e-6)]) == PLAIN, "it could be chance"
+    assert fastest([plain, one(LAST, 1 / LEAST_GAIN - 1e-3)]) == LAST
+
+
+def test_a_trial_measures_all_ways_and_leaves_the_model_as_it_was(model, monkeypatch):
+    x, t, cond = probe(model, 2)
+    plain = model.predict_noise(x, t, cond)
+    arranged = model.arrange
+
+    def no_half(arrangement):
+        if arrangement.dtype == "float16":
+            raise RuntimeError("no such kernel\nand much more")
+        arranged(arrangement)
+
+    monkeypatch.setattr(model, "arrange", no_half)
+    found = trial(model, 2, [*candidates("cpu"), Arrangement("float16")])
+    assert [one.arrangement for one in found[:-1]] == [PLAIN, LAST, HALF, Arrangement("bfloat16", True)]
+    assert found[0].deviation == 0 and all(0 < one.seconds < 60 for one in found[:-1])
+    assert found[1].deviation < 1e-4 < found[2].deviation < 0.1
+    assert found[-1].failed == "no such kernel" and not found[-1].agrees
+    assert model.arrangement == PLAIN and torch.equal(model.predict_noise(x, t, cond), plain)
+
+
+def test_compiling_is_tried_where_it_can_gain():
+    assert not any(one.compiled for one in candidates("cpu"))
+    assert sum(bool(one.compiled) for one in candidates("cuda")) == len(candidates("cuda")) / 2
+    assert candidates("cuda")[0] == candidates("cpu")[0] == PLAIN
+
+
+def test_a_choice_is_measured_once(model, tmp_path, monkeypatch):
+    def tried(*_):
+        return [Trial(PLAIN, 1.0, 0.0), Trial(HALF, 0.5, 0.0)]
+
+    monkeypatch.setattr(tuning, "trial", tried)
+    try:
+        assert tune(model, 4, kept=tmp_path) == HALF == model.arrangement
+        model.arrange(PLAIN)
+        monkeypatch.setattr(tuning, "trial", None)
+        assert tune(model, 4, kept=tmp_path) == HALF == model.arrangement
+        model.arrange(PLAIN)
+        monkeypatch.setattr(tuning, "trial", lambda *_: [Trial(PLAIN, 1.0, 0.0)])
+        assert tune(model, 5, kept=tmp_path) == PLAIN, "with another number of rows it is another choice"
+    finally:
+        model.arrange(PLAIN)
+    (file,) = tmp_path.iterdir()
+    assert sorted(json.loads(file.read_text()).values(), key=str) == sorted([asdict(HALF), asdict(PLAIN)], key=str)
+    file.write_text("no JSON")
+    assert KeptChoices("arrangement", tmp_path).of(model, lambda: 3) == 3
+
+
+def test_auto_is_a_precision_of_the_command_line_and_of_load_model(tmp_path, monkeypatch):
+    monkeypatch.setenv("MIA_HUB_HOME", str(tmp_path))
+    monkeypatch.setattr(tuning, "trial", lambda *_: [Trial(PLAIN, 1.0, 0.0), Trial(LAST, 0.5, 0.0)])
+    model = mia_hub.load_model("demo", device="cpu", dtype="auto")
+    assert model.info.settings == {"denoiser": "channels-last"} and (tmp_path / "measured-arrangement.json").exists()
+    assert model.dtype == torch.float32
+    with pytest.raises(ModelError, match="offloaded"):
+        mia_hub.load_model("demo", dtype="auto", offload="model")
+
+
+def test_rows_fill_the_memory_and_no_more():
+    weights, row = 10**9, 3 * 10**6
+
+    def peak(rows):
+        return weights + rows * row
+
+    for memory in (2 * 10**9, 8 * 10**9):
+        rows = rows_that_fit(peak, memory)
+        assert peak(rows) <= memory < peak(rows + 1)
+    assert rows_that_fit(peak, 10**6) == 1, "what doesn't fit is tried with one row"
+    assert rows_that_fit(lambda rows: weights, 2 * 10**9) == 8192
+    # A workspace that doesn't grow with the rows only makes them fewer.
+    assert peak(rows_that_fit(lambda rows: peak(rows) + 10**8, 8 * 10**9)) <= 8 * 10**9
+
+
+def test_rows_on_a_cpu(model):
+    assert default_rows(model) == 64
+    shape = np.array(model.info.sample_shape)
+    assert 64 * shape.prod() <= 2**18
