@@ -16,7 +16,7 @@ import torch
 
 import mia_hub
 from benchmarks.gray_box import gray_box
-from benchmarks.reporting import Row, facts, finish, positive, with_shared_options
+from benchmarks.reporting import Row, benchmark_parser, facts, finish, positive, with_model, with_split
 from benchmarks.throughput import seconds
 from mia_hub.attacks import Attack, get_attack
 from mia_hub.comparing import Comparison, compare, spelled
@@ -110,14 +110,13 @@ def _row(what: str, taken: np.ndarray, bare: np.ndarray, requirement: str, rows:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__.split("\n")[0])
-    parser.add_argument("--model", default="demo", help="'demo', a folder, or a Hub id (default: demo)")
-    parser.add_argument("--split", default="demo", help="as for mia-hub compare (default: demo)")
-    parser.add_argument("--attacks", nargs="+", metavar="NAME", help="default: all gray-box attacks that can run on the model")
-    parser.add_argument("--limit", type=positive, default=64, metavar="N", help="N members and N non-members (default: 64)")
+    parser = benchmark_parser("compare", __doc__)
+    with_model(parser)
+    with_split(parser, limit=64)
     parser.add_argument("--batch-size", type=positive, help="rows per forward pass, a divisor of 2N (default: mia_hub's own, or 2N)")
+    parser.add_argument("--attacks", nargs="+", metavar="NAME", help="default: all gray-box attacks that can run on the model")
     parser.add_argument("--rounds", type=positive, default=3, help="(default: 3)")
-    return with_shared_options(parser)
+    return parser
 
 
 def run(args: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:

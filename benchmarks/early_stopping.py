@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import mia_hub
-from benchmarks.reporting import Row, facts, finish, positive, with_shared_options
+from benchmarks.reporting import Row, benchmark_parser, facts, finish, positive, with_model, with_split
 from mia_hub.attacks.draw_by_draw import DrawByDraw
 from mia_hub.attacks.sima import SimAMC
 from mia_hub.calibration import EVIDENCE
@@ -87,14 +87,13 @@ def run(args: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.early_stopping", description=__doc__.split("\n")[0])
-    parser.add_argument("--model", default="demo", help="'demo', a folder, or a Hub id (default: demo)")
-    parser.add_argument("--split", default="demo", help="as for mia-hub audit (default: demo)")
-    parser.add_argument("--limit", type=positive, default=1000, metavar="N", help="at most N of each side (default: 1000)")
+    parser = benchmark_parser("early_stopping", __doc__)
+    with_model(parser)
+    with_split(parser, limit=1000)
     parser.add_argument("--timestep", type=positive, default=70, help="(default: 70)")
     parser.add_argument("--draws", type=positive, default=32, help="most draws of a picture (default: 32)")
     parser.add_argument("--folder", metavar="FOLDER", help="keep finished batches there, to go on after an interruption")
-    return with_shared_options(parser)
+    return parser
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -13,7 +13,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import mia_hub
-from benchmarks.reporting import Row, facts, finish, positive, with_shared_options
+from benchmarks.reporting import Row, benchmark_parser, facts, finish, positive, with_batch_size, with_model
 from benchmarks.throughput import in_turns
 from mia_hub.models.loading import pick_device
 from mia_hub.models.rows import default_rows, probe
@@ -72,11 +72,11 @@ def run(args: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.floor", description=__doc__.split("\n")[0])
-    parser.add_argument("--model", default="demo", help="'demo', a folder, or a Hub id (default: demo)")
-    parser.add_argument("--batch-size", type=positive, help="rows of the pass (default: mia_hub's own for the device)")
+    parser = benchmark_parser("floor", __doc__)
+    with_model(parser)
+    with_batch_size(parser)
     parser.add_argument("--rounds", type=positive, default=5, help="(default: 5)")
-    return with_shared_options(parser)
+    return parser
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,8 @@ import torch
 
 import mia_hub
 from benchmarks.probe import PngPictures
-from benchmarks.reporting import Row, facts, finish, positive, with_shared_options
+from benchmarks.reporting import Row, benchmark_parser, facts, finish, positive
+from benchmarks.resident import resident_mb
 from mia_hub.images import as_pictures
 from mia_hub.models.exact import ddpm_alphas_cumprod
 from mia_hub.splits import MemberSplit
@@ -28,12 +28,6 @@ SHAPE, SIDE = (32, 32, 1), 16
 # What an audit keeps of each picture: its id, its label, a score, in the lists and arrays of ids, scores and figures.
 KEPT_BYTES = 700
 SLACK_MB = 40
-
-
-def resident_mb() -> float:
-    """This process's memory at the moment, MiB."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096 / 2**20
 
 
 def measure(images: int, batch_size: int) -> list[Row]:
@@ -88,10 +82,10 @@ def run(args: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.million", description=__doc__.split("\n")[0])
+    parser = benchmark_parser("million", __doc__)
     parser.add_argument("--images", type=positive, default=1_000_000, help="(default: 1,000,000)")
     parser.add_argument("--batch-size", type=positive, default=256, help="(default: 256)")
-    return with_shared_options(parser)
+    return parser
 
 
 def main(argv: list[str] | None = None) -> int:

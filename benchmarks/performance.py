@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from mia_hub.markup import markdown_table
+from studies.page import filled
 
 ROOT = Path(__file__).resolve().parents[1]
 MEASURED, PAGE, TEMPLATE = ROOT / "docs" / "performance", ROOT / "docs" / "performance.md", Path(__file__).parent / "performance.in.md"
@@ -32,10 +33,7 @@ PARTS = {
 
 def page() -> str:
     """From what was measured last; parts that were not measured say so."""
-    text = TEMPLATE.read_text(encoding="utf-8")
-    for name, command in PARTS.items():
-        text = text.replace(f"{{{{{name}}}}}", _part(name, command))
-    return text
+    return filled(TEMPLATE.read_text(encoding="utf-8"), {name: _part(name, command) for name, command in PARTS.items()})
 
 
 def _part(name: str, command: list[str]) -> str:

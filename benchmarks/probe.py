@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 import mia_hub
@@ -43,20 +42,6 @@ class PngPictures(Sequence):
         return file.getvalue()
 
 
-def peak_rss_mb() -> float | None:
-    """This process's own peak in MiB.
-
-    On Linux a new process starts with the ``ru_maxrss`` of the one that started it, which may be larger than all it will ever
-    use itself; ``VmHWM`` starts anew.
-    """
-    status = Path("/proc/self/status")
-    if status.exists() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
-        return int(found[1]) / 2**10
-    import torch
-
-    return peak_memory_mb(torch.device("cpu"))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="demo")
@@ -71,7 +56,7 @@ def main() -> None:
     attack = mia_hub.get_attack("sima", timesteps=(min(100, model.info.num_train_timesteps - 1),))
     table = attack.score(model, PngPictures(args.images, SHAPE), batch_size=args.batch_size, progress=False)
     device = peak_memory_mb(model.device) if model.device.type == "cuda" else None
-    print(json.dumps({"images": len(table), "peak_mb": peak_rss_mb(), "device_peak_mb": device}))
+    print(json.dumps({"images": len(table), "peak_mb": peak_memory_mb(torch.device("cpu")), "device_peak_mb": device}))
 
 
 if __name__ == "__main__":

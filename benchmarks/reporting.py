@@ -73,13 +73,27 @@ def positive(text: str) -> int:
     return value
 
 
-def with_shared_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Adds the options that every benchmark has."""
+def benchmark_parser(name: str, description: str) -> argparse.ArgumentParser:
+    """The parser of ``python -m benchmarks.NAME``, with the options that every benchmark has; described by a docstring's first line."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description.split("\n")[0])
     parser.add_argument("--device", help="cpu, cuda, … (default: the best one present)")
     parser.add_argument("--dtype", default="float32", help="precision of the model (default: float32)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures there")
     parser.add_argument("--strict", action="store_true", help="exit with 1 if a requirement is missed")
     return parser
+
+
+def with_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default="demo", help="'demo', a folder, or a Hub id (default: demo)")
+
+
+def with_split(parser: argparse.ArgumentParser, *, limit: int) -> None:
+    parser.add_argument("--split", default="demo", help="as for mia-hub audit (default: demo)")
+    parser.add_argument("--limit", type=positive, default=limit, metavar="N", help=f"N members and N non-members (default: {limit:,})")
+
+
+def with_batch_size(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--batch-size", type=positive, help="rows per forward pass (default: mia_hub's own for the device)")
 
 
 def finish(
@@ -88,7 +102,7 @@ def finish(
     """Runs a benchmark, prints its rows, and writes them where it was asked to.
 
     Args:
-        parser: with `with_shared_options`.
+        parser: of `benchmark_parser`.
         run: returns the rows and their `facts`.
         argv: the command's arguments; those of the process by default.
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.reporting import Row, facts, finish, positive, with_shared_options
+from benchmarks.reporting import Row, benchmark_parser, facts, finish, positive, with_model, with_split
 from mia_hub.errors import MiaHubError
 from mia_hub.models.loading import pick_device
 from mia_hub.scores import ScoreTable
@@ -72,13 +72,12 @@ def run(args: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale_out", description=__doc__.split("\n")[0])
+    parser = benchmark_parser("scale_out", __doc__)
+    with_model(parser)
+    with_split(parser, limit=300)
     parser.add_argument("--processes", type=positive, nargs="+", default=[1, 2, 4], metavar="N", help="(default: 1 2 4)")
-    parser.add_argument("--model", default="demo", help="(default: demo)")
-    parser.add_argument("--split", default="demo", help="(default: demo)")
-    parser.add_argument("--limit", type=positive, default=300, metavar="N", help="N members and N non-members (default: 300)")
     parser.add_argument("--rounds", type=positive, default=3, help="(default: 3)")
-    return with_shared_options(parser)
+    return parser
 
 
 def main(argv: list[str] | None = None) -> int:

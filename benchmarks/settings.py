@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import mia_hub
-from benchmarks.reporting import Row, facts, finish, positive, with_shared_options
+from benchmarks.reporting import Row, benchmark_parser, facts, finish, positive, with_batch_size, with_model, with_split
 from mia_hub.metrics.roc import auc
 from mia_hub.models.loading import pick_device
 from mia_hub.models.rows import default_rows
@@ -57,13 +57,12 @@ def run(args: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.settings", description=__doc__.split("\n")[0])
-    parser.add_argument("--model", default="demo", help="'demo', a folder, or a Hub id (default: demo)")
-    parser.add_argument("--split", default="demo", help="(default: demo)")
-    parser.add_argument("--limit", type=positive, default=512, metavar="N", help="N members and N non-members (default: 512)")
+    parser = benchmark_parser("settings", __doc__)
+    with_model(parser)
+    with_split(parser, limit=512)
+    with_batch_size(parser)
     parser.add_argument("--timestep", type=positive, default=100, help="(default: 100)")
-    parser.add_argument("--batch-size", type=positive, help="rows of a pass (default: mia_hub's own for the device)")
-    return with_shared_options(parser)
+    return parser
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -26,7 +26,7 @@ from PIL import Image
 import mia_hub
 from benchmarks.gray_box import gray_box
 from benchmarks.probe import SHAPE
-from benchmarks.reporting import Row, facts, finish, positive, with_shared_options
+from benchmarks.reporting import Row, benchmark_parser, facts, finish, positive, with_batch_size, with_model, with_split
 from mia_hub.attacks import get_attack
 from mia_hub.check import Checker
 from mia_hub.models.loading import pick_device
@@ -257,16 +257,15 @@ def measure_memory(model: str, device: torch.device, dtype: str, batch_size: int
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.throughput", description=__doc__.split("\n")[0])
-    parser.add_argument("--model", default="demo", help="'demo', a folder, or a Hub id; for scoring and memory (default: demo)")
-    parser.add_argument("--batch-size", type=positive, help="rows per forward pass (default: mia_hub's own for the device)")
-    parser.add_argument("--split", default="demo", help="pictures for scoring (default: demo)")
-    parser.add_argument("--limit", type=positive, default=32, metavar="N", help="score N members and N non-members (default: 32)")
+    parser = benchmark_parser("throughput", __doc__)
+    with_model(parser)
+    with_split(parser, limit=32)
+    with_batch_size(parser)
     parser.add_argument("--attacks", nargs="+", metavar="NAME", help="default: all gray-box attacks that can run on the model")
     parser.add_argument("--rounds", type=positive, default=7, help="rounds of scoring (default: 7)")
     parser.add_argument("--memory-images", type=positive, default=256, metavar="N", help="memory of N and 8N pictures (default: 256)")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="measure just these")
-    return with_shared_options(parser)
+    return parser
 
 
 def run(args: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:

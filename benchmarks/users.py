@@ -9,7 +9,6 @@ Each visitor has a connection of its own to the app, which runs as a process, an
 from __future__ import annotations
 
 import argparse
-import re
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,17 +18,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.reporting import Row, facts, finish, positive, with_shared_options
+from benchmarks.reporting import Row, benchmark_parser, facts, finish, positive
+from benchmarks.resident import resident_mb
 from benchmarks.running_app import running_app
 from mia_hub.errors import MiaHubError
 from mia_hub.splits import load_split
 
 # What a server may hold more after the second half of all checks than after the first.
 SLACK_MB = 10
-
-
-def resident_mb(pid: int) -> float:
-    return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) / 2**10
 
 
 def visit(client, picture: str, asks: int) -> list[float]:
@@ -98,11 +94,11 @@ def run(args: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.users", description=__doc__.split("\n")[0])
+    parser = benchmark_parser("users", __doc__)
     parser.add_argument("--users", type=positive, nargs="+", default=[1, 4, 16], metavar="N", help="(default: 1 4 16)")
     parser.add_argument("--asks", type=positive, default=10, help="pictures that each asks about (default: 10)")
     parser.add_argument("--checks", type=int, default=0, help="then so many checks, to see the server's memory (default: 0)")
-    return with_shared_options(parser)
+    return parser
 
 
 def main(argv: list[str] | None = None) -> int:

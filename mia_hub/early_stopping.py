@@ -100,18 +100,10 @@ class EarlyStopping:
 
     def verdicts(self, scores: np.ndarray) -> np.ndarray:
         """Verdicts ``[N]`` that further draws would not change, or "", from scores so far ``[N, looks so far]``."""
-        path = np.stack([self.standardised(scores[:, k], k) for k in range(scores.shape[1])], 1)
-        return self.decided(path.max(1), path[:, -1], path.shape[1] - 1)
-
-    def decided(self, largest: np.ndarray, now: np.ndarray, look: int) -> np.ndarray:
-        """Verdicts ``[N]`` that further draws would not change, or "".
-
-        Args:
-            largest: largest standardised scores so far.
-            now: those after this look.
-            look: its index.
-        """
-        hopeless = (np.maximum(largest, now + self.slack[look]) < self.threshold) | (self.threshold == math.inf)
+        look = scores.shape[1] - 1
+        path = np.stack([self.standardised(scores[:, k], k) for k in range(look + 1)], 1)
+        largest = path.max(1)
+        hopeless = (np.maximum(largest, path[:, -1] + self.slack[look]) < self.threshold) | (self.threshold == math.inf)
         last = look == len(self.looks) - 1
         return np.where(self.p_values(largest) <= self.alpha, EVIDENCE, np.where(hopeless | last, CANNOT_TELL, ""))
 

@@ -17,13 +17,13 @@ from mia_hub.models.loading import load_model
 from mia_hub.splits import calibration_part
 from studies.attacks import FOUR_SHIFTS, model_of, rows_of, scores_of, split_of
 from studies.figures import lines_svg
-from studies.measuring import once, shown, triple
+from studies.measuring import CONDITIONAL, once, shown, triple
 from studies.models import MODELS
 from studies.page import run_study
 
 NAME = "conditional"
 # What is compared with an attack of so many queries: the last of these that costs no more. Fixed beforehand.
-LADDER = ("sima-c", "sima-cn", FOUR_SHIFTS)
+LADDER = ("sima-c", CONDITIONAL, FOUR_SHIFTS)
 # Fixed, so that the ablations differ in one thing.
 TIMESTEP = 100
 GIVEN = (
@@ -57,7 +57,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 def _duels(name: str) -> list[dict[str, Any]]:
     """Every other attack against the step of the ladder that costs no more queries: on the same pictures, paired."""
     rows = rows_of(name)
-    ladder = [row for step in LADDER for row in rows if row["attack"].startswith(step)]
+    ladder = [row for step in LADDER for row in rows if row["attack"] == step]
     found = []
     for row in rows:
         affordable = [step for step in ladder if step["queries"] <= row["queries"]]

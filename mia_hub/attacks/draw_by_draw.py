@@ -12,6 +12,7 @@ import torch
 from mia_hub.attacks.base import Attack
 from mia_hub.attacks.sima import SimAMC, p_norm
 from mia_hub.errors import AttackError
+from mia_hub.models.condition_rows import rows_of
 from mia_hub.noise import SampleNoise
 
 # From scores so far ``[n, looks so far]`` to a mask ``[n]`` of the pictures that need no further draws.
@@ -63,7 +64,7 @@ class DrawByDraw(Attack):
         total: Any = 0
         for look, upto in enumerate(self.looks):
             first = self.looks[look - 1] if look else 0
-            for added in self._drawn(model, x0[left], rows_at(cond, left), _noise_of(noise, left), t, range(first, upto)):
+            for added in self._drawn(model, x0[left], rows_of(cond, left), _noise_of(noise, left), t, range(first, upto)):
                 total = total + added
             rows = left.cpu().numpy()
             mean = total / upto
@@ -85,13 +86,6 @@ class DrawByDraw(Attack):
 
         found = model.epsilons([t] * len(draws), x, cond)
         return found if self.attack.form == "vector-mean" else (p_norm(epsilon, self.attack.p) for epsilon in found)
-
-
-def rows_at(cond: Any, rows: torch.Tensor) -> Any:
-    """Those rows of a condition."""
-    if cond is None:
-        return None
-    return {key: value[rows] for key, value in cond.items()} if isinstance(cond, dict) else cond[rows]
 
 
 def _noise_of(noise: SampleNoise, rows: torch.Tensor) -> SampleNoise:

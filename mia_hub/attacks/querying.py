@@ -15,6 +15,7 @@ import torch
 from mia_hub.attacks.progress import Part, Progress
 from mia_hub.errors import ModelError
 from mia_hub.images import Picture
+from mia_hub.models.condition_rows import joined, rows_of
 from mia_hub.models.conditions import EMPTY
 from mia_hub.models.protocol import DiffusionModel, dtype_name
 
@@ -141,7 +142,7 @@ class QueriedModel:
         for start in range(0, len(x), self.rows):
             stop = min(start + self.rows, len(x))
             self._tried = stop - start
-            parts.append(self.model.predict_noise(x[start:stop], t[start:stop], rows_of(cond, start, stop)))
+            parts.append(self.model.predict_noise(x[start:stop], t[start:stop], rows_of(cond, slice(start, stop))))
         self.queries += len(x)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
@@ -162,7 +163,7 @@ class QueriedModel:
             group = timesteps[done : done + max(1, self.rows // len(x[0]))]
             x += [inputs(done + i, t) for i, t in enumerate(group[1:], start=1)]
             t = torch.as_tensor(group, device=x[0].device).repeat_interleave(len(x[0]))
-            yield from self.predict_noise(torch.cat(x) if len(x) > 1 else x[0], t, repeat_rows(cond, len(group))).split(len(x[0]))
+            yield from self.predict_noise(torch.cat(x) if len(x) > 1 else x[0], t, joined([cond] * len(group))).split(len(x[0]))
             done += len(group)
 
     def kept(self, name: str, work: Callable[[], tuple[list[str], np.ndarray]], holds: Callable[[list[str]], bool] | None = None) -> Part:
@@ -230,17 +231,3 @@ def full_precision():
             _inside -= 1
             if not _inside:
                 torch.backends.cudnn.allow_tf32 = _allowed
-
-
-def rows_of(cond: Any, start: int, stop: int) -> Any:
-    """Rows of a condition, which is None, a tensor, or a dict of tensors."""
-    if cond is None:
-        return None
-    return {key: value[start:stop] for key, value in cond.items()} if isinstance(cond, dict) else cond[start:stop]
-
-
-def repeat_rows(cond: Any, times: int) -> Any:
-    """A condition repeated for several timesteps of the same batch."""
-    if cond is None or times == 1:
-        return cond
-    return {key: torch.cat([value] * times) for key, value in cond.items()} if isinstance(cond, dict) else torch.cat([cond] * times)

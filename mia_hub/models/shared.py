@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from mia_hub.models.condition_rows import joined
 from mia_hub.models.protocol import DiffusionModel
 
 
@@ -66,7 +67,7 @@ class SharedModel:
                 found = [self._model.predict_noise(asked[0].x, asked[0].t, asked[0].cond)]
             else:
                 x, t = (torch.cat([getattr(one, name) for one in asked]) for name in ("x", "t"))
-                found = self._model.predict_noise(x, t, _joined([one.cond for one in asked])).split([len(one.x) for one in asked])
+                found = self._model.predict_noise(x, t, joined([one.cond for one in asked])).split([len(one.x) for one in asked])
         except Exception as error:
             if len(asked) > 1:  # each learns of its own trouble only, such as too little memory
                 for one in asked:
@@ -92,12 +93,3 @@ class _Asked:
         """What must be the same to go through a pass together."""
         told = {"": self.cond} if isinstance(self.cond, torch.Tensor) else self.cond or {}
         return tuple((name, tuple(value.shape[1:]), value.dtype, value.device) for name, value in {"x": self.x, **told}.items())
-
-
-def _joined(conditions: list[Any]) -> Any:
-    first = conditions[0]
-    if first is None:
-        return None
-    if isinstance(first, torch.Tensor):
-        return torch.cat(conditions)
-    return {name: torch.cat([one[name] for one in conditions]) for name in first}
