@@ -134,7 +134,7 @@ def render(results: dict[str, Any]) -> dict[str, str]:
 
 # Of columns of a narrow figure.
 SHORT = {
-    "demo": "28×28", "ddpm-512": "16×16", "ddpm-512-flips": "flips", "ldm-b1e-6": "latent", "t2i": "text", "t2i-lora": "LoRA",
+    "demo": "28²", "ddpm-512": "16²", "ddpm-512-flips": "flips", "ldm-b1e-6": "latent", "t2i": "text", "t2i-lora": "LoRA",
 }  # fmt: skip
 
 
@@ -170,13 +170,31 @@ def _described(found: dict[str, Any], attacks: list[str]) -> str:
     return f"AUC of {len(attacks)} attacks on {len(found)} models, the strongest on average first. {top}: {said}."
 
 
+# What each model was trained on.
+CLOTHES = "512 pictures of Fashion-MNIST"
+PICTURES = {
+    "demo": CLOTHES,
+    "ddpm-512": CLOTHES,
+    "ddpm-512-flips": CLOTHES,
+    "ldm-b1e-6": f"{CLOTHES}, 32×32 with a black border",
+    "t2i": "446 colour emoji at 32×32, with their Unicode names as captions",
+    "t2i-lora": "the same, and on top 109 emoji of animals and food",
+}
+
+
+def _chosen(name: str) -> str:
+    (row,) = (row for row in rows_of(name) if row["attack"] == CONDITIONAL)
+    given = scores_of(row).chosen["given"]
+    return ", ".join(f"`{one}`" for one in given if one != "complexity")
+
+
 def _about(name: str) -> str:
     entry = entries_of(name)[0]
     counts, blind = entry["rows"][0]["auc"], entry["blind_auc"]
     own = f" `{entry['trained'][-1]['command']}`." if "trained" in entry else ""
     return (
-        f"- **{MODELS[name]}**: {counts['n_members']} members and {counts['n_nonmembers']} non-members reported; blind AUC "
-        f"{shown(triple(blind))}.{own}"
+        f"- **{MODELS[name]}**: {PICTURES[name]}; {counts['n_members']} members and {counts['n_nonmembers']} non-members reported; "
+        f"blind AUC {shown(triple(blind))}. `{CONDITIONAL.partition(':')[0]}` chose as neighbours: {_chosen(name)}.{own}"
     )
 
 

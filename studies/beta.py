@@ -60,7 +60,7 @@ def render(results: dict[str, Any]) -> dict[str, str]:
     rows, pixels = results["rows"], results["pixels"]
     # On a logarithmic axis β = 0 stands to the left of the smallest other.
     place = {row["beta"]: row["beta"] or 1e-8 for row in rows}
-    axis = {"x_label": "β, the weight of the KL term", "log_x": True, "ticks": {x: f"{beta:g}" for beta, x in place.items()}}
+    axis = {"x_label": "β, the weight of the KL term", "log_x": True, "ticks": {x: weight(beta) for beta, x in place.items()}}
 
     def series(figure) -> dict[str, list]:
         return {f"{loss} adversary": [(place[row["beta"]], *figure(row)) for row in rows if row["adversary"] == loss] for loss in LOSSES}
@@ -89,8 +89,13 @@ LEAKAGE = ["β", "Adversary", *(f"{name}: AUC" for name in (*ATTACKS, BY_SAMPLE)
 QUALITY = ["β", "Adversary", "SimA: TPR@1%FPR", "sima-cn: TPR@1%FPR", "PSNR of the autoencoder, dB", "Fréchet distance"]
 
 
+def weight(beta: float) -> str:
+    """As β is written: 0, 1e-6, 0.01, 0.1, 1."""
+    return f"{beta:g}".replace("e-0", "e-")
+
+
 def _names(row: dict[str, Any]) -> list[str]:
-    return [f"{row['beta']:g}", row["adversary"]] if "beta" in row else ["pixels", "—"]
+    return [weight(row["beta"]), row["adversary"]] if "beta" in row else ["pixels", "—"]
 
 
 def _leaks(row: dict[str, Any]) -> list[str]:

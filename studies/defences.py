@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mia_hub.markup import markdown_table
+from studies.beta import weight
 from studies.figures import scatter_svg
 from studies.measuring import CONDITIONAL, SIMA, attacked, figures_of, shown
 from studies.models import TrainedModel, trained
@@ -59,7 +60,8 @@ def render(results: dict[str, Any]) -> dict[str, str]:
     return {
         "defences.svg": scatter_svg(
             series, heading="AUC of sima-cn (higher = leaks more)", x_label="Fréchet distance of samples (lower = better pictures)",
-            chance=0.5, description=f"AUC of conditional SimA against the quality of pictures, for every defence. {described}.",
+            ticks=(0.5, 1, 2, 5, 10), chance=0.5,
+            description=f"AUC of conditional SimA against the quality of pictures, for every defence. {described}.",
         ),
         "pixels": markdown_table(["Defence", "Setting", *FIGURES], [[row["defence"], row["setting"], *_cells(row)] for row in rows]),
         "beta": markdown_table(["β", "Adversary", *FIGURES], _beta_rows()),
@@ -79,7 +81,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 def _beta_rows() -> list[list[str]]:
     """From the study of β, whose models are others: latent diffusion on 32×32."""
-    return [[f"{row['beta']:g}", row["adversary"], *_cells(row)] for row in read_results("beta")["rows"]]
+    return [[weight(row["beta"]), row["adversary"], *_cells(row)] for row in read_results("beta")["rows"]]
 
 
 if __name__ == "__main__":

@@ -61,6 +61,7 @@ def scatter_svg(
     x_label: str,
     description: str,
     chance: float | None = None,
+    ticks: Sequence[float] = (),
     height: int = 290,
 ) -> str:
     """One ``<svg>``: each series dots with the intervals of both quantities, joined in their order by a thin line.
@@ -69,6 +70,7 @@ def scatter_svg(
         series: name to its points, ``([x, low, high], [y, low, high])`` each.
         heading, x_label: what the axes show.
         chance: where guessing stands on the vertical axis.
+        ticks: of a logarithmic horizontal axis; a linear one where left out.
     """
     figure, axes = new_figure(height + 15 * (len(series) + (chance is not None)), heading)
     legend = []
@@ -82,6 +84,10 @@ def scatter_svg(
     if chance is not None:
         legend.append((axes.axhline(chance, color=GREY, linewidth=1.1, linestyle=(0, (4, 3)), zorder=2), f"chance: {chance:g}"))
     axes.set_xlabel(x_label)
+    if ticks:
+        axes.set_xscale("log")
+        axes.set_xticks(list(ticks), [f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
     add_legend(figure, legend)
     return to_svg(figure, description)
 

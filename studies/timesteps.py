@@ -59,7 +59,7 @@ def render(results: dict[str, Any]) -> dict[str, str]:
             late = next(point for point in found["curve"] if point[0] == 700)
             first = MODELS[name] if attack == ATTACKS[0] else ""
             chosen = [f"t = {found['chosen']}", shown(found["auc"])]
-            rows.append([first, f"`{attack}`", *chosen, f"{strong[0]} … {strong[-1]}", shown(found["curve"][0][1:]), shown(late[1:])])
+            rows.append([first, f"`{attack}`", *chosen, ", ".join(map(str, strong)), shown(found["curve"][0][1:]), shown(late[1:])])
     headers = [
         "Model",
         "Attack",
