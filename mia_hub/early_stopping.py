@@ -18,9 +18,10 @@ from mia_hub.attacks.draw_by_draw import DrawByDraw
 from mia_hub.attacks.sima import SimAMC
 from mia_hub.calibration import ALPHA, CANNOT_TELL, EVIDENCE, FEWEST_NULL
 from mia_hub.errors import AttackError, MetricError
+from mia_hub.images import as_pictures
 from mia_hub.models.loading import load_model
 from mia_hub.models.protocol import DiffusionModel
-from mia_hub.splits import calibration_mask
+from mia_hub.splits import calibration_mask, distinct
 
 # Share of the non-members by which scores after different numbers of draws are made comparable; p-values come from the others.
 STANDARDISED_BY = 0.2
@@ -56,7 +57,7 @@ class EarlyStopping:
 
         Args:
             scores: float64 ``[N, K]``, after each look.
-            ids: their content ids, N of them.
+            ids: their content ids, N different ones: a copy would make p-values too small.
             looks: K numbers of draws, rising.
             alpha: the largest p-value that is evidence.
             missed: the largest share of pictures like these that may lose, by stopping, evidence that all draws would have given.
@@ -64,9 +65,8 @@ class EarlyStopping:
         Raises:
             MetricError: with fewer than 25 non-members, or where a score varies with no picture.
         """
+        _check_enough(len(ids))
         own = calibration_mask(ids, fraction=STANDARDISED_BY)
-        if min(own.sum(), (~own).sum()) < 2 or (~own).sum() < FEWEST_NULL:
-            raise MetricError(f"{len(ids)} known non-members are too few to stop early by; at least {FEWEST} are needed.")
         centre, spread = scores[own].mean(0), scores[own].std(0, ddof=1)
         if not (spread > 0).all():
             raise MetricError("The known non-members all have the same score, so nothing can be compared with them.")
@@ -132,8 +132,8 @@ class EarlyChecker:
 
     Args:
         model: a DiffusionModel, or what `mia_hub.load_model` takes.
-        nonmembers: at least 25 pictures that are certainly not in the training set, of the same kind as those to be checked; 125 or more,
-            for evidence at p ≤ .01. They are given all draws, once.
+        nonmembers: at least 25 different pictures that are certainly not in the training set, of the same kind as those to be checked;
+            125 or more, for evidence at p ≤ .01. They are given all draws, once; copies count once.
         attack: with one timestep; its ``draws`` are the most that a picture costs.
         looks: after how many draws a picture is looked at; doubling from 2, by default.
         alpha, missed: see `EarlyStopping.fitted`.
@@ -142,7 +142,7 @@ class EarlyChecker:
 
     Raises:
         AttackError: for more than one timestep.
-        MetricError: with fewer than 25 non-members.
+        MetricError: with fewer than 25 different non-members.
     """
 
     def __init__(
@@ -163,7 +163,9 @@ class EarlyChecker:
         self.model, self._scoring = load_model(model), {"batch_size": batch_size, "seed": seed, "progress": progress}
         self._attack = DrawByDraw(timesteps=attack.timesteps, attack=attack, looks=tuple(looks or doubling(attack.draws)))
         self._attack.check(self.model)
-        found = self._attack.observe(self.model, nonmembers, **self._scoring)
+        references, _, _ = distinct(as_pictures(nonmembers))
+        _check_enough(len(references))
+        found = self._attack.observe(self.model, references, **self._scoring)
         self.rule = EarlyStopping.fitted(found.values[:, :-1], found.ids, self._attack.looks, alpha=alpha, missed=missed)
 
     def check(self, images) -> list[EarlyCheck]:
@@ -183,6 +185,11 @@ class EarlyChecker:
         largest = max(rule.standardised(scores[k], k) for k in range(seen))
         p_value = float(rule.p_values(np.array([largest]))[0])
         return EVIDENCE if p_value <= rule.alpha else CANNOT_TELL, p_value, float(largest)
+
+
+def _check_enough(nonmembers: int) -> None:
+    if nonmembers < FEWEST:
+        raise MetricError(f"{nonmembers} different known non-members are too few to stop early by; at least {FEWEST} are needed.")
 
 
 def doubling(draws: int) -> tuple[int, ...]:

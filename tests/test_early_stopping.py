@@ -123,9 +123,20 @@ def test_the_checker_answers_for_pictures():
     assert flat.verdict == EVIDENCE and flat.p_value == pytest.approx(1 / (len(checker.rule.null) + 1)) and flat.draws == 2
 
 
+def test_copies_of_a_known_non_member_count_once():
+    attack, rows = get_attack("sima-mc", timesteps=(100,), draws=8), []
+    checker = EarlyChecker(model_of(rows), np.concatenate([pictures(40)] * 4), attack, progress=False)
+    alone = EarlyChecker(model_of(), pictures(40), attack, progress=False)
+    assert np.array_equal(checker.rule.null, alone.rule.null) and len(checker.rule.null) == 32 and sum(rows) == 40 * 8
+    rows.clear()
+    with pytest.raises(MetricError, match="10 different known non-members are too few to stop early by; at least 25"):
+        EarlyChecker(model_of(rows), np.concatenate([pictures(10)] * 13), attack, progress=False)
+    assert not rows, "it is refused before any query"
+
+
 def test_what_is_refused():
     attack = get_attack("sima-mc", timesteps=(100,), draws=8)
-    with pytest.raises(MetricError, match="20 known non-members are too few to stop early by; at least 25"):
+    with pytest.raises(MetricError, match="20 different known non-members are too few to stop early by; at least 25"):
         EarlyChecker(model_of(), pictures(20), attack, progress=False)
     with pytest.raises(MetricError, match="all have the same score"):
         rule_of(np.zeros((50, 4)))
