@@ -16,12 +16,14 @@ import numpy as np
 
 from mia_hub.attacks.draw_by_draw import DrawByDraw
 from mia_hub.attacks.sima import SimAMC
-from mia_hub.calibration import ALPHA, CANNOT_TELL, EVIDENCE, FEWEST_NULL
+from mia_hub.calibration import ALPHA, CANNOT_TELL, EVIDENCE, FEWEST_NULL, NOT_COMPARABLE
 from mia_hub.errors import AttackError, MetricError
-from mia_hub.images import as_pictures
+from mia_hub.images import Picture, as_pictures
+from mia_hub.lazy import Chosen
 from mia_hub.models.loading import load_model
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.splits import calibration_mask, distinct
+from mia_hub.validity import Comparability
 
 # Share of the non-members by which scores after different numbers of draws are made comparable; p-values come from the others.
 STANDARDISED_BY = 0.2
@@ -114,16 +116,16 @@ class EarlyCheck:
 
     Attributes:
         id: content id of the picture.
-        verdict: "evidence" or "cannot-tell".
-        p_value: conformal and anytime-valid, in (0, 1].
-        score: the largest standardised score; higher = more likely a member.
+        verdict: "evidence", "cannot-tell", or "not-comparable" for a picture of another kind than the known non-members; it isn't scored.
+        p_value: conformal and anytime-valid, in (0, 1]; None where not comparable.
+        score: the largest standardised score; higher = more likely a member; None where not comparable.
         draws: that it took.
     """
 
     id: str
     verdict: str
-    p_value: float
-    score: float
+    p_value: float | None
+    score: float | None
     draws: int
 
 
@@ -165,6 +167,7 @@ class EarlyChecker:
         self._attack.check(self.model)
         references, _, _ = distinct(as_pictures(nonmembers))
         _check_enough(len(references))
+        self.comparability = Comparability(references, self.model.info.picture_shape, progress=progress)
         found = self._attack.observe(self.model, references, **self._scoring)
         self.rule = EarlyStopping.fitted(found.values[:, :-1], found.ids, self._attack.looks, alpha=alpha, missed=missed)
 
@@ -173,7 +176,14 @@ class EarlyChecker:
 
         A non-member that the rule was made from is compared with itself, too.
         """
-        found = replace(self._attack, stop=self.rule.stop).observe(self.model, images, **self._scoring)
+        pictures = as_pictures(images)
+        alike = [self.comparability(picture) for picture in pictures]
+        scored = iter(self._scored(Chosen(pictures, [row for row, ok in enumerate(alike) if ok])) if any(alike) else ())
+        return [next(scored) if ok else EarlyCheck(picture.id, NOT_COMPARABLE, None, None, 0) for picture, ok in zip(pictures, alike)]
+
+    def _scored(self, pictures: Sequence[Picture]) -> list[EarlyCheck]:
+        """Answers for pictures that can be compared."""
+        found = replace(self._attack, stop=self.rule.stop).observe(self.model, pictures, **self._scoring)
         return [
             EarlyCheck(sample, *self._answer(values[:-1], int(values[-1])), int(values[-1]))
             for sample, values in zip(found.ids, found.values)

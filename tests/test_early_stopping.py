@@ -8,20 +8,26 @@ import torch
 
 from mia_hub.attacks import get_attack
 from mia_hub.attacks.draw_by_draw import DrawByDraw
-from mia_hub.calibration import CANNOT_TELL, EVIDENCE
+from mia_hub.calibration import CANNOT_TELL, EVIDENCE, NOT_COMPARABLE
 from mia_hub.early_stopping import EarlyChecker, EarlyStopping, doubling
 from mia_hub.errors import AttackError, MetricError
+from mia_hub.images import as_pictures
 from mia_hub.models.denoiser import wrap_denoiser
 from mia_hub.models.exact import ddpm_alphas_cumprod
 
 LOOKS = (2, 4, 8, 16)
 
 
-def model_of(rows: list[int] | None = None):
+def model_of(rows: list[int] | None = None, memorised: np.ndarray | None = None):
     def denoise(x, t):
         if rows is not None:
             rows.append(len(x))
-        return torch.sin(3 * x) + x.flip(-1) * t.reshape(-1, 1, 1, 1) / 500
+        found = torch.sin(3 * x) + x.flip(-1) * t.reshape(-1, 1, 1, 1) / 500
+        if memorised is None:
+            return found
+        # Other pictures are about .7 away.
+        near = (x - (torch.from_numpy(memorised) / 127.5 - 1)).square().mean((1, 2, 3), keepdim=True) < 0.3
+        return torch.where(near, found / 10, found)
 
     return wrap_denoiser(denoise, ddpm_alphas_cumprod(), sample_shape=(1, 8, 8))
 
@@ -112,15 +118,23 @@ def test_threshold_is_where_evidence_begins():
 
 
 def test_the_checker_answers_for_pictures():
+    known, rows = pictures(1, seed=2)[0], []
     attack = get_attack("sima-mc", timesteps=(100,), draws=8)
-    checker = EarlyChecker(model_of(), pictures(200), attack, progress=False)
+    checker = EarlyChecker(model_of(rows, known), pictures(200), attack, progress=False)
     found = checker.check(pictures(100, seed=1))
-    assert len(found) == 100 and {one.verdict for one in found} <= {EVIDENCE, CANNOT_TELL}
-    assert all((one.p_value <= 0.01) == (one.verdict == EVIDENCE) and one.draws in checker.rule.looks for one in found)
-    assert np.mean([one.draws for one in found]) < 8
-    # A picture of one colour has hardly any predicted noise: nothing here is more like a member.
-    (flat,) = checker.check(np.full((1, 8, 8), 128, np.uint8))
-    assert flat.verdict == EVIDENCE and flat.p_value == pytest.approx(1 / (len(checker.rule.null) + 1)) and flat.draws == 2
+    comparable = [one for one in found if one.verdict != NOT_COMPARABLE]
+    assert len(found) == 100 and len(comparable) > 95 and {one.verdict for one in comparable} <= {EVIDENCE, CANNOT_TELL}
+    assert all((one.p_value <= 0.01) == (one.verdict == EVIDENCE) and one.draws in checker.rule.looks for one in comparable)
+    assert np.mean([one.draws for one in comparable]) < 8
+    rows.clear()
+    # A picture of one colour has hardly any predicted noise: nothing here would look more like a member.
+    others = [np.full((8, 8), shade, np.uint8) for shade in (0, 128)]
+    *odd, member = checker.check([*others, known])
+    assert member.verdict == EVIDENCE and member.p_value == pytest.approx(1 / (len(checker.rule.null) + 1)) and member.draws == 2
+    assert [(one.verdict, one.p_value, one.score, one.draws) for one in odd] == [(NOT_COMPARABLE, None, None, 0)] * 2
+    assert [one.id for one in (*odd, member)] == [picture.id for picture in as_pictures([*others, known])]
+    assert sum(rows) == 2, "nothing is asked of pictures of another kind"
+    assert checker.check(others) == odd
 
 
 def test_copies_of_a_known_non_member_count_once():
