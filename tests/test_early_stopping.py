@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -62,6 +64,23 @@ def test_a_stopped_picture_costs_no_more_and_changes_no_other():
     assert np.array_equal(found.values[~stopped, :-1], every[~stopped, :-1])
     assert np.array_equal(found.values[stopped, :2], every[stopped, :2])
     assert (found.values[stopped, 2:-1] == every[stopped, 1:2]).all(), "the last is repeated"
+
+
+def test_what_one_rule_stopped_is_not_taken_for_anothers(tmp_path):
+    attack, rows = get_attack("sima-mc", timesteps=(100,), draws=16), []
+    every = DrawByDraw(timesteps=(100,), attack=attack, looks=LOOKS)
+    # A wrapped function has no revision, and nothing would be kept of it.
+    model = model_of(rows)
+    model.info = replace(model.info, revision="sha256:0")
+
+    def draws(stop) -> int:
+        rows.clear()
+        found = replace(every, stop=stop).observe(model, pictures(20), resume=tmp_path, progress=False)
+        return int(found.values[:, -1].sum())
+
+    assert [draws(lambda scores, look=look: np.full(len(scores), scores.shape[1] == look)) for look in (1, 2)] == [20 * 2, 20 * 4]
+    assert draws(None) == sum(rows) == 20 * 16
+    assert draws(None) == 20 * 16 and not rows, "without a rule it goes on from what was finished"
 
 
 def paths(rng, n: int, looks=LOOKS, shift: float = 0.0, noise: float = 1.0) -> np.ndarray:
