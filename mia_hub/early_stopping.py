@@ -28,7 +28,7 @@ from mia_hub.validity import Comparability
 # Share of the non-members by which scores after different numbers of draws are made comparable; p-values come from the others.
 STANDARDISED_BY = 0.2
 FEWEST = math.ceil(FEWEST_NULL / (1 - STANDARDISED_BY))
-# How often a verdict may be missed that all draws would have given.
+# Share of pictures like the known non-members that may lose evidence which all draws would have given.
 MISSED = 0.01
 
 
@@ -62,7 +62,8 @@ class EarlyStopping:
             ids: their content ids, N different ones: a copy would make p-values too small.
             looks: K numbers of draws, rising.
             alpha: the largest p-value that is evidence.
-            missed: the largest share of pictures like these that may lose, by stopping, evidence that all draws would have given.
+            missed: the largest share of pictures like these, non-members, that may lose, by stopping, evidence that all draws would have
+                given. Of members, whose scores may rise otherwise, more may lose theirs.
 
         Raises:
             MetricError: with fewer than 25 non-members, or where a score varies with no picture.

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.early_stopping import measure
 from mia_hub.attacks import get_attack
 from mia_hub.attacks.draw_by_draw import DrawByDraw
 from mia_hub.calibration import CANNOT_TELL, EVIDENCE, NOT_COMPARABLE
@@ -121,6 +122,17 @@ def test_few_verdicts_differ_from_those_of_all_draws(shift):
     assert not ((early == EVIDENCE) & (whole == CANNOT_TELL)).any(), "evidence stays evidence"
     assert ((early == CANNOT_TELL) & (whole == EVIDENCE)).mean() <= 2 * missed
     assert draws.mean() < 0.8 * LOOKS[-1]
+
+
+def test_the_benchmark_counts_members_that_lost_their_evidence():
+    """Their scores rise from the third look on, as no non-member's does."""
+    rng = np.random.default_rng(4)
+    known, members = paths(rng, 400, noise=0.1), paths(rng, 100, noise=0.1)
+    members[:60, 2:] += 9
+    scores, labels = np.vstack([members, known]), np.repeat([1, 0], [100, 400])
+    found = {row.what.strip(): row.measured for row in measure(scores, [f"{i:032}" for i in range(500)], labels, LOOKS, 0.05)}
+    lost, _, those, interval = found["members with evidence after all draws, given up before"].split(maxsplit=3)
+    assert 0 < int(lost) <= 60 <= int(those) and interval.startswith("[")
 
 
 def test_with_too_few_non_members_for_evidence_nobody_waits_for_it():
