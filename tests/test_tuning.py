@@ -15,7 +15,7 @@ from mia_hub.metrics.roc import auc
 from mia_hub.models import tuning
 from mia_hub.models.kept_choices import KeptChoices
 from mia_hub.models.network import Arrangement
-from mia_hub.models.rows import default_rows, probe, rows_that_fit
+from mia_hub.models.rows import default_rows, memory_of_rows, probe, rows_within
 from mia_hub.models.tuning import LEAST_GAIN, Trial, candidates, fastest, trial, tune
 from mia_hub.splits import load_split
 
@@ -124,18 +124,44 @@ def test_auto_is_a_precision_of_the_command_line_and_of_load_model(tmp_path, mon
 
 
 def test_rows_fill_the_memory_and_no_more():
-    weights, row = 10**9, 3 * 10**6
+    base, row = 10**9, 3 * 10**6
 
     def peak(rows):
-        return weights + rows * row
+        return base + rows * row
 
+    found = memory_of_rows(peak)
     for memory in (2 * 10**9, 8 * 10**9):
-        rows = rows_that_fit(peak, memory)
-        assert peak(rows) <= memory < peak(rows + 1)
-    assert rows_that_fit(peak, 10**6) == 1, "what doesn't fit is tried with one row"
-    assert rows_that_fit(lambda rows: weights, 2 * 10**9) == 8192
-    # A workspace that doesn't grow with the rows only makes them fewer.
-    assert peak(rows_that_fit(lambda rows: peak(rows) + 10**8, 8 * 10**9)) <= 8 * 10**9
+        rows = rows_within(memory, **found)
+        assert peak(rows) <= memory < peak(2 * rows) and rows == 2 ** (rows.bit_length() - 1)
+    assert rows_within(2 * 10**9, **found) == rows_within(19 * 10**8, **found), "a little more or less changes nothing"
+    assert rows_within(10**6, **found) == 1, "what doesn't fit is tried with one row"
+    assert rows_within(2 * 10**9, **memory_of_rows(lambda rows: base)) == 8192
+    # A workspace that comes with more rows only makes them fewer.
+    assert peak(rows_within(8 * 10**9, **memory_of_rows(lambda rows: peak(rows) + 10**8 * (rows > 8)))) <= 8 * 10**9
+
+
+@pytest.mark.parametrize(("most", "few"), [(31, 4), (8, 2), (7, 1), (2, 1)])
+def test_memory_is_measured_with_as_many_rows_as_it_takes(most, few):
+    def peak(rows):
+        if rows > most:
+            raise torch.OutOfMemoryError("CUDA out of memory.") if rows % 16 else RuntimeError("CUDA error: out of memory")
+        return 100 + rows * 10
+
+    assert memory_of_rows(peak) == {"few": few, "held": 100 + 10 * few, "each": 10}
+    assert rows_within(100 + most * 10, **memory_of_rows(peak)) == 2 ** (most.bit_length() - 1)
+
+
+def test_where_hardly_a_row_fits_nothing_is_kept_of_it(model, tmp_path):
+    def peak(rows):
+        if rows > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return 100
+
+    kept = KeptChoices("row-memory", tmp_path)
+    assert kept.of(model, lambda: memory_of_rows(peak)) is None
+    assert kept.of(model, lambda: memory_of_rows(lambda rows: rows * 10)) == {"few": 8, "held": 80, "each": 10}, "more is free now"
+    with pytest.raises(RuntimeError, match="no such kernel"):
+        memory_of_rows(lambda rows: (_ for _ in ()).throw(RuntimeError("no such kernel")))
 
 
 def test_rows_on_a_cpu(model):

@@ -15,6 +15,7 @@ import torch
 from mia_hub.attacks.progress import Part, Progress
 from mia_hub.errors import ModelError
 from mia_hub.images import Picture
+from mia_hub.memory import is_out_of_memory
 from mia_hub.models.condition_rows import joined, rows_of
 from mia_hub.models.conditions import EMPTY
 from mia_hub.models.protocol import DiffusionModel, dtype_name
@@ -193,7 +194,7 @@ class QueriedModel:
         Raises:
             ModelError: if a single row was too much.
         """
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise error
         if self._tried <= 1:
             raise ModelError(
@@ -203,13 +204,6 @@ class QueriedModel:
         self.rows = self._tried // 2
         if self.model.device.type == "cuda":
             torch.cuda.empty_cache()
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # On the CPU torch raises a plain RuntimeError for a failed allocation.
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
-        text in str(error).lower() for text in ("out of memory", "can't allocate memory", "not enough memory")
-    )
 
 
 _counting, _inside, _allowed = threading.Lock(), 0, True
