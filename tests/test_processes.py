@@ -8,10 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import resumed
+import torch
 
+from mia_hub.attacks import base, get_attack
 from mia_hub.errors import MiaHubError
+from mia_hub.models.denoiser import wrap_denoiser
+from mia_hub.models.exact import ddpm_alphas_cumprod
 from mia_hub.processes import LaunchedProcesses, Processes, current, joined, launched, launched_first
 from mia_hub.scores import ScoreTable
 
@@ -107,6 +112,43 @@ def test_a_comparison_of_several_processes_is_that_of_one(tmp_path, count):
     # Each process generates for itself what it doesn't find finished by another.
     generated = resumed.attack("nearest-generated").setup_queries
     assert rows[0] <= rows[1] <= rows[0] + (count - 1) * generated
+
+
+def with_room(results, timesteps: tuple[int, ...], batch_size: int | None, **launch: str) -> None:
+    """One of some processes whose device would take more rows than there are pictures."""
+    os.environ |= launch
+    torch.set_num_threads(1)
+    base.default_rows = lambda model: 8192
+    passes: list[int] = []
+
+    def denoise(x, t):
+        passes.append(len(x))
+        return x.sin()
+
+    model = wrap_denoiser(denoise, ddpm_alphas_cumprod(), sample_shape=(1, 8, 8))
+    pictures = np.random.default_rng(0).integers(0, 256, (400, 8, 8), dtype=np.uint8)
+    with joined() as processes:
+        table = get_attack("sima", timesteps=timesteps).score(model, pictures, batch_size=batch_size, progress=False)
+        results.put((processes.index, passes, table.scores.tobytes()))
+
+
+@pytest.mark.parametrize(
+    ("timesteps", "batch_size", "passes"),
+    [((100,), None, [128, 128, 128, 16]), ((50, 100), None, [256, 256, 256, 32]), ((100,), 300, [300, 100])],
+)
+def test_with_room_for_all_pictures_each_process_gets_some(timesteps, batch_size, passes):
+    context = multiprocessing.get_context("forkserver")
+    scores = []
+    for count in (1, 3):
+        results = context.Queue()
+        together = resumed.started(context, count, target=with_room, args=(results, timesteps, batch_size))
+        found = sorted(results.get(timeout=PATIENCE) for _ in together)
+        for process in together:
+            process.join(PATIENCE)
+        assert [each for _, own, _ in found for each in own] == passes, "batches are the same for any number of processes"
+        assert count == 3 > len(passes) or all(own for _, own, _ in found)
+        scores += [each for *_, each in found]
+    assert len(set(scores)) == 1
 
 
 def launch(*arguments: str, processes: int = 2) -> subprocess.CompletedProcess:
