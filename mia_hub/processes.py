@@ -44,7 +44,7 @@ class Processes:
         """What some work gives in each process, in their order.
 
         Raises:
-            Exception: what the work raised here; a MiaHubError where it failed in another process.
+            Exception: what the work raised here; a MiaHubError, marked as from elsewhere, where it failed in another process.
         """
         return [work()]
 
@@ -89,9 +89,10 @@ class LaunchedProcesses(Processes):
         result, error = outcome
         if error is None:
             return result
-        if isinstance(error, MiaHubError):
-            raise error
-        raise MiaHubError(f"Process {index} of {self.count} failed: {first_line(error)}")
+        if not isinstance(error, MiaHubError):
+            error = MiaHubError(f"Process {index + 1} of {self.count} failed: {first_line(error)}")
+        error.elsewhere = True
+        raise error
 
 
 def _outcome(work: Callable[[], Any]) -> tuple[tuple[Any, Exception | None], Exception | None]:
@@ -139,3 +140,8 @@ def launched() -> bool:
 def launched_first() -> bool:
     """Whether it is the first of those that it was started with, joined or not."""
     return not launched() or os.environ.get("RANK", "0") == "0"
+
+
+def launched_as() -> str:
+    """What an error message of this process begins with, so that it is known which one failed; "" for the first, or one alone."""
+    return "" if launched_first() else f"Process {int(os.environ['RANK']) + 1} of {os.environ['WORLD_SIZE']}: "

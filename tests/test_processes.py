@@ -47,7 +47,7 @@ def test_a_process_alone_shares_nothing(monkeypatch):
 def talking(results, **launch: str) -> None:
     """One of three processes that exchange what they find, and what goes wrong."""
     os.environ |= launch
-    rank, told = int(launch["RANK"]), []
+    rank, told, elsewhere = int(launch["RANK"]), [], []
 
     def fails_in(which: int, error: Exception):
         def work():
@@ -66,11 +66,12 @@ def talking(results, **launch: str) -> None:
                 processes.together(work)
             except Exception as error:
                 told.append(f"{type(error).__name__}: {error}")
+                elsewhere.append(getattr(error, "elsewhere", False))
         try:
             processes.first(fails_in(0, MiaHubError("first")))
         except MiaHubError as error:
             told.append(str(error))
-        told.append(processes.together(lambda: rank))
+        told += [processes.together(lambda: rank), elsewhere]
     assert current().count == 1
     results.put((rank, told))
 
@@ -87,10 +88,11 @@ def test_what_goes_wrong_in_one_process_is_told_to_all():
             [0, 10, 20],
             "from 0",
             "MiaHubError: said",
-            "ValueError: what\nand more" if rank == 2 else "MiaHubError: Process 2 of 3 failed: what",
-            "OSError: [Errno 5] disk" if rank == 0 else "MiaHubError: Process 0 of 3 failed: [Errno 5] disk",
+            "ValueError: what\nand more" if rank == 2 else "MiaHubError: Process 3 of 3 failed: what",
+            "OSError: [Errno 5] disk" if rank == 0 else "MiaHubError: Process 1 of 3 failed: [Errno 5] disk",
             "first",
             [0, 1, 2],
+            [rank != 1, rank != 2, rank != 0],
         ], rank
 
 
@@ -151,9 +153,9 @@ def test_with_room_for_all_pictures_each_process_gets_some(timesteps, batch_size
     assert len(set(scores)) == 1
 
 
-def launch(*arguments: str, processes: int = 2) -> subprocess.CompletedProcess:
-    start = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes), "-m", "mia_hub"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+def launch(*arguments: str, program: tuple[str, ...] = ("-m", "mia_hub"), processes: int = 2) -> subprocess.CompletedProcess:
+    start = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes), *program]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.run([sys.executable, *start, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE)
 
 
@@ -172,3 +174,18 @@ def test_the_command_line_under_accelerate_launch(tmp_path):
 def test_what_can_not_be_shared_is_refused_once():
     done = launch("check", "picture.png")
     assert done.returncode != 0 and done.stderr.count("only audit and compare share their work among processes") == 1
+
+
+# Stands for a machine on which something is missing.
+ELSEWHERE = """
+import os, sys
+from mia_hub.cli import main
+
+sys.exit(main(["audit", "--model", "nowhere" if os.environ["RANK"] == "1" else "demo", *sys.argv[1:]]))
+"""
+
+
+def test_a_process_that_fails_by_itself_says_so(tmp_path):
+    (tmp_path / "program.py").write_text(ELSEWHERE)
+    done = launch("--limit", "20", "--no-shift-check", "--device", "cpu", program=(str(tmp_path / "program.py"),))
+    assert done.returncode != 0 and done.stderr.count("mia-hub: Process 2 of 2: ") == 1 and "nowhere" in done.stderr
