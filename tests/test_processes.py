@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import resumed
 import torch
 
 from mia_hub.attacks import base, get_attack
-from mia_hub.errors import MiaHubError
+from mia_hub.errors import MiaHubError, ModelError
 from mia_hub.models.denoiser import wrap_denoiser
 from mia_hub.models.exact import ddpm_alphas_cumprod
 from mia_hub.processes import LaunchedProcesses, Processes, current, joined, launched, launched_first
@@ -151,6 +152,41 @@ def test_with_room_for_all_pictures_each_process_gets_some(timesteps, batch_size
         assert count == 3 > len(passes) or all(own for _, own, _ in found)
         scores += [each for *_, each in found]
     assert len(set(scores)) == 1
+
+
+def broken_in_one(results, **launch: str) -> None:
+    """One of two processes, of which the second fails at once, and the next time not."""
+    os.environ |= launch
+    torch.set_num_threads(1)
+    passes, broken = [], launch["RANK"] == "1"
+
+    def denoise(x, t):
+        passes.append(len(x))
+        if broken:
+            raise ModelError("broken")
+        time.sleep(0.05)
+        return x
+
+    model, attack = wrap_denoiser(denoise, ddpm_alphas_cumprod(), sample_shape=(1, 8, 8)), get_attack("sima", timesteps=(100,))
+    pictures = np.zeros((200, 8, 8), np.uint8)
+    with joined() as processes:
+        with pytest.raises(ModelError, match="broken"):
+            attack.score(model, pictures, batch_size=1, progress=False)
+        asked, broken = len(passes), False
+        passes.clear()
+        table = attack.score(model, pictures[:20], batch_size=1, progress=False)
+        results.put((processes.index, asked, len(passes), len(table)))
+
+
+def test_when_one_process_fails_the_others_stop_at_their_next_batch():
+    context = multiprocessing.get_context("forkserver")
+    results = context.Queue()
+    together = resumed.started(context, 2, target=broken_in_one, args=(results,))
+    (_, first, *after), (_, second, *also) = sorted(results.get(timeout=PATIENCE) for _ in together)
+    for process in together:
+        process.join(PATIENCE)
+    assert second == 1 and first <= 50, "of its share of 100"
+    assert after == also == [10, 20], "what is scored afterwards is not stopped"
 
 
 def launch(*arguments: str, program: tuple[str, ...] = ("-m", "mia_hub"), processes: int = 2) -> subprocess.CompletedProcess:

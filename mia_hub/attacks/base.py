@@ -363,7 +363,7 @@ class Attack(ABC):
             with tqdm(total=len(mine), unit="image", desc=bar_of, delay=PROGRESS_DELAY_SECONDS, disable=not progress) as bar:
                 for piece in pieces[own.start : own.stop]:
                     start = piece.start
-                    while start < piece.stop and queried.fallbacks == wide:
+                    while start < piece.stop and queried.fallbacks == wide and not processes.trouble():
                         parts.append(self._next_batch(queried, pictures, range(start, piece.stop), captions, seed))
                         start, done = start + len(parts[-1].ids), done + len(parts[-1].ids)
                         bar.update(len(parts[-1].ids))
