@@ -15,7 +15,7 @@ from mia_hub.metrics.roc import auc
 from mia_hub.models import tuning
 from mia_hub.models.kept_choices import KeptChoices
 from mia_hub.models.network import Arrangement
-from mia_hub.models.rows import default_rows, memory_of_rows, probe, rows_within
+from mia_hub.models.rows import KINDS, PICTURES, default_rows, memory_of_rows, probe, rows_within
 from mia_hub.models.tuning import LEAST_GAIN, Trial, candidates, fastest, trial, tune
 from mia_hub.splits import load_split
 
@@ -29,7 +29,8 @@ def model():
 
 @pytest.mark.parametrize("arrangement", [HALF, LAST, Arrangement("bfloat16", True), Arrangement("float16")])
 def test_a_way_of_running_agrees_is_recorded_and_can_be_left(model, arrangement):
-    x, t, cond = probe(model, 4)
+    # Single values, other than norms, agree only where there is noise to be seen.
+    x, t, cond = probe(model, 4, first=6)
     plain = model.predict_noise(x, t, cond)
     model.arrange(arrangement)
     try:
@@ -37,7 +38,7 @@ def test_a_way_of_running_agrees_is_recorded_and_can_be_left(model, arrangement)
         assert {p.dtype for p in model.network.parameters()} == {getattr(torch, arrangement.dtype or "float32")}
         other = model.predict_noise(x, t, cond)
         assert other.dtype == torch.float32 and not (arrangement.dtype and torch.equal(other, plain))
-        assert torch.allclose(other, plain, atol=0.05 if arrangement.dtype else 1e-5)
+        assert torch.allclose(other, plain, atol=0.05 if arrangement.dtype else 1e-3)
     finally:
         model.arrange(PLAIN)
     assert torch.equal(model.predict_noise(x, t, cond), plain) and model.info.settings == {}
@@ -84,6 +85,32 @@ def test_a_trial_measures_all_ways_and_leaves_the_model_as_it_was(model, monkeyp
     assert found[1].deviation < 1e-4 < found[2].deviation < 0.1
     assert found[-1].failed == "no such kernel" and not found[-1].agrees
     assert model.arrangement == PLAIN and torch.equal(model.predict_noise(x, t, cond), plain)
+
+
+@pytest.mark.parametrize("rows", [1, 4, 64])
+@pytest.mark.parametrize("timestep", [0, 200])
+def test_what_differs_on_clean_pictures_alone_does_not_agree(model, monkeypatch, rows, timestep):
+    """As SimA asks them, from the first timesteps on."""
+    predict = model.predict_noise
+
+    def skewed(x, t, cond=None):
+        smooth = x.diff(dim=-1).abs().flatten(1).mean(1) < 0.1
+        wrong = (model.arrangement == LAST) & (t == timestep) & smooth
+        return predict(x, t, cond) * (1 + 0.02 * wrong.reshape(-1, 1, 1, 1))
+
+    monkeypatch.setattr(model, "predict_noise", skewed)
+    assert trial(model, rows, [PLAIN, LAST])[1].deviation == pytest.approx(0.02, abs=1e-4)
+
+
+def test_every_kind_of_input_is_asked_of_every_kind_of_picture(model):
+    rows = len(KINDS) * PICTURES
+    x, t, _ = probe(model, rows)
+    assert (
+        sorted(set(t.tolist())) == [0, 10, 50, 100, 200] and len({(x[row].numpy().tobytes(), t[row].item()) for row in range(rows)}) == rows
+    )
+    later, t_later, _ = probe(model, 4, first=12)
+    clean = [0, 2]
+    assert torch.equal(later[clean], x[12:16][clean]) and torch.equal(t_later, t[12:16]), "in turns from where it is told to begin"
 
 
 def test_compiling_is_tried_where_it_can_gain():

@@ -83,17 +83,35 @@ def _peak(model: DiffusionModel, rows: int) -> int:
     return torch.cuda.max_memory_allocated(model.device) - before
 
 
-PROBE_PICTURES = 8
+# What pictures show around their middle: an even dark or light ground, on which denoisers predict little noise and rounding tells most, or
+# nothing even. Their number shares no factor with that of `KINDS`, so that in turns all go with all.
+GROUNDS = (0.0, None, 1.0)
+PICTURES = 3 * len(GROUNDS)
+# Shares of the schedule where attacks look, SimA at pictures without noise, the others at noised ones.
+KINDS = [(part, noised) for part in (0.0, 0.01, 0.05, 0.1, 0.2) for noised in (False, True)]
 
 
-def probe(model: DiffusionModel, rows: int):
-    """Inputs of a forward pass: noised smooth pictures, at a tenth of the schedule, where attacks look."""
+def probe(model: DiffusionModel, rows: int, first: int = 0):
+    """Inputs of a forward pass: smooth pictures, clean and noised in turns, over the part of the schedule where attacks look.
+
+    Args:
+        first: of `KINDS`, the kind of the first row; the others follow in turns.
+    """
     generator = torch.Generator().manual_seed(0)
-    small = torch.rand((min(rows, PROBE_PICTURES), model.info.picture_shape[0], 4, 4), generator=generator)
-    pixels = torch.nn.functional.interpolate(small, model.info.picture_shape[1:], mode="bilinear")
+    small = torch.rand((PICTURES, model.info.picture_shape[0], 4, 4), generator=generator)
+    shown = [(first + row) % PICTURES for row in range(min(rows, PICTURES))]
+    height, width = model.info.picture_shape[1:]
+    pixels = torch.nn.functional.interpolate(small[shown], (height, width), mode="bilinear")
+    around = torch.ones((height, width), dtype=torch.bool)
+    around[height // 4 : height - height // 4, width // 4 : width - width // 4] = False
+    for picture, which in zip(pixels, shown):
+        if (ground := GROUNDS[which % len(GROUNDS)]) is not None:
+            picture[:, around] = ground
     x0 = model.to_model_space(pixels.to(model.device))
     x0 = x0.repeat(-(-rows // len(x0)), 1, 1, 1)[:rows]
-    t = torch.full((rows,), model.info.num_train_timesteps // 10, device=x0.device)
+    parts, noised = zip(*(KINDS[(first + row) % len(KINDS)] for row in range(rows)))
+    t = torch.tensor([int(part * model.info.num_train_timesteps) for part in parts], device=x0.device)
     noise = torch.randn(x0.shape, generator=generator).to(x0)
+    x = torch.where(torch.tensor(noised, device=x0.device).reshape(-1, 1, 1, 1), model.schedule.add_noise(x0, noise, t), x0)
     told = {"none": None, "class": [0] * rows, "text": [""] * rows}[model.info.conditioning]
-    return model.schedule.add_noise(x0, noise, t), t, model.condition(told)
+    return x, t, model.condition(told)
