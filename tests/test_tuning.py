@@ -15,8 +15,10 @@ from mia_hub.metrics.roc import auc
 from mia_hub.models import tuning
 from mia_hub.models.kept_choices import KeptChoices
 from mia_hub.models.network import Arrangement
+from mia_hub.models.protocol import moved_to, precision_of
 from mia_hub.models.rows import KINDS, PICTURES, default_rows, memory_of_rows, probe, rows_within
 from mia_hub.models.tuning import LEAST_GAIN, Trial, candidates, fastest, trial, tune
+from mia_hub.reference import stored_for
 from mia_hub.splits import load_split
 
 PLAIN, HALF, LAST = Arrangement(), Arrangement("bfloat16"), Arrangement(channels_last=True)
@@ -195,3 +197,43 @@ def test_rows_on_a_cpu(model):
     assert default_rows(model) == 64
     shape = np.array(model.info.sample_shape)
     assert 64 * shape.prod() <= 2**18
+
+
+def test_results_name_the_precision_that_the_denoiser_ran_in(model, tmp_path):
+    split, sima = load_split("demo", limit=4), mia_hub.get_attack("sima", timesteps=(100,))
+    asked = {"folder": tmp_path, "shift_check": False, "progress": False}
+    try:
+        plain = mia_hub.audit(model, sima, split, **asked).scores
+        assert plain.precision == precision_of(model) == "float32"
+        model.arrange(HALF)
+        assert stored_for(mia_hub.get_attack("sima"), model) is None, "its scores were made in float32"
+        half = mia_hub.audit(model, sima, split, **asked).scores
+        assert half.precision == precision_of(model) == "float32 (denoiser in bfloat16)"
+        assert moved_to(model, half.precision) and model.fallbacks == {} and not moved_to(model, "float32")
+    finally:
+        model.arrange(PLAIN)
+    assert not moved_to(model, half.precision) and precision_of(model) == "float32", "it doesn't overflow into a narrower one"
+
+
+def test_what_overflows_names_the_precision_that_it_did_so_in(monkeypatch):
+    model, images = mia_hub.load_model("demo", device="cpu"), load_split("demo", limit=2).images
+    sima, output = mia_hub.get_attack("sima", timesteps=(100,)), model.output
+    narrow = (torch.float16,)
+    monkeypatch.setattr(model, "output", lambda x, t, cond: output(x, t, cond) * (torch.inf if x.dtype in narrow else 1))
+    model.arrange(Arrangement("float16"))
+    table = sima.score(model, images, progress=False)
+    assert table.precision == "float32 (denoiser in bfloat16)"
+    assert table.remarks["precision-fallback"] == "values overflowed in float16; denoiser in bfloat16"
+    narrow = (torch.bfloat16,)
+    with pytest.raises(ModelError, match="NaN or infinity in bfloat16"):
+        sima.score(model, images, progress=False)
+
+
+def test_what_a_compiled_denoiser_put_out_is_not_overwritten_by_its_next_run(model, monkeypatch):
+    """As the graphs of CUDA do, which put all that they put out into the same place."""
+    place = torch.empty(2, *model.info.sample_shape)
+    monkeypatch.setattr(model, "output", lambda x, t, cond: place.copy_(x))
+    monkeypatch.setattr(model, "arrangement", Arrangement(compiled="reduce-overhead"))
+    t = torch.zeros(2, dtype=torch.long)
+    first, second = (model.predict_noise(torch.full(place.shape, value), t) for value in (1.0, 2.0))
+    assert (first == 1).all() and (second == 2).all()

@@ -20,7 +20,7 @@ from mia_hub.attacks.querying import QueriedModel, full_precision
 from mia_hub.errors import AttackError, ModelError, whole_number
 from mia_hub.images import Picture, as_pictures
 from mia_hub.models.conditions import EMPTY, settled
-from mia_hub.models.protocol import DiffusionModel, dtype_name, precision_of
+from mia_hub.models.protocol import DiffusionModel, denoiser_precision, precision_of
 from mia_hub.models.rows import default_rows
 from mia_hub.noise import SampleNoise
 from mia_hub.processes import current
@@ -424,7 +424,7 @@ class Attack(ABC):
             values = self.statistic(queried, x0, cond, noise).cpu()
         bad = ~values.flatten(1).isfinite().all(dim=1)
         if bad.any() and not queried.fall_back():
-            precision = dtype_name(queried.model.dtype)
+            precision = denoiser_precision(queried.model)
             half = precision in ("float16", "bfloat16")
             advice = "load the model with dtype='float32' (or 'bfloat16')" if half else "check the model's weights"
             raise ModelError(

@@ -102,7 +102,9 @@ class QueriedModel:
             found["captions-truncated"] = f"{self.overlong:,} captions are longer than the text encoder takes"
         if self.fallbacks:
             parts = ", ".join(f"{part} in {precision}" for part, precision in self.fallbacks.items())
-            found["precision-fallback"] = f"values overflowed in {dtype_name(self.model.dtype)}; {parts}"
+            # The denoiser alone may have been run in half precision.
+            narrow = getattr(getattr(self.model, "arrangement", None), "dtype", "") or dtype_name(self.model.dtype)
+            found["precision-fallback"] = f"values overflowed in {narrow}; {parts}"
         return found
 
     def variant(self, change: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
