@@ -175,7 +175,7 @@ class NearestGenerated(Attack):
         *_, sample = predicted_clean_images(model, noise(timesteps[0]), timesteps, cond)
         if not sample.isfinite().all():
             raise ModelError(
-                f"{model.info.id} generated NaN or infinity in {denoiser_precision(model.model)}, to which no picture compares; load "
+                f"{model.info.id} generated NaN or infinity in {denoiser_precision(model.model)}, which nothing can be compared with; load "
                 "it with dtype='float32'."
             )
         return model.model.to_pixels(sample)
