@@ -60,6 +60,10 @@ def measure(scores: np.ndarray, ids: list[str], is_member: np.ndarray, looks: tu
             held = f"interval reaches ≤ {alpha:g}" if label == 0 and what == "stopped early" else ""
             rate = f"{count / of.sum():.1%} [{low:.1%}, {high:.1%}] ({count} of {of.sum()})"
             found.append(Row(f"    with evidence, {what}", rate, held, bool(low <= alpha) if held else None))
+    sure = (labels == 1) & (whole == EVIDENCE)
+    lost = int((early[sure] != EVIDENCE).sum())
+    low, high = clopper_pearson(lost, int(sure.sum())) if sure.any() else (0.0, 1.0)
+    found.append(Row("  members with evidence after all draws, given up before", f"{lost} of {sure.sum()} [{low:.1%}, {high:.1%}]"))
     changed = int((early != whole).sum())
     found.append(Row("  verdicts that all draws would have changed", f"{changed} of {len(judged)}"))
     value, low, high = auc_difference(at_stop, paths[:, -1], labels)

@@ -27,7 +27,6 @@ from mia_hub.calibration import (
     judge,
     say,
 )
-from mia_hub.captioned import rows_of
 from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.errors import AttackError, ImageError, SplitError
 from mia_hub.images import Picture, as_pictures, open_picture
@@ -38,7 +37,7 @@ from mia_hub.reference import DEMO_SOURCE, Reference, demo_reference, is_demo, s
 from mia_hub.report import FLAGS, provenance
 from mia_hub.scores import ScoreTable
 from mia_hub.set_inference import FEWEST_IN_SET, SetCheck, compare_sets, explain_set, judge_set, say_set, too_few
-from mia_hub.splits import Chosen
+from mia_hub.splits import distinct
 from mia_hub.validity import NOT_COMPARABLE as UNCOMPARABLE_BY_CHANCE
 from mia_hub.validity import Comparability, blind_auc, describe
 
@@ -170,7 +169,7 @@ class Checker:
             if stored is not None:
                 return stored
             nonmembers, source = demo_reference(plain=True).pictures, DEMO_SOURCE
-        pictures, captions, copies = _distinct(as_pictures(nonmembers), captions)
+        pictures, captions, copies = distinct(as_pictures(nonmembers), captions)
         if copies:
             source = f"{source}, {copies} copies left out"
         if len(pictures) < FEWEST_NULL:
@@ -305,7 +304,7 @@ class Checker:
             MetricError: with fewer than 5 different pictures.
         """
         self._check_told(captions)
-        pictures, captions, copies = _distinct(as_pictures(images), captions)
+        pictures, captions, copies = distinct(as_pictures(images), captions)
         notes = (_copies_note(copies),) if copies else ()
         if len(pictures) < FEWEST_IN_SET:
             raise too_few(len(pictures))
@@ -391,18 +390,6 @@ class Checker:
             "higher_score_means": "more likely a member",
             "provenance": provenance(device=self.model.device.type, precision=precision_of(self.model)),
         }
-
-
-def _distinct(pictures: Sequence[Picture], captions) -> tuple[Sequence[Picture], Any, int]:
-    """The pictures without copies, with their captions, and how many copies: one tells nothing new, and would make p-values too small."""
-    first: dict[str, int] = {}
-    for row, picture in enumerate(pictures):
-        first.setdefault(picture.id, row)
-    if captions is not None and not isinstance(captions, (str, int)):
-        if len(captions) != len(pictures):
-            raise AttackError(f"There are {len(captions)} captions for {len(pictures)} images; one per image is needed.")
-        captions = rows_of(captions, first.values())
-    return Chosen(pictures, list(first.values())), captions, len(pictures) - len(first)
 
 
 def remark_notes(remarks: dict[str, str]) -> tuple[str, ...]:

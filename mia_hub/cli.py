@@ -16,7 +16,7 @@ from mia_hub.benchmarks.cli import add_command as add_benchmark_command
 from mia_hub.commands import EXIT_ERROR, INTERRUPTED, make_folder, write, write_comparison
 from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.errors import MiaHubError
-from mia_hub.processes import joined, launched, launched_first
+from mia_hub.processes import joined, launched, launched_as, launched_first
 from mia_hub.publishing.cli import add_command as add_publish_command
 from mia_hub.split_cli import add_command as add_split_command
 
@@ -406,11 +406,13 @@ def main(arguments: list[str] | None = None) -> int:
     args = build_parser().parse_args(arguments)
     try:
         if launched() and args.run not in (_audit, _compare):
+            if not launched_first():  # one refusal is enough
+                return EXIT_ERROR
             raise MiaHubError("only audit and compare share their work among processes; start this command without accelerate launch.")
         return args.run(args)
     except MiaHubError as error:
-        if launched_first():  # the others were told of it
-            print(f"mia-hub: {error}", file=sys.stderr)
+        if not error.elsewhere:
+            print(f"mia-hub: {launched_as()}{error}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt:
         print("\nmia-hub: interrupted; nothing was written.", file=sys.stderr)

@@ -16,16 +16,19 @@ import numpy as np
 
 from mia_hub.attacks.draw_by_draw import DrawByDraw
 from mia_hub.attacks.sima import SimAMC
-from mia_hub.calibration import ALPHA, CANNOT_TELL, EVIDENCE, FEWEST_NULL
+from mia_hub.calibration import ALPHA, CANNOT_TELL, EVIDENCE, FEWEST_NULL, NOT_COMPARABLE
 from mia_hub.errors import AttackError, MetricError
+from mia_hub.images import Picture, as_pictures
+from mia_hub.lazy import Chosen
 from mia_hub.models.loading import load_model
 from mia_hub.models.protocol import DiffusionModel
-from mia_hub.splits import calibration_mask
+from mia_hub.splits import calibration_mask, distinct
+from mia_hub.validity import Comparability
 
 # Share of the non-members by which scores after different numbers of draws are made comparable; p-values come from the others.
 STANDARDISED_BY = 0.2
 FEWEST = math.ceil(FEWEST_NULL / (1 - STANDARDISED_BY))
-# How often a verdict may be missed that all draws would have given.
+# Share of pictures like the known non-members that may lose evidence which all draws would have given.
 MISSED = 0.01
 
 
@@ -56,17 +59,17 @@ class EarlyStopping:
 
         Args:
             scores: float64 ``[N, K]``, after each look.
-            ids: their content ids, N of them.
+            ids: their content ids, N different ones: a copy would make p-values too small.
             looks: K numbers of draws, rising.
             alpha: the largest p-value that is evidence.
-            missed: the largest share of pictures like these that may lose, by stopping, evidence that all draws would have given.
+            missed: the largest share of pictures like these, non-members, that may lose, by stopping, evidence that all draws would have
+                given. Of members, whose scores may rise otherwise, more may lose theirs.
 
         Raises:
             MetricError: with fewer than 25 non-members, or where a score varies with no picture.
         """
+        _check_enough(len(ids))
         own = calibration_mask(ids, fraction=STANDARDISED_BY)
-        if min(own.sum(), (~own).sum()) < 2 or (~own).sum() < FEWEST_NULL:
-            raise MetricError(f"{len(ids)} known non-members are too few to stop early by; at least {FEWEST} are needed.")
         centre, spread = scores[own].mean(0), scores[own].std(0, ddof=1)
         if not (spread > 0).all():
             raise MetricError("The known non-members all have the same score, so nothing can be compared with them.")
@@ -114,16 +117,16 @@ class EarlyCheck:
 
     Attributes:
         id: content id of the picture.
-        verdict: "evidence" or "cannot-tell".
-        p_value: conformal and anytime-valid, in (0, 1].
-        score: the largest standardised score; higher = more likely a member.
+        verdict: "evidence", "cannot-tell", or "not-comparable" for a picture of another kind than the known non-members; it isn't scored.
+        p_value: conformal and anytime-valid, in (0, 1]; None where not comparable.
+        score: the largest standardised score; higher = more likely a member; None where not comparable.
         draws: that it took.
     """
 
     id: str
     verdict: str
-    p_value: float
-    score: float
+    p_value: float | None
+    score: float | None
     draws: int
 
 
@@ -132,8 +135,8 @@ class EarlyChecker:
 
     Args:
         model: a DiffusionModel, or what `mia_hub.load_model` takes.
-        nonmembers: at least 25 pictures that are certainly not in the training set, of the same kind as those to be checked; 125 or more,
-            for evidence at p ≤ .01. They are given all draws, once.
+        nonmembers: at least 25 different pictures that are certainly not in the training set, of the same kind as those to be checked;
+            125 or more, for evidence at p ≤ .01. They are given all draws, once; copies count once.
         attack: with one timestep; its ``draws`` are the most that a picture costs.
         looks: after how many draws a picture is looked at; doubling from 2, by default.
         alpha, missed: see `EarlyStopping.fitted`.
@@ -142,7 +145,7 @@ class EarlyChecker:
 
     Raises:
         AttackError: for more than one timestep.
-        MetricError: with fewer than 25 non-members.
+        MetricError: with fewer than 25 different non-members.
     """
 
     def __init__(
@@ -163,7 +166,10 @@ class EarlyChecker:
         self.model, self._scoring = load_model(model), {"batch_size": batch_size, "seed": seed, "progress": progress}
         self._attack = DrawByDraw(timesteps=attack.timesteps, attack=attack, looks=tuple(looks or doubling(attack.draws)))
         self._attack.check(self.model)
-        found = self._attack.observe(self.model, nonmembers, **self._scoring)
+        references, _, _ = distinct(as_pictures(nonmembers))
+        _check_enough(len(references))
+        self.comparability = Comparability(references, self.model.info.picture_shape, progress=progress)
+        found = self._attack.observe(self.model, references, **self._scoring)
         self.rule = EarlyStopping.fitted(found.values[:, :-1], found.ids, self._attack.looks, alpha=alpha, missed=missed)
 
     def check(self, images) -> list[EarlyCheck]:
@@ -171,7 +177,14 @@ class EarlyChecker:
 
         A non-member that the rule was made from is compared with itself, too.
         """
-        found = replace(self._attack, stop=self.rule.stop).observe(self.model, images, **self._scoring)
+        pictures = as_pictures(images)
+        alike = [self.comparability(picture) for picture in pictures]
+        scored = iter(self._scored(Chosen(pictures, [row for row, ok in enumerate(alike) if ok])) if any(alike) else ())
+        return [next(scored) if ok else EarlyCheck(picture.id, NOT_COMPARABLE, None, None, 0) for picture, ok in zip(pictures, alike)]
+
+    def _scored(self, pictures: Sequence[Picture]) -> list[EarlyCheck]:
+        """Answers for pictures that can be compared."""
+        found = replace(self._attack, stop=self.rule.stop).observe(self.model, pictures, **self._scoring)
         return [
             EarlyCheck(sample, *self._answer(values[:-1], int(values[-1])), int(values[-1]))
             for sample, values in zip(found.ids, found.values)
@@ -183,6 +196,11 @@ class EarlyChecker:
         largest = max(rule.standardised(scores[k], k) for k in range(seen))
         p_value = float(rule.p_values(np.array([largest]))[0])
         return EVIDENCE if p_value <= rule.alpha else CANNOT_TELL, p_value, float(largest)
+
+
+def _check_enough(nonmembers: int) -> None:
+    if nonmembers < FEWEST:
+        raise MetricError(f"{nonmembers} different known non-members are too few to stop early by; at least {FEWEST} are needed.")
 
 
 def doubling(draws: int) -> tuple[int, ...]:

@@ -6,7 +6,13 @@ import operator
 
 
 class MiaHubError(Exception):
-    """Base of all errors raised on purpose by mia_hub. The app and the command line show its message, without a traceback."""
+    """Base of all errors raised on purpose by mia_hub. The app and the command line show its message, without a traceback.
+
+    Attributes:
+        elsewhere: whether it went wrong in another process of the same launch, which says so itself.
+    """
+
+    elsewhere: bool = False
 
 
 class ImageError(MiaHubError):

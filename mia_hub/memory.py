@@ -1,4 +1,4 @@
-"""Peak memory of a computation, on whatever device it runs."""
+"""Peak memory of a computation, on whatever device it runs, and how to tell that it ran out."""
 
 from __future__ import annotations
 
@@ -39,3 +39,10 @@ def peak_memory_mb(device: torch.device) -> float | None:
     except ImportError:  # Windows
         return None
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # macOS counts in bytes
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    # On the CPU torch raises a plain RuntimeError for a failed allocation.
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
+        text in str(error).lower() for text in ("out of memory", "can't allocate memory", "not enough memory")
+    )

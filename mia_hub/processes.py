@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -44,9 +44,13 @@ class Processes:
         """What some work gives in each process, in their order.
 
         Raises:
-            Exception: what the work raised here; a MiaHubError where it failed in another process.
+            Exception: what the work raised here; a MiaHubError, marked as from elsewhere, where it failed in another process.
         """
         return [work()]
+
+    def trouble(self) -> bool:
+        """Whether the work that is being done `together` has failed in another process, so that the rest of it is in vain."""
+        return False
 
     def first(self, work: Callable[[], Result]) -> Result:
         """What some work gives in the first process, done there alone.
@@ -70,12 +74,25 @@ class LaunchedProcesses(Processes):
         self.index, self.count, self.local_index = state.process_index, state.num_processes, state.local_process_index
         self._distributed = torch.distributed
         self._group = torch.distributed.new_group(backend="gloo", timeout=LONGEST_WAIT)
+        # What the processes found one another by; a store of our own would need another port.
+        self._store, self._works = torch.distributed.distributed_c10d._get_default_store(), 0
 
     def together(self, work: Callable[[], Result]) -> list[Result]:
+        self._works += 1  # the same in all processes
         outcome, failed = _outcome(work)
+        if failed is not None:
+            with suppress(RuntimeError):  # the others hear of it when they are done
+                self._store.set(self._trouble, "")
         found: list[Any] = [None] * self.count
         self._distributed.all_gather_object(found, outcome, group=self._group)
         return [self._result(other, index, failed) for index, other in enumerate(found)]
+
+    @property
+    def _trouble(self) -> str:
+        return f"mia_hub, trouble in work {self._works}"
+
+    def trouble(self) -> bool:
+        return self._store.check([self._trouble])
 
     def first(self, work: Callable[[], Result]) -> Result:
         outcome, failed = _outcome(work) if self.is_first else (None, None)
@@ -89,9 +106,10 @@ class LaunchedProcesses(Processes):
         result, error = outcome
         if error is None:
             return result
-        if isinstance(error, MiaHubError):
-            raise error
-        raise MiaHubError(f"Process {index} of {self.count} failed: {first_line(error)}")
+        if not isinstance(error, MiaHubError):
+            error = MiaHubError(f"Process {index + 1} of {self.count} failed: {first_line(error)}")
+        error.elsewhere = True
+        raise error
 
 
 def _outcome(work: Callable[[], Any]) -> tuple[tuple[Any, Exception | None], Exception | None]:
@@ -139,3 +157,8 @@ def launched() -> bool:
 def launched_first() -> bool:
     """Whether it is the first of those that it was started with, joined or not."""
     return not launched() or os.environ.get("RANK", "0") == "0"
+
+
+def launched_as() -> str:
+    """What an error message of this process begins with, so that it is known which one failed; "" for the first, or one alone."""
+    return "" if launched_first() else f"Process {int(os.environ['RANK']) + 1} of {os.environ['WORLD_SIZE']}: "

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mia_hub.captioned import complete, rows_of
-from mia_hub.errors import SplitError, whole_number
+from mia_hub.errors import AttackError, SplitError, whole_number
 from mia_hub.images import Picture, as_pictures
 from mia_hub.lazy import Chosen, Joined
 
@@ -126,6 +127,25 @@ def _no_longer(lines: Iterable[bytes]) -> Iterable[bytes]:
         if len(line) > LINE_BYTES:
             raise SplitError(f"{line.decode()!r} begins with no content id, which is at most 32 characters long.")
         yield line
+
+
+def distinct(pictures: Sequence[Picture], captions=None) -> tuple[Sequence[Picture], Any, int]:
+    """The pictures without copies, with their captions, and how many copies: one tells nothing new, and would make p-values too small.
+
+    Args:
+        captions: one per picture, one for all, or None.
+
+    Raises:
+        AttackError: for another number of captions.
+    """
+    first: dict[str, int] = {}
+    for row, picture in enumerate(pictures):
+        first.setdefault(picture.id, row)
+    if captions is not None and not isinstance(captions, (str, int)):
+        if len(captions) != len(pictures):
+            raise AttackError(f"There are {len(captions)} captions for {len(pictures)} images; one per image is needed.")
+        captions = rows_of(captions, first.values())
+    return Chosen(pictures, list(first.values())), captions, len(pictures) - len(first)
 
 
 def calibration_mask(ids: Sequence[str], *, fraction: float = 0.5, seed: int = 0) -> np.ndarray:

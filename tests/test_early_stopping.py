@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from benchmarks.early_stopping import measure
 from mia_hub.attacks import get_attack
 from mia_hub.attacks.draw_by_draw import DrawByDraw
-from mia_hub.calibration import CANNOT_TELL, EVIDENCE
+from mia_hub.calibration import CANNOT_TELL, EVIDENCE, NOT_COMPARABLE
 from mia_hub.early_stopping import EarlyChecker, EarlyStopping, doubling
 from mia_hub.errors import AttackError, MetricError
+from mia_hub.images import as_pictures
 from mia_hub.models.denoiser import wrap_denoiser
 from mia_hub.models.exact import ddpm_alphas_cumprod
 
 LOOKS = (2, 4, 8, 16)
 
 
-def model_of(rows: list[int] | None = None):
+def model_of(rows: list[int] | None = None, memorised: np.ndarray | None = None):
     def denoise(x, t):
         if rows is not None:
             rows.append(len(x))
-        return torch.sin(3 * x) + x.flip(-1) * t.reshape(-1, 1, 1, 1) / 500
+        found = torch.sin(3 * x) + x.flip(-1) * t.reshape(-1, 1, 1, 1) / 500
+        if memorised is None:
+            return found
+        # Other pictures are about .7 away.
+        near = (x - (torch.from_numpy(memorised) / 127.5 - 1)).square().mean((1, 2, 3), keepdim=True) < 0.3
+        return torch.where(near, found / 10, found)
 
     return wrap_denoiser(denoise, ddpm_alphas_cumprod(), sample_shape=(1, 8, 8))
 
@@ -56,6 +65,23 @@ def test_a_stopped_picture_costs_no_more_and_changes_no_other():
     assert np.array_equal(found.values[~stopped, :-1], every[~stopped, :-1])
     assert np.array_equal(found.values[stopped, :2], every[stopped, :2])
     assert (found.values[stopped, 2:-1] == every[stopped, 1:2]).all(), "the last is repeated"
+
+
+def test_what_one_rule_stopped_is_not_taken_for_anothers(tmp_path):
+    attack, rows = get_attack("sima-mc", timesteps=(100,), draws=16), []
+    every = DrawByDraw(timesteps=(100,), attack=attack, looks=LOOKS)
+    # A wrapped function has no revision, and nothing would be kept of it.
+    model = model_of(rows)
+    model.info = replace(model.info, revision="sha256:0")
+
+    def draws(stop) -> int:
+        rows.clear()
+        found = replace(every, stop=stop).observe(model, pictures(20), resume=tmp_path, progress=False)
+        return int(found.values[:, -1].sum())
+
+    assert [draws(lambda scores, look=look: np.full(len(scores), scores.shape[1] == look)) for look in (1, 2)] == [20 * 2, 20 * 4]
+    assert draws(None) == sum(rows) == 20 * 16
+    assert draws(None) == 20 * 16 and not rows, "without a rule it goes on from what was finished"
 
 
 def paths(rng, n: int, looks=LOOKS, shift: float = 0.0, noise: float = 1.0) -> np.ndarray:
@@ -98,6 +124,17 @@ def test_few_verdicts_differ_from_those_of_all_draws(shift):
     assert draws.mean() < 0.8 * LOOKS[-1]
 
 
+def test_the_benchmark_counts_members_that_lost_their_evidence():
+    """Their scores rise from the third look on, as no non-member's does."""
+    rng = np.random.default_rng(4)
+    known, members = paths(rng, 400, noise=0.1), paths(rng, 100, noise=0.1)
+    members[:60, 2:] += 9
+    scores, labels = np.vstack([members, known]), np.repeat([1, 0], [100, 400])
+    found = {row.what.strip(): row.measured for row in measure(scores, [f"{i:032}" for i in range(500)], labels, LOOKS, 0.05)}
+    lost, _, those, interval = found["members with evidence after all draws, given up before"].split(maxsplit=3)
+    assert 0 < int(lost) <= 60 <= int(those) and interval.startswith("[")
+
+
 def test_with_too_few_non_members_for_evidence_nobody_waits_for_it():
     rng = np.random.default_rng(2)
     rule = rule_of(paths(rng, 60))
@@ -112,20 +149,39 @@ def test_threshold_is_where_evidence_begins():
 
 
 def test_the_checker_answers_for_pictures():
+    known, rows = pictures(1, seed=2)[0], []
     attack = get_attack("sima-mc", timesteps=(100,), draws=8)
-    checker = EarlyChecker(model_of(), pictures(200), attack, progress=False)
+    checker = EarlyChecker(model_of(rows, known), pictures(200), attack, progress=False)
     found = checker.check(pictures(100, seed=1))
-    assert len(found) == 100 and {one.verdict for one in found} <= {EVIDENCE, CANNOT_TELL}
-    assert all((one.p_value <= 0.01) == (one.verdict == EVIDENCE) and one.draws in checker.rule.looks for one in found)
-    assert np.mean([one.draws for one in found]) < 8
-    # A picture of one colour has hardly any predicted noise: nothing here is more like a member.
-    (flat,) = checker.check(np.full((1, 8, 8), 128, np.uint8))
-    assert flat.verdict == EVIDENCE and flat.p_value == pytest.approx(1 / (len(checker.rule.null) + 1)) and flat.draws == 2
+    comparable = [one for one in found if one.verdict != NOT_COMPARABLE]
+    assert len(found) == 100 and len(comparable) > 95 and {one.verdict for one in comparable} <= {EVIDENCE, CANNOT_TELL}
+    assert all((one.p_value <= 0.01) == (one.verdict == EVIDENCE) and one.draws in checker.rule.looks for one in comparable)
+    assert np.mean([one.draws for one in comparable]) < 8
+    rows.clear()
+    # A picture of one colour has hardly any predicted noise: nothing here would look more like a member.
+    others = [np.full((8, 8), shade, np.uint8) for shade in (0, 128)]
+    *odd, member = checker.check([*others, known])
+    assert member.verdict == EVIDENCE and member.p_value == pytest.approx(1 / (len(checker.rule.null) + 1)) and member.draws == 2
+    assert [(one.verdict, one.p_value, one.score, one.draws) for one in odd] == [(NOT_COMPARABLE, None, None, 0)] * 2
+    assert [one.id for one in (*odd, member)] == [picture.id for picture in as_pictures([*others, known])]
+    assert sum(rows) == 2, "nothing is asked of pictures of another kind"
+    assert checker.check(others) == odd
+
+
+def test_copies_of_a_known_non_member_count_once():
+    attack, rows = get_attack("sima-mc", timesteps=(100,), draws=8), []
+    checker = EarlyChecker(model_of(rows), np.concatenate([pictures(40)] * 4), attack, progress=False)
+    alone = EarlyChecker(model_of(), pictures(40), attack, progress=False)
+    assert np.array_equal(checker.rule.null, alone.rule.null) and len(checker.rule.null) == 32 and sum(rows) == 40 * 8
+    rows.clear()
+    with pytest.raises(MetricError, match="10 different known non-members are too few to stop early by; at least 25"):
+        EarlyChecker(model_of(rows), np.concatenate([pictures(10)] * 13), attack, progress=False)
+    assert not rows, "it is refused before any query"
 
 
 def test_what_is_refused():
     attack = get_attack("sima-mc", timesteps=(100,), draws=8)
-    with pytest.raises(MetricError, match="20 known non-members are too few to stop early by; at least 25"):
+    with pytest.raises(MetricError, match="20 different known non-members are too few to stop early by; at least 25"):
         EarlyChecker(model_of(), pictures(20), attack, progress=False)
     with pytest.raises(MetricError, match="all have the same score"):
         rule_of(np.zeros((50, 4)))

@@ -6,12 +6,18 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import resumed
+import torch
 
-from mia_hub.errors import MiaHubError
+from mia_hub.attacks import base, get_attack
+from mia_hub.errors import MiaHubError, ModelError
+from mia_hub.models.denoiser import wrap_denoiser
+from mia_hub.models.exact import ddpm_alphas_cumprod
 from mia_hub.processes import LaunchedProcesses, Processes, current, joined, launched, launched_first
 from mia_hub.scores import ScoreTable
 
@@ -42,7 +48,7 @@ def test_a_process_alone_shares_nothing(monkeypatch):
 def talking(results, **launch: str) -> None:
     """One of three processes that exchange what they find, and what goes wrong."""
     os.environ |= launch
-    rank, told = int(launch["RANK"]), []
+    rank, told, elsewhere = int(launch["RANK"]), [], []
 
     def fails_in(which: int, error: Exception):
         def work():
@@ -61,11 +67,12 @@ def talking(results, **launch: str) -> None:
                 processes.together(work)
             except Exception as error:
                 told.append(f"{type(error).__name__}: {error}")
+                elsewhere.append(getattr(error, "elsewhere", False))
         try:
             processes.first(fails_in(0, MiaHubError("first")))
         except MiaHubError as error:
             told.append(str(error))
-        told.append(processes.together(lambda: rank))
+        told += [processes.together(lambda: rank), elsewhere]
     assert current().count == 1
     results.put((rank, told))
 
@@ -82,10 +89,11 @@ def test_what_goes_wrong_in_one_process_is_told_to_all():
             [0, 10, 20],
             "from 0",
             "MiaHubError: said",
-            "ValueError: what\nand more" if rank == 2 else "MiaHubError: Process 2 of 3 failed: what",
-            "OSError: [Errno 5] disk" if rank == 0 else "MiaHubError: Process 0 of 3 failed: [Errno 5] disk",
+            "ValueError: what\nand more" if rank == 2 else "MiaHubError: Process 3 of 3 failed: what",
+            "OSError: [Errno 5] disk" if rank == 0 else "MiaHubError: Process 1 of 3 failed: [Errno 5] disk",
             "first",
             [0, 1, 2],
+            [rank != 1, rank != 2, rank != 0],
         ], rank
 
 
@@ -109,9 +117,81 @@ def test_a_comparison_of_several_processes_is_that_of_one(tmp_path, count):
     assert rows[0] <= rows[1] <= rows[0] + (count - 1) * generated
 
 
-def launch(*arguments: str, processes: int = 2) -> subprocess.CompletedProcess:
-    start = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes), "-m", "mia_hub"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+def with_room(results, timesteps: tuple[int, ...], batch_size: int | None, **launch: str) -> None:
+    """One of some processes whose device would take more rows than there are pictures."""
+    os.environ |= launch
+    torch.set_num_threads(1)
+    base.default_rows = lambda model: 8192
+    passes: list[int] = []
+
+    def denoise(x, t):
+        passes.append(len(x))
+        return x.sin()
+
+    model = wrap_denoiser(denoise, ddpm_alphas_cumprod(), sample_shape=(1, 8, 8))
+    pictures = np.random.default_rng(0).integers(0, 256, (400, 8, 8), dtype=np.uint8)
+    with joined() as processes:
+        table = get_attack("sima", timesteps=timesteps).score(model, pictures, batch_size=batch_size, progress=False)
+        results.put((processes.index, passes, table.scores.tobytes()))
+
+
+@pytest.mark.parametrize(
+    ("timesteps", "batch_size", "passes"),
+    [((100,), None, [128, 128, 128, 16]), ((50, 100), None, [256, 256, 256, 32]), ((100,), 300, [300, 100])],
+)
+def test_with_room_for_all_pictures_each_process_gets_some(timesteps, batch_size, passes):
+    context = multiprocessing.get_context("forkserver")
+    scores = []
+    for count in (1, 3):
+        results = context.Queue()
+        together = resumed.started(context, count, target=with_room, args=(results, timesteps, batch_size))
+        found = sorted(results.get(timeout=PATIENCE) for _ in together)
+        for process in together:
+            process.join(PATIENCE)
+        assert [each for _, own, _ in found for each in own] == passes, "batches are the same for any number of processes"
+        assert count == 3 > len(passes) or all(own for _, own, _ in found)
+        scores += [each for *_, each in found]
+    assert len(set(scores)) == 1
+
+
+def broken_in_one(results, **launch: str) -> None:
+    """One of two processes, of which the second fails at once, and the next time not."""
+    os.environ |= launch
+    torch.set_num_threads(1)
+    passes, broken = [], launch["RANK"] == "1"
+
+    def denoise(x, t):
+        passes.append(len(x))
+        if broken:
+            raise ModelError("broken")
+        time.sleep(0.05)
+        return x
+
+    model, attack = wrap_denoiser(denoise, ddpm_alphas_cumprod(), sample_shape=(1, 8, 8)), get_attack("sima", timesteps=(100,))
+    pictures = np.zeros((200, 8, 8), np.uint8)
+    with joined() as processes:
+        with pytest.raises(ModelError, match="broken"):
+            attack.score(model, pictures, batch_size=1, progress=False)
+        asked, broken = len(passes), False
+        passes.clear()
+        table = attack.score(model, pictures[:20], batch_size=1, progress=False)
+        results.put((processes.index, asked, len(passes), len(table)))
+
+
+def test_when_one_process_fails_the_others_stop_at_their_next_batch():
+    context = multiprocessing.get_context("forkserver")
+    results = context.Queue()
+    together = resumed.started(context, 2, target=broken_in_one, args=(results,))
+    (_, first, *after), (_, second, *also) = sorted(results.get(timeout=PATIENCE) for _ in together)
+    for process in together:
+        process.join(PATIENCE)
+    assert second == 1 and first <= 50, "of its share of 100"
+    assert after == also == [10, 20], "what is scored afterwards is not stopped"
+
+
+def launch(*arguments: str, program: tuple[str, ...] = ("-m", "mia_hub"), processes: int = 2) -> subprocess.CompletedProcess:
+    start = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes), *program]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.run([sys.executable, *start, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE)
 
 
@@ -130,3 +210,18 @@ def test_the_command_line_under_accelerate_launch(tmp_path):
 def test_what_can_not_be_shared_is_refused_once():
     done = launch("check", "picture.png")
     assert done.returncode != 0 and done.stderr.count("only audit and compare share their work among processes") == 1
+
+
+# Stands for a machine on which something is missing.
+ELSEWHERE = """
+import os, sys
+from mia_hub.cli import main
+
+sys.exit(main(["audit", "--model", "nowhere" if os.environ["RANK"] == "1" else "demo", *sys.argv[1:]]))
+"""
+
+
+def test_a_process_that_fails_by_itself_says_so(tmp_path):
+    (tmp_path / "program.py").write_text(ELSEWHERE)
+    done = launch("--limit", "20", "--no-shift-check", "--device", "cpu", program=(str(tmp_path / "program.py"),))
+    assert done.returncode != 0 and done.stderr.count("mia-hub: Process 2 of 2: ") == 1 and "nowhere" in done.stderr

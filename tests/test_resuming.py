@@ -172,18 +172,18 @@ def tables(folder: Path) -> list[ScoreTable]:
 
 
 @pytest.mark.parametrize(
-    "count, kills",
-    [(1, 6), (2, 6), pytest.param(1, 50, marks=pytest.mark.slow), pytest.param(2, 50, marks=pytest.mark.slow)],
+    "count, kills, then",
+    [(1, 6, 1), (2, 6, 2), (2, 2, 3), pytest.param(1, 50, 1, marks=pytest.mark.slow), pytest.param(2, 50, 2, marks=pytest.mark.slow)],
 )
-def test_killed_at_random_moments_it_goes_on_from_the_last_finished_batch(processes, tmp_path, count, kills):
-    """Also where several processes share it; and to the bit the tables are those of one."""
+def test_killed_at_random_moments_it_goes_on_from_the_last_finished_batch(processes, tmp_path, count, kills, then):
+    """Also where several processes share it, and another number of them goes on; and to the bit the tables are those of one."""
     finish(processes, tmp_path / "undisturbed", tmp_path / "all")
     whole, moments = passes(tmp_path / "all"), random.Random(0)
     for _ in range(kills):
         # So few passes that all kills together leave something to be done.
         after, delay = moments.randrange(1, max(2, 2 * len(whole) // (3 * kills))), moments.uniform(0, 5 * resumed.SECONDS)
         kill(processes, tmp_path / "killed", tmp_path / "told", after, delay, count)
-    finish(processes, tmp_path / "killed", tmp_path / "told", count)
+    finish(processes, tmp_path / "killed", tmp_path / "told", then)
 
     first, again = tables(tmp_path / "undisturbed"), tables(tmp_path / "killed")
     assert len(first) == len(ATTACKS)
@@ -192,7 +192,7 @@ def test_killed_at_random_moments_it_goes_on_from_the_last_finished_batch(proces
         assert found.ids == expected.ids and (found.queries, found.chosen) == (expected.queries, expected.chosen)
     # What a batch costs at most, of pictures or of those that are generated, which each process makes for itself.
     most = BATCH * max(ATTACKS["nearest-generated"]["steps"], *(resumed.attack(name).queries_per_image for name in ATTACKS))
-    generated = (count - 1) * resumed.attack("nearest-generated").setup_queries
+    generated = (max(count, then) - 1) * resumed.attack("nearest-generated").setup_queries
     assert sum(whole) <= sum(passes(tmp_path / "told")) <= sum(whole) + generated + kills * count * most
     assert not (tmp_path / "killed" / "unfinished").exists()
     assert {path.name for path in (tmp_path / "killed").iterdir()} == {path.name for path in (tmp_path / "undisturbed").iterdir()}

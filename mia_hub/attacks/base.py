@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import time
 from abc import ABC, abstractmethod
@@ -19,12 +20,15 @@ from mia_hub.attacks.querying import QueriedModel, full_precision
 from mia_hub.errors import AttackError, ModelError, whole_number
 from mia_hub.images import Picture, as_pictures
 from mia_hub.models.conditions import EMPTY, settled
-from mia_hub.models.protocol import DiffusionModel, dtype_name, precision_of
+from mia_hub.models.protocol import DiffusionModel, denoiser_precision, precision_of
 from mia_hub.models.rows import default_rows
 from mia_hub.noise import SampleNoise
 from mia_hub.processes import current
 from mia_hub.scores import UNKNOWN, ScoreTable
 
+# Pieces that pictures are dealt out in to processes, each of at least so many pictures: with smaller batches an attack of one timestep
+# would leave an accelerator idle. A CPU's batches are smaller anyway.
+PIECES, FEWEST_IN_PIECE = 64, 128
 # A shorter run needs no progress bar.
 PROGRESS_DELAY_SECONDS = 1.0
 
@@ -320,13 +324,15 @@ class Attack(ABC):
 
     def _observe(self, model, pictures, labels, captions, source, *, batch_size, seed, progress, on_batch, resume) -> Observations:
         """`observe`, of what `_checked_inputs` has passed."""
+        # Not by the number of processes, on which no score may depend. Who names a batch size gets batches of it.
+        most = max(FEWEST_IN_PIECE, math.ceil(len(pictures) / PIECES)) if batch_size is None else len(pictures)
         batch_size = default_rows(model) if batch_size is None else batch_size
         queried = QueriedModel(model, whole_number("batch_size", batch_size, 1, AttackError))
         seed = whole_number("seed", seed, 0, AttackError)
 
         started = time.perf_counter()
         queried.count_overlong(captions)
-        while (found := self._observe_all(queried, pictures, captions, seed, progress, on_batch, resume)) is None:
+        while (found := self._observe_all(queried, pictures, most, captions, seed, progress, on_batch, resume)) is None:
             # A part of the model was moved to a wider precision on the way: all is scored again, so that no score depends on which
             # pictures came before it.
             pass
@@ -335,8 +341,9 @@ class Attack(ABC):
         remarks = queried.remarks(source)
         return Observations(ids, labels, values, seed, queried.queries, seconds, queried.device_name, source, remarks)
 
-    def _observe_all(self, queried, pictures, captions, seed, progress, on_batch, resume) -> tuple[list[str], np.ndarray] | None:
-        """Ids and statistics of all pictures; None if the model fell back to a wider precision meanwhile."""
+    def _observe_all(self, queried, pictures, most, captions, seed, progress, on_batch, resume) -> tuple[list[str], np.ndarray] | None:
+        """Ids and statistics of all pictures, dealt out in pieces of at most so many; None if the model fell back to a wider precision
+        meanwhile."""
         wide = queried.fallbacks
         queried.progress = progress_of(
             resume, self, queried.model, captions=captions, images=len(pictures), rows=queried.rows, seed=seed, device=queried.device_name
@@ -344,7 +351,7 @@ class Attack(ABC):
         with torch.no_grad(), full_precision():
             queried.prepared = _retried(queried, lambda: self.prepare(queried, seed))
         processes, setup = current(), queried.queries
-        rows = min(processes.together(lambda: queried.rows))
+        rows = min(most, *processes.together(lambda: queried.rows))
         # The pieces are the same for any number of processes, since a batch's composition may change a score in its last digits.
         pieces = [range(start, min(start + rows, len(pictures))) for start in range(0, len(pictures), rows)]
         own = processes.share(len(pieces))
@@ -356,7 +363,7 @@ class Attack(ABC):
             with tqdm(total=len(mine), unit="image", desc=bar_of, delay=PROGRESS_DELAY_SECONDS, disable=not progress) as bar:
                 for piece in pieces[own.start : own.stop]:
                     start = piece.start
-                    while start < piece.stop and queried.fallbacks == wide:
+                    while start < piece.stop and queried.fallbacks == wide and not processes.trouble():
                         parts.append(self._next_batch(queried, pictures, range(start, piece.stop), captions, seed))
                         start, done = start + len(parts[-1].ids), done + len(parts[-1].ids)
                         bar.update(len(parts[-1].ids))
@@ -417,7 +424,7 @@ class Attack(ABC):
             values = self.statistic(queried, x0, cond, noise).cpu()
         bad = ~values.flatten(1).isfinite().all(dim=1)
         if bad.any() and not queried.fall_back():
-            precision = dtype_name(queried.model.dtype)
+            precision = denoiser_precision(queried.model)
             half = precision in ("float16", "bfloat16")
             advice = "load the model with dtype='float32' (or 'bfloat16')" if half else "check the model's weights"
             raise ModelError(

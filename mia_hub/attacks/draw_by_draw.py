@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -29,13 +29,14 @@ class DrawByDraw(Attack):
     Attributes:
         attack: the SimAMC whose draws, norm and form are used.
         looks: after how many draws, rising; the last is `attack.draws`.
-        stop: which pictures need no further draws; None gives all of them all.
+        stop: which pictures need no further draws; None gives all of them all. Of a rule, which has no name that it could be known by
+            again, no finished batches are kept (``resume`` has no effect).
     """
 
     timesteps: tuple[int, ...]
     attack: SimAMC
     looks: tuple[int, ...]
-    stop: Stop | None = field(default=None, repr=False, compare=False)
+    stop: Stop | None = None
 
     name: ClassVar[str] = "sima-mc, draw by draw"
     paper: ClassVar[str] = SimAMC.paper

@@ -19,7 +19,7 @@ from mia_hub.attacks.checks import check_choice
 from mia_hub.attacks.querying import QueriedModel
 from mia_hub.errors import AttackError, ModelError, whole_number
 from mia_hub.images import as_pictures, find_images
-from mia_hub.models.protocol import dtype_name, result_dtype
+from mia_hub.models.protocol import denoiser_precision, result_dtype
 from mia_hub.noise import SampleNoise
 from mia_hub.sampling import ddim_timesteps, predicted_clean_images
 
@@ -175,8 +175,8 @@ class NearestGenerated(Attack):
         *_, sample = predicted_clean_images(model, noise(timesteps[0]), timesteps, cond)
         if not sample.isfinite().all():
             raise ModelError(
-                f"{model.info.id} generated NaN or infinity in {dtype_name(model.model.dtype)}, and no picture can be compared with that; "
-                "load it with dtype='float32'."
+                f"{model.info.id} generated NaN or infinity in {denoiser_precision(model.model)}, which nothing can be compared with; load "
+                "it with dtype='float32'."
             )
         return model.model.to_pixels(sample)
 

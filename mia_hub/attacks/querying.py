@@ -15,6 +15,7 @@ import torch
 from mia_hub.attacks.progress import Part, Progress
 from mia_hub.errors import ModelError
 from mia_hub.images import Picture
+from mia_hub.memory import is_out_of_memory
 from mia_hub.models.condition_rows import joined, rows_of
 from mia_hub.models.conditions import EMPTY
 from mia_hub.models.protocol import DiffusionModel, dtype_name
@@ -101,7 +102,9 @@ class QueriedModel:
             found["captions-truncated"] = f"{self.overlong:,} captions are longer than the text encoder takes"
         if self.fallbacks:
             parts = ", ".join(f"{part} in {precision}" for part, precision in self.fallbacks.items())
-            found["precision-fallback"] = f"values overflowed in {dtype_name(self.model.dtype)}; {parts}"
+            # The denoiser alone may have been run in half precision.
+            narrow = getattr(getattr(self.model, "arrangement", None), "dtype", "") or dtype_name(self.model.dtype)
+            found["precision-fallback"] = f"values overflowed in {narrow}; {parts}"
         return found
 
     def variant(self, change: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
@@ -193,7 +196,7 @@ class QueriedModel:
         Raises:
             ModelError: if a single row was too much.
         """
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise error
         if self._tried <= 1:
             raise ModelError(
@@ -203,13 +206,6 @@ class QueriedModel:
         self.rows = self._tried // 2
         if self.model.device.type == "cuda":
             torch.cuda.empty_cache()
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # On the CPU torch raises a plain RuntimeError for a failed allocation.
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
-        text in str(error).lower() for text in ("out of memory", "can't allocate memory", "not enough memory")
-    )
 
 
 _counting, _inside, _allowed = threading.Lock(), 0, True

@@ -33,7 +33,7 @@ class KeptChoices:
 
         Args:
             model: with a revision, or nothing can be kept of it.
-            measured: makes the choice, JSON-ready.
+            measured: makes the choice, JSON-ready; one that it can't make, None, is not kept.
             more: what else it depends on.
         """
 
@@ -42,6 +42,8 @@ class KeptChoices:
             if model.info.revision is not None and key in known:
                 return known[key]
             found = measured()
+            if found is None:
+                return None
             with suppress(OSError):  # then it is measured again
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 write_text(self.path, json.dumps(self._read() | {key: found}, indent=1) + "\n")

@@ -96,6 +96,11 @@ class NetworkModel(ABC):
             cond: what `condition` made of the captions.
         """
 
+    @property
+    def denoiser_dtype(self) -> torch.dtype:
+        """The denoiser's precision at this moment, which is the model's unless it overflowed there or is run otherwise."""
+        return self._network_dtype
+
     @cached_property
     def _times(self) -> torch.Tensor | None:
         return network_times(self.schedule, self.info.prediction_type)
@@ -107,6 +112,8 @@ class NetworkModel(ABC):
         # Of learned variance the first C of 2C channels are the prediction (Nichol & Dhariwal 2021).
         layout = torch.channels_last if self.arrangement.channels_last else torch.preserve_format
         output = self.output(x.to(self._network_dtype, memory_format=layout), told, cond)[:, : x.shape[1]].to(x.dtype)
+        if self.arrangement.compiled:  # the next run of a CUDA graph overwrites what this one put out
+            output = output.clone()
         return self.schedule.to_epsilon(output, x, t, self.info.prediction_type)
 
     def arrange(self, arrangement: Arrangement) -> None:

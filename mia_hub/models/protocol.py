@@ -63,8 +63,8 @@ class DiffusionModel(Protocol):
         dtype: the precision it computes in; ε is returned in float32, or float64 for a float64 model.
         network: the denoiser whose weights a white-box attack differentiates by; None for a plain function.
 
-    A model may also have what `mia_hub.models.network.NetworkModel` describes: ``truncated``, ``fallbacks``, ``fall_back``,
-    ``movable`` and ``widen``.
+    A model may also have what `mia_hub.models.network.NetworkModel` describes: ``denoiser_dtype``, ``truncated``, ``fallbacks``,
+    ``fall_back``, ``movable`` and ``widen``.
     """
 
     info: ModelInfo
@@ -112,9 +112,16 @@ def result_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def precision_of(model: DiffusionModel) -> str:
-    """What a model computes in, as results write it: "float32", or "float16 (autoencoder in float32)" after it overflowed there."""
-    moved = ", ".join(f"{part} in {wider}" for part, wider in sorted(getattr(model, "fallbacks", {}).items()))
+    """What a model computes in, as results write it: "float32", or, of a model whose parts do otherwise, "float16 (autoencoder in float32)"
+    after it overflowed there, and "float32 (denoiser in bfloat16)" where the denoiser is run so."""
+    apart = {"denoiser": denoiser_precision(model)} if denoiser_precision(model) != dtype_name(model.dtype) else {}
+    moved = ", ".join(f"{part} in {its}" for part, its in sorted((apart | getattr(model, "fallbacks", {})).items()))
     return dtype_name(model.dtype) + (f" ({moved})" if moved else "")
+
+
+def denoiser_precision(model: DiffusionModel) -> str:
+    """What a model's denoiser computes in, at this moment."""
+    return dtype_name(getattr(model, "denoiser_dtype", model.dtype))
 
 
 def moved_to(model: DiffusionModel, precision: str) -> bool:
@@ -126,12 +133,17 @@ def moved_to(model: DiffusionModel, precision: str) -> bool:
     Returns:
         Whether the model computes in that precision now.
     """
+    if precision == precision_of(model):
+        return True
     dtype, _, moved = precision.removesuffix(")").partition(" (")
     asked = dict(re.findall(r"(\w[\w ]*) in (float32|bfloat16)", moved))
     known, movable = getattr(model, "fallbacks", {}), getattr(model, "movable", {})
     if dtype == dtype_name(model.dtype) and known.items() <= asked.items() and asked.keys() <= movable.keys():
         for what in sorted(asked.keys() - known.keys()):
-            model.widen(what, getattr(torch, asked[what]))
+            now = getattr(model, "denoiser_dtype", model.dtype) if what == "denoiser" else model.dtype
+            # A denoiser that was run in half precision on purpose didn't overflow into it.
+            if torch.finfo(now).max < torch.finfo(getattr(torch, asked[what])).max:
+                model.widen(what, getattr(torch, asked[what]))
     return precision == precision_of(model)
 
 
