@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from html import escape
 
 import gradio as gr
@@ -224,19 +225,21 @@ def warm_up() -> None:
     threading.Thread(target=_demo_checker, daemon=True).start()
 
 
-_warming = threading.Lock()
+# One model is loaded at a time: while diffusers and transformers are imported, or load weights, they change torch for all threads.
+_loading = threading.Lock()
 _demo: list[Checker] = []
 
 
 def _demo_checker() -> Checker:
-    # One thread at a time: diffusers breaks when two import it at once, and the model is wanted only once.
-    with _warming:
-        if not _demo:
-            model = load_model("demo")
-            _demo.append(get_checker(SharedModel(model, default_rows(model)), progress=False))
-        (checker,) = _demo
-        _ = checker.comparability, checker.reference.power
-    return checker
+    # Once it is there, nobody waits for somebody else's download to ask it.
+    if not _demo:
+        with _loading:
+            if not _demo:
+                model = load_model("demo")
+                checker = get_checker(SharedModel(model, default_rows(model)), progress=False)
+                _ = checker.comparability, checker.reference.power
+                _demo.append(checker)
+    return _demo[0]
 
 
 def check(
@@ -436,26 +439,28 @@ def _checker(model: str, nonmembers: list[str] | None, caption: str | None, prog
         raise ModelError(f"{model!r} is not a model that can be checked here; give 'demo' or a Hub id of the form 'owner/name'.")
     if model == "demo" and not nonmembers:
         return _demo_checker()
-    if progress is not None:
-        progress(0, desc=f"Loading {model}")
     demo = _demo_checker()
-    loaded = demo.model if model == "demo" else _hub_model(model)
+    loaded = demo.model if model == "demo" else _hub_model(model, progress)
     null = {"nonmembers": nonmembers or None, "nonmember_captions": caption if nonmembers else None}
     return Checker(loaded, **null, progress=False, on_batch=_follow(progress, "Scoring the non-members"))
 
 
-_hub_models: dict[str, object] = {}
+_hub_models: dict[str, SharedModel] = {}
 
 
-def _hub_model(name: str):
+def _hub_model(name: str, progress) -> SharedModel:
     """The model loaded last is kept: people check several pictures with one model."""
-    model = _hub_models.get(name)
-    if model is None:
-        # Two large ones may not fit.
-        _hub_models.clear()
-        model = load_model(name, trusted=False)
-        _hub_models[name] = model = SharedModel(model, default_rows(model))
-    return model
+    say = (lambda: None) if progress is None else partial(progress, 0, desc=f"Loading {name}")
+    say()
+    with _loading:
+        # Whoever has left while others' models were loaded doesn't load another.
+        say()
+        if name not in _hub_models:
+            # Two large ones may not fit.
+            _hub_models.clear()
+            model = load_model(name, trusted=False)
+            _hub_models[name] = SharedModel(model, default_rows(model))
+        return _hub_models[name]
 
 
 def _follow(progress, what: str):
