@@ -9,6 +9,8 @@ import re
 import struct
 import subprocess
 import sys
+import time
+import urllib.request
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
@@ -147,6 +149,8 @@ def test_the_first_question_is_answered_while_the_demo_model_is_still_loading(pi
     # Two threads want it then, and diffusers must not be imported by both at once.
     code = """
 import sys
+import time
+import urllib.request
 from mia_hub.ui import build_app
 ask = next(function.fn for function in build_app().fns.values() if function.api_name == "check")
 answer, *_, found = ask(sys.argv[1], None, "demo", None, None)
@@ -652,3 +656,14 @@ def test_the_api_gives_the_same_answer(app, checker, pictures):
     assert found["set"]["p_value"] == pytest.approx(checker.check_set(pictures.nonmembers[:6]).p_value, rel=1e-9)
     answer, *_, nothing = client.predict(handle_file(pictures.cut), **asked)
     assert "damaged or cut short" in str(answer) and nothing is None
+
+
+def test_a_page_whose_connection_broke_off_is_still_answered(app, pictures):
+    from gradio_client import Client, handle_file
+
+    client = Client(app.url, verbose=False)
+    with urllib.request.urlopen(f"{app.url}gradio_api/heartbeat/{client.session_hash}", timeout=30) as heartbeat:
+        assert heartbeat.read(11) == b"data: ALIVE"
+    time.sleep(2)  # for the server to see that it ended
+    *_, found = client.predict(handle_file(pictures.nonmembers[3]), None, "demo", None, api_name="/check")
+    assert found["images"][0]["verdict"] in (EVIDENCE, CANNOT_TELL)

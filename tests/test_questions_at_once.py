@@ -1,4 +1,4 @@
-"""Questions that the page answers at the same time: models are loaded one at a time."""
+"""Questions that the page answers at the same time: models are loaded one by one; what somebody asks who leaves is given up."""
 
 from __future__ import annotations
 
@@ -91,3 +91,39 @@ def test_the_demo_answers_while_somebody_waits_for_a_model(loads, names, picture
         assert not slow.done()
         go_on.set()
         assert slow.result(30)
+
+
+def test_whoever_has_left_while_waiting_loads_no_model(loads, names, picture):
+    visitor, said = SimpleNamespace(session_hash="visitor"), []
+
+    def progress(*_, desc, **__):
+        said.append(desc)
+        check_tab.leave(visitor)
+
+    answer, *_ = check_tab.check(picture, None, names[0], None, progress=progress, request=visitor)
+    assert "broke off" in answer.value
+    assert said == [f"Loading {names[0]}"] and names[0] not in loads.names
+
+
+def test_who_leaves_gives_up_what_is_under_way_and_nothing_else(names, picture):
+    """Gradio says that a session ends whenever its connection does, and the page may be open still."""
+    visitor, other = (SimpleNamespace(session_hash=name) for name in ("visitor", "other"))
+
+    def ask(request, leaves) -> tuple[str, dict | None, int]:
+        """The answer, all of it, and how often the progress of scoring was shown; somebody leaves at the first time."""
+        scored = []
+
+        def progress(seen, *, desc, **_):
+            if desc == "Scoring":
+                scored.append(seen)
+                if len(scored) == 1:
+                    check_tab.leave(leaves)
+
+        answer, *_, found = check_tab.check(None, [picture] * 130, names[0], None, progress=progress, request=request)
+        return answer.value, found, len(scored)
+
+    answer, found, given_up = ask(visitor, leaves=visitor)
+    assert "broke off" in answer and found is None
+    answer, found, whole = ask(visitor, leaves=other)
+    assert len(found["images"]) == 130 and 1 == given_up < whole
+    assert not check_tab._under_way

@@ -6,7 +6,6 @@ import base64
 import json
 import re
 import threading
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -265,8 +264,8 @@ def check(
     sources = ([] if image is None else [image]) + (several or [])
     if not sources:
         return _problem(NO_FILE)
-    progress = _Visit(progress, request and request.session_hash)
-    return _answer(sources, model, nonmembers, progress, question if several else ONE_BY_ONE, caption)
+    with _Visit(progress, request and request.session_hash) as visit:
+        return _answer(sources, model, nonmembers, visit, question if several else ONE_BY_ONE, caption)
 
 
 def _check_if_any(
@@ -468,23 +467,33 @@ def _follow(progress, what: str):
 
 
 class _Visit:
-    """Shows progress to a visitor, and ends the work for one who has left."""
+    """A question under way: shows its progress to a visitor, and ends the work for one who leaves."""
 
     def __init__(self, progress: gr.Progress, session: str | None):
-        self._progress, self._session = progress, session
+        self._progress, self.session, self.left = progress, session, False
+
+    def __enter__(self) -> _Visit:
+        _under_way.add(self)
+        return self
+
+    def __exit__(self, *_) -> None:
+        _under_way.remove(self)
 
     def __call__(self, *args, **kwargs) -> None:
-        if self._session in _left:
-            raise MiaHubError("The page was left.")
+        if self.left:
+            # A page that a sleeping laptop or a proxy has disconnected is open still.
+            raise MiaHubError("The connection to this page broke off, and the question was given up. Press Check to ask it again.")
         self._progress(*args, **kwargs)
 
 
-_left: deque[str] = deque(maxlen=1000)
+_under_way: set[_Visit] = set()
 
 
 def leave(request: gr.Request) -> None:
     """What is still being scored for a visitor who has closed the page is given up after the batch at hand."""
-    _left.append(request.session_hash)
+    for visit in tuple(_under_way):
+        if visit.session == request.session_hash:
+            visit.left = True
 
 
 def _download_link(found: dict) -> str:
