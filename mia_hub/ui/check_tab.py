@@ -68,6 +68,8 @@ def _forget_unless(still_of: str) -> str:
 # what is pasted.)
 FORGET_OTHERS_ANSWER = _forget_unless('found?.model.id === (asked.trim() || "demo")')
 FORGET_OTHER_CAPTIONS_ANSWER = _forget_unless('(found?.caption ?? "") === asked.trim()')
+ONLY_IMAGE = "(image, several, ...others) => [image, null, ...others]"
+ONLY_SEVERAL = "(image, ...others) => [null, ...others]"
 NAMED_MODEL = "model => model.trim() || 'demo'"
 
 
@@ -141,13 +143,13 @@ def build_check_tab() -> None:
     inputs = [image, several, model, nonmembers, question, caption]
 
     button.click(check, inputs, outputs, api_name="check", show_progress_on=answer, **ASKING)
-    gr.on([model.submit, caption.submit], _check_if_any, inputs, outputs, api_name=False, show_progress_on=answer, **ASKING)
     # Of the two ways in, the one used last counts: the other is emptied. Not `image.input`: it fires when the picture is removed, too.
     shown = {"api_name": False, "show_progress_on": answer, **ASKING}
-    image.upload(_check_one, [image, model, nonmembers, caption], [*outputs, image, several], **shown)
+    used = {"fn": _check_used, "inputs": inputs, "outputs": [*outputs, image, several], **shown}
+    gr.on([model.submit, caption.submit], **used)
+    image.upload(js=ONLY_IMAGE, **used)
+    several.upload(js=ONLY_SEVERAL, **used)
     image.clear(_empty, None, outputs, api_name=False, show_progress="hidden")
-    asked = [several, model, nonmembers, question, caption]
-    several.upload(_check_several, asked, [*outputs, image], **shown)
     table.select(_show_row, found, [plot, figures, caveats], api_name=False, show_progress="hidden")
     for gallery, example in zip(galleries, examples):
         gallery.select(
@@ -268,42 +270,21 @@ def check(
         return _answer(sources, model, nonmembers, visit, question if several else ONE_BY_ONE, caption)
 
 
-def _check_if_any(
-    image,
-    several,
-    model: str,
-    nonmembers,
-    question: str,
-    caption: str,
-    progress=SHOWN_PROGRESS,
-    request: gr.Request | None = None,
-):
-    return check(image, several, model, nonmembers, question, caption, progress, request) if image or several else _empty()
-
-
-def _check_one(
+def _check_used(
     image: str | None,
-    model: str,
-    nonmembers,
-    caption: str,
-    progress=SHOWN_PROGRESS,
-    request: gr.Request | None = None,
-):
-    shown = check(image, None, model, nonmembers, caption=caption, progress=progress, request=request)
-    # The browser would show what can't be read as a broken picture.
-    return *shown, None if image is not None and not readable([image])[0] else gr.skip(), None
-
-
-def _check_several(
     several: list[str] | None,
     model: str,
-    nonmembers,
+    nonmembers: list[str] | None,
     question: str,
     caption: str,
     progress=SHOWN_PROGRESS,
     request: gr.Request | None = None,
 ):
-    return *check(None, several, model, nonmembers, question, caption, progress, request), None
+    """`check` of one of the two ways in, which empties the other; there is no answer where neither was used."""
+    shown = check(image, several, model, nonmembers, question, caption, progress, request) if image or several else _empty()
+    # The browser would show what can't be read as a broken picture.
+    emptied = several or (image is not None and not readable([image])[0])
+    return *shown, None if emptied else gr.skip(), None if image else gr.skip()
 
 
 def _example_check(pictures: Sequence[Picture]):
