@@ -384,6 +384,28 @@ def test_a_set_gets_one_answer(page, checker, pictures):
     expect(page.locator("#verdict")).to_contain_text("8 pictures checked together")
 
 
+def test_an_answer_that_comes_too_late_is_not_shown(page, pictures):
+    fold_out(page, "Several pictures at once")
+    upload(page, pictures.nonmembers, "several")
+    started = time.monotonic()
+    expect(page.locator("#verdict")).to_contain_text("28 pictures checked together")
+    took = time.monotonic() - started
+    changed = "What is asked has changed. Press Check for the answer."
+    page.get_by_role("button", name="Check", exact=True).click()
+    page.get_by_label("As a set").check()
+    expect(page.locator("#verdict")).to_have_text(changed)
+    page.wait_for_timeout(1000 * took + 2000)
+    expect(page.locator("#verdict")).to_have_text(changed, timeout=1)
+    # Nothing stands in the way of the new question.
+    page.get_by_role("button", name="Check", exact=True).click()
+    expect(page.locator("#verdict .mia-sentence")).to_contain_text("s a set, the 28 pictures look")
+    page.get_by_role("button", name="Check", exact=True).click()
+    page.locator("#several").get_by_label("Remove this file").first.click()
+    expect(page.locator("#verdict")).to_have_text(changed)
+    page.wait_for_timeout(1000 * took + 2000)
+    expect(page.locator("#verdict")).to_have_text(changed, timeout=1)
+
+
 def test_a_set_too_small_gets_a_message(page, pictures):
     fold_out(page, "Several pictures at once")
     page.get_by_label("As a set").check()

@@ -142,28 +142,26 @@ def build_check_tab() -> None:
     outputs = [answer, table, plot, figures, caveats, download, found]
     inputs = [image, several, model, nonmembers, question, caption]
 
-    button.click(check, inputs, outputs, api_name="check", show_progress_on=answer, **ASKING)
+    answering = [button.click(check, inputs, outputs, api_name="check", show_progress_on=answer, **ASKING)]
     # Of the two ways in, the one used last counts: the other is emptied. Not `image.input`: it fires when the picture is removed, too.
     shown = {"api_name": False, "show_progress_on": answer, **ASKING}
     used = {"fn": _check_used, "inputs": inputs, "outputs": [*outputs, image, several], **shown}
-    gr.on([model.submit, caption.submit], **used)
-    image.upload(js=ONLY_IMAGE, **used)
-    several.upload(js=ONLY_SEVERAL, **used)
-    image.clear(_empty, None, outputs, api_name=False, show_progress="hidden")
+    answering += [
+        gr.on([model.submit, caption.submit], **used),
+        image.upload(js=ONLY_IMAGE, **used),
+        several.upload(js=ONLY_SEVERAL, **used),
+    ]
     table.select(_show_row, found, [plot, figures, caveats], api_name=False, show_progress="hidden")
     for gallery, example in zip(galleries, examples):
-        gallery.select(
-            _example_check(example.pictures),
-            None,
-            [*outputs, image, several, model, nonmembers, caption],
-            show_progress="minimal",
-            **shown,
-        )
+        example_outputs = [*outputs, image, several, model, nonmembers, caption]
+        answering.append(gallery.select(_example_check(example.pictures), None, example_outputs, show_progress="minimal", **shown))
+    image.clear(_empty, None, outputs, api_name=False, show_progress="hidden", cancels=answering)
     for asks in (button.click, model.submit, caption.submit, image.upload, several.upload, *(gallery.select for gallery in galleries)):
         asks(None, None, None, js=SHOW_ANSWER, api_name=False)
     model.change(None, [image, several, model, found], outputs, js=FORGET_OTHERS_ANSWER, api_name=False)
     for changes in (nonmembers.upload, nonmembers.clear, nonmembers.delete, several.clear, several.delete, question.input):
-        changes(None, [image, several], outputs, js=FORGET_ANSWER, api_name=False)
+        # An answer under way would come to a question that is asked no more.
+        changes(None, [image, several], outputs, js=FORGET_ANSWER, api_name=False, cancels=answering)
     caption.change(None, [image, several, caption, found], outputs, js=FORGET_OTHER_CAPTIONS_ANSWER, api_name=False)
     for leaves in (model.blur, model.submit):
         leaves(None, model, model, js=NAMED_MODEL, api_name=False)
