@@ -9,6 +9,8 @@ import re
 import struct
 import subprocess
 import sys
+import time
+import urllib.request
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
@@ -147,6 +149,8 @@ def test_the_first_question_is_answered_while_the_demo_model_is_still_loading(pi
     # Two threads want it then, and diffusers must not be imported by both at once.
     code = """
 import sys
+import time
+import urllib.request
 from mia_hub.ui import build_app
 ask = next(function.fn for function in build_app().fns.values() if function.api_name == "check")
 answer, *_, found = ask(sys.argv[1], None, "demo", None, None)
@@ -378,6 +382,28 @@ def test_a_set_gets_one_answer(page, checker, pictures):
     expect(page.locator("#figures")).to_be_hidden()
     page.get_by_role("button", name="Check", exact=True).click()
     expect(page.locator("#verdict")).to_contain_text("8 pictures checked together")
+
+
+def test_an_answer_that_comes_too_late_is_not_shown(page, pictures):
+    fold_out(page, "Several pictures at once")
+    upload(page, pictures.nonmembers, "several")
+    started = time.monotonic()
+    expect(page.locator("#verdict")).to_contain_text("28 pictures checked together")
+    took = time.monotonic() - started
+    changed = "What is asked has changed. Press Check for the answer."
+    page.get_by_role("button", name="Check", exact=True).click()
+    page.get_by_label("As a set").check()
+    expect(page.locator("#verdict")).to_have_text(changed)
+    page.wait_for_timeout(1000 * took + 2000)
+    expect(page.locator("#verdict")).to_have_text(changed, timeout=1)
+    # Nothing stands in the way of the new question.
+    page.get_by_role("button", name="Check", exact=True).click()
+    expect(page.locator("#verdict .mia-sentence")).to_contain_text("s a set, the 28 pictures look")
+    page.get_by_role("button", name="Check", exact=True).click()
+    page.locator("#several").get_by_label("Remove this file").first.click()
+    expect(page.locator("#verdict")).to_have_text(changed)
+    page.wait_for_timeout(1000 * took + 2000)
+    expect(page.locator("#verdict")).to_have_text(changed, timeout=1)
 
 
 def test_a_set_too_small_gets_a_message(page, pictures):
@@ -652,3 +678,14 @@ def test_the_api_gives_the_same_answer(app, checker, pictures):
     assert found["set"]["p_value"] == pytest.approx(checker.check_set(pictures.nonmembers[:6]).p_value, rel=1e-9)
     answer, *_, nothing = client.predict(handle_file(pictures.cut), **asked)
     assert "damaged or cut short" in str(answer) and nothing is None
+
+
+def test_a_page_whose_connection_broke_off_is_still_answered(app, pictures):
+    from gradio_client import Client, handle_file
+
+    client = Client(app.url, verbose=False)
+    with urllib.request.urlopen(f"{app.url}gradio_api/heartbeat/{client.session_hash}", timeout=30) as heartbeat:
+        assert heartbeat.read(11) == b"data: ALIVE"
+    time.sleep(2)  # for the server to see that it ended
+    *_, found = client.predict(handle_file(pictures.nonmembers[3]), None, "demo", None, api_name="/check")
+    assert found["images"][0]["verdict"] in (EVIDENCE, CANNOT_TELL)

@@ -31,6 +31,8 @@ class Slow:
         self.passes.append(len(x))
         self.gate.wait(10)
         self.at_once -= 1
+        if (x == 66).any():
+            raise KeyboardInterrupt
         if len(x) > self.most or (x == 13).any():
             raise RuntimeError(f"{len(x)} rows are too many")
         told = cond["text"] if isinstance(cond, dict) else cond
@@ -48,11 +50,14 @@ def asking(shared, pool, numbers, cond=None, rows=2):
     return [pool.submit(ask, number) for number in numbers]
 
 
-def in_line(shared, n: int) -> None:
-    deadline = time.monotonic() + 10
-    while len(shared._line) < n:
-        assert time.monotonic() < deadline
+def comes(condition, seconds: float = 10) -> bool:
+    """Whether a condition comes true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
         time.sleep(0.001)
+    return True
 
 
 def test_what_waits_goes_through_together_and_each_gets_its_own():
@@ -60,11 +65,9 @@ def test_what_waits_goes_through_together_and_each_gets_its_own():
     shared = SharedModel(slow.model, rows=8)
     with ThreadPoolExecutor(10) as pool:
         first = asking(shared, pool, [0])
-        deadline = time.monotonic() + 10
-        while not slow.passes and time.monotonic() < deadline:
-            time.sleep(0.001)
+        assert comes(lambda: slow.passes)
         others = asking(shared, pool, range(1, 10))
-        in_line(shared, 9)
+        assert comes(lambda: len(shared._line) == 9)
         slow.gate.set()
         for number, found in enumerate([*first, *others]):
             assert torch.equal(found.result(10), torch.full((2, 1, SIDE, SIDE), 10.0 * number))
@@ -91,7 +94,7 @@ def test_trouble_of_one_is_no_trouble_of_others():
     shared = SharedModel(slow.model, rows=100)
     with ThreadPoolExecutor(20) as pool:
         found = asking(shared, pool, range(20))
-        in_line(shared, 19)
+        assert comes(lambda: len(shared._line) == 19)
         slow.gate.set()
         for number, one in enumerate(found):
             if number == 13:
@@ -99,6 +102,52 @@ def test_trouble_of_one_is_no_trouble_of_others():
                     one.result(10)
             else:
                 assert torch.equal(one.result(10), torch.full((2, 1, SIDE, SIDE), 10.0 * number))
+
+
+def test_an_interrupted_pass_leaves_nobody_waiting():
+    slow = Slow()
+    shared = SharedModel(slow.model, rows=6)
+    together, behind = [66, 1, 2], [3, 4, 5, 6]
+    with ThreadPoolExecutor(10) as pool:
+        [first] = asking(shared, pool, [0])
+        assert comes(lambda: slow.passes)
+        found = asking(shared, pool, together)
+        assert comes(lambda: len(shared._line) == 3)
+        found += asking(shared, pool, behind)
+        assert comes(lambda: len(shared._line) == 7)
+        slow.gate.set()
+        errors = {number: one.exception(10) for number, one in zip(together + behind, found)}
+    assert first.exception() is None
+    # Whoever ran it is interrupted, in it or behind it.
+    [runner] = [number for number, error in errors.items() if isinstance(error, KeyboardInterrupt)]
+    for number in {*together, *behind} - {runner}:
+        assert ("was interrupted" in str(errors[number])) if number in together else (errors[number] is None)
+    with torch.no_grad():
+        assert shared.predict_noise(torch.ones(1, 1, SIDE, SIDE), torch.full((1,), 3))[0, 0, 0, 0] == 3
+
+
+def test_back_to_back_everybody_is_in_every_second_pass():
+    """An answer that is ready waits for no further pass, so that during each pass all the others come to stand in line for the next."""
+    threads, asks = 16, 20
+    passes, ended, late = [], [], []
+
+    def denoiser(x, t):
+        passes.append(len(x))
+        if not late and not comes(lambda: len(shared._line) + len(x) + len(ended) == threads):
+            late.append(len(passes))
+        return x
+
+    def ask(_):
+        with torch.no_grad():
+            for _ in range(asks):
+                shared.predict_noise(torch.ones(1, 1, SIDE, SIDE), torch.full((1,), 1))
+        ended.append(1)
+
+    shared = SharedModel(wrap_denoiser(denoiser, ddpm_alphas_cumprod(), sample_shape=(1, SIDE, SIDE)), rows=threads)
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(ask, range(threads)))
+    assert not late and sum(passes) == threads * asks
+    assert len(passes) <= 2 * asks
 
 
 def test_a_long_question_holds_nobody_up():

@@ -26,7 +26,7 @@ class SharedModel:
     def __init__(self, model: DiffusionModel, rows: int):
         self._model, self._rows = model, rows
         self._line: deque[_Asked] = deque()
-        self._in_line, self._asking = threading.Lock(), threading.Lock()
+        self._turn, self._asking = threading.Condition(), False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
@@ -36,19 +36,25 @@ class SharedModel:
         if torch.is_grad_enabled():
             return self._model.predict_noise(x, t, cond)
         own = _Asked(x, t, cond)
-        with self._in_line:
+        with self._turn:
             self._line.append(own)
-        while not own.done:
-            with self._asking:
-                if not own.done:
-                    self._ask(self._together())
+        while asked := self._next(own):
+            try:
+                self._ask(asked)
+            finally:
+                self._end(asked)
         if own.error is not None:
             raise own.error
         return own.found
 
-    def _together(self) -> list[_Asked]:
-        """The first in line, and those behind it that fit into its pass."""
-        with self._in_line:
+    def _next(self, own: _Asked) -> list[_Asked]:
+        """The pass that the thread which waits for ``own`` is to run now: the first in line, and those behind it that fit. None once its
+        own is done."""
+        with self._turn:
+            self._turn.wait_for(lambda: own.done or not self._asking)
+            if own.done:
+                return []
+            self._asking = True
             first = self._line.popleft()
             found, rows, left = [first], len(first.x), deque()
             while self._line:
@@ -60,6 +66,15 @@ class SharedModel:
                     left.append(other)
             self._line = left
         return found
+
+    def _end(self, asked: list[_Asked]) -> None:
+        """Lets the others go on: those with an answer, and the next that finds the model free."""
+        with self._turn:
+            for one in asked:
+                if not one.done:
+                    one.error, one.done = RuntimeError("The forward pass was interrupted."), True
+            self._asking = False
+            self._turn.notify_all()
 
     def _ask(self, asked: list[_Asked]) -> None:
         try:
@@ -87,9 +102,6 @@ class _Asked:
         self.found: torch.Tensor | None = None
         self.error: Exception | None = None
         self.done = False
-
-    @property
-    def kind(self) -> tuple:
-        """What must be the same to go through a pass together."""
-        told = {"": self.cond} if isinstance(self.cond, torch.Tensor) else self.cond or {}
-        return tuple((name, tuple(value.shape[1:]), value.dtype, value.device) for name, value in {"x": self.x, **told}.items())
+        told = {"": cond} if isinstance(cond, torch.Tensor) else cond or {}
+        # What must be the same to go through a pass together.
+        self.kind = tuple((name, tuple(value.shape[1:]), value.dtype, value.device) for name, value in {"x": x, **told}.items())

@@ -6,9 +6,9 @@ import base64
 import json
 import re
 import threading
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from html import escape
 
 import gradio as gr
@@ -68,6 +68,8 @@ def _forget_unless(still_of: str) -> str:
 # what is pasted.)
 FORGET_OTHERS_ANSWER = _forget_unless('found?.model.id === (asked.trim() || "demo")')
 FORGET_OTHER_CAPTIONS_ANSWER = _forget_unless('(found?.caption ?? "") === asked.trim()')
+ONLY_IMAGE = "(image, several, ...others) => [image, null, ...others]"
+ONLY_SEVERAL = "(image, ...others) => [null, ...others]"
 NAMED_MODEL = "model => model.trim() || 'demo'"
 
 
@@ -140,28 +142,26 @@ def build_check_tab() -> None:
     outputs = [answer, table, plot, figures, caveats, download, found]
     inputs = [image, several, model, nonmembers, question, caption]
 
-    button.click(check, inputs, outputs, api_name="check", show_progress_on=answer, **ASKING)
-    gr.on([model.submit, caption.submit], _check_if_any, inputs, outputs, api_name=False, show_progress_on=answer, **ASKING)
+    answering = [button.click(check, inputs, outputs, api_name="check", show_progress_on=answer, **ASKING)]
     # Of the two ways in, the one used last counts: the other is emptied. Not `image.input`: it fires when the picture is removed, too.
     shown = {"api_name": False, "show_progress_on": answer, **ASKING}
-    image.upload(_check_one, [image, model, nonmembers, caption], [*outputs, image, several], **shown)
-    image.clear(_empty, None, outputs, api_name=False, show_progress="hidden")
-    asked = [several, model, nonmembers, question, caption]
-    several.upload(_check_several, asked, [*outputs, image], **shown)
+    used = {"fn": _check_used, "inputs": inputs, "outputs": [*outputs, image, several], **shown}
+    answering += [
+        gr.on([model.submit, caption.submit], **used),
+        image.upload(js=ONLY_IMAGE, **used),
+        several.upload(js=ONLY_SEVERAL, **used),
+    ]
     table.select(_show_row, found, [plot, figures, caveats], api_name=False, show_progress="hidden")
     for gallery, example in zip(galleries, examples):
-        gallery.select(
-            _example_check(example.pictures),
-            None,
-            [*outputs, image, several, model, nonmembers, caption],
-            show_progress="minimal",
-            **shown,
-        )
+        example_outputs = [*outputs, image, several, model, nonmembers, caption]
+        answering.append(gallery.select(_example_check(example.pictures), None, example_outputs, show_progress="minimal", **shown))
+    image.clear(_empty, None, outputs, api_name=False, show_progress="hidden", cancels=answering)
     for asks in (button.click, model.submit, caption.submit, image.upload, several.upload, *(gallery.select for gallery in galleries)):
         asks(None, None, None, js=SHOW_ANSWER, api_name=False)
     model.change(None, [image, several, model, found], outputs, js=FORGET_OTHERS_ANSWER, api_name=False)
     for changes in (nonmembers.upload, nonmembers.clear, nonmembers.delete, several.clear, several.delete, question.input):
-        changes(None, [image, several], outputs, js=FORGET_ANSWER, api_name=False)
+        # An answer under way would come to a question that is asked no more.
+        changes(None, [image, several], outputs, js=FORGET_ANSWER, api_name=False, cancels=answering)
     caption.change(None, [image, several, caption, found], outputs, js=FORGET_OTHER_CAPTIONS_ANSWER, api_name=False)
     for leaves in (model.blur, model.submit):
         leaves(None, model, model, js=NAMED_MODEL, api_name=False)
@@ -224,19 +224,21 @@ def warm_up() -> None:
     threading.Thread(target=_demo_checker, daemon=True).start()
 
 
-_warming = threading.Lock()
+# One model is loaded at a time: while diffusers and transformers are imported, or load weights, they change torch for all threads.
+_loading = threading.Lock()
 _demo: list[Checker] = []
 
 
 def _demo_checker() -> Checker:
-    # One thread at a time: diffusers breaks when two import it at once, and the model is wanted only once.
-    with _warming:
-        if not _demo:
-            model = load_model("demo")
-            _demo.append(get_checker(SharedModel(model, default_rows(model)), progress=False))
-        (checker,) = _demo
-        _ = checker.comparability, checker.reference.power
-    return checker
+    # Once it is there, nobody waits for somebody else's download to ask it.
+    if not _demo:
+        with _loading:
+            if not _demo:
+                model = load_model("demo")
+                checker = get_checker(SharedModel(model, default_rows(model)), progress=False)
+                _ = checker.comparability, checker.reference.power
+                _demo.append(checker)
+    return _demo[0]
 
 
 def check(
@@ -262,46 +264,25 @@ def check(
     sources = ([] if image is None else [image]) + (several or [])
     if not sources:
         return _problem(NO_FILE)
-    progress = _Visit(progress, request and request.session_hash)
-    return _answer(sources, model, nonmembers, progress, question if several else ONE_BY_ONE, caption)
+    with _Visit(progress, request and request.session_hash) as visit:
+        return _answer(sources, model, nonmembers, visit, question if several else ONE_BY_ONE, caption)
 
 
-def _check_if_any(
-    image,
-    several,
-    model: str,
-    nonmembers,
-    question: str,
-    caption: str,
-    progress=SHOWN_PROGRESS,
-    request: gr.Request | None = None,
-):
-    return check(image, several, model, nonmembers, question, caption, progress, request) if image or several else _empty()
-
-
-def _check_one(
+def _check_used(
     image: str | None,
-    model: str,
-    nonmembers,
-    caption: str,
-    progress=SHOWN_PROGRESS,
-    request: gr.Request | None = None,
-):
-    shown = check(image, None, model, nonmembers, caption=caption, progress=progress, request=request)
-    # The browser would show what can't be read as a broken picture.
-    return *shown, None if image is not None and not readable([image])[0] else gr.skip(), None
-
-
-def _check_several(
     several: list[str] | None,
     model: str,
-    nonmembers,
+    nonmembers: list[str] | None,
     question: str,
     caption: str,
     progress=SHOWN_PROGRESS,
     request: gr.Request | None = None,
 ):
-    return *check(None, several, model, nonmembers, question, caption, progress, request), None
+    """`check` of one of the two ways in, which empties the other; there is no answer where neither was used."""
+    shown = check(image, several, model, nonmembers, question, caption, progress, request) if image or several else _empty()
+    # The browser would show what can't be read as a broken picture.
+    emptied = several or (image is not None and not readable([image])[0])
+    return *shown, None if emptied else gr.skip(), None if image else gr.skip()
 
 
 def _example_check(pictures: Sequence[Picture]):
@@ -436,26 +417,28 @@ def _checker(model: str, nonmembers: list[str] | None, caption: str | None, prog
         raise ModelError(f"{model!r} is not a model that can be checked here; give 'demo' or a Hub id of the form 'owner/name'.")
     if model == "demo" and not nonmembers:
         return _demo_checker()
-    if progress is not None:
-        progress(0, desc=f"Loading {model}")
     demo = _demo_checker()
-    loaded = demo.model if model == "demo" else _hub_model(model)
+    loaded = demo.model if model == "demo" else _hub_model(model, progress)
     null = {"nonmembers": nonmembers or None, "nonmember_captions": caption if nonmembers else None}
     return Checker(loaded, **null, progress=False, on_batch=_follow(progress, "Scoring the non-members"))
 
 
-_hub_models: dict[str, object] = {}
+_hub_models: dict[str, SharedModel] = {}
 
 
-def _hub_model(name: str):
+def _hub_model(name: str, progress) -> SharedModel:
     """The model loaded last is kept: people check several pictures with one model."""
-    model = _hub_models.get(name)
-    if model is None:
-        # Two large ones may not fit.
-        _hub_models.clear()
-        model = load_model(name, trusted=False)
-        _hub_models[name] = model = SharedModel(model, default_rows(model))
-    return model
+    say = (lambda: None) if progress is None else partial(progress, 0, desc=f"Loading {name}")
+    say()
+    with _loading:
+        # Whoever has left while others' models were loaded doesn't load another.
+        say()
+        if name not in _hub_models:
+            # Two large ones may not fit.
+            _hub_models.clear()
+            model = load_model(name, trusted=False)
+            _hub_models[name] = SharedModel(model, default_rows(model))
+        return _hub_models[name]
 
 
 def _follow(progress, what: str):
@@ -463,23 +446,33 @@ def _follow(progress, what: str):
 
 
 class _Visit:
-    """Shows progress to a visitor, and ends the work for one who has left."""
+    """A question under way: shows its progress to a visitor, and ends the work for one who leaves."""
 
     def __init__(self, progress: gr.Progress, session: str | None):
-        self._progress, self._session = progress, session
+        self._progress, self.session, self.left = progress, session, False
+
+    def __enter__(self) -> _Visit:
+        _under_way.add(self)
+        return self
+
+    def __exit__(self, *_) -> None:
+        _under_way.remove(self)
 
     def __call__(self, *args, **kwargs) -> None:
-        if self._session in _left:
-            raise MiaHubError("The page was left.")
+        if self.left:
+            # A page that a sleeping laptop or a proxy has disconnected is open still.
+            raise MiaHubError("The connection to this page broke off, and the question was given up. Press Check to ask it again.")
         self._progress(*args, **kwargs)
 
 
-_left: deque[str] = deque(maxlen=1000)
+_under_way: set[_Visit] = set()
 
 
 def leave(request: gr.Request) -> None:
     """What is still being scored for a visitor who has closed the page is given up after the batch at hand."""
-    _left.append(request.session_hash)
+    for visit in tuple(_under_way):
+        if visit.session == request.session_hash:
+            visit.left = True
 
 
 def _download_link(found: dict) -> str:
