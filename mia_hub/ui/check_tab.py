@@ -155,7 +155,8 @@ def build_check_tab() -> None:
     for gallery, example in zip(galleries, examples):
         example_outputs = [*outputs, image, several, model, nonmembers, caption]
         answering.append(gallery.select(_example_check(example.pictures), None, example_outputs, show_progress="minimal", **shown))
-    image.clear(_empty, None, outputs, api_name=False, show_progress="hidden", cancels=answering)
+    # It cancels nothing: it also fires at a paste, just before the upload.
+    image.clear(_empty, None, outputs, api_name=False, show_progress="hidden")
     for asks in (button.click, model.submit, caption.submit, image.upload, several.upload, *(gallery.select for gallery in galleries)):
         asks(None, None, None, js=SHOW_ANSWER, api_name=False)
     model.change(None, [image, several, model, found], outputs, js=FORGET_OTHERS_ANSWER, api_name=False)
