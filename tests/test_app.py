@@ -149,8 +149,6 @@ def test_the_first_question_is_answered_while_the_demo_model_is_still_loading(pi
     # Two threads want it then, and diffusers must not be imported by both at once.
     code = """
 import sys
-import time
-import urllib.request
 from mia_hub.ui import build_app
 ask = next(function.fn for function in build_app().fns.values() if function.api_name == "check")
 answer, *_, found = ask(sys.argv[1], None, "demo", None, None)

@@ -12,7 +12,7 @@ import pytest
 
 from mia_hub.check import Checker
 from mia_hub.splits import load_split
-from mia_hub.ui import check_tab
+from mia_hub.ui import build_app, check_tab
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +103,15 @@ def test_whoever_has_left_while_waiting_loads_no_model(loads, names, picture):
     answer, *_ = check_tab.check(picture, None, names[0], None, progress=progress, request=visitor)
     assert "broke off" in answer.value
     assert said == [f"Loading {names[0]}"] and names[0] not in loads.names
+
+
+def test_a_question_that_is_changed_is_given_up():
+    functions = list(build_app().fns.values())
+    forgetting, leaving = (
+        {target for one in functions if is_it(one) for target in one.targets}
+        for is_it in (lambda one: one.js == check_tab.FORGET_ANSWER, lambda one: one.fn is check_tab.leave)
+    )
+    assert len(forgetting) == 6 and forgetting < leaving
 
 
 def test_who_leaves_gives_up_what_is_under_way_and_nothing_else(names, picture):

@@ -163,6 +163,7 @@ def build_check_tab() -> None:
     for changes in (nonmembers.upload, nonmembers.clear, nonmembers.delete, several.clear, several.delete, question.input):
         # An answer under way would come to a question that is asked no more.
         changes(None, [image, several], outputs, js=FORGET_ANSWER, api_name=False, cancels=answering)
+        changes(leave, None, None, api_name=False, queue=False, show_progress="hidden")
     caption.change(None, [image, several, caption, found], outputs, js=FORGET_OTHER_CAPTIONS_ANSWER, api_name=False)
     for leaves in (model.blur, model.submit):
         leaves(None, model, model, js=NAMED_MODEL, api_name=False)
@@ -470,7 +471,7 @@ _under_way: set[_Visit] = set()
 
 
 def leave(request: gr.Request) -> None:
-    """What is still being scored for a visitor who has closed the page is given up after the batch at hand."""
+    """What is still being scored for a visitor who has closed the page, or changed the question, is given up after the batch at hand."""
     for visit in tuple(_under_way):
         if visit.session == request.session_hash:
             visit.left = True
