@@ -8,6 +8,7 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 
 from mia_hub.check import Checker
@@ -109,9 +110,20 @@ def test_a_question_that_is_changed_is_given_up():
     functions = list(build_app().fns.values())
     forgetting, leaving = (
         {target for one in functions if is_it(one) for target in one.targets}
-        for is_it in (lambda one: one.js == check_tab.FORGET_ANSWER, lambda one: one.fn is check_tab.leave)
+        for is_it in (lambda one: one.js == check_tab.FORGET_ANSWER, lambda one: one.fn is check_tab.drop)
     )
-    assert len(forgetting) == 6 and forgetting < leaving
+    assert len(forgetting) == 6 and forgetting == leaving
+
+
+def test_a_dropped_question_shows_nothing(picture):
+    visitor, scored = SimpleNamespace(session_hash="visitor"), []
+
+    def progress(seen, **_):
+        scored.append(seen)
+        check_tab.drop(visitor)
+
+    shown = check_tab.check(None, [picture] * 130, "demo", None, progress=progress, request=visitor)
+    assert len(scored) == 1 and list(shown) == [gr.skip()] * 7
 
 
 def test_who_leaves_gives_up_what_is_under_way_and_nothing_else(names, picture):

@@ -52,7 +52,8 @@ def memory_of_rows(peak: Callable[[int], int]) -> dict[str, float] | None:
 def rows_within(memory: int, few: int, held: int, each: float) -> int:
     """The most rows whose forward pass stays within some memory, at least 1.
 
-    It is a power of two, so that the rows of a run that goes on are those that it began with, though a little more or less memory is free.
+    Its binary digits from the seventh on are 0, so that the rows of a run that goes on are most often those that it began with, though a
+    little more or less memory is free; that leaves at most 1/32 of the memory unused.
 
     Args:
         memory: bytes.
@@ -61,7 +62,8 @@ def rows_within(memory: int, few: int, held: int, each: float) -> int:
         each: bytes of each further row; if they are fewer with more rows, less memory is used than there is.
     """
     most = max(1, min(MOST, few + math.floor((memory - held) / each)))
-    return 2 ** (most.bit_length() - 1)
+    step = 2 ** max(0, most.bit_length() - 6)
+    return most // step * step
 
 
 def _at_hand(device: torch.device) -> int:

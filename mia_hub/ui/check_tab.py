@@ -142,28 +142,26 @@ def build_check_tab() -> None:
     outputs = [answer, table, plot, figures, caveats, download, found]
     inputs = [image, several, model, nonmembers, question, caption]
 
-    answering = [button.click(check, inputs, outputs, api_name="check", show_progress_on=answer, **ASKING)]
+    # The last press counts, even while an earlier question is being given up.
+    button.click(check, inputs, outputs, api_name="check", show_progress_on=answer, trigger_mode="always_last", **ASKING)
     # Of the two ways in, the one used last counts: the other is emptied. Not `image.input`: it fires when the picture is removed, too.
     shown = {"api_name": False, "show_progress_on": answer, **ASKING}
     used = {"fn": _check_used, "inputs": inputs, "outputs": [*outputs, image, several], **shown}
-    answering += [
-        gr.on([model.submit, caption.submit], **used),
-        image.upload(js=ONLY_IMAGE, **used),
-        several.upload(js=ONLY_SEVERAL, **used),
-    ]
+    gr.on([model.submit, caption.submit], **used)
+    image.upload(js=ONLY_IMAGE, **used)
+    several.upload(js=ONLY_SEVERAL, **used)
     table.select(_show_row, found, [plot, figures, caveats], api_name=False, show_progress="hidden")
     for gallery, example in zip(galleries, examples):
         example_outputs = [*outputs, image, several, model, nonmembers, caption]
-        answering.append(gallery.select(_example_check(example.pictures), None, example_outputs, show_progress="minimal", **shown))
-    # It cancels nothing: it also fires at a paste, just before the upload.
+        gallery.select(_example_check(example.pictures), None, example_outputs, show_progress="minimal", **shown)
     image.clear(_empty, None, outputs, api_name=False, show_progress="hidden")
     for asks in (button.click, model.submit, caption.submit, image.upload, several.upload, *(gallery.select for gallery in galleries)):
         asks(None, None, None, js=SHOW_ANSWER, api_name=False)
     model.change(None, [image, several, model, found], outputs, js=FORGET_OTHERS_ANSWER, api_name=False)
     for changes in (nonmembers.upload, nonmembers.clear, nonmembers.delete, several.clear, several.delete, question.input):
-        # An answer under way would come to a question that is asked no more.
-        changes(None, [image, several], outputs, js=FORGET_ANSWER, api_name=False, cancels=answering)
-        changes(leave, None, None, api_name=False, queue=False, show_progress="hidden")
+        changes(None, [image, several], outputs, js=FORGET_ANSWER, api_name=False)
+        # An answer under way would come to a question that is asked no more. (Gradio's `cancels` shows an error where it comes too late.)
+        changes(drop, None, None, api_name=False, queue=False, show_progress="hidden")
     caption.change(None, [image, several, caption, found], outputs, js=FORGET_OTHER_CAPTIONS_ANSWER, api_name=False)
     for leaves in (model.blur, model.submit):
         leaves(None, model, model, js=NAMED_MODEL, api_name=False)
@@ -267,7 +265,8 @@ def check(
     if not sources:
         return _problem(NO_FILE)
     with _Visit(progress, request and request.session_hash) as visit:
-        return _answer(sources, model, nonmembers, visit, question if several else ONE_BY_ONE, caption)
+        shown = _answer(sources, model, nonmembers, visit, question if several else ONE_BY_ONE, caption)
+    return tuple(gr.skip() for _ in shown) if visit.dropped else shown
 
 
 def _check_used(
@@ -451,7 +450,8 @@ class _Visit:
     """A question under way: shows its progress to a visitor, and ends the work for one who leaves."""
 
     def __init__(self, progress: gr.Progress, session: str | None):
-        self._progress, self.session, self.left = progress, session, False
+        self._progress, self.session = progress, session
+        self.left = self.dropped = False
 
     def __enter__(self) -> _Visit:
         _under_way.add(self)
@@ -471,10 +471,19 @@ _under_way: set[_Visit] = set()
 
 
 def leave(request: gr.Request) -> None:
-    """What is still being scored for a visitor who has closed the page, or changed the question, is given up after the batch at hand."""
-    for visit in tuple(_under_way):
-        if visit.session == request.session_hash:
-            visit.left = True
+    """What is still being scored for a visitor who has closed the page is given up after the batch at hand."""
+    for visit in _visits_of(request):
+        visit.left = True
+
+
+def drop(request: gr.Request) -> None:
+    """As `leave`, for a visitor who has changed the question; nothing is shown then."""
+    for visit in _visits_of(request):
+        visit.left = visit.dropped = True
+
+
+def _visits_of(request: gr.Request) -> list[_Visit]:
+    return [visit for visit in tuple(_under_way) if visit.session == request.session_hash]
 
 
 def _download_link(found: dict) -> str:
