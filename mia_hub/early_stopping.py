@@ -40,7 +40,7 @@ class EarlyStopping:
         looks: after how many draws a picture is looked at, rising.
         centre, spread: float64 ``[K]``, by which a score after each look is standardised.
         null: float64 ``[n]``, each non-member's largest standardised score over all looks; rising.
-        slack: float64 ``[K]``: how far above its present score a picture is still expected to get at most; 0 after the last look.
+        rise: float64 ``[K, K]``: by how much a score is expected to rise at most from one look to a later one; -inf elsewhere.
         alpha: of evidence.
     """
 
@@ -48,7 +48,7 @@ class EarlyStopping:
     centre: np.ndarray
     spread: np.ndarray
     null: np.ndarray
-    slack: np.ndarray
+    rise: np.ndarray
     alpha: float = ALPHA
 
     @classmethod
@@ -74,13 +74,8 @@ class EarlyStopping:
         if not (spread > 0).all():
             raise MetricError("The known non-members all have the same score, so nothing can be compared with them.")
         path = (scores - centre) / spread
-        # By a picture's last look nothing is left to come.
-        later = np.stack([path[:, k + 1 :].max(1) - path[:, k] for k in range(len(looks) - 1)] or [np.zeros(len(ids))], 1)
-        unit = np.maximum(later[own].std(0, ddof=1), 1e-12)
-        highest = np.sort((later / unit).max(1))
-        rank = math.ceil((1 - missed) * (len(ids) + 1))
-        slack = unit * highest[rank - 1] if rank <= len(ids) else np.full(len(unit), np.inf)
-        return cls(tuple(looks), centre, spread, np.sort(path[~own].max(1)), np.append(slack[: len(looks) - 1], 0.0), alpha)
+        null = np.sort(path[~own].max(1))
+        return cls(tuple(looks), centre, spread, null, _highest_rise(scores, own, missed), alpha)
 
     def p_values(self, largest: np.ndarray) -> np.ndarray:
         """Conformal and anytime-valid, ``[N]``, of the largest standardised scores so far ``[N]``."""
@@ -93,8 +88,8 @@ class EarlyStopping:
         allowed = math.floor(self.alpha * (len(self.null) + 1)) - 1
         return float(np.nextafter(self.null[-1 - allowed], np.inf)) if allowed >= 0 else math.inf
 
-    def standardised(self, scores: np.ndarray, look: int) -> np.ndarray:
-        """Scores after a look, comparable over looks."""
+    def standardised(self, scores: np.ndarray, look: int | slice) -> np.ndarray:
+        """Scores after a look, or after each of several, comparable over looks."""
         return (scores - self.centre[look]) / self.spread[look]
 
     def stop(self, scores: np.ndarray) -> np.ndarray:
@@ -106,9 +101,32 @@ class EarlyStopping:
         look = scores.shape[1] - 1
         path = np.stack([self.standardised(scores[:, k], k) for k in range(look + 1)], 1)
         largest = path.max(1)
-        hopeless = (np.maximum(largest, path[:, -1] + self.slack[look]) < self.threshold) | (self.threshold == math.inf)
         last = look == len(self.looks) - 1
+        # By the picture's own score, not the standardised one: what more draws add is noise of theirs, while spreads shrink with it.
+        reach = self.standardised(scores[:, [look]] + self.rise[look], slice(None)).max(1)
+        hopeless = (np.maximum(largest, reach) < self.threshold) | (self.threshold == math.inf)
         return np.where(self.p_values(largest) <= self.alpha, EVIDENCE, np.where(hopeless | last, CANNOT_TELL, ""))
+
+
+def _highest_rise(scores: np.ndarray, own: np.ndarray, missed: float) -> np.ndarray:
+    """``[K, K]``: what the rises of a score from one look to later ones all stay below, but for a share of pictures like these.
+
+    Args:
+        scores: float64 ``[N, K]``, after each look.
+        own: mask ``[N]`` of the pictures by which rises are made comparable.
+        missed: the share.
+    """
+    n, k = scores.shape
+    first, later = np.triu_indices(k, 1)
+    found = np.full((k, k), -np.inf)
+    rises = scores[:, later] - scores[:, first]
+    centre, unit = rises[own].mean(0), np.maximum(rises[own].std(0, ddof=1), 1e-12)
+    rank = math.ceil((1 - missed) * (n + 1))
+    if rank > n:
+        found[first, later] = np.inf
+    elif len(first):
+        found[first, later] = centre + unit * np.sort(((rises - centre) / unit).max(1))[rank - 1]
+    return found
 
 
 @dataclass(frozen=True)

@@ -106,11 +106,12 @@ def test_p_values_hold_at_the_worst_moment_to_stop():
     assert alpha - 0.02 < np.mean(found) < alpha + 3 * error, (np.mean(found), error)
 
 
-@pytest.mark.parametrize("shift", [0.0, 2.0, 4.0])
-def test_few_verdicts_differ_from_those_of_all_draws(shift):
+# Members, by their shift; also where few draws say little, and standardised scores rise with more.
+@pytest.mark.parametrize(("shift", "noise"), [(0.0, 1.0), (2.0, 1.0), (4.0, 1.0), (4.0, 3.0), (6.0, 6.0)])
+def test_few_verdicts_differ_from_those_of_all_draws(shift, noise):
     rng, missed = np.random.default_rng(1), 0.01
-    rule = rule_of(paths(rng, 1000), alpha=0.05, missed=missed)
-    path = paths(rng, 4000, shift=shift)
+    rule = rule_of(paths(rng, 1000, noise=noise), alpha=0.05, missed=missed)
+    path = paths(rng, 4000, shift=shift, noise=noise)
     early = np.full(len(path), "", object)
     draws = np.full(len(path), LOOKS[-1])
     for look in range(len(LOOKS)):
