@@ -1,32 +1,90 @@
-"""Noise that belongs to the sample: the same picture gets the same draws in any batch, order, process or device count."""
+"""Noise that belongs to the sample: the same picture gets the same draws in any batch, order, process or device.
+
+Draws are made on the device that uses them, by Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") and the
+transform of Box and Muller (1958). Its logarithm, sine and cosine are sums and products in float64, one at a time, which IEEE 754 rounds
+alike everywhere; a device's own differ in their last digits.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 
+WORD = 2**32 - 1
+ROUNDS = 10
+MULTIPLIERS, WEYL = (0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB67AE85)
+# Of series in x²: 2 artanh(x) / x for |x| < .172; sin(x) / x and cos(x) for |x| < π / 4. What they leave out is below 1e-11.
+ARTANH = [2 / (2 * n + 1) for n in range(7)]
+SIN = [(-1) ** n / math.factorial(2 * n + 1) for n in range(6)]
+COS = [(-1) ** n / math.factorial(2 * n) for n in range(7)]
 
-def keyed_normal(name: bytes, shape: tuple[int, ...], *, use: bytes = b"") -> np.ndarray:
-    """Standard normal draws, float64, that are a function of a name alone; ``use`` keeps apart those that are drawn for another purpose."""
-    key = int.from_bytes(hashlib.blake2b(name, digest_size=16, person=use).digest(), "little")
-    return np.random.Generator(np.random.Philox(key=key)).standard_normal(shape)
+
+def philox(counter: Sequence[torch.Tensor | int], key: Sequence[torch.Tensor | int]) -> tuple[torch.Tensor, ...]:
+    """Philox4x32-10: four random words of 32 bits for each counter.
+
+    Args:
+        counter: four words, int64 tensors that broadcast against each other, or ints.
+        key: two words, likewise.
+    """
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(ROUNDS):
+        # Of the products, which wrap around at 64 bits, the two halves are right as they are.
+        p0, p1 = c0 * MULTIPLIERS[0], c2 * MULTIPLIERS[1]
+        c0, c1, c2, c3 = ((p1 >> 32) ^ c1 ^ k0) & WORD, p1 & WORD, ((p0 >> 32) ^ c3 ^ k1) & WORD, p0 & WORD
+        k0, k1 = (k0 + WEYL[0]) & WORD, (k1 + WEYL[1]) & WORD
+    return c0, c1, c2, c3
+
+
+def box_muller(first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two independent standard normal draws, float64, from two words of 32 bits, int64 tensors of one shape."""
+    radius = _minus_two_log((first.double() + 0.5) * 2.0**-32).sqrt()
+    # An angle in a quarter of the circle; two more bits say which.
+    angle = ((second & (2**30 - 1)).double() - (2**29 - 0.5)) * (math.pi / 2**31)
+    square = angle * angle
+    across = _series(square, SIN) * angle * radius
+    along = _series(square, COS) * radius * (1 - 2 * (second >> 31)).double()
+    turned = (second & 2**30) != 0
+    return torch.where(turned, across, along), torch.where(turned, along, across)
+
+
+def _minus_two_log(u: torch.Tensor) -> torch.Tensor:
+    """-2 log u of float64 in (0, 1)."""
+    bits = u.view(torch.int64)
+    mantissa = ((bits & (2**52 - 1)) | (1023 << 52)).view(torch.float64)
+    # u = 2^(exponent + ½) · m / √2, and log(m / √2) = 2 artanh((m - √2) / (m + √2)).
+    x = (mantissa - math.sqrt(2)) / (mantissa + math.sqrt(2))
+    whole = ((bits >> 52).double() - 1022.5) * math.log(2)
+    return (whole + _series(x * x, ARTANH) * x) * -2
+
+
+def _series(square: torch.Tensor, coefficients: Sequence[float]) -> torch.Tensor:
+    """Horner's rule; each step is rounded for itself, so that no device fuses two."""
+    found = square * coefficients[-1]
+    for coefficient in coefficients[-2:0:-1]:
+        found = found.add_(coefficient).mul_(square)
+    return found.add_(coefficients[0])
 
 
 @dataclass(frozen=True)
 class SampleNoise:
     """Standard normal draws for a batch of samples, each a function of (seed, sample id, timestep, draw index) alone.
 
-    Philox is keyed by a hash of that tuple, so no draw depends on how many were made before it.
+    Philox's key, and a word of its counter, are a hash of seed and id (96 bits); the other words are the timestep, the draw, and the place
+    in the sample. So no draw depends on how many were made before it, and all are the same to the bit on every device.
 
     Attributes:
         ids: the samples' content ids, one per row.
         shape: shape of one sample, ``(C, H, W)``.
         seed: any int.
-        device, dtype: where and in which precision the draws are returned (they are made in float64 on the CPU).
+        device, dtype: where and in which precision the draws are returned (they are made in float64; on the CPU, for a device that has
+            none).
     """
 
     ids: Sequence[str]
@@ -36,9 +94,18 @@ class SampleNoise:
     dtype: torch.dtype = torch.float32
 
     def __call__(self, timestep: int, draw: int = 0) -> torch.Tensor:
-        """One draw ``[N, *shape]`` of N(0, I)."""
-        rows = np.stack([self._row(sample, timestep, draw) for sample in self.ids])
-        return torch.from_numpy(rows).to(device=self.device, dtype=self.dtype)
+        """One draw ``[N, *shape]`` of N(0, I); timestep and draw are below 2³²."""
+        k0, k1, named = self._keys
+        size = math.prod(self.shape)
+        place = torch.arange(-(-size // 4), device=named.device)
+        words = torch.stack(philox((place, int(timestep), int(draw), named), (k0, k1)), dim=1)
+        values = torch.cat(box_muller(words[:, :2], words[:, 2:]), dim=1).flatten(1)[:, :size]
+        return values.reshape(-1, *self.shape).to(device=self.device, dtype=self.dtype)
 
-    def _row(self, sample: str, timestep: int, draw: int) -> np.ndarray:
-        return keyed_normal(f"{self.seed}:{sample}:{timestep}:{draw}".encode(), self.shape)
+    @cached_property
+    def _keys(self) -> torch.Tensor:
+        """Three words of each sample, int64 ``[3, N, 1]``."""
+        hashes = b"".join(hashlib.blake2b(f"{self.seed}:{sample}".encode(), digest_size=12).digest() for sample in self.ids)
+        words = torch.from_numpy(np.frombuffer(hashes, "<u4").astype(np.int64).reshape(-1, 3).T[..., None].copy())
+        device = torch.device(self.device)
+        return words.to("cpu" if device.type == "mps" else device)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, get_args
 
-import numpy as np
 import torch
 
 from mia_hub.errors import ModelError
@@ -15,7 +15,7 @@ from mia_hub.models.network import NetworkModel
 from mia_hub.models.pixel import UNetModel, classes_of, multiple_of
 from mia_hub.models.protocol import ModelInfo, result_dtype
 from mia_hub.models.schedules import prediction_type_of, schedule_of
-from mia_hub.noise import keyed_normal
+from mia_hub.noise import SampleNoise
 
 Latents = Literal["mode", "sample"]
 # Pixels that go through the autoencoder at once: its first layers hold hundreds of values per pixel, and more is not faster.
@@ -69,8 +69,8 @@ class LatentSpace(PixelSpace):
         posterior = encoded.latent_dist
         if self.latents == "mode":
             return posterior.mode().to(result_dtype(self.dtype))
-        noise = np.stack([_draw(row, tuple(posterior.mean.shape[1:])) for row in pixels])
-        noise = torch.from_numpy(noise).to(device=pixels.device, dtype=result_dtype(self.dtype))
+        draws = SampleNoise(_names(pixels), tuple(posterior.mean.shape[1:]), device=pixels.device, dtype=result_dtype(self.dtype))
+        noise = draws(0)
         return posterior.mean.to(noise.dtype) + posterior.std.to(noise.dtype) * noise
 
     @property
@@ -90,11 +90,11 @@ def vae_factor(config) -> int:
     return 2 ** (len(config.get("encoder_block_out_channels") or config.block_out_channels) - 1)
 
 
-def _draw(pixels: torch.Tensor, shape: tuple[int, ...]) -> np.ndarray:
-    """Standard normal noise that belongs to one picture ``[C, H, W]``."""
+def _names(pixels: torch.Tensor) -> list[str]:
+    """What pictures ``[N, C, H, W]`` are known by where noise is drawn that belongs to them."""
     # Rounded to what 8 bits resolve, so that the draw doesn't depend on the precision that the pixels travel in.
     levels = (pixels * 255).round().to(torch.uint8).cpu().numpy()
-    return keyed_normal(levels.tobytes(), shape, use=b"latents")
+    return [f"latents of {hashlib.sha256(row.tobytes()).hexdigest()}" for row in levels]
 
 
 class LatentModel(LatentSpace, NetworkModel):
