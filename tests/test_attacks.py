@@ -291,7 +291,7 @@ def test_out_of_memory_outside_the_denoiser_is_halved_too():
 
 
 def test_photographs_of_a_batch_are_let_go_once_encoded(monkeypatch):
-    monkeypatch.setattr("mia_hub.attacks.querying.HELD_VALUES", 1000)
+    monkeypatch.setattr("mia_hub.attacks.reading.HELD_VALUES", 1000)
     model = failing_model(lambda x, t: x)
     pixels, sizes = model.pixels, []
     model.pixels = lambda pictures: sizes.append(len(pictures)) or pixels(pictures)
@@ -336,7 +336,7 @@ def test_identity_of_an_attack_is_its_repr():
 
 
 def test_images_are_decoded_batch_by_batch():
-    """Memory can't grow with the number of images: no more than one batch is decoded when the model is asked."""
+    """Memory can't grow with the number of images: no more than one batch is decoded beside that which the model is asked about."""
     decoded, most_ahead = [], 0
 
     class Column:
@@ -357,4 +357,4 @@ def test_images_are_decoded_batch_by_batch():
 
     get_attack("sima", timesteps=(5,)).score(failing_model(fn), Column(), batch_size=4, progress=False)
     assert len(decoded) == 40
-    assert most_ahead == 4
+    assert 4 <= most_ahead <= 8

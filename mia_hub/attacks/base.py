@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from mia_hub.attacks.progress import Part, computed_by, progress_of
 from mia_hub.attacks.querying import QueriedModel, full_precision
+from mia_hub.attacks.reading import Batch, Reader
 from mia_hub.errors import AttackError, ModelError, whole_number
 from mia_hub.images import Picture, as_pictures
 from mia_hub.models.conditions import EMPTY, settled
@@ -360,11 +361,13 @@ class Attack(ABC):
         def observed() -> tuple[list[Part], dict[str, str], int, float]:
             parts: list[Part] = []
             done, bar_of = 0, f"{self.name}, process {processes.index + 1} of {processes.count}" if processes.count > 1 else self.name
-            with tqdm(total=len(mine), unit="image", desc=bar_of, delay=PROGRESS_DELAY_SECONDS, disable=not progress) as bar:
-                for piece in pieces[own.start : own.stop]:
+            bar = tqdm(total=len(mine), unit="image", desc=bar_of, delay=PROGRESS_DELAY_SECONDS, disable=not progress)
+            with bar, Reader(queried.model, pictures) as reader:
+                for piece, following in zip(pieces[own.start : own.stop], [*pieces[own.start + 1 : own.stop], range(0)]):
                     start = piece.start
                     while start < piece.stop and queried.fallbacks == wide and not processes.trouble():
-                        parts.append(self._next_batch(queried, pictures, range(start, piece.stop), captions, seed))
+                        left = range(start, piece.stop)
+                        parts.append(self._next_batch(queried, pictures, reader, left, following, captions, seed))
                         start, done = start + len(parts[-1].ids), done + len(parts[-1].ids)
                         bar.update(len(parts[-1].ids))
                         if on_batch:
@@ -380,13 +383,16 @@ class Attack(ABC):
         parts = [part for parts, *_ in found for part in parts]
         return [sample for part in parts for sample in part.ids], np.concatenate([part.values for part in parts])
 
-    def _next_batch(self, queried: QueriedModel, pictures, left: range, captions, seed: int) -> Part:
-        """The batch that a range of pictures begins with: as it was finished before, if its pictures are still the same, or done now."""
+    def _next_batch(self, queried: QueriedModel, pictures, reader: Reader, left: range, following: range, captions, seed: int) -> Part:
+        """The batch that a range of pictures begins with: as it was finished before, if its pictures are still the same, or done now.
+        What comes after the range is read ahead."""
 
         def done() -> tuple[list[str], np.ndarray]:
-            return self._observe_batch(queried, pictures, left[: queried.rows], captions, seed)
+            rows, then = left[: queried.rows], left[queried.rows :] or following
+            return self._observe_batch(queried, lambda: reader(rows, then[: queried.rows]), rows, captions, seed)
 
         def same(ids: list[str]) -> bool:
+            reader.rest()
             return 0 < len(ids) <= len(left) and all(pictures[row].id == sample for row, sample in zip(left, ids))
 
         return queried.kept(f"images-{left.start:09}", lambda: _retried(queried, done), same)
@@ -406,18 +412,10 @@ class Attack(ABC):
             captions, source = [""] * len(pictures), EMPTY
         return labels.astype(np.int8), captions, source
 
-    def _observe_batch(self, queried: QueriedModel, pictures, rows: range, captions, seed: int) -> tuple[list[str], np.ndarray]:
+    def _observe_batch(self, queried: QueriedModel, read: Callable[[], Batch], rows: range, captions, seed) -> tuple[list[str], np.ndarray]:
         """Content ids, and statistics ``[N, …]``, of some of the pictures."""
-        known: list[tuple[str, str]] = []
-
-        def named():
-            for row in rows:
-                picture = pictures[row]
-                known.append((picture.id, picture.name))
-                yield picture
-
-        x0 = queried.take(named(), len(rows), None if captions is None else [captions[row] for row in rows])
-        ids = [sample for sample, _ in known]
+        batch, x0 = queried.take(read, len(rows), None if captions is None else [captions[row] for row in rows])
+        ids = batch.ids
         cond = queried.condition(queried.captions)
         noise = SampleNoise(ids, tuple(x0.shape[1:]), seed, x0.device, x0.dtype)
         with torch.no_grad(), full_precision():
@@ -429,7 +427,7 @@ class Attack(ABC):
             advice = "load the model with dtype='float32' (or 'bfloat16')" if half else "check the model's weights"
             raise ModelError(
                 f"{queried.info.id} returned NaN or infinity in {precision} for {int(bad.sum())} of {len(ids)} images "
-                f"(the first: {known[int(bad.nonzero()[0, 0])][1]}); no score is made of that. Next step: {advice}."
+                f"(the first: {batch.names[int(bad.nonzero()[0, 0])]}); no score is made of that. Next step: {advice}."
             )
         return ids, values.double().numpy() if values.ndim == 2 else values.numpy()
 

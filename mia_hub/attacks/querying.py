@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,15 +13,12 @@ import numpy as np
 import torch
 
 from mia_hub.attacks.progress import Part, Progress
+from mia_hub.attacks.reading import Batch
 from mia_hub.errors import ModelError
-from mia_hub.images import Picture
 from mia_hub.memory import is_out_of_memory
 from mia_hub.models.condition_rows import joined, rows_of
 from mia_hub.models.conditions import EMPTY
 from mia_hub.models.protocol import DiffusionModel, dtype_name
-
-# Decoded values (pixels times channels) of a batch that are held before they are brought to the model's size: 32 MB of 8-bit pictures.
-HELD_VALUES = 2**25
 
 
 class QueriedModel:
@@ -54,20 +51,12 @@ class QueriedModel:
         device = self.model.device
         return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
 
-    def take(self, pictures: Iterable[Picture], n: int, captions: list[str] | None) -> torch.Tensor:
-        """Makes these ``n`` pictures the batch at hand; returns x0 ``[n, …]``.
-
-        Photographs are let go as soon as they have the model's size: a batch of them, decoded, would fill the memory.
-        """
-        self.captions, parts, held = captions, [], []
-        for i, picture in enumerate(pictures, start=1):
-            held.append(picture)
-            if i == n or sum(each.pixels.size for each in held) > HELD_VALUES:
-                self._tried = len(held)
-                parts.append(self.model.pixels(held))
-                held = []
-        self.pixels = parts[0] if len(parts) == 1 else torch.cat(parts)
-        return self.model.to_model_space(self.pixels)
+    def take(self, read: Callable[[], Batch], n: int, captions: list[str] | None) -> tuple[Batch, torch.Tensor]:
+        """Makes ``n`` pictures that are read now the batch at hand; returns them, and x0 ``[n, …]``."""
+        self._tried = n
+        batch = read()
+        self.captions, self.pixels = captions, batch.pixels
+        return batch, self.model.to_model_space(self.pixels)
 
     @property
     def fallbacks(self) -> dict[str, str]:
