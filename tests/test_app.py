@@ -404,6 +404,38 @@ def test_an_answer_that_comes_too_late_is_not_shown(page, pictures):
     expect(page.locator("#verdict")).to_have_text(changed, timeout=1)
 
 
+def test_an_answer_to_a_question_under_way_goes_with_its_picture_or_model(page, pictures):
+    """Whatever was changed while it was being worked on."""
+    fold_out(page, "Another model")
+    upload(page, pictures.nonmembers[0])
+    page.get_by_label("Remove Image").click()
+    expect(page.locator("#verdict")).to_contain_text("Upload or paste a picture")
+    upload(page, pictures.nonmembers[0])
+    page.locator("#model textarea, #model input").fill("somebody/another")
+    expect(page.locator("#verdict")).to_contain_text("What is asked has changed")
+    page.wait_for_timeout(3000)
+    expect(page.locator("#verdict")).to_contain_text("What is asked has changed", timeout=1)
+    expect(page.locator("#figures")).to_be_hidden()
+
+
+def test_a_long_question_can_be_stopped(page, pictures):
+    fold_out(page, "Several pictures at once")
+    stop = page.locator("#stop")
+    expect(stop).to_be_hidden()
+    upload(page, pictures.nonmembers * 6, "several")
+    expect(stop).to_be_visible()
+    expect(page.locator("#verdict")).to_contain_text("Upload or paste a picture", timeout=1)
+    stop.click()
+    expect(page.locator("#verdict")).to_contain_text("Stopped. Press Check to ask again.")
+    expect(stop).to_be_hidden()
+    page.wait_for_timeout(3000)
+    expect(page.locator("#verdict")).to_contain_text("Stopped.", timeout=1)
+    # What comes in time can't be stopped any more.
+    upload(page, pictures.nonmembers[0])
+    expect(page.locator("#verdict .mia-sentence")).to_be_visible()
+    expect(stop).to_be_hidden()
+
+
 def test_a_set_too_small_gets_a_message(page, pictures):
     fold_out(page, "Several pictures at once")
     page.get_by_label("As a set").check()

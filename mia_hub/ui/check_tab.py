@@ -42,12 +42,15 @@ PRIVACY = (
 SHOWN_PROGRESS = gr.Progress()
 EMPTY = "<div class='mia-empty'><p>Upload or paste a picture, or click one of the examples.</p></div>"
 CHANGED = "<div class='mia-empty'><p>What is asked has changed. Press Check for the answer.</p></div>"
+GIVEN_UP = "<div class='mia-empty'><p>Stopped. Press Check to ask again.</p></div>"
 NO_FILE = "Upload or paste a picture first, or click one of the examples."
-# On a phone the answer stands below what asks for it.
+# On a phone the answer stands below what asks for it. What is asked can be stopped.
 SHOW_ANSWER = """() => {
     const answer = document.getElementById("answer");
     if (answer.getBoundingClientRect().top > 0.75 * window.innerHeight) answer.scrollIntoView();
+    document.documentElement.classList.add("mia-asked");
 }"""
+ANSWERED = '() => { document.documentElement.classList.remove("mia-asked"); }'
 # An answer goes when what it answers changes, in the browser and at once, so that it can't be taken for the new one. What is returned are
 # the `outputs` of an answer.
 FORGET_ANSWER = f"""(image, several) => {{
@@ -58,16 +61,23 @@ FORGET_ANSWER = f"""(image, several) => {{
 
 
 def _forget_unless(still_of: str) -> str:
-    """JavaScript that forgets an answer unless it is still one to what is asked, by a condition on ``asked`` (a text) and ``found``."""
-    return f"""(image, several, asked, found) => {still_of}
+    """JavaScript that forgets an answer unless it is still one to what is asked, by a condition on that and on ``found``."""
+    return f"""(image, several, model, caption, found) => {still_of}
     ? Array(7).fill({{__type__: "update"}})
     : ({FORGET_ANSWER})(image, several)"""
 
 
 # A model's name also changes with the answer to an example, which then is of that model. (`input` would tell the two apart, but doesn't see
 # what is pasted.)
-FORGET_OTHERS_ANSWER = _forget_unless('found?.model.id === (asked.trim() || "demo")')
-FORGET_OTHER_CAPTIONS_ANSWER = _forget_unless('(found?.caption ?? "") === asked.trim()')
+OF_THE_MODEL, OF_THE_CAPTION = 'found?.model.id === (model.trim() || "demo")', '(found?.caption ?? "") === caption.trim()'
+FORGET_OTHERS_ANSWER, FORGET_OTHER_CAPTIONS_ANSWER = _forget_unless(OF_THE_MODEL), _forget_unless(OF_THE_CAPTION)
+# One that comes after its question was changed, or its picture removed.
+FORGET_LATE_ANSWER = _forget_unless(f"!found || {OF_THE_MODEL} && {OF_THE_CAPTION} && (image || several?.length)")
+STOPPED = f"""() => {{
+    const hidden = {{__type__: "update", visible: false}};
+    ({ANSWERED})();
+    return [{json.dumps(GIVEN_UP)}, hidden, hidden, hidden, hidden, hidden, null];
+}}"""
 ONLY_IMAGE = "(image, several, ...others) => [image, null, ...others]"
 ONLY_SEVERAL = "(image, ...others) => [null, ...others]"
 NAMED_MODEL = "model => model.trim() || 'demo'"
@@ -130,6 +140,7 @@ def build_check_tab() -> None:
             button = gr.Button("Check", variant="primary", elem_id="check")
             gr.Markdown(PRIVACY, elem_classes="mia-small")
         with gr.Column(scale=6, min_width=320, elem_id="answer", elem_classes="mia-answer-panel"):
+            stop = gr.Button("Stop", size="sm", elem_id="stop")
             # The labels name the outputs of the API.
             answer = gr.HTML(EMPTY, label="Answer", elem_id="verdict")
             table = gr.Dataframe(visible=False, interactive=False, wrap=True, label="Select a row to see its curve", elem_id="table")
@@ -142,30 +153,37 @@ def build_check_tab() -> None:
     outputs = [answer, table, plot, figures, caveats, download, found]
     inputs = [image, several, model, nonmembers, question, caption]
 
+    # First, since what an event starts is done in turn, and an answer takes its time.
+    for begins in (button.click, model.submit, caption.submit, image.upload, several.upload, *(gallery.select for gallery in galleries)):
+        begins(None, None, None, js=SHOW_ANSWER, api_name=False)
     # The last press counts, even while an earlier question is being given up.
-    button.click(check, inputs, outputs, api_name="check", show_progress_on=answer, trigger_mode="always_last", **ASKING)
+    asks = [button.click(check, inputs, outputs, api_name="check", show_progress_on=answer, trigger_mode="always_last", **ASKING)]
     # Of the two ways in, the one used last counts: the other is emptied. Not `image.input`: it fires when the picture is removed, too.
     shown = {"api_name": False, "show_progress_on": answer, **ASKING}
     used = {"fn": _check_used, "inputs": inputs, "outputs": [*outputs, image, several], **shown}
-    gr.on([model.submit, caption.submit], **used)
-    image.upload(js=ONLY_IMAGE, **used)
-    several.upload(js=ONLY_SEVERAL, **used)
+    asks += [model.submit(**used), caption.submit(**used), image.upload(js=ONLY_IMAGE, **used), several.upload(js=ONLY_SEVERAL, **used)]
     table.select(_show_row, found, [plot, figures, caveats], api_name=False, show_progress="hidden")
     for gallery, example in zip(galleries, examples):
         example_outputs = [*outputs, image, several, model, nonmembers, caption]
-        gallery.select(_example_check(example.pictures), None, example_outputs, show_progress="minimal", **shown)
+        asks.append(gallery.select(_example_check(example.pictures), None, example_outputs, show_progress="minimal", **shown))
+    for asked in asks:
+        asked.then(None, None, None, js=ANSWERED, api_name=False)
+    # What is still being worked on. (Gradio's `cancels` shows an error where it comes too late.)
+    quietly = {"api_name": False, "queue": False, "show_progress": "hidden"}
+    stop.click(drop, None, None, **quietly)
+    stop.click(None, None, outputs, js=STOPPED, api_name=False)
     image.clear(_empty, None, outputs, api_name=False, show_progress="hidden")
-    for asks in (button.click, model.submit, caption.submit, image.upload, several.upload, *(gallery.select for gallery in galleries)):
-        asks(None, None, None, js=SHOW_ANSWER, api_name=False)
-    model.change(None, [image, several, model, found], outputs, js=FORGET_OTHERS_ANSWER, api_name=False)
+    asking_of = [image, several, model, caption, found]
+    model.change(None, asking_of, outputs, js=FORGET_OTHERS_ANSWER, api_name=False)
+    caption.change(None, asking_of, outputs, js=FORGET_OTHER_CAPTIONS_ANSWER, api_name=False)
+    found.change(None, asking_of, outputs, js=FORGET_LATE_ANSWER, api_name=False)
     for changes in (nonmembers.upload, nonmembers.clear, nonmembers.delete, several.clear, several.delete, question.input):
         changes(None, [image, several], outputs, js=FORGET_ANSWER, api_name=False)
-        # An answer under way would come to a question that is asked no more. (Gradio's `cancels` shows an error where it comes too late.)
-        changes(drop, None, None, api_name=False, queue=False, show_progress="hidden")
-    caption.change(None, [image, several, caption, found], outputs, js=FORGET_OTHER_CAPTIONS_ANSWER, api_name=False)
+        # An answer under way would come to a question that is asked no more.
+        changes(drop, None, None, **quietly)
     for leaves in (model.blur, model.submit):
         leaves(None, model, model, js=NAMED_MODEL, api_name=False)
-    quietly = {"api_name": False, "queue": False, "show_progress": "hidden", "trigger_mode": "always_last"}
+    quietly["trigger_mode"] = "always_last"
     gr.on([model.change, nonmembers.change], _asking, [model, nonmembers], asking, **quietly)
     nonmembers.change(_enough, nonmembers, enough, **quietly)
 
