@@ -17,13 +17,13 @@ import torch
 import mia_hub
 from benchmarks.gray_box import gray_box
 from benchmarks.reporting import Row, benchmark_parser, facts, finish, positive, with_model, with_split
-from benchmarks.throughput import seconds
 from mia_hub.attacks import Attack, get_attack
 from mia_hub.comparing import Comparison, compare, spelled
 from mia_hub.errors import MiaHubError
 from mia_hub.models.loading import pick_device
 from mia_hub.models.rows import default_rows
 from mia_hub.splits import MemberSplit, load_split
+from mia_hub.timing import seconds
 
 MOST_RATIO = 1.1
 
@@ -133,10 +133,5 @@ def run(args: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
     return measure(model, split, attacks, batch_size, args.rounds), known
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Exit status, see `benchmarks.reporting.finish`."""
-    return finish(_parser(), run, argv)
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(finish(_parser(), run))

@@ -88,10 +88,5 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Exit status, see `benchmarks.reporting.finish`."""
-    return finish(_parser(), run, argv)
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(finish(_parser(), run))

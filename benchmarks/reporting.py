@@ -97,7 +97,7 @@ def with_batch_size(parser: argparse.ArgumentParser) -> None:
 
 
 def finish(
-    parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], tuple[list[Row], dict[str, Any]]], argv: list[str] | None
+    parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], tuple[list[Row], dict[str, Any]]], argv: list[str] | None = None
 ) -> int:
     """Runs a benchmark, prints its rows, and writes them where it was asked to.
 

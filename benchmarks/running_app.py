@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks import ROOT
+
 STARTING_SECONDS = 300
 
 

@@ -19,12 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks import ROOT
 from benchmarks.reporting import Row, benchmark_parser, facts, finish, positive, with_model, with_split
 from mia_hub.errors import MiaHubError
 from mia_hub.models.loading import pick_device
 from mia_hub.scores import ScoreTable
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def audit(processes: int, out: Path, args: argparse.Namespace) -> ScoreTable:
@@ -80,10 +79,5 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Exit status, see `benchmarks.reporting.finish`."""
-    return finish(_parser(), run, argv)
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(finish(_parser(), run))

@@ -14,9 +14,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,21 +24,25 @@ import torch
 from PIL import Image
 
 import mia_hub
+from benchmarks import ROOT
 from benchmarks.gray_box import gray_box
-from benchmarks.probe import SHAPE
+from benchmarks.probe import SHAPE, PngPictures
 from benchmarks.reporting import Row, benchmark_parser, facts, finish, positive, with_batch_size, with_model, with_split
 from mia_hub.attacks import get_attack
 from mia_hub.check import Checker
+from mia_hub.models.exact import ddpm_alphas_cumprod
 from mia_hub.models.loading import pick_device
 from mia_hub.models.rows import default_rows
 from mia_hub.splits import MemberSplit, load_split
+from mia_hub.timing import seconds
 
-ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("scoring", "check", "imports", "memory")
+PARTS = ("scoring", "elsewhere", "check", "imports", "memory")
 
 LEAST_RATIO = 0.97
 # Two timesteps of SimA-MC cost what SimA's 21 do; how many there are changes both sides alike.
 SHORTER = {"sima-mc": {"timesteps": (50, 100), "draws": 10}}
+# Of a denoiser that runs elsewhere: pictures, and seconds that each takes it.
+ELSEWHERE, ELSEWHERE_SECONDS = 6400, 0.001
 # Trains a network of its own on what it has seen, which is work of another kind; it is told apart.
 TRAINS_A_NETWORK = ("secmi-nns",)
 
@@ -59,53 +63,74 @@ STEADY = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TR
 MORE_IMAGES = 8
 
 
-def seconds(run: Callable[[], Any], device: torch.device | None = None, clock: Callable[[], float] = time.perf_counter) -> float:
-    """Time of one call, with all that it started on an accelerator."""
-    _synchronize(device)
-    started = clock()
-    run()
-    _synchronize(device)
-    return clock() - started
-
-
-def _synchronize(device: torch.device | None) -> None:
-    if device is not None and device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device is not None and device.type == "mps":
-        torch.mps.synchronize()
-
-
-def in_turns(
-    rounds: int, runs: list[Callable[[], Any]], device: torch.device | None = None, clock: Callable[[], float] = time.perf_counter
-) -> np.ndarray:
+def in_turns(rounds: int, runs: list[Callable[[], Any]], device: torch.device | None = None) -> np.ndarray:
     """Seconds ``[rounds, runs]``, after one round that doesn't count; every other round goes backwards, so that none is always first."""
     for run in runs:
         run()
     times = np.empty((rounds, len(runs)))
     for i in range(rounds):
         for j in range(len(runs))[:: -1 if i % 2 else 1]:
-            times[i, j] = seconds(runs[j], device, clock)
+            times[i, j] = seconds(runs[j], device)
     return times
 
 
-class _Recorder:
-    """A model that keeps the inputs of its forward passes."""
+@contextmanager
+def at_most_threads(most: int) -> Iterator[None]:
+    """Of torch."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(min(threads, most))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+class _Watched:
+    """A model whose forward passes are looked at."""
 
     def __init__(self, model):
-        self.model, self.passes = model, []
+        self.model = model
 
     def __getattr__(self, name: str):
         return getattr(self.model, name)
+
+
+class _Recorder(_Watched):
+    """Keeps the inputs of forward passes."""
+
+    def __init__(self, model):
+        super().__init__(model)
+        self.passes: list[tuple[torch.Tensor, torch.Tensor, Any]] = []
 
     def predict_noise(self, x: torch.Tensor, t: torch.Tensor, cond=None) -> torch.Tensor:
         self.passes.append((x, t.contiguous(), cond))
         return self.model.predict_noise(x, t, cond)
 
 
+class _Twice(_Watched):
+    """Makes each forward pass twice, and times the one that nobody asked for: every other time the first of the two.
+
+    A shared machine's speed wanders by a tenth within minutes; within the second that two passes take it doesn't.
+    """
+
+    def __init__(self, model):
+        super().__init__(model)
+        self.bare_seconds, self._swap = 0.0, False
+
+    def predict_noise(self, x: torch.Tensor, t: torch.Tensor, cond=None) -> torch.Tensor:
+        self._swap = not self._swap
+        found = self.model.predict_noise(x, t, cond) if self._swap else None
+        # Of this thread alone: what others read meanwhile is on the attack's account.
+        self.bare_seconds += seconds(lambda: self.model.predict_noise(x, t.contiguous(), cond), clock=time.thread_time)
+        return self.model.predict_noise(x, t, cond) if found is None else found
+
+
 def measure_scoring(model, attack, split: MemberSplit, batch_size: int, rounds: int) -> list[Row]:
     """`Attack.score`, from encoded pictures to a table, next to the denoiser alone on the very tensors that the attack feeds it.
 
-    The ratio is of processor time on a CPU, which others who use the machine hardly change, and of wall-clock time elsewhere.
+    On a CPU each of the attack's passes has the bare one beside it, and processor time of one thread is compared, which others who use
+    the machine hardly change. On an accelerator, where passes overlap with what is around them, all passes and the attack take turns by
+    the wall clock.
 
     Args:
         model: a DiffusionModel.
@@ -118,7 +143,12 @@ def measure_scoring(model, attack, split: MemberSplit, batch_size: int, rounds: 
         RuntimeError: if the attack asks more than it declares.
     """
     recorder, options = _Recorder(model), {"captions": split.captions, "is_member": split.is_member, "batch_size": batch_size}
-    attack.score(recorder, split.images, progress=False, **options)
+    apart = attack.name in TRAINS_A_NETWORK
+
+    def run(work: Callable[..., Any], model) -> None:
+        work(model, split.images, progress=False, **options)
+
+    run(attack.score, recorder)
     rows = sum(len(x) for x, _, _ in recorder.passes)
     declared = len(split.images) * attack.queries_per_image + attack.setup_queries
     # What an attack chooses costs queries of its own, which its time includes, as does this.
@@ -130,37 +160,74 @@ def measure_scoring(model, attack, split: MemberSplit, batch_size: int, rounds: 
             for x, t, cond in recorder.passes:
                 model.predict_noise(x, t, cond)
 
-    def score() -> None:
-        attack.score(model, split.images, progress=False, **options)
+    def paired(work: Callable[..., Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Seconds of the denoiser and of the work, a round each."""
+        if model.device.type != "cpu":
+            return tuple(in_turns(rounds, [bare, lambda: run(work, model)], model.device).T)
+        found = np.empty((rounds, 2))
+        for each in found:
+            twice = _Twice(model)
+            with at_most_threads(1):
+                both = seconds(lambda twice=twice: run(work, twice), clock=time.process_time)
+            each[:] = twice.bare_seconds, both - twice.bare_seconds
+        return tuple(found.T)
 
-    def observe() -> None:
-        attack.observe(model, split.images, progress=False, **options)
-
-    apart = attack.name in TRAINS_A_NETWORK
-    clock = time.process_time if model.device.type == "cpu" else time.perf_counter
-    times = in_turns(rounds, [bare, observe, score] if apart else [bare, score], model.device, clock)
-    rate = rows / np.median(times, axis=0)
-
-    def row(what: str, column: int, required: bool) -> Row:
-        ratios = times[:, 0] / times[:, column]
+    def row(what: str, work: Callable[..., Any], required: bool) -> Row:
+        alone, whole = paired(work)
+        ratios = alone / whole
+        rates = rows / np.median(whole), rows / np.median(alone)
         return Row(
             what,
-            f"{np.median(ratios):.1%} ({ratios.min():.1%} … {ratios.max():.1%}); {rate[column]:,.0f} of {rate[0]:,.0f} rows/s",
+            f"{np.median(ratios):.1%} ({ratios.min():.1%} … {ratios.max():.1%}); {rates[0]:,.0f} of {rates[1]:,.0f} rows/s",
             f"≥ {LEAST_RATIO:.0%}" if required else "",
             bool(np.median(ratios) >= LEAST_RATIO) if required else None,
-            {"attack": repr(attack), "rows": rows, "bare_seconds": times[:, 0], "score_seconds": times[:, column]},
+            {"attack": repr(attack), "rows": rows, "bare_seconds": alone, "score_seconds": whole},
         )
 
     name = f"{attack.name}, {attack.queries_per_image} queries / bare denoiser, throughput"
-    found = [row(f"{name}, until its own network's training" if apart else name, 1, True)]
-    return found + ([row("  with that training", 2, False)] if apart else [])
+    if not apart:
+        return [row(name, attack.score, True)]
+    return [row(f"{name}, until its own network's training", attack.observe, True), row("  with that training", attack.score, False)]
+
+
+def measure_elsewhere(batch_size: int, rounds: int) -> list[Row]:
+    """What reading, hashing, resizing and noise cost beside a denoiser that takes none of this processor's time, as an accelerator."""
+
+    def denoise(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        time.sleep(ELSEWHERE_SECONDS * len(x))
+        return x
+
+    model = mia_hub.wrap_denoiser(denoise, ddpm_alphas_cumprod(), sample_shape=(3, 32, 32))
+    files = PngPictures(ELSEWHERE // 10, SHAPE)
+    pictures, rows = [files[i % len(files)] for i in range(ELSEWHERE)], []
+    for name in ("sima", "loss"):
+        attack = get_attack(name, timesteps=(100,))
+        x = torch.empty((batch_size, 1))
+
+        def bare(x=x) -> None:
+            for _ in range(ELSEWHERE // batch_size):
+                denoise(x, x)
+
+        def score(attack=attack) -> None:
+            attack.score(model, pictures, batch_size=batch_size, progress=False)
+
+        taken = np.array([[seconds(bare), seconds(score)] for _ in range(rounds)])
+        ratios = taken[:, 0] / taken[:, 1]
+        rows.append(
+            Row(
+                f"{name}, 1 query / a denoiser elsewhere that takes {1000 * ELSEWHERE_SECONDS:g} ms a picture, throughput",
+                f"{np.median(ratios):.1%} ({ratios.min():.1%} … {ratios.max():.1%}); {ELSEWHERE:,} pictures of {SHAPE[0]}×{SHAPE[1]}",
+                f"≥ {LEAST_RATIO:.0%}",
+                bool(np.median(ratios) >= LEAST_RATIO),
+                {"bare_seconds": taken[:, 0], "score_seconds": taken[:, 1]},
+            )
+        )
+    return rows
 
 
 def measure_check() -> list[Row]:
     """One uploaded picture on the demo model: on the CPU, in float32, on at most two threads, whatever else was asked for."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(min(threads, CHECK_THREADS))
-    try:
+    with at_most_threads(CHECK_THREADS):
         split = load_split("demo")
         loading = time.perf_counter()
         checker = Checker("demo", "sima", device="cpu", dtype="float32", progress=False)
@@ -172,8 +239,6 @@ def measure_check() -> list[Row]:
         photo = _photo()
         large = np.array([seconds(lambda: checker.check(photo, progress=False)) for _ in range(5)])
         used = torch.get_num_threads()
-    finally:
-        torch.set_num_threads(threads)
     p50, p95 = np.quantile(each, (0.5, 0.95))
     n = len(checker.attack.timesteps)
     return [
@@ -295,6 +360,8 @@ def run(args: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
             attack = replace(attack, **SHORTER.get(attack.name, {}))
             attack.check(model, split.captions)
             rows += measure_scoring(model, attack, split, batch_size, args.rounds)
+    if "elsewhere" in args.only:
+        rows += measure_elsewhere(batch_size, 3)
     if "check" in args.only:
         rows += measure_check()
     if "imports" in args.only:
@@ -304,10 +371,5 @@ def run(args: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
     return rows, known
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Exit status, see `benchmarks.reporting.finish`."""
-    return finish(_parser(), run, argv)
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(finish(_parser(), run))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,12 +93,7 @@ class Shelf:
 
     def keep(self, name: str, table: ScoreTable) -> None:
         """Writes new scores, whose finished batches are needed no more."""
-
-        def written() -> None:
-            with self._writing():
-                table.to_parquet(self.folder / name)
-
-        current().first(written)
+        self._written(lambda: table.to_parquet(self.folder / name))
         self._tidy(name)
 
     def _tidy(self, name: str) -> None:
@@ -111,16 +106,15 @@ class Shelf:
 
     def write(self, name: str, text: str) -> None:
         """Writes what else there is to say."""
+        self._written(lambda: write_text(self.folder / name, text + "\n"))
+
+    def _written(self, write: Callable[[], object]) -> None:
+        """Done by the first process alone."""
 
         def written() -> None:
-            with self._writing():
-                write_text(self.folder / name, text + "\n")
+            try:
+                write()
+            except OSError as error:
+                raise MiaHubError(f"{self.folder} can't be written to ({error.strerror}); give another folder.") from error
 
         current().first(written)
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise MiaHubError(f"{self.folder} can't be written to ({error.strerror}); give another folder.") from error

@@ -25,7 +25,7 @@ from mia_hub.split_writing import write_split
 from mia_hub.splits import MemberSplit, load_split
 from studies.figures import heat_svg
 from studies.measuring import CONDITIONAL, FIRST, OTHERS, shown, triple
-from studies.models import MODELS, TrainedModel, trained
+from studies.models import MODELS, TRAINED_ON, TrainedModel, trained
 from studies.page import RUNS, run_study
 
 NAME = "attacks"
@@ -170,18 +170,6 @@ def _described(found: dict[str, Any], attacks: list[str]) -> str:
     return f"AUC of {len(attacks)} attacks on {len(found)} models, the strongest on average first. {top}: {said}."
 
 
-# What each model was trained on.
-CLOTHES = "512 pictures of Fashion-MNIST"
-PICTURES = {
-    "demo": CLOTHES,
-    "ddpm-512": CLOTHES,
-    "ddpm-512-flips": CLOTHES,
-    "ldm-b1e-6": f"{CLOTHES}, 32×32 with a black border",
-    "t2i": "446 colour emoji at 32×32, with their Unicode names as captions",
-    "t2i-lora": "the same, and on top 109 emoji of animals and food",
-}
-
-
 def _chosen(name: str) -> str:
     (row,) = (row for row in rows_of(name) if row["attack"] == CONDITIONAL)
     given = scores_of(row).chosen["given"]
@@ -193,7 +181,7 @@ def _about(name: str) -> str:
     counts, blind = entry["rows"][0]["auc"], entry["blind_auc"]
     own = f" `{entry['trained'][-1]['command']}`." if "trained" in entry else ""
     return (
-        f"- **{MODELS[name]}**: {PICTURES[name]}; {counts['n_members']} members and {counts['n_nonmembers']} non-members reported; "
+        f"- **{MODELS[name]}**: {TRAINED_ON[name]}; {counts['n_members']} members and {counts['n_nonmembers']} non-members reported; "
         f"blind AUC {shown(triple(blind))}. `{CONDITIONAL.partition(':')[0]}` chose as neighbours: {_chosen(name)}.{own}"
     )
 

@@ -20,6 +20,15 @@ MODELS = {
     "t2i": "text-to-image",
     "t2i-lora": "text-to-image, LoRA",
 }
+_CLOTHES = "512 pictures of Fashion-MNIST"
+TRAINED_ON = {
+    "demo": _CLOTHES,
+    "ddpm-512": _CLOTHES,
+    "ddpm-512-flips": _CLOTHES,
+    "ldm-b1e-6": f"{_CLOTHES}, 32×32 with a black border",
+    "t2i": "446 colour emoji at 32×32, with their Unicode names as captions",
+    "t2i-lora": "the same, and on top 109 emoji of animals and food",
+}
 # Of each side, so that a study of many models ends; enough for intervals of ± .03 in AUC at worst.
 MOST = 1000
 

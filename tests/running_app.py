@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 from playwright.sync_api import expect
 
-from benchmarks.running_app import ROOT, running_app
+from benchmarks import ROOT
+from benchmarks.running_app import running_app
 
 __all__ = ["PATIENCE", "ROOT", "loaded", "running_app", "watched_pages"]
 

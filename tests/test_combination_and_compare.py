@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from html import escape
 from typing import ClassVar
 from xml.etree import ElementTree
@@ -678,8 +679,10 @@ def test_an_attack_does_not_inherit_an_earlier_peak():
 
 
 def test_the_benchmark_measures_both_sides(capsys, tiny, split_folder, tmp_path):
-    from benchmarks.compare import main
+    from benchmarks import compare as benchmark
+    from benchmarks.reporting import finish
 
+    main = partial(finish, benchmark._parser(), benchmark.run)
     options = ["--model", tiny, "--split", split_folder, "--limit", 24, "--batch-size", 16, "--rounds", 1, "--device", "cpu"]
     assert main([*map(str, options), "--attacks", "sima", "random", "--json", str(tmp_path / "figures.json")]) == 0
     rows = json.loads((tmp_path / "figures.json").read_text())["rows"]

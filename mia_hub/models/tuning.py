@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from mia_hub.errors import first_line
 from mia_hub.models.kept_choices import KeptChoices
 from mia_hub.models.network import Arrangement, NetworkModel
 from mia_hub.models.rows import KINDS, default_rows, probe
+from mia_hub.timing import seconds
 
 # Largest relative deviation of a 4-norm of ε from the plain one, for any kind of input; norms of different pictures differ by some 30 %.
 LARGEST_DEVIATION = 0.01
@@ -87,8 +87,8 @@ def trial(model: NetworkModel, rows: int, arrangements: Sequence[Arrangement]) -
                     seen = torch.cat([norms(*each) for each in passes])  # it is also the warm-up
                     plain = seen if not found else plain
                     deviation = float((seen / plain - 1).abs().nan_to_num(torch.inf).max())
-                    seconds = min(_seconds(lambda: norms(*passes[0]), model.device) for _ in range(ROUNDS))
-                    found.append(Trial(arrangement, seconds, deviation))
+                    shortest = min(seconds(lambda: norms(*passes[0]), model.device) for _ in range(ROUNDS))
+                    found.append(Trial(arrangement, shortest, deviation))
                 except (RuntimeError, NotImplementedError) as error:
                     if not found:
                         raise
@@ -103,16 +103,3 @@ def fastest(trials: Sequence[Trial]) -> Arrangement:
     plain, *others = trials
     best = min((one for one in others if one.agrees), key=lambda one: one.seconds, default=plain)
     return best.arrangement if best.seconds * LEAST_GAIN < plain.seconds else plain.arrangement
-
-
-def _seconds(work: Callable[[], Any], device: torch.device) -> float:
-    _wait(device)
-    started = time.perf_counter()
-    work()
-    _wait(device)
-    return time.perf_counter() - started
-
-
-def _wait(device: torch.device) -> None:
-    if device.type != "cpu":
-        torch.accelerator.synchronize()
