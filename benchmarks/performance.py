@@ -22,6 +22,7 @@ MEASURED, PAGE, TEMPLATE = ROOT / "docs" / "performance", ROOT / "docs" / "perfo
 PARTS = {
     "floor": ["benchmarks.floor"],
     "throughput": ["benchmarks.throughput", "--only", "scoring", "elsewhere", "--rounds", "3"],
+    "one_picture": ["benchmarks.throughput", "--only", "check", "imports"],
     "settings": ["benchmarks.settings"],
     "memory": ["benchmarks.throughput", "--only", "memory"],
     "million": ["benchmarks.million"],

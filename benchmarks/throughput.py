@@ -2,7 +2,7 @@
 
     python -m benchmarks.throughput
 
-All that is compared is measured in turns, A B B A …, in one run; see benchmarks/README.md.
+All that is compared is measured in turns, A B B A …, in one run, forward passes on a CPU one by one; see benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from benchmarks.gray_box import gray_box
 from benchmarks.probe import SHAPE, PngPictures
 from benchmarks.reporting import Row, benchmark_parser, facts, finish, positive, with_batch_size, with_model, with_split
 from mia_hub.attacks import get_attack
+from mia_hub.attacks.querying import full_precision
 from mia_hub.check import Checker
 from mia_hub.models.exact import ddpm_alphas_cumprod
 from mia_hub.models.loading import pick_device
@@ -41,8 +42,8 @@ PARTS = ("scoring", "elsewhere", "check", "imports", "memory")
 LEAST_RATIO = 0.97
 # Two timesteps of SimA-MC cost what SimA's 21 do; how many there are changes both sides alike.
 SHORTER = {"sima-mc": {"timesteps": (50, 100), "draws": 10}}
-# Of a denoiser that runs elsewhere: pictures, and seconds that each takes it.
-ELSEWHERE, ELSEWHERE_SECONDS = 6400, 0.001
+# Of a denoiser that runs elsewhere: pictures, how many at once, and seconds that each takes it.
+ELSEWHERE, ELSEWHERE_ROWS, ELSEWHERE_SECONDS = 6400, 64, 0.001
 # Trains a network of its own on what it has seen, which is work of another kind; it is told apart.
 TRAINS_A_NETWORK = ("secmi-nns",)
 
@@ -156,7 +157,7 @@ def measure_scoring(model, attack, split: MemberSplit, batch_size: int, rounds: 
         raise RuntimeError(f"{attack.name} asked {rows:,} times where it declares {declared:,}.")
 
     def bare() -> None:
-        with torch.no_grad():
+        with torch.no_grad(), full_precision():
             for x, t, cond in recorder.passes:
                 model.predict_noise(x, t, cond)
 
@@ -184,14 +185,18 @@ def measure_scoring(model, attack, split: MemberSplit, batch_size: int, rounds: 
             {"attack": repr(attack), "rows": rows, "bare_seconds": alone, "score_seconds": whole},
         )
 
-    name = f"{attack.name}, {attack.queries_per_image} queries / bare denoiser, throughput"
+    where = " on one thread" if model.device.type == "cpu" else ""
+    name = f"{attack.name}, {attack.queries_per_image} queries / bare denoiser, throughput{where}"
     if not apart:
         return [row(name, attack.score, True)]
     return [row(f"{name}, until its own network's training", attack.observe, True), row("  with that training", attack.score, False)]
 
 
-def measure_elsewhere(batch_size: int, rounds: int) -> list[Row]:
-    """What reading, hashing, resizing and noise cost beside a denoiser that takes none of this processor's time, as an accelerator."""
+def measure_elsewhere(rounds: int) -> list[Row]:
+    """What reading, hashing, resizing and noise cost beside a denoiser that takes none of this processor's time.
+
+    An accelerator takes a little, to be told what to do.
+    """
 
     def denoise(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         time.sleep(ELSEWHERE_SECONDS * len(x))
@@ -202,16 +207,15 @@ def measure_elsewhere(batch_size: int, rounds: int) -> list[Row]:
     pictures, rows = [files[i % len(files)] for i in range(ELSEWHERE)], []
     for name in ("sima", "loss"):
         attack = get_attack(name, timesteps=(100,))
-        x = torch.empty((batch_size, 1))
 
-        def bare(x=x) -> None:
-            for _ in range(ELSEWHERE // batch_size):
-                denoise(x, x)
+        def bare() -> None:
+            for start in range(0, ELSEWHERE, ELSEWHERE_ROWS):
+                denoise(torch.empty(min(ELSEWHERE_ROWS, ELSEWHERE - start)), None)
 
         def score(attack=attack) -> None:
-            attack.score(model, pictures, batch_size=batch_size, progress=False)
+            attack.score(model, pictures, batch_size=ELSEWHERE_ROWS, progress=False)
 
-        taken = np.array([[seconds(bare), seconds(score)] for _ in range(rounds)])
+        taken = in_turns(rounds, [bare, score])
         ratios = taken[:, 0] / taken[:, 1]
         rows.append(
             Row(
@@ -361,7 +365,7 @@ def run(args: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
             attack.check(model, split.captions)
             rows += measure_scoring(model, attack, split, batch_size, args.rounds)
     if "elsewhere" in args.only:
-        rows += measure_elsewhere(batch_size, 3)
+        rows += measure_elsewhere(3)
     if "check" in args.only:
         rows += measure_check()
     if "imports" in args.only:

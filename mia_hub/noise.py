@@ -1,14 +1,15 @@
 """Noise that belongs to the sample: the same picture gets the same draws in any batch, order, process or device.
 
 Draws are made on the device that uses them, by Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") and the
-transform of Box and Muller (1958). Its logarithm, sine and cosine are sums and products in float64, one at a time, which IEEE 754 rounds
-alike everywhere; a device's own differ in their last digits.
+transform of Box and Muller (1958). Its logarithm, root, sine and cosine are sums, products and a quotient in float64, one at a time, which
+are rounded as IEEE 754 says everywhere; a device's own functions differ in their last digits, the CPU's root among them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,11 @@ import torch
 WORD = 2**32 - 1
 ROUNDS = 10
 MULTIPLIERS, WEYL = (0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB67AE85)
+# The bits of √½ as a float64.
+ROOT_HALF = struct.unpack("<q", struct.pack("<d", math.sqrt(0.5)))[0]
+FIRST_GUESS = 0x5FE6EB50C7B537A9
+# Values that are drawn at once, each of which takes some 50 bytes meanwhile.
+AT_ONCE = 2**22
 # Of series in x²: 2 artanh(x) / x for |x| < .172; sin(x) / x and cos(x) for |x| < π / 4. What they leave out is below 1e-11.
 ARTANH = [2 / (2 * n + 1) for n in range(7)]
 SIN = [(-1) ** n / math.factorial(2 * n + 1) for n in range(6)]
@@ -44,7 +50,7 @@ def philox(counter: Sequence[torch.Tensor | int], key: Sequence[torch.Tensor | i
 
 def box_muller(first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Two independent standard normal draws, float64, from two words of 32 bits, int64 tensors of one shape."""
-    radius = _minus_two_log((first.double() + 0.5) * 2.0**-32).sqrt()
+    radius = _root(_minus_two_log((first.double() + 0.5) * 2.0**-32))
     # An angle in a quarter of the circle; two more bits say which.
     angle = ((second & (2**30 - 1)).double() - (2**29 - 0.5)) * (math.pi / 2**31)
     square = angle * angle
@@ -56,12 +62,20 @@ def box_muller(first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor,
 
 def _minus_two_log(u: torch.Tensor) -> torch.Tensor:
     """-2 log u of float64 in (0, 1)."""
-    bits = u.view(torch.int64)
-    mantissa = ((bits & (2**52 - 1)) | (1023 << 52)).view(torch.float64)
-    # u = 2^(exponent + ½) · m / √2, and log(m / √2) = 2 artanh((m - √2) / (m + √2)).
-    x = (mantissa - math.sqrt(2)) / (mantissa + math.sqrt(2))
-    whole = ((bits >> 52).double() - 1022.5) * math.log(2)
-    return (whole + _series(x * x, ARTANH) * x) * -2
+    # u = 2^exponent · m, with m from √½ to √2, and log m = 2 artanh((m - 1) / (m + 1)).
+    bits = u.view(torch.int64) - ROOT_HALF
+    mantissa = ((bits & (2**52 - 1)) + ROOT_HALF).view(torch.float64)
+    x = (mantissa - 1) / (mantissa + 1)
+    return ((bits >> 52).double() * math.log(2) + _series(x * x, ARTANH) * x) * -2
+
+
+def _root(x: torch.Tensor) -> torch.Tensor:
+    """√x of positive float64, to within 2 units of the last place: x / √x by Newton's method, from a guess by its bits (Lomont 2003)."""
+    inverse = (FIRST_GUESS - (x.view(torch.int64) >> 1)).view(torch.float64)
+    half = x * 0.5
+    for _ in range(4):
+        inverse = inverse * (1.5 - half * inverse * inverse)
+    return x * inverse
 
 
 def _series(square: torch.Tensor, coefficients: Sequence[float]) -> torch.Tensor:
@@ -83,8 +97,7 @@ class SampleNoise:
         ids: the samples' content ids, one per row.
         shape: shape of one sample, ``(C, H, W)``.
         seed: any int.
-        device, dtype: where and in which precision the draws are returned (they are made in float64; on the CPU, for a device that has
-            none).
+        device, dtype: where and in which precision the draws are returned (they are made in float64; on the CPU, except for CUDA).
     """
 
     ids: Sequence[str]
@@ -95,12 +108,13 @@ class SampleNoise:
 
     def __call__(self, timestep: int, draw: int = 0) -> torch.Tensor:
         """One draw ``[N, *shape]`` of N(0, I); timestep and draw are below 2³²."""
-        k0, k1, named = self._keys
         size = math.prod(self.shape)
-        place = torch.arange(-(-size // 4), device=named.device)
-        words = torch.stack(philox((place, int(timestep), int(draw), named), (k0, k1)), dim=1)
-        values = torch.cat(box_muller(words[:, :2], words[:, 2:]), dim=1).flatten(1)[:, :size]
-        return values.reshape(-1, *self.shape).to(device=self.device, dtype=self.dtype)
+        found = torch.empty((len(self.ids), size), device=self.device, dtype=self.dtype)
+        place, rows = torch.arange(-(-size // 4), device=self._keys.device), max(1, AT_ONCE // size)
+        for part, (k0, k1, named) in zip(found.split(rows), self._keys.split(rows, dim=1)):
+            words = torch.stack(philox((place, int(timestep), int(draw), named), (k0, k1)), dim=1)
+            part.copy_(torch.cat(box_muller(words[:, :2], words[:, 2:]), dim=1).flatten(1)[:, :size])
+        return found.reshape(-1, *self.shape)
 
     @cached_property
     def _keys(self) -> torch.Tensor:
@@ -108,4 +122,4 @@ class SampleNoise:
         hashes = b"".join(hashlib.blake2b(f"{self.seed}:{sample}".encode(), digest_size=12).digest() for sample in self.ids)
         words = torch.from_numpy(np.frombuffer(hashes, "<u4").astype(np.int64).reshape(-1, 3).T[..., None].copy())
         device = torch.device(self.device)
-        return words.to("cpu" if device.type == "mps" else device)
+        return words.to(device if device.type == "cuda" else "cpu")  # others may have no float64

@@ -406,16 +406,43 @@ def test_an_answer_that_comes_too_late_is_not_shown(page, pictures):
 
 def test_an_answer_to_a_question_under_way_goes_with_its_picture_or_model(page, pictures):
     """Whatever was changed while it was being worked on."""
+    fold_out(page, "Several pictures at once")
     fold_out(page, "Another model")
     upload(page, pictures.nonmembers[0])
     page.get_by_label("Remove Image").click()
-    expect(page.locator("#verdict")).to_contain_text("Upload or paste a picture")
-    upload(page, pictures.nonmembers[0])
-    page.locator("#model textarea, #model input").fill("somebody/another")
-    expect(page.locator("#verdict")).to_contain_text("What is asked has changed")
     page.wait_for_timeout(3000)
-    expect(page.locator("#verdict")).to_contain_text("What is asked has changed", timeout=1)
-    expect(page.locator("#figures")).to_be_hidden()
+    expect(page.locator("#verdict")).to_contain_text("Upload or paste a picture", timeout=1)
+    expect(page.locator("#stop")).to_be_hidden()
+    upload(page, pictures.nonmembers, "several")
+    expect(page.locator("#stop")).to_be_visible()
+    page.locator("#model textarea, #model input").fill("somebody/another")
+    expect(page.locator("#stop")).to_be_hidden()
+    expect(page.locator("#verdict")).to_contain_text("What is asked has changed")
+    expect(page.locator("#table")).to_be_hidden()
+
+
+def test_of_two_questions_the_last_is_answered(page, checker, pictures):
+    """Asked while the first is still being worked on."""
+    last = page.locator("#profile svg > title")
+    fold_out(page, "Several pictures at once")
+    upload(page, pictures.nonmembers[0])
+    page.get_by_label("Remove Image").click()
+    upload(page, pictures.nonmembers[1])
+    expect(last).to_contain_text(f"Membership score of {pictures.nonmembers[1].name}")
+    upload(page, pictures.nonmembers, "several")
+    expect(page.locator("#stop")).to_be_visible()
+    page.locator("#examples-member img").first.click()
+    expect(page.locator("#verdict")).to_contain_text("This one was in the training set")
+    page.wait_for_timeout(3000)
+    expect(page.locator("#verdict")).to_contain_text("This one was in the training set", timeout=1)
+    page.get_by_label("Remove Image").click()
+    upload(page, pictures.nonmembers[2])
+    upload(page, pictures.nonmembers[3:6], "several")
+    expect(page.locator("#verdict")).to_contain_text("3 pictures checked together")
+    page.wait_for_timeout(3000)
+    expect(page.locator("#verdict")).to_contain_text("3 pictures checked together", timeout=1)
+    expect(page.get_by_label("Remove Image")).to_have_count(0)
+    expect(page.locator("#stop")).to_be_hidden()
 
 
 def test_a_long_question_can_be_stopped(page, pictures):

@@ -104,6 +104,20 @@ def test_where_memory_runs_out_the_batch_is_read_again_by_halves():
     assert table.queries == IMAGES
 
 
+def test_pictures_may_keep_to_the_thread_that_made_them():
+    pictures, own = Pictures(), threading.get_ident()
+    there = type(pictures).__getitem__
+
+    class Bound(Pictures):
+        def __getitem__(self, row: int) -> np.ndarray:
+            assert threading.get_ident() == own, "made in another thread"
+            return there(self, row)
+
+    assert ATTACK.score(model_of(lambda x, t: x), Bound(), batch_size=BATCH, progress=False).ids == [
+        content_id(pixels) for pixels in PIXELS
+    ]
+
+
 def test_finished_batches_are_compared_without_two_reading_at_once(tmp_path):
     """The second batch was finished before, as in an audit by two processes; the first and the last were not."""
     model = model_of(lambda x, t: x)

@@ -32,8 +32,8 @@ class Batch:
 class Reader:
     """Reads batches of pictures; a context manager, which ends what is being read when it is left.
 
-    One thread reads at a time, so that the pictures may come from anything. Reading ahead takes a thread of its own; what goes wrong there
-    is raised when the batch is asked for.
+    One thread reads at a time, so that the pictures may come from anything. Reading ahead takes a thread of its own; what can't be read
+    there is read again by the thread that asks for it.
 
     Args:
         model: whose `pixels` are read.
@@ -42,7 +42,9 @@ class Reader:
 
     def __init__(self, model: DiffusionModel, pictures: Sequence[Picture]):
         self._model, self._pictures = model, pictures
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="reading ahead")
+        # The thread works on the same accelerator, in the same order.
+        same = {"initializer": torch.cuda.set_stream, "initargs": (torch.cuda.current_stream(),)} if model.device.type == "cuda" else {}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="reading ahead", **same)
         self._ahead: tuple[range, Future[Batch]] | None = None
         self._dropped = False
 
@@ -59,11 +61,11 @@ class Reader:
         Raises:
             ImageError: for a picture that can't be read.
         """
-        if self._ahead is not None and self._ahead[0] == rows:
-            found = self._ahead[1].result()
-        else:
+        if self._ahead is not None and self._ahead[0] != rows:
             self.rest()
-            found = self._read(rows)
+        # What goes wrong ahead may do so for lack of memory beside the model's pass, or since a source keeps to one thread.
+        ready = self._ahead is not None and self._ahead[1].exception() is None
+        found = self._ahead[1].result() if ready else self._read(rows)
         self._ahead = (then, self._thread.submit(self._read, then)) if then else None
         return found
 

@@ -78,7 +78,8 @@ class DiffusionModel(Protocol):
         ...
 
     def pixels(self, images) -> torch.Tensor:
-        """Pictures (anything `mia_hub.images.as_pictures` takes) at the model's picture size, ``[N, C, H, W]`` in [0, 1]."""
+        """Pictures (anything `mia_hub.images.as_pictures` takes) at the model's picture size, ``[N, C, H, W]`` in [0, 1]; also called by
+        another thread, while the model predicts."""
         ...
 
     def to_model_space(self, pixels: torch.Tensor) -> torch.Tensor:

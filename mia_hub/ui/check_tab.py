@@ -44,13 +44,20 @@ EMPTY = "<div class='mia-empty'><p>Upload or paste a picture, or click one of th
 CHANGED = "<div class='mia-empty'><p>What is asked has changed. Press Check for the answer.</p></div>"
 GIVEN_UP = "<div class='mia-empty'><p>Stopped. Press Check to ask again.</p></div>"
 NO_FILE = "Upload or paste a picture first, or click one of the examples."
-# On a phone the answer stands below what asks for it. What is asked can be stopped.
-SHOW_ANSWER = """() => {
+# Questions under way in this browser are counted, so that they can be stopped. On a phone the answer stands below what asks for it.
+BEGIN = """(...inputs) => {
+    window.miaAsked = (window.miaAsked ?? 0) + 1;
+    window.miaStopped = false;
+    document.documentElement.classList.add("mia-asked");
     const answer = document.getElementById("answer");
     if (answer.getBoundingClientRect().top > 0.75 * window.innerHeight) answer.scrollIntoView();
-    document.documentElement.classList.add("mia-asked");
+    return inputs;
 }"""
-ANSWERED = '() => { document.documentElement.classList.remove("mia-asked"); }'
+END = """() => {
+    window.miaAsked = Math.max(0, (window.miaAsked ?? 0) - 1);
+    if (!window.miaAsked) document.documentElement.classList.remove("mia-asked");
+}"""
+EMPTIED = "() => null"
 # An answer goes when what it answers changes, in the browser and at once, so that it can't be taken for the new one. What is returned are
 # the `outputs` of an answer.
 FORGET_ANSWER = f"""(image, several) => {{
@@ -60,26 +67,18 @@ FORGET_ANSWER = f"""(image, several) => {{
 }}"""
 
 
-def _forget_unless(still_of: str) -> str:
-    """JavaScript that forgets an answer unless it is still one to what is asked, by a condition on that and on ``found``."""
-    return f"""(image, several, model, caption, found) => {still_of}
-    ? Array(7).fill({{__type__: "update"}})
-    : ({FORGET_ANSWER})(image, several)"""
-
-
-# A model's name also changes with the answer to an example, which then is of that model. (`input` would tell the two apart, but doesn't see
-# what is pasted.)
-OF_THE_MODEL, OF_THE_CAPTION = 'found?.model.id === (model.trim() || "demo")', '(found?.caption ?? "") === caption.trim()'
-FORGET_OTHERS_ANSWER, FORGET_OTHER_CAPTIONS_ANSWER = _forget_unless(OF_THE_MODEL), _forget_unless(OF_THE_CAPTION)
-# One that comes after its question was changed, or its picture removed.
-FORGET_LATE_ANSWER = _forget_unless(f"!found || {OF_THE_MODEL} && {OF_THE_CAPTION} && (image || several?.length)")
-STOPPED = f"""() => {{
+# Of another model or caption than is asked now, of a picture that is gone, or stopped: whatever happened before the answer came or after.
+# (A model's name also changes with the answer to an example, which then is of that model.)
+FORGET_OTHER_ANSWER = f"""(image, several, model, caption, found) => {{
+    const asked = found?.model.id === (model.trim() || "demo") && (found?.caption ?? "") === caption.trim() && (image || several?.length);
+    return !found || (asked && !window.miaStopped) ? Array(7).fill({{__type__: "update"}}) : ({FORGET_ANSWER})(image, several);
+}}"""
+STOP = f"""() => {{
+    window.miaStopped = true;
+    document.documentElement.classList.remove("mia-asked");
     const hidden = {{__type__: "update", visible: false}};
-    ({ANSWERED})();
     return [{json.dumps(GIVEN_UP)}, hidden, hidden, hidden, hidden, hidden, null];
 }}"""
-ONLY_IMAGE = "(image, several, ...others) => [image, null, ...others]"
-ONLY_SEVERAL = "(image, ...others) => [null, ...others]"
 NAMED_MODEL = "model => model.trim() || 'demo'"
 
 
@@ -153,30 +152,37 @@ def build_check_tab() -> None:
     outputs = [answer, table, plot, figures, caveats, download, found]
     inputs = [image, several, model, nonmembers, question, caption]
 
-    # First, since what an event starts is done in turn, and an answer takes its time.
-    for begins in (button.click, model.submit, caption.submit, image.upload, several.upload, *(gallery.select for gallery in galleries)):
-        begins(None, None, None, js=SHOW_ANSWER, api_name=False)
-    # The last press counts, even while an earlier question is being given up.
-    asks = [button.click(check, inputs, outputs, api_name="check", show_progress_on=answer, trigger_mode="always_last", **ASKING)]
-    # Of the two ways in, the one used last counts: the other is emptied. Not `image.input`: it fires when the picture is removed, too.
-    shown = {"api_name": False, "show_progress_on": answer, **ASKING}
-    used = {"fn": _check_used, "inputs": inputs, "outputs": [*outputs, image, several], **shown}
-    asks += [model.submit(**used), caption.submit(**used), image.upload(js=ONLY_IMAGE, **used), several.upload(js=ONLY_SEVERAL, **used)]
-    table.select(_show_row, found, [plot, figures, caveats], api_name=False, show_progress="hidden")
-    for gallery, example in zip(galleries, examples):
-        example_outputs = [*outputs, image, several, model, nonmembers, caption]
-        asks.append(gallery.select(_example_check(example.pictures), None, example_outputs, show_progress="minimal", **shown))
-    for asked in asks:
-        asked.then(None, None, None, js=ANSWERED, api_name=False)
-    # What is still being worked on. (Gradio's `cancels` shows an error where it comes too late.)
     quietly = {"api_name": False, "queue": False, "show_progress": "hidden"}
+    examples_chosen = [gallery.select for gallery in galleries]
+    # What an event starts is done in turn. Of the two ways in, the one used last counts; a new question gives up an earlier one.
+    image.upload(None, None, several, js=EMPTIED, api_name=False)
+    several.upload(None, None, image, js=EMPTIED, api_name=False)
+    for begins in (button.click, model.submit, caption.submit, image.upload, several.upload, *examples_chosen):
+        begins(drop, None, None, **quietly)
+    # The last question counts, even while an earlier one is being given up.
+    shown = {"js": BEGIN, "show_progress_on": answer, "trigger_mode": "always_last", **ASKING}
+    asks = [button.click(check, inputs, outputs, api_name="check", **shown)]
+    # Not `image.input`: it fires when the picture is removed, too.
+    for used in (model.submit, caption.submit, image.upload, several.upload):
+        asks.append(used(_check_if_any, inputs, [*outputs, image], api_name=False, **shown))
+    for chosen, example in zip(examples_chosen, examples):
+        example_outputs = [*outputs, image, several, model, nonmembers, caption]
+        asks.append(chosen(_example_check(example.pictures), None, example_outputs, api_name=False, show_progress="minimal", **shown))
+    for asked in asks:
+        asked.then(None, None, None, js=END, api_name=False)
+        asked.failure(None, None, None, js=END, api_name=False)
+    stop.click(None, None, outputs, js=STOP, api_name=False)
     stop.click(drop, None, None, **quietly)
-    stop.click(None, None, outputs, js=STOPPED, api_name=False)
+    table.select(_show_row, found, [plot, figures, caveats], api_name=False, show_progress="hidden")
     image.clear(_empty, None, outputs, api_name=False, show_progress="hidden")
-    asking_of = [image, several, model, caption, found]
-    model.change(None, asking_of, outputs, js=FORGET_OTHERS_ANSWER, api_name=False)
-    caption.change(None, asking_of, outputs, js=FORGET_OTHER_CAPTIONS_ANSWER, api_name=False)
-    found.change(None, asking_of, outputs, js=FORGET_LATE_ANSWER, api_name=False)
+    gr.on(
+        [model.change, caption.change, found.change],
+        None,
+        [image, several, model, caption, found],
+        outputs,
+        js=FORGET_OTHER_ANSWER,
+        api_name=False,
+    )
     for changes in (nonmembers.upload, nonmembers.clear, nonmembers.delete, several.clear, several.delete, question.input):
         changes(None, [image, several], outputs, js=FORGET_ANSWER, api_name=False)
         # An answer under way would come to a question that is asked no more.
@@ -287,7 +293,7 @@ def check(
     return tuple(gr.skip() for _ in shown) if visit.dropped else shown
 
 
-def _check_used(
+def _check_if_any(
     image: str | None,
     several: list[str] | None,
     model: str,
@@ -297,17 +303,19 @@ def _check_used(
     progress=SHOWN_PROGRESS,
     request: gr.Request | None = None,
 ):
-    """`check` of one of the two ways in, which empties the other; there is no answer where neither was used."""
+    """`check`, and the picture; there is no answer where none is there."""
     shown = check(image, several, model, nonmembers, question, caption, progress, request) if image or several else _empty()
     # The browser would show what can't be read as a broken picture.
-    emptied = several or (image is not None and not readable([image])[0])
-    return *shown, None if emptied else gr.skip(), None if image else gr.skip()
+    broken = shown[0] != gr.skip() and image is not None and not readable([image])[0]
+    return *shown, None if broken else gr.skip()
 
 
 def _example_check(pictures: Sequence[Picture]):
-    def check(event: gr.SelectData):
+    def check(event: gr.SelectData, request: gr.Request):
         picture = pictures[event.index]
-        return *_answer([picture], "demo", None, None), picture.to_pil(), None, "demo", None, ""
+        with _Visit(None, request.session_hash) as visit:
+            shown = *_answer([picture], "demo", None, visit), picture.to_pil(), None, "demo", None, ""
+        return tuple(gr.skip() for _ in shown) if visit.dropped else shown
 
     return check
 
@@ -467,7 +475,7 @@ def _follow(progress, what: str):
 class _Visit:
     """A question under way: shows its progress to a visitor, and ends the work for one who leaves."""
 
-    def __init__(self, progress: gr.Progress, session: str | None):
+    def __init__(self, progress: gr.Progress | None, session: str | None):
         self._progress, self.session = progress, session
         self.left = self.dropped = False
 
@@ -482,7 +490,8 @@ class _Visit:
         if self.left:
             # A page that a sleeping laptop or a proxy has disconnected is open still.
             raise MiaHubError("The connection to this page broke off, and the question was given up. Press Check to ask it again.")
-        self._progress(*args, **kwargs)
+        if self._progress is not None:
+            self._progress(*args, **kwargs)
 
 
 _under_way: set[_Visit] = set()
