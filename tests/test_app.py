@@ -437,6 +437,8 @@ def test_of_two_questions_the_last_is_answered(page, checker, pictures):
     expect(page.locator("#verdict")).to_contain_text("This one was in the training set", timeout=1)
     page.get_by_label("Remove Image").click()
     upload(page, pictures.nonmembers[2])
+    expect(page.get_by_label("Remove Image")).to_be_visible()
+    page.wait_for_timeout(500)  # until it is asked
     upload(page, pictures.nonmembers[3:6], "several")
     expect(page.locator("#verdict")).to_contain_text("3 pictures checked together")
     page.wait_for_timeout(3000)
