@@ -73,6 +73,11 @@ FORGET_OTHER_ANSWER = f"""(image, several, model, caption, found) => {{
     const asked = found?.model.id === (model.trim() || "demo") && (found?.caption ?? "") === caption.trim() && (image || several?.length);
     return !found || (asked && !window.miaStopped) ? Array(7).fill({{__type__: "update"}}) : ({FORGET_ANSWER})(image, several);
 }}"""
+# An answer under way would come to a question that is asked no more.
+FORGET_ALL = f"""(image, several) => {{
+    window.miaStopped = true;
+    return ({FORGET_ANSWER})(image, several);
+}}"""
 STOP = f"""() => {{
     window.miaStopped = true;
     document.documentElement.classList.remove("mia-asked");
@@ -184,9 +189,8 @@ def build_check_tab() -> None:
         api_name=False,
     )
     for changes in (nonmembers.upload, nonmembers.clear, nonmembers.delete, several.clear, several.delete, question.input):
-        changes(None, [image, several], outputs, js=FORGET_ANSWER, api_name=False)
-        # An answer under way would come to a question that is asked no more.
-        changes(drop, None, None, **quietly)
+        # Not `drop`: it might reach the server after the next question has.
+        changes(None, [image, several], outputs, js=FORGET_ALL, api_name=False)
     for leaves in (model.blur, model.submit):
         leaves(None, model, model, js=NAMED_MODEL, api_name=False)
     quietly["trigger_mode"] = "always_last"
