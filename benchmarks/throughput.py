@@ -205,12 +205,13 @@ def measure_elsewhere(rounds: int) -> list[Row]:
     model = mia_hub.wrap_denoiser(denoise, ddpm_alphas_cumprod(), sample_shape=(3, 32, 32))
     files = PngPictures(ELSEWHERE // 10, SHAPE)
     pictures, rows = [files[i % len(files)] for i in range(ELSEWHERE)], []
+
+    def bare() -> None:
+        for start in range(0, ELSEWHERE, ELSEWHERE_ROWS):
+            denoise(torch.empty(min(ELSEWHERE_ROWS, ELSEWHERE - start)), None)
+
     for name, required in (("sima", True), ("loss", False)):
         attack = get_attack(name, timesteps=(100,))
-
-        def bare() -> None:
-            for start in range(0, ELSEWHERE, ELSEWHERE_ROWS):
-                denoise(torch.empty(min(ELSEWHERE_ROWS, ELSEWHERE - start)), None)
 
         def score(attack=attack) -> None:
             attack.score(model, pictures, batch_size=ELSEWHERE_ROWS, progress=False)

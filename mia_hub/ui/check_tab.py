@@ -58,15 +58,15 @@ END = """() => {
     if (!window.miaAsked) document.documentElement.classList.remove("mia-asked");
 }"""
 EMPTIED = "() => null"
-# An answer goes when what it answers changes, in the browser and at once, so that it can't be taken for the new one. What is returned are
-# the `outputs` of an answer.
-FORGET_ANSWER = f"""(image, several) => {{
-    const hidden = {{__type__: "update", visible: false}};
-    const html = image || several?.length ? {json.dumps(CHANGED)} : {json.dumps(EMPTY)};
-    return [html, hidden, hidden, hidden, hidden, hidden, null];
-}}"""
 
 
+def _without_answer(html: str) -> str:
+    """JavaScript of the `outputs` of an answer where there is none, but a text, which an expression gives."""
+    return f"[{html}, ...Array(5).fill({{__type__: 'update', visible: false}}), null]"
+
+
+# An answer goes when what it answers changes, in the browser and at once, so that it can't be taken for the new one.
+FORGET_ANSWER = "(image, several) => " + _without_answer(f"image || several?.length ? {json.dumps(CHANGED)} : {json.dumps(EMPTY)}")
 # Of another model or caption than is asked now, of a picture that is gone, or stopped: whatever happened before the answer came or after.
 # (A model's name also changes with the answer to an example, which then is of that model.)
 FORGET_OTHER_ANSWER = f"""(image, several, model, caption, found) => {{
@@ -81,8 +81,7 @@ FORGET_ALL = f"""(image, several) => {{
 STOP = f"""() => {{
     window.miaStopped = true;
     document.documentElement.classList.remove("mia-asked");
-    const hidden = {{__type__: "update", visible: false}};
-    return [{json.dumps(GIVEN_UP)}, hidden, hidden, hidden, hidden, hidden, null];
+    return {_without_answer(json.dumps(GIVEN_UP))};
 }}"""
 NAMED_MODEL = "model => model.trim() || 'demo'"
 
