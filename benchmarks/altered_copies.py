@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from mia_hub.calibration import ALPHA
-from mia_hub.check import Checker, get_checker
+from mia_hub.checking.checker import Checker, get_checker
 from mia_hub.defaults import VERDICT_ATTACK
-from mia_hub.images import as_pictures
+from mia_hub.images.sources import as_pictures
 from mia_hub.metrics.intervals import clopper_pearson
-from mia_hub.splits import load_split
+from mia_hub.metrics.p_values import ALPHA
+from mia_hub.splits.loading import load_split
 
 ENLARGED = 10
 

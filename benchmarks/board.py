@@ -25,8 +25,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from benchmarks.running_app import running_app
-from leaderboard.store import as_json
-from leaderboard.submission import Request
+from leaderboard.requests.submission import Request
+from leaderboard.stores.store import as_json
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 # From an action in the page until the frame after the one that shows its effect, in milliseconds.
@@ -102,8 +102,8 @@ class Stopwatch:
 
 
 def time_reading(folder: Path) -> tuple[float, float]:
-    from leaderboard.current import standing_of
-    from leaderboard.results import Reader
+    from leaderboard.page.current import standing_of
+    from leaderboard.results.reader import Reader
 
     watch = Stopwatch()
     standing_of(Reader(str(folder)).read())

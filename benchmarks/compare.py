@@ -18,12 +18,15 @@ import mia_hub
 from benchmarks.gray_box import gray_box
 from benchmarks.reporting import Row, benchmark_parser, facts, finish, positive, with_model, with_split
 from mia_hub.attacks import Attack, get_attack
-from mia_hub.comparing import Comparison, compare, spelled
+from mia_hub.attacks.spelling import spelled
+from mia_hub.auditing.compare import compare
+from mia_hub.auditing.comparison import Comparison
 from mia_hub.errors import MiaHubError
 from mia_hub.models.loading import pick_device
 from mia_hub.models.rows import default_rows
-from mia_hub.splits import MemberSplit, load_split
-from mia_hub.timing import seconds
+from mia_hub.splits.loading import load_split
+from mia_hub.splits.member_split import MemberSplit
+from mia_hub.system.timing import seconds
 
 MOST_RATIO = 1.1
 

@@ -17,13 +17,14 @@ import mia_hub
 from benchmarks.reporting import Row, benchmark_parser, facts, finish, positive, with_model, with_split
 from mia_hub.attacks.draw_by_draw import DrawByDraw
 from mia_hub.attacks.sima import SimAMC
-from mia_hub.calibration import EVIDENCE
-from mia_hub.early_stopping import EarlyStopping, doubling
+from mia_hub.checking.early_stopping import EarlyStopping, doubling
+from mia_hub.checking.image_answers import EVIDENCE
 from mia_hub.metrics.intervals import auc_difference, clopper_pearson
 from mia_hub.metrics.roc import auc
 from mia_hub.models.loading import pick_device
 from mia_hub.models.rows import default_rows
-from mia_hub.splits import calibration_mask, load_split
+from mia_hub.splits.loading import load_split
+from mia_hub.splits.partition import calibration_mask
 
 ALPHAS = (0.01, 0.05)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from mia_hub.attacks import Attack, get_attack
-from mia_hub.comparing import default_attacks
+from mia_hub.auditing.compare import default_attacks
 from mia_hub.errors import AttackError
-from mia_hub.splits import MemberSplit
+from mia_hub.splits.member_split import MemberSplit
 
 
 def gray_box(model, split: MemberSplit) -> list[Attack]:

@@ -20,9 +20,9 @@ import mia_hub
 from benchmarks.probe import PngPictures
 from benchmarks.reporting import Row, benchmark_parser, facts, finish, positive
 from benchmarks.resident import resident_mb
-from mia_hub.images import as_pictures
+from mia_hub.images.sources import as_pictures
 from mia_hub.models.exact import ddpm_alphas_cumprod
-from mia_hub.splits import MemberSplit
+from mia_hub.splits.member_split import MemberSplit
 
 SHAPE, SIDE = (32, 32, 1), 16
 # What an audit keeps of each picture: its id, its label, a score, in the lists and arrays of ids, scores and figures.

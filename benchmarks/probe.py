@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import mia_hub
-from mia_hub.memory import peak_memory_mb
+from mia_hub.system.memory import peak_memory_mb
 
 # Large beside the model's input, so that a decoded picture that is kept by mistake shows: 27 KiB each.
 SHAPE = (96, 96, 3)

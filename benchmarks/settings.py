@@ -16,7 +16,7 @@ from mia_hub.metrics.roc import auc
 from mia_hub.models.loading import pick_device
 from mia_hub.models.rows import default_rows
 from mia_hub.models.tuning import candidates, fastest, trial
-from mia_hub.splits import load_split
+from mia_hub.splits.loading import load_split
 
 LEAST_ON_ACCELERATOR, LARGEST_DIFFERENCE = 3.0, 0.002
 

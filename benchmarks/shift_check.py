@@ -3,7 +3,7 @@
     python -m benchmarks.shift_check
 
 The flag is meant to be raised by 2.5 % of such splits. `spread` is the standard deviation of (AUC - 1/2) in units of DeLong's own standard
-error, which takes cross-validated scores for independent; `mia_hub.validity.OVERDISPERSION` makes up for it.
+error, which takes cross-validated scores for independent; `mia_hub.splits.shift.OVERDISPERSION` makes up for it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import argparse
 
 import numpy as np
 
-from mia_hub.splits import load_split
-from mia_hub.validity import OVERDISPERSION, blind_auc, describe, shift_flags
+from mia_hub.images.features import describe
+from mia_hub.splits.loading import load_split
+from mia_hub.splits.shift import OVERDISPERSION, blind_auc, shift_flags
 
 NORMAL_95 = 1.959963984540054
 # Pictures of either kind: how many splits are drawn.

@@ -30,12 +30,13 @@ from benchmarks.probe import SHAPE, PngPictures
 from benchmarks.reporting import Row, benchmark_parser, facts, finish, positive, with_batch_size, with_model, with_split
 from mia_hub.attacks import get_attack
 from mia_hub.attacks.querying import full_precision
-from mia_hub.check import Checker
+from mia_hub.checking.checker import Checker
 from mia_hub.models.exact import ddpm_alphas_cumprod
 from mia_hub.models.loading import pick_device
 from mia_hub.models.rows import default_rows
-from mia_hub.splits import MemberSplit, load_split
-from mia_hub.timing import seconds
+from mia_hub.splits.loading import load_split
+from mia_hub.splits.member_split import MemberSplit
+from mia_hub.system.timing import seconds
 
 PARTS = ("scoring", "elsewhere", "check", "imports", "memory")
 

@@ -22,7 +22,7 @@ from benchmarks.reporting import Row, benchmark_parser, facts, finish, positive
 from benchmarks.resident import resident_mb
 from benchmarks.running_app import running_app
 from mia_hub.errors import MiaHubError
-from mia_hub.splits import load_split
+from mia_hub.splits.loading import load_split
 
 # What a server may hold more after the second half of all checks than after the first.
 SLACK_MB = 10

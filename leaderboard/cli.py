@@ -61,9 +61,9 @@ def _add_shared_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _submit(args: argparse.Namespace) -> int:
-    from leaderboard.intake import propose, submit, submitter_of
-    from leaderboard.local import LocalFolder
-    from leaderboard.queue import Queue
+    from leaderboard.requests.intake import propose, submit, submitter_of
+    from leaderboard.requests.local import LocalFolder
+    from leaderboard.requests.queue import Queue
 
     store = _store(args)
     asked = {name: getattr(args, name) for name in ("model", "split", "revision", "split_revision", "captions", "seed", "note", "scores")}
@@ -74,15 +74,15 @@ def _submit(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(done.to_dict(), indent=2))
     else:
-        from leaderboard.submission_text import accepted_text
+        from leaderboard.requests.submission_text import accepted_text
 
         print(accepted_text(done, args.requests))
     return 0
 
 
 def _submissions(args: argparse.Namespace) -> int:
-    from leaderboard.queue import Queue
-    from leaderboard.submission_text import submission_text, submissions_text
+    from leaderboard.requests.queue import Queue
+    from leaderboard.requests.submission_text import submission_text, submissions_text
 
     queue = Queue(_store(args))
     if args.id:
@@ -95,6 +95,6 @@ def _submissions(args: argparse.Namespace) -> int:
 
 
 def _store(args: argparse.Namespace):
-    from leaderboard.store import open_store
+    from leaderboard.stores.opening import open_store
 
     return open_store(args.requests or requests_address(), make=False)

@@ -10,19 +10,19 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mia_hub.home import home
+from mia_hub.system.home import home
 
 # Results that come with the software, in the layout of a store of results.
 ENTRIES_FOLDER = Path(__file__).parent / "entries"
 
 
 def requests_address() -> str:
-    """The store of requests, as `leaderboard.store.open_store` takes it."""
+    """The store of requests, as `leaderboard.stores.opening.open_store` takes it."""
     return os.environ.get("MIA_HUB_REQUESTS") or str(home() / "requests")
 
 
 def results_address() -> str:
-    """The store of results, as `leaderboard.store.open_store` takes it."""
+    """The store of results, as `leaderboard.stores.opening.open_store` takes it."""
     return os.environ.get("MIA_HUB_RESULTS") or str(home() / "results")
 
 

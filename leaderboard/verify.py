@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from leaderboard.config import results_address
-from leaderboard.entry import FIGURES, recomputed
 from leaderboard.errors import StoreError
-from leaderboard.index import read_index
-from leaderboard.results import ENTRY, LeftOut, Reader, Results, store_to_read
-from leaderboard.store import Store
+from leaderboard.results.entry import FIGURES, recomputed
+from leaderboard.results.index import read_index
+from leaderboard.results.reader import ENTRY, LeftOut, Reader, Results, store_to_read
+from leaderboard.stores.store import Store
 from mia_hub.errors import MiaHubError
 
 IN_ORDER, DIFFERS, NOT_THERE = 0, 1, 2

@@ -1,4 +1,4 @@
-from mia_hub.cli import main
+from mia_hub.cli.parser import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from mia_hub.atomic import replacing
 from mia_hub.errors import MetricError
+from mia_hub.system.files import replacing
 
 UNKNOWN = -1
 COLUMN = "score_t"
@@ -35,7 +35,7 @@ class ScoreTable:
         device, precision: where and how it was computed.
         peak_memory_mb: what scoring took at its peak, in MiB, or None where unknown.
         captions: where the conditions came from: "given", "empty", or "none" for an unconditional model.
-        remarks: what its reader must know, by the names of `mia_hub.report.FLAGS`.
+        remarks: what its reader must know, by the names of `mia_hub.flags.FLAGS`.
         computed_by: hash of the code and versions of the libraries, see `mia_hub.attacks.progress.computed_by`; empty where unknown.
     """
 

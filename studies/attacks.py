@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from leaderboard.config import ENTRIES_FOLDER
-from mia_hub.markup import markdown_table
+from mia_hub.rendering.markup import markdown_table
 from mia_hub.scores import ScoreTable
-from mia_hub.split_writing import write_split
-from mia_hub.splits import MemberSplit, load_split
+from mia_hub.splits.loading import load_split
+from mia_hub.splits.member_split import MemberSplit
+from mia_hub.splits.writing import write_split
 from studies.figures import heat_svg
 from studies.measuring import CONDITIONAL, FIRST, OTHERS, shown, triple
 from studies.models import MODELS, TRAINED_ON, TrainedModel, trained

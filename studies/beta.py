@@ -8,9 +8,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from mia_hub.markup import markdown_table
-from mia_hub.models.loading import DEMO_FOLDER, load_model
-from mia_hub.splits import load_split
+from mia_hub.defaults import DEMO_FOLDER
+from mia_hub.models.loading import load_model
+from mia_hub.rendering.markup import markdown_table
+from mia_hub.splits.loading import load_split
 from studies.figures import lines_svg
 from studies.measuring import CONDITIONAL, SIMA, attacked, figures_of, shown
 from studies.models import MOST, quality_in, trained

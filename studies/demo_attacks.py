@@ -13,12 +13,13 @@ import inspect
 from pathlib import Path
 
 from mia_hub.attacks import ATTACKS, get_attack
-from mia_hub.auditing import held_out
-from mia_hub.cli import attack_from, parts_from
-from mia_hub.comparing import Comparison, compare
-from mia_hub.markup import markdown_table
-from mia_hub.render_comparison import choices, comparison_table, measured_on
-from mia_hub.splits import load_split
+from mia_hub.attacks.parsing import attack_from, parts_from
+from mia_hub.auditing.audit import held_out
+from mia_hub.auditing.compare import compare
+from mia_hub.auditing.comparison import Comparison
+from mia_hub.auditing.comparison_pages import choices, comparison_table, measured_on
+from mia_hub.rendering.markup import markdown_table
+from mia_hub.splits.loading import load_split
 from studies.measuring import FIRST, OTHERS, SIMA
 from studies.page import filled
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mia_hub.drawing import COLOURS, DASHES, FONT_SIZE, GREY, INK, add_legend, new_figure, to_svg
+from mia_hub.rendering.svg import COLOURS, DASHES, FONT_SIZE, GREY, INK, add_legend, new_figure, to_svg
 
 # A value with its 95 % interval: (x, value, low, high).
 Point = tuple[float, float, float, float]

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mia_hub.atomic import write_text
-from mia_hub.cli import attack_from
-from mia_hub.comparing import ComparedAttack, Comparison, compare
-from mia_hub.report import Estimate
-from mia_hub.splits import MemberSplit
+from mia_hub.attacks.parsing import attack_from
+from mia_hub.auditing.compare import compare
+from mia_hub.auditing.comparison import ComparedAttack, Comparison
+from mia_hub.metrics.estimates import Estimate
+from mia_hub.splits.member_split import MemberSplit
+from mia_hub.system.files import write_text
 
 # Where the strongest timesteps lie; thinned, since each costs a query for each picture.
 GRID = "40,70,100,130,160"

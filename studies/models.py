@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mia_hub.splits import MemberSplit
+from mia_hub.splits.member_split import MemberSplit
 from training.data import TrainingSet, emoji, fashion_mnist
 
 # By the names of their runs.

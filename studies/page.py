@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mia_hub.atomic import write_text
+from mia_hub.system.files import write_text
 
 DOCS = Path(__file__).parent.parent / "docs" / "studies"
 TEMPLATES = Path(__file__).parent

@@ -18,8 +18,8 @@ from mia_hub.attacks.sima import p_norm
 from mia_hub.metrics import auc, delong
 from mia_hub.models.exact import training_set_denoiser
 from mia_hub.models.loading import load_model
-from mia_hub.report import provenance
-from mia_hub.splits import load_split
+from mia_hub.splits.loading import load_split
+from mia_hub.system.provenance import provenance
 from mia_hub.ui.plane import members_and_others
 from studies.local_mean import cosine, degrees, kernel_width, local_mean, predicted
 from studies.page import run_study

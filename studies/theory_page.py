@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mia_hub.drawing import TIMESTEP_LABEL
-from mia_hub.markup import markdown_table
+from mia_hub.rendering.markup import markdown_table
+from mia_hub.rendering.svg import TIMESTEP_LABEL
 from studies.figures import lines_svg
 
 

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
-from mia_hub.drawing import COLOURS, GREY, add_legend, new_figure, to_svg
-from mia_hub.markup import markdown_table
-from mia_hub.report import Estimate
+from mia_hub.metrics.estimates import Estimate
+from mia_hub.rendering.markup import markdown_table
+from mia_hub.rendering.svg import COLOURS, GREY, add_legend, new_figure, to_svg
 from studies.page import run_study
 
 NAME = "validity"
@@ -67,10 +67,10 @@ SHARES = (0.35, 0.45, 0.6, 0.9)
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Every attack on every split: members, then pictures that nothing was trained on, against honest and shifted non-members."""
-    from mia_hub.cli import attack_from
-    from mia_hub.comparing import compare
+    from mia_hub.attacks.parsing import attack_from
+    from mia_hub.auditing.compare import compare
     from mia_hub.models.loading import load_model
-    from mia_hub.splits import make_split
+    from mia_hub.splits.member_split import make_split
 
     model = Remembering(load_model("demo", device="cpu"))
     members, held_out, nonmembers = pictures()
@@ -109,7 +109,7 @@ class Remembering:
 
 def pictures() -> tuple[Images, Images, list[tuple[str, str, Images]]]:
     """Members; pictures held out; and non-members, apart from these, as they are and shifted: the kind of shift, in words, the pictures."""
-    from mia_hub.splits import load_split
+    from mia_hub.splits.loading import load_split
 
     demo, rng = load_split("demo"), np.random.default_rng(SEED)
     members = _arrays(demo.members, rng.permutation(len(demo.members))[:MEMBERS])
@@ -133,7 +133,7 @@ def _arrays(found: Sequence, rows: Iterable[int]) -> Images:
 
 def _classes(ids: Sequence[str]) -> np.ndarray:
     """The classes of pictures of Fashion-MNIST's training set, by their content."""
-    from mia_hub.images import content_id
+    from mia_hub.images.image import content_id
     from training.fashion_mnist import load_train_images, load_train_labels
 
     labels = {content_id(image): label for image, label in zip(load_train_images(), load_train_labels())}

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from loopback_hub import LoopbackHub
+from support.loopback_hub import LoopbackHub
 
 # huggingface_hub, datasets and evaluate read the environment when they are imported, so it is set before any test module is.
 # What a test starts as another process inherits it.
@@ -119,7 +119,7 @@ def browser():
 @pytest.fixture(scope="module")
 def context(browser):
     """One browser for all pages of a file, so that its cache serves all but the first."""
-    from running_app import PATIENCE
+    from support.running_app import PATIENCE
 
     context = browser.new_context(accept_downloads=True, has_touch=True)
     context.set_default_timeout(PATIENCE)

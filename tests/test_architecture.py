@@ -1,4 +1,4 @@
-"""Dependencies point one way, and nothing heavy is imported before it is needed."""
+"""Imports run one way, from the ways in down to the ground; and nothing heavy is imported before it is needed."""
 
 from __future__ import annotations
 
@@ -6,69 +6,129 @@ import ast
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import pytest
+
+import leaderboard
 import mia_hub
 
-ROOT = Path(mia_hub.__file__).parent
-WAYS_IN = {"ui", "cli", "evaluate_module"}
-WORDS = {"markup", "plots", "render", "render_check", "render_comparison", "render_set"}
-RESULTS = {"auditing", "check", "comparing", "measurement", "report", "validity"}
-# room: rooms that it must not import
-FORBIDDEN = {
-    "attacks": {"metrics", "measurement", "calibration", "auditing", "check", "validity", "report", "ui", "cli"},
-    "models": {"attacks", "metrics", "scores", "auditing", "check", "report", "validity", "ui", "cli"},
-    "images": {"models", "attacks", "splits", "scores"},
-    "decoding": {"models", "attacks", "splits", "scores", "images"},
-    "schedule": {"models", "attacks", "images"},
-    "noise": {"models", "attacks", "images"},
-    "metrics": {"models", "attacks", "scores", "images", "report"},
-    "scores": {"models", "attacks", "images", "metrics"},
-    "sampling": {"models", "attacks", "images", "splits", "scores"} | RESULTS | WAYS_IN,
-    "complexity": {"models", "attacks", "images", "splits", "scores", "metrics", "calibration"} | RESULTS | WAYS_IN,
-    "conditioning": {"models", "attacks", "images", "splits", "scores", "metrics", "calibration"} | RESULTS | WAYS_IN,
-    "set_inference": {"models", "attacks", "images", "splits", "scores", "reference"} | RESULTS | WORDS | WAYS_IN,
-    "reference": {"auditing", "check", "comparing", "validity", "set_inference"} | WORDS | WAYS_IN,
-    "auditing": {"check", "comparing", "reference"} | WORDS | WAYS_IN,
-    "check": {"auditing", "comparing"} | WORDS | WAYS_IN,
-    # A comparison writes itself, as a report does.
-    "comparing": {"check", "reference", "calibration", "set_inference", "render", "render_check", "render_set", "markup"} | WAYS_IN,
-    # A benchmark is a comparison on declared pictures; its pages are Markdown alone.
-    "benchmarks": {"auditing", "check", "reference", "calibration", "set_inference", "validity"}
-    | {"plots", "render", "render_check", "render_comparison", "render_set"}
-    | WAYS_IN,
-    "shelf": {"auditing", "check", "comparing", "measurement", "report", "validity", "benchmarks"} | WORDS | WAYS_IN,
-    "atomic": {path.stem for path in ROOT.iterdir()},
-    "commands": {path.stem for path in ROOT.iterdir()} - {"atomic", "errors"},
-    "lazy": {"models", "attacks", "splits", "scores"} | RESULTS | WORDS | WAYS_IN,
-    "fetching": {"models", "attacks", "images", "splits"} | RESULTS | WORDS | WAYS_IN,
-    "parquet_rows": {"models", "attacks", "images", "splits", "hub_rows"} | RESULTS | WORDS | WAYS_IN,
-    "split_reading": {"attacks", "benchmarks", "split_sources", "split_writing"} | RESULTS | WORDS | WAYS_IN,
-    "markup": {path.stem for path in ROOT.iterdir()},
+PACKAGES = {package.__name__: Path(package.__file__).parent for package in (mia_hub, leaderboard)}
+# From the ground up: a room imports from itself and from the rows above its own, never from a room beside it.
+FLOORS = {
+    "mia_hub": (
+        ("errors",),
+        ("defaults", "flags"),
+        ("rendering",),
+        ("system",),
+        ("scores",),
+        ("images",),
+        ("models",),
+        ("metrics",),
+        ("splits",),
+        ("attacks",),
+        ("auditing",),
+        ("checking",),
+        ("evaluate_module", "ui", "early_stopping"),
+        ("cli",),
+        ("__main__",),
+    ),
+    "leaderboard": (("errors",), ("config",), ("stores",), ("requests",), ("results",), ("worker", "page"), ("cli", "verify")),
 }
+MOST_ROOMS = 25
+# The page and the command line are put together of both packages; whatever else is in mia_hub knows nothing of the board.
+MAY_USE_LEADERBOARD = {"mia_hub.ui", "mia_hub.cli"}
 
 
-def imported(path: Path) -> set[str]:
-    """Top-level rooms of mia_hub that a file imports, anywhere in it."""
-    rooms = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        names = (
-            [node.module or ""]
-            if isinstance(node, ast.ImportFrom)
-            else [a.name for a in getattr(node, "names", [])]
-            if isinstance(node, ast.Import)
-            else []
-        )
-        rooms |= {name.split(".")[1] for name in names if name.startswith("mia_hub.")}
-    return rooms
+def files_of(package: str) -> dict[str, Path]:
+    """Module name: file, of a package."""
+    root = PACKAGES[package]
+    found = {}
+    for path in sorted(root.rglob("*.py")):
+        parts = path.relative_to(root.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
 
 
-def test_dependencies_point_one_way():
-    files = {room: [ROOT / f"{room}.py"] if (ROOT / f"{room}.py").exists() else list((ROOT / room).glob("*.py")) for room in FORBIDDEN}
-    assert all(files.values())
-    wrong = [(str(f.relative_to(ROOT)), bad) for room, fs in files.items() for f in fs for bad in imported(f) & FORBIDDEN[room]]
-    assert not wrong
-    assert not [f.name for f in ROOT.rglob("*.py") if "leaderboard" in f.read_text() and f.parent.name != "ui" and f.name != "cli.py"]
+FILES = {module: path for package in PACKAGES for module, path in files_of(package).items()}
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """(line, module) of each import anywhere in a file, also inside functions, except what only type checkers see."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, name.name) for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for name in node.names:
+                inner = f"{node.module}.{name.name}"
+                yield node.lineno, inner if inner in FILES else node.module
+        yield from imports(node)
+
+
+def room_of(module: str) -> tuple[str, str]:
+    package, _, rest = module.partition(".")
+    return package, rest.partition(".")[0]
+
+
+def offences(module: str, source: str) -> Iterator[str]:
+    """What a module imports against the order of `FLOORS`, with the line."""
+    package, room = room_of(module)
+    floor = {name: number for number, names in enumerate(FLOORS[package]) for name in names}
+    for line, target in imports(ast.parse(source)):
+        other_package, other = room_of(target)
+        if other_package not in PACKAGES:
+            continue
+        if other_package != package:
+            if package == "mia_hub" and f"{package}.{room}" not in MAY_USE_LEADERBOARD:
+                yield f"{module}, line {line}: {target} belongs to the leaderboard, which mia_hub doesn't know"
+        elif other and room and other != room and floor[other] >= floor[room]:
+            yield f"{module}, line {line}: {room} stands below {other} or beside it, and must not import {target}"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_run_down(package):
+    wrong = [found for module, path in files_of(package).items() for found in offences(module, path.read_text(encoding="utf-8"))]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("mia_hub.images.image", "def f():\n    from mia_hub.models import loading"),
+        ("mia_hub.ui.page", "import mia_hub.cli.parser"),
+        ("mia_hub.scores", "from leaderboard.config import home"),
+        ("leaderboard.stores.store", "from leaderboard.requests import queue"),
+        ("leaderboard.page.tab", "from leaderboard.worker import jobs"),
+    ],
+)
+def test_an_import_that_runs_up_is_named_with_its_line(module, source):
+    (found,) = offences(module, source)
+    assert found.startswith(f"{module}, line {source.count(chr(10)) + 1}: ")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_room_has_its_place(package):
+    rooms = {room_of(module)[1] for module in files_of(package)} - {""}
+    assert rooms == {room for floor in FLOORS[package] for room in floor}
+
+
+def test_the_rooms_can_be_counted():
+    assert sum(len(list(path.glob("*/__init__.py"))) for path in PACKAGES.values()) <= MOST_ROOMS
+
+
+def test_no_imports_run_in_a_circle():
+    graph = {module: {target for _, target in imports(ast.parse(path.read_text(encoding="utf-8"))) if target in FILES} - {module}
+             for module, path in FILES.items()}  # fmt: skip
+    for targets in graph.values():
+        targets.discard("mia_hub")  # public names, looked up when they are used
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail("These modules import one another: " + " → ".join(reversed(error.args[1])))
 
 
 def modules_after(code: str) -> set[str]:
@@ -81,33 +141,28 @@ def modules_after(code: str) -> set[str]:
     return {name.split(".")[0] for name in json.loads(out.stdout.splitlines()[-1])}
 
 
+HEAVY = {
+    "torch", "numpy", "PIL", "diffusers", "datasets", "evaluate", "gradio", "sklearn", "scipy", "matplotlib", "pyarrow", "huggingface_hub",
+}  # fmt: skip
+WITHOUT_TORCH = (
+    "scores", "images", "images.sources", "images.features", "metrics.roc", "metrics.intervals", "metrics.p_values", "metrics.set_tests",
+    "splits.shift", "auditing.measurement", "auditing.report", "auditing.report_pages", "auditing.comparison_pages", "auditing.plots",
+    "checking.image_answers", "checking.image_pages", "checking.set_answers", "checking.set_pages", "checking.comparability",
+)  # fmt: skip
+
+
 def test_import_and_help_load_nothing_heavy():
-    heavy = {
-        "torch",
-        "numpy",
-        "PIL",
-        "diffusers",
-        "datasets",
-        "evaluate",
-        "gradio",
-        "sklearn",
-        "scipy",
-        "matplotlib",
-        "pyarrow",
-        "huggingface_hub",
-    }
-    assert not heavy & modules_after("import mia_hub")
-    assert not heavy & modules_after("import mia_hub.cli; mia_hub.cli.build_parser().format_help()")
+    assert not HEAVY & modules_after("import mia_hub")
+    assert not HEAVY & modules_after("import mia_hub.cli; mia_hub.cli.build_parser().format_help()")
 
 
 def test_rooms_without_a_model_need_no_torch():
-    rooms = ["scores", "metrics.roc", "metrics.intervals", "measurement", "calibration", "report", "validity", "images", *sorted(WORDS)]
-    assert "torch" not in modules_after("\n".join(f"import mia_hub.{room}" for room in rooms))
+    assert "torch" not in modules_after("\n".join(f"import mia_hub.{room}" for room in WITHOUT_TORCH))
 
 
 def test_public_names_are_there_even_after_their_modules_were_imported():
-    import mia_hub.auditing
-    import mia_hub.check
+    import mia_hub.auditing.audit
+    import mia_hub.checking.checker
 
     for name in mia_hub.__all__:
         assert getattr(mia_hub, name).__doc__, name
@@ -116,4 +171,4 @@ def test_public_names_are_there_even_after_their_modules_were_imported():
 
 
 def test_the_app_is_short():
-    assert len((ROOT.parent / "app.py").read_text().splitlines()) <= 40
+    assert len((PACKAGES["mia_hub"].parent / "app.py").read_text().splitlines()) <= 40

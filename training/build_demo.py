@@ -18,12 +18,12 @@ import numpy as np
 from PIL import Image
 
 from mia_hub.attacks import get_attack
-from mia_hub.auditing import audit, held_out
-from mia_hub.defaults import VERDICT_ATTACK
-from mia_hub.models.loading import DEMO_FOLDER, load_model
-from mia_hub.reference import DEMO_OBSERVATIONS, write_observations
-from mia_hub.report import AuditReport
-from mia_hub.splits import load_split
+from mia_hub.auditing.audit import audit, held_out
+from mia_hub.auditing.report import AuditReport
+from mia_hub.checking.reference import DEMO_OBSERVATIONS, write_observations
+from mia_hub.defaults import DEMO_FOLDER, VERDICT_ATTACK
+from mia_hub.models.loading import load_model
+from mia_hub.splits.loading import load_split
 from training.card import demo_card
 from training.demo import N_MEMBERS, N_NONMEMBERS, SEED
 from training.fashion_mnist import draw, load_train_images

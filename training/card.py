@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mia_hub.auditing.report import AuditReport
 from mia_hub.defaults import VERDICT_ATTACK
-from mia_hub.report import AuditReport
 from training.demo import BATCH, EMA, ENOUGH, LEARNING_RATE, N_MEMBERS, N_NONMEMBERS, SEED
 from training.recipe import step_folder
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mia_hub.images import content_id
-from mia_hub.splits import MemberSplit, make_split, split_hash
+from mia_hub.images.image import content_id
+from mia_hub.splits.member_split import MemberSplit, make_split, split_hash
 from training.fashion_mnist import draw, load_train_images
 
 EMOJI_FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from diffusers import UNet2DModel
 
-from mia_hub.images import content_id
-from mia_hub.splits import calibration_mask
+from mia_hub.images.image import content_id
+from mia_hub.splits.partition import calibration_mask
 from training.data import fashion_mnist, model_space
 from training.loop import Schedule
 from training.recipe import step_folder

@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from mia_hub.atomic import replacing, write_text
+from mia_hub.system.files import replacing, write_text
 
 CHECKPOINT = "checkpoint.safetensors"
 

@@ -19,13 +19,14 @@ from mia_hub.attacks.progress import Part, computed_by, progress_of
 from mia_hub.attacks.querying import QueriedModel, full_precision
 from mia_hub.attacks.reading import Batch, Reader
 from mia_hub.errors import AttackError, ModelError, whole_number
-from mia_hub.images import Picture, as_pictures
+from mia_hub.images.image import Picture
+from mia_hub.images.sources import as_pictures
 from mia_hub.models.conditions import EMPTY, settled
+from mia_hub.models.noise import SampleNoise
 from mia_hub.models.protocol import DiffusionModel, denoiser_precision, precision_of
 from mia_hub.models.rows import default_rows
-from mia_hub.noise import SampleNoise
-from mia_hub.processes import current
 from mia_hub.scores import UNKNOWN, ScoreTable
+from mia_hub.system.processes import current
 
 # Pieces that pictures are dealt out in to processes, each of at least so many pictures: with smaller batches an attack of one timestep
 # would leave an accelerator idle. A CPU's batches are smaller anyway.
@@ -47,7 +48,7 @@ class Observations:
         seconds: wall-clock time spent.
         device: where.
         captions: where the conditions came from: "given", "empty", or "none" for an unconditional model.
-        remarks: what the reader of the results must know, by the names of `mia_hub.report.FLAGS`.
+        remarks: what the reader of the results must know, by the names of `mia_hub.flags.FLAGS`.
     """
 
     ids: list[str]
@@ -251,7 +252,7 @@ class Attack(ABC):
 
         Args:
             model: from `mia_hub.load_model` or `mia_hub.wrap_denoiser`.
-            images: anything `mia_hub.images.as_pictures` takes; decoded batch by batch, so a large split needs no more memory.
+            images: anything `mia_hub.images.sources.as_pictures` takes; decoded batch by batch, so a large split needs no more memory.
             captions: of a model conditioned on text, one per image, or one for all; of one conditioned on classes, class indices. Empty
                 ones where left out.
             batch_size: denoiser rows per forward pass; as many as fit where left out, and halved by itself when memory runs out.

@@ -13,7 +13,7 @@ from mia_hub.attacks.base import Attack
 from mia_hub.attacks.learning import Scorer, TrainedAttack
 from mia_hub.attacks.querying import QueriedModel
 from mia_hub.errors import AttackError
-from mia_hub.noise import SampleNoise
+from mia_hub.models.noise import SampleNoise
 from mia_hub.scores import UNKNOWN
 
 # Inverse strength of the L2 penalty, on standardised columns. Neighbouring timesteps are nearly alike, and what tells members is often
@@ -47,7 +47,7 @@ class Combination(TrainedAttack):
     one_score: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        from mia_hub.attacks import get_attack
+        from mia_hub.attacks.registry import get_attack
 
         given = self.parts if isinstance(self.parts, (tuple, list)) else ()
         if not given or not all(isinstance(part, (Attack, str)) for part in given):

@@ -20,13 +20,14 @@ from mia_hub.attacks.delegating import AsksFor, DeclaredBy
 from mia_hub.attacks.learning import FittedAttack, Scorer, TrainedAttack, auc_of
 from mia_hub.attacks.querying import QueriedModel
 from mia_hub.attacks.sima import SimA
-from mia_hub.captioned import rows_of
-from mia_hub.complexity import complexity
-from mia_hub.conditioning import ExpectedStatistic
 from mia_hub.errors import AttackError
-from mia_hub.noise import SampleNoise
+from mia_hub.images.captions import rows_of
+from mia_hub.images.complexity import complexity
+from mia_hub.metrics.expected_statistic import ExpectedStatistic
+from mia_hub.models.noise import SampleNoise
 from mia_hub.scores import UNKNOWN
-from mia_hub.splits import Chosen, calibration_part
+from mia_hub.splits.member_split import Chosen
+from mia_hub.splits.partition import calibration_part
 
 COMPLEXITY, AUTO = "complexity", "auto"
 GRID = (40, 70, 100, 130, 160)
@@ -65,9 +66,9 @@ def neighbour(name: str, pixels: torch.Tensor) -> torch.Tensor:
 class ConditionalAttack(AsksFor, TrainedAttack):
     """score = -(log S_t(x) - μ(z))/σ(z): how far a statistic S lies below what non-members of the same difficulty z show.
 
-    z holds the picture's complexity (`mia_hub.complexity.complexity`; no query) and what the attack sees of its neighbours
+    z holds the picture's complexity (`mia_hub.images.complexity.complexity`; no query) and what the attack sees of its neighbours
     (`Attack.hardness`, averaged over them; as many queries each as the picture itself). μ and σ are fitted on non-members alone
-    (`mia_hub.conditioning.ExpectedStatistic`), per timestep.
+    (`mia_hub.metrics.expected_statistic.ExpectedStatistic`), per timestep.
 
     Attributes:
         given: "complexity" and names of neighbours ("mirror", "flip", "turn", "shift-left", …, or several joined by "+").

@@ -20,8 +20,8 @@ from mia_hub.attacks.nearest_generated import Space, check_steps, described
 from mia_hub.attacks.querying import QueriedModel
 from mia_hub.attacks.sima import p_norm
 from mia_hub.errors import AttackError, whole_number
-from mia_hub.sampling import ddim_timesteps, predicted_clean_images
-from mia_hub.schedule import NoiseSchedule
+from mia_hub.models.sampling import ddim_timesteps, predicted_clean_images
+from mia_hub.models.schedule import NoiseSchedule
 
 # The middles of twenty equal parts of a schedule of 1,000 steps. Without t = 0, where ε is hardly predictable from x_t (on the demo model
 # no better for members) and yet the mean of a window is ruled by it.

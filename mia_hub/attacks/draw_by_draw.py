@@ -13,7 +13,7 @@ from mia_hub.attacks.base import Attack
 from mia_hub.attacks.sima import SimAMC, p_norm
 from mia_hub.errors import AttackError
 from mia_hub.models.condition_rows import rows_of
-from mia_hub.noise import SampleNoise
+from mia_hub.models.noise import SampleNoise
 
 # From scores so far ``[n, looks so far]`` to a mask ``[n]`` of the pictures that need no further draws.
 Stop = Callable[[np.ndarray], np.ndarray]

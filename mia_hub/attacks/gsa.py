@@ -14,7 +14,7 @@ from mia_hub.attacks.learning import Scorer, TrainedAttack
 from mia_hub.attacks.querying import QueriedModel
 from mia_hub.errors import AttackError, ModelError
 from mia_hub.models.condition_rows import joined, rows_of
-from mia_hub.noise import SampleNoise
+from mia_hub.models.noise import SampleNoise
 
 # The middles of ten equal parts of a schedule of 1,000 steps.
 TEN_PARTS = tuple(range(50, 1000, 100))

@@ -18,9 +18,10 @@ from mia_hub.attacks.progress import model_identity
 from mia_hub.attacks.querying import QueriedModel
 from mia_hub.errors import AttackError
 from mia_hub.models.conditions import settled
-from mia_hub.noise import SampleNoise
+from mia_hub.models.noise import SampleNoise
 from mia_hub.scores import UNKNOWN
-from mia_hub.splits import calibration_part, captions_hash, folds, split_hash
+from mia_hub.splits.member_split import captions_hash, split_hash
+from mia_hub.splits.partition import calibration_part, folds
 
 FOLDS = 5
 FEWEST_PER_CLASS = 10
@@ -33,7 +34,7 @@ Scorer = Callable[[np.ndarray], np.ndarray]
 class TrainedAttack(Attack):
     """An attack that learns from known images how to turn what the model shows of an image into a score.
 
-    `score` needs labels. What is learnt is learnt on the calibration part alone (`mia_hub.splits.calibration_part`, the part on which an
+    `score` needs labels. What is learnt is learnt on the calibration part alone (`mia_hub.splits.partition`, the part on which an
     audit chooses its timestep): images outside it are scored by what was fitted on all of it, images in it are scored by what was fitted
     on the other folds of it. So no image is scored by anything that has seen it, and no label outside the calibration part is used.
 

@@ -18,10 +18,10 @@ from mia_hub.attacks.base import Attack
 from mia_hub.attacks.checks import check_choice
 from mia_hub.attacks.querying import QueriedModel
 from mia_hub.errors import AttackError, ModelError, whole_number
-from mia_hub.images import as_pictures, find_images
+from mia_hub.images.sources import as_pictures, find_images
+from mia_hub.models.noise import SampleNoise
 from mia_hub.models.protocol import denoiser_precision, result_dtype
-from mia_hub.noise import SampleNoise
-from mia_hub.sampling import ddim_timesteps, predicted_clean_images
+from mia_hub.models.sampling import ddim_timesteps, predicted_clean_images
 
 Space = Literal["pixel", "feature"]
 CELLS = 8
@@ -96,7 +96,7 @@ class NearestGenerated(Attack):
         timesteps: not used, as no timestep of x itself is queried.
         samples: n, how many pictures are generated, once for all images; with ``generated``, their number.
         steps: of the deterministic DDIM trajectory that generates one (one query each); not used with ``generated``.
-        generated: pictures that were generated elsewhere: a folder, or anything `mia_hub.images.as_pictures` takes; then nothing is
+        generated: pictures that were generated elsewhere: a folder, or anything `mia_hub.images.sources.as_pictures` takes; then nothing is
             generated and the model is never queried. They are held at the model's picture size, as floats.
         neighbours: k.
         space: in which distances are Euclidean, "pixel" or "feature"; see `described`.

@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from mia_hub.atomic import replacing
+from mia_hub.defaults import PACKAGE_FOLDER
 from mia_hub.errors import MiaHubError
 from mia_hub.models.protocol import DiffusionModel, precision_of
+from mia_hub.system.files import replacing
 
-PACKAGE = Path(__file__).parents[1]
 # What comes from elsewhere is known by its version, or never changes.
 KNOWN_CODE = ("mia_hub", "builtins", "abc", "numpy")
 # Their versions may change a number in its last digits.
@@ -166,7 +166,7 @@ def _made_of(attack) -> Iterator[Any]:
 
 @cache
 def _own_code() -> bytes:
-    return _hash(*(path.read_bytes() for path in sorted(PACKAGE.rglob("*.py")))).encode()
+    return _hash(*(path.read_bytes() for path in sorted(PACKAGE_FOLDER.rglob("*.py")))).encode()
 
 
 def _hash(*contents: bytes) -> str:

@@ -15,10 +15,10 @@ import torch
 from mia_hub.attacks.progress import Part, Progress
 from mia_hub.attacks.reading import Batch
 from mia_hub.errors import ModelError
-from mia_hub.memory import is_out_of_memory
 from mia_hub.models.condition_rows import joined, rows_of
 from mia_hub.models.conditions import EMPTY
 from mia_hub.models.protocol import DiffusionModel, dtype_name
+from mia_hub.system.memory import is_out_of_memory
 
 
 class QueriedModel:
@@ -79,7 +79,7 @@ class QueriedModel:
             self.model.widen(part, getattr(torch, fallbacks[part]))
 
     def remarks(self, captions: str) -> dict[str, str]:
-        """What the reader of the results must know, by the names of `mia_hub.report.FLAGS`.
+        """What the reader of the results must know, by the names of `mia_hub.flags.FLAGS`.
 
         Args:
             captions: where they came from, as `mia_hub.models.conditions` calls it.

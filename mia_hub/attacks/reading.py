@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mia_hub.images import Picture
+from mia_hub.images.image import Picture
 from mia_hub.models.protocol import DiffusionModel
 
 # Decoded values (pixels times channels) that are held before they are brought to the model's size: 32 MB of 8-bit pictures.

@@ -15,7 +15,7 @@ from mia_hub.attacks.map_classifier import fit_map_classifier
 from mia_hub.attacks.querying import QueriedModel
 from mia_hub.attacks.sima import p_norm
 from mia_hub.errors import AttackError, whole_number
-from mia_hub.schedule import NoiseSchedule
+from mia_hub.models.schedule import NoiseSchedule
 
 
 @dataclass(frozen=True, kw_only=True)

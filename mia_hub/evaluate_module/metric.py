@@ -15,13 +15,13 @@ import numpy as np
 
 from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.errors import MetricError
-from mia_hub.images import as_pictures
+from mia_hub.images.sources import as_pictures
 
 if TYPE_CHECKING:
     from mia_hub.attacks import Attack
-    from mia_hub.images import Picture
+    from mia_hub.images.image import Picture
     from mia_hub.models.protocol import DiffusionModel
-    from mia_hub.splits import MemberSplit
+    from mia_hub.splits.member_split import MemberSplit
 
 DESCRIPTION = """\
 Membership inference on diffusion models: how far do pictures look to a model like those it was trained on? SimA asks the denoiser for the
@@ -238,7 +238,7 @@ class Sima(evaluate.Metric):
         if dataset_id is None:
             split, order = _split(as_pictures(predictions), references, captions)
         else:
-            from mia_hub.splits import load_split
+            from mia_hub.splits.loading import load_split
 
             split = load_split(
                 dataset_id, config=dataset_config, revision=dataset_revision, image_column=image_column, caption_column=caption_column,
@@ -304,8 +304,8 @@ def _checked(references, count: int) -> np.ndarray:
 
 def _split(pictures: Sequence[Picture], references, captions) -> tuple[MemberSplit, np.ndarray]:
     """The pictures, with what is said of them, as members and non-members; and where each, members first, stands among ``pictures``."""
-    from mia_hub.captioned import rows_of
-    from mia_hub.splits import Chosen, MemberSplit
+    from mia_hub.images.captions import rows_of
+    from mia_hub.splits.member_split import Chosen, MemberSplit
 
     labels = _checked(references, len(pictures))
     rows = [np.flatnonzero(labels == label) for label in (1, 0)]
@@ -326,7 +326,7 @@ def _split(pictures: Sequence[Picture], references, captions) -> tuple[MemberSpl
 
 def _audit(split: MemberSplit, order: np.ndarray, model, attack, **options) -> dict[str, Any]:
     from mia_hub.attacks import get_attack
-    from mia_hub.auditing import audit
+    from mia_hub.auditing.audit import audit
 
     attack = get_attack(attack)
     audited = audit(model, attack, split, **options)
@@ -354,7 +354,7 @@ def _audit(split: MemberSplit, order: np.ndarray, model, attack, **options) -> d
 
 
 def _check(predictions, model, attack, captions, *, progress: bool, **options) -> dict[str, Any]:
-    from mia_hub.check import get_checker
+    from mia_hub.checking.checker import get_checker
 
     checker = get_checker(model, attack, progress=progress, **options)
     started = time.perf_counter()

@@ -9,19 +9,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mia_hub.defaults import DEMO_FOLDER
 from mia_hub.errors import ModelError
-from mia_hub.models.checkpoint import Checkpoint
 from mia_hub.models.components import load_component, load_scheduler, quiet, read_configs
-from mia_hub.models.flow import Flux, Sana, StableDiffusion3
-from mia_hub.models.latent import DiT, LatentUNetModel
+from mia_hub.models.families.flow import Flux, Sana, StableDiffusion3
+from mia_hub.models.families.latent import DiT, LatentUNetModel
+from mia_hub.models.families.pixel import PixelModel
+from mia_hub.models.families.text_to_image import PixArt, PixArtSigma, StableDiffusion, StableDiffusionXL
 from mia_hub.models.layout import INDEX, Component, check_shards, read_layout
-from mia_hub.models.lora import LoRA
 from mia_hub.models.network import NetworkModel
-from mia_hub.models.on_top import PICKLED, open_top
-from mia_hub.models.pixel import PixelModel
+from mia_hub.models.overlays.checkpoint import Checkpoint
+from mia_hub.models.overlays.lora import LoRA
+from mia_hub.models.overlays.on_top import PICKLED, open_top
+from mia_hub.models.overlays.top import Base, Top
 from mia_hub.models.repository import LARGEST_UNTRUSTED, Folder, HubRepository, no_revision, open_repository
-from mia_hub.models.text_to_image import PixArt, PixArtSigma, StableDiffusion, StableDiffusionXL
-from mia_hub.models.top import Base, Top
 
 ADAPTERS: tuple[type[NetworkModel], ...] = (
     PixelModel, LatentUNetModel, DiT, StableDiffusion, StableDiffusionXL, PixArt, PixArtSigma, StableDiffusion3, Flux, Sana,
@@ -73,7 +74,7 @@ def assemble(
     """The model of a name, with what lies on top of it.
 
     Args:
-        base, tops: the names, as `mia_hub.models.on_top.split_name` gives them.
+        base, tops: the names, as `mia_hub.models.overlays.on_top.split_name` gives them.
         revision, trusted, largest: as for `mia_hub.load_model`.
         device, dtype: as torch has them.
         options: of the adapter; those that are None are left out.
@@ -185,12 +186,11 @@ def open_base(name: str, revision: str | None, trusted: bool, largest: int = LAR
     Raises:
         ModelError: if there is none of that name.
     """
-    from mia_hub.models import loading
 
     if name != "demo":
         return open_repository(name, revision, trusted=trusted, largest=largest)
     no_revision(revision, name)
-    return Folder(loading.DEMO_FOLDER / "model", "demo")
+    return Folder(DEMO_FOLDER / "model", "demo")
 
 
 def weight_files(repository: Folder, components: dict[str, Component], denoiser: str) -> list[str]:

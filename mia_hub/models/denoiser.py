@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from mia_hub.errors import ModelError
-from mia_hub.images import as_pictures
+from mia_hub.images.sources import as_pictures
 from mia_hub.models.conditions import no_condition, texts
 from mia_hub.models.protocol import ModelInfo, result_dtype
-from mia_hub.schedule import NoiseSchedule
+from mia_hub.models.schedule import NoiseSchedule
 
 
 class PixelSpace:

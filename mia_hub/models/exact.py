@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 
 from mia_hub.models.denoiser import FunctionModel, wrap_denoiser
-from mia_hub.schedule import NoiseSchedule
+from mia_hub.models.schedule import NoiseSchedule
 
 
 def ddpm_alphas_cumprod(timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> torch.Tensor:

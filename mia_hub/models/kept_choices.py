@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from mia_hub.atomic import write_text
-from mia_hub.home import home
 from mia_hub.models.protocol import DiffusionModel
-from mia_hub.processes import current
+from mia_hub.system.files import write_text
+from mia_hub.system.home import home
+from mia_hub.system.processes import current
 
 
 class KeptChoices:

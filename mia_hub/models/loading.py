@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from mia_hub.errors import ModelError, first_line
-from mia_hub.processes import current
-
-DEMO_FOLDER = Path(__file__).parent.parent / "demo"
+from mia_hub.system.processes import current
 
 
 def load_model(
@@ -27,10 +23,10 @@ def load_model(
     Args:
         id_or_path: "demo" (the embedded model), a folder in diffusers' layout, a Hub id such as ``google/ddpm-cifar10-32`` or
             ``stable-diffusion-v1-5/stable-diffusion-v1-5``; one of these with something on top, as in ``"base + lora"``, where what stands
-            after the plus is a LoRA, a fine-tuned part, or a single-file checkpoint (see `mia_hub.models.on_top`); or a DiffusionModel,
+            after the plus is a LoRA, a fine-tuned part, or a single-file checkpoint (see `mia_hub.models.overlays`); or a DiffusionModel,
             which is returned as it is.
         device: "cpu", "cuda", "mps"…; the best one present by default. Of several like it, each of the processes of one
-            `mia_hub.processes.joined` launch takes its own.
+            `mia_hub.system.processes.joined` launch takes its own.
         dtype: "float32" (default), "float64", "bfloat16", "float16", or a torch dtype. Parts that overflow in float16 are moved to a wider
             precision, which results record. With "auto" the denoiser runs in the way that a short trial found fastest on this device among
             those that agree with float32 (see `mia_hub.models.tuning`); the trial is made once, and its choice is recorded.
@@ -58,7 +54,7 @@ def load_model(
                 )
         return id_or_path
     from mia_hub.models.assembly import assemble
-    from mia_hub.models.on_top import split_name
+    from mia_hub.models.overlays.on_top import split_name
 
     base, *tops = split_name(str(id_or_path))
     auto = dtype == "auto"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mia_hub.errors import ModelError
 from mia_hub.models.assembly import ADAPTERS, MOST_UNTRUSTED, planned
 from mia_hub.models.layout import INDEX, check_shards, read_layout
-from mia_hub.models.on_top import locate_top, split_name
+from mia_hub.models.overlays.on_top import locate_top, split_name
 from mia_hub.models.repository import LARGEST_UNTRUSTED, open_repository
 
 

@@ -13,8 +13,8 @@ import torch
 
 from mia_hub.models.conditions import class_indices, no_condition
 from mia_hub.models.protocol import ModelInfo, dtype_name, result_dtype
+from mia_hub.models.schedule import NoiseSchedule
 from mia_hub.models.schedules import network_times
-from mia_hub.schedule import NoiseSchedule
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from mia_hub.schedule import NoiseSchedule
+from mia_hub.models.schedule import NoiseSchedule
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class ModelInfo:
         family: "pixel", "latent", "text-to-image", "flow" or "function".
         sample_shape: shape of one sample in model space, ``(C, H, W)``: of pixels, or of latents.
         num_train_timesteps: T; timesteps run from 0 to T-1.
-        prediction_type: what the network itself puts out, one of `mia_hub.schedule.PREDICTION_TYPES`.
+        prediction_type: what the network itself puts out, one of `mia_hub.models.schedule.PREDICTION_TYPES`.
         conditioning: "none", "class" or "text".
         picture_shape: shape of one picture as the model takes it, ``(C, H, W)``; that of a sample for a model of pixels.
         num_classes: of a class-conditional model, else None.
@@ -78,7 +78,7 @@ class DiffusionModel(Protocol):
         ...
 
     def pixels(self, images) -> torch.Tensor:
-        """Pictures (anything `mia_hub.images.as_pictures` takes) at the model's picture size, ``[N, C, H, W]`` in [0, 1]; also called by
+        """Pictures (anything `as_pictures` takes) at the model's picture size, ``[N, C, H, W]`` in [0, 1]; also called by
         another thread, while the model predicts."""
         ...
 

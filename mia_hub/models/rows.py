@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import torch
 
-from mia_hub.memory import is_out_of_memory
 from mia_hub.models.kept_choices import KeptChoices
 from mia_hub.models.protocol import DiffusionModel
-from mia_hub.processes import current
+from mia_hub.system.memory import is_out_of_memory
+from mia_hub.system.processes import current
 
 # A CPU's caches are filled long before its memory is. Values of all samples of a batch: 64 samples of 3 x 32 x 32, 16 of Stable Diffusion's
 # latents. A batch that is too large is not refused there but ends the process.

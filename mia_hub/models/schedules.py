@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 
 from mia_hub.errors import ModelError
-from mia_hub.schedule import PREDICTION_TYPES, NoiseSchedule
+from mia_hub.models.schedule import PREDICTION_TYPES, NoiseSchedule
 
 
 def prediction_type_of(scheduler) -> str:
-    """What the network puts out, as `mia_hub.schedule.PREDICTION_TYPES` calls it."""
+    """What the network puts out, as `mia_hub.models.schedule.PREDICTION_TYPES` calls it."""
     if type(scheduler).__name__.startswith("FlowMatch"):
         return "flow_prediction"
     return scheduler.config.get("prediction_type") or "epsilon"

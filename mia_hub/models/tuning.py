@@ -13,7 +13,7 @@ from mia_hub.errors import first_line
 from mia_hub.models.kept_choices import KeptChoices
 from mia_hub.models.network import Arrangement, NetworkModel
 from mia_hub.models.rows import KINDS, default_rows, probe
-from mia_hub.timing import seconds
+from mia_hub.system.timing import seconds
 
 # Largest relative deviation of a 4-norm of ε from the plain one, for any kind of input; norms of different pictures differ by some 30 %.
 LARGEST_DEVIATION = 0.01

@@ -14,9 +14,9 @@ def build_app():
     """The page, ready to be launched with `launch_options`."""
     import gradio as gr
 
-    from leaderboard.api import add_endpoints
-    from leaderboard.board_tab import build_board_tab
-    from leaderboard.submit_tab import build_submit_tab
+    from leaderboard.page.api import add_endpoints
+    from leaderboard.page.board_tab import build_board_tab
+    from leaderboard.page.submit_tab import build_submit_tab
     from mia_hub.ui.check_tab import build_check_tab, leave, warm_up
     from mia_hub.ui.how_tab import build_how_tab
 
@@ -45,7 +45,7 @@ def launch_options() -> dict:
     """What `Blocks.launch` needs for this page."""
     import gradio as gr
 
-    from leaderboard.board_tab import STYLE as BOARD_STYLE
+    from leaderboard.page.board_tab import STYLE as BOARD_STYLE
     from mia_hub.ui.how_tab import STYLE as HOW_STYLE
 
     theme = gr.themes.Default(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])

@@ -13,18 +13,20 @@ from html import escape
 
 import gradio as gr
 
-from mia_hub.calibration import ENOUGH_NULL, FEWEST_NULL, NOT_COMPARABLE, ImageCheck, smallest_p
-from mia_hub.check import Checker, get_checker, readable
+from mia_hub.checking.checker import Checker, get_checker, readable
+from mia_hub.checking.image_answers import ENOUGH_NULL, NOT_COMPARABLE, ImageCheck, smallest_p
+from mia_hub.checking.image_pages import answer_html, caveats_html, checks_table, figures_html, q_explained, row_number
+from mia_hub.checking.plots import profile_svg
+from mia_hub.checking.set_answers import SetCheck
+from mia_hub.checking.set_pages import set_figures_html, set_html
 from mia_hub.errors import MiaHubError, ModelError
-from mia_hub.images import Picture
+from mia_hub.images.image import Picture
+from mia_hub.metrics.p_values import FEWEST_NULL
+from mia_hub.metrics.set_tests import FEWEST_IN_SET
 from mia_hub.models.loading import load_model
 from mia_hub.models.rows import default_rows
 from mia_hub.models.shared import SharedModel
-from mia_hub.plots import profile_svg
-from mia_hub.render_check import answer_html, caveats_html, checks_table, figures_html, q_explained, row_number
-from mia_hub.render_set import set_figures_html, set_html
-from mia_hub.set_inference import FEWEST_IN_SET, SetCheck
-from mia_hub.splits import load_split
+from mia_hub.splits.loading import load_split
 from mia_hub.ui.examples import PER_KIND, Examples, draw_examples, enlarged, truth_html
 from mia_hub.ui.hardware import is_zero_gpu, on_gpu
 

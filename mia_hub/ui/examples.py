@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mia_hub.calibration import ALPHA, EVIDENCE, ImageCheck
-from mia_hub.check import demo_reference
-from mia_hub.images import Picture
-from mia_hub.splits import load_split
-from mia_hub.wording import in_five, share
+from mia_hub.checking.checker import demo_reference
+from mia_hub.checking.image_answers import EVIDENCE, ImageCheck
+from mia_hub.images.image import Picture
+from mia_hub.metrics.p_values import ALPHA
+from mia_hub.rendering.numbers import in_five, share
+from mia_hub.splits.loading import load_split
 
 PER_KIND = 6
 SEED = 7

@@ -1,0 +1,1 @@
+"""The page: the tabs of the board and of submissions, and the API."""

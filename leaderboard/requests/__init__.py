@@ -1,0 +1,1 @@
+"""Requests: what people submit, its validation, and the queue."""

@@ -1,0 +1,114 @@
+"""Submissions in words: for a terminal, and for the page's table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mia_hub.rendering.markup import aligned, wrapped
+
+if TYPE_CHECKING:
+    from leaderboard.requests.intake import Accepted
+    from leaderboard.requests.queue import Submission
+    from leaderboard.requests.status import Status
+
+SHOWN_COMMIT = 8
+LONGEST_SHOWN = 500
+HEADERS = ["State", "What", "Attacks", "Submitted", "By", "ID"]
+
+
+def one_line(text: object, longest: int = LONGEST_SHOWN) -> str:
+    """Text from a stranger, without what a terminal would obey, and not too long."""
+    clean = " ".join("".join(letter if letter.isprintable() else " " for letter in str(text)).split())
+    return clean if len(clean) <= longest else clean[: longest - 1] + "…"
+
+
+def accepted_text(done: Accepted, requests: str | None = None) -> str:
+    """What became of a submission, and where to follow it."""
+    follow = f"mia-hub submissions {done.id}" + (f" --requests {requests}" if requests else "")
+    if done.pull_request:
+        return f"The request {done.id} is proposed: {done.pull_request}\nOnce it is merged, follow it with: {follow}"
+    if not done.new:
+        return f"The request {done.id} was made before: {state_text(done.status)}.\nFollow it with: {follow}"
+    return f"The request {done.id} is in the queue.\nFollow it with: {follow}"
+
+
+def state_text(status: Status, place: int | None = None) -> str:
+    """Where a request stands, in a few words."""
+    if status.state == "PENDING" and status.submitted is None:
+        return "waiting; a pull request brought it, and no worker has seen it yet"
+    if status.state == "PENDING":
+        return f"waiting, number {place} in the queue" if place else "waiting"
+    if status.state == "RUNNING":
+        return f"running, {one_line(status.progress)}" if status.progress else "running"
+    return status.state.lower()
+
+
+def time_text(stamped: str | None) -> str:
+    """A time as people read it, in UTC to the minute."""
+    return stamped[:16].replace("T", " ") + " UTC" if stamped else ""
+
+
+def revision_text(name: str, revision: str | None) -> str:
+    """A name with the beginning of its commit."""
+    return f"{name} at {revision.removeprefix('sha256:')[:SHOWN_COMMIT]}" if revision else name
+
+
+def what_text(found: Submission) -> str:
+    """Which model on which split."""
+    if found.request is None:
+        return ""
+    request = found.request
+    return f"{revision_text(request.model, request.revision)} on {revision_text(request.split, request.split_revision)}"
+
+
+def submission_text(found: Submission) -> str:
+    """One request, line by line."""
+    status, request = found.status, found.request
+    rows = [["Request", one_line(found.id)], ["State", state_text(status, found.place)]]
+    if request is not None:
+        kind = "scores of their own" if request.kind == "scores" else "a model to audit"
+        rows += [["Kind", kind], ["Model", revision_text(request.model, request.revision)]]
+        rows += [["Split", revision_text(request.split, request.split_revision)], ["Attacks", ", ".join(request.attacks)]]
+        rows += [["Captions", request.captions], ["Seed", str(request.seed)], ["Note", request.note]]
+    rows += [["Submitter", status.submitter], ["Submitted", time_text(status.submitted)], ["Started", time_text(status.started)]]
+    rows += [["Finished", time_text(status.finished)], ["Worker", status.worker or ""]]
+    rows += [["Attempts", str(status.attempts) if status.attempts > 1 else ""], ["Error", status.error or ""], ["Offered", status.offered]]
+    for past in status.history:
+        rows.append(["Before", f"{past.get('state', '')} until {time_text(past.get('until'))}: {past.get('why', '')}"])
+    return "\n".join(aligned([[name, one_line(value, 4 * LONGEST_SHOWN)] for name, value in rows if value]))
+
+
+def submissions_text(found: Sequence[Submission]) -> str:
+    """All requests, two lines each and one more for an error."""
+    if not found:
+        return "Nothing was submitted yet. 'mia-hub submit --model … --split … --attacks …' does it."
+    lines = []
+    for each in found:
+        lines += [f"{one_line(each.id, 64)}  {state_text(each.status, each.place)}  {time_text(each.status.submitted)}"]
+        asked = ", ".join(each.request.attacks) if each.request else ""
+        lines += wrapped(one_line(f"{what_text(each)}: {asked}"), "    ") if each.request else []
+        lines += wrapped(one_line(f"Error: {each.status.error}"), "    ") if each.status.error else []
+        lines += wrapped(one_line(f"Offered: {each.status.offered}"), "    ") if each.status.offered else []
+    return "\n".join(lines)
+
+
+def table_rows(found: Sequence[Submission]) -> list[list[str]]:
+    """Rows of `HEADERS`, as plain text; no cell begins like a spreadsheet's formula."""
+    rows = []
+    for each in found:
+        status, request = each.status, each.request
+        state = state_text(status, each.place)
+        state += f", {time_text(status.finished)}" if status.finished else ""
+        state += f": {status.error}" if status.error else ""
+        state += f"; offered: {status.offered}" if status.offered else ""
+        attacks = ", ".join(request.attacks) if request else ""
+        own = " (own scores)" if request and request.kind == "scores" else ""
+        row = [state, what_text(each), attacks + own, time_text(status.submitted), status.submitter, each.id]
+        rows.append([unformulaic(one_line(cell)) for cell in row])
+    return rows
+
+
+def unformulaic(text: str) -> str:
+    """A cell that a spreadsheet, into which somebody pastes it, takes for text."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text

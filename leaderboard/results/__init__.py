@@ -1,0 +1,1 @@
+"""Results: entries, their index, and the tables made of them."""

@@ -1,0 +1,1 @@
+"""The worker: claims requests, evaluates them, writes their results."""

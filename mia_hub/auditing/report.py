@@ -1,0 +1,125 @@
+"""Results with their uncertainty and provenance. No bare number leaves as a result."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mia_hub.scores import ScoreTable
+from mia_hub.flags import Flag
+from mia_hub.metrics.estimates import Estimate, Rates, TimestepRow
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the scores cost.
+
+    Attributes:
+        queries_per_image: denoiser forward passes per image.
+        queries: in all, counted in images.
+        seconds: wall-clock time of scoring.
+        images_per_second: of scoring.
+        peak_memory_mb: peak of the accelerator's allocator, or of the process on the CPU; None where unknown.
+    """
+
+    queries_per_image: int
+    queries: int
+    seconds: float | None
+    images_per_second: float | None
+    peak_memory_mb: float | None
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """How well an attack tells members from non-members of a model's training set.
+
+    **Higher score = more likely a member; members are the positive class.** A high value means that the model leaks.
+
+    Attributes:
+        attack: the attack's identity.
+        model: `ModelInfo.to_dict` of the model.
+        split: name, revision, hash, n_members, n_nonmembers; and notes, if there are any, which its reader must know.
+        selection: how the timestep was selected: method, timestep, criterion, and the sizes of both parts.
+        auc: area under the ROC curve, at the selected timestep.
+        asr: attack success rate, the balanced accuracy at the threshold chosen where the timestep was chosen.
+        tpr_at_fpr: true-positive rate at each measurable false-positive rate; any other raises a MetricError.
+        per_timestep: the same at every timestep.
+        roc: false- and true-positive rates of the ROC curve at the selected timestep.
+        blind_auc: of a classifier that never sees the model; None if it was not measured.
+        flags: what the reader must know.
+        cost: what the scores cost.
+        provenance: versions, seed, device, precision, time.
+        scores: the table that every figure comes from; it is no part of `to_dict`, and None in a report read back from there.
+    """
+
+    attack: str
+    model: dict[str, Any]
+    split: dict[str, Any]
+    selection: dict[str, Any]
+    auc: Estimate
+    asr: Estimate
+    tpr_at_fpr: dict[float, Estimate]
+    per_timestep: tuple[TimestepRow, ...]
+    roc: dict[str, list[float]]
+    blind_auc: Estimate | None
+    flags: tuple[Flag, ...]
+    cost: Cost
+    provenance: dict[str, Any] = field(default_factory=dict)
+    scores: ScoreTable | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tpr_at_fpr", Rates(self.tpr_at_fpr))
+
+    @property
+    def timestep(self) -> int:
+        """The selected timestep."""
+        return self.selection["timestep"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-ready values; rates of ``tpr_at_fpr`` become strings such as "0.01"."""
+        values = asdict(replace(self, scores=None))
+        del values["scores"]
+        return _plain(values)
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=2)
+
+    def to_markdown(self) -> str:
+        from mia_hub.auditing.report_pages import audit_markdown
+
+        return audit_markdown(self)
+
+    def to_html(self) -> str:
+        """A self-contained page: no script, no request to anywhere."""
+        from mia_hub.auditing.report_pages import audit_html
+
+        return audit_html(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> AuditReport:
+        """The inverse of `to_dict`."""
+        rates = lambda part: {float(rate): Estimate(**e) for rate, e in part.items()}  # noqa: E731
+        rows = tuple(
+            TimestepRow(row["timestep"], Estimate(**row["auc"]), Estimate(**row["asr"]), rates(row["tpr_at_fpr"]))
+            for row in values["per_timestep"]
+        )
+        return cls(
+            **{key: values[key] for key in ("attack", "model", "split", "selection", "roc", "provenance")},
+            auc=Estimate(**values["auc"]),
+            asr=Estimate(**values["asr"]),
+            tpr_at_fpr=rates(values["tpr_at_fpr"]),
+            per_timestep=rows,
+            blind_auc=Estimate(**values["blind_auc"]) if values["blind_auc"] else None,
+            flags=tuple(Flag(**f) for f in values["flags"]),
+            cost=Cost(**values["cost"]),
+        )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value.item() if hasattr(value, "item") else value

@@ -1,0 +1,1 @@
+"""From an image or a set of images to a calibrated answer."""

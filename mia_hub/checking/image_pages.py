@@ -1,0 +1,151 @@
+"""Answers about pictures in words: as text for a terminal, as rows of a table, and as fragments for a page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from mia_hub.checking.image_answers import EVIDENCE, NO_NULL, NOT_COMPARABLE, VERDICTS, ImageCheck
+from mia_hub.metrics.p_values import ALPHA, FALSE_DISCOVERY_RATE
+from mia_hub.rendering.markup import MISSING, Rows, aligned, answer, figures, items, prose, wrapped
+from mia_hub.rendering.numbers import floored_percent, p_text, share
+
+NAME_WIDTH, TABLE_NAME_WIDTH = 34, 24
+SHORT_VERDICTS = {EVIDENCE: "evidence", NOT_COMPARABLE: "not comparable", NO_NULL: "no verdict"}
+Q_VALUE = f"p, adjusted for the pictures checked together; p above {ALPHA:g} counts as 1"
+P_VALUE_CAVEAT = "The p-value is not the probability of innocence"
+P_VALUE_IN_GENERAL = (
+    f"{P_VALUE_CAVEAT}: it is the share of pictures never in the training set that would look at least this much like training images "
+    "by chance."
+)
+
+
+def figures_of(check: ImageCheck) -> Rows:
+    """Names and values of one answer's figures; what does not exist is left out."""
+    rows = [["Model", check.model], ["Attack", check.attack]]
+    if check.p_value is not None:
+        rows.append(["Compared with", f"{check.n_null:,} of {check.source}"])
+    rows += [["Timestep", f"t = {check.timestep}"], ["Membership score (higher = more like a training image)", _score(check.score)]]
+    if check.share_below is not None:
+        rows.append(["Known non-members with a lower score", f"{floored_percent(check.share_below):.1f} %"])
+    if check.p_value is not None:
+        rows.append(["p-value", p_text(check.p_value)])
+    if check.q_value is not None:
+        rows.append([f"q-value ({Q_VALUE})", p_text(check.q_value)])
+    return rows
+
+
+def _score(score: float) -> str:
+    return f"{score:.4g}".replace("-", "−")
+
+
+def check_text(checks: Sequence[ImageCheck], *, model: str, attack: str) -> str:
+    """Answers for a terminal: one picture in full, several as a table."""
+    if not checks:
+        return "No pictures were checked.\n"
+    if len(checks) == 1:
+        return "\n".join(_one_as_text(checks[0])) + "\n"
+    return "\n".join([*_several_as_text(checks), "", *wrapped(f"Model: {model}"), *wrapped(f"Attack: {attack}")]) + "\n"
+
+
+def _one_as_text(check: ImageCheck) -> list[str]:
+    lines = [*wrapped(check.name), "", *wrapped(check.sentence, "  ")]
+    lines += ["", *aligned(figures_of(check)), "", "What this does not mean", *items(check.caveats)]
+    return lines + (["", "About this picture", *items(check.notes)] if check.notes else [])
+
+
+def _several_as_text(checks: Sequence[ImageCheck]) -> list[str]:
+    rows = [
+        [_fitted(c.name), _verdict(c), *(MISSING if p is None else p_text(p) for p in (c.p_value, c.q_value)), _score(c.score)]
+        for c in checks
+    ]
+    table = [["picture", "verdict", "p", "q", "score"], *rows]
+    widths = [max(len(row[i]) for row in table) for i in range(5)]
+    lines = ["  ".join(f"{cell:<{w}}" if i < 2 else f"{cell:>{w}}" for i, (cell, w) in enumerate(zip(row, widths))) for row in table]
+    lines.insert(1, "  ".join("─" * w for w in widths))
+    lines += ["", *wrapped(_tally(checks)), *wrapped(f"Scores: higher = more like a training image; at t = {checks[0].timestep}.")]
+    lines += ["", "What this does not mean", *items(shared_caveats(checks))]
+    notes = Counter(note for check in checks for note in check.notes)
+    counted = [f"{note} ({n} pictures)" if n > 1 else note for note, n in notes.items()]
+    return lines + (["", "About these pictures", *items(counted)] if counted else [])
+
+
+def _tally(checks: Sequence[ImageCheck]) -> str:
+    """How many got which verdict, and what is held when several pictures are judged together."""
+    counts = Counter(map(_verdict, checks))
+    said = f"{len(checks)} pictures: {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}."
+    judged = sum(check.q_value is not None for check in checks)
+    if not judged:
+        return said
+    return f"{said} {q_explained(judged)}"
+
+
+def q_explained(judged: int) -> str:
+    """What a q-value is, for whoever sees one."""
+    return (
+        f"q is p adjusted for the {judged} picture{'s' * (judged != 1)} judged together (Benjamini–Hochberg; p above {ALPHA:g} counts as "
+        f"1): of those called evidence, at most {share(FALSE_DISCOVERY_RATE)} are expected to be false discoveries (FDR)."
+    )
+
+
+def shared_caveats(checks: Sequence[ImageCheck]) -> list[str]:
+    """The caveats of several answers, each once; that of the p-value in general terms."""
+    lines = (P_VALUE_IN_GENERAL if line.startswith(P_VALUE_CAVEAT) else line for check in checks for line in check.caveats)
+    return list(dict.fromkeys(lines))
+
+
+def checks_table(checks: Sequence[ImageCheck]) -> tuple[list[str], list[list]]:
+    """Headers and rows, one per picture, the smallest p first, for a table on screen.
+
+    What matters most stands leftmost, for narrow screens. The column "Picture" begins with the picture's number among ``checks``,
+    from 1; `row_number` reads it. Figures are numbers, so that they sort; missing ones are "—".
+    """
+    headers = ["Verdict", "p", "q", "Picture", "Score"]
+    order = sorted(range(len(checks)), key=lambda i: (checks[i].p_value is None, checks[i].p_value or 0))
+    rows = [
+        [
+            _verdict(check),
+            *(MISSING if value is None else float(p_text(value)) for value in (check.p_value, check.q_value)),
+            f"{number + 1} · {_fitted(check.name, TABLE_NAME_WIDTH)}",
+            float(f"{check.score:.4g}"),
+        ]
+        for number, check in ((i, checks[i]) for i in order)
+    ]
+    return headers, rows
+
+
+def row_number(row: Sequence) -> int:
+    """The number, from 0, of the picture that a row of `checks_table` is of."""
+    return int(row[3].split(" ", 1)[0]) - 1
+
+
+def _verdict(check: ImageCheck) -> str:
+    return SHORT_VERDICTS.get(check.verdict, "cannot tell")
+
+
+def _fitted(name: str, width: int = NAME_WIDTH) -> str:
+    """Of a long name the beginning and the end, which tells file names apart."""
+    name = " ".join(name.split())
+    end = width // 3 + 1
+    return name if len(name) <= width else f"{name[: width - end - 1]}…{name[-end:]}"
+
+
+def check_html(check: ImageCheck) -> str:
+    """One answer as a fragment for a page, without its plot. Styled by ``ui/style.css``."""
+    return answer_html(check) + figures_html(check) + caveats_html(check)
+
+
+def answer_html(check: ImageCheck) -> str:
+    """Verdict and sentence."""
+    return answer(check.verdict, VERDICTS[check.verdict], check.sentence)
+
+
+def figures_html(check: ImageCheck) -> str:
+    """The table of figures, and how the picture was read."""
+    return figures(figures_of(check), check.notes)
+
+
+def caveats_html(check: ImageCheck) -> str:
+    """What the answer does not mean."""
+    lines = "".join(f"<li>{prose(line)}</li>" for line in check.caveats)
+    return f'<div class="mia-caveats"><h3 class="mia-heading">What this does not mean</h3><ul>{lines}</ul></div>' if lines else ""

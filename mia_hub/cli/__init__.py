@@ -1,0 +1,5 @@
+"""The command line: one file for each command."""
+
+from mia_hub.cli.parser import build_parser, main
+
+__all__ = ["build_parser", "main"]

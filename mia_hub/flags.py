@@ -1,0 +1,68 @@
+"""Results with their uncertainty and provenance. No bare number leaves as a result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class Flag:
+    """Something the reader of a result must know.
+
+    Attributes:
+        name: short, stable, such as "distribution-shift"; `FLAGS` documents each.
+        raised_by: what was measured.
+        meaning: what it means for the reader.
+    """
+
+    name: str
+    raised_by: str
+    meaning: str
+
+
+# name: (raised if, what it means and what to do)
+FLAGS = {
+    "distribution-shift": (
+        "a blind classifier, which sees the images and never the model, tells members from non-members better than chance",
+        "An attack's AUC on this split is not evidence of memorisation: it may only see that the two kinds of images differ. "
+        "Compare it with the blind AUC, and use members and non-members drawn from one source.",
+    ),
+    "oracle-selection": (
+        "the timestep and the threshold were chosen on the same images that the figures are reported on",
+        "The figures are optimistic. Use them only to compare with papers that select in this way.",
+    ),
+    "few-nonmembers": (
+        "there are fewer non-members than an asked false-positive rate can resolve",
+        "Figures at such rates are left out: they can't be measured with so few, and are not extrapolated.",
+    ),
+    "duplicates": (
+        "the same picture occurs more than once among the members or among the non-members",
+        "Repeated pictures count repeatedly, so the intervals are too narrow. Remove the copies.",
+    ),
+    "empty-captions": (
+        "a model conditioned on text (or on classes) was queried without captions (or without a class)",
+        "An attacker who knows the training captions may see more than these figures show.",
+    ),
+    "captions-truncated": (
+        "captions are longer than the model's text encoder takes",
+        "Their ends were cut off, as in training and sampling with the same encoder; where the model was trained with a longer limit, "
+        "the figures are too low.",
+    ),
+    "precision-fallback": (
+        "parts of the model gave infinity or NaN in half precision",
+        "They were moved to a wider precision and everything was scored again; the figures are those of the precisions named.",
+    ),
+    "no-shift-check": (
+        "the split is too small for the blind classifier, or the check was switched off",
+        "It is not known whether members and non-members have one distribution.",
+    ),
+}
+
+
+def flag(name: str, raised_by: str) -> Flag:
+    """The documented flag of that name, with what was measured."""
+    return Flag(name, raised_by, FLAGS[name][1])

@@ -1,0 +1,1 @@
+"""Anything a person passes as an image, decoded safely, with one identity."""

@@ -1,0 +1,139 @@
+"""Anything a person would pass as a picture, as a lazy sequence of pictures with one identity each."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import PIL.Image
+
+from mia_hub.errors import ImageError
+from mia_hub.images.decoding import as_array, as_pil, as_uint8
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One decoded image.
+
+    Attributes:
+        pixels: uint8 [H, W, C], or float32 [H, W, C] in [0, 1]; C is 1 or 3.
+        name: what to call it in tables and messages: its file name where it has one.
+        notes: what was changed on the way in, one sentence each.
+    """
+
+    pixels: np.ndarray
+    name: str
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def id(self) -> str:
+        """The `content_id` of the pixels: the same for the same picture, whatever file or array it came in."""
+        return content_id(self.pixels)
+
+    @property
+    def height(self) -> int:
+        return self.pixels.shape[0]
+
+    @property
+    def width(self) -> int:
+        return self.pixels.shape[1]
+
+    def to_pil(self) -> PIL.Image.Image:
+        """The picture as an 8-bit PIL image, mode "L" or "RGB"."""
+        return as_pil(self.pixels if self.pixels.dtype == np.uint8 else np.rint(self.pixels * 255).astype(np.uint8))
+
+    def resized(self, height: int, width: int, channels: int | None = None) -> np.ndarray:
+        """The picture at a model's size: scaled until it covers the size (antialiased bicubic), then cropped at the centre.
+
+        A picture that has the size already is not resampled. uint8 pixels are resampled as 8 bits, as the usual training pipeline does
+        (PIL image, Resize of the short side, CenterCrop), and agree with it to within one of 255 levels in rare pixels; float pixels
+        are resampled as float.
+
+        Args:
+            height: rows wanted.
+            width: columns wanted.
+            channels: 1 (ITU-R 601 luma), 3 (grey is repeated), or None to keep the picture's own.
+
+        Returns:
+            float32 [height, width, C] in [0, 1]; a fresh array, free to be changed.
+
+        Raises:
+            ImageError: for a size below 1, or other channels than 1, 3 and None.
+        """
+        if height < 1 or width < 1 or channels not in (None, 1, 3):
+            raise ImageError(
+                f"{self.name}: can't be resized to {height} x {width} with {channels} channels. "
+                "Height and width start at 1, and channels is 1, 3 or None: pass the size that the model's images have."
+            )
+        pixels = self.pixels
+        if channels == 1 and pixels.shape[2] == 3:
+            pixels = _luma(pixels)
+        if pixels.shape[:2] != (height, width):
+            pixels = _cover(pixels, height, width)
+        if channels == 3 and pixels.shape[2] == 1:
+            pixels = np.repeat(pixels, 3, axis=2)
+        if pixels.dtype == np.uint8:
+            return pixels.astype(np.float32) / np.float32(255)
+        return np.clip(pixels, 0, 1).astype(np.float32, copy=False)
+
+
+def content_id(pixels: np.ndarray) -> str:
+    """A name for a picture's content: 32 hex digits of a SHA-256 over its size and RGB values.
+
+    Args:
+        pixels: uint8, or float in [0, 1]; [H, W], [H, W, 1] or [H, W, 3]. Grey counts as RGB with equal channels. Floats that are all
+            k / 255 (within 1e-6) count as the uint8 picture they are, so that a ToTensor'd picture and its PNG share an id.
+
+    Raises:
+        ImageError: for another dtype or shape.
+    """
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or not (pixels.dtype == np.uint8 or pixels.dtype.kind == "f"):
+        raise ImageError(
+            f"content_id: an array of {pixels.dtype} {list(pixels.shape)} is not decoded pixels. Expected is uint8, or float in [0, 1], "
+            "[H, W, 1] or [H, W, 3]: pass `open_picture(...).pixels`."
+        )
+    kind = "rgb8"
+    if pixels.dtype != np.uint8:
+        exact = as_uint8(pixels)
+        if exact is not None:
+            pixels = exact
+        else:
+            kind, pixels = "rgbf", pixels.astype("<f4") + np.float32(0)  # adding zero makes -0.0 and 0.0 the same bytes
+    rgb = np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+    head = f"{kind}:{rgb.shape[0]}x{rgb.shape[1]}:".encode()
+    return hashlib.sha256(head + rgb.tobytes()).hexdigest()[:32]
+
+
+def encoded(pictures: Sequence[Picture], index: int) -> bytes | None:
+    """The file that a picture of a sequence came in, as it is, where there is one."""
+    method = getattr(pictures, "encoded", None)
+    return method(index) if method else None
+
+
+def _luma(pixels: np.ndarray) -> np.ndarray:
+    """ITU-R 601 grey [H, W, 1] of RGB pixels, of the same dtype."""
+    if pixels.dtype == np.uint8:
+        return as_array(as_pil(pixels).convert("L"))
+    return pixels @ np.array([[0.299], [0.587], [0.114]], np.float32)
+
+
+def _cover(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Pixels scaled until they cover the size, and cropped at the centre; dtype and channels stay."""
+    h, w = pixels.shape[:2]
+    # The size before the crop. The crop is then cut out of the source and not of the scaled picture, which gives the same pixels and
+    # never makes the whole of it: for a picture of 8 x 1,000,000 that would be huge.
+    if height * w >= width * h:
+        full_h, full_w = height, max(width, height * w // h)
+    else:
+        full_h, full_w = max(height, width * h // w), width
+    top, left = round((full_h - height) / 2), round((full_w - width) / 2)
+    box = (left * w / full_w, top * h / full_h, (left + width) * w / full_w, (top + height) * h / full_h)
+    if pixels.dtype == np.uint8:
+        return as_array(as_pil(pixels).resize((width, height), PIL.Image.Resampling.BICUBIC, box))
+    planes = [as_pil(plane[..., None]).resize((width, height), PIL.Image.Resampling.BICUBIC, box) for plane in np.moveaxis(pixels, 2, 0)]
+    return np.stack([np.asarray(plane) for plane in planes], axis=2)

@@ -1,0 +1,203 @@
+"""Anything a person would pass as a picture, as a lazy sequence of pictures with one identity each."""
+
+from __future__ import annotations
+
+import operator
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+
+from mia_hub.errors import ImageError, MiaHubError
+from mia_hub.images.decoding import ACCEPTED_TYPES, SUFFIXES, decode, image_error, is_tensor, printable, reason
+from mia_hub.images.image import Picture, encoded
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://|data:", re.IGNORECASE)
+
+
+def open_picture(source: Any, name: str | None = None) -> Picture:
+    """Decodes one picture.
+
+    Transparent pixels are put on white, EXIF rotation is undone, CMYK and 16 bits become 8-bit RGB or grey, and only the first frame of
+    several is used; each such change is noted. ICC profiles are ignored.
+
+    Args:
+        source: one of
+            - a path (str or Path), the bytes of an image file, or an open binary file (which stays open);
+            - a PIL image;
+            - a NumPy array: uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] (RGBA), or float in [0, 1]: [H, W], [C, H, W] if the first
+              dimension is 1 or 3 and the last isn't, else [H, W, C];
+            - a tensor, always [C, H, W] (or [H, W]): float in [0, 1], or uint8;
+            - a dict {"bytes", "path"}, as the `datasets` library keeps undecoded images;
+            - a `Picture`, which is returned as it is.
+        name: what to call it; by default its file name, or else "image".
+
+    Returns:
+        The picture. Floats that are all k / 255 are stored as the uint8 picture they are: one id, one set of pixels, one score.
+
+    Raises:
+        ImageError: whenever the source can't be read or isn't fit to be scored, with the reason and the next step.
+    """
+    return _open(source, name, "image")
+
+
+def as_pictures(images: Any) -> Sequence[Picture]:
+    """A lazy sequence of pictures: each is decoded when it is asked for, and none is kept.
+
+    Args:
+        images: one of
+            - anything that `open_picture` takes: a sequence of one;
+            - a folder: the pictures in it, as `find_images` finds them;
+            - a list or tuple of such things;
+            - a NumPy array: uint8 [N, H, W] or [N, H, W, C] (three dimensions that end in 1, 3 or 4 are one picture), float [N, C, H, W];
+            - a tensor [N, C, H, W];
+            - an image column of a `datasets` Dataset, or any object with a length and integer indices.
+
+    Returns:
+        A sequence with `len`, integer indices (negative ones too), lazy slices and iteration. A picture without a file name is called
+        "image 1", "image 2"... Indexing raises an `ImageError` that tells which image is at fault.
+
+    Raises:
+        ImageError: for no images, or for something that is neither a picture nor a sequence, such as a generator.
+    """
+    if isinstance(images, _Pictures):
+        return images
+    if images is None:
+        raise ImageError(f"No images were given (None). {ACCEPTED_TYPES}, or a list of them.")
+    if isinstance(images, (str, os.PathLike)) and os.path.isdir(images):
+        images = find_images(images)
+    if isinstance(images, np.ndarray) and images.dtype.kind in "OU":
+        images = images.tolist()  # an array of paths, or of pictures of several sizes
+    if _is_single(images):
+        items: Any = (images,)
+    elif isinstance(images, (list, tuple)):
+        items = tuple(images)
+    elif hasattr(images, "__len__") and hasattr(images, "__getitem__"):
+        items = images
+    elif hasattr(images, "__iter__"):
+        raise ImageError(
+            f"A {type(images).__name__} can be read only once, or in no fixed order; the audit needs images with a length and an order. "
+            "Pass list(...) of it (of its first part, if it has no end)."
+        )
+    else:
+        raise ImageError(f"What was given ({type(images).__name__}) is no picture. {ACCEPTED_TYPES}, or a list of them: pass one of these.")
+    if len(items) == 0:
+        raise ImageError(f"No images were given (the {type(images).__name__} is empty). Pass at least one image.")
+    return _Pictures(items, range(len(items)))
+
+
+def find_images(folder: str | os.PathLike[str]) -> list[Path]:
+    """The image files in a folder and its subfolders, by suffix, sorted by path; hidden files and folders are skipped.
+
+    Raises:
+        ImageError: if there is no such folder, or no image in it.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        what = "is a file, not a folder: pass it as an image" if root.is_file() else "doesn't exist: check the path of the folder"
+        raise ImageError(f"{printable(root)} {what}.")
+    found = []
+    for parent, folders, files in os.walk(root):
+        folders[:] = [f for f in folders if not f.startswith(".")]
+        found += [Path(parent, f) for f in files if not f.startswith(".") and f.lower().endswith(SUFFIXES)]
+    if not found:
+        raise ImageError(f"{printable(root)} has no images; accepted: {', '.join(SUFFIXES)}. Check the folder, or convert its files.")
+    return sorted(found)
+
+
+class _Pictures(Sequence[Picture]):
+    """A lazy view of the items at some indices."""
+
+    def __init__(self, items: Any, indices: range) -> None:
+        self._items, self._indices = items, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return _Pictures(self._items, self._indices[index])
+        return self._decode(self._indices[operator.index(index)])
+
+    def __iter__(self) -> Iterator[Picture]:
+        # Sequence's own would take an IndexError from inside a broken collection for the end.
+        return map(self._decode, self._indices)
+
+    def encoded(self, index: int) -> bytes | None:
+        """The file that a picture came in; None for an array, a tensor or a PIL image."""
+        row = self._indices[operator.index(index)]
+        if hasattr(self._items, "encoded"):  # pictures of another such sequence, which decodes them
+            return encoded(self._items, row)
+        item = self._items[row]
+        if isinstance(item, Mapping):
+            item = item.get("bytes") if item.get("bytes") is not None else item.get("path")
+        if isinstance(item, (bytes, bytearray, memoryview)):
+            return bytes(item)
+        if isinstance(item, (str, os.PathLike)) and os.path.isfile(item):
+            return Path(os.fsdecode(item)).read_bytes()
+        return None
+
+    def _decode(self, i: int) -> Picture:
+        default = f"image {i + 1}"
+        try:
+            item = self._items[i]
+        except MiaHubError:
+            raise  # it says for itself what went wrong, which need not be the picture
+        except Exception as err:  # a column decodes its images on access, and may fail in any way
+            raise image_error(
+                default, f"it can't be taken from the {type(self._items).__name__} ({reason(err)})", "Fix or drop it"
+            ) from err
+        try:
+            return _open(item, None, default)
+        except ImageError as err:
+            if len(self._items) == 1 or str(err).startswith(f"{default}:"):
+                raise
+            raise ImageError(f"{default} of {len(self._items)}, {err}") from err
+
+
+def _is_single(images: Any) -> bool:
+    """Whether it is one picture (or meant as one), rather than a collection."""
+    if isinstance(images, np.ndarray) or is_tensor(images):
+        stack = images.ndim == 3 and not is_tensor(images) and images.dtype == np.uint8 and images.shape[2] not in (1, 3, 4)
+        return images.ndim < 4 and not stack
+    kinds = (Picture, str, os.PathLike, bytes, bytearray, memoryview, PIL.Image.Image, Mapping)
+    return isinstance(images, kinds) or hasattr(images, "read")
+
+
+def _open(source: Any, name: str | None, default: str) -> Picture:
+    """`open_picture`, with the name to fall back on."""
+    if isinstance(source, Picture):
+        return source
+    if isinstance(source, Mapping):
+        data, path = source.get("bytes"), source.get("path")
+        if data is None and path is None:
+            raise image_error(
+                name or default,
+                f"a dict with the keys {sorted(map(str, source))} is no picture",
+                'Pass the picture in it (for a dataset, its image column: data["image"]), or a dict with "bytes" or "path"',
+            )
+        name = name or (_file_name(path) if path is not None else None)
+        source = path if data is None else data
+    if isinstance(source, str) and _URL.match(source):
+        raise image_error(
+            name or default,
+            f"{printable(source)} is a URL, and nothing is fetched from the network",
+            "Download the picture and pass the path of the file",
+        )
+    name = printable(name or _file_name(source) or default)
+    pixels, notes = decode(source, name)
+    pixels.setflags(write=False)  # the id is cached: it must stay true
+    return Picture(pixels, name, notes)
+
+
+def _file_name(source: Any) -> str | None:
+    """The file name that a source knows of itself."""
+    if isinstance(source, PIL.Image.Image):
+        source = getattr(source, "filename", None)
+    elif hasattr(source, "read"):
+        source = getattr(source, "name", None)
+    return Path(os.fsdecode(source)).name or None if isinstance(source, (str, os.PathLike)) else None

@@ -1,0 +1,60 @@
+"""Results with their uncertainty and provenance. No bare number leaves as a result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mia_hub.errors import MetricError
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its 95 % interval and the number of images behind it.
+
+    Attributes:
+        value: the figure, in [0, 1].
+        low, high: its 95 % interval.
+        n_members, n_nonmembers: images that it was measured on.
+    """
+
+    value: float
+    low: float
+    high: float
+    n_members: int
+    n_nonmembers: int
+
+    @property
+    def n(self) -> int:
+        """Images that it was measured on, of both kinds."""
+        return self.n_members + self.n_nonmembers
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+class Rates(dict):
+    """Figures by false-positive rate; a rate that wasn't measured is an error that names those that were."""
+
+    def __missing__(self, rate):
+        measured = ", ".join(f"{known:g}" for known in sorted(self, reverse=True)) or "none"
+        raise MetricError(
+            f"There is no figure at a false-positive rate of {rate}. Measured are: {measured}. A rate of 1/n needs n non-members or more, "
+            "and has to be asked for (fprs) where it isn't 0.01 or 0.001."
+        )
+
+
+@dataclass(frozen=True)
+class TimestepRow:
+    """The figures at one timestep."""
+
+    timestep: int
+    auc: Estimate
+    asr: Estimate
+    tpr_at_fpr: dict[float, Estimate]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tpr_at_fpr", Rates(self.tpr_at_fpr))

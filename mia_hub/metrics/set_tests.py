@@ -1,0 +1,160 @@
+"""Was this *set* of pictures used for training? Many weak scores make one strong answer.
+
+After CDI (arXiv 2411.12858), with two differences that guard against a wrong accusation. CDI trains a classifier to tell the suspects from
+known non-members, in whatever direction they differ, and asks whether it succeeds on held-out pictures; here the direction is fixed
+beforehand, "looks more like a training image", so that suspects which merely differ in kind are no evidence. And the test is one-sided.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mia_hub.errors import MetricError
+from mia_hub.metrics.expected_statistic import ExpectedStatistic
+from mia_hub.metrics.intervals import clopper_pearson
+from mia_hub.metrics.p_values import ALPHA, FEWEST_NULL
+
+FOLDS = 5
+FEWEST_IN_SET = 5
+PERMUTATIONS = 9_999
+RESAMPLES = 2_000
+POWER = 0.9
+# One picture that is certainly a member must not carry a whole set: a score further out than this counts as this.
+LARGEST_DEVIATION = 3.0
+
+
+@dataclass(frozen=True)
+class Fraction:
+    """Estimated share of members in a set, with its 95 % interval.
+
+    Attributes:
+        value, low, high: in [0, 1].
+        at_least: whether value and low are lower bounds, as they are where no known members show what members look like; high is 1 then.
+    """
+
+    value: float
+    low: float
+    high: float
+    at_least: bool
+
+
+@dataclass(frozen=True)
+class SetTest:
+    """The figures of `SetCheck`, without words."""
+
+    p_value: float
+    p_welch: float
+    fraction: Fraction
+    more_needed: int | None
+    scores: np.ndarray
+
+
+def too_few(n: int) -> MetricError:
+    """The error for a set of so few pictures."""
+    found = f"{n} different pictures are" if n != 1 else "One picture is"
+    return MetricError(f"{found} too few for a set; give at least {FEWEST_IN_SET} different ones, or have each checked by itself.")
+
+
+def compare_sets(suspects: np.ndarray, null: np.ndarray, members: np.ndarray | None = None, *, seed: int = 0) -> SetTest:
+    """Compares a set with known non-members.
+
+    Each score is taken by what was fitted on other folds of suspects and non-members together, blind to which is which; so under the null
+    hypothesis, that the suspects are further non-members of the same kind, all are exchangeable and the permutation test is exact.
+
+    Args:
+        suspects: what the attack saw of the set: float64 ``[m]`` scores, or ``[m, 1 + F]`` for a conditional attack.
+        null: the same of known non-members, ``[n, …]``.
+        members: the same of known members, where there are any; they serve the estimated share alone.
+        seed: of folds, permutations and intervals.
+
+    Raises:
+        MetricError: with fewer than 5 suspects or 20 non-members.
+    """
+    m = len(suspects)
+    if m < FEWEST_IN_SET:
+        raise too_few(m)
+    if len(null) < FEWEST_NULL:
+        raise MetricError(f"{len(null)} known non-members are too few to compare a set with; at least {FEWEST_NULL} are needed.")
+    scores, known = _scores(np.concatenate([suspects, null]), members, seed)
+    own, others = scores[:m], scores[m:]
+    difference = own.mean() - others.mean()
+    drawn = _means_of_draws(scores, m, np.random.default_rng(seed))
+    p_value = (1 + int((drawn >= own.mean() - 1e-12).sum())) / (PERMUTATIONS + 1)
+    return SetTest(
+        p_value,
+        _welch(own, others),
+        _fraction(own, others, known, seed),
+        0 if p_value <= ALPHA else _more_needed(own, others, difference),
+        own,
+    )
+
+
+def _scores(pooled: np.ndarray, members: np.ndarray | None, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Scores ``[m + n]`` of suspects and non-members, and of known members, in standard deviations."""
+    if pooled.ndim == 1:
+        centre, spread = np.median(pooled), np.subtract(*np.quantile(pooled, (0.8413, 0.1587))) / 2 or 1.0
+        scaled = [None if part is None else (part - centre) / spread for part in (pooled, members)]
+    else:
+        fold = np.random.default_rng(seed).permutation(len(pooled)) % FOLDS
+        found = np.empty(len(pooled))
+        for k in range(FOLDS):
+            fit = ExpectedStatistic(pooled[fold != k, 1:], pooled[fold != k, 0])
+            found[fold == k] = -fit.deviation(pooled[fold == k, 1:], pooled[fold == k, 0])
+        fit = ExpectedStatistic(pooled[:, 1:], pooled[:, 0])
+        scaled = [found, None if members is None else -fit.deviation(members[:, 1:], members[:, 0])]
+    return tuple(None if part is None else np.clip(part, -LARGEST_DEVIATION, LARGEST_DEVIATION) for part in scaled)
+
+
+def _means_of_draws(scores: np.ndarray, m: int, rng: np.random.Generator) -> np.ndarray:
+    """Means of `PERMUTATIONS` random subsets of size m."""
+    n = len(scores)
+    if m * m < n:
+        # With replacement first, which is much faster; of so small subsets few have a repeated index, and only those are drawn again.
+        rows = np.sort(rng.integers(n, size=(PERMUTATIONS, m)), axis=1)
+        again = np.flatnonzero((np.diff(rows, axis=1) == 0).any(axis=1))
+    else:
+        rows, again = np.empty((PERMUTATIONS, m), int), range(PERMUTATIONS)
+    for i in again:
+        rows[i] = rng.choice(n, m, replace=False, shuffle=False)
+    return scores[rows].mean(axis=1)
+
+
+def _welch(own: np.ndarray, others: np.ndarray) -> float:
+    from scipy.stats import ttest_ind
+
+    p = float(ttest_ind(own, others, equal_var=False, alternative="greater").pvalue)
+    return 1.0 if np.isnan(p) else p
+
+
+def _fraction(own: np.ndarray, others: np.ndarray, members: np.ndarray | None, seed: int) -> Fraction:
+    """π in mean(set) = π·mean(members) + (1-π)·mean(non-members); without known members, a lower bound.
+
+    Without them: if every member of the set scored above the non-members' median, its share above would be π + (1-π)/2; so
+    π ≥ 2·(share above) - 1, whatever members look like.
+    """
+    if members is None or len(members) < 2:
+        above = int((own > np.median(others)).sum())
+        low, _ = clopper_pearson(above, len(own))
+        return Fraction(max(0.0, 2 * above / len(own) - 1), max(0.0, 2 * low - 1), 1.0, at_least=True)
+    rng = np.random.default_rng(seed)
+    # Means are drawn from Student's t, which knows how little five pictures tell of their own spread; a bootstrap doesn't, and is too sure.
+    means = [
+        part.mean() + np.concatenate([[0.0], part.std(ddof=1) / np.sqrt(len(part)) * rng.standard_t(len(part) - 1, RESAMPLES)])
+        for part in (own, others, members)
+    ]
+    found = ((means[0] - means[1]) / np.maximum(means[2] - means[1], 1e-9)).clip(0, 1)
+    low, high = np.quantile(found[1:], (0.025, 0.975))
+    return Fraction(float(found[0]), float(low), float(high), at_least=False)
+
+
+def _more_needed(own: np.ndarray, others: np.ndarray, difference: float) -> int | None:
+    """From the two-sample z-test: n with (z_α + z_power)²·(s²/n + s0²/n0) ≤ difference²."""
+    from scipy.stats import norm
+
+    if difference <= 0:
+        return None
+    z = norm.ppf(1 - ALPHA) + norm.ppf(POWER)
+    left = difference**2 / z**2 - others.var(ddof=1) / len(others)
+    return max(0, int(np.ceil(own.var(ddof=1) / left)) - len(own)) if left > 0 else None

@@ -1,0 +1,108 @@
+"""Weights in one file, as the models' authors and most fine-tuning tools write them."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import ClassVar
+
+from mia_hub.errors import ModelError
+from mia_hub.models.components import broken_files, quiet
+from mia_hub.models.overlays.top import Top, shapes_in, size_of
+
+# Fine-tuning tools write this entry where the network predicts v though its family predicts ε.
+V_PREDICTION = "v_pred"
+
+
+class Checkpoint(Top):
+    """Weights in one safetensors file, as the models' authors and most fine-tuning tools write them: of all parts, or of some."""
+
+    # Where the weights of each part stand in such files. T5 is called the same wherever it comes.
+    PREFIXES: ClassVar[dict[str, tuple[str, ...]]] = {
+        "vae": ("first_stage_model.", "vae.", "encoder.", "decoder.", "quant_conv.", "post_quant_conv."),
+        "text_encoder": ("cond_stage_model.", "conditioner.embedders.0.", "text_encoders.clip_l."),
+        "text_encoder_2": ("conditioner.embedders.1.", "text_encoders.clip_g."),
+        "t5": ("text_encoders.t5xxl.",),
+    }
+    WHOLE, DENOISER_ALONE = "model.diffusion_model.", ("double_blocks.", "single_blocks.", "joint_blocks.")
+
+    def check(self, base):
+        if not hasattr(base.pipeline, "from_single_file"):
+            raise ModelError(
+                f"{self.name} is a single-file checkpoint, and diffusers reads none for {base.name}, a model of the kind "
+                f"{base.adapter.__name__}. Give the model in diffusers' layout."
+            )
+        if not self._denoiser:
+            return
+        if V_PREDICTION in self._shapes and base.scheduler.config.get("prediction_type") != "v_prediction":
+            raise ModelError(
+                f"{self.name} says that its denoiser predicts v, and that of {base.name} doesn't. Name a base that does, as "
+                f"'base + {self.name}'; it may be a copy of {base.name} with another scheduler_config.json."
+            )
+        given = sum(math.prod(self._shapes[key]) for key in self._denoiser)
+        there = size_of(base.empty_denoiser().state_dict().values())
+        if given != there:
+            raise self.misfit(base, f"its denoiser has {given:,} weights, and that of {base.name} has {there:,}")
+
+    def replaces(self, base):
+        found = {base.adapter.denoiser} if self._denoiser else set()
+        for name, component in base.components.items():
+            prefixes = self.PREFIXES.get("t5" if "T5EncoderModel" in component.class_name else name)
+            if prefixes and any(key.startswith(prefixes) for key in self._shapes):
+                found.add(name)
+        return found
+
+    def load(self, base, loaded, dtype):
+        import inspect
+
+        wanted = self.replaces(base)
+        others = {name: loaded.get(name) for name in ("safety_checker", "feature_extractor", "image_encoder", *base.components)}
+        accepted = inspect.signature(base.pipeline.__init__).parameters
+        with self.fitting(base):
+            pipeline = base.pipeline.from_single_file(
+                str(self.file),
+                config=str(base.repository.root),
+                torch_dtype=dtype,
+                local_files_only=True,
+                **{name: part for name, part in others.items() if name in accepted and name not in wanted},
+            )
+        found = {name: getattr(pipeline, name) for name in wanted}
+        for name, part in found.items():
+            if left := [key for key, value in part.named_parameters() if value.is_meta]:
+                raise self.misfit(base, f"it lacks weights of the {name}, such as {left[0]}")
+        return found
+
+    @property
+    def made_from(self) -> str:
+        """The Hub id of its base, as diffusers tells by the weights.
+
+        Raises:
+            ModelError: if it is a part alone.
+        """
+        import torch
+        from diffusers.loaders.single_file_utils import fetch_diffusers_config
+
+        if not self._denoiser:
+            raise ModelError(f"{self.name} holds no denoiser; name its base as well, as 'base + {self.name}'.")
+        with broken_files(self.name), quiet():
+            weights = {key: torch.empty(shape, device="meta") for key, shape in self._shapes.items()}
+            return fetch_diffusers_config(weights)["pretrained_model_name_or_path"]
+
+    @cached_property
+    def _shapes(self) -> dict[str, list[int]]:
+        return shapes_in(self.file, self.name)
+
+    @cached_property
+    def _denoiser(self) -> list[str]:
+        """The names of the denoiser's weights."""
+        if whole := [key for key in self._shapes if key.startswith(self.WHOLE)]:
+            return whole
+        alone = any(key.startswith(self.DENOISER_ALONE) for key in self._shapes)
+        others = tuple(prefix for prefixes in self.PREFIXES.values() for prefix in prefixes)
+        return [key for key in self._shapes if alone and not key.startswith(others)]
+
+    def misfit(self, base, why):
+        return ModelError(
+            f"{self.name} can't be loaded with {base.name} as its base: it was made from another model, or is incomplete ({why}). Name the "
+            f"base that it was made from, as 'base + {self.name}'."
+        )

@@ -1,0 +1,178 @@
+"""Low-rank updates on top of a model: read whatever tool wrote them, put on whole or refused."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+from mia_hub.errors import ModelError
+from mia_hub.models.components import broken_files
+from mia_hub.models.overlays.top import Base, Top, beside, size_of
+
+PEFT_PREFIX = "base_model.model."
+MERGE = "Merge it into the model with the tool that it was made with, and give the result."
+A = ".lora_A.weight"
+# The first of the two matrices of a low-rank update, in the namings of peft, of kohya's scripts, and of older diffusers.
+DOWN = re.compile(r"[._](lora_A|lora_down|lora\d?(_linear_layer)?\.down)\.")
+
+
+class LoRA(Top):
+    """Low-rank updates (Hu et al. 2022, arXiv 2106.09685) of the denoiser and, perhaps, of text encoders.
+
+    They are not fused into the weights: in half precision small ones would be lost to rounding.
+    """
+
+    def check(self, base):
+        if not hasattr(base.pipeline, "load_lora_weights"):
+            raise ModelError(
+                f"{self.name} is a LoRA, and diffusers puts none on {base.name}, a model of the kind {base.adapter.__name__}. Audit that "
+                "model alone, or a copy that the LoRA was merged into."
+            )
+        from diffusers.utils.state_dict_utils import StateDictType, convert_state_dict_to_peft, convert_unet_state_dict_to_peft
+
+        weights, denoiser = self._read(base), base.adapter.denoiser
+        with self.fitting(base):
+            options = {"unet_config": base.configs[denoiser]} if denoiser == "unet" else {}
+            found = base.pipeline.lora_state_dict(dict(weights), **options)
+        found = found[0] if isinstance(found, tuple) else found
+        self._updates = {}
+        for key, value in found.items():
+            # Names that diffusers leaves without their part are the denoiser's.
+            part, _, name = key.partition(".") if key.partition(".")[0] in base.components else (denoiser, "", key)
+            self._updates.setdefault(part, {})[name] = value
+        for part, own in self._updates.items():
+            # To peft's names; each function passes over what it doesn't know.
+            own = own if part == denoiser else convert_state_dict_to_peft(own, StateDictType.DIFFUSERS_OLD)
+            self._updates[part] = convert_unet_state_dict_to_peft(own)
+        if not math.isclose(sum(map(_energy, self._updates.values())), _energy(weights), rel_tol=1e-9):
+            raise ModelError(f"{self.name} would be put on {base.name} in part only: diffusers drops some of its updates. {MERGE}")
+        if denoiser in self._updates:
+            self._put(base.empty_denoiser(), denoiser, base)
+
+    def apply(self, base, parts):
+        for name in self._updates:
+            self._put(parts[name], name, base)
+
+    def _put(self, module, part: str, base: Base) -> None:
+        """Puts its updates on one part.
+
+        Raises:
+            ModelError: if they don't all have a place there, of the same shape.
+        """
+        from peft import LoraConfig, inject_adapter_in_model
+        from peft.utils import set_peft_model_state_dict
+
+        own, name, before = self._updates[part], f"lora{len(getattr(module, 'peft_config', {}))}", size_of(module.parameters())
+        if not hasattr(module, "text_model"):
+            # transformers 5 has dropped this level of names.
+            own = {key.removeprefix("text_model."): value for key, value in own.items()}
+        ranks = {f"^{key.removesuffix(A)}": len(value) for key, value in own.items() if key.endswith(A)}
+        config = LoraConfig(
+            target_modules=[layer.removeprefix("^") for layer in ranks],
+            rank_pattern=ranks,
+            alpha_pattern=ranks,
+            use_dora=any(key.endswith("lora_magnitude_vector") for key in own),
+            lora_bias=any(key.endswith("lora_B.bias") for key in own),
+        )
+        with self.fitting(base):
+            inject_adapter_in_model(config, module, name, low_cpu_mem_usage=True, state_dict=own)
+            set_peft_model_state_dict(module, own, name, low_cpu_mem_usage=True)
+        placed, given = size_of(module.parameters()) - before, size_of(own.values())
+        if placed != given:
+            raise self.misfit(base, f"of its {given:,} numbers for the {part} {placed:,} have a place")
+        for layer in module.modules():
+            if adapters := list(getattr(layer, "lora_A", ())):
+                layer.set_adapter(adapters)  # peft had left the newest alone at work
+
+    def _read(self, base: Base) -> dict[str, Any]:
+        """Its weights, with the scale of each update multiplied in.
+
+        The scale (alpha / rank) stands in the file, one per update or one for all, and diffusers gets some mixtures wrong. Nor does it get
+        to see the file's own settings: peft would import modules that they name.
+
+        Raises:
+            ModelError: if it holds anything else than low-rank updates.
+        """
+        import torch
+        from safetensors import safe_open
+
+        with broken_files(self.name), safe_open(self.file, "pt") as file:
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            settings = json.loads((file.metadata() or {}).get("lora_adapter_metadata", "{}"))
+        config = beside(self.path)
+        if config in self.repository.sizes and any(key.startswith(PEFT_PREFIX) for key in weights):
+            denoiser = base.adapter.denoiser
+            weights = {f"{denoiser}.{key.removeprefix(PEFT_PREFIX)}": value for key, value in weights.items()}
+            settings = {f"{denoiser}.{key}": value for key, value in self.repository.read_json(config).items()}
+        found = {}
+        for key, down in weights.items():
+            if not (match := DOWN.search(key)):
+                continue
+            up, stem = _up(key), key[: match.start()]
+            if up not in weights:
+                raise ModelError(f"{self.name} is broken: it has {key}, and no {up}. Download it again, or ask its owner to repair it.")
+            with broken_files(self.name):
+                alpha = weights.get(f"{stem}.alpha")
+                scale = _scale(settings, stem, len(down)) if alpha is None else float(alpha) / len(down)
+            # Half of it to each side, so that neither becomes too small for half precision.
+            wide = torch.promote_types(down.dtype, torch.float32) if down.dtype.itemsize > 1 else torch.float32
+            root = abs(scale) ** 0.5
+            found[key], found[up] = down.to(wide) * root, weights[up].to(wide) * math.copysign(root, scale)
+            for other, factor in ((f"{up.removesuffix('weight')}bias", scale), (f"{stem}.lora_magnitude_vector", 1)):
+                found |= {other: weights[other].to(wide) * factor} if other in weights else {}
+        other = [key for key, value in weights.items() if key not in found and not key.endswith(".alpha") and value.float().any()]
+        if other or not found:
+            raise ModelError(
+                f"{self.name} holds something else than low-rank updates (such as {min(other, default='nothing')}), which diffusers "
+                f"doesn't put on {base.name}. {MERGE}"
+            )
+        strength = _energy(found)
+        if not math.isfinite(strength) or strength == 0:
+            raise ModelError(f"{self.name} {'is broken: it has NaN or infinity' if strength else 'changes nothing: its updates are zero'}.")
+        return found
+
+    def misfit(self, base, why):
+        return ModelError(
+            f"{self.name} can't be put on {base.name}: it is a LoRA for another base, or broken ({why}). Its page says which model it was "
+            "trained on; name that one before the plus."
+        )
+
+
+def _up(down: str) -> str:
+    """The name of the second matrix of an update, from that of the first."""
+    match = DOWN.search(down)
+    return down[: match.start()] + match[0].replace("lora_A", "lora_B").replace("down", "up") + down[match.end() :]
+
+
+def _scale(settings: dict[str, Any], stem: str, rank: int) -> float:
+    """The scale of an update by the file's settings, ``{"unet.lora_alpha": 8, …}``; 1 where they don't say.
+
+    Raises:
+        ValueError: if they can't be followed.
+    """
+    part, _, module = stem.partition(".")
+    own = {key.partition(".")[2]: value for key, value in settings.items() if key.partition(".")[0] == part}
+    alpha = own.get("lora_alpha")
+    if alpha is None:
+        return 1.0
+    if str(own.get("init_lora_weights")).partition("_")[0] in ("pissa", "olora", "corda", "loftq", "lora"):
+        raise ValueError(f"it needs other base weights: init_lora_weights is {own['init_lora_weights']!r}")
+    for pattern, value in (own.get("alpha_pattern") or {}).items():
+        if not re.fullmatch(r"\^?[\w.]+", pattern):
+            raise ValueError(f"its alpha_pattern {pattern!r} is no plain name")
+        if module == pattern.removeprefix("^") or module.endswith(f".{pattern}"):
+            alpha = value
+            break
+    return float(alpha) / (rank**0.5 if own.get("use_rslora") else rank)
+
+
+def _energy(weights: dict[str, Any]) -> float:
+    """Σ ‖B·A‖² over the updates among some weights: what splitting, joining, and renaming them leaves as it is."""
+    total = 0.0
+    for key, value in weights.items():
+        if DOWN.search(key):
+            down, up = value.double().flatten(1), weights[_up(key)].double().flatten(1)
+            total += float(((down @ down.T) * (up.T @ up)).sum())
+    return total

@@ -1,0 +1,1 @@
+"""Words, pages and figures: what any report, answer or page is put together from."""

@@ -1,0 +1,1 @@
+"""Members and non-members: read, drawn, checked for a distribution shift, published."""

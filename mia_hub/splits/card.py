@@ -1,0 +1,234 @@
+"""The card of a published split: what the Hub's viewer needs, and what a reader must know."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mia_hub.errors import SplitError
+from mia_hub.flags import Flag
+from mia_hub.metrics.estimates import Estimate
+from mia_hub.rendering.markup import code, marked
+from mia_hub.splits.sources import Origin
+
+# 1 is member.
+LABELS = ("nonmember", "member")
+TAGS = ["membership-inference", "privacy", "diffusion", "mia_hub"]
+# The Hub's names of sizes: the first bound that the number of rows is below.
+SIZES = (
+    (1000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"),
+    (100_000_000, "10M<n<100M"),
+)  # fmt: skip
+LICENSE = re.compile(r"[a-z0-9][a-z0-9.-]{0,60}")
+HUB_ID = re.compile(r"[\w][\w.-]{0,95}/[\w][\w.-]{0,95}")
+MODEL = re.compile(r"[\w][\w.-]{0,95}(/[\w][\w.-]{0,95})?")
+
+
+@dataclass(frozen=True)
+class SplitRecord:
+    """What a published split says of itself.
+
+    Attributes:
+        hash: of the split by content, see `mia_hub.MemberSplit.hash`.
+        n_members, n_nonmembers: rows of each.
+        origins: where the pictures come from: one source, or that of the members and that of the non-members.
+        seed: of the draw; None where nothing was drawn.
+        license: of the pictures, as the Hub names it, or "unknown".
+        model: whose training images the members are, or None.
+        has_captions, has_classes: whether each row has one.
+        left_out: pictures of the source that were left out, by reason.
+        copies: pictures that occur again on their own side.
+        notes: see `mia_hub.MemberSplit.notes`.
+        blind_auc: of the blind classifier; None where there are too few pictures, or it was switched off.
+        flags: what it raised.
+        provenance: versions and time.
+    """
+
+    hash: str
+    n_members: int
+    n_nonmembers: int
+    origins: tuple[Origin, ...] = ()
+    seed: int | None = None
+    license: str = "unknown"
+    model: str | None = None
+    has_captions: bool = False
+    has_classes: bool = False
+    left_out: dict[str, int] = field(default_factory=dict)
+    copies: int = 0
+    notes: tuple[str, ...] = ()
+    blind_auc: Estimate | None = None
+    flags: tuple[Flag, ...] = ()
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_license(self.license)
+        check_model(self.model)
+
+
+def check_license(license: str | None) -> None:
+    """Refuses what can't be a licence's name on the Hub.
+
+    Raises:
+        SplitError: if it can't.
+    """
+    if license is not None and not LICENSE.fullmatch(license):
+        raise SplitError(f"A licence is named as on the Hub, such as cc-by-4.0, mit or other; got {license!r:.80}.")
+
+
+def check_model(model: str | None) -> None:
+    """Refuses what can't be a model's name.
+
+    Raises:
+        SplitError: if it can't.
+    """
+    if model is not None and not MODEL.fullmatch(model):
+        raise SplitError(f"A model is named by its id on the Hub, such as owner/name; got {model!r:.120}.")
+
+
+def card_text(record: SplitRecord, bytes_of: Mapping[str, int] | None = None, *, name: str | None = None) -> str:
+    """README.md: metadata for the Hub, then the card.
+
+    Args:
+        record: of the split.
+        bytes_of: bytes of the rows of each split, by its name, where they are written.
+        name: id on the Hub, where it is known.
+    """
+    return f"---\n{_front_matter(record, bytes_of or {})}\n---\n\n{_body(record, name or 'owner/name')}\n"
+
+
+def _front_matter(record: SplitRecord, bytes_of: Mapping[str, int]) -> str:
+    import datasets
+    from datasets.info import DatasetInfosDict
+    from datasets.utils.metadata import MetadataConfigs
+    from huggingface_hub import DatasetCardData
+
+    rows = record.n_members + record.n_nonmembers
+    size = next((name for most, name in SIZES if rows < most), "n>100M")
+    title = f"Members and non-members of {record.model or 'a model'}"
+    card = DatasetCardData(
+        license=record.license,
+        size_categories=[size],
+        tags=list(TAGS),
+        pretty_name=title,
+    )
+    files = [{"split": split, "path": f"data/{split}-*"} for split in ("member", "nonmember")]
+    MetadataConfigs({"default": {"data_files": files}}).to_dataset_card_data(card)
+    counts = {"member": record.n_members, "nonmember": record.n_nonmembers}
+    splits = datasets.SplitDict.from_split_dict(
+        [{"name": name, "num_bytes": bytes_of.get(name, 0), "num_examples": count} for name, count in counts.items()]
+    )
+    info = datasets.DatasetInfo(features=features(captions=record.has_captions, classes=record.has_classes), splits=splits)
+    info.dataset_size = info.download_size = sum(bytes_of.values())
+    DatasetInfosDict({"default": info}).to_dataset_card_data(card)
+    return card.to_yaml()
+
+
+def features(*, captions: bool, classes: bool):
+    """The columns of a published split, as a `datasets.Features`."""
+    import datasets
+
+    columns = {"image": datasets.Image(), "label": datasets.ClassLabel(names=list(LABELS))}
+    columns |= {"caption": datasets.Value("string")} if captions else {}
+    columns |= {"class": datasets.Value("int64")} if classes else {}
+    return datasets.Features(columns)
+
+
+def _body(record: SplitRecord, name: str) -> str:
+    model = f"the model {_model(record.model)}" if record.model else "a model, which this card doesn't name"
+    parts = [
+        f"# Members and non-members of {_model(record.model) if record.model else 'a model'}",
+        f"**Members** are pictures in the training set of {model}; **non-members** are pictures that are certainly not in it. With both, "
+        "`mia_hub` measures how well an attack tells training images from others: how much the model gives away of its training set.",
+        _facts(record),
+        "## How to load it",
+        f'```python\nimport mia_hub\n\nsplit = mia_hub.load_split("{name}")\nprint(split.hash)  # {record.hash}\n```',
+        f"On the command line: `mia-hub audit --model {record.model or 'owner/model'} --split {name}`. With the library `datasets`, the "
+        "splits are `member` and `nonmember`; the column `label` says the same once more: 1 is member, 0 is nonmember.",
+        "## Do the two differ by themselves?",
+        shift_text(record),
+        "## What this split means",
+        _caution(record),
+    ]
+    return "\n\n".join(parts)
+
+
+def _model(model: str) -> str:
+    return f"[{marked(model)}](https://huggingface.co/{model})" if "/" in model else code(model)
+
+
+def _facts(record: SplitRecord) -> str:
+    drawn = "drawn at random" if record.seed is not None else "as it was given"
+    lines = [
+        f"- **Rows:** {record.n_members:,} members and {record.n_nonmembers:,} non-members, {drawn}"
+        + (f" with seed {record.seed}." if record.seed is not None else "."),
+        *_sources(record),
+        f"- **Hash of the split, by content:** `{record.hash}`",
+        f"- **Licence of the pictures:** {_license(record)}",
+        f"- **Columns:** image, label{', caption' if record.has_captions else ''}{', class' if record.has_classes else ''}",
+    ]
+    if record.left_out:
+        counts = ", ".join(f"{count:,} {marked(reason)}" for reason, count in record.left_out.items())
+        lines.append(f"- **Left out:** of the pictures of the source that were tried, {counts}.")
+    if record.copies:
+        lines.append(f"- **Copies:** {record.copies:,} pictures occur more than once on their side; they count repeatedly in every figure.")
+    lines += [f"- **Note:** {marked(note)}" for note in record.notes]
+    versions = record.provenance.get("versions", {})
+    if versions:
+        lines.append(f"- **Made by:** mia_hub {marked(versions.get('mia_hub'))}, {record.provenance.get('created')}")
+    return "\n".join(lines)
+
+
+def _sources(record: SplitRecord) -> list[str]:
+    names = ("Source",) if len(record.origins) == 1 else ("Source of the members", "Source of the non-members")
+    return [f"- **{name}:** {_origin(origin)}" for name, origin in zip(names, record.origins)]
+
+
+def _origin(origin: Origin) -> str:
+    if origin.revision is None or not HUB_ID.fullmatch(origin.name):
+        where = f"files of {code(origin.name)}, which are not on the Hub"
+    else:
+        where = f"[{marked(origin.name)}](https://huggingface.co/datasets/{origin.name}) at commit {code(origin.revision)}"
+    where += f", configuration {code(origin.config)}" if origin.config else ""
+    return where + (f", split {code(origin.split)}" if origin.split else "") + "."
+
+
+def _license(record: SplitRecord) -> str:
+    stated = sorted({origin.license for origin in record.origins if origin.license})
+    text = "unknown: nobody stated it. Ask whoever holds the rights before you use the pictures."
+    text = text if record.license == "unknown" else f"{marked(record.license)}."
+    return text + (f" The source's own card states {marked(', '.join(stated))}." if stated else "")
+
+
+def shift_text(record: SplitRecord) -> str:
+    """What the shift check found."""
+    blind = record.blind_auc
+    if blind is None:
+        return (
+            "This was not checked: there are fewer than 25 readable pictures on a side, or the check was switched off. Until it is known, "
+            "an attack's figures on this split may only show that the two kinds of pictures differ."
+        )
+    found = (
+        f"A classifier that sees the pictures and never a model tells members from non-members with an AUC of **{blind}** (95 % interval; "
+        f"0.5 is chance), on {blind.n_members:,} members and {blind.n_nonmembers:,} non-members."
+    )
+    if record.flags:
+        return (
+            f"**Yes.** {found} The two differ by themselves, so an attack's AUC on this split is not evidence that the model remembers "
+            "anything; compare it with this one, and better take both from one source."
+        )
+    return f"**No difference was found.** {found} It is no proof that there is none."
+
+
+def _caution(record: SplitRecord) -> str:
+    text = (
+        "A split is a statement about one model: the same pictures are no members of another, and of a model that was trained on more, the "
+        "non-members may be members. Nothing here can check that the members were trained on, nor that the non-members weren't."
+    )
+    if record.seed is not None:
+        text += (
+            " The members were drawn before training: they are members of a model once it is trained on them, and on none of the "
+            "non-members, nor on near copies of them."
+        )
+    return text + " Captions and pictures come from the source as they are, and nobody has looked through them."

@@ -1,0 +1,85 @@
+"""Members and non-members of a model's training set: the ground truth that an attack is measured against."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+from mia_hub.defaults import DEMO_FOLDER
+from mia_hub.errors import SplitError
+from mia_hub.splits.member_split import MemberSplit
+
+
+def load_split(
+    id_or_path="demo",
+    *,
+    config: str | None = None,
+    revision: str | None = None,
+    image_column: str | None = None,
+    caption_column: str | None = None,
+    class_column: str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    fetch: bool = False,
+) -> MemberSplit:
+    """Loads members and non-members. Pictures and captions are read when they are needed, so that a large split needs no more memory.
+
+    Args:
+        id_or_path: "demo"; a folder that holds ``member/`` and ``nonmember/`` folders of images, or Parquet files of such splits;
+            a Parquet file; a data set on the Hub with splits ``member`` and ``nonmember`` (or ``members`` and ``nonmembers``), or one
+            split with a label column that says which value means member; or a MemberSplit, which is returned as it is.
+        config: configuration of the Hub data set.
+        revision: branch, tag or commit of the Hub data set.
+        image_column: the column of images, where it isn't called ``image``; or of their addresses, where it isn't called ``url``.
+        caption_column: the column of captions, where it isn't called ``caption``, ``text`` or ``prompt``; beside picture files also a text
+            file each will do (see `mia_hub.images.captions`).
+        class_column: the column of class indices, where it isn't called ``class``.
+        limit: at most so many members and so many non-members, by a seeded draw.
+        seed: of that draw.
+        fetch: whether the pictures of a data set that has only their addresses may be fetched from there. Only public hosts are asked; what
+            can't be had is counted in the split's ``notes``, and warned of.
+
+    Raises:
+        SplitError: if it can't be found, has no images, or doesn't say which images are members.
+    """
+    given = {"config": config, "revision": revision}
+    named = {"image_column": image_column, "caption_column": caption_column, "class_column": class_column}
+    if isinstance(id_or_path, MemberSplit):
+        _refuse_useless(given | named, id_or_path.name)
+        return id_or_path.limited(limit, seed)
+    name = str(id_or_path).strip()
+    if name == "demo" or Path(name).exists():
+        _refuse_useless(given, name)
+    split = _loaded(name, given, named, {"allowed": fetch, "limit": limit, "seed": seed})
+    for part, pictures in (("members", split.members), ("non-members", split.nonmembers)):
+        if not len(pictures):
+            raise SplitError(f"The split {name!r} has no {part}; both members and non-members are needed.")
+    for note in split.notes:
+        warnings.warn(note, stacklevel=2)
+    return split.limited(limit, seed)
+
+
+def _loaded(name: str, given: dict, named: dict, fetching: dict) -> MemberSplit:
+    from mia_hub.splits.parts import Columns, Fetching
+    from mia_hub.splits.reading import read_folder, read_hub, read_parquet
+
+    path, how = Path(name), (Columns(**named), Fetching(**fetching))
+    if name == "demo":
+        return read_parquet(DEMO_FOLDER, sorted(DEMO_FOLDER.glob("data/*.parquet")), "demo", *how)
+    if path.is_dir():
+        return read_folder(path, *how)
+    if path.is_file() and path.suffix.lower() == ".parquet":
+        return read_parquet(path.parent, [path], name, *how)
+    if name.count("/") == 1 and not path.exists():
+        return read_hub(name, given["config"], given["revision"], *how)
+    raise SplitError(
+        f"There is no split {name!r}: it is neither 'demo', nor an existing folder or Parquet file, nor a data set on the Hub of the form "
+        "'owner/name'."
+    )
+
+
+def _refuse_useless(options: dict, name: str) -> None:
+    """An option that would be ignored without a word is an error."""
+    for option, value in options.items():
+        if value is not None:
+            raise SplitError(f"{option}={value!r} is for data sets on the Hub, and {name} is none; leave it out.")

@@ -1,0 +1,165 @@
+"""Members and non-members of a model's training set: the ground truth that an attack is measured against."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from mia_hub.errors import AttackError, SplitError, whole_number
+from mia_hub.images.captions import complete, rows_of
+from mia_hub.images.image import Picture
+from mia_hub.images.sequences import Chosen, Joined
+from mia_hub.images.sources import as_pictures
+
+MEMBER_NAMES = ("member", "members")
+NONMEMBER_NAMES = ("nonmember", "nonmembers", "non-member", "non-members", "non_member", "non_members")
+CAPTION_SOURCES = ("split", "empty")
+# A content id, a blank, a label and a line break.
+LINE_BYTES = 35
+
+
+@dataclass(frozen=True, eq=False)
+class MemberSplit:
+    """Pictures known to be in a training set, and pictures known not to be.
+
+    Attributes:
+        name: "demo", a folder, or a Hub id.
+        members, nonmembers: lazy sequences of `Picture`; nothing is decoded before it is needed.
+        captions: one per image, members first, or None.
+        revision: commit hash on the Hub, or None.
+        classes: class index of each image, members first, or None.
+        notes: what the reader of a result must know of the split, one sentence each.
+    """
+
+    name: str
+    members: Sequence[Picture]
+    nonmembers: Sequence[Picture]
+    captions: Sequence[str] | None = None
+    revision: str | None = None
+    classes: Sequence[int] | None = None
+    notes: tuple[str, ...] = ()
+
+    def told(self, conditioning: str, source: str = "split") -> MemberSplit:
+        """The split whose `captions` are what a model is to be told beside each image.
+
+        Args:
+            conditioning: the model's: with "text" they are the captions, with "class" the classes, with "none" there are none.
+            source: "split" (those of the split, if it has any) or "empty".
+
+        Raises:
+            SplitError: for another source; if some images have a caption and others none, which could give away what is asked; or if
+                classes are no whole numbers.
+        """
+        if source not in CAPTION_SOURCES:
+            raise SplitError(f"captions must be {' or '.join(map(repr, CAPTION_SOURCES))}; got {source!r}.")
+        given = {"text": self.captions, "class": self.classes}.get(conditioning) if source == "split" else None
+        if given is not None:
+            given = complete(given, "caption" if conditioning == "text" else "class", self.name)
+        return replace(self, captions=given)
+
+    @cached_property
+    def images(self) -> Sequence[Picture]:
+        """All pictures, members first."""
+        return Joined(self.members, self.nonmembers)
+
+    @cached_property
+    def is_member(self) -> np.ndarray:
+        """int8 ``[N]``, 1 = member, in the order of `images`."""
+        return np.repeat(np.array([1, 0], dtype=np.int8), [len(self.members), len(self.nonmembers)])
+
+    @cached_property
+    def hash(self) -> str:
+        """Identity of the split by content: it doesn't depend on order, names or storage. Decodes every picture once."""
+        return split_hash((picture.id for picture in self.images), self.is_member)
+
+    def limited(self, limit: int | None, seed: int = 0) -> MemberSplit:
+        """At most ``limit`` members and as many non-members, by a seeded draw.
+
+        Raises:
+            SplitError: if ``limit`` is below 2.
+        """
+        if limit is None:
+            return self
+        keep = drawn_rows([len(part) for part in (self.members, self.nonmembers)], limit, seed)
+        members, nonmembers = (Chosen(part, rows) for part, rows in zip((self.members, self.nonmembers), keep))
+        rows = np.concatenate([keep[0], keep[1] + len(self.members)])
+        captions, classes = (rows_of(given, rows) for given in (self.captions, self.classes))
+        return replace(self, members=members, nonmembers=nonmembers, captions=captions, classes=classes)
+
+
+def drawn_rows(sizes: Sequence[int], limit: int, seed: int = 0) -> list[np.ndarray]:
+    """Which rows of each of several parts a seeded draw of at most ``limit`` takes, increasing.
+
+    Raises:
+        SplitError: if ``limit`` is below 2, or ``seed`` below 0.
+    """
+    whole_number("limit", limit, 2, SplitError)
+    whole_number("seed", seed, 0, SplitError)
+    rng = np.random.default_rng(seed)
+    return [np.sort(rng.permutation(size)[:limit]) for size in sizes]
+
+
+def split_hash(ids: Iterable[str], is_member: Iterable[int]) -> str:
+    """``sha256:…`` over the sorted (id, label) pairs."""
+    lines = (f"{sample} {int(label)}\n".encode() for sample, label in zip(ids, is_member))
+    # As one array: a million Python strings would take three times the memory.
+    ordered = np.sort(np.fromiter(_no_longer(lines), dtype=f"S{LINE_BYTES}"))
+    digest = hashlib.sha256()
+    for line in ordered:
+        digest.update(line)
+    return "sha256:" + digest.hexdigest()
+
+
+def captions_hash(ids: Iterable[str], captions: Iterable) -> str:
+    """``sha256:…`` over the sorted (id, caption) pairs: which picture a model is told what of."""
+    told = sorted(f"{sample}\t{caption}\n" for sample, caption in zip(ids, captions))
+    return "sha256:" + hashlib.sha256("".join(told).encode()).hexdigest()
+
+
+def _no_longer(lines: Iterable[bytes]) -> Iterable[bytes]:
+    for line in lines:
+        if len(line) > LINE_BYTES:
+            raise SplitError(f"{line.decode()!r} begins with no content id, which is at most 32 characters long.")
+        yield line
+
+
+def distinct(pictures: Sequence[Picture], captions=None) -> tuple[Sequence[Picture], Any, int]:
+    """The pictures without copies, with their captions, and how many copies: one tells nothing new, and would make p-values too small.
+
+    Args:
+        captions: one per picture, one for all, or None.
+
+    Raises:
+        AttackError: for another number of captions.
+    """
+    first: dict[str, int] = {}
+    for row, picture in enumerate(pictures):
+        first.setdefault(picture.id, row)
+    if captions is not None and not isinstance(captions, (str, int)):
+        if len(captions) != len(pictures):
+            raise AttackError(f"There are {len(captions)} captions for {len(pictures)} images; one per image is needed.")
+        captions = rows_of(captions, first.values())
+    return Chosen(pictures, list(first.values())), captions, len(pictures) - len(first)
+
+
+def make_split(members, nonmembers, *, captions=None, classes=None, name: str = "custom") -> MemberSplit:
+    """A split of pictures at hand.
+
+    Args:
+        members, nonmembers: anything `mia_hub.images.sources.as_pictures` takes.
+        captions, classes: one per picture, members first; for models conditioned on text, or on classes.
+        name: as recorded in results.
+
+    Raises:
+        SplitError: if there are not as many captions or classes as pictures.
+    """
+    split = MemberSplit(name, as_pictures(members), as_pictures(nonmembers), captions, None, classes)
+    for what, given in (("captions", captions), ("classes", classes)):
+        if given is not None and len(given) != len(split.images):
+            raise SplitError(f"{what} has {len(given)} entries for {len(split.images)} images; one per image is needed, members first.")
+    return split

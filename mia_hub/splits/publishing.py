@@ -1,0 +1,126 @@
+"""A written split onto the Hub, in one commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mia_hub.errors import MiaHubError, SplitError, first_line
+from mia_hub.splits.writing import RECORD, foreign_data, read_record
+
+# What the Hub makes by itself in a new repository.
+MADE_BY_THE_HUB = {".gitattributes", "README.md"}
+LOG_IN = "Log in with 'hf auth login' (a token that may write), or set HF_TOKEN"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A data set repository that may be written to.
+
+    Attributes:
+        name: ``owner/name``.
+        private: whether it is made private, if it is made.
+        exists: whether it is there already, with an earlier version of a split.
+    """
+
+    name: str
+    private: bool
+    exists: bool
+
+
+def find_target(name: str, *, private: bool = False) -> Target:
+    """Checks everything about a push that can be refused before a split is made.
+
+    Raises:
+        SplitError: without a token, for another's name, or for a repository that holds something else than a split.
+    """
+    from huggingface_hub import HfApi, get_token
+    from huggingface_hub.errors import RepositoryNotFoundError
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    from mia_hub.models.repository import HUB_TIMEOUT
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        name_is_valid = False
+    else:
+        name_is_valid = name.count("/") == 1
+    if not name_is_valid:
+        raise SplitError(f"--push takes a name on the Hub of the form 'owner/name'; got {name!r:.120}.")
+    if not get_token():
+        raise SplitError(f"Pushing to {name} needs a token. {LOG_IN}.")
+    with push_errors(name):
+        user = HfApi().whoami()
+        owners = [user["name"], *(org["name"] for org in user.get("orgs", []))]
+        if name.split("/")[0] not in owners:
+            raise SplitError(f"You are logged in as {user['name']} and can't write to {name}; you can to {', '.join(owners)}.")
+        try:
+            info = HfApi().dataset_info(name, timeout=HUB_TIMEOUT)
+        except RepositoryNotFoundError:
+            return Target(name, private, exists=False)
+    files = {sibling.rfilename for sibling in info.siblings or []}
+    if files - MADE_BY_THE_HUB:
+        other = foreign_data(files) or ([] if RECORD in files else sorted(files - MADE_BY_THE_HUB))
+        if other or not _is_ours(name, info.sha):
+            raise SplitError(
+                f"The data set {name} exists and holds something else than a split ({(other or [RECORD])[0]!r}, …); choose another name."
+            )
+    if private and not info.private:
+        raise SplitError(f"The data set {name} exists and is public; make it private in its settings, or choose another name.")
+    return Target(name, private, exists=True)
+
+
+def _is_ours(name: str, commit: str) -> bool:
+    """Whether the record of a data set is that of a split that was written here."""
+    from huggingface_hub import hf_hub_download
+
+    with push_errors(name):
+        path = hf_hub_download(name, RECORD, revision=commit, repo_type="dataset")
+    try:
+        read_record(Path(path))
+    except SplitError:
+        return False
+    return True
+
+
+def push_folder(folder: str | Path, target: Target) -> str:
+    """Publishes a folder that `mia_hub.splits.writing.write_split` has written; returns the commit.
+
+    Raises:
+        SplitError: if the Hub refuses it or can't be reached.
+    """
+    from huggingface_hub import HfApi
+
+    with push_errors(target.name):
+        api = HfApi()
+        if not target.exists:
+            api.create_repo(target.name, repo_type="dataset", private=target.private, exist_ok=True)
+        # Files of an earlier version would be read as part of this one.
+        commit = api.upload_folder(
+            repo_id=target.name, folder_path=folder, repo_type="dataset", commit_message="Add members and non-members",
+            delete_patterns=["data/member-*.parquet", "data/nonmember-*.parquet"],
+        )  # fmt: skip
+    return commit.oid
+
+
+@contextmanager
+def push_errors(name: str) -> Iterator[None]:
+    """The errors of the Hub's client, said for a person."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        yield
+    except MiaHubError:
+        raise
+    except HfHubHTTPError as error:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status in (401, 403):
+            raise SplitError(f"The Hub doesn't let you write to {name} (HTTP {status}). {LOG_IN}.") from error
+        raise SplitError(f"The Hub refused the push to {name} ({first_line(error)[:200]}). Nothing was published; try again.") from error
+    except Exception as error:  # the client raises many kinds for an unreachable Hub
+        raise SplitError(
+            f"{name} could not be pushed ({type(error).__name__}: {first_line(error)[:200]}). Nothing was published; try again."
+        ) from error

@@ -1,0 +1,234 @@
+"""From a folder, Parquet files or a data set on the Hub to its members and non-members; nothing is read before it is needed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mia_hub.errors import SplitError
+from mia_hub.images.captions import CAPTION_COLUMNS, CLASS_COLUMNS, first_of, told_beside
+from mia_hub.images.image import Picture
+from mia_hub.images.sequences import Joined, Mapped, Repeated
+from mia_hub.images.sources import as_pictures, find_images
+from mia_hub.splits.hub_rows import HubDataset, Rows, file_bytes
+from mia_hub.splits.local_rows import open_local
+from mia_hub.splits.member_split import MEMBER_NAMES, NONMEMBER_NAMES, MemberSplit, drawn_rows
+from mia_hub.splits.parts import Columns, Fetching, Part
+
+LABEL_COLUMNS = ("label", "is_member", "member", "membership")
+# Columns of true and false whose name says which is which.
+BOOLEAN_COLUMNS = ("is_member", "member", "membership")
+IMAGE_COLUMNS = ("image", "img", "images")
+URL_COLUMNS = ("url", "URL", "image_url", "img_url")
+# Characters of a caption. Models read some hundred; a compressed file holds millions in a few bytes.
+MOST_TEXT = 2**16
+NEEDED = (
+    "It needs two splits, 'member' and 'nonmember', or a column 'label' of type ClassLabel with the names 'nonmember' and 'member', or a "
+    "column 'is_member' of true and false; which of two unnamed values means member is not guessed."
+)
+
+
+def read_folder(folder: Path, columns: Columns, fetching: Fetching) -> MemberSplit:
+    """The split in a folder: ``member/`` and ``nonmember/`` with pictures in them, or Parquet files.
+
+    Raises:
+        SplitError: if it doesn't say which pictures are members.
+    """
+    named = {path.name.lower(): path for path in folder.iterdir() if path.is_dir()}
+    parts = [next((named[n] for n in names if n in named), None) for names in (MEMBER_NAMES, NONMEMBER_NAMES)]
+    if all(parts) and not any(any(part.glob("*.parquet")) for part in parts):
+        files = [find_images(part) for part in parts]
+        told = told_beside([*files[0], *files[1]], caption_column=columns.caption_column, class_column=columns.class_column)
+        return MemberSplit(str(folder), *map(as_pictures, files), told.captions, None, told.classes)
+    if any(parts) and not all(parts):
+        raise SplitError(f"The folder {folder} has a {'member' if parts[0] else 'nonmember'} folder but not the other; both are needed.")
+    paths = sorted(folder.glob("**/*.parquet"))
+    if paths:
+        return read_parquet(folder, paths, str(folder), columns, fetching)
+    raise SplitError(
+        f"The folder {folder} doesn't say which images are members: it needs a folder 'member' and a folder 'nonmember' of images "
+        "(or Parquet files of two such splits, data/member-*.parquet and data/nonmember-*.parquet)."
+    )
+
+
+def read_parquet(folder: Path, paths: Sequence[Path], name: str, columns: Columns, fetching: Fetching) -> MemberSplit:
+    """The split in Parquet files: two splits by the files' names (or folders'), or one with a label column.
+
+    Raises:
+        SplitError: if they don't say which rows are members.
+    """
+    parts = [[path for path in paths if split_name(path, folder) in names] for names in (MEMBER_NAMES, NONMEMBER_NAMES)]
+    if all(parts):
+        return _split(name, [Part(open_local(folder, files), None, files[0].parent.name) for files in parts], columns, fetching)
+    if any(parts):
+        raise SplitError(f"{name} has Parquet files of {'members' if parts[0] else 'non-members'} only; both splits are needed.")
+    splits = sorted({split_name(path, folder) for path in paths})
+    if len(splits) > 1:
+        raise SplitError(f"The Parquet files of {name} are of the splits {', '.join(splits)}; needed are 'member' and 'nonmember'.")
+    return read_rows(open_local(folder, paths), splits[0], name, columns, fetching)
+
+
+def read_rows(rows: Rows, split: str, name: str, columns: Columns, fetching: Fetching) -> MemberSplit:
+    """The split in one table, by its label column.
+
+    Raises:
+        SplitError: if it doesn't say which rows are members.
+    """
+    return _split(name, _by_label(rows, split, name), columns, fetching, rows.commit)
+
+
+def split_name(path: Path, folder: Path) -> str:
+    """``data/member-00000-of-00001.parquet`` and ``member/0.parquet`` are of the split ``member``."""
+    stem = re.sub(r"-\d+(-of-\d+)?([-.].*)?$", "", path.stem).lower()
+    parents = [part.lower() for part in path.relative_to(folder).parts[:-1]]
+    return next((part for part in reversed(parents) if part in MEMBER_NAMES + NONMEMBER_NAMES), stem)
+
+
+def read_hub(name: str, config: str | None, revision: str | None, columns: Columns, fetching: Fetching) -> MemberSplit:
+    """The split in a data set on the Hub.
+
+    Raises:
+        SplitError: if it can't be read, or doesn't say which rows are members.
+    """
+    return read_dataset(HubDataset(name, config, revision), columns, fetching)
+
+
+def split_names(names: Sequence[str]) -> list[str | None]:
+    """Of some names, that of the members and that of the non-members; None for one that there isn't."""
+    return [next((n for n in names if n.lower() in known), None) for known in (MEMBER_NAMES, NONMEMBER_NAMES)]
+
+
+def read_dataset(dataset: HubDataset, columns: Columns, fetching: Fetching) -> MemberSplit:
+    """As `read_hub`, of a data set that is open already."""
+    splits = dataset.splits
+    names = split_names(list(splits))
+    if all(names):
+        parts = [Part(dataset.open(split, splits[split]), None, split) for split in names]
+    elif len(splits) == 1:
+        split, files = next(iter(splits.items()))
+        parts = _by_label(dataset.open(split, files), split, f"The data set {dataset.name}")
+    else:
+        raise SplitError(f"The data set {dataset.name} has the splits {', '.join(splits)}; needed are 'member' and 'nonmember'.")
+    return _split(dataset.name, parts, columns, fetching, dataset.commit)
+
+
+def _by_label(rows: Rows, split: str, name: str) -> list[Part]:
+    """Members and non-members of one table by its label column; which value means member must be said by the data itself."""
+    found = label_values(rows)
+    if found is None:
+        raise SplitError(f"{name} doesn't say which images are members. {NEEDED}")
+    column, values = found
+    labels = rows.numbers(column)
+    if (labels < 0).any():
+        raise SplitError(f"{name}: {(labels < 0).sum():,} rows have no {column!r}; each must be a member or a non-member.")
+    parts = [Part(rows, np.flatnonzero(labels == value), split) for value in values]
+    for lacking, part in zip(("members", "non-members"), parts):
+        if not len(part):
+            raise SplitError(
+                f"{name} has no {lacking}: by the column {column!r}, none of the {len(rows):,} rows of its split {split!r} is one. "
+                "Both members and non-members are needed."
+            )
+    return parts
+
+
+def label_values(rows: Rows) -> tuple[str, tuple[int, int]] | None:
+    """The column that says which rows are members, and its values for member and for non-member; None if there is no such column."""
+    features = rows.features()
+    for column in LABEL_COLUMNS:
+        feature = features.get(column)
+        names = [str(name).lower() for name in getattr(feature, "names", None) or ()]
+        if all(found := split_names(names)):
+            _check_names(rows, column, names)
+            return column, (names.index(found[0]), names.index(found[1]))
+        if getattr(feature, "dtype", None) == "bool" and column in BOOLEAN_COLUMNS:
+            return column, (1, 0)
+    return None
+
+
+def _check_names(rows: Rows, column: str, names: list[str]) -> None:
+    """Refuses a column whose classes the data set's card and its files name differently: one of them may have the sides swapped."""
+    own = rows.names_in_files(column)
+    if own and [str(name).lower() for name in own] != names:
+        raise SplitError(
+            f"The data set's card says that the classes of {column!r} are {', '.join(names)}, and its files say "
+            f"{', '.join(map(str, own))}, in this order; which is right is not guessed. Mend the card, or write the files again."
+        )
+
+
+def picture_column(rows: Rows, asked: str | None, name: str) -> tuple[str, bool]:
+    """The column of pictures, and whether it holds their addresses in place of them.
+
+    Raises:
+        SplitError: if there is none.
+    """
+    wanted = (asked,) if asked else (*IMAGE_COLUMNS, *URL_COLUMNS)
+    found = next((column for column in wanted if column in rows.columns), None)
+    if found is None:
+        raise SplitError(f"{name} has no column {asked or 'image'!r}; it has {', '.join(rows.columns)}. Name one with image_column=….")
+    return found, rows.is_text(found)
+
+
+def further_columns(names: Sequence[str], columns: Columns, what: str) -> list[str | None]:
+    """The columns of captions and of classes, if there are any.
+
+    Raises:
+        SplitError: if one was asked for that there isn't.
+    """
+    found = []
+    for asked, usual in ((columns.caption_column, CAPTION_COLUMNS), (columns.class_column, CLASS_COLUMNS)):
+        if asked and asked not in names:
+            raise SplitError(f"{what} has no column {asked!r}; it has {', '.join(names)}.")
+        found.append(next((c for c in ((asked,) if asked else usual) if c in names), None))
+    return found
+
+
+def pictures_of(cells: Sequence) -> Sequence[Picture]:
+    """The pictures in the cells of an image column."""
+    return as_pictures(Mapped(cells, _picture_file)) if len(cells) else ()
+
+
+def _picture_file(cell) -> dict:
+    path = cell.get("path") if isinstance(cell, dict) else None
+    content = file_bytes(cell)
+    # Without bytes there is no path either: what a stranger wrote there is never opened.
+    return {"bytes": content, "path": Path(path).name if path and content else None}
+
+
+def _split(name: str, parts: list[Part], columns: Columns, fetching: Fetching, revision: str | None = None) -> MemberSplit:
+    pictures = [picture_column(part.rows, columns.image_column, name) for part in parts]
+    further = [further_columns(part.rows.columns, columns, name) for part in parts]
+    told = name, ()
+    if any(by_address for _, by_address in pictures):
+        from mia_hub.splits.fetching import fetch_parts
+
+        if fetching.limit is not None:
+            keep = drawn_rows([len(part) for part in parts], fetching.limit, fetching.seed)
+            parts = [part.only(rows) for part, rows in zip(parts, keep)]
+        both, parts, told = fetch_parts(name, parts, [column for column, _ in pictures], fetching, revision)
+    else:
+        both = [pictures_of(part.lazy(column)) for part, (column, _) in zip(parts, pictures)]
+    captions, classes = (_told(parts, [found[which] for found in further]) for which in (0, 1))
+    return MemberSplit(told[0], *both, captions, revision, classes, told[1])
+
+
+def _told(parts: list[Part], columns: list[str | None]) -> Sequence | None:
+    """Captions, or classes, of two parts, of which one may have none."""
+    if columns == [None, None]:
+        return None
+    values = [Repeated(None, len(part)) if column is None else part.lazy(column) for part, column in zip(parts, columns)]
+    return Mapped(Joined(*values), _short)
+
+
+def _short(cell):
+    """A caption or class.
+
+    Raises:
+        SplitError: if it is a text so long that many of them would fill the memory.
+    """
+    value = first_of(cell)
+    if isinstance(value, str) and len(value) > MOST_TEXT:
+        raise SplitError(f"A caption has {len(value):,} characters; at most {MOST_TEXT:,} are read. Shorten it, or name another column.")
+    return value

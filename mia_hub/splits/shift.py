@@ -1,0 +1,126 @@
+"""Is the comparison fair? Checks that look at the images alone, never at the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from mia_hub.errors import SplitError
+from mia_hub.flags import Flag, flag
+from mia_hub.images.features import describe
+from mia_hub.images.image import Picture
+from mia_hub.metrics.estimates import Estimate
+from mia_hub.metrics.intervals import delong
+from mia_hub.metrics.roc import auc
+from mia_hub.system.processes import current
+
+FOLDS = 5
+FEWEST_FOR_BLIND = 25
+MOST_FOR_BLIND = 10_000
+# DeLong's interval takes held-out scores for independent, but folds share training data. Over random halves of one population, from 30 to
+# 1,500 pictures of either kind, the AUC spread 1.2 to 1.6 times as far as DeLong says (`python -m benchmarks.shift_check`).
+OVERDISPERSION = 1.6
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """One pass over the pictures of a split, before any is given to the model.
+
+    Attributes:
+        ids: content ids, N of them.
+        blind: `blind_auc` of the pictures; None where it was not asked for, or with too few of them.
+    """
+
+    ids: list[str]
+    blind: Estimate | None
+
+
+def survey(pictures: Sequence[Picture], is_member: np.ndarray, *, blind: bool = True, progress: bool = True) -> Survey:
+    """Reads every picture once, and refuses a split whose members and non-members overlap.
+
+    Raises:
+        SplitError: if a picture is on both sides.
+        ImageError: for a picture that can't be read.
+    """
+    return current().first(lambda: _surveyed(pictures, np.asarray(is_member), blind, progress))
+
+
+def _surveyed(pictures: Sequence[Picture], is_member: np.ndarray, blind: bool, progress: bool) -> Survey:
+    ids: list[str] = []
+    # What is described is only what the classifier sees, so that a large split needs no more memory.
+    place = {row: i for i, row in enumerate(_blind_rows(is_member, 0))} if blind else {}
+    features: list[np.ndarray | None] = [None] * len(place)
+    for i in tqdm(range(len(pictures)), desc="reading images", unit="image", delay=1.0, disable=not progress):
+        picture = pictures[i]
+        ids.append(picture.id)
+        if i in place:
+            features[place[i]] = describe(picture)
+    members = {i for i, label in zip(ids, is_member) if label == 1}
+    both = members & {i for i, label in zip(ids, is_member) if label == 0}
+    if both:
+        row = next(row for row, sample in enumerate(ids) if sample in both)
+        raise SplitError(
+            f"{len(both)} pictures are both members and non-members (one is {pictures[row].name!r}); each must be on one side only. "
+            "Remove them from the non-members, or check how the split was made."
+        )
+    return Survey(ids, _cross_validated(np.array(features), is_member[list(place)], 0) if place else None)
+
+
+def blind_auc(features: np.ndarray, is_member: np.ndarray, *, seed: int = 0) -> Estimate | None:
+    """AUC of a classifier that sees `describe`'s features and never the model, cross-validated over 5 folds.
+
+    Scores of held-out folds are pooled; the classifier is a mean of logistic regression and gradient boosting, in ranks. The interval is
+    DeLong's, widened by `OVERDISPERSION`, so that about 2.5 % of splits drawn at random are called shifted.
+
+    Args:
+        features: float64 ``[N, F]``.
+        is_member: ``[N]``, 1 or 0.
+        seed: of the folds. Audits leave it as it is, so that nobody can try seeds until a split passes.
+
+    Returns:
+        None with fewer than 25 images of either kind: too few to train a classifier.
+    """
+    labels = np.asarray(is_member)
+    rows = _blind_rows(labels, seed)
+    return _cross_validated(features[rows], labels[rows], seed) if len(rows) else None
+
+
+def _blind_rows(is_member: np.ndarray, seed: int) -> np.ndarray:
+    """Which rows the blind classifier sees, in the order in which it sees them; none where there are too few of either kind."""
+    rng = np.random.default_rng(seed)
+    rows = [rng.permutation(np.flatnonzero(is_member == label))[:MOST_FOR_BLIND] for label in (1, 0)]
+    return np.concatenate(rows) if min(map(len, rows)) >= FEWEST_FOR_BLIND else np.empty(0, int)
+
+
+def _cross_validated(features: np.ndarray, labels: np.ndarray, seed: int) -> Estimate:
+    from scipy.stats import rankdata
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    scores = np.zeros(len(labels))
+    for train, test in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(features, labels):
+        for classifier in (
+            make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000)),
+            HistGradientBoostingClassifier(max_iter=60, max_leaf_nodes=15, random_state=seed),
+        ):
+            classifier.fit(features[train], labels[train])
+            # Ranks within the fold: folds are calibrated differently, and pooling raw scores would bias the AUC downwards.
+            scores[test] += rankdata(classifier.decision_function(features[test])) / len(test)
+    value, (low, high) = float(auc(scores, labels)), (float(end) for end in delong(scores, labels))
+    low, high = max(0.0, value - OVERDISPERSION * (value - low)), min(1.0, value + OVERDISPERSION * (high - value))
+    return Estimate(value, low, high, int((labels == 1).sum()), int((labels == 0).sum()))
+
+
+def shift_flags(blind: Estimate | None) -> tuple[Flag, ...]:
+    """The flag that the shift check raises, if any."""
+    if blind is None:
+        return (flag("no-shift-check", f"fewer than {FEWEST_FOR_BLIND} images of either kind, or switched off"),)
+    if blind.low > 0.5:
+        return (flag("distribution-shift", f"a blind classifier reaches AUC {blind}; chance is 0.5"),)
+    return ()

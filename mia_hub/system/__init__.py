@@ -1,0 +1,1 @@
+"""What the program needs of the machine and of the Hub: files, memory, time, the web, processes."""

@@ -1,0 +1,238 @@
+"""Pictures behind addresses: fetched over HTTP, with time and size limits; what can't be had is counted by its reason.
+
+Addresses come from strangers. Only hosts on the public Internet are asked: an address, or a redirect, that leads into this machine or its
+network is refused, by the numeric address that is then connected to, so that a name can't change its meaning in between.
+"""
+
+from __future__ import annotations
+
+import http.client
+import ipaddress
+import re
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from mia_hub import __version__
+from mia_hub.system.time_limit import TimeLimit
+
+# Seconds for each answer of a server, and for a whole picture: one that sends a byte now and then would hold us for ever.
+ANSWER_SECONDS = 10.0
+PICTURE_SECONDS = 60.0
+MOST_BYTES = 30 * 2**20
+WORKERS = 16
+# Worth another try: the server was busy, or asks for patience.
+PASSING = {408, 425, 429, 500, 502, 503, 504}
+# Hosts that are asked although they are not on the public Internet. Empty; tests put their own server here.
+ALLOWED_INSIDE: frozenset[str] = frozenset()
+NOT_PUBLIC = "no public address"
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+USER_AGENT = f"mia_hub/{__version__} (membership audits of diffusion models; fetches single pictures)"
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What came of an address.
+
+    Attributes:
+        content: the file, or None.
+        reason: why there is none, such as "HTTP 404".
+        lasting: whether another try would find the same.
+    """
+
+    content: bytes | None = None
+    reason: str = ""
+    lasting: bool = True
+
+
+class NotPublicError(OSError):
+    """A host in this machine, or in a private network."""
+
+
+def is_public(address: str) -> bool:
+    """Whether a numeric address lies on the public Internet, also where an IPv4 address is wrapped in an IPv6 one."""
+    ip = ipaddress.ip_address(address.split("%")[0])
+    if ip.version == 6:
+        inner = ip.ipv4_mapped or ip.sixtofour or (ipaddress.ip_address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else None)
+        if inner is None and (ip.is_site_local or ip.is_reserved):
+            # What may lead inside by other ways than a private address: old forms, and translations that only a network knows.
+            return False
+        ip = inner or ip
+    return ip.is_global and not ip.is_multicast
+
+
+def _public_addresses(host: str, port: int) -> list[tuple]:
+    """What a name stands for.
+
+    Raises:
+        NotPublicError: if any of it is not public.
+    """
+    found = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
+    if host not in ALLOWED_INSIDE and not all(is_public(address[0]) for *_, address in found):
+        raise NotPublicError(host)
+    return found
+
+
+def _connect_to_public(limit: TimeLimit, address: tuple[str, int], timeout=None, source_address=None) -> socket.socket:
+    """As `socket.create_connection`, to a public host only."""
+    failure: OSError | None = None
+    for *_, found in _public_addresses(*address):
+        try:
+            return _connect(limit, found[:2], timeout, source_address)
+        except OSError as error:
+            failure = error
+    raise failure or OSError("no address")
+
+
+def _connect(limit: TimeLimit, address: tuple[str, int], timeout=None, source_address=None) -> socket.socket:
+    """As `socket.create_connection`, within a limit."""
+    if limit.passed:
+        raise TimeoutError("too slow")
+    connection = socket.create_connection(address, min(limit.left, timeout or limit.left), source_address)
+    connection.settimeout(timeout)
+    limit.watch(connection)
+    return connection
+
+
+class _HTTP(http.client.HTTPConnection):
+    def __init__(self, *args, connect, **options):
+        super().__init__(*args, **options)
+        self._create_connection = connect
+
+
+class _HTTPS(http.client.HTTPSConnection):
+    def __init__(self, *args, connect, **options):
+        super().__init__(*args, **options)
+        self._create_connection = connect
+
+
+class _Opener(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
+    """Connects to public hosts only. A proxy, which this machine's owner has chosen, may lie inside; what it is asked for may not."""
+
+    def __init__(self, limit: TimeLimit):
+        super().__init__()
+        self.limit = limit
+
+    def http_open(self, request):
+        return self.do_open(_HTTP, request, connect=self._way(request))
+
+    def https_open(self, request):
+        return self.do_open(_HTTPS, request, connect=self._way(request))
+
+    def _way(self, request):
+        """How to connect for a request."""
+        if not (request.has_proxy() or request._tunnel_host):
+            return partial(_connect_to_public, self.limit)
+        # A name that only the proxy could look up is not asked for: it may be one of the network's own.
+        target = urlsplit(request.full_url)
+        _public_addresses(target.hostname, target.port or 0)
+        return partial(_connect, self.limit)
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows a redirect to a well-formed address."""
+
+    def redirect_request(self, request, answer, code, message, headers, address):
+        # What else it says is not read: it may have no end.
+        answer.close()
+        return super().redirect_request(request, answer, code, message, headers, _quoted(address))
+
+
+class _Web(urllib.request.OpenerDirector):
+    """Opens http and https alone: an address that leads to a file or to FTP, directly or by a redirect, is refused."""
+
+    def __init__(self, limit: TimeLimit):
+        super().__init__()
+        request = urllib.request
+        for handler in (
+            request.ProxyHandler(), _Opener(limit), request.HTTPDefaultErrorHandler(), _Redirects(), request.HTTPErrorProcessor(),
+            request.UnknownHandler(),
+        ):  # fmt: skip
+            self.add_handler(handler)
+        self.addheaders = [("User-Agent", USER_AGENT), ("Accept", "image/*,*/*;q=0.5")]
+
+
+def fetch(address: str) -> Fetched:
+    """Fetches one file from a public host, within the limits above."""
+    with TimeLimit(PICTURE_SECONDS) as limit:
+        found = _fetch(address, limit)
+        # A connection that was shut down looks like a short file, or any kind of failure.
+        return Fetched(reason="too slow", lasting=False) if limit.passed else found
+
+
+def _fetch(address: str, limit: TimeLimit) -> Fetched:
+    try:
+        with _Web(limit).open(_quoted(address), timeout=ANSWER_SECONDS) as answer:
+            return _content(answer)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return Fetched(reason=f"HTTP {error.code}", lasting=error.code not in PASSING)
+    except urllib.error.URLError as error:
+        if isinstance(error.reason, NotPublicError):
+            return Fetched(reason=NOT_PUBLIC)
+        known = isinstance(error.reason, OSError)
+        return Fetched(reason="no answer" if known else "no web address", lasting=not known)
+    except NotPublicError:
+        return Fetched(reason=NOT_PUBLIC)
+    except (OSError, http.client.HTTPException):
+        return Fetched(reason="no answer", lasting=False)
+    except ValueError:  # what can't be an address: no host, a bad port, a control character
+        return Fetched(reason="no web address")
+
+
+def _content(answer: http.client.HTTPResponse) -> Fetched:
+    stated = answer.headers.get("Content-Length") or "0"
+    if not (stated.isascii() and stated.strip().isdigit()):
+        raise http.client.HTTPException("a length that is no number")
+    length = answer.length or 0  # of the body; 0 where it comes in chunks
+    if length > MOST_BYTES:
+        return Fetched(reason="too large")
+    content = bytearray()
+    while part := answer.read1(2**16):
+        content += part
+        if len(content) > MOST_BYTES:
+            return Fetched(reason="too large")
+    if len(content) < length:
+        raise http.client.IncompleteRead(bytes(content))
+    return Fetched(bytes(content))
+
+
+def _quoted(address: str) -> str:
+    """The address as HTTP takes it: what isn't ASCII is escaped, and what is escaped already stays so, except in the host.
+
+    The host is what it says: urllib would undo an escape in it, and so ask another host than the one that was looked at.
+    """
+    parts = urlsplit(str(address).strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("not a web address")
+    host = parts.hostname.encode("idna").decode()
+    if ":" in host and "%" not in host:
+        host = f"[{ipaddress.IPv6Address(host)}]"
+    elif not re.fullmatch(r"[\w.-]+", host, re.ASCII):
+        raise ValueError("not a host")
+    port = f":{parts.port}" if parts.port else ""
+    safe = "/%:@!$&'()*+,;=~-._"
+    return urlunsplit((parts.scheme, host + port, quote(parts.path, safe), quote(parts.query, safe + "?"), ""))
+
+
+def fetch_all(addresses: Iterable[str]) -> Iterator[tuple[int, Fetched]]:
+    """Fetches several files at once, of which no more than `WORKERS` are held here.
+
+    Yields:
+        The place of an address and what came of it, in the order of their coming.
+    """
+    given, asked = enumerate(addresses), {}
+    with ThreadPoolExecutor(WORKERS) as workers:
+        while True:
+            for place, address in islice(given, WORKERS - len(asked)):
+                asked[workers.submit(fetch, address)] = place
+            if not asked:
+                return
+            for done in wait(asked, return_when=FIRST_COMPLETED).done:
+                yield asked.pop(done), done.result()

@@ -1,0 +1,668 @@
+"""Data Forensics at all its levels of access, and GSA: literal re-derivations, known answers, and what each must refuse."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler
+from PIL import Image
+from support.populations import mixture_pictures
+from torch import nn
+from torch.distributions import Normal, kl_divergence
+
+from mia_hub.attacks import get_attack
+from mia_hub.attacks.data_forensics import decoder_bpd, decoder_variance, prior_bpd
+from mia_hub.attacks.nearest_generated import described
+from mia_hub.errors import AttackError, ImageError, ModelError
+from mia_hub.images.sources import as_pictures
+from mia_hub.metrics.intervals import delong
+from mia_hub.metrics.roc import auc
+from mia_hub.models.denoiser import wrap_denoiser
+from mia_hub.models.exact import ddpm_alphas_cumprod, gaussian_mixture_denoiser, training_set_denoiser
+from mia_hub.models.noise import SampleNoise
+from mia_hub.models.sampling import ddim_timesteps, predicted_clean_images
+from mia_hub.models.schedule import NoiseSchedule
+from mia_hub.splits.loading import load_split
+from mia_hub.splits.partition import calibration_part
+
+N = 100
+SERIES = ("forensics-vlb", "forensics-mse", "forensics-xstart")
+ALPHAS = ddpm_alphas_cumprod()
+is_member = np.repeat([1, 0], N)
+
+
+def scores(name, model, images, **parameters):
+    options = {key: parameters.pop(key) for key in ("seed", "batch_size", "captions", "is_member") if key in parameters}
+    return get_attack(name, **parameters).score(model, images, progress=False, **options).scores
+
+
+def assert_chance(values, labels):
+    low, high = delong(values, labels, confidence=0.999)
+    assert low < 0.5 < high
+
+
+@pytest.fixture(scope="module")
+def population():
+    """2N pictures of a Gaussian mixture: the means, and pictures in [0, 1]."""
+    means, _, images = mixture_pictures(2 * N)
+    return means, images
+
+
+@pytest.fixture(scope="module")
+def garments():
+    """60 members and 60 non-members of the demo split, in [0, 1]; labels."""
+    split = load_split("demo", limit=60)
+    return torch.from_numpy(np.stack([p.resized(28, 28, 1).transpose(2, 0, 1) for p in split.images])), split.is_member
+
+
+def halving(alphas=ALPHAS):
+    """A model whose answers are neither right nor absurd: ε = x/2."""
+    return wrap_denoiser(lambda x, t: x / 2, alphas, sample_shape=(1, 8, 8), dtype=torch.float64)
+
+
+def drawn(picture, t, seed=0, draw=0):
+    """x0, e and x_t of one picture, float64."""
+    x0 = torch.tensor(picture.resized(*picture.pixels.shape[:2])).permute(2, 0, 1)[None].double() * 2 - 1
+    e = SampleNoise([picture.id], tuple(x0.shape[1:]), seed, dtype=torch.float64)(t, draw)
+    return x0, e, ALPHAS[t].sqrt() * x0 + (1 - ALPHAS[t]).sqrt() * e
+
+
+# White and gray box: the series of a trajectory.
+
+
+def posterior(x0, x_t, t):
+    """q(x_{t-1} | x_t, x0): Ho et al. 2020, Eqs. 6 and 7, from the betas."""
+    betas = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
+    before, after = (1 - betas[:t]).prod(), (1 - betas[: t + 1]).prod()
+    mean = before.sqrt() * betas[t] / (1 - after) * x0 + (1 - betas[t]).sqrt() * (1 - before) / (1 - after) * x_t
+    return mean, ((1 - before) / (1 - after) * betas[t]).sqrt()
+
+
+def test_vb_is_the_divergence_of_the_two_gaussians():
+    steps = (1, 2, 20, 500, 999)
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8), dtype=np.uint8)
+    found = scores("forensics-vlb", halving(), images, timesteps=steps, aggregate="none", seed=3)
+    for i, picture in enumerate(as_pictures(images)):
+        for j, t in enumerate(steps):
+            x0, _, x_t = drawn(picture, t, seed=3)
+            predicted = (x_t - (1 - ALPHAS[t]).sqrt() * x_t / 2) / ALPHAS[t].sqrt()
+            (q_mean, std), (p_mean, _) = posterior(x0, x_t, t), posterior(predicted, x_t, t)
+            bits = kl_divergence(Normal(q_mean, std), Normal(p_mean, std)).mean() / math.log(2)
+            assert found[i, j] == pytest.approx(-bits.item(), rel=1e-7)
+
+
+@pytest.mark.parametrize("t", [1, 300, 999])
+def test_vb_has_the_mean_and_variance_that_diffusers_samples_with(t):
+    scheduler = DDPMScheduler(clip_sample=False, variance_type="fixed_small")
+    image = np.random.default_rng(1).integers(0, 256, (1, 8, 8), dtype=np.uint8)
+    x0, _, x_t = drawn(as_pictures(image)[0], t)
+    step = scheduler.step(x_t / 2, t, x_t, generator=torch.Generator().manual_seed(0)).prev_sample
+    noise = torch.randn(x_t.shape, generator=torch.Generator().manual_seed(0), dtype=x_t.dtype)
+    std = scheduler._get_variance(t).double().sqrt()
+    bits = kl_divergence(Normal(posterior(x0, x_t, t)[0], std), Normal(step - std * noise, std)).mean() / math.log(2)
+    assert -scores("forensics-vlb", halving(), image, timesteps=(t,))[0, 0] == pytest.approx(bits.item(), rel=2e-3)
+
+
+def test_decoder_term_is_the_mass_of_the_bin():
+    images = np.random.default_rng(2).integers(0, 256, (2, 8, 8), dtype=np.uint8)
+    images[:, :2], images[:, 2:4] = 0, 255
+    found = scores("forensics-vlb", halving(), images, timesteps=(0,))
+    _, std = posterior(torch.zeros(1), torch.zeros(1), 1)
+    for i, picture in enumerate(as_pictures(images)):
+        x0, _, x_t = drawn(picture, 0)
+        p = Normal((x_t - (1 - ALPHAS[0]).sqrt() * x_t / 2) / ALPHAS[0].sqrt(), std)
+        upper = torch.where(x0 == 1, torch.ones_like(x0), p.cdf(x0 + 1 / 255))
+        lower = torch.where(x0 == -1, torch.zeros_like(x0), p.cdf(x0 - 1 / 255))
+        assert found[i, 0] == pytest.approx((upper - lower).log2().mean().item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("mean", [0.0, 0.3, -1.0, 1.004, 1.5])
+def test_the_mass_of_all_bins_is_one_and_far_bins_keep_theirs(mean):
+    levels = torch.linspace(-1, 1, 256, dtype=torch.float64)[:, None]
+    for std in (0.0074, 0.1, 2.0):
+        bits = decoder_bpd(levels, torch.full_like(levels, mean), std**2, bins=True)
+        assert bits.isfinite().all()
+        assert torch.exp2(-bits).sum().item() == pytest.approx(1, rel=1e-9)
+    # 100 standard deviations away: log N(100) to leading order, where a difference of two probabilities would be 0.
+    far = decoder_bpd(torch.zeros(1, 1), torch.ones(1, 1), 0.01**2, bins=True).item() * math.log(2)
+    assert far == pytest.approx(0.5 * (1 - 1 / 255) ** 2 / 0.01**2, rel=2e-3)
+
+
+def test_a_latent_has_a_density_and_no_bins():
+    x0, mean = torch.randn(2, 5, 4, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected = -Normal(mean, 0.5).log_prob(x0).mean((1, 2, 3)) / math.log(2)
+    torch.testing.assert_close(decoder_bpd(x0, mean, 0.25, bins=False), expected)
+    model, image = halving(), np.full((1, 8, 8), 90, np.uint8)
+    pixels = scores("forensics-vlb", model, image, timesteps=(0,)).item()
+    model.pixels, make = lambda pictures: make(pictures).repeat(1, 1, 2, 2), model.pixels
+    model.to_model_space = lambda pixels: pixels[..., ::2, ::2] * 2 - 1
+    latent = scores("forensics-vlb", model, image, timesteps=(0,)).item()
+    x0, _, x_t = drawn(as_pictures(image)[0], 0)
+    variance = decoder_variance(model.schedule)
+    predicted = model.schedule.predict_x0(x_t, x_t / 2, 0)
+    assert pixels == pytest.approx(-decoder_bpd(x0, predicted, variance, bins=True).item())
+    # The id, and so the draw, is the picture's own in both.
+    assert latent != pixels
+
+
+def test_total_is_the_sum_of_all_terms_and_the_prior():
+    alphas = torch.linspace(0.99, 0.3, 12, dtype=torch.float64)
+    model, images = halving(alphas), np.random.default_rng(3).integers(0, 256, (4, 8, 8), dtype=np.uint8)
+    x0 = torch.from_numpy(images)[:, None].double() / 255 * 2 - 1
+    q = Normal(alphas[-1].sqrt() * x0, (1 - alphas[-1]).sqrt())
+    prior = kl_divergence(q, Normal(torch.zeros_like(x0), 1.0)).mean((1, 2, 3)) / math.log(2)
+    torch.testing.assert_close(prior_bpd(x0, model.schedule), prior)
+    series = scores("forensics-vlb", model, images, timesteps=range(12), aggregate="none")
+    total = scores("forensics-vlb", model, images, timesteps=range(12), aggregate="total")[:, 0]
+    np.testing.assert_allclose(total, series.sum(1) - prior.numpy(), rtol=1e-7)
+    with pytest.raises(AttackError, match=r"at all 12 timesteps .* and 3 are"):
+        scores("forensics-vlb", model, images, timesteps=(0, 1, 2), aggregate="total")
+
+
+def test_total_of_a_population_that_the_model_knows_has_a_closed_form():
+    """For x0 ~ N(0, s²) and its exact denoiser, E mse_t = ᾱs²/(ᾱs² + 1-ᾱ); and no code is shorter than the entropy."""
+    std, betas = 0.25, np.linspace(0.005, 0.4, 30)
+    a = np.cumprod(1 - betas)
+    pixels = 0.5 + std / 2 * torch.randn(40, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    model = gaussian_mixture_denoiser(torch.zeros(1, 1, 8, 8), std, alphas_cumprod=a)
+    images = (pixels.clamp(0, 1) * 255).round().to(torch.uint8)[:, 0].numpy()
+    bits = -scores("forensics-vlb", model, images, timesteps=range(30), aggregate="total")[:, 0]
+    left = 1 / (a / (1 - a) + 1 / std**2)  # variance of x0 given x_t
+    nats = (betas[1:] / (2 * (1 - betas[1:]) * (1 - a[:-1])) * a[1:] / (1 - a[1:]) * left[1:]).sum()
+    variance = betas[1] * (1 - a[0]) / (1 - a[1])
+    nats += left[0] / (2 * variance) + math.log(2 * math.pi * variance) / 2 - math.log(2 / 255)
+    nats += (a[-1] * std**2 - a[-1] - math.log(1 - a[-1])) / 2
+    assert bits.mean() == pytest.approx(nats / math.log(2), abs=4 * bits.std() / math.sqrt(40))
+    assert bits.mean() > math.log2(std * math.sqrt(2 * math.pi * math.e) * 255 / 2)
+    assert bits.std() / math.sqrt(40) < 0.1
+
+
+def test_errors_of_the_noise_and_of_the_clean_image_are_means_of_squares():
+    steps, images = (0, 40, 700), np.random.default_rng(4).integers(0, 256, (3, 8, 8), dtype=np.uint8)
+    options = {"timesteps": steps, "aggregate": "none", "draws": 2, "seed": 5}
+    mse, xstart = (scores(name, halving(), images, **options) for name in SERIES[1:])
+    for i, picture in enumerate(as_pictures(images)):
+        for j, t in enumerate(steps):
+            noise_error = clean_error = 0.0
+            for draw in range(2):
+                for x, e in zip(*(v.flatten().tolist() for v in drawn(picture, t, 5, draw)[:2])):
+                    a = ALPHAS[t].item()
+                    x_t = math.sqrt(a) * x + math.sqrt(1 - a) * e
+                    noise_error += (e - x_t / 2) ** 2 / 128
+                    clean_error += (x - (x_t - math.sqrt(1 - a) * x_t / 2) / math.sqrt(a)) ** 2 / 128
+            assert mse[i, j] == pytest.approx(-noise_error, rel=1e-9)
+            assert xstart[i, j] == pytest.approx(-clean_error, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", SERIES)
+def test_aggregates_are_of_the_series_over_the_window(name):
+    images = np.random.default_rng(5).integers(0, 256, (4, 8, 8), dtype=np.uint8)
+    window = (5, 100, 300, 800)
+    series = -scores(name, halving(), images, timesteps=window, aggregate="none")
+    assert series.shape == (4, 4)
+    for aggregate in ("mean", "min", "max", "median", "sum"):
+        found = -scores(name, halving(), images, timesteps=window, aggregate=aggregate)
+        np.testing.assert_allclose(found[:, 0], getattr(np, aggregate)(series, axis=1), rtol=1e-12)
+    one, many = get_attack(name, timesteps=window), get_attack(name, timesteps=window, aggregate="none")
+    assert (one.one_score, one.at(5), one.columns) == (True, one, (300,))
+    assert (many.one_score, many.at(5).timesteps, many.columns) == (False, (5,), window)
+
+
+@pytest.mark.parametrize("name", SERIES)
+def test_a_perfect_memory_is_seen_and_a_generalisation_is_not(name, garments, population):
+    images, labels = garments
+    memory = training_set_denoiser(images[labels == 1].double() * 2 - 1)
+    found = scores(name, memory, images)[:, 0]
+    assert auc(found, labels) == 1.0
+    # Higher is more likely a member, by a margin that no rounding makes.
+    assert found[labels == 1].min() > found[labels == 0].max() + 1e-3
+    means, samples = population
+    knows_nothing = gaussian_mixture_denoiser(means, 0.1)
+    assert_chance(scores(name, knows_nothing, samples)[:, 0], is_member)
+
+
+def test_late_timesteps_tell_nothing_even_of_a_perfect_memory(garments):
+    """Why the window of forensics-xstart ends where the noise begins to outweigh the signal."""
+    images, labels = garments
+    memory = training_set_denoiser(images[labels == 1].double() * 2 - 1)
+    assert_chance(scores("forensics-xstart", memory, images, timesteps=(925,))[:, 0], labels)
+    whole = scores("forensics-xstart", memory, images, timesteps=range(25, 1000, 100))[:, 0]
+    assert 0.6 < auc(whole, labels) < 0.99
+
+
+def test_timesteps_without_signal_are_refused_where_they_say_nothing():
+    model = halving(torch.cat([ALPHAS[:-1], torch.zeros(1, dtype=torch.float64)]))
+    image = np.zeros((8, 8), np.uint8)
+    for name in ("forensics-vlb", "forensics-xstart"):
+        with pytest.raises(AttackError, match="leaves no signal"):
+            scores(name, model, image, timesteps=(500, 999))
+    assert np.isfinite(scores("forensics-mse", model, image, timesteps=(500, 999))).all()
+    # Sampling enters such a schedule one step later.
+    assert ddim_timesteps(model.schedule, 3) == [998, 499, 0]
+    assert np.isfinite(scores("nearest-generated", model, image, samples=2, steps=3)).all()
+
+
+# Black box: generated pictures.
+
+
+def test_sampling_is_diffusers_ddim():
+    model = gaussian_mixture_denoiser(torch.tensor([0.5, -0.5])[:, None, None, None].expand(2, 1, 4, 4), 0.2)
+    scheduler = DDIMScheduler(clip_sample=False, timestep_spacing="trailing")
+    scheduler.set_timesteps(10)
+    x = torch.randn(3, 1, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    ours, theirs = list(predicted_clean_images(model, x, scheduler.timesteps.tolist())), x
+    for t, clean in zip(scheduler.timesteps, ours, strict=True):
+        step = scheduler.step(model.predict_noise(theirs, t.expand(3)), t, theirs)
+        torch.testing.assert_close(clean, step.pred_original_sample, rtol=1e-3, atol=1e-3)
+        theirs = step.prev_sample
+    torch.testing.assert_close(ours[-1], theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_sampling_timesteps_span_the_schedule():
+    schedule = NoiseSchedule.from_alphas_cumprod(ALPHAS)
+    assert ddim_timesteps(schedule, 1) == [999]
+    assert ddim_timesteps(schedule, 4) == [999, 666, 333, 0]
+    assert ddim_timesteps(schedule, 1000) == list(range(999, -1, -1))
+
+
+@pytest.mark.parametrize("space", ["pixel", "feature"])
+def test_samples_of_a_perfect_memory_give_its_members_away(space, population):
+    means, images = population
+    members = images[:15]
+    memory = training_set_denoiser(members.double() * 2 - 1)
+    asked, labels = images[:60], np.repeat([1, 0], [15, 45])
+    options = {"samples": 150, "steps": 8, "space": space}
+    found = scores("nearest-generated", memory, asked, **options)[:, 0]
+    assert auc(found, labels) > 0.95
+    # A training image that was generated lies (nearly) at distance 0, and scores highest.
+    assert found[labels == 1].max() > -1e-3 > found[labels == 0].max()
+    knows_nothing = gaussian_mixture_denoiser(means, 0.1)
+    assert_chance(scores("nearest-generated", knows_nothing, images, **options)[:, 0], is_member)
+
+
+def test_distances_to_the_nearest_neighbours_are_euclidean():
+    rng = np.random.default_rng(6)
+    images, generated = (rng.integers(0, 256, (n, 8, 8), dtype=np.uint8) for n in (5, 9))
+    expected = np.sqrt((((images[:, None] / 255.0) - generated[None] / 255.0) ** 2).sum((2, 3)))
+    for k in (1, 3, 9):
+        found = scores("nearest-generated", halving(), images, generated=generated, neighbours=k)
+        np.testing.assert_allclose(found[:, 0], -np.sort(expected, axis=1)[:, :k].mean(1), rtol=1e-6)
+
+
+def test_pictures_generated_elsewhere_take_the_place_of_samples(tmp_path):
+    rng = np.random.default_rng(7)
+    images, generated = (rng.integers(0, 256, (n, 8, 8), dtype=np.uint8) for n in (4, 6))
+    generated[2] = images[1]
+    for i, picture in enumerate(generated):
+        Image.fromarray(picture).save(tmp_path / f"{i}.png")
+
+    def never(x, t):
+        raise AssertionError("the model was queried")
+
+    model = wrap_denoiser(never, ALPHAS, sample_shape=(1, 8, 8))
+    table = get_attack("nearest-generated", generated=generated).score(model, images, progress=False)
+    assert table.scores[1, 0] == 0 > np.delete(table.scores[:, 0], 1).max()
+    assert table.queries == 0
+    folder, listed = (get_attack("nearest-generated", generated=given) for given in (tmp_path, list(generated[::-1])))
+    assert folder == listed and hash(folder) == hash(listed) and repr(folder) == repr(listed)
+    assert (folder.setup_queries, folder.samples, len(repr(folder)) < 200) == (0, 6, True)
+    assert repr(folder) != repr(get_attack("nearest-generated", generated=generated[:5]))
+    np.testing.assert_array_equal(folder.score(model, images, progress=False).scores, table.scores)
+    with pytest.raises(ImageError, match="doesn't exist"):
+        get_attack("nearest-generated", generated=tmp_path / "nowhere")
+    with pytest.raises(AttackError, match="more than the 6 generated"):
+        replace(folder, neighbours=7)
+
+
+def test_features_see_what_is_where_past_contrast_and_exact_places(garments):
+    """A darker copy, shifted by a pixel, is nearer to its original than to others in feature space, and not in pixel space."""
+    images, _ = garments
+    changed = torch.roll(images * 0.6, 1, dims=3)
+    rank = {}
+    for space in ("pixel", "feature"):
+        distances = torch.cdist(described(changed, space), described(images, space))
+        rank[space] = (distances.argmin(1) == torch.arange(len(images))).float().mean().item()
+    assert rank["feature"] > 0.9 > rank["pixel"] + 0.2
+    flat = described(torch.zeros(1, 3, 6, 5), "feature")
+    assert flat.isfinite().all()
+
+
+def test_features_are_histograms_of_orientation_and_mean_colours():
+    steep, shallow = torch.zeros(2, 1, 1, 16, 16)
+    steep[..., 8:] = 1  # an upright edge
+    shallow[..., 8:, :] = 1
+    for picture, orientation in ((steep, 0), (shallow, 4)):
+        features = described(picture, "feature")
+        histograms, colours = features[0, :512].reshape(8, 8, 8), features[0, 512:].reshape(8, 8)
+        other = torch.arange(8) != orientation
+        assert histograms[orientation].square().sum().item() == pytest.approx(1, abs=1e-5)
+        assert histograms[other].abs().max() < 1e-3
+        torch.testing.assert_close(colours * 8, picture[0, 0].reshape(8, 2, 8, 2).mean((1, 3)))
+
+
+# Text to image.
+
+
+@pytest.fixture(scope="module")
+def recalling(population):
+    """A model conditioned on text that recalls the training image of a caption it knows, and knows else only the population."""
+    means, images = population
+    known = images[:N].double() * 2 - 1
+    generalises = gaussian_mixture_denoiser(means, 0.1)
+
+    def fn(x, t, row):
+        signal, noise = generalises.schedule.signal(t, x), generalises.schedule.noise(t, x)
+        recalled = (x - signal * known[row.clamp(0, N - 1)]) / noise
+        return torch.where((row < N)[:, None, None, None], recalled, generalises.predict_noise(x, t))
+
+    def condition(captions):
+        return torch.tensor([int(caption or 2 * N) for caption in captions])
+
+    return wrap_denoiser(fn, ALPHAS, sample_shape=(1, 8, 8), dtype=torch.float64, condition=condition)
+
+
+@pytest.mark.parametrize("compare", ["output", "intermediate"])
+@pytest.mark.parametrize("space", ["pixel", "feature", "model"])
+def test_what_a_caption_recalls_is_compared_with_the_image(compare, space, recalling, population):
+    _, images = population
+    captions = [str(i) for i in range(2 * N)]
+    options = {"steps": 4, "compare": compare, "space": space}
+    found = scores("forensics-text", recalling, images, captions=captions, **options)[:, 0]
+    assert auc(found, is_member) == 1.0
+    assert found[:N].min() > -1e-6 > found[N:].max()
+    swapped = [str((i + 1) % N if i < N else i) for i in range(2 * N)]
+    assert auc(scores("forensics-text", recalling, images, captions=swapped, **options)[:, 0], is_member) < 0.9
+    seen = get_attack("forensics-text", **options).access
+    assert seen == ("black" if compare == "output" and space != "model" else "gray")
+
+
+def test_text_distances_are_those_along_the_trajectory(recalling, population):
+    image, caption = population[1][N : N + 1], ["170"]
+    x0 = recalling.encode(image)
+    x = SampleNoise([as_pictures(image)[0].id], (1, 8, 8), 9, dtype=torch.float64)(999)
+    schedule, distances = recalling.schedule, []
+    for t, s in ((999, 500), (500, 0), (0, None)):
+        epsilon = recalling.predict_noise(x, torch.tensor([t]), recalling.condition(caption))
+        clean = (x - (1 - ALPHAS[t]).sqrt() * epsilon) / ALPHAS[t].sqrt()
+        distances.append((clean - x0).square().sum().sqrt().item())
+        x = schedule.ddim_step(x, epsilon, t, s) if s is not None else x
+    options = {"captions": caption, "seed": 9, "steps": 3, "space": "model"}
+    assert scores("forensics-text", recalling, image, **options).item() == pytest.approx(-distances[-1], rel=1e-9)
+    found = scores("forensics-text", recalling, image, compare="intermediate", **options).item()
+    assert found == pytest.approx(-np.mean(distances), rel=1e-9)
+
+
+def test_a_text_model_is_sampled_under_the_empty_caption_and_captions_are_needed_to_compare(recalling, population):
+    image = population[1][:2]
+    assert np.isfinite(scores("nearest-generated", recalling, image, captions=["0", "1"], samples=3, steps=3)).all()
+    with pytest.raises(AttackError, match="needs the images' captions"):
+        scores("forensics-text", recalling, image)
+    with pytest.raises(AttackError, match="isn't conditioned on text"):
+        scores("forensics-text", halving(), image, captions=["a", "b"])
+
+
+# GSA.
+
+
+class Memoriser(nn.Module):
+    """A small network of 8x8 pictures that learns a few of them in part within a second."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm = nn.Linear(64 + 3, 96), nn.GroupNorm(4, 96)
+        self.second, self.last = nn.Linear(96, 96), nn.Linear(96, 64)
+        self.unused = nn.Parameter(torch.ones(3))
+
+    def forward(self, x, t):
+        level = ALPHAS.to(x)[t].sqrt()[:, None]
+        hidden = self.first(torch.cat([x.flatten(1), level, 1 - level, (1 - level**2).sqrt()], dim=1))
+        hidden = torch.relu(self.second(torch.relu(self.norm(hidden))))
+        return self.last(hidden).reshape(x.shape)
+
+
+@pytest.fixture(scope="module")
+def memoriser():
+    """A network trained on the first 60 of 180 pictures of noise; the pictures."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (180, 8, 8), generator=generator, dtype=torch.uint8)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = Memoriser()
+    x0 = images[:60, None].float() / 255 * 2 - 1
+    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
+    for _ in range(100):
+        rows, t = torch.randint(0, 60, (64,), generator=generator), torch.randint(0, 1000, (64,), generator=generator)
+        e, a = torch.randn(64, 1, 8, 8, generator=generator), ALPHAS.float()[t][:, None, None, None]
+        loss = (e - network(a.sqrt() * x0[rows] + (1 - a).sqrt() * e, t)).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return wrap_denoiser(network.requires_grad_(False), ALPHAS, sample_shape=(1, 8, 8), name="memoriser"), images.numpy()
+
+
+class Convolutions(nn.Module):
+    """Every kind of layer that a UNet has, in float64."""
+
+    def __init__(self):
+        super().__init__()
+        self.enter, self.norm = nn.Conv2d(1, 8, 3, padding=1), nn.GroupNorm(2, 8)
+        self.attend, self.leave = nn.MultiheadAttention(8, 2, batch_first=True), nn.Conv2d(8, 1, 3, padding=1)
+        self.unused = nn.Parameter(torch.ones(3))
+        self.double()
+
+    def forward(self, x, t):
+        hidden = nn.functional.silu(self.norm(self.enter(x)), inplace=True) + (t[:, None, None, None] / 1000)
+        rows = hidden.flatten(2).transpose(1, 2)
+        mixed = self.attend(rows, rows, rows, need_weights=False)[0].transpose(1, 2).reshape(hidden.shape)
+        return self.leave(hidden + mixed)
+
+
+@pytest.mark.parametrize("name", ["gsa1", "gsa2"])
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_gradient_norms_are_those_of_backward(name, batch_size):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = Convolutions()
+    model = wrap_denoiser(network, ALPHAS, sample_shape=(1, 8, 8))
+    images = np.random.default_rng(8).integers(0, 256, (3, 8, 8), dtype=np.uint8)
+    steps = (50, 350, 650, 950)
+    wanted = [True] * 4 + [False] * (len(list(network.parameters())) - 4)
+    for parameter, wants in zip(network.parameters(), wanted):
+        parameter.requires_grad_(wants)
+    found = get_attack(name, timesteps=steps).observe(model, images, batch_size=batch_size, seed=2, progress=False)
+    # What was frozen stays frozen, and nothing is left behind.
+    assert [parameter.requires_grad for parameter in network.parameters()] == wanted
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert found.queries == 12
+    network.requires_grad_(True)
+    for i, picture in enumerate(as_pictures(images)):
+        losses = []
+        for t in steps:
+            _, e, x_t = drawn(picture, t, seed=2)
+            losses.append((e - network(x_t, torch.tensor([t]))).square().mean())
+        expected = []
+        for loss in losses if name == "gsa2" else [sum(losses) / len(losses)]:
+            network.zero_grad()
+            loss.backward()
+            expected.append([0.0 if p.grad is None else p.grad.square().sum().sqrt().item() for p in network.parameters()])
+        np.testing.assert_allclose(found.values[i], np.mean(expected, axis=0), rtol=1e-9)
+    assert found.values[:, 0].tolist() == [0.0] * 3 and found.values[:, 1:].min() > 0  # the unused parameter comes first
+
+
+@pytest.mark.parametrize("name", ["gsa1", "gsa2"])
+def test_gradients_tell_what_was_memorised_and_nothing_under_permuted_labels(name, memoriser):
+    model, images = memoriser
+    labels = np.repeat([1, 0], [60, 120])
+    table = get_attack(name).score(model, images, is_member=labels, progress=False)
+    judged = ~calibration_part(table.ids, labels)
+    assert table.scores.shape == (180, 1)
+    assert auc(table.scores[judged, 0], labels[judged]) > 0.8
+    assert auc(table.scores[~judged, 0], labels[~judged]) > 0.8
+    # Log-odds, and no hard labels.
+    assert len(np.unique(table.scores)) > 100 and table.scores.min() < 0 < table.scores.max()
+    permuted = np.random.default_rng(0).permutation(labels)
+    table = get_attack(name).score(model, images, is_member=permuted, progress=False)
+    assert_chance(table.scores[:, 0], permuted)
+
+
+def test_gradients_do_not_depend_on_batches_or_order(memoriser):
+    model, images = memoriser
+    images, labels = images[30:90], np.repeat([1, 0], 30)
+    whole = scores("gsa1", model, images, is_member=labels)
+    np.testing.assert_allclose(scores("gsa1", model, images, is_member=labels, batch_size=17), whole, rtol=1e-5)
+    np.testing.assert_allclose(scores("gsa1", model, images[::-1], is_member=labels[::-1])[::-1], whole, rtol=1e-5)
+
+
+def test_a_fitted_gsa_scores_others_and_refuses_what_it_was_fitted_on(memoriser):
+    model, images = memoriser
+    part = np.r_[0:30, 60:120]
+    fitted = get_attack("gsa1").fit(model, images[part], np.repeat([1, 0], [30, 60]), progress=False)
+    rest = np.setdiff1d(np.arange(180), part)
+    table = fitted.score(model, images[rest], progress=False)
+    assert auc(table.scores[:, 0], (rest < 60).astype(int)) > 0.8
+    with pytest.raises(AttackError, match="was fitted on"):
+        fitted.score(model, images[29:31], progress=False)
+
+
+def test_gsa_runs_on_a_diffusers_network(tiny_pixel_repo):
+    from mia_hub.models.loading import load_model
+
+    model = load_model(tiny_pixel_repo(size=8), device="cpu")
+    images = np.random.default_rng(9).integers(0, 256, (2, 8, 8), dtype=np.uint8)
+    found = get_attack("gsa1", timesteps=(100, 600)).observe(model, images, progress=False)
+    assert found.values.shape == (2, len(list(model.network.parameters())))
+    assert found.queries == 4 and (found.values > 0).mean() > 0.9
+
+
+def test_gsa_refuses_models_without_weights_to_differentiate_by():
+    images, labels = np.zeros((40, 8, 8), np.uint8), np.repeat([1, 0], 20)
+
+    def never(x, t):
+        raise AssertionError("the model was queried")
+
+    class Weightless(nn.Module):
+        forward = staticmethod(never)
+
+    class Closed(Convolutions):
+        @torch.no_grad()
+        def forward(self, x, t):
+            return super().forward(x, t)
+
+    def score(fn, labels=labels):
+        return scores("gsa1", wrap_denoiser(fn, ALPHAS, sample_shape=(1, 8, 8)), images, is_member=labels)
+
+    for fn, error, says in (
+        (never, AttackError, "plain function without any"),
+        (Weightless(), AttackError, "has none"),
+        (Closed(), ModelError, "switches gradients off"),
+    ):
+        with pytest.raises(error, match=says):
+            score(fn)
+    with pytest.raises(AttackError, match="fitted on known members and non-members"):
+        score(Convolutions(), None)
+
+
+# All of them.
+
+FORENSICS = {
+    **{name: {"timesteps": (30, 400)} for name in SERIES},
+    "forensics-xstart draws": {"timesteps": (30, 400), "draws": 3},
+    "nearest-generated": {"samples": 7, "steps": 3},
+    "nearest-generated feature": {"samples": 7, "steps": 3, "space": "feature"},
+}
+
+
+@pytest.mark.parametrize("variant", FORENSICS)
+def test_batch_size_order_and_company_never_change_a_score(variant, tiny_pixel_repo):
+    from mia_hub.models.loading import load_model
+
+    model = load_model(tiny_pixel_repo(channels=3, size=16), device="cpu")
+    images = np.random.default_rng(10).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
+    one = get_attack(variant.split()[0], **FORENSICS[variant])
+    whole = one.score(model, images, progress=False)
+    assert whole.queries == 5 * one.queries_per_image + one.setup_queries
+    alone = np.concatenate([one.score(model, image, progress=False).scores for image in images])
+    for other in (alone, one.score(model, images, batch_size=2, progress=False).scores):
+        np.testing.assert_allclose(other, whole.scores, rtol=1e-5)
+    np.testing.assert_allclose(one.score(model, images[::-1], batch_size=3, progress=False).scores[::-1], whole.scores, rtol=1e-5)
+    assert (one.score(model, images, progress=False, seed=1).scores != whole.scores).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "per_image", "once"),
+    [
+        ("forensics-vlb", {"timesteps": (0, 20, 60), "draws": 2}, 6, 0),
+        ("forensics-mse", {"timesteps": (20, 60)}, 2, 0),
+        ("forensics-xstart", {}, 5, 0),
+        ("nearest-generated", {"samples": 5, "steps": 4}, 0, 20),
+        ("forensics-text", {"steps": 6}, 6, 0),
+        ("gsa1", {}, 10, 0),
+        ("gsa2", {"timesteps": (100, 500, 900)}, 3, 0),
+    ],
+)
+def test_declared_queries_are_the_rows_that_the_denoiser_sees(name, parameters, per_image, once):
+    seen = []
+
+    class Counted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1))
+
+        def forward(self, x, t, cond=None):
+            seen.append(len(x))
+            return x * self.weight
+
+    one = get_attack(name, **parameters)
+    condition = (lambda captions: torch.zeros(len(captions))) if one.needs_caption else None
+    model = wrap_denoiser(Counted(), ALPHAS, sample_shape=(1, 8, 8), condition=condition)
+    images = np.random.default_rng(11).integers(0, 256, (40, 8, 8), dtype=np.uint8)
+    captions = ["a"] * 40 if one.needs_caption else None
+    table = one.score(model, images, captions=captions, is_member=np.repeat([1, 0], 20), batch_size=3, progress=False)
+    assert (one.queries_per_image, one.setup_queries) == (per_image, once)
+    assert sum(seen) == table.queries == 40 * per_image + once
+    assert max(seen) <= 3
+
+
+def test_generating_starts_again_with_fewer_rows_when_memory_runs_out():
+    tried = []
+
+    def tight(x, t):
+        tried.append(len(x))
+        if len(x) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return x / 2
+
+    image = np.full((8, 8), 40, np.uint8)
+    one = get_attack("nearest-generated", samples=8, steps=2)
+    table = one.score(wrap_denoiser(tight, ALPHAS, sample_shape=(1, 8, 8), dtype=torch.float64), image, progress=False)
+    assert tried[:3] == [8, 4, 2] and table.queries == 16
+    assert table.scores == pytest.approx(one.score(halving(), image, progress=False).scores)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "says"),
+    [
+        ("forensics-vlb", {"aggregate": "mode"}, "'median', 'sum', 'none', 'total'"),
+        ("forensics-mse", {"aggregate": "total"}, "one of 'mean', 'min', 'max', 'median', 'sum', 'none'"),
+        ("forensics-xstart", {"draws": 0}, "draws must be a whole number from 1 up"),
+        ("nearest-generated", {"samples": 0}, "samples must be a whole number from 1 up"),
+        ("nearest-generated", {"steps": 2.5}, "steps must be a whole number"),
+        ("nearest-generated", {"neighbours": 300}, "more than the 256 generated"),
+        ("nearest-generated", {"space": "latent"}, "'pixel', 'feature'"),
+        ("forensics-text", {"compare": "all"}, "'output', 'intermediate'"),
+        ("forensics-text", {"space": "latent"}, "'pixel', 'feature', 'model'"),
+        ("forensics-text", {"steps": 0}, "steps must be a whole number"),
+    ],
+)
+def test_parameters_that_cannot_be_are_refused(name, parameters, says):
+    with pytest.raises(AttackError, match=says):
+        get_attack(name, **parameters)
+
+
+def test_more_steps_than_timesteps_are_refused():
+    with pytest.raises(AttackError, match="steps=50 are more than the 12 timesteps"):
+        scores("nearest-generated", halving(torch.linspace(0.9, 0.1, 12)), np.zeros((8, 8), np.uint8))

@@ -1,0 +1,81 @@
+"""The examples run as they are, on tiny models."""
+
+import csv
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from support.tiny_pipelines import save, save_lora
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+N = 26
+
+
+def main_of(name: str):
+    return runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    """``member/`` and ``nonmember/`` with a caption and a class each."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for part in ("member", "nonmember"):
+        (folder / part).mkdir()
+        rows = []
+        for i in range(N):
+            Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(folder / part / f"{i}.png")
+            (folder / part / f"{i}.txt").write_text(f"a {('red', 'green', 'blue')[i % 3]} cat")
+            rows.append({"file_name": f"{i}.png", "class": i % 7})
+        with open(folder / part / "metadata.csv", "w", newline="") as file:
+            writer = csv.DictWriter(file, ["file_name", "class"])
+            writer.writeheader()
+            writer.writerows(rows)
+    return folder
+
+
+def test_every_example_is_listed_and_tested():
+    scripts = {path.stem for path in EXAMPLES.glob("*.py")}
+    assert all(f"`{script}.py`" in (EXAMPLES / "README.md").read_text() for script in scripts)
+    assert all(f'main_of("{script}")' in Path(__file__).read_text() for script in scripts)
+
+
+def test_audit_of_a_finetune(pictures, tmp_path, capsys):
+    model = save("sd1", tmp_path / "model")
+    reports = main_of("audit_finetune")(["--model", str(model), "--split", str(pictures), "--device", "cpu"])
+    assert reports["split"].scores.captions == "given" and reports["empty"].scores.captions == "empty"
+    assert [flag.name for flag in reports["split"].flags].count("empty-captions") == 0
+    assert [flag.name for flag in reports["empty"].flags].count("empty-captions") == 1
+    assert not np.array_equal(reports["split"].scores.scores, reports["empty"].scores.scores)
+    assert "# Membership audit of" in capsys.readouterr().out
+
+
+def test_check_of_a_lora(pictures, tmp_path, capsys):
+    base, lora = save("sd1", tmp_path / "base"), save_lora("sd1", tmp_path / "lora")
+    sets = ["--pictures", str(pictures / "member"), "--others", str(pictures / "nonmember")]
+    answer = main_of("check_lora")(["--base", str(base), "--lora", str(lora), *sets, "--caption", "a cat", "--device", "cpu"])
+    assert answer.model == f"{base} + {lora}"
+    assert answer.n == N and answer.n_null == N and 0 < answer.p_value <= 1
+    assert answer.sentence in capsys.readouterr().out
+
+
+def test_audit_of_a_dit(pictures, tmp_path, capsys):
+    model = save("dit", tmp_path / "model")
+    comparison = main_of("audit_dit")(["--model", str(model), "--split", str(pictures), "--device", "cpu"])
+    tables = [report.scores for report in comparison.reports]
+    assert {table.captions for table in tables} == {"given"}
+    assert {table.split["captions_hash"] for table in tables} == {tables[0].split["captions_hash"]}
+    assert "| pia |" in capsys.readouterr().out
+
+
+def test_a_wrapped_research_network(pictures, tmp_path, capsys):
+    example = runpy.run_path(str(EXAMPLES / "wrap_research_unet.py"))
+    torch.manual_seed(0)
+    save_file(example["ResearchUNet"]().state_dict(), tmp_path / "weights.safetensors")
+    report = main_of("wrap_research_unet")(["--weights", str(tmp_path / "weights.safetensors"), "--split", str(pictures), "--size", "16"])
+    assert report.model["id"] == "our UNet, epoch 800" and report.auc.n > 0
+    assert "our UNet, epoch 800" in capsys.readouterr().out

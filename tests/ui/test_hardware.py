@@ -1,0 +1,92 @@
+"""ZeroGPU: the function that asks a model runs in a process forked for it; elsewhere nothing is different."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mia_hub.ui.hardware import is_zero_gpu, on_gpu
+
+ROOT = Path(__file__).parents[2]
+# As ZeroGPU does it: arguments and result are pickled, the function runs in a forked process, and an error loses its message on the way.
+SPACES = """
+import multiprocessing, os, pickle
+
+calls = []
+
+
+def GPU(*, duration):
+    def decorate(function):
+        def handler(*arguments):
+            context = multiprocessing.get_context("fork")
+            results, given = context.SimpleQueue(), pickle.dumps(arguments)
+
+            def run():
+                try:
+                    results.put((os.getpid(), pickle.dumps(function(*pickle.loads(given)))))
+                except Exception as error:
+                    results.put((os.getpid(), pickle.dumps(type(error).__name__)))
+
+            process = context.Process(target=run)
+            process.start()
+            pid, result = results.get()
+            process.join()
+            calls.append([duration(*arguments), pid])
+            return pickle.loads(result)
+
+        return handler
+
+    return decorate
+"""
+SCRIPT = """
+import json, os, sys, threading
+from mia_hub.splits.member_split import load_split
+from mia_hub.ui import check_tab
+import spaces
+
+load, in_main = check_tab.load_model, []
+in_main_thread = lambda: threading.current_thread() is threading.main_thread()
+check_tab.load_model = lambda name, **options: in_main.append(in_main_thread()) or load(name, **options)
+check_tab.warm_up()
+assert in_main[0], "only what the main thread puts onto the GPU is there later"
+picture = load_split("demo", limit=2).images[0]
+one = check_tab._answer([picture], "demo", None, None)[-1]
+few = check_tab._answer([picture] * 3, "demo", None, None, check_tab.AS_A_SET)[0].value
+unknown = check_tab._answer([picture], "nobody/nothing", None, None)[0].value
+unreadable = check_tab._answer([sys.argv[0]], "demo", None, None)[0].value
+print(json.dumps([one["images"][0]["p_value"], few, unknown, unreadable, spaces.calls, os.getpid()]))
+"""
+
+
+@pytest.mark.parametrize("value, zero", [(None, False), ("", False), ("0", False), ("false", False), ("1", True), ("true", True)])
+def test_only_zero_gpu_is_zero_gpu(monkeypatch, value, zero):
+    monkeypatch.delenv("SPACES_ZERO_GPU", raising=False)
+    if value is not None:
+        monkeypatch.setenv("SPACES_ZERO_GPU", value)
+    assert is_zero_gpu() == zero
+
+
+@pytest.mark.parametrize("zero", [False, True])
+def test_without_zero_gpu_or_its_package_a_function_stays_itself(monkeypatch, zero):
+    monkeypatch.setenv("SPACES_ZERO_GPU", "1" if zero else "")
+    # None makes its import fail; without ZeroGPU it isn't even tried.
+    monkeypatch.setitem(sys.modules, "spaces", None)
+    assert on_gpu(30)(len) is len
+
+
+def test_the_page_asks_through_a_forked_process(tmp_path):
+    import mia_hub
+
+    (tmp_path / "spaces.py").write_text(SPACES)
+    environment = os.environ | {"SPACES_ZERO_GPU": "true", "PYTHONPATH": f"{tmp_path}:{ROOT}", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=150)
+    assert done.returncode == 0, done.stderr
+    p_value, few, unknown, unreadable, calls, page = json.loads(done.stdout.splitlines()[-1])
+    assert p_value == mia_hub.check_image(mia_hub.load_split("demo", limit=2).images[0]).p_value
+    assert "One picture is too few" in few and "no model" in unknown and "nobody/nothing" in unknown
+    assert "mia-problem" in unreadable
+    assert [seconds for seconds, _ in calls] == [30, 30, 120], "no GPU is asked for where there is nothing to ask"
+    assert all(pid != page for _, pid in calls)
