@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 
 from mia_hub.checking.checker import Checker, get_checker
 from mia_hub.defaults import VERDICT_ATTACK
-from mia_hub.images.sources import as_pictures
+from mia_hub.images.sources import as_images
 from mia_hub.metrics.intervals import clopper_pearson
 from mia_hub.metrics.p_values import ALPHA
 from mia_hub.splits.loading import load_split
@@ -67,7 +67,7 @@ ALTERATIONS: dict[str, Callable[[Image.Image], Image.Image]] = {
 def known_pictures(checker: Checker, members: int, nonmembers: int, seed: int = 0) -> dict[str, list[Image.Image]]:
     """At most so many members and non-members of the part of the demo's split that chose nothing, by a seeded draw."""
     rng = np.random.default_rng(seed)
-    known = {"members": load_split("demo").members, "non-members": checker.reference.pictures}
+    known = {"members": load_split("demo").members, "non-members": checker.reference.images}
     reported = set(checker.reference.profiles.ids)
     drawn = {}
     for (kind, pictures), count in zip(known.items(), (members, nonmembers)):
@@ -79,7 +79,7 @@ def known_pictures(checker: Checker, members: int, nonmembers: int, seed: int = 
 
 def evidence(checker: Checker, pictures: Sequence[Image.Image]) -> dict[str, int]:
     """How many of the pictures there are, get p ≤ `ALPHA` each by itself, and are not comparable."""
-    comparable = [checker.comparability(picture) for picture in as_pictures(list(pictures))]
+    comparable = [checker.comparability(picture) for picture in as_images(list(pictures))]
     judged = checker.judge(pictures, progress=False)
     return {
         "n": len(judged),

@@ -20,7 +20,7 @@ import mia_hub
 from benchmarks.probe import PngPictures
 from benchmarks.reporting import Row, benchmark_parser, facts, finish, positive
 from benchmarks.resident import resident_mb
-from mia_hub.images.sources import as_pictures
+from mia_hub.images.sources import as_images
 from mia_hub.models.exact import ddpm_alphas_cumprod
 from mia_hub.splits.member_split import MemberSplit
 
@@ -32,7 +32,7 @@ SLACK_MB = 40
 
 def measure(images: int, batch_size: int) -> list[Row]:
     half = images // 2
-    split = MemberSplit("made up", as_pictures(PngPictures(half, SHAPE)), as_pictures(PngPictures(half, SHAPE, seed=1)))
+    split = MemberSplit("made up", as_images(PngPictures(half, SHAPE)), as_images(PngPictures(half, SHAPE, seed=1)))
     memory: list[tuple[int, float]] = []
     rows = 0
 

@@ -2,7 +2,7 @@
 
     python examples/audit_dit.py --split imagenet-sample
 
-`--split` is a folder with ``member/`` (pictures of ImageNet-1k's training set) and ``nonmember/`` (of its validation set), each with a
+`--split` is a folder with ``member/`` (images of ImageNet-1k's training set) and ``nonmember/`` (of its validation set), each with a
 ``metadata.csv``:
 
     file_name,class

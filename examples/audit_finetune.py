@@ -1,12 +1,12 @@
-"""How much does a fine-tuned Stable Diffusion remember of the captioned pictures that it was trained on?
+"""How much does a fine-tuned Stable Diffusion remember of the captioned images that it was trained on?
 
-    python examples/audit_finetune.py --model my-name/my-finetune --split my-pictures
+    python examples/audit_finetune.py --model my-name/my-finetune --split my-images
 
 `--model` is the fine-tune in diffusers' layout (a folder, or a Hub id), or ``"stable-diffusion-v1-5/stable-diffusion-v1-5 + unet-folder"``
 where only a part was trained. `--split` is a folder:
 
-    my-pictures/member/       cat.png, cat.txt, …     pictures that it was trained on, each with its caption in a text file
-    my-pictures/nonmember/    dog.png, dog.txt, …     pictures of the same kind that were kept out
+    my-images/member/       cat.png, cat.txt, …     images that it was trained on, each with its caption in a text file
+    my-images/nonmember/    dog.png, dog.txt, …     images of the same kind that were kept out
 
 (``metadata.jsonl`` with ``file_name`` and ``text``, as `datasets` has it, will do in place of text files), or a data set on the Hub with
 such splits and a caption column. Draw the two from one source at random: what differs visibly needs no model to be told apart, and the
@@ -22,7 +22,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="lambdalabs/sd-pokemon-diffusers")
     parser.add_argument("--split", required=True)
-    parser.add_argument("--size", type=int, help="side of the pictures in pixels; the model's own (512) by default")
+    parser.add_argument("--size", type=int, help="side of the images in pixels; the model's own (512) by default")
     parser.add_argument("--device")
     parser.add_argument("--dtype", help="float32 by default; bfloat16 halves memory and time on a GPU")
     args = parser.parse_args(arguments)

@@ -1,12 +1,12 @@
-"""Were an artist's pictures, as a set, used to train a LoRA?
+"""Were an artist's images, as a set, used to train a LoRA?
 
-    python examples/check_lora.py --lora someone/their-lora --pictures my-pictures --others other-pictures
+    python examples/check_lora.py --lora someone/their-lora --images my-images --others other-images
 
-`--base` is the model that the LoRA was trained on; its page says which. `--pictures` are those in question; `--others` are pictures by the
+`--base` is the model that the LoRA was trained on; its page says which. `--images` are those in question; `--others` are images by the
 same hand, of the same time and kind, that can't have been used, such as unpublished ones: 100 or more. If they differ from those in
 question in any visible way, the answer is "not comparable", because then anything could tell the two apart, also without the model.
 
-One picture by itself rarely gives evidence; a set of thirty often does.
+One image by itself rarely gives evidence; a set of thirty often does.
 """
 
 import argparse
@@ -18,9 +18,9 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", default="stable-diffusion-v1-5/stable-diffusion-v1-5")
     parser.add_argument("--lora", required=True, help="a Hub id, a folder, or a .safetensors file")
-    parser.add_argument("--pictures", required=True, help="a folder")
+    parser.add_argument("--images", required=True, help="a folder")
     parser.add_argument("--others", required=True, help="a folder")
-    parser.add_argument("--caption", help="one for all pictures, such as the LoRA's trigger word; none by default")
+    parser.add_argument("--caption", help="one for all images, such as the LoRA's trigger word; none by default")
     parser.add_argument("--size", type=int)
     parser.add_argument("--device")
     parser.add_argument("--dtype")
@@ -28,7 +28,7 @@ def main(arguments=None):
 
     model = mia_hub.load_model(f"{args.base} + {args.lora}", size=args.size, device=args.device, dtype=args.dtype)
     told = {"captions": args.caption, "nonmember_captions": args.caption}
-    answer = mia_hub.check_set(args.pictures, model, nonmembers=args.others, **told)
+    answer = mia_hub.check_set(args.images, model, nonmembers=args.others, **told)
     print(answer.sentence)
     for caveat in answer.caveats:
         print(f"- {caveat}")

@@ -1,9 +1,9 @@
 """Audits a research repository's own UNet, which is in no format that a library knows.
 
-    python examples/wrap_research_unet.py --weights checkpoint.safetensors --split my-pictures
+    python examples/wrap_research_unet.py --weights checkpoint.safetensors --split my-images
 
-All that `mia_hub.wrap_denoiser` wants is a function from noisy pictures and timesteps to the predicted noise, and the noise schedule. What
-has to be looked up in the repository is what every line below settles: how pictures are scaled, what the network is told of time, what it
+All that `mia_hub.wrap_denoiser` wants is a function from noisy images and timesteps to the predicted noise, and the noise schedule. What
+has to be looked up in the repository is what every line below settles: how images are scaled, what the network is told of time, what it
 puts out, and the betas. Convert a checkpoint to safetensors first, if it isn't that already: opening a pickled file can run
 code.
 """
@@ -50,7 +50,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", required=True)
     parser.add_argument("--split", required=True, help="a folder with member/ and nonmember/")
-    parser.add_argument("--size", type=int, default=32, help="side of the pictures that it was trained on")
+    parser.add_argument("--size", type=int, default=32, help="side of the images that it was trained on")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args(arguments)
 

@@ -16,6 +16,7 @@ _WHERE = {
     "make_split": "mia_hub.splits.member_split",
     "MemberSplit": "mia_hub.splits.member_split",
     "write_split": "mia_hub.splits.writing",
+    "InputImage": "mia_hub.images.image",
     "Picture": "mia_hub.images.image",
     "list_attacks": "mia_hub.attacks",
     "get_attack": "mia_hub.attacks",

@@ -16,7 +16,7 @@ class MiaHubError(Exception):
 
 
 class ImageError(MiaHubError):
-    """A picture that can't be read, or is not fit to be scored."""
+    """A image that can't be read, or is not fit to be scored."""
 
 
 class ModelError(MiaHubError):

@@ -40,8 +40,8 @@ FLAGS = {
         "Figures at such rates are left out: they can't be measured with so few, and are not extrapolated.",
     ),
     "duplicates": (
-        "the same picture occurs more than once among the members or among the non-members",
-        "Repeated pictures count repeatedly, so the intervals are too narrow. Remove the copies.",
+        "the same image occurs more than once among the members or among the non-members",
+        "Repeated images count repeatedly, so the intervals are too narrow. Remove the copies.",
     ),
     "empty-captions": (
         "a model conditioned on text (or on classes) was queried without captions (or without a class)",

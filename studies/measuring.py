@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mia_hub.attacks.parsing import attack_from
+
 from mia_hub.auditing.compare import compare
 from mia_hub.auditing.comparison import ComparedAttack, Comparison
 from mia_hub.metrics.estimates import Estimate

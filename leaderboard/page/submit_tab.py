@@ -46,7 +46,7 @@ def build_submit_tab(tab: gr.Tab) -> None:
             placeholder="owner/data-set",
             max_lines=1,
             min_width=280,
-            info="“demo”, or the id of a public data set on the Hub that says which pictures are members.",
+            info="“demo”, or the id of a public data set on the Hub that says which images are members.",
             elem_id="submit-split",
         )
         split_revision = _revision("Revision of the split", "submit-split-revision")
@@ -64,7 +64,7 @@ def build_submit_tab(tab: gr.Tab) -> None:
             elem_id="submit-scores",
         )
         gr.Markdown(
-            f"A table that `ScoreTable.to_parquet` wrote, with every picture of the split, up to {LARGEST_SCORES // 2**20} MiB.",
+            f"A table that `ScoreTable.to_parquet` wrote, with every image of the split, up to {LARGEST_SCORES // 2**20} MiB.",
             elem_classes="mia-small",
         )
         attack_name = gr.Textbox(
@@ -154,7 +154,7 @@ def submit_scores(
     Returns the request as JSON, or {"error": the reason}, and the same as HTML.
 
     Args:
-        scores: a ScoreTable in Parquet form, of all pictures of the split, higher = more likely a member.
+        scores: a ScoreTable in Parquet form, of all images of the split, higher = more likely a member.
         attack_name: what the attack is called on the board.
         model: "demo" or the Hub id of a public model.
         split: "demo" or the Hub id of a public data set.

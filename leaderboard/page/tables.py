@@ -93,7 +93,7 @@ ACCESS = Column(
     "access",
     "Access",
     TEXT,
-    "What the attacker must see: generated pictures (black), the denoiser's output (gray), weights (white)",
+    "What the attacker must see: generated images (black), the denoiser's output (gray), weights (white)",
     cell=_access,
     facet=True,
 )

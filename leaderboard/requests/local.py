@@ -84,7 +84,7 @@ class LocalFolder:
         return found
 
     def load_split(self, name: str) -> MemberSplit:
-        """The split, whose `revision` is a hash over the paths and contents of all files in its folder: pictures, captions, classes.
+        """The split, whose `revision` is a hash over the paths and contents of all files in its folder: images, captions, classes.
 
         Raises:
             SubmissionError: if it is none.

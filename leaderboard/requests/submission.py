@@ -290,7 +290,7 @@ def check_scores(content: bytes, *, ids: Sequence[str], is_member: Sequence[int]
 
     Args:
         content: the Parquet file.
-        ids: content ids of the split's images. Copies of a picture share one: the table may have their scores once for all of them, or once
+        ids: content ids of the split's images. Copies of a image share one: the table may have their scores once for all of them, or once
             for each, in the order of the split.
         is_member: 1 or 0 each.
         name: of the table, for messages.

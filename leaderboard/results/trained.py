@@ -39,7 +39,7 @@ def _sentence(facts: Mapping[str, Any]) -> str:
     numbers = [f"{_line(name)} {_line(value)}" for name, value in recipe.items()] if isinstance(recipe, Mapping) else []
     if not said["data"]:
         return ""
-    count = f"{said['members']} pictures of " if said["members"] else ""
+    count = f"{said['members']} images of " if said["members"] else ""
     parts = [f"Trained on {count}{said['data']}"]
     parts += [f" ({said['source']})"] if said["source"] else []
     parts += [f", licence {said['licence']}"] if said["licence"] else []

@@ -223,7 +223,7 @@ def description(entry: Entry, link: str | None) -> str:
     )
     flags = sorted({flag["name"] for flag in entry["flags"]} | {name for row in entry["rows"] for name in row["flags"]})
     whose = f"`{request['model']}`, the first of them" if ON_TOP in request["model"] else "this one,"
-    return f"""How well membership-inference attacks tell pictures that this model was trained on from pictures that it was not.
+    return f"""How well membership-inference attacks tell images that this model was trained on from images that it was not.
 **A high value means leakage**: the model gives away which images it was trained on. An AUC of 0.5 is chance.
 Members are the positive class.
 

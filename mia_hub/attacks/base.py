@@ -19,8 +19,8 @@ from mia_hub.attacks.progress import Part, computed_by, progress_of
 from mia_hub.attacks.querying import QueriedModel, full_precision
 from mia_hub.attacks.reading import Batch, Reader
 from mia_hub.errors import AttackError, ModelError, whole_number
-from mia_hub.images.image import Picture
-from mia_hub.images.sources import as_pictures
+from mia_hub.images.image import InputImage
+from mia_hub.images.sources import as_images
 from mia_hub.models.conditions import EMPTY, settled
 from mia_hub.models.noise import SampleNoise
 from mia_hub.models.protocol import DiffusionModel, denoiser_precision, precision_of
@@ -28,7 +28,7 @@ from mia_hub.models.rows import default_rows
 from mia_hub.scores import UNKNOWN, ScoreTable
 from mia_hub.system.processes import current
 
-# Pieces that pictures are dealt out in to processes, each of at least so many pictures: with smaller batches an attack of one timestep
+# Pieces that images are dealt out in to processes, each of at least so many images: with smaller batches an attack of one timestep
 # would leave an accelerator idle. A CPU's batches are smaller anyway.
 PIECES, FEWEST_IN_PIECE = 64, 128
 # A shorter run needs no progress bar.
@@ -139,7 +139,7 @@ class Attack(ABC):
 
         Args:
             model: as the attack may query it; `QueriedModel.epsilons` lets several timesteps share a forward pass, and
-                `QueriedModel.variant` gives the same pictures changed in pixel space.
+                `QueriedModel.variant` gives the same images changed in pixel space.
             x0: ``[N, C, H, W]`` in model space.
             cond: the batch's condition, or None.
             noise: draws that belong to these samples, ``noise(timestep, draw)`` ``[N, C, H, W]``.
@@ -153,7 +153,7 @@ class Attack(ABC):
         return statistic.log() if self.log_scale else statistic
 
     def hardness(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
-        """What the attack sees of how hard a picture is, ``[N, T, F]``, from the queries of `statistic`, for conditional attacks."""
+        """What the attack sees of how hard a image is, ``[N, T, F]``, from the queries of `statistic`, for conditional attacks."""
         return self.scaled(self.statistic(model, x0, cond, noise))[..., None]
 
     def conclude(self, observed: np.ndarray, ids: Sequence[str], is_member: np.ndarray, seed: int) -> np.ndarray:
@@ -195,7 +195,7 @@ class Attack(ABC):
             silent = [t for t in self.timesteps if model.schedule.signals[t] == 0]
             if silent:
                 raise AttackError(
-                    f"At timestep {silent[0]} nothing is left of the picture in {model.info.id}, so that its prediction there says nothing "
+                    f"At timestep {silent[0]} nothing is left of the image in {model.info.id}, so that its prediction there says nothing "
                     "of it; leave that timestep out."
                 )
         if self.needs_gradients and model.network is None:
@@ -252,7 +252,7 @@ class Attack(ABC):
 
         Args:
             model: from `mia_hub.load_model` or `mia_hub.wrap_denoiser`.
-            images: anything `mia_hub.images.sources.as_pictures` takes; decoded batch by batch, so a large split needs no more memory.
+            images: anything `mia_hub.images.sources.as_images` takes; decoded batch by batch, so a large split needs no more memory.
             captions: of a model conditioned on text, one per image, or one for all; of one conditioned on classes, class indices. Empty
                 ones where left out.
             batch_size: denoiser rows per forward pass; as many as fit where left out, and halved by itself when memory runs out.
@@ -268,21 +268,21 @@ class Attack(ABC):
 
         Raises:
             AttackError: as `check`.
-            ImageError: for a picture that can't be read.
+            ImageError: for a image that can't be read.
             ModelError: if the model returns NaN or infinity, or memory runs out even for one row.
             MiaHubError: if ``resume`` can't be written to.
         """
-        pictures = as_pictures(images)
-        labels, captions, source = self._checked_inputs(model, pictures, captions, is_member)
+        inputs = as_images(images)
+        labels, captions, source = self._checked_inputs(model, inputs, captions, is_member)
         self.check_labels(labels)
         options = {"batch_size": batch_size, "seed": seed, "progress": progress, "resume": resume}
         while True:
             precision = precision_of(model)
-            found = self.choose(model, pictures, labels, captions=captions, **options)
+            found = self.choose(model, inputs, labels, captions=captions, **options)
             # What is asked next depends on it, so that it must be the same in all processes.
             chosen, spent = current().first(lambda found=found: found)
             attack = self.settled(chosen)
-            found = attack._observe(model, pictures, labels, captions, source, on_batch=on_batch, **options)
+            found = attack._observe(model, inputs, labels, captions, source, on_batch=on_batch, **options)
             if precision_of(model) == precision:
                 break
             # Something was moved to a wider precision meanwhile: what was chosen before was chosen on other values.
@@ -319,43 +319,43 @@ class Attack(ABC):
         resume: str | Path | None = None,
     ) -> Observations:
         """The first half of `score`, which queries the model: the statistics that scores are concluded from."""
-        pictures = as_pictures(images)
-        given = self._checked_inputs(model, pictures, captions, is_member)
+        inputs = as_images(images)
+        given = self._checked_inputs(model, inputs, captions, is_member)
         options = {"batch_size": batch_size, "seed": seed, "progress": progress, "resume": resume}
-        return self._observe(model, pictures, *given, on_batch=on_batch, **options)
+        return self._observe(model, inputs, *given, on_batch=on_batch, **options)
 
-    def _observe(self, model, pictures, labels, captions, source, *, batch_size, seed, progress, on_batch, resume) -> Observations:
+    def _observe(self, model, images, labels, captions, source, *, batch_size, seed, progress, on_batch, resume) -> Observations:
         """`observe`, of what `_checked_inputs` has passed."""
         # Not by the number of processes, on which no score may depend. Who names a batch size gets batches of it.
-        most = max(FEWEST_IN_PIECE, math.ceil(len(pictures) / PIECES)) if batch_size is None else len(pictures)
+        most = max(FEWEST_IN_PIECE, math.ceil(len(images) / PIECES)) if batch_size is None else len(images)
         batch_size = default_rows(model) if batch_size is None else batch_size
         queried = QueriedModel(model, whole_number("batch_size", batch_size, 1, AttackError))
         seed = whole_number("seed", seed, 0, AttackError)
 
         started = time.perf_counter()
         queried.count_overlong(captions)
-        while (found := self._observe_all(queried, pictures, most, captions, seed, progress, on_batch, resume)) is None:
+        while (found := self._observe_all(queried, images, most, captions, seed, progress, on_batch, resume)) is None:
             # A part of the model was moved to a wider precision on the way: all is scored again, so that no score depends on which
-            # pictures came before it.
+            # images came before it.
             pass
         ids, values = found
         seconds = time.perf_counter() - started + queried.earlier_seconds
         remarks = queried.remarks(source)
         return Observations(ids, labels, values, seed, queried.queries, seconds, queried.device_name, source, remarks)
 
-    def _observe_all(self, queried, pictures, most, captions, seed, progress, on_batch, resume) -> tuple[list[str], np.ndarray] | None:
-        """Ids and statistics of all pictures, dealt out in pieces of at most so many; None if the model fell back to a wider precision
+    def _observe_all(self, queried, images, most, captions, seed, progress, on_batch, resume) -> tuple[list[str], np.ndarray] | None:
+        """Ids and statistics of all images, dealt out in pieces of at most so many; None if the model fell back to a wider precision
         meanwhile."""
         wide = queried.fallbacks
         queried.progress = progress_of(
-            resume, self, queried.model, captions=captions, images=len(pictures), rows=queried.rows, seed=seed, device=queried.device_name
+            resume, self, queried.model, captions=captions, images=len(images), rows=queried.rows, seed=seed, device=queried.device_name
         )
         with torch.no_grad(), full_precision():
             queried.prepared = _retried(queried, lambda: self.prepare(queried, seed))
         processes, setup = current(), queried.queries
         rows = min(most, *processes.together(lambda: queried.rows))
         # The pieces are the same for any number of processes, since a batch's composition may change a score in its last digits.
-        pieces = [range(start, min(start + rows, len(pictures))) for start in range(0, len(pictures), rows)]
+        pieces = [range(start, min(start + rows, len(images))) for start in range(0, len(images), rows)]
         own = processes.share(len(pieces))
         mine = range(pieces[own.start].start, pieces[own.stop - 1].stop) if own else range(0)
 
@@ -363,12 +363,12 @@ class Attack(ABC):
             parts: list[Part] = []
             done, bar_of = 0, f"{self.name}, process {processes.index + 1} of {processes.count}" if processes.count > 1 else self.name
             bar = tqdm(total=len(mine), unit="image", desc=bar_of, delay=PROGRESS_DELAY_SECONDS, disable=not progress)
-            with bar, Reader(queried.model, pictures) as reader:
+            with bar, Reader(queried.model, images) as reader:
                 for piece, following in zip(pieces[own.start : own.stop], [*pieces[own.start + 1 : own.stop], range(0)]):
                     start = piece.start
                     while start < piece.stop and queried.fallbacks == wide and not processes.trouble():
                         left = range(start, piece.stop)
-                        parts.append(self._next_batch(queried, pictures, reader, left, following, captions, seed))
+                        parts.append(self._next_batch(queried, images, reader, left, following, captions, seed))
                         start, done = start + len(parts[-1].ids), done + len(parts[-1].ids)
                         bar.update(len(parts[-1].ids))
                         if on_batch:
@@ -384,8 +384,8 @@ class Attack(ABC):
         parts = [part for parts, *_ in found for part in parts]
         return [sample for part in parts for sample in part.ids], np.concatenate([part.values for part in parts])
 
-    def _next_batch(self, queried: QueriedModel, pictures, reader: Reader, left: range, following: range, captions, seed: int) -> Part:
-        """The batch that a range of pictures begins with: as it was finished before, if its pictures are still the same, or done now.
+    def _next_batch(self, queried: QueriedModel, images, reader: Reader, left: range, following: range, captions, seed: int) -> Part:
+        """The batch that a range of images begins with: as it was finished before, if its images are still the same, or done now.
         What comes after the range is read ahead."""
 
         def done() -> tuple[list[str], np.ndarray]:
@@ -394,27 +394,27 @@ class Attack(ABC):
 
         def same(ids: list[str]) -> bool:
             reader.rest()
-            return 0 < len(ids) <= len(left) and all(pictures[row].id == sample for row, sample in zip(left, ids))
+            return 0 < len(ids) <= len(left) and all(images[row].id == sample for row, sample in zip(left, ids))
 
         return queried.kept(f"images-{left.start:09}", lambda: _retried(queried, done), same)
 
-    def _checked_inputs(self, model, pictures: Sequence[Picture], captions, is_member) -> tuple[np.ndarray, Sequence | None, str]:
-        """Labels int8 ``[N]``, what the model is told of each picture and where that came from, after everything has been refused that can
+    def _checked_inputs(self, model, images: Sequence[InputImage], captions, is_member) -> tuple[np.ndarray, Sequence | None, str]:
+        """Labels int8 ``[N]``, what the model is told of each image and where that came from, after everything has been refused that can
         be without querying the model."""
         for what, values in (("captions", captions), ("is_member", is_member)):
-            if values is not None and not isinstance(values, (str, int)) and len(values) != len(pictures):
-                raise AttackError(f"{what} has {len(values)} entries for {len(pictures)} images; one per image is needed.")
-        labels = np.full(len(pictures), UNKNOWN) if is_member is None else np.asarray(is_member)
-        if labels.shape != (len(pictures),) or not np.isin(labels, (0, 1, UNKNOWN)).all():
+            if values is not None and not isinstance(values, (str, int)) and len(values) != len(images):
+                raise AttackError(f"{what} has {len(values)} entries for {len(images)} images; one per image is needed.")
+        labels = np.full(len(images), UNKNOWN) if is_member is None else np.asarray(is_member)
+        if labels.shape != (len(images),) or not np.isin(labels, (0, 1, UNKNOWN)).all():
             raise AttackError(f"is_member must be 1 (member), 0 (non-member) or -1 (unknown) for each image; got {is_member!r:.80}.")
-        self.check(model, [captions] * len(pictures) if isinstance(captions, (str, int)) else captions)
-        captions, source = settled(model, captions, len(pictures))
+        self.check(model, [captions] * len(images) if isinstance(captions, (str, int)) else captions)
+        captions, source = settled(model, captions, len(images))
         if self.ignores_captions and captions is not None:
-            captions, source = [""] * len(pictures), EMPTY
+            captions, source = [""] * len(images), EMPTY
         return labels.astype(np.int8), captions, source
 
     def _observe_batch(self, queried: QueriedModel, read: Callable[[], Batch], rows: range, captions, seed) -> tuple[list[str], np.ndarray]:
-        """Content ids, and statistics ``[N, …]``, of some of the pictures."""
+        """Content ids, and statistics ``[N, …]``, of some of the images."""
         batch, x0 = queried.take(read, len(rows), None if captions is None else [captions[row] for row in rows])
         ids = batch.ids
         cond = queried.condition(queried.captions)

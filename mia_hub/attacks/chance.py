@@ -15,7 +15,7 @@ OWN_DRAW = -1
 
 @dataclass(frozen=True, kw_only=True)
 class ChanceAttack(Attack):
-    """Random: one standard normal number per picture, a function of (seed, content) alone; the model is not queried.
+    """Random: one standard normal number per image, a function of (seed, content) alone; the model is not queried.
 
     Any figure that it reaches is what the number of images allows by luck.
 

@@ -1,4 +1,4 @@
-"""CLiD: how much a picture's own caption helps the model to denoise it (arXiv 2405.14800)."""
+"""CLiD: how much a image's own caption helps the model to denoise it (arXiv 2405.14800)."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ class Combination(TrainedAttack):
         return torch.from_numpy(np.concatenate(blocks, axis=1))
 
     def learn(self, features: np.ndarray, is_member: np.ndarray, seed: int) -> Scorer:
-        """Takes every row for a picture of its own."""
+        """Takes every row for a image of its own."""
         return self.learn_images(features, [str(row) for row in range(len(features))], is_member, seed)
 
     def learn_images(self, features: np.ndarray, ids: Sequence[str], is_member: np.ndarray, seed: int) -> Scorer:

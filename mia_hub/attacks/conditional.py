@@ -1,6 +1,6 @@
 """Conditional attacks: a statistic judged against non-members of the same difficulty.
 
-The norm of the predicted noise says two things at once: how near a training sample is, and how hard the picture is. The second is
+The norm of the predicted noise says two things at once: how near a training sample is, and how hard the image is. The second is
 nuisance, and can be predicted without knowing any member. Ancestors: dividing by the compressed size (arXiv 2603.13421), quantile
 regression of thresholds (Tang et al. 2024), and the cropped neighbours of PFAMI (arXiv 2308.12143).
 """
@@ -43,7 +43,7 @@ def _shifted(pixels: torch.Tensor, dy: int, dx: int) -> torch.Tensor:
     return padded[..., 1 - dy : 1 - dy + height, 1 - dx : 1 - dx + width]
 
 
-# Pictures as hard as the one in question and, unless training mirrored or shifted its images, not in the training set.
+# Images as hard as the one in question and, unless training mirrored or shifted its images, not in the training set.
 NEIGHBOURS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "mirror": lambda pixels: pixels.flip(-1),
     "flip": lambda pixels: pixels.flip(-2),
@@ -56,7 +56,7 @@ NEIGHBOURS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 def neighbour(name: str, pixels: torch.Tensor) -> torch.Tensor:
-    """A neighbour ``[N, C, H, W]`` of pictures in [0, 1]; ``name`` is a key of `NEIGHBOURS`, or several joined by "+"."""
+    """A neighbour ``[N, C, H, W]`` of images in [0, 1]; ``name`` is a key of `NEIGHBOURS`, or several joined by "+"."""
     for step in name.split("+"):
         pixels = NEIGHBOURS[step](pixels)
     return pixels
@@ -66,8 +66,8 @@ def neighbour(name: str, pixels: torch.Tensor) -> torch.Tensor:
 class ConditionalAttack(AsksFor, TrainedAttack):
     """score = -(log S_t(x) - μ(z))/σ(z): how far a statistic S lies below what non-members of the same difficulty z show.
 
-    z holds the picture's complexity (`mia_hub.images.complexity.complexity`; no query) and what the attack sees of its neighbours
-    (`Attack.hardness`, averaged over them; as many queries each as the picture itself). μ and σ are fitted on non-members alone
+    z holds the image's complexity (`mia_hub.images.complexity.complexity`; no query) and what the attack sees of its neighbours
+    (`Attack.hardness`, averaged over them; as many queries each as the image itself). μ and σ are fitted on non-members alone
     (`mia_hub.metrics.expected_statistic.ExpectedStatistic`), per timestep.
 
     Attributes:
@@ -116,7 +116,7 @@ class ConditionalAttack(AsksFor, TrainedAttack):
         """Settles "auto": of `CANDIDATES` the one of highest AUC on the calibration part, at the default timestep, cross-fitted there."""
         if self.given != AUTO:
             return {}, 0
-        part = np.flatnonzero(calibration_part([picture.id for picture in images], is_member, seed=seed))
+        part = np.flatnonzero(calibration_part([image.id for image in images], is_member, seed=seed))
         part = part[is_member[part] != UNKNOWN]
         if not (is_member[part] == 1).any():
             return {"given": self.conditions}, 0
@@ -151,7 +151,7 @@ class ConditionalAttack(AsksFor, TrainedAttack):
         statistic = self.base.scaled(self.base.statistic(model, x0, cond, noise)).cpu().double()
         parts = [statistic[..., None]]
         if COMPLEXITY in self.conditions:
-            rows = np.stack([complexity(picture) for picture in model.pixels.cpu().numpy()])
+            rows = np.stack([complexity(image) for image in model.pixels.cpu().numpy()])
             parts.append(torch.from_numpy(rows)[:, None].expand(-1, statistic.shape[1], -1))
         seen = []
         for name in self.neighbours:
@@ -232,7 +232,7 @@ class SimAC(ConditionalAttack):
 
 @dataclass(frozen=True, kw_only=True)
 class SimACN(SimAC):
-    """SimA given complexity and neighbours, which show how hard *this* picture is to *this* model; two or three queries per timestep.
+    """SimA given complexity and neighbours, which show how hard *this* image is to *this* model; two or three queries per timestep.
 
     Attributes:
         timesteps, p: as SimAC's.

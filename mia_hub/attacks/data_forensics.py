@@ -72,7 +72,7 @@ def decoder_bpd(x0: torch.Tensor, mean: torch.Tensor, variance: float, *, bins: 
         x0: ``[N, …]``.
         mean: of the decoder, as x0.
         variance: of the decoder.
-        bins: for pictures, whose values of 8 bits are bins of width 2/255 in [-1, 1]: the mass of the bin, the outermost bins being
+        bins: for images, whose values of 8 bits are bins of width 2/255 in [-1, 1]: the mass of the bin, the outermost bins being
             open to the outside (Ho et al. 2020, Eq. 13). Without, for latents: the density, whose bits may be negative.
     """
     x0, mean = x0.cpu().double().flatten(1), mean.cpu().double().flatten(1)
@@ -90,7 +90,7 @@ def decoder_bpd(x0: torch.Tensor, mean: torch.Tensor, variance: float, *, bins: 
 
 
 def prior_bpd(x0: torch.Tensor, schedule: NoiseSchedule) -> torch.Tensor:
-    """KL(q(x_T | x0) ‖ N(0, I)) in bits per dimension, ``[N]``: what the schedule leaves of the picture; needs no query."""
+    """KL(q(x_T | x0) ‖ N(0, I)) in bits per dimension, ``[N]``: what the schedule leaves of the image; needs no query."""
     signal, noise = float(schedule.signals[-1]), float(schedule.noises[-1])
     mean_of_squares = signal**2 * mean_square(x0)
     return (noise**2 + mean_of_squares - 1 - 2 * math.log(noise)) / (2 * math.log(2))
@@ -164,7 +164,7 @@ class ForensicsVLB(Forensics):
     discretised Gaussian of Ho et al. (arXiv 2006.11239, Eq. 13), or the Gaussian density in a latent space, which has no bins of 8 bits.
 
     The terms fall steeply (on the demo model: 1.6 bits at t = 0, 0.04 at 10, 0.0005 at 200), so a mean is ruled by the smallest
-    timesteps of its window; the term at t = 0 tells a picture's texture more than its membership.
+    timesteps of its window; the term at t = 0 tells a image's texture more than its membership.
 
     Attributes:
         timesteps: as `Forensics`.
@@ -193,7 +193,7 @@ class ForensicsVLB(Forensics):
         if t > 0:
             return vlb_weight(model.schedule, t) * mean_square(e - epsilon) / math.log(2)
         mean = model.schedule.predict_x0(x_t, epsilon, 0)
-        # A latent never has the shape of its picture.
+        # A latent never has the shape of its image.
         bits = decoder_bpd(x0, mean, decoder_variance(model.schedule), bins=x0.shape == model.pixels.shape)
         return bits.to(x0.device, torch.float32 if x0.device.type == "mps" else torch.float64)
 
@@ -243,12 +243,12 @@ class ForensicsXstart(Forensics):
 class ForensicsText(Attack):
     """The distance between an image and what the model generates from its caption, small for members.
 
-    One picture is generated per image by deterministic DDIM, without guidance, from noise that belongs to the image.
+    One image is generated per image by deterministic DDIM, without guidance, from noise that belongs to the image.
 
     Attributes:
         timesteps: not used; the trajectory runs over the whole schedule.
         steps: of the trajectory, one query each.
-        compare: "output", the generated picture (black box; default), or "intermediate", the predicted clean images at every step, whose
+        compare: "output", the generated image (black box; default), or "intermediate", the predicted clean images at every step, whose
             distances are averaged (gray box).
         space: in which distances are Euclidean: "pixel" or "feature" (see `mia_hub.attacks.nearest_generated.described`), or "model",
             the denoiser's own space.
@@ -261,7 +261,7 @@ class ForensicsText(Attack):
 
     name: ClassVar[str] = "forensics-text"
     paper: ClassVar[str] = "arXiv 2302.07801"
-    # "gray" where more than the generated picture is seen.
+    # "gray" where more than the generated image is seen.
     access: ClassVar[str] = "black"
     needs_caption: ClassVar[bool] = True
     needs_samples: ClassVar[bool] = True

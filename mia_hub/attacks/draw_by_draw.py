@@ -1,4 +1,4 @@
-"""SimA-MC looked at after some of its draws, so that a picture whose verdict stands costs no more of them."""
+"""SimA-MC looked at after some of its draws, so that a image whose verdict stands costs no more of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mia_hub.errors import AttackError
 from mia_hub.models.condition_rows import rows_of
 from mia_hub.models.noise import SampleNoise
 
-# From scores so far ``[n, looks so far]`` to a mask ``[n]`` of the pictures that need no further draws.
+# From scores so far ``[n, looks so far]`` to a mask ``[n]`` of the images that need no further draws.
 Stop = Callable[[np.ndarray], np.ndarray]
 
 
@@ -23,13 +23,13 @@ Stop = Callable[[np.ndarray], np.ndarray]
 class DrawByDraw(Attack):
     """What SimA-MC's score is after each of some numbers of draws, at one timestep; for `Attack.observe`.
 
-    What is observed of N pictures is ``[N, K + 1]``: minus the logarithm of SimA-MC's statistic after each look, higher = more likely a
-    member, the last one repeated where a picture was stopped; and the draws that it took.
+    What is observed of N images is ``[N, K + 1]``: minus the logarithm of SimA-MC's statistic after each look, higher = more likely a
+    member, the last one repeated where a image was stopped; and the draws that it took.
 
     Attributes:
         attack: the SimAMC whose draws, norm and form are used.
         looks: after how many draws, rising; the last is `attack.draws`.
-        stop: which pictures need no further draws; None gives all of them all. Of a rule, which has no name that it could be known by
+        stop: which images need no further draws; None gives all of them all. Of a rule, which has no name that it could be known by
             again, no finished batches are kept (``resume`` has no effect).
     """
 

@@ -62,7 +62,7 @@ class TrainedAttack(Attack):
         """
 
     def learn_images(self, features: np.ndarray, ids: Sequence[str], is_member: np.ndarray, seed: int) -> Scorer:
-        """`learn`, for an attack that must know which rows are copies of one picture, as one that fits parts of its own must."""
+        """`learn`, for an attack that must know which rows are copies of one image, as one that fits parts of its own must."""
         return self.learn(features, is_member, seed)
 
     def learn_from(self, rows: np.ndarray, observed: np.ndarray, ids: Sequence[str], is_member: np.ndarray, seed: int) -> Scorer:
@@ -185,7 +185,7 @@ def _fit_hash(model, found: Observations, learnable: np.ndarray, captions) -> st
 
     Args:
         model: with which it was observed.
-        found: what was seen of the pictures.
+        found: what was seen of the images.
         learnable: bool ``[N]``, those that were learnt from.
         captions: as given to `TrainedAttack.fit`.
     """

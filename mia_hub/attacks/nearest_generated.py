@@ -1,4 +1,4 @@
-"""The distance to the nearest generated picture: all that a black box shows (arXiv 2302.07801)."""
+"""The distance to the nearest generated image: all that a black box shows (arXiv 2302.07801)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mia_hub.attacks.base import Attack
 from mia_hub.attacks.checks import check_choice
 from mia_hub.attacks.querying import QueriedModel
 from mia_hub.errors import AttackError, ModelError, whole_number
-from mia_hub.images.sources import as_pictures, find_images
+from mia_hub.images.sources import as_images, find_images
 from mia_hub.models.noise import SampleNoise
 from mia_hub.models.protocol import denoiser_precision, result_dtype
 from mia_hub.models.sampling import ddim_timesteps, predicted_clean_images
@@ -26,12 +26,12 @@ from mia_hub.models.sampling import ddim_timesteps, predicted_clean_images
 Space = Literal["pixel", "feature"]
 CELLS = 8
 ORIENTATIONS = 8
-# Generated pictures that are decoded, or compared with a batch in float64, at once.
+# Generated images that are decoded, or compared with a batch in float64, at once.
 COMPARED_AT_ONCE = 1024
 
 
 def described(pixels: torch.Tensor, space: Space) -> torch.Tensor:
-    """Pictures as vectors whose Euclidean distance says how unlike they are.
+    """Images as vectors whose Euclidean distance says how unlike they are.
 
     - "pixel": their values.
     - "feature": what is where, with less regard to exact places and to contrast. Two parts of about equal weight, both fixed, since
@@ -57,26 +57,26 @@ def described(pixels: torch.Tensor, space: Space) -> torch.Tensor:
     away = (place - centres).abs()
     share = (1 - torch.minimum(away, ORIENTATIONS - away)).clamp_min(0)
     histograms = F.adaptive_avg_pool2d(torch.hypot(dy, dx) * share, cells).flatten(1)
-    # Square roots of shares have length 1; a flat picture, which has no gradient, gets zeros.
+    # Square roots of shares have length 1; a flat image, which has no gradient, gets zeros.
     orientation = (histograms / histograms.sum(1, keepdim=True).clamp_min(1e-6)).sqrt()
     colours = F.adaptive_avg_pool2d(pixels, cells).flatten(1)
     return torch.cat([orientation, colours / math.sqrt(colours.shape[1])], dim=1)
 
 
 class Gallery:
-    """Pictures that were generated elsewhere; two of them are equal if they hold the same pictures."""
+    """Images that were generated elsewhere; two of them are equal if they hold the same images."""
 
     def __init__(self, generated: Any):
         is_path = isinstance(generated, (str, os.PathLike))
-        self.pictures = as_pictures(find_images(generated) if is_path else generated)
+        self.images = as_images(find_images(generated) if is_path else generated)
 
     @cached_property
     def id(self) -> str:
-        """Hash of the pictures' content, in whatever order; decodes each once."""
-        return hashlib.sha256("\n".join(sorted(picture.id for picture in self.pictures)).encode()).hexdigest()
+        """Hash of the images' content, in whatever order; decodes each once."""
+        return hashlib.sha256("\n".join(sorted(image.id for image in self.images)).encode()).hexdigest()
 
     def __repr__(self) -> str:
-        return f"<{len(self.pictures)} pictures sha256:{self.id[:16]}>"
+        return f"<{len(self.images)} images sha256:{self.id[:16]}>"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Gallery) and self.id == other.id
@@ -87,17 +87,17 @@ class Gallery:
 
 @dataclass(frozen=True, kw_only=True)
 class NearestGenerated(Attack):
-    """The mean distance from x to its k nearest neighbours among n generated pictures, small for members.
+    """The mean distance from x to its k nearest neighbours among n generated images, small for members.
 
     The black-box level of Data Forensics, after GAN-Leaks (Chen et al. 2020, arXiv 1909.03935): a model that puts out its training
     images gives away those that it does. It takes many more samples than members before most members have one near them.
 
     Attributes:
         timesteps: not used, as no timestep of x itself is queried.
-        samples: n, how many pictures are generated, once for all images; with ``generated``, their number.
+        samples: n, how many images are generated, once for all images; with ``generated``, their number.
         steps: of the deterministic DDIM trajectory that generates one (one query each); not used with ``generated``.
-        generated: pictures that were generated elsewhere: a folder, or anything `mia_hub.images.sources.as_pictures` takes; then nothing is
-            generated and the model is never queried. They are held at the model's picture size, as floats.
+        generated: images that were generated elsewhere: a folder, or anything `mia_hub.images.sources.as_images` takes; then nothing is
+            generated and the model is never queried. They are held at the model's image size, as floats.
         neighbours: k.
         space: in which distances are Euclidean, "pixel" or "feature"; see `described`.
     """
@@ -114,7 +114,7 @@ class NearestGenerated(Attack):
     access: ClassVar[str] = "black"
     needs_samples: ClassVar[bool] = True
     one_score: ClassVar[bool] = True
-    # A picture that was generated exactly is at distance 0.
+    # A image that was generated exactly is at distance 0.
     log_scale: ClassVar[bool] = False
     local_parameters: ClassVar[tuple[str, ...]] = ("generated",)
 
@@ -123,12 +123,12 @@ class NearestGenerated(Attack):
         if self.generated is not None:
             gallery = self.generated if isinstance(self.generated, Gallery) else Gallery(self.generated)
             object.__setattr__(self, "generated", gallery)
-            object.__setattr__(self, "samples", len(gallery.pictures))
+            object.__setattr__(self, "samples", len(gallery.images))
         for what in ("samples", "steps", "neighbours"):
             object.__setattr__(self, what, whole_number(what, getattr(self, what), 1, AttackError))
         check_choice("space", self.space, get_args(Space))
         if self.neighbours > self.samples:
-            raise AttackError(f"neighbours={self.neighbours} are more than the {self.samples} generated pictures; ask for fewer.")
+            raise AttackError(f"neighbours={self.neighbours} are more than the {self.samples} generated images; ask for fewer.")
 
     @property
     def queries_per_image(self) -> int:
@@ -144,8 +144,8 @@ class NearestGenerated(Attack):
             check_steps(self.steps, model)
             if model.info.conditioning == "class" and getattr(model, "null_class", None) is None:
                 raise AttackError(
-                    f"The attack {self.name!r} generates pictures of no class in particular, and {model.info.id} was not trained without "
-                    "classes; give pictures that it generated as generated=…, or choose another attack."
+                    f"The attack {self.name!r} generates images of no class in particular, and {model.info.id} was not trained without "
+                    "classes; give images that it generated as generated=…, or choose another attack."
                 )
 
     def prepare(self, model: QueriedModel, seed: int) -> torch.Tensor:
@@ -154,7 +154,7 @@ class NearestGenerated(Attack):
 
     def _given(self, model: QueriedModel) -> Iterator[torch.Tensor]:
         for start in range(0, self.samples, COMPARED_AT_ONCE):
-            yield model.model.pixels(self.generated.pictures[start : start + COMPARED_AT_ONCE])
+            yield model.model.pixels(self.generated.images[start : start + COMPARED_AT_ONCE])
 
     def _generate(self, model: QueriedModel, seed: int) -> Iterator[torch.Tensor]:
         """Each sample from noise of its own, so that the batch size changes nothing; under the empty caption where the model takes one."""
@@ -168,7 +168,7 @@ class NearestGenerated(Attack):
             yield torch.from_numpy(part.values).to(model.model.device)
 
     def _sample(self, model: QueriedModel, names: list[str], seed: int) -> torch.Tensor:
-        """Pictures ``[N, C, H, W]`` in [0, 1], each from the noise of its name."""
+        """Images ``[N, C, H, W]`` in [0, 1], each from the noise of its name."""
         timesteps = ddim_timesteps(model.schedule, self.steps)
         cond = model.condition(None if model.info.conditioning == "none" else [""] * len(names))
         noise = SampleNoise(names, model.info.sample_shape, seed, model.model.device, result_dtype(model.model.dtype))
@@ -199,5 +199,5 @@ def _wide(vectors: torch.Tensor) -> torch.Tensor:
 
 
 def _distances(x: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    # From explicit differences: expanding the square would cancel digits where a picture was generated almost exactly.
+    # From explicit differences: expanding the square would cancel digits where a image was generated almost exactly.
     return torch.cdist(x, others, compute_mode="donot_use_mm_for_euclid_dist")

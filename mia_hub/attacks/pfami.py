@@ -1,4 +1,4 @@
-"""PFAMI: how much cropping a picture raises its loss (arXiv 2308.12143)."""
+"""PFAMI: how much cropping a image raises its loss (arXiv 2308.12143)."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class PFAMI(Attack):
     """PFAMI: mean over crops x' and timesteps of (L_t(x) - L_t(x'))/L_t(x), small for members.
 
     A member is a local maximum of the likelihood, so that cropping it raises its loss L_t(x) = ‖e - ε(x_t, t)‖₂² more than cropping a
-    picture that was never trained on. One draw of e at each timestep serves x and all its crops. Crops are made of the pixels, before
-    any encoder. On a picture of few pixels several crops come out alike, and the largest may be the picture itself.
+    image that was never trained on. One draw of e at each timestep serves x and all its crops. Crops are made of the pixels, before
+    any encoder. On a image of few pixels several crops come out alike, and the largest may be the image itself.
 
     Attributes:
         timesteps: all go into the one score; the authors' grid, 0, 50, …, 450, by default.
-        crops: how many centre crops; their sides run evenly from 0.95 down to 0.70 of the picture's. 10 in the paper.
+        crops: how many centre crops; their sides run evenly from 0.95 down to 0.70 of the image's. 10 in the paper.
         form: "relative" (default), as above, or "difference": the mean of L_t(x) - L_t(x'), unnormalised. On a perfect memory the
-            first tells members without error; the second doesn't, as how far crops stray differs more between pictures than L_t(x) does.
+            first tells members without error; the second doesn't, as how far crops stray differs more between images than L_t(x) does.
     """
 
     timesteps: tuple[int, ...] = AUTHORS_GRID
@@ -64,7 +64,7 @@ class PFAMI(Attack):
 
     @property
     def sides(self) -> tuple[float, ...]:
-        """The crops' sides, as shares of the picture's."""
+        """The crops' sides, as shares of the image's."""
         return tuple(np.linspace(LARGEST_SIDE, SMALLEST_SIDE, self.crops).tolist())
 
     @property

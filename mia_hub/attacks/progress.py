@@ -37,7 +37,7 @@ class Part:
     """Finished work.
 
     Attributes:
-        ids: content ids of the pictures that it is of, in order.
+        ids: content ids of the images that it is of, in order.
         values: what came of it, ``[n, …]``.
         rows: the most rows that went through the denoiser at once; fewer than asked for, once memory ran out.
         queries: forward passes that it took, counted in images.
@@ -52,7 +52,7 @@ class Part:
 
 
 class Progress:
-    """Finished parts of one attack on one model and list of pictures.
+    """Finished parts of one attack on one model and list of images.
 
     Args:
         folder: of the caller's; the parts lie in a folder inside.
@@ -96,8 +96,8 @@ def progress_of(
 
     Args:
         folder: see `Progress`.
-        captions: what the model is told of each picture.
-        images: how many pictures there are; which ones is said by each part.
+        captions: what the model is told of each image.
+        images: how many images there are; which ones is said by each part.
         rows: most rows per forward pass when it starts.
         seed: of the noise draws.
         device: its name.

@@ -28,7 +28,7 @@ class QueriedModel:
         schedule, info: the model's own.
         queries: forward passes so far, counted in images.
         rows: most rows that go through the denoiser at once; `halve` lowers it when memory runs out.
-        pixels: the batch at hand at the model's picture size, ``[N, C, H, W]`` in [0, 1].
+        pixels: the batch at hand at the model's image size, ``[N, C, H, W]`` in [0, 1].
         captions: of the batch at hand, or None.
         prepared: what the attack's `prepare` returned.
         overlong: captions that are longer than the model takes.
@@ -52,7 +52,7 @@ class QueriedModel:
         return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
 
     def take(self, read: Callable[[], Batch], n: int, captions: list[str] | None) -> tuple[Batch, torch.Tensor]:
-        """Makes ``n`` pictures that are read now the batch at hand; returns them, and x0 ``[n, …]``."""
+        """Makes ``n`` images that are read now the batch at hand; returns them, and x0 ``[n, …]``."""
         self._tried = n
         batch = read()
         self.captions, self.pixels = captions, batch.pixels
@@ -163,8 +163,8 @@ class QueriedModel:
 
         Args:
             name: of the work, among all that is kept of this attack; fit for a file.
-            work: returns the content ids of the pictures that it was done on, and what came of it.
-            holds: whether the pictures that it was done on before are those that it would be done on now.
+            work: returns the content ids of the images that it was done on, and what came of it.
+            holds: whether the images that it was done on before are those that it would be done on now.
         """
         part = self.progress and self.progress.find(name)
         if part is not None and (holds is None or holds(part.ids)):

@@ -1,4 +1,4 @@
-"""ReDiffuse: how far the average variation of a picture lies from it (arXiv 2405.20771)."""
+"""ReDiffuse: how far the average variation of a image lies from it (arXiv 2405.20771)."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ BEYOND = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class ReDiffuse(Attack):
-    """ReDiffuse: ‖x0 - (1/n) Σ_k x̂0^(k)‖₂, the distance from a picture to the average of n variations, small for members.
+    """ReDiffuse: ‖x0 - (1/n) Σ_k x̂0^(k)‖₂, the distance from a image to the average of n variations, small for members.
 
-    All it needs is something that maps a picture to variations of it. By default the model itself does so: x0 is noised to t, then led
+    All it needs is something that maps a image to variations of it. By default the model itself does so: x0 is noised to t, then led
     back by deterministic DDIM steps of k: t, t-k, t-2k, … as long as that is above 0, and from the last of them straight to the clean
     image that ε implies (Song et al. 2021, Eq. 9). So t = 200 and k = 100 take two queries per variation (ε at 200 and at 100), and
     where k doesn't divide t the last stride is the shorter one: t = 250 passes 250, 150 and 50.
@@ -33,12 +33,12 @@ class ReDiffuse(Attack):
     The distance is taken in model space, of pixels in [-1, 1] or of latents; variations are not clipped.
 
     Attributes:
-        timesteps: t, how far the picture is noised; 200 by default. One score each.
+        timesteps: t, how far the image is noised; 200 by default. One score each.
         k: stride of the way back; 100 by default.
         variations: n; 10 by default.
-        variation: an image-variation service in place of the model's own: ``variation(pixels, draw)`` maps pictures ``[N, C, H, W]`` in
-            [0, 1], at the model's picture size, and the draw's index, 0 … n-1, to variations of the same shape and range. It should
-            depend on each picture and the draw alone, since scores can't be steadier than it is. The model then only encodes what comes
+        variation: an image-variation service in place of the model's own: ``variation(pixels, draw)`` maps images ``[N, C, H, W]`` in
+            [0, 1], at the model's image size, and the draw's index, 0 … n-1, to variations of the same shape and range. It should
+            depend on each image and the draw alone, since scores can't be steadier than it is. The model then only encodes what comes
             back, at no query, and the timestep is no more than a label. In the attack's ``repr`` it goes by its name.
     """
 

@@ -1,4 +1,4 @@
-"""Several attacks on one model and one split: the same pictures, the same calibration part, the same reported rows."""
+"""Several attacks on one model and one split: the same images, the same calibration part, the same reported rows."""
 
 from __future__ import annotations
 

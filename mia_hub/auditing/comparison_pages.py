@@ -36,7 +36,7 @@ HOW_TO_COMPARE = (
         "denoiser forward passes for the score that is reported, and in the next column for all timesteps among which its own was chosen; "
         "after a plus sign, passes made once, whatever the number of images.",
     ),
-    ("Seconds per image", "wall-clock time of scoring at all timesteps, decoding of the pictures included."),
+    ("Seconds per image", "wall-clock time of scoring at all timesteps, decoding of the images included."),
     (
         "Peak memory",
         "of the accelerator's allocator while the attack ran; on a CPU of the whole process, with libraries and model. Outside Linux a "

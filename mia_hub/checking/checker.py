@@ -1,4 +1,4 @@
-"""Is this picture in the training set? One model, one attack and its reference images, made ready once and asked often."""
+"""Is this image in the training set? One model, one attack and its reference images, made ready once and asked often."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.errors import AttackError, ImageError, SplitError
 from mia_hub.flags import FLAGS
 from mia_hub.images.features import describe
-from mia_hub.images.image import Picture
-from mia_hub.images.sources import as_pictures, open_picture
+from mia_hub.images.image import InputImage
+from mia_hub.images.sources import as_images, open_image
 from mia_hub.metrics.p_values import ALPHA, FEWEST_NULL, Judged, adjusted
 from mia_hub.metrics.set_tests import FEWEST_IN_SET, compare_sets, too_few
 from mia_hub.models.conditions import no_condition
@@ -34,31 +34,31 @@ from mia_hub.splits.member_split import distinct
 from mia_hub.splits.shift import blind_auc
 from mia_hub.system.provenance import provenance
 
-# What makes a checker one of its own, not to be kept for the next picture.
+# What makes a checker one of its own, not to be kept for the next image.
 NULL = ("nonmembers", "nonmember_captions")
-# So few pictures are decoded once and kept; more are read again for each look, so that memory doesn't grow with their number.
+# So few images are decoded once and kept; more are read again for each look, so that memory doesn't grow with their number.
 KEPT_DECODED = 16
 
 Asked = TypeVar("Asked")
 
 
-# What is said of a picture of which it is known beforehand whether it was trained on.
+# What is said of a image of which it is known beforehand whether it was trained on.
 KNOWN_NOTES = {
-    1: ("It is itself one of the pictures known to be in the training set.",),
-    0: ("It is itself one of the pictures known not to be in the training set, and was not compared with itself.",),
+    1: ("It is itself one of the images known to be in the training set.",),
+    0: ("It is itself one of the images known not to be in the training set, and was not compared with itself.",),
     None: (),
 }
 
 
 class Checker:
-    """Answers "was this picture in the training set?" for one model.
+    """Answers "was this image in the training set?" for one model.
 
     Args:
         model: a DiffusionModel, or what `mia_hub.load_model` takes.
         attack: a name or an Attack.
-        nonmembers: pictures that are certainly not in the training set, and of the same kind as those to be checked. The demo
+        nonmembers: images that are certainly not in the training set, and of the same kind as those to be checked. The demo
             model brings its own; for any other model there is no verdict without them.
-        nonmember_captions: of a model conditioned on text or classes, one per non-member, or one for all; where the pictures to be checked
+        nonmember_captions: of a model conditioned on text or classes, one per non-member, or one for all; where the images to be checked
             have captions, these need them too. Empty ones by default.
         batch_size, seed: as for `mia_hub.Attack.score`.
         progress: shows a progress bar while they are scored.
@@ -144,7 +144,7 @@ class Checker:
 
     @property
     def queries_per_image(self) -> int:
-        """Forward passes that `check` spends on one picture."""
+        """Forward passes that `check` spends on one image."""
         further = self._verdict.queries_per_image if isinstance(self.attack, ConditionalAttack) and self.reference is not None else 0
         return self._profile.queries_per_image + further
 
@@ -161,70 +161,70 @@ class Checker:
             stored = stored_for(self.attack, self.model)
             if stored is not None:
                 return stored
-            nonmembers, source = demo_reference(plain=True).pictures, DEMO_SOURCE
-        pictures, captions, copies = distinct(as_pictures(nonmembers), captions)
+            nonmembers, source = demo_reference(plain=True).images, DEMO_SOURCE
+        images, captions, copies = distinct(as_images(nonmembers), captions)
         if copies:
             source = f"{source}, {copies} copies left out"
-        if len(pictures) < FEWEST_NULL:
+        if len(images) < FEWEST_NULL:
             raise SplitError(
-                f"{len(pictures)} different pictures known not to be in the training set are too few; give at least {FEWEST_NULL}, better "
+                f"{len(images)} different images known not to be in the training set are too few; give at least {FEWEST_NULL}, better "
                 f"{round(1 / ALPHA) - 1} or more: with n of them, p can't get below 1/(n + 1)."
             )
-        known = np.zeros(len(pictures), np.int8)
+        known = np.zeros(len(images), np.int8)
         options = {"captions": captions, "progress": progress, "on_batch": on_batch, **self._scoring}
-        profiles = self._profile.score(self.model, pictures, is_member=known, **options)
+        profiles = self._profile.score(self.model, images, is_member=known, **options)
         timestep = self.attack.default_timestep
         if isinstance(self.attack, ConditionalAttack):
-            chosen, _ = self.attack.choose(self.model, pictures, known, captions=captions)
+            chosen, _ = self.attack.choose(self.model, images, known, captions=captions)
             attack = self.attack.settled(chosen).at(timestep)
-            observed = attack.observe(self.model, pictures, is_member=known, **options).values[:, 0]
+            observed = attack.observe(self.model, images, is_member=known, **options).values[:, 0]
         else:
             chosen, attack, observed = {}, self.attack, profiles.at(timestep)
         how = f"t = {timestep}, the middle of the grid, fixed beforehand"
-        return Reference(profiles, observed, pictures, repr(attack), chosen, timestep, how, source)
+        return Reference(profiles, observed, images, repr(attack), chosen, timestep, how, source)
 
     @cached_property
     def comparability(self) -> Comparability | None:
-        # Of the reference's pictures, which are the same in every precision.
-        return None if self.reference is None else Comparability(self.reference.pictures, self.model.info.picture_shape)
+        # Of the reference's images, which are the same in every precision.
+        return None if self.reference is None else Comparability(self.reference.images, self.model.info.picture_shape)
 
     def check(
         self, images, *, captions=None, progress: bool = True, on_batch: Callable[[int, int], None] | None = None
     ) -> list[ImageCheck]:
-        """One answer per picture; several are judged together, at a false-discovery rate of 5 %.
+        """One answer per image; several are judged together, at a false-discovery rate of 5 %.
 
         Args:
-            images: anything `mia_hub.images.sources.as_pictures` takes.
+            images: anything `mia_hub.images.sources.as_images` takes.
             captions: as for `mia_hub.Attack.score`; given where those of the non-members were.
             progress: shows a progress bar for anything over a second.
-            on_batch: called with (pictures done, in all).
+            on_batch: called with (images done, in all).
 
         Raises:
-            ImageError: for a picture that can't be read.
+            ImageError: for a image that can't be read.
             AttackError: for captions where the non-members had none, or the reverse.
         """
         self._check_told(captions)
-        pictures = as_pictures(images)
-        if len(pictures) <= KEPT_DECODED:
-            pictures = list(pictures)
+        inputs = as_images(images)
+        if len(inputs) <= KEPT_DECODED:
+            inputs = list(inputs)
 
         def ask() -> tuple[ScoreTable, list[Judged] | None]:
-            table = self._profile.score(self.model, pictures, captions=captions, progress=progress, on_batch=on_batch, **self._scoring)
+            table = self._profile.score(self.model, inputs, captions=captions, progress=progress, on_batch=on_batch, **self._scoring)
             if self.reference is None:
                 return table, None
             if isinstance(self.attack, ConditionalAttack):
-                return table, self._judged(pictures, captions, progress)
+                return table, self._judged(inputs, captions, progress)
             return table, [self.reference.null.judge(score, sample) for score, sample in zip(table.at(self.timestep), table.ids)]
 
         table, judged = self._in_one_precision(ask)
         if judged is None:
-            return [self._answer(pictures[i], table, i, None, None, None) for i in range(len(table))]
-        comparable = [self.comparability(pictures[i]) for i in range(len(table))]
+            return [self._answer(inputs[i], table, i, None, None, None) for i in range(len(table))]
+        comparable = [self.comparability(inputs[i]) for i in range(len(table))]
         q = iter(adjusted([one.p_value for one, ok in zip(judged, comparable) if ok])) if len(table) > 1 else None
         q_values = [next(q) if q is not None and ok else None for ok in comparable]
-        return [self._answer(pictures[i], table, i, comparable[i], judged[i], q_values[i]) for i in range(len(table))]
+        return [self._answer(inputs[i], table, i, comparable[i], judged[i], q_values[i]) for i in range(len(table))]
 
-    def _answer(self, picture: Picture, table: ScoreTable, row: int, comparable, judged: Judged | None, q_value) -> ImageCheck:
+    def _answer(self, image: InputImage, table: ScoreTable, row: int, comparable, judged: Judged | None, q_value) -> ImageCheck:
         reference = self.reference
         members, nonmembers = (None, None) if reference is None else reference.bands
         share, p_value, n_null, verdict = None, None, 0 if reference is None else len(reference.null), CANNOT_TELL
@@ -241,11 +241,11 @@ class Checker:
         height, width = self.model.info.picture_shape[1:]
         scaled = (
             ()
-            if (picture.height, picture.width) == (height, width)
-            else (f"It was scaled from {picture.width}×{picture.height} to the model's {width}×{height} pixels, which changes its score.",)
+            if (image.height, image.width) == (height, width)
+            else (f"It was scaled from {image.width}×{image.height} to the model's {width}×{height} pixels, which changes its score.",)
         )
         return ImageCheck(
-            name=picture.name,
+            name=image.name,
             id=table.ids[row],
             **asked,
             attack=self.attack.name,
@@ -257,13 +257,13 @@ class Checker:
             score=float(table.at(self.timestep)[row]) if judged is None else judged.score,
             **figures,
             comparable=comparable,
-            notes=(*KNOWN_NOTES[known.get(table.ids[row])], *picture.notes, *scaled, *remark_notes(table.remarks)),
+            notes=(*KNOWN_NOTES[known.get(table.ids[row])], *image.notes, *scaled, *remark_notes(table.remarks)),
         )
 
     def _check_told(self, captions) -> None:
         if self.reference is None or self.model.info.conditioning == "none" or (captions is not None) == self._told:
             return
-        given, lacking = ("pictures", "known non-members") if captions is not None else ("known non-members", "pictures")
+        given, lacking = ("images", "known non-members") if captions is not None else ("known non-members", "images")
         raise AttackError(
             f"The {given} have captions and the {lacking} have none, so that their scores can't be compared; give captions to both "
             "(captions=…, nonmember_captions=…), or to neither."
@@ -276,35 +276,33 @@ class Checker:
             SplitError: where no non-members are known.
         """
         if self.reference is None:
-            raise SplitError(
-                f"No pictures are known that are certainly not in the training set of {self.model.info.id}; give nonmembers=…."
-            )
-        pictures = as_pictures(images)
-        return self._in_one_precision(lambda: self._judged(pictures, captions, progress))
+            raise SplitError(f"No images are known that are certainly not in the training set of {self.model.info.id}; give nonmembers=….")
+        inputs = as_images(images)
+        return self._in_one_precision(lambda: self._judged(inputs, captions, progress))
 
-    def _judged(self, pictures: Sequence[Picture], captions, progress: bool) -> list[Judged]:
-        found = self._verdict.observe(self.model, pictures, captions=captions, progress=progress, **self._scoring)
+    def _judged(self, images: Sequence[InputImage], captions, progress: bool) -> list[Judged]:
+        found = self._verdict.observe(self.model, images, captions=captions, progress=progress, **self._scoring)
         return [self.reference.null.judge(seen, sample) for seen, sample in zip(self._seen(found), found.ids)]
 
     def check_set(self, images, *, captions=None, progress: bool = True, on_batch: Callable[[int, int], None] | None = None) -> SetCheck:
-        """One answer for a set of pictures: were they, as a set, in the training data?
+        """One answer for a set of images: were they, as a set, in the training data?
 
         Args:
             images, captions, progress, on_batch: as for `check`.
 
         Raises:
-            ImageError: for a picture that can't be read.
-            MetricError: with fewer than 5 different pictures.
+            ImageError: for a image that can't be read.
+            MetricError: with fewer than 5 different images.
         """
         self._check_told(captions)
-        pictures, captions, copies = distinct(as_pictures(images), captions)
+        inputs, captions, copies = distinct(as_images(images), captions)
         notes = (_copies_note(copies),) if copies else ()
-        if len(pictures) < FEWEST_IN_SET:
-            raise too_few(len(pictures))
+        if len(inputs) < FEWEST_IN_SET:
+            raise too_few(len(inputs))
         asked = {"captions": captions, "progress": progress, "on_batch": on_batch, **self._scoring}
-        found = self._in_one_precision(lambda: self._verdict.observe(self.model, pictures, **asked))
+        found = self._in_one_precision(lambda: self._verdict.observe(self.model, inputs, **asked))
         notes += remark_notes(found.remarks)
-        asked = {"n": len(pictures), "model": self.model.info.id}
+        asked = {"n": len(inputs), "model": self.model.info.id}
         reference = self.reference
         if reference is None:
             verdict, test, n_null, why = NO_NULL, None, 0, ""
@@ -322,7 +320,7 @@ class Checker:
             if left_out:
                 notes += (f"{left_out} of the known non-members are in the set themselves, and were not compared with.",)
             test = compare_sets(self._seen(found), reference.observed[known[0]], reference.observed[known[1]], seed=self._scoring["seed"])
-            why = self._unlike(pictures, own)
+            why = self._unlike(inputs, own)
             verdict = NOT_COMPARABLE if why else judge_set(test.p_value)
             test = None if why else test
         return SetCheck(
@@ -336,7 +334,7 @@ class Checker:
             more_needed=test and test.more_needed,
             scores=() if test is None else tuple(test.scores.tolist()),
             ids=tuple(found.ids),
-            names=tuple(picture.name for picture in pictures),
+            names=tuple(image.name for image in inputs),
             attack=repr(self._verdict),
             attack_name=self.attack.name,
             timestep=self.timestep,
@@ -351,16 +349,16 @@ class Checker:
             return found.values[:, 0]
         return self._verdict.conclude(found.values, found.ids, found.is_member, found.seed)[:, 0]
 
-    def _unlike(self, pictures: Sequence[Picture], own: set[str]) -> str:
+    def _unlike(self, images: Sequence[InputImage], own: set[str]) -> str:
         """Why a set is of another kind than the reference images, if it is."""
         from scipy.stats import binomtest
 
-        odd = sum(not self.comparability(picture) for picture in pictures)
-        if binomtest(odd, len(pictures), UNCOMPARABLE_BY_CHANCE, alternative="greater").pvalue <= ALPHA:
-            return f"{odd} of the {len(pictures)} pictures are unlike the pictures that scores are compared with"
+        odd = sum(not self.comparability(image) for image in images)
+        if binomtest(odd, len(images), UNCOMPARABLE_BY_CHANCE, alternative="greater").pvalue <= ALPHA:
+            return f"{odd} of the {len(images)} images are unlike the images that scores are compared with"
         rows = [row for row, sample in enumerate(self._null_features[0]) if sample not in own]
-        features = np.vstack([[describe(picture) for picture in pictures], self._null_features[1][rows]])
-        blind = blind_auc(features, np.repeat([1, 0], [len(pictures), len(rows)]), seed=self._scoring["seed"])
+        features = np.vstack([[describe(image) for image in images], self._null_features[1][rows]])
+        blind = blind_auc(features, np.repeat([1, 0], [len(images), len(rows)]), seed=self._scoring["seed"])
         if blind is not None and blind.low > 0.5:
             return f"they can be told from the known non-members without asking the model (a blind classifier reaches AUC {blind})"
         return ""
@@ -369,7 +367,7 @@ class Checker:
     def _null_features(self) -> tuple[list[str], np.ndarray]:
         """Content ids, and what a blind classifier sees, of the known non-members."""
         # One at a time: decoded photographs would fill the memory.
-        seen = [(picture.id, describe(picture)) for picture in self.reference.pictures]
+        seen = [(image.id, describe(image)) for image in self.reference.images]
         return [sample for sample, _ in seen], np.array([look for _, look in seen])
 
     def to_dict(self, checks: Sequence[ImageCheck]) -> dict[str, Any]:
@@ -391,15 +389,15 @@ def remark_notes(remarks: dict[str, str]) -> tuple[str, ...]:
 
 
 def _copies_note(copies: int) -> str:
-    return f"{copies} copies of pictures in the set were left out." if copies > 1 else "1 copy of another picture in the set was left out."
+    return f"{copies} copies of images in the set were left out." if copies > 1 else "1 copy of another image in the set was left out."
 
 
 def readable(sources: Sequence) -> tuple[list, list[str]]:
-    """The pictures that can be read, and what is wrong with each of the others: one bad file must not cost the rest their answers."""
+    """The images that can be read, and what is wrong with each of the others: one bad file must not cost the rest their answers."""
     good, problems = [], []
     for source in sources:
         try:
-            open_picture(source)
+            open_image(source)
         except ImageError as error:
             problems.append(str(error))
         else:
@@ -413,7 +411,7 @@ def _kept(model: str, attack: Attack, options: frozenset) -> Checker:
 
 
 def get_checker(model: str | DiffusionModel = "demo", attack: str | Attack = VERDICT_ATTACK, **options) -> Checker:
-    """A `Checker`, with its options; one for a model's name alone is kept, so that the next picture finds it ready."""
+    """A `Checker`, with its options; one for a model's name alone is kept, so that the next image finds it ready."""
     if not isinstance(model, str) or any(options.get(name) is not None for name in NULL):
         return Checker(model, attack, **options)
     return _kept(model, get_attack(attack), frozenset((name, value) for name, value in options.items() if name not in (*NULL, "progress")))
@@ -434,7 +432,7 @@ def check_images(
     revision: str | None = None,
     progress: bool = True,
 ) -> list[ImageCheck]:
-    """Were these pictures in the model's training set? One answer each, judged together at a false-discovery rate of 5 %.
+    """Were these images in the model's training set? One answer each, judged together at a false-discovery rate of 5 %.
 
     Args:
         images: anything a person would pass: paths, a folder, PIL images, uint8 arrays, float tensors in [0, 1] as NCHW, a `datasets`
@@ -443,7 +441,7 @@ def check_images(
         attack: a name of `mia_hub.list_attacks`, or an Attack.
         captions: of a model conditioned on text, one per image or one for all; of one conditioned on classes, class indices. Empty ones
             by default.
-        nonmembers: for any model but the demo: pictures that are certainly not in its training set, 99 or more, of the same kind, given
+        nonmembers: for any model but the demo: images that are certainly not in its training set, 99 or more, of the same kind, given
             as ``images`` are.
         nonmember_captions: theirs, where the images have captions.
         batch_size, seed: as for `mia_hub.Attack.score`.
@@ -475,7 +473,7 @@ def check_image(
     revision: str | None = None,
     progress: bool = True,
 ) -> ImageCheck:
-    """Was this picture in the model's training set?
+    """Was this image in the model's training set?
 
     Args:
         image: one of the things that `check_images` takes; the other arguments are the same.
@@ -505,11 +503,11 @@ def check_set(
     revision: str | None = None,
     progress: bool = True,
 ) -> SetCheck:
-    """Were these pictures, *as a set*, in the model's training data? Many weak scores make one strong answer (arXiv 2411.12858).
+    """Were these images, *as a set*, in the model's training data? Many weak scores make one strong answer (arXiv 2411.12858).
 
     Args:
-        images: 5 different pictures or more; the arguments are those of `check_images`.
-        nonmembers: for any model but the demo: pictures that are certainly not in its training set, from the same source as ``images``.
+        images: 5 different images or more; the arguments are those of `check_images`.
+        nonmembers: for any model but the demo: images that are certainly not in its training set, from the same source as ``images``.
 
     Returns:
         A SetCheck: ``.p_value``, ``.verdict``, ``.sentence``, ``.fraction``, ``.more_needed``.

@@ -10,17 +10,17 @@ from tqdm.auto import tqdm
 
 from mia_hub.errors import SplitError
 from mia_hub.images.features import THUMBNAIL, _look, _thumbnail
-from mia_hub.images.image import Picture
+from mia_hub.images.image import InputImage
 
 FEWEST_REFERENCES = 20
-# A picture as unusual as the most unusual 1 in 200 of the reference images is called not comparable.
+# A image as unusual as the most unusual 1 in 200 of the reference images is called not comparable.
 NOT_COMPARABLE = 0.005
 
 
 class Comparability:
-    """Whether a picture is of the kind that the reference images are, so that their scores say anything about its own.
+    """Whether a image is of the kind that the reference images are, so that their scores say anything about its own.
 
-    A one-class check: features of the picture as the model gets it (at the model's size, colour kept), and the coefficients and
+    A one-class check: features of the image as the model gets it (at the model's size, colour kept), and the coefficients and
     the residual of its thumbnail in the reference images' principal components; Mahalanobis distance to the references. Half of
     the references fit it, the other half calibrate it.
 
@@ -34,7 +34,7 @@ class Comparability:
 
     SIDE = 16
 
-    def __init__(self, references: Sequence[Picture], sample_shape: tuple[int, int, int], *, progress: bool = False):
+    def __init__(self, references: Sequence[InputImage], sample_shape: tuple[int, int, int], *, progress: bool = False):
         if len(references) < FEWEST_REFERENCES:
             raise SplitError(
                 f"{len(references)} reference images are too few to tell what is comparable; at least {FEWEST_REFERENCES} are needed."
@@ -60,8 +60,8 @@ class Comparability:
         # With few references the quantile can't be resolved; then only what is far outside is refused.
         self._limit = distances[-allowed] if allowed else 2 * distances[-1]
 
-    def _see(self, picture: Picture) -> tuple[np.ndarray, np.ndarray]:
-        rgb = picture.resized(*self._size, 3).astype(np.float64)
+    def _see(self, source: InputImage) -> tuple[np.ndarray, np.ndarray]:
+        rgb = source.resized(*self._size, 3).astype(np.float64)
         image = Image.fromarray((rgb * 255).round().astype(np.uint8))
         # The thumbnail has its own, finer description below.
         return _look(rgb)[: -(THUMBNAIL**2)], _thumbnail(image, self.SIDE)
@@ -72,11 +72,11 @@ class Comparability:
         spread = np.sqrt(self._pca.explained_variance_) + 1e-3
         return np.hstack([looks, coefficients / spread, np.log(residual + 1e-3)])
 
-    def distance(self, picture: Picture) -> float:
+    def distance(self, image: InputImage) -> float:
         """Squared Mahalanobis distance to the references, in units of the limit: above 1 is not comparable."""
-        raw = self._features(*(part[None] for part in self._see(picture)))
+        raw = self._features(*(part[None] for part in self._see(image)))
         return float(self._shape.mahalanobis((raw - self._mean) / self._scale)[0] / self._limit)
 
-    def __call__(self, picture: Picture) -> bool:
-        """True if the picture is of the references' kind."""
-        return self.distance(picture) <= 1
+    def __call__(self, image: InputImage) -> bool:
+        """True if the image is of the references' kind."""
+        return self.distance(image) <= 1

@@ -54,7 +54,7 @@ class Profile:
 # Verdicts, and how they are said: every sentence begins with its verdict and a colon.
 EVIDENCE, CANNOT_TELL, NOT_COMPARABLE, NO_NULL = "evidence", "cannot-tell", "not-comparable", "no-null"
 VERDICTS = {
-    EVIDENCE: "Evidence that this picture was in the training set",
+    EVIDENCE: "Evidence that this image was in the training set",
     CANNOT_TELL: "Cannot tell",
     NOT_COMPARABLE: "Not comparable",
     NO_NULL: "No verdict is possible",
@@ -63,7 +63,7 @@ VERDICTS = {
 ENOUGH_NULL = round(1 / ALPHA) - 1
 # Measured by benchmarks/altered_copies.py.
 TREATMENT = (
-    "It holds for pictures that are like the reference images and were treated alike. A copy that was altered can look less like a "
+    "It holds for images that are like the reference images and were treated alike. A copy that was altered can look less like a "
     "training image than it is: on the demo, of training images that had been shifted by one pixel or mirrored, few or none got "
     "evidence, and JPEG and enlarging cost many theirs."
 )
@@ -71,10 +71,10 @@ TREATMENT = (
 
 @dataclass(frozen=True)
 class ImageCheck:
-    """The answer for one picture.
+    """The answer for one image.
 
     Attributes:
-        name, id: of the picture.
+        name, id: of the image.
         model: id of the model that was asked.
         attack: name of the attack that the verdict is made by.
         source: where the known non-members come from; None without any.
@@ -85,11 +85,11 @@ class ImageCheck:
         timestep: at which the verdict is made.
         score: there; higher = more likely a member.
         p_value: conformal, in (0, 1]; None where no verdict is possible.
-        q_value: adjusted for the number of pictures checked together; None for a single one.
+        q_value: adjusted for the number of images checked together; None for a single one.
         share_below: share of known non-members with a lower score.
         n_null: known non-members that it was compared with.
-        comparable: whether the picture is of the reference images' kind; None where that can't be told.
-        notes: what was changed when the picture was read.
+        comparable: whether the image is of the reference images' kind; None where that can't be told.
+        notes: what was changed when the image was read.
     """
 
     name: str
@@ -115,7 +115,7 @@ class ImageCheck:
         return asdict(self)
 
     def to_entry(self) -> dict[str, Any]:
-        """As `to_dict`, without the bands, which all pictures of one reference share: "scores" by timestep instead."""
+        """As `to_dict`, without the bands, which all images of one reference share: "scores" by timestep instead."""
         entry = asdict(self)
         del entry["profile"]
         return entry | {"scores_of": self.profile.attack, "scores": dict(zip(map(str, self.profile.timesteps), self.profile.scores))}
@@ -130,7 +130,7 @@ class ImageCheck:
 
 
 def judge(p_value: float, q_value: float | None) -> str:
-    """The verdict of a p-value, or, for one of several pictures, of its q-value (see `adjusted`)."""
+    """The verdict of a p-value, or, for one of several images, of its q-value (see `adjusted`)."""
     small = p_value <= ALPHA if q_value is None else q_value <= FALSE_DISCOVERY_RATE
     return EVIDENCE if small else CANNOT_TELL
 
@@ -153,22 +153,22 @@ def say(
     asked = f"the model {model}"
     if verdict == NO_NULL:
         return (
-            f"{VERDICTS[verdict]}: no pictures are known that are certainly not in the training set of {asked}. Give {ENOUGH_NULL} or more "
-            "such pictures, of the same kind as the one in question."
+            f"{VERDICTS[verdict]}: no images are known that are certainly not in the training set of {asked}. Give {ENOUGH_NULL} or more "
+            "such images, of the same kind as the one in question."
         )
     if verdict == NOT_COMPARABLE:
         return (
-            f"{VERDICTS[verdict]}: this picture is unlike the {n_null:,} pictures that scores of {asked} are compared with ({source}). "
-            f"For a verdict, name the model that you suspect, and give {ENOUGH_NULL} or more pictures of this one's kind that are "
+            f"{VERDICTS[verdict]}: this image is unlike the {n_null:,} images that scores of {asked} are compared with ({source}). "
+            f"For a verdict, name the model that you suspect, and give {ENOUGH_NULL} or more images of this one's kind that are "
             "certainly not in its training set."
         )
     side, part = ("more", share_below) if share_below >= 0.5 else ("less", 1 - share_below)
     than = "any" if part == 1 else f"{floored_percent(part):.1f} %"
     lowest = ", the lowest that so few can give" if smallest_p(n_null) and p_value <= 1 / (n_null + 1) else ""
     # Above `ALPHA` q is 1 whatever p is, and says nothing.
-    together = f" (q = {p_text(q_value)} among the pictures checked together)" if q_value is not None and p_value <= ALPHA else ""
+    together = f" (q = {p_text(q_value)} among the images checked together)" if q_value is not None and p_value <= ALPHA else ""
     return (
-        f"{VERDICTS[verdict]}: it is {side} like a training image of {asked} than {than} of {n_null:,} pictures known not to be in the "
+        f"{VERDICTS[verdict]}: it is {side} like a training image of {asked} than {than} of {n_null:,} images known not to be in the "
         f"training set; p = {p_text(p_value)}{together}{lowest}."
     )
 
@@ -178,7 +178,7 @@ def smallest_p(n_null: int) -> str | None:
     if 1 / (n_null + 1) <= ALPHA:
         return None
     return (
-        f"With {n_null} known non-members no picture can get evidence: p can't get below {p_text(1 / (n_null + 1))}, and evidence starts "
+        f"With {n_null} known non-members no image can get evidence: p can't get below {p_text(1 / (n_null + 1))}, and evidence starts "
         f"at {p_text(ALPHA)}. Give {ENOUGH_NULL} or more."
     )
 
@@ -190,13 +190,11 @@ def explain(verdict: str, p_value: float | None, q_value: float | None, n_null: 
         power: share of known members that reach p ≤ `ALPHA`; None where no members are known.
     """
     if verdict == NO_NULL:
-        return ("The curve alone says nothing: how high a score is depends on how hard the picture is, whether it was used or not.",)
+        return ("The curve alone says nothing: how high a score is depends on how hard the image is, whether it was used or not.",)
     if verdict == NOT_COMPARABLE:
-        return (
-            "It says nothing about whether the picture was in the training set: pictures of another kind can't tell what its score means.",
-        )
+        return ("It says nothing about whether the image was in the training set: images of another kind can't tell what its score means.",)
     lines = [
-        f"The p-value is not the probability of innocence: of pictures never in the training set, about {share(p_value)} would look "
+        f"The p-value is not the probability of innocence: of images never in the training set, about {share(p_value)} would look "
         "at least this much like training images by chance.",
     ]
     if verdict == CANNOT_TELL:
@@ -207,14 +205,14 @@ def explain(verdict: str, p_value: float | None, q_value: float | None, n_null: 
             if power
             else "how many training images the attack misses isn't known for this model."
         )
-        lines.append(f"“Cannot tell” doesn't clear the picture: {caught}")
+        lines.append(f"“Cannot tell” doesn't clear the image: {caught}")
     else:
         by_design = (
-            f"by design {share(ALPHA)} of pictures that were never used get here too, so checking many pictures one by one will turn up "
+            f"by design {share(ALPHA)} of images that were never used get here too, so checking many images one by one will turn up "
             "false ones."
             if q_value is None
-            else f"of all pictures so called, up to {share(FALSE_DISCOVERY_RATE)} are expected to be false."
+            else f"of all images so called, up to {share(FALSE_DISCOVERY_RATE)} are expected to be false."
         )
         lines.append(f"It is statistical evidence about one model, not proof: {by_design}")
-        lines.append("A near copy of this picture in the training set would look the same.")
+        lines.append("A near copy of this image in the training set would look the same.")
     return (*lines, TREATMENT)

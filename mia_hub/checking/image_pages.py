@@ -1,4 +1,4 @@
-"""Answers about pictures in words: as text for a terminal, as rows of a table, and as fragments for a page."""
+"""Answers about images in words: as text for a terminal, as rows of a table, and as fragments for a page."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from mia_hub.rendering.numbers import floored_percent, p_text, share
 
 NAME_WIDTH, TABLE_NAME_WIDTH = 34, 24
 SHORT_VERDICTS = {EVIDENCE: "evidence", NOT_COMPARABLE: "not comparable", NO_NULL: "no verdict"}
-Q_VALUE = f"p, adjusted for the pictures checked together; p above {ALPHA:g} counts as 1"
+Q_VALUE = f"p, adjusted for the images checked together; p above {ALPHA:g} counts as 1"
 P_VALUE_CAVEAT = "The p-value is not the probability of innocence"
 P_VALUE_IN_GENERAL = (
-    f"{P_VALUE_CAVEAT}: it is the share of pictures never in the training set that would look at least this much like training images "
+    f"{P_VALUE_CAVEAT}: it is the share of images never in the training set that would look at least this much like training images "
     "by chance."
 )
 
@@ -40,9 +40,9 @@ def _score(score: float) -> str:
 
 
 def check_text(checks: Sequence[ImageCheck], *, model: str, attack: str) -> str:
-    """Answers for a terminal: one picture in full, several as a table."""
+    """Answers for a terminal: one image in full, several as a table."""
     if not checks:
-        return "No pictures were checked.\n"
+        return "No images were checked.\n"
     if len(checks) == 1:
         return "\n".join(_one_as_text(checks[0])) + "\n"
     return "\n".join([*_several_as_text(checks), "", *wrapped(f"Model: {model}"), *wrapped(f"Attack: {attack}")]) + "\n"
@@ -51,7 +51,7 @@ def check_text(checks: Sequence[ImageCheck], *, model: str, attack: str) -> str:
 def _one_as_text(check: ImageCheck) -> list[str]:
     lines = [*wrapped(check.name), "", *wrapped(check.sentence, "  ")]
     lines += ["", *aligned(figures_of(check)), "", "What this does not mean", *items(check.caveats)]
-    return lines + (["", "About this picture", *items(check.notes)] if check.notes else [])
+    return lines + (["", "About this image", *items(check.notes)] if check.notes else [])
 
 
 def _several_as_text(checks: Sequence[ImageCheck]) -> list[str]:
@@ -59,21 +59,21 @@ def _several_as_text(checks: Sequence[ImageCheck]) -> list[str]:
         [_fitted(c.name), _verdict(c), *(MISSING if p is None else p_text(p) for p in (c.p_value, c.q_value)), _score(c.score)]
         for c in checks
     ]
-    table = [["picture", "verdict", "p", "q", "score"], *rows]
+    table = [["image", "verdict", "p", "q", "score"], *rows]
     widths = [max(len(row[i]) for row in table) for i in range(5)]
     lines = ["  ".join(f"{cell:<{w}}" if i < 2 else f"{cell:>{w}}" for i, (cell, w) in enumerate(zip(row, widths))) for row in table]
     lines.insert(1, "  ".join("─" * w for w in widths))
     lines += ["", *wrapped(_tally(checks)), *wrapped(f"Scores: higher = more like a training image; at t = {checks[0].timestep}.")]
     lines += ["", "What this does not mean", *items(shared_caveats(checks))]
     notes = Counter(note for check in checks for note in check.notes)
-    counted = [f"{note} ({n} pictures)" if n > 1 else note for note, n in notes.items()]
-    return lines + (["", "About these pictures", *items(counted)] if counted else [])
+    counted = [f"{note} ({n} images)" if n > 1 else note for note, n in notes.items()]
+    return lines + (["", "About these images", *items(counted)] if counted else [])
 
 
 def _tally(checks: Sequence[ImageCheck]) -> str:
-    """How many got which verdict, and what is held when several pictures are judged together."""
+    """How many got which verdict, and what is held when several images are judged together."""
     counts = Counter(map(_verdict, checks))
-    said = f"{len(checks)} pictures: {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}."
+    said = f"{len(checks)} images: {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}."
     judged = sum(check.q_value is not None for check in checks)
     if not judged:
         return said
@@ -83,7 +83,7 @@ def _tally(checks: Sequence[ImageCheck]) -> str:
 def q_explained(judged: int) -> str:
     """What a q-value is, for whoever sees one."""
     return (
-        f"q is p adjusted for the {judged} picture{'s' * (judged != 1)} judged together (Benjamini–Hochberg; p above {ALPHA:g} counts as "
+        f"q is p adjusted for the {judged} image{'s' * (judged != 1)} judged together (Benjamini–Hochberg; p above {ALPHA:g} counts as "
         f"1): of those called evidence, at most {share(FALSE_DISCOVERY_RATE)} are expected to be false discoveries (FDR)."
     )
 
@@ -95,12 +95,12 @@ def shared_caveats(checks: Sequence[ImageCheck]) -> list[str]:
 
 
 def checks_table(checks: Sequence[ImageCheck]) -> tuple[list[str], list[list]]:
-    """Headers and rows, one per picture, the smallest p first, for a table on screen.
+    """Headers and rows, one per image, the smallest p first, for a table on screen.
 
-    What matters most stands leftmost, for narrow screens. The column "Picture" begins with the picture's number among ``checks``,
+    What matters most stands leftmost, for narrow screens. The column "Image" begins with the image's number among ``checks``,
     from 1; `row_number` reads it. Figures are numbers, so that they sort; missing ones are "—".
     """
-    headers = ["Verdict", "p", "q", "Picture", "Score"]
+    headers = ["Verdict", "p", "q", "Image", "Score"]
     order = sorted(range(len(checks)), key=lambda i: (checks[i].p_value is None, checks[i].p_value or 0))
     rows = [
         [
@@ -115,7 +115,7 @@ def checks_table(checks: Sequence[ImageCheck]) -> tuple[list[str], list[list]]:
 
 
 def row_number(row: Sequence) -> int:
-    """The number, from 0, of the picture that a row of `checks_table` is of."""
+    """The number, from 0, of the image that a row of `checks_table` is of."""
     return int(row[3].split(" ", 1)[0]) - 1
 
 
@@ -141,7 +141,7 @@ def answer_html(check: ImageCheck) -> str:
 
 
 def figures_html(check: ImageCheck) -> str:
-    """The table of figures, and how the picture was read."""
+    """The table of figures, and how the image was read."""
     return figures(figures_of(check), check.notes)
 
 

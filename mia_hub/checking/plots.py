@@ -23,12 +23,12 @@ from mia_hub.rendering.svg import SCORE_LABEL
 
 
 def profile_svg(profile: Profile, timestep: int, *, title: str | None = None, judged: bool = True) -> str:
-    """One picture's membership score per timestep, over the bands of known members and known non-members.
+    """One image's membership score per timestep, over the bands of known members and known non-members.
 
     Args:
         profile: the scores, and the bands where there are any.
         timestep: at which the score is given, and the verdict made; it is marked.
-        title: a line above, such as the picture's name.
+        title: a line above, such as the image's name.
         judged: whether there is a verdict; without known non-members there never is.
 
     Returns:
@@ -52,7 +52,7 @@ def profile_svg(profile: Profile, timestep: int, *, title: str | None = None, ju
     for band, name, colour, dashes in known:
         legend.append((add_band(axes, x, band.low, band.middle, band.high, colour, dashes), f"{band.n:,} known {name}: median, 5–95 %"))
     (line,) = axes.plot(x, profile.scores, color=INK, marker="o", markersize=3.6, linewidth=1.8, zorder=5)
-    legend.insert(0, (line, "this picture"))
+    legend.insert(0, (line, "this image"))
     add_mark(axes, timestep, f"t = {timestep}: {'verdict made' if judged else 'score given'} here")
     here = [score for t, score in zip(x, profile.scores) if t == timestep]
     axes.plot([timestep] * len(here), here, "o", color="white", markersize=8, markeredgecolor=INK, markeredgewidth=2, zorder=6)
@@ -63,7 +63,7 @@ def profile_svg(profile: Profile, timestep: int, *, title: str | None = None, ju
 
 def _describe_profile(profile: Profile, timestep: int, title: str | None, judged: bool) -> str:
     """The figure in words, for those who can't see it."""
-    text = f"Membership score of {title or 'this picture'} at {len(profile.timesteps)} timesteps."
+    text = f"Membership score of {title or 'this image'} at {len(profile.timesteps)} timesteps."
     if timestep not in profile.timesteps:
         return text
     at = profile.timesteps.index(timestep)

@@ -1,4 +1,4 @@
-"""What a new picture is judged by: known images of one model, as one attack sees them."""
+"""What a new image is judged by: known images of one model, as one attack sees them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mia_hub.attacks import Attack
 from mia_hub.auditing.measurement import measure
 from mia_hub.checking.image_answers import Band
 from mia_hub.defaults import DEMO_FOLDER
-from mia_hub.images.image import Picture
+from mia_hub.images.image import InputImage
 from mia_hub.metrics.estimates import Estimate
 from mia_hub.metrics.intervals import clopper_pearson
 from mia_hub.metrics.p_values import ALPHA, ConditionalNull, Judged, NullDistribution
@@ -25,18 +25,18 @@ from mia_hub.splits.loading import load_split
 from mia_hub.splits.member_split import Chosen, MemberSplit, split_hash
 
 DEMO_PROFILES, DEMO_OBSERVATIONS = DEMO_FOLDER / "scores.parquet", DEMO_FOLDER / "observations.parquet"
-DEMO_SOURCE = "the demo's non-members, greyscale pictures of clothing"
+DEMO_SOURCE = "the demo's non-members, greyscale images of clothing"
 
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Known images of one model: what a new picture is judged by.
+    """Known images of one model: what a new image is judged by.
 
     Attributes:
         profiles: their plain scores over the timesteps, with labels, for the bands of a plot.
         observed: what the verdict's attack saw of them at the verdict's timestep: float64 ``[n]`` scores, or ``[n, 1 + F]`` for a
             conditional attack. The non-members among them are the null set.
-        pictures: the non-members themselves, for the comparability check.
+        images: the non-members themselves, for the comparability check.
         attack: identity of the verdict's attack.
         chosen: parameters that it chose, see `Attack.choose`.
         timestep: at which verdicts are made.
@@ -46,7 +46,7 @@ class Reference:
 
     profiles: ScoreTable
     observed: np.ndarray
-    pictures: Sequence[Picture]
+    images: Sequence[InputImage]
     attack: str
     chosen: dict[str, Any]
     timestep: int
@@ -68,7 +68,7 @@ class Reference:
 
     @cached_property
     def members(self) -> tuple[Judged, ...]:
-        """The known members, each judged as any other picture is."""
+        """The known members, each judged as any other image is."""
         return tuple(self.null.judge(row) for row in self.observed[self.profiles.is_member == 1])
 
     @cached_property
@@ -143,8 +143,8 @@ def demo_reference(split: MemberSplit | None = None, *, plain: bool = False) -> 
         ids, observed, stored = _demo_observations()
         assert ids == list(table.ids), "the demo's files don't belong together"
         meta = {key: stored[key] for key in meta}
-    pictures = Chosen(split.images, nonmembers)
-    return Reference(table.select(reported), observed[reported], pictures, source=DEMO_SOURCE, **meta)
+    images = Chosen(split.images, nonmembers)
+    return Reference(table.select(reported), observed[reported], images, source=DEMO_SOURCE, **meta)
 
 
 def is_demo(model: DiffusionModel) -> bool:

@@ -1,4 +1,4 @@
-"""The answer for a set of pictures, as text and as a fragment for a page."""
+"""The answer for a set of images, as text and as a fragment for a page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mia_hub.rendering.numbers import p_text
 
 def set_rows(found: SetCheck) -> Rows:
     """Names and values of the answer's figures; what does not exist is left out."""
-    rows = [["Model", found.model], ["Attack", f"{found.attack_name} at t = {found.timestep}"], ["Pictures in the set", f"{found.n:,}"]]
+    rows = [["Model", found.model], ["Attack", f"{found.attack_name} at t = {found.timestep}"], ["Images in the set", f"{found.n:,}"]]
     if found.source is not None:
         rows.append(["Compared with", f"{found.n_null:,} of {found.source}"])
     if found.p_value is not None:
@@ -17,7 +17,7 @@ def set_rows(found: SetCheck) -> Rows:
             ["p-value (permutation test)", p_text(found.p_value)],
             ["p-value (Welch's t-test)", p_text(max(found.p_welch, 1e-4)) if found.p_welch >= 1e-4 else "below 0.0001"],
             ["Estimated share of training images", fraction_text(found.fraction)],
-            ["Further pictures needed for evidence", more_text(found.more_needed)],
+            ["Further images needed for evidence", more_text(found.more_needed)],
         ]
     return rows
 
@@ -26,7 +26,7 @@ def set_text(found: SetCheck) -> str:
     """For a terminal."""
     lines = [*wrapped(found.sentence), "", *aligned(set_rows(found))]
     lines += ["", "What this does not mean", *items(found.caveats)]
-    return "\n".join(lines + (["", "About these pictures", *items(found.notes)] if found.notes else [])) + "\n"
+    return "\n".join(lines + (["", "About these images", *items(found.notes)] if found.notes else [])) + "\n"
 
 
 def set_html(found: SetCheck) -> str:

@@ -38,7 +38,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "--out", metavar="FOLDER", help="write what 'compare --out' writes, and benchmark.json and .md; an interrupted run goes on"
     )
     run.add_argument(
-        "--cache", metavar="FOLDER", help="where drawn pictures are kept (default: mia_hub/benchmarks in the Hub's cache folder)"
+        "--cache", metavar="FOLDER", help="where drawn images are kept (default: mia_hub/benchmarks in the Hub's cache folder)"
     )
     run.add_argument("--quiet", action="store_true", help="no progress bars")
     run.set_defaults(run=_run)
@@ -72,7 +72,7 @@ def _run(args: argparse.Namespace) -> int:
         done = run_and_tell(args.name, folder=out, progress=not args.quiet, **options)
     except KeyboardInterrupt:
         kept = f"what was finished is in {out}, and " if out else ""
-        print(f"\nmia-hub: interrupted; {kept}pictures that were fetched are kept. The same command goes on from there.", file=sys.stderr)
+        print(f"\nmia-hub: interrupted; {kept}images that were fetched are kept. The same command goes on from there.", file=sys.stderr)
         return INTERRUPTED
     comparison, said = done.comparison, run_markdown(done)
     if out:  # before anything is printed, which a reader like `head` may cut short

@@ -18,11 +18,11 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         help="draw members and non-members, and publish them on the Hub",
         description="Draws members and non-members at random from one source, so that nothing but their use in training tells them apart; "
         "writes them as Parquet files with a card, and publishes them on the Hub. Then train on the members. A source that says already "
-        "which pictures are members is written as it is.",
-        epilog="Example: mia-hub make-split pictures/ --members 500 --nonmembers 500 --seed 0 --out my-split --license cc0-1.0",
+        "which images are members is written as it is.",
+        epilog="Example: mia-hub make-split images/ --members 500 --nonmembers 500 --seed 0 --out my-split --license cc0-1.0",
     )
     parser.add_argument(
-        "source", metavar="SOURCE", help="a data set on the Hub, a folder of pictures, or a Parquet file (or a folder of them)"
+        "source", metavar="SOURCE", help="a data set on the Hub, a folder of images, or a Parquet file (or a folder of them)"
     )
     parser.add_argument("--members", type=int, metavar="N", help="how many to draw; left out for a source that is a split already")
     parser.add_argument("--nonmembers", type=int, metavar="N", help="how many to draw; likewise")
@@ -34,7 +34,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--push", metavar="OWNER/NAME", help="publish it as this data set on the Hub")
     parser.add_argument("--private", action="store_true", help="with --push: only you can see it")
     parser.add_argument("--dry-run", action="store_true", help="draw and check, and show the card; write and publish nothing")
-    parser.add_argument("--license", metavar="NAME", help="of the pictures, as the Hub names it, such as cc-by-4.0 (default: unknown)")
+    parser.add_argument("--license", metavar="NAME", help="of the images, as the Hub names it, such as cc-by-4.0 (default: unknown)")
     parser.add_argument("--model", metavar="NAME", help="whose training images the members are, or will be; for the card")
     parser.add_argument("--config", help="configuration of the source on the Hub")
     parser.add_argument("--source-split", metavar="NAME", help="the source's split to draw from (default: train, or its only one)")
@@ -43,7 +43,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--caption-column", metavar="NAME", help="where it isn't caption, text or prompt")
     parser.add_argument("--class-column", metavar="NAME", help="where it isn't class")
     parser.add_argument(
-        "--fetch", action="store_true", help="of a split that holds addresses of pictures: fetch them, from public hosts only"
+        "--fetch", action="store_true", help="of a split that holds addresses of images: fetch them, from public hosts only"
     )
     parser.add_argument("--no-shift-check", action="store_true", help="skip the blind classifier")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
@@ -51,7 +51,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Makes the split; what can be refused is refused before pictures are read."""
+    """Makes the split; what can be refused is refused before images are read."""
     from mia_hub.splits.card import card_text, check_license, check_model, shift_text
     from mia_hub.splits.publishing import find_target, push_folder
     from mia_hub.splits.writing import check_folder, describe_drawn, earlier_record, write_drawn
@@ -111,7 +111,7 @@ def _check_options(args: argparse.Namespace) -> None:
 
 
 def _drawn(args: argparse.Namespace) -> tuple:
-    """The pictures, where they come from, and the seed if they were drawn."""
+    """The images, where they come from, and the seed if they were drawn."""
     from mia_hub.splits.drawing import checked, draw
     from mia_hub.splits.member_split import MemberSplit
     from mia_hub.splits.parts import Columns, Fetching
@@ -123,20 +123,20 @@ def _drawn(args: argparse.Namespace) -> tuple:
     source, origin = open_source(args.source, **hub, **options)
     if isinstance(source, MemberSplit):
         if args.members is not None:
-            raise SplitError(f"{args.source} says already which pictures are members; leave --members and --nonmembers out.")
+            raise SplitError(f"{args.source} says already which images are members; leave --members and --nonmembers out.")
         for note in source.notes:
             print(f"mia-hub: {note}", file=sys.stderr)
         return checked(source, progress=not args.quiet), (origin,), None
     if args.members is None:
         raise SplitError(
-            f"{args.source} doesn't say which pictures are members; say how many are to be drawn with --members and --nonmembers."
+            f"{args.source} doesn't say which images are members; say how many are to be drawn with --members and --nonmembers."
         )
     other, origins = None, (origin,)
     if args.nonmembers_from:
         other, second = open_source(args.nonmembers_from, **options)
         origins = (origin, second)
         if isinstance(other, MemberSplit):
-            raise SplitError(f"{args.nonmembers_from} is a split itself; give a source of pictures.")
+            raise SplitError(f"{args.nonmembers_from} is a split itself; give a source of images.")
         print(
             "mia-hub: members and non-members come from two sources and may differ by themselves; an attack can then tell them apart "
             "without the model. The shift check below says what is to be seen of it.",
@@ -149,6 +149,6 @@ def _say_left_out(drawn) -> None:
     from mia_hub.splits.drawing import said
 
     if drawn.left_out:
-        print(f"mia-hub: some pictures were not used{said(drawn.left_out)}.", file=sys.stderr)
+        print(f"mia-hub: some images were not used{said(drawn.left_out)}.", file=sys.stderr)
     if drawn.example:
         print(f"mia-hub: the first that can't be read: {drawn.example}", file=sys.stderr)

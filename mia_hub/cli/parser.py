@@ -30,25 +30,25 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     for name, question, answer in (
-        ("check", "was this picture in the model's training set?", _one_by_one),
-        ("check-set", "were these pictures, as a set, in the training data?", _as_a_set),
+        ("check", "was this image in the model's training set?", _one_by_one),
+        ("check-set", "were these images, as a set, in the training data?", _as_a_set),
     ):
         check = commands.add_parser(name, help=question, description=question[0].upper() + question[1:])
         check.add_argument("images", nargs="+", metavar="IMAGE", help="image files, or folders of them")
         check.add_argument(
             "--nonmembers",
             metavar="FOLDER",
-            help="pictures certainly not in the training set, of the same kind; needed for any model but the demo: "
-            + ("99 or more, since with fewer no picture can get evidence" if answer is _one_by_one else "20 or more, better some hundreds"),
+            help="images certainly not in the training set, of the same kind; needed for any model but the demo: "
+            + ("99 or more, since with fewer no image can get evidence" if answer is _one_by_one else "20 or more, better some hundreds"),
         )
         told = check.add_mutually_exclusive_group()
         told.add_argument(
             "--captions",
             action="store_true",
-            help="for a model conditioned on text: the captions that lie beside the pictures, and beside the non-members (cat.txt for "
+            help="for a model conditioned on text: the captions that lie beside the images, and beside the non-members (cat.txt for "
             "cat.png, or metadata.jsonl or metadata.csv in the folder; default: empty captions)",
         )
-        told.add_argument("--caption", metavar="TEXT", help="one caption for all pictures and non-members, or one class index")
+        told.add_argument("--caption", metavar="TEXT", help="one caption for all images and non-members, or one class index")
         check.add_argument("--json", metavar="FILE", help="also write the answer as JSON; '-' prints it in place of the text")
         _add_attack_options(check, VERDICT_ATTACK)
         _add_model_options(check)
@@ -159,7 +159,7 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         choices=["float32", "float64", "bfloat16", "float16", "auto"],
         help="precision of the model; 'auto' tries, once, what is fastest here and agrees with float32 (default: float32)",
     )
-    parser.add_argument("--size", type=int, metavar="PIXELS", help="side of the pictures as the model gets them (default: its own)")
+    parser.add_argument("--size", type=int, metavar="PIXELS", help="side of the images as the model gets them (default: its own)")
     parser.add_argument("--latents", choices=["mode", "sample"], help="of a model on latents (default: mode)")
     parser.add_argument("--offload", choices=["model", "sequential"], help="diffusers' offloading, for a model larger than the accelerator")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
@@ -177,23 +177,23 @@ def _check(args: argparse.Namespace) -> int:
     return EXIT_ERROR if problems else 0
 
 
-def _one_by_one(checker, pictures: list, unreadable: int, **options) -> tuple[str, dict]:
+def _one_by_one(checker, images: list, unreadable: int, **options) -> tuple[str, dict]:
     """The answers, for people and for programs."""
     from mia_hub.checking.image_pages import check_text
 
-    checks = checker.check(pictures, **options)
+    checks = checker.check(images, **options)
     return check_text(checks, model=checker.model.info.id, attack=checker.attack.name), checker.to_dict(checks)
 
 
-def _as_a_set(checker, pictures: list, unreadable: int, **options) -> tuple[str, dict]:
+def _as_a_set(checker, images: list, unreadable: int, **options) -> tuple[str, dict]:
     from mia_hub.checking.set_pages import set_text
 
-    found = checker.check_set(pictures, **options).without(unreadable)
+    found = checker.check_set(images, **options).without(unreadable)
     return set_text(found), found.to_dict()
 
 
 def _asked(args: argparse.Namespace) -> tuple:
-    """The checker, the pictures that can be read with their captions, and what is wrong with the others; no checker if there are none."""
+    """The checker, the images that can be read with their captions, and what is wrong with the others; no checker if there are none."""
     if args.json not in (None, "-") and Path(args.json).exists() and Path(args.json).suffix.lower() != ".json":
         raise MiaHubError(f"{args.json} exists and is no .json file, so it is not overwritten; name another file, or '-' to print.")
     from mia_hub.attacks import get_attack
@@ -221,7 +221,7 @@ def _asked(args: argparse.Namespace) -> tuple:
 
 
 def _captions(args: argparse.Namespace, paths: list):
-    """What the pictures' model is told beside them."""
+    """What the images' model is told beside them."""
     from mia_hub.images.captions import captions_beside, complete
 
     if not args.captions:

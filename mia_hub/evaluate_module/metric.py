@@ -15,21 +15,21 @@ import numpy as np
 
 from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.errors import MetricError
-from mia_hub.images.sources import as_pictures
+from mia_hub.images.sources import as_images
 
 if TYPE_CHECKING:
     from mia_hub.attacks import Attack
-    from mia_hub.images.image import Picture
+    from mia_hub.images.image import InputImage
     from mia_hub.models.protocol import DiffusionModel
     from mia_hub.splits.member_split import MemberSplit
 
 DESCRIPTION = """\
-Membership inference on diffusion models: how far do pictures look to a model like those it was trained on? SimA asks the denoiser for the
-noise in each picture; for training pictures the norm of its answer is small, and the score, minus that norm, is high.
+Membership inference on diffusion models: how far do images look to a model like those it was trained on? SimA asks the denoiser for the
+noise in each image; for training images the norm of its answer is small, and the score, minus that norm, is high.
 
 A higher score means: more likely a member of the training set. Members are the positive class, label 1. With references it returns how
 well members and non-members are told apart (AUC, ASR, TPR at low FPR): a high value means that the model leaks. Without, it returns
-the scores, and p-values where pictures are known that are certainly not in the training set.
+the scores, and p-values where images are known that are certainly not in the training set.
 """
 
 CITATION = """\
@@ -44,55 +44,55 @@ CITATION = """\
 
 INPUTS = """
 Args:
-    predictions: the pictures: a list of paths, PIL images, uint8 arrays or float tensors [C, H, W] in [0, 1]; a tensor [N, C, H, W]; or an
+    predictions: the images: a list of paths, PIL images, uint8 arrays or float tensors [C, H, W] in [0, 1]; a tensor [N, C, H, W]; or an
         image column of a data set. Paths and columns are decoded batch by batch.
-    references: 1 (member of the training set) or 0 (non-member) per picture. Optional.
+    references: 1 (member of the training set) or 0 (non-member) per image. Optional.
     model_id: "demo" (default), a folder in diffusers' layout, a model on the Hub, or a mia_hub DiffusionModel.
     attack: "sima" (default), "sima-mc", another name of `mia_hub.list_attacks()`, or an Attack. `evaluate.load("sima", "sima-mc")` makes
-        another one the default. Without labels the default is "sima-cn", by which verdicts are made: SimA given the picture's difficulty.
+        another one the default. Without labels the default is "sima-cn", by which verdicts are made: SimA given the image's difficulty.
     timesteps: the training timesteps to score at; the attack's own by default.
     batch_size: rows per forward pass.
     device, dtype, revision: of the model, as for `mia_hub.load_model`.
-    captions: of a model conditioned on text, one per picture, or one for all; of one conditioned on classes, class indices; empty ones by
+    captions: of a model conditioned on text, one per image, or one for all; of one conditioned on classes, class indices; empty ones by
         default. With dataset_id: "split" (default; those of the data set, if it has any) or "empty".
     seed: of noise draws and, with labels, of the halves and of intervals.
     progress: whether to show progress bars.
 
-    With labelled pictures:
+    With labelled images:
     dataset_id: instead of predictions and references: "demo", a folder with the folders `member` and `nonmember`, a data set on the Hub,
         or a MemberSplit.
     dataset_config, dataset_revision, image_column, caption_column, class_column: of that data set.
     limit: at most so many members and so many non-members of that data set, by a seeded draw.
-    selection: "calibration" (default) chooses the timestep on one half of the pictures and reports on the other; "oracle" chooses on the
-        reported pictures, as many papers do, and is flagged.
-    timestep: a timestep fixed beforehand; then all pictures are reported on.
+    selection: "calibration" (default) chooses the timestep on one half of the images and reports on the other; "oracle" chooses on the
+        reported images, as many papers do, and is flagged.
+    timestep: a timestep fixed beforehand; then all images are reported on.
     shift_check: whether a blind classifier tries to tell members from non-members without the model.
 
-    With pictures only:
-    nonmembers: pictures certainly not in the training set and of the same kind, 99 or more. The demo model brings its own.
-    nonmember_captions: theirs, where the pictures have captions.
+    With images only:
+    nonmembers: images certainly not in the training set and of the same kind, 99 or more. The demo model brings its own.
+    nonmember_captions: theirs, where the images have captions.
 
     `evaluate.load("sima", model_id=...)` sets any of these but `revision` for all calls.
 
 Returns:
     Plain values, ready for JSON. Always:
-    scores: per picture, in the order given, at the timestep `timestep`; higher = more likely a member. Without labels, of the attack that
+    scores: per image, in the order given, at the timestep `timestep`; higher = more likely a member. Without labels, of the attack that
         verdicts are made by; scores_per_timestep are then plain SimA's.
-    scores_per_timestep: per picture and timestep; `timesteps` names the columns.
+    scores_per_timestep: per image and timestep; `timesteps` names the columns.
     timestep, attack, model, queries_per_image, seconds, provenance, higher_score_means.
 
-    With labelled pictures:
+    With labelled images:
     auc, asr, tpr_at_1_fpr, tpr_at_0_1_fpr: with their 95 % intervals [low, high] in auc_interval, asr_interval and so on. A TPR that the
         non-members are too few to resolve is None, and flagged.
-    n_members, n_nonmembers: pictures that the figures come from. is_member: the labels, in the order of the scores.
+    n_members, n_nonmembers: images that the figures come from. is_member: the labels, in the order of the scores.
     blind_auc: of a classifier that never sees the model; None if it was not measured.
-    selection: how the timestep was chosen. flags: what the reader must know. split: what the pictures are.
+    selection: how the timestep was chosen. flags: what the reader must know. split: what the images are.
 
-    With pictures only:
-    p_values, q_values, verdicts: per picture; q_values are p-values adjusted for several pictures, where a p above 0.01 counts as 1; None
-        for one picture. p_values and q_values are None where no non-members are known, and an entry is None for a picture that can't be
+    With images only:
+    p_values, q_values, verdicts: per image; q_values are p-values adjusted for several images, where a p above 0.01 counts as 1; None
+        for one image. p_values and q_values are None where no non-members are known, and an entry is None for a image that can't be
         compared with them.
-    reference: what the pictures were judged by. notes: what the reader must know.
+    reference: what the images were judged by. notes: what the reader must know.
 
 Example:
     >>> import evaluate, mia_hub
@@ -116,13 +116,13 @@ _UNLABELLED = ("nonmembers", "nonmember_captions")
 class Sima(evaluate.Metric):
     """Membership inference with `evaluate`: see `INPUTS`.
 
-    Pictures given to `compute` go straight to the audit; those given to `add` and `add_batch` are kept in memory until then. They pass
-    through no Arrow file, which would round float pictures to 8 bits.
+    Images given to `compute` go straight to the audit; those given to `add` and `add_batch` are kept in memory until then. They pass
+    through no Arrow file, which would round float images to 8 bits.
     """
 
     def __init__(self, config_name: str | None = None, **options):
         if options.get("num_process", 1) != 1:
-            raise MetricError("This metric runs in one process; load it with num_process=1, and gather the pictures there.")
+            raise MetricError("This metric runs in one process; load it with num_process=1, and gather the images there.")
         mine = {name: options.pop(name) for name in list(options) if name == "seed" or name not in _EVALUATES}
         _refuse_unknown(mine)
         if config_name not in (None, "default"):
@@ -131,12 +131,12 @@ class Sima(evaluate.Metric):
             mine = {"attack": get_attack(config_name).name} | mine
         super().__init__(config_name=config_name, **options)
         self._options = mine
-        self._pictures: list[Picture] = []
+        self._images: list[InputImage] = []
         self._labels: list[int | None] = []
 
     def __len__(self) -> int:
-        """The number of pictures added and not yet computed."""
-        return len(self._pictures)
+        """The number of images added and not yet computed."""
+        return len(self._images)
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
@@ -148,48 +148,48 @@ class Sima(evaluate.Metric):
         )
 
     def add_batch(self, *, predictions=None, references=None) -> None:
-        """Adds pictures, with or without their labels, for the next `compute`. They are decoded now and kept in memory."""
-        pictures = list(as_pictures(predictions))
-        labels = [None] * len(pictures) if references is None else _checked(references, len(pictures)).tolist()
-        self._pictures += pictures
+        """Adds images, with or without their labels, for the next `compute`. They are decoded now and kept in memory."""
+        images = list(as_images(predictions))
+        labels = [None] * len(images) if references is None else _checked(references, len(images)).tolist()
+        self._images += images
         self._labels += labels
 
     def add(self, *, prediction=None, reference=None, predictions=None, references=None) -> None:
-        """Adds one picture, with or without its label, for the next `compute`."""
+        """Adds one image, with or without its label, for the next `compute`."""
         # evaluate.combine calls it with the plural names.
-        picture = predictions if prediction is None else prediction
+        image = predictions if prediction is None else prediction
         label = references if reference is None else reference
-        self.add_batch(predictions=None if picture is None else [picture], references=None if label is None else [label])
+        self.add_batch(predictions=None if image is None else [image], references=None if label is None else [label])
 
     def compute(self, *, predictions=None, references=None, **options) -> dict[str, Any]:
-        """Scores pictures against a diffusion model; with labels it also measures how well members are told from non-members."""
+        """Scores images against a diffusion model; with labels it also measures how well members are told from non-members."""
         _refuse_unknown(options)
-        pictures, labels = self._gathered(predictions, references)
+        images, labels = self._gathered(predictions, references)
         options = self._options | options
         _refuse_useless(options, labelled=labels is not None)
-        result = self._compute(predictions=pictures, references=labels, **options)
-        self._pictures, self._labels = [], []
+        result = self._compute(predictions=images, references=labels, **options)
+        self._images, self._labels = [], []
         return result
 
     def _gathered(self, predictions, references):
         """What was given now, together with what was added before."""
-        if not self._pictures:
+        if not self._images:
             return predictions, references
-        pictures, labels = list(self._pictures), list(self._labels)
+        images, labels = list(self._images), list(self._labels)
         if predictions is not None:
-            pictures += as_pictures(predictions)
-            new = len(pictures) - len(labels)
+            images += as_images(predictions)
+            new = len(images) - len(labels)
             labels += [None] * new if references is None else _checked(references, new).tolist()
         elif references is not None:
             if labels.count(None) < len(labels):
-                raise MetricError("references were added with the pictures already; leave them out of compute.")
-            labels = _checked(references, len(pictures)).tolist()
+                raise MetricError("references were added with the images already; leave them out of compute.")
+            labels = _checked(references, len(images)).tolist()
         unlabelled = labels.count(None)
         if unlabelled == len(labels):
-            return pictures, None
+            return images, None
         if unlabelled:
-            raise MetricError(f"{unlabelled} of {len(labels)} pictures have no reference; give 1 or 0 for every picture, or for none.")
-        return pictures, labels
+            raise MetricError(f"{unlabelled} of {len(labels)} images have no reference; give 1 or 0 for every image, or for none.")
+        return images, labels
 
     def _compute(
         self,
@@ -221,9 +221,9 @@ class Sima(evaluate.Metric):
     ) -> dict[str, Any]:
         if (predictions is None) == (dataset_id is None):
             which = "neither was given" if predictions is None else "both were given"
-            raise MetricError(f"Give either predictions=[…], the pictures, or dataset_id=…, where members and non-members are; {which}.")
+            raise MetricError(f"Give either predictions=[…], the images, or dataset_id=…, where members and non-members are; {which}.")
         if dataset_id is not None and references is not None:
-            raise MetricError("references belong to predictions; a data set says itself which pictures are members. Leave one of them out.")
+            raise MetricError("references belong to predictions; a data set says itself which images are members. Leave one of them out.")
         if attack is None:
             attack = VERDICT_ATTACK if dataset_id is None and references is None else "sima"
         if timesteps is not None:
@@ -236,7 +236,7 @@ class Sima(evaluate.Metric):
             return _check(predictions, model_id, attack, captions, **null, **querying)
 
         if dataset_id is None:
-            split, order = _split(as_pictures(predictions), references, captions)
+            split, order = _split(as_images(predictions), references, captions)
         else:
             from mia_hub.splits.loading import load_split
 
@@ -271,11 +271,11 @@ def _refuse_useless(options: dict[str, Any], labelled: bool) -> None:
     from_dataset = options.get("dataset_id") is not None
     useless: dict[str, str] = {}
     if labelled or from_dataset:
-        useless |= dict.fromkeys(_UNLABELLED, "where labels are known, such pictures are among the others, with reference 0")
+        useless |= dict.fromkeys(_UNLABELLED, "where labels are known, such images are among the others, with reference 0")
     else:
         useless |= dict.fromkeys(_LABELLED, "without references or dataset_id nothing is measured, and all that is chosen is fixed")
     if not from_dataset:
-        useless |= dict.fromkeys(_DATASET, "it belongs to dataset_id, which is not given; of predictions, choose the pictures yourself")
+        useless |= dict.fromkeys(_DATASET, "it belongs to dataset_id, which is not given; of predictions, choose the images yourself")
     for name, why in useless.items():
         value, default = options.get(name, _DEFAULTS[name]), _DEFAULTS[name]
         # By type first: comparing arrays gives an array.
@@ -289,10 +289,10 @@ def _checked(references, count: int) -> np.ndarray:
     try:
         labels = np.array(list(values), dtype=np.float64)
     except (TypeError, ValueError):
-        raise MetricError(f"references must be 1 (member) or 0 (non-member), one per picture; got {references!r:.200}.") from None
+        raise MetricError(f"references must be 1 (member) or 0 (non-member), one per image; got {references!r:.200}.") from None
     if labels.shape != (count,):
         shape = f"{len(labels)}" if labels.ndim == 1 else f"an array {list(labels.shape)} of them"
-        raise MetricError(f"There are {count} predictions and {shape} references; give one reference, 1 or 0, per picture.")
+        raise MetricError(f"There are {count} predictions and {shape} references; give one reference, 1 or 0, per image.")
     wrong = np.flatnonzero(~np.isin(labels, (0, 1)))
     if len(wrong):
         raise MetricError(
@@ -302,26 +302,26 @@ def _checked(references, count: int) -> np.ndarray:
     return labels.astype(np.int8)
 
 
-def _split(pictures: Sequence[Picture], references, captions) -> tuple[MemberSplit, np.ndarray]:
-    """The pictures, with what is said of them, as members and non-members; and where each, members first, stands among ``pictures``."""
+def _split(images: Sequence[InputImage], references, captions) -> tuple[MemberSplit, np.ndarray]:
+    """The images, with what is said of them, as members and non-members; and where each, members first, stands among ``images``."""
     from mia_hub.images.captions import rows_of
     from mia_hub.splits.member_split import Chosen, MemberSplit
 
-    labels = _checked(references, len(pictures))
+    labels = _checked(references, len(images))
     rows = [np.flatnonzero(labels == label) for label in (1, 0)]
     if not (len(rows[0]) and len(rows[1])):
         raise MetricError(
-            f"All {len(labels)} references are {labels[0]}; members (1) and non-members (0) are both needed. For pictures whose membership "
+            f"All {len(labels)} references are {labels[0]}; members (1) and non-members (0) are both needed. For images whose membership "
             "is asked, leave references out."
         )
     order = np.concatenate(rows)
     if captions is not None:
-        captions = [captions] * len(pictures) if isinstance(captions, (str, int)) else captions
-        if len(captions) != len(pictures):
-            raise MetricError(f"There are {len(pictures)} predictions and {len(captions)} captions; give one per picture.")
+        captions = [captions] * len(images) if isinstance(captions, (str, int)) else captions
+        if len(captions) != len(images):
+            raise MetricError(f"There are {len(images)} predictions and {len(captions)} captions; give one per image.")
         captions = rows_of(captions, order)
     # Whether these are texts or classes is for the model to say.
-    return MemberSplit("predictions", *(Chosen(pictures, part) for part in rows), captions=captions, classes=captions), order
+    return MemberSplit("predictions", *(Chosen(images, part) for part in rows), captions=captions, classes=captions), order
 
 
 def _audit(split: MemberSplit, order: np.ndarray, model, attack, **options) -> dict[str, Any]:
@@ -390,10 +390,10 @@ def _scores(scores: np.ndarray, timesteps: Sequence[int], timestep: int) -> dict
 
 
 def _notes(checks, known: bool) -> list[str]:
-    """What applies to all pictures, and what was changed on the way in, said once for all pictures that it happened to."""
+    """What applies to all images, and what was changed on the way in, said once for all images that it happened to."""
     notes = [] if known else [checks[0].sentence, *checks[0].caveats]
     changed: dict[str, list[str]] = {}
     for check in checks:
         for note in check.notes:
             changed.setdefault(note, []).append(check.name)
-    return notes + [f"{len(names)} of {len(checks)} pictures (the first: {names[0]}): {note}" for note, names in changed.items()]
+    return notes + [f"{len(names)} of {len(checks)} images (the first: {names[0]}): {note}" for note, names in changed.items()]

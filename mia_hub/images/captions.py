@@ -1,4 +1,4 @@
-"""Captions and classes that lie beside picture files, as the tools that train on folders expect them."""
+"""Captions and classes that lie beside image files, as the tools that train on folders expect them."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ CLASS_COLUMNS = ("class", "class_label", "class_index")
 
 
 def rows_of(captions: Sequence | None, rows) -> Sequence | None:
-    """The captions of some pictures. What kind of captions they are, which their type may tell, is kept."""
+    """The captions of some images. What kind of captions they are, which their type may tell, is kept."""
     if captions is None:
         return None
     return (type(captions) if isinstance(captions, tuple) else list)(captions[row] for row in rows)
 
 
 def first_of(value: Any) -> Any:
-    """What stands for a picture that has several captions: the first of them, or None where the list is empty."""
+    """What stands for a image that has several captions: the first of them, or None where the list is empty."""
     if not isinstance(value, (list, tuple)):
         return value
     return value[0] if value else None
 
 
 class Told(NamedTuple):
-    """What lies beside picture files: one entry per picture, None where there is none; None for the list if there are none at all."""
+    """What lies beside image files: one entry per image, None where there is none; None for the list if there are none at all."""
 
     captions: list[str | None] | None
     classes: list[str | None] | None
 
 
 def told_beside(paths: Sequence[str | Path], *, caption_column: str | None = None, class_column: str | None = None) -> Told:
-    """Caption and class of each picture file, from ``metadata.jsonl`` or ``metadata.csv`` in its folder; a caption also from a text file.
+    """Caption and class of each image file, from ``metadata.jsonl`` or ``metadata.csv`` in its folder; a caption also from a text file.
 
     The first is the convention of `datasets` (a column ``file_name``, and further ones), the second that of most LoRA trainers
     (``cat.png`` and ``cat.txt``). Each file of metadata is read once.
 
     Args:
-        paths: picture files.
+        paths: image files.
         caption_column: of the metadata, where it isn't called caption, text or prompt.
         class_column: of the metadata, where it isn't called class.
 
@@ -67,15 +67,15 @@ def captions_beside(paths: Sequence[str | Path]) -> list[str | None] | None:
 
 
 def complete(given: Sequence, what: str, where: str) -> Sequence:
-    """Captions as texts, or classes as whole numbers, one for each picture; their type is kept where nothing has to be changed.
+    """Captions as texts, or classes as whole numbers, one for each image; their type is kept where nothing has to be changed.
 
     Args:
-        given: one per picture, None where there is none.
+        given: one per image, None where there is none.
         what: "caption" or "class".
         where: what they belong to, for messages.
 
     Raises:
-        SplitError: if some pictures have one and others none: that alone could tell members from non-members.
+        SplitError: if some images have one and others none: that alone could tell members from non-members.
     """
     kind, missing, as_it_is = str if what == "caption" else int, 0, True
     for value in given:  # once only: they may come over the network
@@ -83,7 +83,7 @@ def complete(given: Sequence, what: str, where: str) -> Sequence:
         as_it_is = as_it_is and isinstance(value, kind) and not isinstance(value, bool)
     if missing:
         raise SplitError(
-            f"{missing} of the {len(given)} pictures of {where} have no {what}, and the others do; give each one, or ask with empty ones."
+            f"{missing} of the {len(given)} images of {where} have no {what}, and the others do; give each one, or ask with empty ones."
         )
     if as_it_is:
         return given

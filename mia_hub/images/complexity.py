@@ -1,4 +1,4 @@
-"""How busy a picture is: edges and compressed size, as both the shift check and conditional attacks describe it."""
+"""How busy a image is: edges and compressed size, as both the shift check and conditional attacks describe it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import numpy as np
 from PIL import Image
 
-# Keeps the logarithm of an empty picture finite; a quarter of one grey level.
+# Keeps the logarithm of an empty image finite; a quarter of one grey level.
 FLOOR = 1e-3
 
 
@@ -25,10 +25,10 @@ def png_bytes(pixels: np.ndarray, compress_level: int = 6) -> int:
 
 
 def complexity(pixels: np.ndarray) -> np.ndarray:
-    """How hard a picture is to denoise, as far as it can be seen without a model.
+    """How hard a image is to denoise, as far as it can be seen without a model.
 
     Args:
-        pixels: float ``[C, H, W]`` in [0, 1], C = 1 or 3, at the model's picture size.
+        pixels: float ``[C, H, W]`` in [0, 1], C = 1 or 3, at the model's image size.
 
     Returns:
         float64 ``[5]``: log of the PNG's size in bytes, logs of the mean absolute gradient and Laplacian, mean, standard deviation.

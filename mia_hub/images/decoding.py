@@ -44,23 +44,23 @@ _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     8: np.rot90,
 }
 # What people upload by mistake, told from the first 4,096 bytes: (pattern, what it is, next step).
-_NOT_PICTURES = (
-    (rb"(?is)\s*(<!doctype html|<html)", "a web page", "Download the picture itself and pass that"),
+_NOT_IMAGES = (
+    (rb"(?is)\s*(<!doctype html|<html)", "a web page", "Download the image itself and pass that"),
     (rb"(?s).*<svg[\s>]", "an SVG drawing", "Export it as PNG and pass that"),
     (rb"%PDF", "a PDF document", "Export the page as PNG and pass that"),
     (rb"%!PS|\xc5\xd0\xd3\xc6", "a PostScript file", "Export it as PNG and pass that"),
-    (rb"version https://git-lfs", "a Git LFS pointer", "Run `git lfs pull` to get the picture itself"),
-    (rb"(?s)....ftyp(hei|hev|mif1|msf1)", "a HEIC picture", "Export it as PNG or JPEG and pass that"),
-    (rb"PK\x03\x04", "a zip archive", "Unpack it and pass the pictures in it"),
+    (rb"version https://git-lfs", "a Git LFS pointer", "Run `git lfs pull` to get the image itself"),
+    (rb"(?s)....ftyp(hei|hev|mif1|msf1)", "a HEIC image", "Export it as PNG or JPEG and pass that"),
+    (rb"PK\x03\x04", "a zip archive", "Unpack it and pass the images in it"),
 )
 _KNOWN_MAGIC = re.compile(rb"(?s)\x89PNG|\xff\xd8\xff|RIFF....WEBP|GIF8[79]a|II\*\0|MM\0\*|....ftypavi[fs]")
 
 
 def decode(source: Any, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The pixels of one picture, uint8 or float32 [H, W, C], and what was changed on the way in.
+    """The pixels of one image, uint8 or float32 [H, W, C], and what was changed on the way in.
 
     Args:
-        source: what `mia_hub.images.sources.open_picture` takes, but no dict and no `Picture`.
+        source: what `mia_hub.images.sources.open_image` takes, but no dict and no `InputImage`.
         name: what to call it in messages.
 
     Raises:
@@ -89,7 +89,7 @@ def decode(source: Any, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
     elif hasattr(source, "read"):
         return _from_file(source, name)
     else:
-        raise image_error(name, f"what was given ({type(source).__name__}) is no picture", f"{ACCEPTED_TYPES}: pass one of these")
+        raise image_error(name, f"what was given ({type(source).__name__}) is no image", f"{ACCEPTED_TYPES}: pass one of these")
 
 
 def _from_path(source: str | os.PathLike[str], name: str) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -97,7 +97,7 @@ def _from_path(source: str | os.PathLike[str], name: str) -> tuple[np.ndarray, t
     try:
         if path.is_dir():
             raise image_error(
-                name, "this is a folder, not an image", "Pass the files in it; where several pictures are taken, the folder alone will do"
+                name, "this is a folder, not an image", "Pass the files in it; where several images are taken, the folder alone will do"
             )
         if not path.exists():
             raise image_error(name, f"there is no file {printable(path)}", "Check the path")
@@ -129,7 +129,7 @@ def _from_stream(stream: BinaryIO, name: str) -> tuple[np.ndarray, tuple[str, ..
     """Decodes an image file. `stream` stands at its start, can seek, and stays open."""
     head = stream.read(4096)
     if not head:
-        raise image_error(name, "the file is empty (0 bytes)", "Save or download the picture again")
+        raise image_error(name, "the file is empty (0 bytes)", "Save or download the image again")
     stream.seek(0)
     try:
         return _decode(stream, name)
@@ -143,13 +143,13 @@ def _from_stream(stream: BinaryIO, name: str) -> tuple[np.ndarray, tuple[str, ..
             return pixels, (*notes, "Damaged metadata in the file was ignored.")
         except _UndecodableError:
             pass
-    for pattern, what, advice in _NOT_PICTURES:
+    for pattern, what, advice in _NOT_IMAGES:
         if re.match(pattern, head):
             raise image_error(name, f"this is {what}, which can't be read as pixels", f"{advice}. {_ACCEPTED_FILES}") from failure
     unidentified = isinstance(failure, PIL.UnidentifiedImageError)
     if _KNOWN_MAGIC.match(head) or not unidentified:
         why = "" if unidentified else f" ({reason(failure)})"
-        raise image_error(name, f"the file is damaged or cut short{why}", "Save or download the picture again") from failure
+        raise image_error(name, f"the file is damaged or cut short{why}", "Save or download the image again") from failure
     raise image_error(
         name, "this is not an image file, whatever its name says", f"{_ACCEPTED_FILES}: convert it to one of these"
     ) from failure
@@ -188,7 +188,7 @@ def _from_pil(im: PIL.Image.Image, name: str) -> tuple[np.ndarray, tuple[str, ..
         if orientation in _UPRIGHT:
             pixels = np.ascontiguousarray(_UPRIGHT[orientation](pixels))
     if orientation in _UPRIGHT:
-        notes.append("The picture was turned upright, as its EXIF orientation says.")
+        notes.append("The image was turned upright, as its EXIF orientation says.")
     if _has_frames(im):
         notes.append(f"It holds several frames or pages; only {'the first' if frame == 0 else f'number {frame + 1}'} was used.")
     return pixels, tuple(notes)
@@ -243,7 +243,7 @@ def _from_array(array: np.ndarray, name: str, channels_first: bool = False) -> t
     elif array.ndim == 3 and (channels_first or (floating and array.shape[0] in (1, 3) and array.shape[2] not in (1, 3))):
         array = np.moveaxis(array, 0, 2)
     if array.ndim != 3 or array.shape[2] not in ((1, 3) if floating or channels_first else (1, 3, 4)):
-        raise image_error(name, f"the shape of {given} is not that of a picture", f"{_ACCEPTED_ARRAYS}: reorder or pick its dimensions")
+        raise image_error(name, f"the shape of {given} is not that of a image", f"{_ACCEPTED_ARRAYS}: reorder or pick its dimensions")
     _check_size(array.shape[0], array.shape[1], name)
     if array.shape[2] == 4:
         return _from_pil(as_pil(array), name)
@@ -267,7 +267,7 @@ def _check_size(height: int, width: int, name: str) -> None:
     if height * width > MAX_PIXELS:
         raise _too_large(name, f"{width:,} x {height:,} pixels")
     if min(height, width) < MIN_SIDE:
-        raise image_error(name, f"{width} x {height} pixels are too few", f"Each side must be at least {MIN_SIDE}: pass a larger picture")
+        raise image_error(name, f"{width} x {height} pixels are too few", f"Each side must be at least {MIN_SIDE}: pass a larger image")
 
 
 def _too_large(name: str, size: str) -> ImageError:
@@ -277,7 +277,7 @@ def _too_large(name: str, size: str) -> ImageError:
 def _orientation(im: PIL.Image.Image) -> int:
     try:
         return im.getexif().get(0x0112, 1)
-    except Exception:  # corrupt EXIF must not kill a readable picture
+    except Exception:  # corrupt EXIF must not kill a readable image
         return 1
 
 
@@ -310,7 +310,7 @@ def as_array(im: PIL.Image.Image) -> np.ndarray:
 
 
 def as_uint8(pixels: np.ndarray) -> np.ndarray | None:
-    """The uint8 picture that float pixels in [0, 1] are (within 1e-6), or None if they are none."""
+    """The uint8 image that float pixels in [0, 1] are (within 1e-6), or None if they are none."""
     levels = np.rint(pixels * 255)
     exact = np.abs(pixels - levels / 255).max(initial=0) <= _TOLERANCE and levels.min(initial=0) >= 0 and levels.max(initial=0) <= 255
     return levels.astype(np.uint8) if exact else None

@@ -6,25 +6,25 @@ import numpy as np
 from PIL import Image
 
 from mia_hub.images.complexity import edges, png_bytes
-from mia_hub.images.image import Picture
+from mia_hub.images.image import InputImage
 
 LONGEST_SIDE = 512
 THUMBNAIL = 8
 BANDS = 8
 
 
-def describe(picture: Picture) -> np.ndarray:
-    """What a blind classifier sees of a picture: size, brightness, colour, edges, frequencies, compressed size, a thumbnail.
+def describe(image: InputImage) -> np.ndarray:
+    """What a blind classifier sees of a image: size, brightness, colour, edges, frequencies, compressed size, a thumbnail.
 
     Returns:
-        float64 ``[F]``; the same F for every picture.
+        float64 ``[F]``; the same F for every image.
     """
-    return np.concatenate([[np.log(picture.height * picture.width), np.log(picture.width / picture.height)], _look(_working_copy(picture))])
+    return np.concatenate([[np.log(image.height * image.width), np.log(image.width / image.height)], _look(_working_copy(image))])
 
 
-def _working_copy(picture: Picture) -> np.ndarray:
+def _working_copy(source: InputImage) -> np.ndarray:
     """RGB float64 ``[H, W, 3]`` in [0, 1], at most `LONGEST_SIDE` long, so that a huge photograph costs no more than a small one."""
-    image = picture.to_pil().convert("RGB")
+    image = source.to_pil().convert("RGB")
     image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BOX)
     return np.asarray(image, dtype=np.float64) / 255
 
@@ -52,7 +52,7 @@ def _look(rgb: np.ndarray) -> np.ndarray:
 
 
 def _mean(values: np.ndarray) -> float:
-    """The mean; 0 of nothing, as in a picture two pixels high, which has no second differences."""
+    """The mean; 0 of nothing, as in a image two pixels high, which has no second differences."""
     return float(values.mean()) if values.size else 0.0
 
 

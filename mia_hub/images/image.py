@@ -1,4 +1,4 @@
-"""Anything a person would pass as a picture, as a lazy sequence of pictures with one identity each."""
+"""Anything a person would pass as a image, as a lazy sequence of images with one identity each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mia_hub.images.decoding import as_array, as_pil, as_uint8
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class InputImage:
     """One decoded image.
 
     Attributes:
@@ -30,7 +30,7 @@ class Picture:
 
     @cached_property
     def id(self) -> str:
-        """The `content_id` of the pixels: the same for the same picture, whatever file or array it came in."""
+        """The `content_id` of the pixels: the same for the same image, whatever file or array it came in."""
         return content_id(self.pixels)
 
     @property
@@ -42,20 +42,20 @@ class Picture:
         return self.pixels.shape[1]
 
     def to_pil(self) -> PIL.Image.Image:
-        """The picture as an 8-bit PIL image, mode "L" or "RGB"."""
+        """The image as an 8-bit PIL image, mode "L" or "RGB"."""
         return as_pil(self.pixels if self.pixels.dtype == np.uint8 else np.rint(self.pixels * 255).astype(np.uint8))
 
     def resized(self, height: int, width: int, channels: int | None = None) -> np.ndarray:
-        """The picture at a model's size: scaled until it covers the size (antialiased bicubic), then cropped at the centre.
+        """The image at a model's size: scaled until it covers the size (antialiased bicubic), then cropped at the centre.
 
-        A picture that has the size already is not resampled. uint8 pixels are resampled as 8 bits, as the usual training pipeline does
+        A image that has the size already is not resampled. uint8 pixels are resampled as 8 bits, as the usual training pipeline does
         (PIL image, Resize of the short side, CenterCrop), and agree with it to within one of 255 levels in rare pixels; float pixels
         are resampled as float.
 
         Args:
             height: rows wanted.
             width: columns wanted.
-            channels: 1 (ITU-R 601 luma), 3 (grey is repeated), or None to keep the picture's own.
+            channels: 1 (ITU-R 601 luma), 3 (grey is repeated), or None to keep the image's own.
 
         Returns:
             float32 [height, width, C] in [0, 1]; a fresh array, free to be changed.
@@ -80,12 +80,16 @@ class Picture:
         return np.clip(pixels, 0, 1).astype(np.float32, copy=False)
 
 
+# The name under which earlier versions offered it.
+Picture = InputImage
+
+
 def content_id(pixels: np.ndarray) -> str:
-    """A name for a picture's content: 32 hex digits of a SHA-256 over its size and RGB values.
+    """A name for a image's content: 32 hex digits of a SHA-256 over its size and RGB values.
 
     Args:
         pixels: uint8, or float in [0, 1]; [H, W], [H, W, 1] or [H, W, 3]. Grey counts as RGB with equal channels. Floats that are all
-            k / 255 (within 1e-6) count as the uint8 picture they are, so that a ToTensor'd picture and its PNG share an id.
+            k / 255 (within 1e-6) count as the uint8 image they are, so that a ToTensor'd image and its PNG share an id.
 
     Raises:
         ImageError: for another dtype or shape.
@@ -95,7 +99,7 @@ def content_id(pixels: np.ndarray) -> str:
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or not (pixels.dtype == np.uint8 or pixels.dtype.kind == "f"):
         raise ImageError(
             f"content_id: an array of {pixels.dtype} {list(pixels.shape)} is not decoded pixels. Expected is uint8, or float in [0, 1], "
-            "[H, W, 1] or [H, W, 3]: pass `open_picture(...).pixels`."
+            "[H, W, 1] or [H, W, 3]: pass `open_image(...).pixels`."
         )
     kind = "rgb8"
     if pixels.dtype != np.uint8:
@@ -109,9 +113,9 @@ def content_id(pixels: np.ndarray) -> str:
     return hashlib.sha256(head + rgb.tobytes()).hexdigest()[:32]
 
 
-def encoded(pictures: Sequence[Picture], index: int) -> bytes | None:
-    """The file that a picture of a sequence came in, as it is, where there is one."""
-    method = getattr(pictures, "encoded", None)
+def encoded(images: Sequence[InputImage], index: int) -> bytes | None:
+    """The file that a image of a sequence came in, as it is, where there is one."""
+    method = getattr(images, "encoded", None)
     return method(index) if method else None
 
 
@@ -125,8 +129,8 @@ def _luma(pixels: np.ndarray) -> np.ndarray:
 def _cover(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     """Pixels scaled until they cover the size, and cropped at the centre; dtype and channels stay."""
     h, w = pixels.shape[:2]
-    # The size before the crop. The crop is then cut out of the source and not of the scaled picture, which gives the same pixels and
-    # never makes the whole of it: for a picture of 8 x 1,000,000 that would be huge.
+    # The size before the crop. The crop is then cut out of the source and not of the scaled image, which gives the same pixels and
+    # never makes the whole of it: for a image of 8 x 1,000,000 that would be huge.
     if height * w >= width * h:
         full_h, full_w = height, max(width, height * w // h)
     else:

@@ -1,4 +1,4 @@
-"""Anything a person would pass as a picture, as a lazy sequence of pictures with one identity each."""
+"""Anything a person would pass as a image, as a lazy sequence of images with one identity each."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import PIL.Image
 
 from mia_hub.errors import ImageError, MiaHubError
 from mia_hub.images.decoding import ACCEPTED_TYPES, SUFFIXES, decode, image_error, is_tensor, printable, reason
-from mia_hub.images.image import Picture, encoded
+from mia_hub.images.image import InputImage, encoded
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://|data:", re.IGNORECASE)
 
 
-def open_picture(source: Any, name: str | None = None) -> Picture:
-    """Decodes one picture.
+def open_image(source: Any, name: str | None = None) -> InputImage:
+    """Decodes one image.
 
     Transparent pixels are put on white, EXIF rotation is undone, CMYK and 16 bits become 8-bit RGB or grey, and only the first frame of
     several is used; each such change is noted. ICC profiles are ignored.
@@ -33,11 +33,11 @@ def open_picture(source: Any, name: str | None = None) -> Picture:
               dimension is 1 or 3 and the last isn't, else [H, W, C];
             - a tensor, always [C, H, W] (or [H, W]): float in [0, 1], or uint8;
             - a dict {"bytes", "path"}, as the `datasets` library keeps undecoded images;
-            - a `Picture`, which is returned as it is.
+            - a `InputImage`, which is returned as it is.
         name: what to call it; by default its file name, or else "image".
 
     Returns:
-        The picture. Floats that are all k / 255 are stored as the uint8 picture they are: one id, one set of pixels, one score.
+        The image. Floats that are all k / 255 are stored as the uint8 image they are: one id, one set of pixels, one score.
 
     Raises:
         ImageError: whenever the source can't be read or isn't fit to be scored, with the reason and the next step.
@@ -45,33 +45,33 @@ def open_picture(source: Any, name: str | None = None) -> Picture:
     return _open(source, name, "image")
 
 
-def as_pictures(images: Any) -> Sequence[Picture]:
-    """A lazy sequence of pictures: each is decoded when it is asked for, and none is kept.
+def as_images(images: Any) -> Sequence[InputImage]:
+    """A lazy sequence of images: each is decoded when it is asked for, and none is kept.
 
     Args:
         images: one of
-            - anything that `open_picture` takes: a sequence of one;
-            - a folder: the pictures in it, as `find_images` finds them;
+            - anything that `open_image` takes: a sequence of one;
+            - a folder: the images in it, as `find_images` finds them;
             - a list or tuple of such things;
-            - a NumPy array: uint8 [N, H, W] or [N, H, W, C] (three dimensions that end in 1, 3 or 4 are one picture), float [N, C, H, W];
+            - a NumPy array: uint8 [N, H, W] or [N, H, W, C] (three dimensions that end in 1, 3 or 4 are one image), float [N, C, H, W];
             - a tensor [N, C, H, W];
             - an image column of a `datasets` Dataset, or any object with a length and integer indices.
 
     Returns:
-        A sequence with `len`, integer indices (negative ones too), lazy slices and iteration. A picture without a file name is called
+        A sequence with `len`, integer indices (negative ones too), lazy slices and iteration. A image without a file name is called
         "image 1", "image 2"... Indexing raises an `ImageError` that tells which image is at fault.
 
     Raises:
-        ImageError: for no images, or for something that is neither a picture nor a sequence, such as a generator.
+        ImageError: for no images, or for something that is neither a image nor a sequence, such as a generator.
     """
-    if isinstance(images, _Pictures):
+    if isinstance(images, _Images):
         return images
     if images is None:
         raise ImageError(f"No images were given (None). {ACCEPTED_TYPES}, or a list of them.")
     if isinstance(images, (str, os.PathLike)) and os.path.isdir(images):
         images = find_images(images)
     if isinstance(images, np.ndarray) and images.dtype.kind in "OU":
-        images = images.tolist()  # an array of paths, or of pictures of several sizes
+        images = images.tolist()  # an array of paths, or of images of several sizes
     if _is_single(images):
         items: Any = (images,)
     elif isinstance(images, (list, tuple)):
@@ -84,10 +84,10 @@ def as_pictures(images: Any) -> Sequence[Picture]:
             "Pass list(...) of it (of its first part, if it has no end)."
         )
     else:
-        raise ImageError(f"What was given ({type(images).__name__}) is no picture. {ACCEPTED_TYPES}, or a list of them: pass one of these.")
+        raise ImageError(f"What was given ({type(images).__name__}) is no image. {ACCEPTED_TYPES}, or a list of them: pass one of these.")
     if len(items) == 0:
         raise ImageError(f"No images were given (the {type(images).__name__} is empty). Pass at least one image.")
-    return _Pictures(items, range(len(items)))
+    return _Images(items, range(len(items)))
 
 
 def find_images(folder: str | os.PathLike[str]) -> list[Path]:
@@ -109,7 +109,7 @@ def find_images(folder: str | os.PathLike[str]) -> list[Path]:
     return sorted(found)
 
 
-class _Pictures(Sequence[Picture]):
+class _Images(Sequence[InputImage]):
     """A lazy view of the items at some indices."""
 
     def __init__(self, items: Any, indices: range) -> None:
@@ -120,17 +120,17 @@ class _Pictures(Sequence[Picture]):
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return _Pictures(self._items, self._indices[index])
+            return _Images(self._items, self._indices[index])
         return self._decode(self._indices[operator.index(index)])
 
-    def __iter__(self) -> Iterator[Picture]:
+    def __iter__(self) -> Iterator[InputImage]:
         # Sequence's own would take an IndexError from inside a broken collection for the end.
         return map(self._decode, self._indices)
 
     def encoded(self, index: int) -> bytes | None:
-        """The file that a picture came in; None for an array, a tensor or a PIL image."""
+        """The file that a image came in; None for an array, a tensor or a PIL image."""
         row = self._indices[operator.index(index)]
-        if hasattr(self._items, "encoded"):  # pictures of another such sequence, which decodes them
+        if hasattr(self._items, "encoded"):  # images of another such sequence, which decodes them
             return encoded(self._items, row)
         item = self._items[row]
         if isinstance(item, Mapping):
@@ -141,12 +141,12 @@ class _Pictures(Sequence[Picture]):
             return Path(os.fsdecode(item)).read_bytes()
         return None
 
-    def _decode(self, i: int) -> Picture:
+    def _decode(self, i: int) -> InputImage:
         default = f"image {i + 1}"
         try:
             item = self._items[i]
         except MiaHubError:
-            raise  # it says for itself what went wrong, which need not be the picture
+            raise  # it says for itself what went wrong, which need not be the image
         except Exception as err:  # a column decodes its images on access, and may fail in any way
             raise image_error(
                 default, f"it can't be taken from the {type(self._items).__name__} ({reason(err)})", "Fix or drop it"
@@ -160,25 +160,25 @@ class _Pictures(Sequence[Picture]):
 
 
 def _is_single(images: Any) -> bool:
-    """Whether it is one picture (or meant as one), rather than a collection."""
+    """Whether it is one image (or meant as one), rather than a collection."""
     if isinstance(images, np.ndarray) or is_tensor(images):
         stack = images.ndim == 3 and not is_tensor(images) and images.dtype == np.uint8 and images.shape[2] not in (1, 3, 4)
         return images.ndim < 4 and not stack
-    kinds = (Picture, str, os.PathLike, bytes, bytearray, memoryview, PIL.Image.Image, Mapping)
+    kinds = (InputImage, str, os.PathLike, bytes, bytearray, memoryview, PIL.Image.Image, Mapping)
     return isinstance(images, kinds) or hasattr(images, "read")
 
 
-def _open(source: Any, name: str | None, default: str) -> Picture:
-    """`open_picture`, with the name to fall back on."""
-    if isinstance(source, Picture):
+def _open(source: Any, name: str | None, default: str) -> InputImage:
+    """`open_image`, with the name to fall back on."""
+    if isinstance(source, InputImage):
         return source
     if isinstance(source, Mapping):
         data, path = source.get("bytes"), source.get("path")
         if data is None and path is None:
             raise image_error(
                 name or default,
-                f"a dict with the keys {sorted(map(str, source))} is no picture",
-                'Pass the picture in it (for a dataset, its image column: data["image"]), or a dict with "bytes" or "path"',
+                f"a dict with the keys {sorted(map(str, source))} is no image",
+                'Pass the image in it (for a dataset, its image column: data["image"]), or a dict with "bytes" or "path"',
             )
         name = name or (_file_name(path) if path is not None else None)
         source = path if data is None else data
@@ -186,12 +186,12 @@ def _open(source: Any, name: str | None, default: str) -> Picture:
         raise image_error(
             name or default,
             f"{printable(source)} is a URL, and nothing is fetched from the network",
-            "Download the picture and pass the path of the file",
+            "Download the image and pass the path of the file",
         )
     name = printable(name or _file_name(source) or default)
     pixels, notes = decode(source, name)
     pixels.setflags(write=False)  # the id is cached: it must stay true
-    return Picture(pixels, name, notes)
+    return InputImage(pixels, name, notes)
 
 
 def _file_name(source: Any) -> str | None:

@@ -1,20 +1,20 @@
-"""What a statistic is expected to be for a non-member of the same difficulty, and how far from it a picture lies."""
+"""What a statistic is expected to be for a non-member of the same difficulty, and how far from it a image lies."""
 
 from __future__ import annotations
 
 import numpy as np
 
-# Below it a quadratic has too many terms to be fitted, and the spread is taken to be the same for all pictures.
+# Below it a quadratic has too many terms to be fitted, and the spread is taken to be the same for all images.
 FEWEST_FOR_QUADRATIC = 200
 PENALTY = 10.0
 FLOOR = 1e-3
 
 
 class ExpectedStatistic:
-    """μ(z) and σ(z) of a statistic given a picture's difficulty z, by ridge regression on non-members.
+    """μ(z) and σ(z) of a statistic given a image's difficulty z, by ridge regression on non-members.
 
-    μ is a polynomial in standardised z, of degree 2 from 200 pictures on and of degree 1 below; log σ is linear in z, fitted to the
-    log of the absolute residuals, and constant with fewer than 200 pictures. (Degrees and penalty were chosen on the demo's
+    μ is a polynomial in standardised z, of degree 2 from 200 images on and of degree 1 below; log σ is linear in z, fitted to the
+    log of the absolute residuals, and constant with fewer than 200 images. (Degrees and penalty were chosen on the demo's
     calibration part.)
 
     Args:

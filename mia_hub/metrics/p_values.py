@@ -13,7 +13,7 @@ from mia_hub.scores import ScoreTable
 
 # A p-value at or below it is called evidence; fixed once, for the app, the scripts and the command line.
 ALPHA = 0.01
-# Share of false discoveries tolerated among several pictures that are called evidence.
+# Share of false discoveries tolerated among several images that are called evidence.
 FALSE_DISCOVERY_RATE = 0.05
 FEWEST_NULL = 20
 
@@ -88,7 +88,7 @@ class NullDistribution:
         """Where a score stands among the null's.
 
         Args:
-            score: the picture's score.
+            score: the image's score.
             sample: its content id; if it is itself among the null images, it is left out.
         """
         others = [known != sample for known in self.ids]
@@ -103,7 +103,7 @@ class NullDistribution:
 class ConditionalNull:
     """What a conditional attack saw of images known *not* to be in the training set; they are both what it is fitted on and compared with.
 
-    For each picture, what is expected at its difficulty is fitted on the null images *and the picture*, so that all n + 1 are treated
+    For each image, what is expected at its difficulty is fitted on the null images *and the image*, so that all n + 1 are treated
     alike; hence the p-value is exactly as valid as without fitting (full conformal prediction, Vovk et al. 2005), and no null image is
     spent on the fit.
 
@@ -129,7 +129,7 @@ class ConditionalNull:
         return len(self.observed)
 
     def judge(self, observed: np.ndarray, sample: str | None = None) -> Judged:
-        """As `NullDistribution.judge`, from what the attack saw of a picture, ``[1 + F]``."""
+        """As `NullDistribution.judge`, from what the attack saw of a image, ``[1 + F]``."""
         others = [known != sample for known in self.ids]
         everyone = np.vstack([self.observed[others], observed])
         deviation = ExpectedStatistic(everyone[:, 1:], everyone[:, 0]).deviation(everyone[:, 1:], everyone[:, 0])
@@ -137,11 +137,11 @@ class ConditionalNull:
 
 
 def adjusted(p_values: Sequence[float]) -> np.ndarray:
-    """q-values of pictures judged together, where a p-value above `ALPHA` counts as 1.
+    """q-values of images judged together, where a p-value above `ALPHA` counts as 1.
 
     Calling those with q ≤ `FALSE_DISCOVERY_RATE` is the step-up procedure with critical values min(k·q/m, `ALPHA`). It keeps the
     false-discovery rate (Blanchard & Roquain 2008), and being checked together with others, or with a copy of itself, never makes a
-    picture look more suspicious. (To demand p ≤ `ALPHA` only after the procedure would not keep the rate.)
+    image look more suspicious. (To demand p ≤ `ALPHA` only after the procedure would not keep the rate.)
     """
     p = np.asarray(p_values, dtype=np.float64)
     return benjamini_hochberg(np.where(p <= ALPHA, p, 1.0))

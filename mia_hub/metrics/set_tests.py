@@ -1,7 +1,7 @@
-"""Was this *set* of pictures used for training? Many weak scores make one strong answer.
+"""Was this *set* of images used for training? Many weak scores make one strong answer.
 
 After CDI (arXiv 2411.12858), with two differences that guard against a wrong accusation. CDI trains a classifier to tell the suspects from
-known non-members, in whatever direction they differ, and asks whether it succeeds on held-out pictures; here the direction is fixed
+known non-members, in whatever direction they differ, and asks whether it succeeds on held-out images; here the direction is fixed
 beforehand, "looks more like a training image", so that suspects which merely differ in kind are no evidence. And the test is one-sided.
 """
 
@@ -21,7 +21,7 @@ FEWEST_IN_SET = 5
 PERMUTATIONS = 9_999
 RESAMPLES = 2_000
 POWER = 0.9
-# One picture that is certainly a member must not carry a whole set: a score further out than this counts as this.
+# One image that is certainly a member must not carry a whole set: a score further out than this counts as this.
 LARGEST_DEVIATION = 3.0
 
 
@@ -52,8 +52,8 @@ class SetTest:
 
 
 def too_few(n: int) -> MetricError:
-    """The error for a set of so few pictures."""
-    found = f"{n} different pictures are" if n != 1 else "One picture is"
+    """The error for a set of so few images."""
+    found = f"{n} different images are" if n != 1 else "One image is"
     return MetricError(f"{found} too few for a set; give at least {FEWEST_IN_SET} different ones, or have each checked by itself.")
 
 
@@ -139,7 +139,7 @@ def _fraction(own: np.ndarray, others: np.ndarray, members: np.ndarray | None, s
         low, _ = clopper_pearson(above, len(own))
         return Fraction(max(0.0, 2 * above / len(own) - 1), max(0.0, 2 * low - 1), 1.0, at_least=True)
     rng = np.random.default_rng(seed)
-    # Means are drawn from Student's t, which knows how little five pictures tell of their own spread; a bootstrap doesn't, and is too sure.
+    # Means are drawn from Student's t, which knows how little five images tell of their own spread; a bootstrap doesn't, and is too sure.
     means = [
         part.mean() + np.concatenate([[0.0], part.std(ddof=1) / np.sqrt(len(part)) * rng.standard_t(len(part) - 1, RESAMPLES)])
         for part in (own, others, members)

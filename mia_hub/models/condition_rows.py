@@ -1,4 +1,4 @@
-"""Rows of a condition, as `DiffusionModel.condition` returns it: None, a tensor, or a dict of tensors, with one row per picture."""
+"""Rows of a condition, as `DiffusionModel.condition` returns it: None, a tensor, or a dict of tensors, with one row per image."""
 
 from __future__ import annotations
 

@@ -12,12 +12,12 @@ GIVEN, EMPTY, UNCONDITIONAL = "given", "empty", "none"
 
 
 def settled(model: DiffusionModel, captions: str | Sequence | None, n: int) -> tuple[Sequence | None, str]:
-    """The captions (or classes) of ``n`` pictures, checked, and where they came from.
+    """The captions (or classes) of ``n`` images, checked, and where they came from.
 
     Args:
         model: whose conditioning decides what is wanted.
-        captions: one per picture; a single text stands for all of them; None for empty ones, where the model knows what that is.
-        n: number of pictures.
+        captions: one per image; a single text stands for all of them; None for empty ones, where the model knows what that is.
+        n: number of images.
 
     Returns:
         ``(captions, source)``: n entries, as they were given, and `GIVEN` or `EMPTY`; or None and `UNCONDITIONAL`.

@@ -10,29 +10,29 @@ import numpy as np
 import torch
 
 from mia_hub.errors import ModelError
-from mia_hub.images.sources import as_pictures
+from mia_hub.images.sources import as_images
 from mia_hub.models.conditions import no_condition, texts
 from mia_hub.models.protocol import ModelInfo, result_dtype
 from mia_hub.models.schedule import NoiseSchedule
 
 
 class PixelSpace:
-    """The part that all models of raw pixels share: pictures in [0, 1] map to [-1, 1] at the model's size and channels."""
+    """The part that all models of raw pixels share: images in [0, 1] map to [-1, 1] at the model's size and channels."""
 
     info: ModelInfo
     device: torch.device
     dtype: torch.dtype
 
     def encode(self, images) -> torch.Tensor:
-        """Pictures to ``[N, C, H, W]`` in [-1, 1]."""
+        """Images to ``[N, C, H, W]`` in [-1, 1]."""
         return self.to_model_space(self.pixels(images))
 
     def pixels(self, images) -> torch.Tensor:
-        """Pictures to ``[N, C, H, W]`` in [0, 1]; a picture of another size is scaled and centre-cropped."""
+        """Images to ``[N, C, H, W]`` in [0, 1]; a image of another size is scaled and centre-cropped."""
         channels, height, width = self.info.picture_shape
         # A fresh array, so that the channel axis has its ordinary stride: a transposed view of one channel passes for channels-last,
         # and would send the whole network down that slower path.
-        rows = np.stack([picture.resized(height, width, channels).transpose(2, 0, 1) for picture in as_pictures(images)])
+        rows = np.stack([image.resized(height, width, channels).transpose(2, 0, 1) for image in as_images(images)])
         return torch.from_numpy(rows).to(device=self.device, dtype=result_dtype(self.dtype))
 
     def to_model_space(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -83,7 +83,7 @@ def wrap_denoiser(
     """Makes a DiffusionModel of any noise predictor on pixels, such as a research repository's own UNet.
 
     Args:
-        fn: ``fn(x, t) -> ε``; x ``[N, C, H, W]`` with pictures of [0, 1] mapped to [-1, 1], t int64 ``[N]``, ε as x.
+        fn: ``fn(x, t) -> ε``; x ``[N, C, H, W]`` with images of [0, 1] mapped to [-1, 1], t int64 ``[N]``, ε as x.
             A `torch.nn.Module` is put in eval mode and queried on its own device and in its own precision.
         alphas_cumprod: ᾱ_t, ``[T]``, in (0, 1), not increasing.
         sample_shape: ``(C, H, W)`` with C = 1 or 3.

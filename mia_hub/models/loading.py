@@ -31,7 +31,7 @@ def load_model(
             precision, which results record. With "auto" the denoiser runs in the way that a short trial found fastest on this device among
             those that agree with float32 (see `mia_hub.models.tuning`); the trial is made once, and its choice is recorded.
         revision: branch, tag or commit on the Hub (of the base); resolved to a commit hash, which is recorded.
-        size: side of the pictures in pixels, where it isn't the model's own.
+        size: side of the images in pixels, where it isn't the model's own.
         latents: of a model on latents, "mode" (default) or "sample".
         offload: of a text-to-image model on an accelerator: "model" or "sequential", diffusers' own offloading for models that don't fit.
         trusted: False for a name that comes from a stranger: then folders are refused, our own token is not used, and weights above

@@ -1,4 +1,4 @@
-"""Noise that belongs to the sample: the same picture gets the same draws in any batch, order, process or device.
+"""Noise that belongs to the sample: the same image gets the same draws in any batch, order, process or device.
 
 Draws are made on the device that uses them, by Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") and the
 transform of Box and Muller (1958). Its logarithm, root, sine and cosine are sums, products and a quotient in float64, one at a time, which

@@ -25,7 +25,7 @@ class ModelInfo:
         num_train_timesteps: T; timesteps run from 0 to T-1.
         prediction_type: what the network itself puts out, one of `mia_hub.models.schedule.PREDICTION_TYPES`.
         conditioning: "none", "class" or "text".
-        picture_shape: shape of one picture as the model takes it, ``(C, H, W)``; that of a sample for a model of pixels.
+        picture_shape: shape of one image as the model takes it, ``(C, H, W)``; that of a sample for a model of pixels.
         num_classes: of a class-conditional model, else None.
         settings: whatever else its predictions depend on, such as {"latents": "mode"}.
     """
@@ -74,11 +74,11 @@ class DiffusionModel(Protocol):
     network: torch.nn.Module | None
 
     def encode(self, images) -> torch.Tensor:
-        """Pictures to model space: `to_model_space` of their `pixels`."""
+        """Images to model space: `to_model_space` of their `pixels`."""
         ...
 
     def pixels(self, images) -> torch.Tensor:
-        """Pictures (anything `as_pictures` takes) at the model's picture size, ``[N, C, H, W]`` in [0, 1]; also called by
+        """Images (anything `as_images` takes) at the model's image size, ``[N, C, H, W]`` in [0, 1]; also called by
         another thread, while the model predicts."""
         ...
 
@@ -94,8 +94,8 @@ class DiffusionModel(Protocol):
         """The condition of a batch: a tensor ``[N, …]`` or a dict of such; None for an unconditional model.
 
         Args:
-            captions: of a model conditioned on text, one text per picture ("" for none); of one conditioned on classes, one class
-                index per picture ("" for no class, where the model knows that); None for an unconditional model.
+            captions: of a model conditioned on text, one text per image ("" for none); of one conditioned on classes, one class
+                index per image ("" for no class, where the model knows that); None for an unconditional model.
         """
         ...
 

@@ -85,30 +85,30 @@ def _peak(model: DiffusionModel, rows: int) -> int:
     return torch.cuda.max_memory_allocated(model.device) - before
 
 
-# What pictures show around their middle: an even dark or light ground, on which denoisers predict little noise and rounding tells most, or
+# What images show around their middle: an even dark or light ground, on which denoisers predict little noise and rounding tells most, or
 # nothing even. Their number shares no factor with that of `KINDS`, so that in turns all go with all.
 GROUNDS = (0.0, None, 1.0)
-PICTURES = 3 * len(GROUNDS)
-# Shares of the schedule where attacks look, SimA at pictures without noise, the others at noised ones.
+IMAGES = 3 * len(GROUNDS)
+# Shares of the schedule where attacks look, SimA at images without noise, the others at noised ones.
 KINDS = [(part, noised) for part in (0.0, 0.01, 0.05, 0.1, 0.2) for noised in (False, True)]
 
 
 def probe(model: DiffusionModel, rows: int, first: int = 0):
-    """Inputs of a forward pass: smooth pictures, clean and noised in turns, over the part of the schedule where attacks look.
+    """Inputs of a forward pass: smooth images, clean and noised in turns, over the part of the schedule where attacks look.
 
     Args:
         first: of `KINDS`, the kind of the first row; the others follow in turns.
     """
     generator = torch.Generator().manual_seed(0)
-    small = torch.rand((PICTURES, model.info.picture_shape[0], 4, 4), generator=generator)
-    shown = [(first + row) % PICTURES for row in range(min(rows, PICTURES))]
+    small = torch.rand((IMAGES, model.info.picture_shape[0], 4, 4), generator=generator)
+    shown = [(first + row) % IMAGES for row in range(min(rows, IMAGES))]
     height, width = model.info.picture_shape[1:]
     pixels = torch.nn.functional.interpolate(small[shown], (height, width), mode="bilinear")
     around = torch.ones((height, width), dtype=torch.bool)
     around[height // 4 : height - height // 4, width // 4 : width - width // 4] = False
-    for picture, which in zip(pixels, shown):
+    for image, which in zip(pixels, shown):
         if (ground := GROUNDS[which % len(GROUNDS)]) is not None:
-            picture[:, around] = ground
+            image[:, around] = ground
     x0 = model.to_model_space(pixels.to(model.device))
     x0 = x0.repeat(-(-rows // len(x0)), 1, 1, 1)[:rows]
     parts, noised = zip(*(KINDS[(first + row) % len(KINDS)] for row in range(rows)))

@@ -15,7 +15,7 @@ from mia_hub.models.network import Arrangement, NetworkModel
 from mia_hub.models.rows import KINDS, default_rows, probe
 from mia_hub.system.timing import seconds
 
-# Largest relative deviation of a 4-norm of ε from the plain one, for any kind of input; norms of different pictures differ by some 30 %.
+# Largest relative deviation of a 4-norm of ε from the plain one, for any kind of input; norms of different images differ by some 30 %.
 LARGEST_DEVIATION = 0.01
 # What a way of running must gain before the plain one is left: less can be chance.
 LEAST_GAIN = 1.05

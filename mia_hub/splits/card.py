@@ -33,15 +33,15 @@ class SplitRecord:
     Attributes:
         hash: of the split by content, see `mia_hub.MemberSplit.hash`.
         n_members, n_nonmembers: rows of each.
-        origins: where the pictures come from: one source, or that of the members and that of the non-members.
+        origins: where the images come from: one source, or that of the members and that of the non-members.
         seed: of the draw; None where nothing was drawn.
-        license: of the pictures, as the Hub names it, or "unknown".
+        license: of the images, as the Hub names it, or "unknown".
         model: whose training images the members are, or None.
         has_captions, has_classes: whether each row has one.
-        left_out: pictures of the source that were left out, by reason.
-        copies: pictures that occur again on their own side.
+        left_out: images of the source that were left out, by reason.
+        copies: images that occur again on their own side.
         notes: see `mia_hub.MemberSplit.notes`.
-        blind_auc: of the blind classifier; None where there are too few pictures, or it was switched off.
+        blind_auc: of the blind classifier; None where there are too few images, or it was switched off.
         flags: what it raised.
         provenance: versions and time.
     """
@@ -139,7 +139,7 @@ def _body(record: SplitRecord, name: str) -> str:
     model = f"the model {_model(record.model)}" if record.model else "a model, which this card doesn't name"
     parts = [
         f"# Members and non-members of {_model(record.model) if record.model else 'a model'}",
-        f"**Members** are pictures in the training set of {model}; **non-members** are pictures that are certainly not in it. With both, "
+        f"**Members** are images in the training set of {model}; **non-members** are images that are certainly not in it. With both, "
         "`mia_hub` measures how well an attack tells training images from others: how much the model gives away of its training set.",
         _facts(record),
         "## How to load it",
@@ -165,14 +165,14 @@ def _facts(record: SplitRecord) -> str:
         + (f" with seed {record.seed}." if record.seed is not None else "."),
         *_sources(record),
         f"- **Hash of the split, by content:** `{record.hash}`",
-        f"- **Licence of the pictures:** {_license(record)}",
+        f"- **Licence of the images:** {_license(record)}",
         f"- **Columns:** image, label{', caption' if record.has_captions else ''}{', class' if record.has_classes else ''}",
     ]
     if record.left_out:
         counts = ", ".join(f"{count:,} {marked(reason)}" for reason, count in record.left_out.items())
-        lines.append(f"- **Left out:** of the pictures of the source that were tried, {counts}.")
+        lines.append(f"- **Left out:** of the images of the source that were tried, {counts}.")
     if record.copies:
-        lines.append(f"- **Copies:** {record.copies:,} pictures occur more than once on their side; they count repeatedly in every figure.")
+        lines.append(f"- **Copies:** {record.copies:,} images occur more than once on their side; they count repeatedly in every figure.")
     lines += [f"- **Note:** {marked(note)}" for note in record.notes]
     versions = record.provenance.get("versions", {})
     if versions:
@@ -196,7 +196,7 @@ def _origin(origin: Origin) -> str:
 
 def _license(record: SplitRecord) -> str:
     stated = sorted({origin.license for origin in record.origins if origin.license})
-    text = "unknown: nobody stated it. Ask whoever holds the rights before you use the pictures."
+    text = "unknown: nobody stated it. Ask whoever holds the rights before you use the images."
     text = text if record.license == "unknown" else f"{marked(record.license)}."
     return text + (f" The source's own card states {marked(', '.join(stated))}." if stated else "")
 
@@ -206,11 +206,11 @@ def shift_text(record: SplitRecord) -> str:
     blind = record.blind_auc
     if blind is None:
         return (
-            "This was not checked: there are fewer than 25 readable pictures on a side, or the check was switched off. Until it is known, "
-            "an attack's figures on this split may only show that the two kinds of pictures differ."
+            "This was not checked: there are fewer than 25 readable images on a side, or the check was switched off. Until it is known, "
+            "an attack's figures on this split may only show that the two kinds of images differ."
         )
     found = (
-        f"A classifier that sees the pictures and never a model tells members from non-members with an AUC of **{blind}** (95 % interval; "
+        f"A classifier that sees the images and never a model tells members from non-members with an AUC of **{blind}** (95 % interval; "
         f"0.5 is chance), on {blind.n_members:,} members and {blind.n_nonmembers:,} non-members."
     )
     if record.flags:
@@ -223,7 +223,7 @@ def shift_text(record: SplitRecord) -> str:
 
 def _caution(record: SplitRecord) -> str:
     text = (
-        "A split is a statement about one model: the same pictures are no members of another, and of a model that was trained on more, the "
+        "A split is a statement about one model: the same images are no members of another, and of a model that was trained on more, the "
         "non-members may be members. Nothing here can check that the members were trained on, nor that the non-members weren't."
     )
     if record.seed is not None:
@@ -231,4 +231,4 @@ def _caution(record: SplitRecord) -> str:
             " The members were drawn before training: they are members of a model once it is trained on them, and on none of the "
             "non-members, nor on near copies of them."
         )
-    return text + " Captions and pictures come from the source as they are, and nobody has looked through them."
+    return text + " Captions and images come from the source as they are, and nobody has looked through them."

@@ -10,7 +10,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from mia_hub.errors import ImageError, SplitError, whole_number
-from mia_hub.images.image import Picture
+from mia_hub.images.image import InputImage
 from mia_hub.images.sequences import Chosen, Joined
 from mia_hub.splits.member_split import MemberSplit
 from mia_hub.splits.sources import Pool
@@ -23,14 +23,14 @@ ID_TYPE = "S32"
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """A split whose pictures were each decoded once.
+    """A split whose images were each decoded once.
 
     Attributes:
-        split: of readable pictures.
+        split: of readable images.
         ids: their content ids, members first; bytes ``[N]``.
-        left_out: how many pictures were left out, by reason.
-        example: what is wrong with the first picture that can't be read; "" if there is none.
-        copies: pictures that occur more than once on their side, counted without the first of each.
+        left_out: how many images were left out, by reason.
+        example: what is wrong with the first image that can't be read; "" if there is none.
+        copies: images that occur more than once on their side, counted without the first of each.
     """
 
     split: MemberSplit
@@ -41,10 +41,10 @@ class Drawn:
 
 
 class _Reader:
-    """Decodes pictures, and keeps count of those that are left out.
+    """Decodes images, and keeps count of those that are left out.
 
     Args:
-        distinct: whether a picture that was seen before is left out.
+        distinct: whether a image that was seen before is left out.
     """
 
     def __init__(self, progress: bool, *, distinct: bool):
@@ -54,12 +54,12 @@ class _Reader:
         # 16 bytes each in place of 32 characters.
         self.seen: set[bytes] = set()
 
-    def read(self, pictures: Sequence[Picture], rows: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
-        """The rows with a picture that can be used, and their ids."""
+    def read(self, images: Sequence[InputImage], rows: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
+        """The rows with a image that can be used, and their ids."""
         kept, ids = np.zeros(len(rows), bool), np.zeros(len(rows), ID_TYPE)
         for place in tqdm(range(len(rows)), desc=f"reading {what}", unit="image", delay=1.0, disable=not self.progress):
             try:
-                id = pictures[int(rows[place])].id
+                id = images[int(rows[place])].id
             except ImageError as error:
                 self.left_out[UNREADABLE] += 1
                 self.example = self.example or str(error)
@@ -76,7 +76,7 @@ class _Reader:
 def draw(pool: Pool, members: int, nonmembers: int, *, seed: int = 0, other: Pool | None = None, progress: bool = True) -> Drawn:
     """Draws members and non-members at random.
 
-    Different pictures are drawn, and only then which of them are members: a picture that occurs often in the source is as likely to be a
+    Different images are drawn, and only then which of them are members: a image that occurs often in the source is as likely to be a
     member as a non-member, and never both.
 
     Args:
@@ -87,7 +87,7 @@ def draw(pool: Pool, members: int, nonmembers: int, *, seed: int = 0, other: Poo
         progress: shows progress bars.
 
     Raises:
-        SplitError: for fewer than 2 of either, a seed below 0, or a source that has fewer pictures than are asked for.
+        SplitError: for fewer than 2 of either, a seed below 0, or a source that has fewer images than are asked for.
     """
     for what, count in (("members", members), ("nonmembers", nonmembers)):
         whole_number(what, count, FEWEST, SplitError)
@@ -102,7 +102,7 @@ def draw(pool: Pool, members: int, nonmembers: int, *, seed: int = 0, other: Poo
         found = [(each, *_collect(each, count, rng, reader)) for each, count in ((pool, members), (other, nonmembers))]
     split = MemberSplit(
         pool.origin.name,
-        *(Chosen(each.pictures, rows) for each, rows, _ in found),
+        *(Chosen(each.images, rows) for each, rows, _ in found),
         captions=_both([(each.captions, rows) for each, rows, _ in found]),
         revision=pool.origin.revision,
         classes=_both([(each.classes, rows) for each, rows, _ in found]),
@@ -111,17 +111,17 @@ def draw(pool: Pool, members: int, nonmembers: int, *, seed: int = 0, other: Poo
 
 
 def _collect(pool: Pool, count: int, rng: np.random.Generator, reader: _Reader) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of ``count`` different readable pictures, increasing, and their ids."""
-    order, tried, rows, ids = rng.permutation(len(pool.pictures)), 0, np.zeros(0, np.int64), np.zeros(0, ID_TYPE)
+    """Rows of ``count`` different readable images, increasing, and their ids."""
+    order, tried, rows, ids = rng.permutation(len(pool.images)), 0, np.zeros(0, np.int64), np.zeros(0, ID_TYPE)
     while tried < len(order) and len(rows) < count:
         # In the order of the source, which lies in row groups.
         batch = np.sort(order[tried : tried + count - len(rows)])
         tried += len(batch)
-        found = reader.read(pool.pictures, batch, pool.origin.name)
+        found = reader.read(pool.images, batch, pool.origin.name)
         rows, ids = np.concatenate([rows, found[0]]), np.concatenate([ids, found[1]])
     if len(rows) < count:
         raise SplitError(
-            f"{pool.origin.name} has {len(rows):,} different pictures that can be used, and {count:,} are asked for"
+            f"{pool.origin.name} has {len(rows):,} different images that can be used, and {count:,} are asked for"
             f"{said(reader.left_out)}. Ask for fewer, or give a larger source."
         )
     ordered = np.argsort(rows)
@@ -142,10 +142,10 @@ def said(left_out: Counter[str]) -> str:
 
 
 def checked(split: MemberSplit, *, progress: bool = True) -> Drawn:
-    """A split that is there already, without the pictures that can't be read.
+    """A split that is there already, without the images that can't be read.
 
     Raises:
-        SplitError: if a picture is on both sides, or a side has fewer than 2 pictures that can be read.
+        SplitError: if a image is on both sides, or a side has fewer than 2 images that can be read.
     """
     reader, found, copies, sides = _Reader(progress, distinct=False), [], 0, []
     for what, part in (("members", split.members), ("non-members", split.nonmembers)):
@@ -159,7 +159,7 @@ def checked(split: MemberSplit, *, progress: bool = True) -> Drawn:
     both = len(sides[0] & sides[1])
     if both:
         raise SplitError(
-            f"{both:,} pictures of {split.name} are both members and non-members; each must be on one side only. Take them out of the "
+            f"{both:,} images of {split.name} are both members and non-members; each must be on one side only. Take them out of the "
             "non-members, or check how the split was made."
         )
     (members, first), (nonmembers, second) = found

@@ -1,4 +1,4 @@
-"""Splits that hold addresses in place of pictures, such as LAION-mi: fetched, kept on disk, and what is missing counted."""
+"""Splits that hold addresses in place of images, such as LAION-mi: fetched, kept on disk, and what is missing counted."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from mia_hub.errors import SplitError
-from mia_hub.images.image import Picture
-from mia_hub.images.sources import as_pictures
-from mia_hub.splits.image_store import COPY, RowStore, StoredPictures, row_of
+from mia_hub.images.image import InputImage
+from mia_hub.images.sources import as_images
+from mia_hub.splits.image_store import COPY, RowStore, StoredImages, row_of
 from mia_hub.splits.parts import Fetching, Part
 from mia_hub.system.web import fetch_all
 
-ON_BOTH_SIDES = "the same picture on the other side"
-# Shares of missing pictures that differ more than chance would make them, at this level, are pointed out.
+ON_BOTH_SIDES = "the same image on the other side"
+# Shares of missing images that differ more than chance would make them, at this level, are pointed out.
 LEVEL = 0.01
 
 
 def fetch_parts(
     name: str, parts: list[Part], columns: Sequence[str], fetching: Fetching, revision: str | None
-) -> tuple[list[Sequence[Picture]], list[Part], tuple[str, tuple[str, ...]]]:
-    """Fetches the pictures of members and of non-members.
+) -> tuple[list[Sequence[InputImage]], list[Part], tuple[str, tuple[str, ...]]]:
+    """Fetches the images of members and of non-members.
 
     Returns:
-        The pictures; the parts without the rows whose picture is missing; and the name and the notes of the split, which count them.
+        The images; the parts without the rows whose image is missing; and the name and the notes of the split, which count them.
 
     Raises:
-        SplitError: if it wasn't allowed, or no picture of one side can be had.
+        SplitError: if it wasn't allowed, or no image of one side can be had.
     """
     if not fetching.allowed:
         raise SplitError(
-            f"{name} holds no pictures, but their addresses (in the column {columns[0]!r}), and nothing is fetched from them unasked. Ask "
+            f"{name} holds no images, but their addresses (in the column {columns[0]!r}), and nothing is fetched from them unasked. Ask "
             "with load_split(…, fetch=True), or 'mia-hub make-split … --fetch', which makes a split of those that can still be had."
         )
     stores = [_fetched(name, part, column, fetching, revision) for part, column in zip(parts, columns)]
     kept, missing = _sifted(parts, stores)
     for side, part, rows, lacking in zip(("members", "non-members"), parts, kept, missing):
         if not len(rows):
-            raise SplitError(f"None of the {len(part):,} pictures of the {side} of {name} can be had: {_reasons(lacking)}.")
-    pictures = [
-        as_pictures(StoredPictures(store, part.chosen[rows] if part.chosen is not None else rows, f"{name} {part.name}"))
+            raise SplitError(f"None of the {len(part):,} images of the {side} of {name} can be had: {_reasons(lacking)}.")
+    images = [
+        as_images(StoredImages(store, part.chosen[rows] if part.chosen is not None else rows, f"{name} {part.name}"))
         for store, part, rows in zip(stores, parts, kept)
     ]
-    return pictures, [part.only(rows) for part, rows in zip(parts, kept)], (_name(name, parts, kept), _notes(parts, kept, missing))
+    return images, [part.only(rows) for part, rows in zip(parts, kept)], (_name(name, parts, kept), _notes(parts, kept, missing))
 
 
 def _fetched(name: str, part: Part, column: str, fetching: Fetching, revision: str | None) -> RowStore:
@@ -60,13 +60,13 @@ def _fetched(name: str, part: Part, column: str, fetching: Fetching, revision: s
     addresses = part.lazy(column)
     came = fetch_all(str(addresses[int(place)] or "") for place in places)
     rows = (row_of(int(chosen[places[number]]), file) for number, file in came)
-    with tqdm(total=len(places), desc=f"fetching {part.name}", unit="picture", delay=1.0, disable=not fetching.progress) as bar:
+    with tqdm(total=len(places), desc=f"fetching {part.name}", unit="image", delay=1.0, disable=not fetching.progress) as bar:
         store.add_all(rows, bar.update)
     return store
 
 
 def _folder(name: str, part: Part, column: str, revision: str | None) -> Path:
-    """Where the fetched pictures of these very addresses lie."""
+    """Where the fetched images of these very addresses lie."""
     from huggingface_hub.constants import HF_HOME
 
     digest = None if revision else _digest(part, column)
@@ -84,9 +84,9 @@ def _digest(part: Part, column: str) -> str:
 
 
 def _sifted(parts: list[Part], stores: list[RowStore]) -> tuple[list[np.ndarray], list[Counter]]:
-    """Of each side the places that have a picture of their own, and why the others are left out.
+    """Of each side the places that have a image of their own, and why the others are left out.
 
-    One picture behind many addresses is most often a site's "not found": within a side it counts once, and on both sides not at all.
+    One image behind many addresses is most often a site's "not found": within a side it counts once, and on both sides not at all.
     """
     ids: list[list[str | None]] = []
     for part, store in zip(parts, stores):
@@ -121,7 +121,7 @@ def _reasons(lacking: Counter) -> str:
 
 
 def _notes(parts: list[Part], kept: list[np.ndarray], missing: list[Counter]) -> tuple[str, ...]:
-    """What the reader must know of the missing pictures."""
+    """What the reader must know of the missing images."""
     from scipy.stats import fisher_exact
 
     notes = [
@@ -133,7 +133,7 @@ def _notes(parts: list[Part], kept: list[np.ndarray], missing: list[Counter]) ->
     if fisher_exact(table).pvalue < LEVEL:
         shares = [100 * lacking / (lacking + found) for lacking, found in table]
         notes.append(
-            f"The share of missing pictures differs between members ({shares[0]:.1f} %) and non-members ({shares[1]:.1f} %): what is left "
+            f"The share of missing images differs between members ({shares[0]:.1f} %) and non-members ({shares[1]:.1f} %): what is left "
             "of the two may differ for this reason alone, so an attack's figures on them need the shift check beside them."
         )
     return tuple(notes)

@@ -58,11 +58,11 @@ class Rows(Protocol):
         ...
 
     def lazy(self, name: str) -> Sequence:
-        """One column, read when it is asked for. Pictures are files, undecoded: bytes, or a dict that holds ``bytes``."""
+        """One column, read when it is asked for. Images are files, undecoded: bytes, or a dict that holds ``bytes``."""
         ...
 
     def take(self, rows: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Some rows, increasing, with these columns; pictures as in `lazy`."""
+        """Some rows, increasing, with these columns; images as in `lazy`."""
         ...
 
 
@@ -199,7 +199,7 @@ class HubFiles:
 
 
 class LoadedRows:
-    """Rows of anything that isn't Parquet (archives, folders of pictures, CSV): loaded whole by `datasets`, which keeps them on disk."""
+    """Rows of anything that isn't Parquet (archives, folders of images, CSV): loaded whole by `datasets`, which keeps them on disk."""
 
     def __init__(self, dataset: HubDataset, split: str, files: list[str], pool: int | None, *, stated: bool):
         import datasets
@@ -209,9 +209,9 @@ class LoadedRows:
         builder = dataset.make_builder(data_files)
         builder.download_and_prepare()
         loaded = builder.as_dataset(split=split)
-        self._pictures = [name for name, feature in loaded.features.items() if isinstance(feature, datasets.Image)]
-        for name in self._pictures:
-            # Undecoded, so that our own safe decoder opens every picture.
+        self._images = [name for name, feature in loaded.features.items() if isinstance(feature, datasets.Image)]
+        for name in self._images:
+            # Undecoded, so that our own safe decoder opens every image.
             loaded = loaded.cast_column(name, datasets.Image(decode=False))
         self._loaded = loaded.select(range(min(len(loaded), pool or len(loaded))))
         self._own_files = _OwnFiles(dataset)
@@ -238,13 +238,13 @@ class LoadedRows:
 
     def lazy(self, name: str) -> Sequence:
         values = self._loaded[name]
-        return Mapped(values, self._own_files.filled) if name in self._pictures else values
+        return Mapped(values, self._own_files.filled) if name in self._images else values
 
     def take(self, rows: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
         some = self._loaded.select_columns(list(columns))
         for row in rows:
             cells = some[int(row)].items()
-            yield int(row), {name: self._own_files.filled(value) if name in self._pictures else value for name, value in cells}
+            yield int(row), {name: self._own_files.filled(value) if name in self._images else value for name, value in cells}
 
 
 class _OwnFiles:
@@ -272,7 +272,7 @@ class _OwnFiles:
 
 
 def file_bytes(value: Any) -> bytes | None:
-    """The picture file in a cell of an image column; None if the cell holds none. A path in it, which a stranger wrote, is not followed."""
+    """The image file in a cell of an image column; None if the cell holds none. A path in it, which a stranger wrote, is not followed."""
     if isinstance(value, Mapping):
         value = value.get("bytes")
     return value if isinstance(value, bytes) else None

@@ -1,4 +1,4 @@
-"""Drawn pictures on disk, so that each is fetched once and an interrupted draw goes on where it was."""
+"""Drawn images on disk, so that each is fetched once and an interrupted draw goes on where it was."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from mia_hub.errors import ImageError, SplitError
-from mia_hub.images.image import Picture
-from mia_hub.images.sources import open_picture
+from mia_hub.images.image import InputImage
+from mia_hub.images.sources import open_image
 from mia_hub.system.files import replacing
 from mia_hub.system.web import Fetched
 
-# Rows that are read at once, where their pictures together are no larger than this.
+# Rows that are read at once, where their images together are no larger than this.
 ROWS_PER_GROUP, GROUP_BYTES = 32, 16 * 2**20
 # Rows that are fetched, checked and written at once; so much is in memory, and lost at most when fetching is interrupted.
 ROWS_AT_ONCE, BYTES_AT_ONCE = 128, 256 * 2**20
-NO_PICTURE = "no picture that can be read"
-COPY = "the same picture as another row"
+NO_IMAGE = "no image that can be read"
+COPY = "the same image as another row"
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Row:
 
     Attributes:
         row: its number in the split.
-        id: `mia_hub.images.image.content_id` of the picture as it is scored; None where there is no picture.
-        content: the picture's file, or None.
+        id: `mia_hub.images.image.content_id` of the image as it is scored; None where there is no image.
+        content: the image's file, or None.
         caption: "" for none.
         label: class index, or None.
-        missing: why there is no picture; "" where there is one.
+        missing: why there is no image; "" where there is one.
         lasting: whether another try would find the same; otherwise it isn't kept.
     """
 
@@ -46,13 +46,13 @@ class Row:
     lasting: bool = True
 
 
-def row_of(number: int, file: Fetched, *, prepare: Callable[[Picture], Picture] | None = None, min_bytes: int = 0, **told) -> Row:
-    """A row, from what came of fetching its picture.
+def row_of(number: int, file: Fetched, *, prepare: Callable[[InputImage], InputImage] | None = None, min_bytes: int = 0, **told) -> Row:
+    """A row, from what came of fetching its image.
 
     Args:
         number: of the row.
         file: what came.
-        prepare: what is done to a picture before it is scored.
+        prepare: what is done to a image before it is scored.
         min_bytes: a file below this counts as missing.
         told: caption and label.
     """
@@ -61,10 +61,10 @@ def row_of(number: int, file: Fetched, *, prepare: Callable[[Picture], Picture] 
     if len(file.content) < min_bytes:
         return Row(number, missing="too small", **told)
     try:
-        picture = open_picture(file.content)
-        return Row(number, (prepare(picture) if prepare else picture).id, file.content, **told)
+        image = open_image(file.content)
+        return Row(number, (prepare(image) if prepare else image).id, file.content, **told)
     except ImageError:
-        return Row(number, missing=NO_PICTURE, **told)
+        return Row(number, missing=NO_IMAGE, **told)
 
 
 def in_batches(rows: Iterable[Row], count: int | None = None, size: int | None = None) -> Iterator[list[Row]]:
@@ -92,7 +92,7 @@ class RowStore:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise SplitError(f"The folder {folder} can't be made ({error.strerror}); give another one to keep pictures in.") from error
+            raise SplitError(f"The folder {folder} can't be made ({error.strerror}); give another one to keep images in.") from error
         self.folder = folder
         self._where: dict[int, tuple[Path, int, int]] = {}
         self._known: dict[int, Row] = {}
@@ -104,11 +104,11 @@ class RowStore:
         return row in self._known
 
     def __getitem__(self, row: int) -> Row:
-        """A row without its picture's file."""
+        """A row without its image's file."""
         return self._known[row]
 
     def content(self, row: int) -> bytes:
-        """The picture's file; of each Parquet file only the row groups last used are in memory."""
+        """The image's file; of each Parquet file only the row groups last used are in memory."""
         path, group, place = self._where[row]
         return self._read(path, group)[place].as_py()
 
@@ -124,7 +124,7 @@ class RowStore:
             done(len(batch))
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Keeps rows; those whose lack of a picture may pass are known for now, and not written."""
+        """Keeps rows; those whose lack of a image may pass are known for now, and not written."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -139,12 +139,12 @@ class RowStore:
         numbers = hashlib.sha256(str([row.row for row in kept]).encode()).hexdigest()[:12]
         path = self.folder / f"rows-{kept[0].row:010}-{numbers}.parquet"
         try:
-            # Pictures are compressed already.
+            # Images are compressed already.
             with replacing(path) as temporary, pq.ParquetWriter(temporary, schema, compression="none") as writer:
                 for group in in_batches(kept, ROWS_PER_GROUP, GROUP_BYTES):
                     writer.write_table(pa.Table.from_pylist([asdict(row) for row in group], schema=schema))
         except OSError as error:
-            raise SplitError(f"{self.folder} can't be written to ({error.strerror}); give another folder to keep pictures in.") from error
+            raise SplitError(f"{self.folder} can't be written to ({error.strerror}); give another folder to keep images in.") from error
         self._index(path)
 
     def _index(self, path: Path) -> None:
@@ -156,7 +156,7 @@ class RowStore:
                 found = file.read(columns=["row", "id", "caption", "label", "missing"]).to_pylist()
                 groups = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
         except (OSError, pa.ArrowException) as error:
-            raise SplitError(f"{path} is broken ({error}); delete it, and its pictures are fetched again.") from error
+            raise SplitError(f"{path} is broken ({error}); delete it, and its images are fetched again.") from error
         places = ((group, place) for group, count in enumerate(groups) for place in range(count))
         for values, where in zip(found, places):
             self._known[values["row"]] = Row(**values)
@@ -172,8 +172,8 @@ def _without_content(row: Row) -> Row:
     return Row(row.row, row.id, None, row.caption, row.label, row.missing, row.lasting)
 
 
-class StoredPictures(Sequence):
-    """Some rows of a store as pictures, for `mia_hub.images.sources.as_pictures`; each is read when it is asked for."""
+class StoredImages(Sequence):
+    """Some rows of a store as images, for `mia_hub.images.sources.as_images`; each is read when it is asked for."""
 
     def __init__(self, store: RowStore, rows: Iterable[int], name: str):
         self.store, self.rows, self.name = store, list(rows), name

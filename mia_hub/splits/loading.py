@@ -22,7 +22,7 @@ def load_split(
     seed: int = 0,
     fetch: bool = False,
 ) -> MemberSplit:
-    """Loads members and non-members. Pictures and captions are read when they are needed, so that a large split needs no more memory.
+    """Loads members and non-members. Images and captions are read when they are needed, so that a large split needs no more memory.
 
     Args:
         id_or_path: "demo"; a folder that holds ``member/`` and ``nonmember/`` folders of images, or Parquet files of such splits;
@@ -31,12 +31,12 @@ def load_split(
         config: configuration of the Hub data set.
         revision: branch, tag or commit of the Hub data set.
         image_column: the column of images, where it isn't called ``image``; or of their addresses, where it isn't called ``url``.
-        caption_column: the column of captions, where it isn't called ``caption``, ``text`` or ``prompt``; beside picture files also a text
+        caption_column: the column of captions, where it isn't called ``caption``, ``text`` or ``prompt``; beside image files also a text
             file each will do (see `mia_hub.images.captions`).
         class_column: the column of class indices, where it isn't called ``class``.
         limit: at most so many members and so many non-members, by a seeded draw.
         seed: of that draw.
-        fetch: whether the pictures of a data set that has only their addresses may be fetched from there. Only public hosts are asked; what
+        fetch: whether the images of a data set that has only their addresses may be fetched from there. Only public hosts are asked; what
             can't be had is counted in the split's ``notes``, and warned of.
 
     Raises:
@@ -51,8 +51,8 @@ def load_split(
     if name == "demo" or Path(name).exists():
         _refuse_useless(given, name)
     split = _loaded(name, given, named, {"allowed": fetch, "limit": limit, "seed": seed})
-    for part, pictures in (("members", split.members), ("non-members", split.nonmembers)):
-        if not len(pictures):
+    for part, images in (("members", split.members), ("non-members", split.nonmembers)):
+        if not len(images):
             raise SplitError(f"The split {name!r} has no {part}; both members and non-members are needed.")
     for note in split.notes:
         warnings.warn(note, stacklevel=2)

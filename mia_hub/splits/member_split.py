@@ -12,9 +12,9 @@ import numpy as np
 
 from mia_hub.errors import AttackError, SplitError, whole_number
 from mia_hub.images.captions import complete, rows_of
-from mia_hub.images.image import Picture
+from mia_hub.images.image import InputImage
 from mia_hub.images.sequences import Chosen, Joined
-from mia_hub.images.sources import as_pictures
+from mia_hub.images.sources import as_images
 
 MEMBER_NAMES = ("member", "members")
 NONMEMBER_NAMES = ("nonmember", "nonmembers", "non-member", "non-members", "non_member", "non_members")
@@ -25,11 +25,11 @@ LINE_BYTES = 35
 
 @dataclass(frozen=True, eq=False)
 class MemberSplit:
-    """Pictures known to be in a training set, and pictures known not to be.
+    """Images known to be in a training set, and images known not to be.
 
     Attributes:
         name: "demo", a folder, or a Hub id.
-        members, nonmembers: lazy sequences of `Picture`; nothing is decoded before it is needed.
+        members, nonmembers: lazy sequences of `InputImage`; nothing is decoded before it is needed.
         captions: one per image, members first, or None.
         revision: commit hash on the Hub, or None.
         classes: class index of each image, members first, or None.
@@ -37,8 +37,8 @@ class MemberSplit:
     """
 
     name: str
-    members: Sequence[Picture]
-    nonmembers: Sequence[Picture]
+    members: Sequence[InputImage]
+    nonmembers: Sequence[InputImage]
     captions: Sequence[str] | None = None
     revision: str | None = None
     classes: Sequence[int] | None = None
@@ -63,8 +63,8 @@ class MemberSplit:
         return replace(self, captions=given)
 
     @cached_property
-    def images(self) -> Sequence[Picture]:
-        """All pictures, members first."""
+    def images(self) -> Sequence[InputImage]:
+        """All images, members first."""
         return Joined(self.members, self.nonmembers)
 
     @cached_property
@@ -74,8 +74,8 @@ class MemberSplit:
 
     @cached_property
     def hash(self) -> str:
-        """Identity of the split by content: it doesn't depend on order, names or storage. Decodes every picture once."""
-        return split_hash((picture.id for picture in self.images), self.is_member)
+        """Identity of the split by content: it doesn't depend on order, names or storage. Decodes every image once."""
+        return split_hash((image.id for image in self.images), self.is_member)
 
     def limited(self, limit: int | None, seed: int = 0) -> MemberSplit:
         """At most ``limit`` members and as many non-members, by a seeded draw.
@@ -116,7 +116,7 @@ def split_hash(ids: Iterable[str], is_member: Iterable[int]) -> str:
 
 
 def captions_hash(ids: Iterable[str], captions: Iterable) -> str:
-    """``sha256:…`` over the sorted (id, caption) pairs: which picture a model is told what of."""
+    """``sha256:…`` over the sorted (id, caption) pairs: which image a model is told what of."""
     told = sorted(f"{sample}\t{caption}\n" for sample, caption in zip(ids, captions))
     return "sha256:" + hashlib.sha256("".join(told).encode()).hexdigest()
 
@@ -128,37 +128,37 @@ def _no_longer(lines: Iterable[bytes]) -> Iterable[bytes]:
         yield line
 
 
-def distinct(pictures: Sequence[Picture], captions=None) -> tuple[Sequence[Picture], Any, int]:
-    """The pictures without copies, with their captions, and how many copies: one tells nothing new, and would make p-values too small.
+def distinct(images: Sequence[InputImage], captions=None) -> tuple[Sequence[InputImage], Any, int]:
+    """The images without copies, with their captions, and how many copies: one tells nothing new, and would make p-values too small.
 
     Args:
-        captions: one per picture, one for all, or None.
+        captions: one per image, one for all, or None.
 
     Raises:
         AttackError: for another number of captions.
     """
     first: dict[str, int] = {}
-    for row, picture in enumerate(pictures):
-        first.setdefault(picture.id, row)
+    for row, image in enumerate(images):
+        first.setdefault(image.id, row)
     if captions is not None and not isinstance(captions, (str, int)):
-        if len(captions) != len(pictures):
-            raise AttackError(f"There are {len(captions)} captions for {len(pictures)} images; one per image is needed.")
+        if len(captions) != len(images):
+            raise AttackError(f"There are {len(captions)} captions for {len(images)} images; one per image is needed.")
         captions = rows_of(captions, first.values())
-    return Chosen(pictures, list(first.values())), captions, len(pictures) - len(first)
+    return Chosen(images, list(first.values())), captions, len(images) - len(first)
 
 
 def make_split(members, nonmembers, *, captions=None, classes=None, name: str = "custom") -> MemberSplit:
-    """A split of pictures at hand.
+    """A split of images at hand.
 
     Args:
-        members, nonmembers: anything `mia_hub.images.sources.as_pictures` takes.
-        captions, classes: one per picture, members first; for models conditioned on text, or on classes.
+        members, nonmembers: anything `mia_hub.images.sources.as_images` takes.
+        captions, classes: one per image, members first; for models conditioned on text, or on classes.
         name: as recorded in results.
 
     Raises:
-        SplitError: if there are not as many captions or classes as pictures.
+        SplitError: if there are not as many captions or classes as images.
     """
-    split = MemberSplit(name, as_pictures(members), as_pictures(nonmembers), captions, None, classes)
+    split = MemberSplit(name, as_images(members), as_images(nonmembers), captions, None, classes)
     for what, given in (("captions", captions), ("classes", classes)):
         if given is not None and len(given) != len(split.images):
             raise SplitError(f"{what} has {len(given)} entries for {len(split.images)} images; one per image is needed, members first.")

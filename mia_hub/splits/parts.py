@@ -49,7 +49,7 @@ class Fetching(NamedTuple):
     """How addresses are dealt with.
 
     Attributes:
-        allowed: whether pictures may be fetched from the addresses in a data set.
+        allowed: whether images may be fetched from the addresses in a data set.
         limit, seed: of the draw; only what is drawn is fetched.
         progress: shows a progress bar.
     """

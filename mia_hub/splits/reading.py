@@ -10,9 +10,9 @@ import numpy as np
 
 from mia_hub.errors import SplitError
 from mia_hub.images.captions import CAPTION_COLUMNS, CLASS_COLUMNS, first_of, told_beside
-from mia_hub.images.image import Picture
+from mia_hub.images.image import InputImage
 from mia_hub.images.sequences import Joined, Mapped, Repeated
-from mia_hub.images.sources import as_pictures, find_images
+from mia_hub.images.sources import as_images, find_images
 from mia_hub.splits.hub_rows import HubDataset, Rows, file_bytes
 from mia_hub.splits.local_rows import open_local
 from mia_hub.splits.member_split import MEMBER_NAMES, NONMEMBER_NAMES, MemberSplit, drawn_rows
@@ -32,17 +32,17 @@ NEEDED = (
 
 
 def read_folder(folder: Path, columns: Columns, fetching: Fetching) -> MemberSplit:
-    """The split in a folder: ``member/`` and ``nonmember/`` with pictures in them, or Parquet files.
+    """The split in a folder: ``member/`` and ``nonmember/`` with images in them, or Parquet files.
 
     Raises:
-        SplitError: if it doesn't say which pictures are members.
+        SplitError: if it doesn't say which images are members.
     """
     named = {path.name.lower(): path for path in folder.iterdir() if path.is_dir()}
     parts = [next((named[n] for n in names if n in named), None) for names in (MEMBER_NAMES, NONMEMBER_NAMES)]
     if all(parts) and not any(any(part.glob("*.parquet")) for part in parts):
         files = [find_images(part) for part in parts]
         told = told_beside([*files[0], *files[1]], caption_column=columns.caption_column, class_column=columns.class_column)
-        return MemberSplit(str(folder), *map(as_pictures, files), told.captions, None, told.classes)
+        return MemberSplit(str(folder), *map(as_images, files), told.captions, None, told.classes)
     if any(parts) and not all(parts):
         raise SplitError(f"The folder {folder} has a {'member' if parts[0] else 'nonmember'} folder but not the other; both are needed.")
     paths = sorted(folder.glob("**/*.parquet"))
@@ -158,8 +158,8 @@ def _check_names(rows: Rows, column: str, names: list[str]) -> None:
         )
 
 
-def picture_column(rows: Rows, asked: str | None, name: str) -> tuple[str, bool]:
-    """The column of pictures, and whether it holds their addresses in place of them.
+def image_column(rows: Rows, asked: str | None, name: str) -> tuple[str, bool]:
+    """The column of images, and whether it holds their addresses in place of them.
 
     Raises:
         SplitError: if there is none.
@@ -185,12 +185,12 @@ def further_columns(names: Sequence[str], columns: Columns, what: str) -> list[s
     return found
 
 
-def pictures_of(cells: Sequence) -> Sequence[Picture]:
-    """The pictures in the cells of an image column."""
-    return as_pictures(Mapped(cells, _picture_file)) if len(cells) else ()
+def images_of(cells: Sequence) -> Sequence[InputImage]:
+    """The images in the cells of an image column."""
+    return as_images(Mapped(cells, _image_file)) if len(cells) else ()
 
 
-def _picture_file(cell) -> dict:
+def _image_file(cell) -> dict:
     path = cell.get("path") if isinstance(cell, dict) else None
     content = file_bytes(cell)
     # Without bytes there is no path either: what a stranger wrote there is never opened.
@@ -198,18 +198,18 @@ def _picture_file(cell) -> dict:
 
 
 def _split(name: str, parts: list[Part], columns: Columns, fetching: Fetching, revision: str | None = None) -> MemberSplit:
-    pictures = [picture_column(part.rows, columns.image_column, name) for part in parts]
+    images = [image_column(part.rows, columns.image_column, name) for part in parts]
     further = [further_columns(part.rows.columns, columns, name) for part in parts]
     told = name, ()
-    if any(by_address for _, by_address in pictures):
+    if any(by_address for _, by_address in images):
         from mia_hub.splits.fetching import fetch_parts
 
         if fetching.limit is not None:
             keep = drawn_rows([len(part) for part in parts], fetching.limit, fetching.seed)
             parts = [part.only(rows) for part, rows in zip(parts, keep)]
-        both, parts, told = fetch_parts(name, parts, [column for column, _ in pictures], fetching, revision)
+        both, parts, told = fetch_parts(name, parts, [column for column, _ in images], fetching, revision)
     else:
-        both = [pictures_of(part.lazy(column)) for part, (column, _) in zip(parts, pictures)]
+        both = [images_of(part.lazy(column)) for part, (column, _) in zip(parts, images)]
     captions, classes = (_told(parts, [found[which] for found in further]) for which in (0, 1))
     return MemberSplit(told[0], *both, captions, revision, classes, told[1])
 

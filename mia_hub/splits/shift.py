@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from mia_hub.errors import SplitError
 from mia_hub.flags import Flag, flag
 from mia_hub.images.features import describe
-from mia_hub.images.image import Picture
+from mia_hub.images.image import InputImage
 from mia_hub.metrics.estimates import Estimate
 from mia_hub.metrics.intervals import delong
 from mia_hub.metrics.roc import auc
@@ -21,49 +21,49 @@ FOLDS = 5
 FEWEST_FOR_BLIND = 25
 MOST_FOR_BLIND = 10_000
 # DeLong's interval takes held-out scores for independent, but folds share training data. Over random halves of one population, from 30 to
-# 1,500 pictures of either kind, the AUC spread 1.2 to 1.6 times as far as DeLong says (`python -m benchmarks.shift_check`).
+# 1,500 images of either kind, the AUC spread 1.2 to 1.6 times as far as DeLong says (`python -m benchmarks.shift_check`).
 OVERDISPERSION = 1.6
 
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """One pass over the pictures of a split, before any is given to the model.
+    """One pass over the images of a split, before any is given to the model.
 
     Attributes:
         ids: content ids, N of them.
-        blind: `blind_auc` of the pictures; None where it was not asked for, or with too few of them.
+        blind: `blind_auc` of the images; None where it was not asked for, or with too few of them.
     """
 
     ids: list[str]
     blind: Estimate | None
 
 
-def survey(pictures: Sequence[Picture], is_member: np.ndarray, *, blind: bool = True, progress: bool = True) -> Survey:
-    """Reads every picture once, and refuses a split whose members and non-members overlap.
+def survey(images: Sequence[InputImage], is_member: np.ndarray, *, blind: bool = True, progress: bool = True) -> Survey:
+    """Reads every image once, and refuses a split whose members and non-members overlap.
 
     Raises:
-        SplitError: if a picture is on both sides.
-        ImageError: for a picture that can't be read.
+        SplitError: if a image is on both sides.
+        ImageError: for a image that can't be read.
     """
-    return current().first(lambda: _surveyed(pictures, np.asarray(is_member), blind, progress))
+    return current().first(lambda: _surveyed(images, np.asarray(is_member), blind, progress))
 
 
-def _surveyed(pictures: Sequence[Picture], is_member: np.ndarray, blind: bool, progress: bool) -> Survey:
+def _surveyed(images: Sequence[InputImage], is_member: np.ndarray, blind: bool, progress: bool) -> Survey:
     ids: list[str] = []
     # What is described is only what the classifier sees, so that a large split needs no more memory.
     place = {row: i for i, row in enumerate(_blind_rows(is_member, 0))} if blind else {}
     features: list[np.ndarray | None] = [None] * len(place)
-    for i in tqdm(range(len(pictures)), desc="reading images", unit="image", delay=1.0, disable=not progress):
-        picture = pictures[i]
-        ids.append(picture.id)
+    for i in tqdm(range(len(images)), desc="reading images", unit="image", delay=1.0, disable=not progress):
+        image = images[i]
+        ids.append(image.id)
         if i in place:
-            features[place[i]] = describe(picture)
+            features[place[i]] = describe(image)
     members = {i for i, label in zip(ids, is_member) if label == 1}
     both = members & {i for i, label in zip(ids, is_member) if label == 0}
     if both:
         row = next(row for row, sample in enumerate(ids) if sample in both)
         raise SplitError(
-            f"{len(both)} pictures are both members and non-members (one is {pictures[row].name!r}); each must be on one side only. "
+            f"{len(both)} images are both members and non-members (one is {images[row].name!r}); each must be on one side only. "
             "Remove them from the non-members, or check how the split was made."
         )
     return Survey(ids, _cross_validated(np.array(features), is_member[list(place)], 0) if place else None)

@@ -1,4 +1,4 @@
-"""What a split can be made of: a data set on the Hub, a folder of pictures, Parquet files; or a split that is there already."""
+"""What a split can be made of: a data set on the Hub, a folder of images, Parquet files; or a split that is there already."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 
 from mia_hub.errors import SplitError
 from mia_hub.images.captions import first_of, told_beside
-from mia_hub.images.image import Picture
+from mia_hub.images.image import InputImage
 from mia_hub.images.sequences import Mapped
-from mia_hub.images.sources import as_pictures, find_images
+from mia_hub.images.sources import as_images, find_images
 from mia_hub.splits.hub_rows import HubDataset, Rows
 from mia_hub.splits.local_rows import open_local
 from mia_hub.splits.member_split import MEMBER_NAMES, NONMEMBER_NAMES, MemberSplit
 from mia_hub.splits.parts import Columns, Fetching
 from mia_hub.splits.reading import (
     further_columns,
+    image_column,
+    images_of,
     label_values,
-    picture_column,
-    pictures_of,
     read_dataset,
     read_folder,
     read_parquet,
@@ -31,7 +31,7 @@ from mia_hub.splits.reading import (
 
 @dataclass(frozen=True)
 class Origin:
-    """Where pictures come from, as the card of a split says it.
+    """Where images come from, as the card of a split says it.
 
     Attributes:
         name: id on the Hub, or the last part of a path: what lies above it is nobody's business.
@@ -50,16 +50,16 @@ class Origin:
 
 @dataclass(frozen=True)
 class Pool:
-    """Pictures of which it isn't said yet which are members.
+    """Images of which it isn't said yet which are members.
 
     Attributes:
         origin: where they come from.
-        pictures: lazy.
-        captions, classes: one per picture, or None.
+        images: lazy.
+        captions, classes: one per image, or None.
     """
 
     origin: Origin
-    pictures: Sequence[Picture]
+    images: Sequence[InputImage]
     captions: Sequence | None = None
     classes: Sequence | None = None
 
@@ -80,14 +80,14 @@ def open_source(
         config, revision: of a data set on the Hub.
         source_split: which of its splits is drawn from; "train", or the only one, where None.
         columns: their names, where they aren't the usual ones.
-        fetching: for a split that holds addresses in place of pictures.
+        fetching: for a split that holds addresses in place of images.
 
     Returns:
-        A `MemberSplit` if the source says which pictures are members, and otherwise a `Pool` to draw from; and where it comes from.
+        A `MemberSplit` if the source says which images are members, and otherwise a `Pool` to draw from; and where it comes from.
 
     Raises:
         SplitError: if it can't be read.
-        ImageError: for a folder without pictures.
+        ImageError: for a folder without images.
     """
     columns, fetching, path = columns or Columns(), fetching or Fetching(), Path(source)
     if path.exists():
@@ -120,7 +120,7 @@ def _local(path: Path, source_split: str | None, columns: Columns, fetching: Fet
     if not paths:
         files = find_images(path)
         told = told_beside(files, caption_column=columns.caption_column, class_column=columns.class_column)
-        return Pool(origin, as_pictures(files), told.captions, told.classes), origin
+        return Pool(origin, as_images(files), told.captions, told.classes), origin
     splits: dict[str, list[Path]] = {}
     for file in paths:
         splits.setdefault(split_name(file, folder), []).append(file)
@@ -143,12 +143,12 @@ def _chosen(splits: list[str], asked: str | None, name: str) -> str:
 
 
 def _pool(rows: Rows, origin: Origin, columns: Columns) -> Pool:
-    column, by_address = picture_column(rows, columns.image_column, origin.name)
+    column, by_address = image_column(rows, columns.image_column, origin.name)
     if by_address:
         raise SplitError(
-            f"{origin.name} holds no pictures, but their addresses (in the column {column!r}), and a split is drawn from pictures that are "
+            f"{origin.name} holds no images, but their addresses (in the column {column!r}), and a split is drawn from images that are "
             "there. Download them first (img2dataset does it), and give the folder."
         )
     found = further_columns(rows.columns, columns, origin.name)
     captions, classes = (None if name is None else Mapped(rows.lazy(name), first_of) for name in found)
-    return Pool(origin, pictures_of(rows.lazy(column)), captions, classes)
+    return Pool(origin, images_of(rows.lazy(column)), captions, classes)

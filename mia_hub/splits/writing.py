@@ -25,7 +25,7 @@ from mia_hub.splits.notes import split_notes
 from mia_hub.splits.sources import Origin
 from mia_hub.system.provenance import provenance
 
-# As the Hub advises for pictures: row groups that its viewer can fetch, in files that clients can.
+# As the Hub advises for images: row groups that its viewer can fetch, in files that clients can.
 ROWS_PER_GROUP = 100
 GROUP_BYTES = 16 * 2**20
 SHARD_BYTES = 256 * 2**20
@@ -49,16 +49,16 @@ def write_split(
 ) -> SplitRecord:
     """Writes a split as a folder that can be published on the Hub: ``data/member-*.parquet``, ``data/nonmember-*.parquet``, ``README.md``.
 
-    Each row has the picture's file as it came, metadata such as EXIF included (PNG where it came as an array), so that its content and the
+    Each row has the image's file as it came, metadata such as EXIF included (PNG where it came as an array), so that its content and the
     split's hash stay the same; the label, as a class with the names nonmember (0) and member (1); and caption and class where the split
-    has them. Rows are written one by one: a large split needs no more memory than a small one, but for 16 bytes for each picture.
+    has them. Rows are written one by one: a large split needs no more memory than a small one, but for 16 bytes for each image.
 
     Args:
-        split: what is written. Pictures that can't be read are left out, and counted.
+        split: what is written. Images that can't be read are left out, and counted.
         folder: made if it isn't there. A split that was written to it before is replaced; a folder with anything else is refused.
-        origins: where the pictures come from: one source, or that of the members and that of the non-members.
+        origins: where the images come from: one source, or that of the members and that of the non-members.
         seed: of the draw, if there was one.
-        license: of the pictures, as the Hub names it, such as "cc-by-4.0"; "unknown" where None.
+        license: of the images, as the Hub names it, such as "cc-by-4.0"; "unknown" where None.
         model: whose training images the members are, or None.
         name: id on the Hub under which it will be published, for the card.
         shift_check: whether a blind classifier is trained to tell members from non-members.
@@ -68,7 +68,7 @@ def write_split(
         What the card says.
 
     Raises:
-        SplitError: if the folder can't be written to, or a picture is on both sides.
+        SplitError: if the folder can't be written to, or a image is on both sides.
     """
     check_folder(folder)
     drawn = split if isinstance(split, Drawn) else checked(split, progress=progress)
@@ -227,16 +227,16 @@ def _settle(folder: Path, earlier: Path) -> None:
 def _write_parts(split: MemberSplit, folder: Path, progress: bool) -> Iterator[tuple[str, int]]:
     """Writes members and non-members; gives each split's name and the bytes of its rows."""
     start, columns = 0, features(captions=split.captions is not None, classes=split.classes is not None)
-    for label, pictures in ((1, split.members), (0, split.nonmembers)):
+    for label, images in ((1, split.members), (0, split.nonmembers)):
         with _Shards(folder, LABELS[label], columns) as shards:
-            for place in tqdm(range(len(pictures)), desc=f"writing {LABELS[label]}s", unit="image", delay=1.0, disable=not progress):
-                shards.add(_row(split, pictures, place, start + place, label))
+            for place in tqdm(range(len(images)), desc=f"writing {LABELS[label]}s", unit="image", delay=1.0, disable=not progress):
+                shards.add(_row(split, images, place, start + place, label))
         yield LABELS[label], shards.written
-        start += len(pictures)
+        start += len(images)
 
 
-def _row(split: MemberSplit, pictures, place: int, row: int, label: int) -> dict[str, Any]:
-    values: dict[str, Any] = {"image": {"bytes": encoded(pictures, place) or _png(pictures[place]), "path": None}, "label": label}
+def _row(split: MemberSplit, images, place: int, row: int, label: int) -> dict[str, Any]:
+    values: dict[str, Any] = {"image": {"bytes": encoded(images, place) or _png(images[place]), "path": None}, "label": label}
     if split.captions is not None:
         caption = split.captions[row]
         values["caption"] = None if caption is None else str(caption)
@@ -252,16 +252,16 @@ def _class(value, name: str) -> int | None:
         raise SplitError(f"The classes of {name} must be whole numbers, indices of the model's classes; got {value!r:.60}.") from error
 
 
-def _png(picture) -> bytes:
-    """A picture that came without a file.
+def _png(image) -> bytes:
+    """A image that came without a file.
 
     Raises:
         SplitError: for one whose values no 8-bit file can hold.
     """
-    if picture.pixels.dtype != np.uint8:
-        raise SplitError(f"{picture.name} is an array of floats that aren't multiples of 1/255, which no 8-bit file holds; round it first.")
+    if image.pixels.dtype != np.uint8:
+        raise SplitError(f"{image.name} is an array of floats that aren't multiples of 1/255, which no 8-bit file holds; round it first.")
     buffer = io.BytesIO()
-    picture.to_pil().save(buffer, "PNG")
+    image.to_pil().save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -276,7 +276,7 @@ class _Shards:
     """Rows into Parquet files of bounded size.
 
     Attributes:
-        written: bytes of pictures and captions, of all files.
+        written: bytes of images and captions, of all files.
     """
 
     def __init__(self, folder: Path, name: str, features):
@@ -320,7 +320,7 @@ class _Shards:
 
         path = self.folder / f"{self.name}-{len(self._paths)}.tmp"
         self._paths.append(path)
-        # Pictures are compressed already; and the least and the greatest of them say nothing.
+        # Images are compressed already; and the least and the greatest of them say nothing.
         columns = [name for name in self.features if name != "image"]
         compression = {"image.bytes": "none", "image.path": "none"} | dict.fromkeys(columns, "snappy")
         return _Open(pq.ParquetWriter(path, self.features.arrow_schema, compression=compression, write_statistics=columns), path)

@@ -1,6 +1,6 @@
 """The processes that share scoring out among them: those of one ``accelerate launch``, or this one alone.
 
-All of them run the same program on the same pictures. What costs queries is shared out and gathered, what is decided is decided by the
+All of them run the same program on the same images. What costs queries is shared out and gathered, what is decided is decided by the
 first process, and only the first writes and prints. `mia-hub` joins them by itself; a script does so where it says `joined`, so that
 a function that is called in one process of a training, say, never waits for the others.
 """
@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from mia_hub.errors import MiaHubError, first_line
 
 Result = TypeVar("Result")
-# Those that are done wait for the others, who may have all pictures left to survey.
+# Those that are done wait for the others, who may have all images left to survey.
 LONGEST_WAIT = timedelta(days=7)
 
 

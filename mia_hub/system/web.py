@@ -1,4 +1,4 @@
-"""Pictures behind addresses: fetched over HTTP, with time and size limits; what can't be had is counted by its reason.
+"""Images behind addresses: fetched over HTTP, with time and size limits; what can't be had is counted by its reason.
 
 Addresses come from strangers. Only hosts on the public Internet are asked: an address, or a redirect, that leads into this machine or its
 network is refused, by the numeric address that is then connected to, so that a name can't change its meaning in between.
@@ -22,9 +22,9 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from mia_hub import __version__
 from mia_hub.system.time_limit import TimeLimit
 
-# Seconds for each answer of a server, and for a whole picture: one that sends a byte now and then would hold us for ever.
+# Seconds for each answer of a server, and for a whole image: one that sends a byte now and then would hold us for ever.
 ANSWER_SECONDS = 10.0
-PICTURE_SECONDS = 60.0
+IMAGE_SECONDS = 60.0
 MOST_BYTES = 30 * 2**20
 WORKERS = 16
 # Worth another try: the server was busy, or asks for patience.
@@ -33,7 +33,7 @@ PASSING = {408, 425, 429, 500, 502, 503, 504}
 ALLOWED_INSIDE: frozenset[str] = frozenset()
 NOT_PUBLIC = "no public address"
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-USER_AGENT = f"mia_hub/{__version__} (membership audits of diffusion models; fetches single pictures)"
+USER_AGENT = f"mia_hub/{__version__} (membership audits of diffusion models; fetches single images)"
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class _Web(urllib.request.OpenerDirector):
 
 def fetch(address: str) -> Fetched:
     """Fetches one file from a public host, within the limits above."""
-    with TimeLimit(PICTURE_SECONDS) as limit:
+    with TimeLimit(IMAGE_SECONDS) as limit:
         found = _fetch(address, limit)
         # A connection that was shut down looks like a short file, or any kind of failure.
         return Fetched(reason="too slow", lasting=False) if limit.passed else found

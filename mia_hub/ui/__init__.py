@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-TITLE = "mia_hub · was this picture in the training set?"
+TITLE = "mia_hub · was this image in the training set?"
 # Uploads lie in Gradio's temporary folder until they are this old; the page says so.
 DELETE_UPLOADS_AFTER_SECONDS = 600
 
@@ -22,7 +22,7 @@ def build_app():
 
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, DELETE_UPLOADS_AFTER_SECONDS)) as page:
         gr.HTML(
-            "<h1>Was this picture in the training set?</h1>"
+            "<h1>Was this image in the training set?</h1>"
             "<p>An audit of diffusion models for training-data membership: a calibrated answer, or an honest “cannot tell”.</p>",
             elem_classes="mia-header",
         )

@@ -1,4 +1,4 @@
-"""The tab "Check an image": a picture goes in, a calibrated answer comes out."""
+"""The tab "Check an image": a image goes in, a calibrated answer comes out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mia_hub.checking.plots import profile_svg
 from mia_hub.checking.set_answers import SetCheck
 from mia_hub.checking.set_pages import set_figures_html, set_html
 from mia_hub.errors import MiaHubError, ModelError
-from mia_hub.images.image import Picture
+from mia_hub.images.image import InputImage
 from mia_hub.metrics.p_values import FEWEST_NULL
 from mia_hub.metrics.set_tests import FEWEST_IN_SET
 from mia_hub.models.loading import load_model
@@ -30,22 +30,22 @@ from mia_hub.splits.loading import load_split
 from mia_hub.ui.examples import PER_KIND, Examples, draw_examples, enlarged, truth_html
 from mia_hub.ui.hardware import is_zero_gpu, on_gpu
 
-MOST_PICTURES = 200
+MOST_IMAGES = 200
 # Questions that are answered at the same time; they share forward passes. Others see their place in the queue.
 AT_ONCE = 16
 ASKING = {"concurrency_limit": AT_ONCE, "concurrency_id": "ask"}
 MOST_NONMEMBERS = 2000
 ONE_BY_ONE, AS_A_SET = QUESTIONS = ("One by one", "As a set")
 PRIVACY = (
-    "Pictures are scored on this server and never stored by it, logged, or sent anywhere else. "
+    "Images are scored on this server and never stored by it, logged, or sent anywhere else. "
     "An upload lies in a temporary file for at most ten minutes or so."
 )
 # Gradio fills it in for each call.
 SHOWN_PROGRESS = gr.Progress()
-EMPTY = "<div class='mia-empty'><p>Upload or paste a picture, or click one of the examples.</p></div>"
+EMPTY = "<div class='mia-empty'><p>Upload or paste a image, or click one of the examples.</p></div>"
 CHANGED = "<div class='mia-empty'><p>What is asked has changed. Press Check for the answer.</p></div>"
 GIVEN_UP = "<div class='mia-empty'><p>Stopped. Press Check to ask again.</p></div>"
-NO_FILE = "Upload or paste a picture first, or click one of the examples."
+NO_FILE = "Upload or paste a image first, or click one of the examples."
 # Questions under way in this browser are counted, so that they can be stopped. On a phone the answer stands below what asks for it.
 BEGIN = """(...inputs) => {
     window.miaAsked = (window.miaAsked ?? 0) + 1;
@@ -69,7 +69,7 @@ def _without_answer(html: str) -> str:
 
 # An answer goes when what it answers changes, in the browser and at once, so that it can't be taken for the new one.
 FORGET_ANSWER = "(image, several) => " + _without_answer(f"image || several?.length ? {json.dumps(CHANGED)} : {json.dumps(EMPTY)}")
-# Of another model or caption than is asked now, of a picture that is gone, or stopped: whatever happened before the answer came or after.
+# Of another model or caption than is asked now, of a image that is gone, or stopped: whatever happened before the answer came or after.
 # (A model's name also changes with the answer to an example, which then is of that model.)
 FORGET_OTHER_ANSWER = f"""(image, several, model, caption, found) => {{
     const asked = found?.model.id === (model.trim() || "demo") && (found?.caption ?? "") === caption.trim() && (image || several?.length);
@@ -94,28 +94,28 @@ def build_check_tab() -> None:
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=320):
             image = gr.Image(
-                label="Your picture",
+                label="Your image",
                 type="filepath",
                 image_mode=None,
                 format="png",
                 sources=["upload", "clipboard"],
                 height=220,
                 buttons=[],
-                elem_id="picture",
+                elem_id="image",
             )
             # The upload's own bytes: our decoder opens them, with its limits and its messages, not Gradio's.
             image.preprocess = lambda payload: None if payload is None else payload.path
             with gr.Column(elem_classes="mia-example-box"):
                 gr.HTML("<p class='mia-label'>Or try one of which the truth is known</p>")
                 galleries = [_gallery(example) for example in examples]
-            with gr.Accordion("Several pictures at once", open=False):
-                several = gr.File(label=f"Up to {MOST_PICTURES} pictures", file_count="multiple", elem_id="several", height=140)
+            with gr.Accordion("Several images at once", open=False):
+                several = gr.File(label=f"Up to {MOST_IMAGES} images", file_count="multiple", elem_id="several", height=140)
                 question = gr.Radio(
                     QUESTIONS,
                     value=ONE_BY_ONE,
                     label="Answer",
-                    info="As a set: were these pictures, taken together, in the training data? Many weak signs make one strong answer. "
-                    f"{FEWEST_IN_SET} pictures or more.",
+                    info="As a set: were these images, taken together, in the training data? Many weak signs make one strong answer. "
+                    f"{FEWEST_IN_SET} images or more.",
                     elem_id="question",
                 )
             with gr.Accordion("Another model", open=False):
@@ -131,13 +131,13 @@ def build_check_tab() -> None:
                     "",
                     label="Caption",
                     max_lines=1,
-                    info="For a model that draws from text (or from classes): what it is told of the pictures, such as a LoRA's trigger "
+                    info="For a model that draws from text (or from classes): what it is told of the images, such as a LoRA's trigger "
                     "word. Leave it empty if you don't know.",
                     elem_id="caption",
                 )
                 gr.Markdown(
-                    "For a verdict on another model, add pictures that are certainly not in its training set, of the same kind as yours: "
-                    f"{ENOUGH_NULL} or more, since with fewer no picture can get evidence.",
+                    "For a verdict on another model, add images that are certainly not in its training set, of the same kind as yours: "
+                    f"{ENOUGH_NULL} or more, since with fewer no image can get evidence.",
                     elem_classes="mia-small",
                 )
                 nonmembers = gr.File(label="Known non-members", file_count="multiple", height=140, elem_id="nonmembers")
@@ -168,12 +168,12 @@ def build_check_tab() -> None:
     # The last question counts, even while an earlier one is being given up.
     shown = {"js": BEGIN, "show_progress_on": answer, "trigger_mode": "always_last", **ASKING}
     asks = [button.click(check, inputs, outputs, api_name="check", **shown)]
-    # Not `image.input`: it fires when the picture is removed, too.
+    # Not `image.input`: it fires when the image is removed, too.
     for used in (model.submit, caption.submit, image.upload, several.upload):
         asks.append(used(_check_if_any, inputs, [*outputs, image], api_name=False, **shown))
     for chosen, example in zip(examples_chosen, examples):
         example_outputs = [*outputs, image, several, model, nonmembers, caption]
-        asks.append(chosen(_example_check(example.pictures), None, example_outputs, api_name=False, show_progress="minimal", **shown))
+        asks.append(chosen(_example_check(example.images), None, example_outputs, api_name=False, show_progress="minimal", **shown))
     for asked in asks:
         asked.then(None, None, None, js=END, api_name=False)
         asked.failure(None, None, None, js=END, api_name=False)
@@ -202,7 +202,7 @@ def build_check_tab() -> None:
 def _gallery(examples: Examples) -> gr.Gallery:
     gr.HTML(f"<p class='mia-sublabel'>{escape(examples.label)}</p>")
     return gr.Gallery(
-        [(enlarged(picture), f"{examples.label}: {picture.name}") for picture in examples.pictures],
+        [(enlarged(image), f"{examples.label}: {image.name}") for image in examples.images],
         label=examples.label,
         show_label=False,
         columns=PER_KIND,
@@ -221,7 +221,7 @@ def _asking(model: str, nonmembers: list[str] | None) -> str:
     """Which model the answers are of."""
     model = _named(model)
     if model == "demo":
-        what = f", a small model trained on {len(load_split('demo').members):,} greyscale pictures of clothing"
+        what = f", a small model trained on {len(load_split('demo').members):,} greyscale images of clothing"
         what += ", with your non-members" if nonmembers else ""
     else:
         what = " from the Hub" + (
@@ -234,7 +234,7 @@ def _enough(nonmembers: list[str] | None):
     """What too few non-members mean, as soon as they are given."""
     count = len(nonmembers or ())
     if 0 < count < FEWEST_NULL:
-        said = f"{count} are too few: give at least {FEWEST_NULL}, and {ENOUGH_NULL} or more for any picture to get evidence."
+        said = f"{count} are too few: give at least {FEWEST_NULL}, and {ENOUGH_NULL} or more for any image to get evidence."
     else:
         said = smallest_p(count) if count else None
     return gr.HTML(f"<p class='mia-problem'>{escape(said)}</p>" if said else "", visible=bool(said))
@@ -280,15 +280,15 @@ def check(
     progress=SHOWN_PROGRESS,
     request: gr.Request | None = None,
 ):
-    """Was this picture in the model's training set? Returns what the page shows; the last value has all of it as JSON.
+    """Was this image in the model's training set? Returns what the page shows; the last value has all of it as JSON.
 
     Args:
-        image: the picture.
-        several: several pictures, checked together at a false-discovery rate of 5 %.
+        image: the image.
+        several: several images, checked together at a false-discovery rate of 5 %.
         model: "demo", or the Hub id of a diffusion model of images, with or without a LoRA on top ("base + lora").
-        nonmembers: pictures certainly not in the model's training set; needed for a verdict on any model but the demo.
-        question: "One by one", or "As a set": whether several pictures, taken together, were in the training data.
-        caption: what a model that draws from text (or from classes) is told of the pictures; empty for nothing.
+        nonmembers: images certainly not in the model's training set; needed for a verdict on any model but the demo.
+        question: "One by one", or "As a set": whether several images, taken together, were in the training data.
+        caption: what a model that draws from text (or from classes) is told of the images; empty for nothing.
     """
     sources = ([] if image is None else [image]) + (several or [])
     if not sources:
@@ -308,34 +308,34 @@ def _check_if_any(
     progress=SHOWN_PROGRESS,
     request: gr.Request | None = None,
 ):
-    """`check`, and the picture; there is no answer where none is there."""
+    """`check`, and the image; there is no answer where none is there."""
     shown = check(image, several, model, nonmembers, question, caption, progress, request) if image or several else _empty()
-    # The browser would show what can't be read as a broken picture.
+    # The browser would show what can't be read as a broken image.
     broken = shown[0] != gr.skip() and image is not None and not readable([image])[0]
     return *shown, None if broken else gr.skip()
 
 
-def _example_check(pictures: Sequence[Picture]):
+def _example_check(images: Sequence[InputImage]):
     def check(event: gr.SelectData, request: gr.Request):
-        picture = pictures[event.index]
+        image = images[event.index]
         with _Visit(None, request.session_hash) as visit:
-            shown = *_answer([picture], "demo", None, visit), picture.to_pil(), None, "demo", None, ""
+            shown = *_answer([image], "demo", None, visit), image.to_pil(), None, "demo", None, ""
         return tuple(gr.skip() for _ in shown) if visit.dropped else shown
 
     return check
 
 
 def _answer(sources: list, model: str, nonmembers: list[str] | None, progress, question: str = ONE_BY_ONE, caption: str = ""):
-    """All outputs, from pictures and a model; what goes wrong becomes a message on the page."""
-    if len(sources) > MOST_PICTURES:
+    """All outputs, from images and a model; what goes wrong becomes a message on the page."""
+    if len(sources) > MOST_IMAGES:
         return _problem(
-            f"{len(sources)} pictures are too many at once; the page takes up to {MOST_PICTURES}. The command line takes any number."
+            f"{len(sources)} images are too many at once; the page takes up to {MOST_IMAGES}. The command line takes any number."
         )
     good, problems = readable(sources)
     if not good:
         return _problem(*problems)
     if nonmembers and len(nonmembers) > MOST_NONMEMBERS:
-        return _problem(f"{len(nonmembers)} non-member pictures are too many for this page; up to {MOST_NONMEMBERS} are taken.", *problems)
+        return _problem(f"{len(nonmembers)} non-member images are too many for this page; up to {MOST_NONMEMBERS} are taken.", *problems)
     known, unreadable = readable(nonmembers or [])
     problems += [f"Left out of the non-members: {problem}" for problem in unreadable]
     if nonmembers and not known:
@@ -349,20 +349,20 @@ def _answer(sources: list, model: str, nonmembers: list[str] | None, progress, q
     return _shown(found | {"caption": caption or ""}, problems)
 
 
-def _seconds(pictures: list, model: str, nonmembers: list, *_) -> int:
+def _seconds(images: list, model: str, nonmembers: list, *_) -> int:
     """How long `_ask` takes at most, on a GPU; another model than the demo may have to be fetched first."""
-    return 30 if model == "demo" else 120 + (len(pictures) + len(nonmembers)) // 10
+    return 30 if model == "demo" else 120 + (len(images) + len(nonmembers)) // 10
 
 
 @on_gpu(_seconds)
-def _ask(pictures: list, model: str, nonmembers: list, caption: str | None, question: str, progress) -> dict | SetCheck | str:
+def _ask(images: list, model: str, nonmembers: list, caption: str | None, question: str, progress) -> dict | SetCheck | str:
     """What a model answers: as `Checker.to_dict` or `Checker.check_set` give it, or what went wrong, in words."""
     try:
         checker = _checker(model, nonmembers, caption, progress)
         asked = {"captions": caption, "progress": False, "on_batch": _follow(progress, "Scoring")}
         if question == AS_A_SET:
-            return checker.check_set(pictures, **asked)
-        return checker.to_dict(checker.check(pictures, **asked))
+            return checker.check_set(images, **asked)
+        return checker.to_dict(checker.check(images, **asked))
     except MiaHubError as error:
         return str(error)
 
@@ -397,10 +397,10 @@ def _shown(found: dict, problems: list[str]):
 
 
 def _together(checks: list[ImageCheck]) -> str:
-    """What can be said of several pictures at once."""
+    """What can be said of several images at once."""
     evidence = sum(check.verdict == "evidence" for check in checks)
     judged = sum(check.q_value is not None for check in checks)
-    headline = f"{len(checks)} pictures checked together on the model {checks[0].model}: evidence of membership for {evidence or 'none'}."
+    headline = f"{len(checks)} images checked together on the model {checks[0].model}: evidence of membership for {evidence or 'none'}."
     explained = f"<p class='mia-sublabel'>{escape(q_explained(judged))}</p>" if judged else ""
     return f"<p class='mia-several'>{escape(headline)}</p>{explained}"
 
@@ -408,11 +408,11 @@ def _together(checks: list[ImageCheck]) -> str:
 def _details(check: ImageCheck, found: dict, *, of_several: bool = False):
     profile, judged = check.profile, check.p_value is not None
     if check.verdict == NOT_COMPARABLE:
-        # Bands of pictures of another kind would invite the comparison that can't be made.
+        # Bands of images of another kind would invite the comparison that can't be made.
         profile = replace(profile, members=None, nonmembers=None)
     plot = f"<div class='mia-plot'>{profile_svg(profile, check.timestep, title=check.name, judged=judged)}</div>{_curve_note(check)}"
     if of_several:
-        plot = f"<h3 class='mia-picture'>{escape(check.name)}</h3>{answer_html(check)}{truth_html(check, found['reference'])}{plot}"
+        plot = f"<h3 class='mia-image'>{escape(check.name)}</h3>{answer_html(check)}{truth_html(check, found['reference'])}{plot}"
     return gr.HTML(plot, visible=True), gr.HTML(figures_html(check), visible=True), gr.HTML(caveats_html(check), visible=True)
 
 
@@ -421,12 +421,12 @@ def _curve_note(check: ImageCheck) -> str:
     curve = dict(zip(check.profile.timesteps, check.profile.scores))
     if check.p_value is None or check.score == curve.get(check.timestep):
         return ""
-    said = f"The curve is plain SimA's score. The verdict is made by {check.attack}, which also asks how hard the picture is."
+    said = f"The curve is plain SimA's score. The verdict is made by {check.attack}, which also asks how hard the image is."
     return f"<p class='mia-sublabel'>{escape(said)}</p>"
 
 
 def _show_row(found: dict, event: gr.SelectData):
-    # A sorted table hands over the displayed row, so the picture is found by its number.
+    # A sorted table hands over the displayed row, so the image is found by its number.
     return _details(ImageCheck.from_entry(found["images"][row_number(event.row_value)], found["reference"]), found, of_several=True)
 
 
@@ -459,7 +459,7 @@ _hub_models: dict[str, SharedModel] = {}
 
 
 def _hub_model(name: str, progress) -> SharedModel:
-    """The model loaded last is kept: people check several pictures with one model."""
+    """The model loaded last is kept: people check several images with one model."""
     say = (lambda: None) if progress is None else partial(progress, 0, desc=f"Loading {name}")
     say()
     with _loading:
@@ -474,7 +474,7 @@ def _hub_model(name: str, progress) -> SharedModel:
 
 
 def _follow(progress, what: str):
-    return None if progress is None else lambda done, total: progress((done, total), desc=what, unit="pictures")
+    return None if progress is None else lambda done, total: progress((done, total), desc=what, unit="images")
 
 
 class _Visit:
@@ -519,6 +519,6 @@ def _visits_of(request: gr.Request) -> list[_Visit]:
 
 
 def _download_link(found: dict) -> str:
-    # The file travels inside the link, so that nothing about the picture is written to the server's disk.
+    # The file travels inside the link, so that nothing about the image is written to the server's disk.
     data = base64.b64encode(json.dumps(found, indent=2).encode()).decode()
     return f"<a class='mia-download' download='membership-check.json' href='data:application/json;base64,{data}'>Download as JSON</a>"

@@ -1,4 +1,4 @@
-"""Pictures of which it is known whether the demo was trained on them: to click on, and to compare an answer with the truth."""
+"""Images of which it is known whether the demo was trained on them: to click on, and to compare an answer with the truth."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 from mia_hub.checking.checker import demo_reference
 from mia_hub.checking.image_answers import EVIDENCE, ImageCheck
-from mia_hub.images.image import Picture
+from mia_hub.images.image import InputImage
 from mia_hub.metrics.p_values import ALPHA
 from mia_hub.rendering.numbers import in_five, share
 from mia_hub.splits.loading import load_split
@@ -30,12 +30,12 @@ class Examples:
     Attributes:
         kind: "member" or "nonmember".
         label: what the page calls them.
-        pictures: by a seeded draw, from the part of the split that chose nothing.
+        images: by a seeded draw, from the part of the split that chose nothing.
     """
 
     kind: str
     label: str
-    pictures: tuple[Picture, ...]
+    images: tuple[InputImage, ...]
 
 
 def draw_examples() -> list[Examples]:
@@ -46,13 +46,13 @@ def draw_examples() -> list[Examples]:
         ("nonmember", "Not in the demo's training set", split.nonmembers),
     ):
         shuffled = (part[int(row)] for row in np.random.default_rng(SEED).permutation(len(part)))
-        drawn.append(Examples(kind, label, tuple(islice((picture for picture in shuffled if picture.id in _labels()), PER_KIND))))
+        drawn.append(Examples(kind, label, tuple(islice((image for image in shuffled if image.id in _labels()), PER_KIND))))
     return drawn
 
 
-def enlarged(picture: Picture) -> Image.Image:
-    """The picture with its own pixels visible."""
-    return picture.to_pil().resize((PIXELS, PIXELS), Image.Resampling.NEAREST)
+def enlarged(image: InputImage) -> Image.Image:
+    """The image with its own pixels visible."""
+    return image.to_pil().resize((PIXELS, PIXELS), Image.Resampling.NEAREST)
 
 
 @lru_cache(maxsize=1)
@@ -63,7 +63,7 @@ def _labels() -> dict[str, int]:
 
 
 def truth_html(check: ImageCheck, reference: dict[str, Any] | None) -> str:
-    """What is known of an example, beside what the attack says of it; nothing for any other picture.
+    """What is known of an example, beside what the attack says of it; nothing for any other image.
 
     Args:
         reference: as `mia_hub.Checker.to_dict` gives it; its power says how many members the attack misses.
@@ -75,13 +75,11 @@ def truth_html(check: ImageCheck, reference: dict[str, Any] | None) -> str:
     if label:
         said = "This one was in the training set" + ("; the answer is right." if called else ".")
         missed = (
-            f" The attack misses {in_five(1 - power['value'])} such pictures{'' if called else ', and this is one of them'}."
-            if power
-            else ""
+            f" The attack misses {in_five(1 - power['value'])} such images{'' if called else ', and this is one of them'}." if power else ""
         )
         said += missed
     elif called:
-        said = f"This one was not in the training set: a false alarm, as {share(ALPHA)} of such pictures raise by design."
+        said = f"This one was not in the training set: a false alarm, as {share(ALPHA)} of such images raise by design."
     else:
-        said = "This one was not in the training set, and for such a picture there is no better answer than this: the attack never acquits."
+        said = "This one was not in the training set, and for such a image there is no better answer than this: the attack never acquits."
     return f"<p class='mia-truth'><strong>The truth:</strong> {escape(said)}</p>"

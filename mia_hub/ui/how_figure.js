@@ -25,7 +25,7 @@ function draw(parent, tag, attributes) {
   return made;
 }
 
-// An arrow from one place to another in the picture's units, as a path.
+// An arrow from one place to another in the image's units, as a path.
 function arrow([x, y], [toX, toY], head) {
   const length = Math.hypot(toX - x, toY - y);
   if (length < 0.5) return "";

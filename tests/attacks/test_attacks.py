@@ -7,11 +7,11 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from support.populations import mixture_pictures
+from support.populations import mixture_images
 
 from mia_hub.attacks import ATTACKS, get_attack, list_attacks
 from mia_hub.errors import AttackError, ModelError
-from mia_hub.images.sources import as_pictures
+from mia_hub.images.sources import as_images
 from mia_hub.metrics.intervals import delong
 from mia_hub.metrics.roc import auc
 from mia_hub.models.denoiser import wrap_denoiser
@@ -38,7 +38,7 @@ def attack(variant: str, **changes):
 @pytest.fixture(scope="module")
 def population():
     """2N samples of a Gaussian mixture: means, samples in model space, and as images in [0, 1]."""
-    means, _, images = mixture_pictures(2 * N)
+    means, _, images = mixture_images(2 * N)
     return means, images.double() * 2 - 1, images
 
 
@@ -68,8 +68,8 @@ def test_literal_rederivation(variant, population):
     table = one.score(model, images[:5], progress=False, seed=3)
     alphas = ddpm_alphas_cumprod()
     p = getattr(one, "p", 4)
-    for (i, picture), (j, t) in itertools.product(enumerate(as_pictures(images[:5])), enumerate(STEPS)):
-        x0 = torch.tensor(picture.pixels).permute(2, 0, 1)[None].double() * 2 - 1
+    for (i, image), (j, t) in itertools.product(enumerate(as_images(images[:5])), enumerate(STEPS)):
+        x0 = torch.tensor(image.pixels).permute(2, 0, 1)[None].double() * 2 - 1
 
         def epsilon(x, t=t):
             return model.predict_noise(x, torch.tensor([t]))
@@ -77,8 +77,8 @@ def test_literal_rederivation(variant, population):
         def norm(v, p=p):
             return sum(abs(float(a)) ** p for a in v.flatten()) ** (1 / p)
 
-        def noised(k, sign=1, t=t, x0=x0, picture=picture):
-            e = sign * SampleNoise([picture.id], (1, 8, 8), 3, dtype=torch.float64)(t, k)
+        def noised(k, sign=1, t=t, x0=x0, image=image):
+            e = sign * SampleNoise([image.id], (1, 8, 8), 3, dtype=torch.float64)(t, k)
             return alphas[t].sqrt() * x0 + (1 - alphas[t]).sqrt() * e
 
         expected = {
@@ -150,7 +150,7 @@ def test_every_attack_costs_what_it_declares_and_scores_the_same_in_any_batch_an
     model = wrap_denoiser(network, ddpm_alphas_cumprod(), sample_shape=(1, 8, 8), condition=words)
     images = np.random.default_rng(0).integers(0, 256, (44, 8, 8), dtype=np.uint8)
     labels = np.repeat([1, 0], 22)
-    captions = [f"a picture of {i} things"[: 12 + i % 9] for i in range(44)]
+    captions = [f"a image of {i} things"[: 12 + i % 9] for i in range(44)]
     tables = []
     for order, batch_size in ((slice(None), 3), (slice(None), 64), (slice(None, None, -1), 7)):
         network.seen.clear()
@@ -277,11 +277,11 @@ def test_out_of_memory_outside_the_denoiser_is_halved_too():
     model = failing_model(lambda x, t: x)
     pixels, sizes = model.pixels, []
 
-    def tight(pictures):
-        sizes.append(len(pictures))
-        if len(pictures) > 2:
+    def tight(inputs):
+        sizes.append(len(inputs))
+        if len(inputs) > 2:
             raise MemoryError
-        return pixels(pictures)
+        return pixels(inputs)
 
     model.pixels = tight
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8), dtype=np.uint8)
@@ -294,7 +294,7 @@ def test_photographs_of_a_batch_are_let_go_once_encoded(monkeypatch):
     monkeypatch.setattr("mia_hub.attacks.reading.HELD_VALUES", 1000)
     model = failing_model(lambda x, t: x)
     pixels, sizes = model.pixels, []
-    model.pixels = lambda pictures: sizes.append(len(pictures)) or pixels(pictures)
+    model.pixels = lambda inputs: sizes.append(len(inputs)) or pixels(inputs)
     images = np.random.default_rng(0).integers(0, 256, (10, 16, 16), dtype=np.uint8)
     held = get_attack("sima", timesteps=STEPS).score(model, images, progress=False)
     monkeypatch.undo()

@@ -46,7 +46,7 @@ SIMA, MC = get_attack("sima", timesteps=(50, 200)), get_attack("sima-mc", timest
 
 @dataclass(frozen=True, kw_only=True)
 class Memoriser(TrainedAttack):
-    """Repeats what it was told of a picture that it was fitted on, and knows nothing of any other: all overfitting, no skill."""
+    """Repeats what it was told of a image that it was fitted on, and knows nothing of any other: all overfitting, no skill."""
 
     timesteps: tuple[int, ...] = (0,)
 
@@ -69,13 +69,13 @@ class Memoriser(TrainedAttack):
 
 
 @pytest.fixture(scope="module")
-def pictures():
-    """2N pictures, the members first."""
+def images():
+    """2N images, the members first."""
     return np.random.default_rng(4).integers(0, 256, (2 * N, SIDE, SIDE), dtype=np.uint8)
 
 
 def memory_of(members, count=None, spread=12.0):
-    """An unsure memory: the closed-form denoiser of some pictures, its posterior widened until it can't tell them all."""
+    """An unsure memory: the closed-form denoiser of some images, its posterior widened until it can't tell them all."""
     samples = torch.from_numpy(np.asarray(members)).double().flatten(1) / 127.5 - 1
     alphas = ddpm_alphas_cumprod()
 
@@ -92,17 +92,17 @@ def memory_of(members, count=None, spread=12.0):
 
 
 @pytest.fixture(scope="module")
-def model(pictures):
-    return memory_of(pictures[:N])
+def model(images):
+    return memory_of(images[:N])
 
 
 @pytest.fixture(scope="module")
-def split(pictures):
-    return mia_hub.make_split(pictures[:N], pictures[N:])
+def split(images):
+    return mia_hub.make_split(images[:N], images[N:])
 
 
-def score(attack, model, pictures, labels=is_member, **options) -> ScoreTable:
-    return attack.score(model, pictures, is_member=labels, progress=False, **options)
+def score(attack, model, images, labels=is_member, **options) -> ScoreTable:
+    return attack.score(model, images, is_member=labels, progress=False, **options)
 
 
 # --- combinations ---------------------------------------------------------------------------------------------------------------
@@ -121,10 +121,10 @@ def newton_log_odds(columns, labels, others):
     return np.hstack([np.ones((len(others), 1)), (others - mean) / std]) @ weights
 
 
-def test_literal_rederivation(model, pictures):
+def test_literal_rederivation(model, images):
     """Parts scored one by one; fitted on the calibration part, and on four fifths of it for the fifth."""
-    columns = np.hstack([score(part, model, pictures, seed=2).scores for part in (SIMA, MC)])
-    table = score(Combination(parts=(SIMA, MC)), model, pictures, seed=2)
+    columns = np.hstack([score(part, model, images, seed=2).scores for part in (SIMA, MC)])
+    table = score(Combination(parts=(SIMA, MC)), model, images, seed=2)
     calibration = calibration_part(table.ids, is_member, seed=2)
     expected = np.empty(2 * N)
     expected[~calibration] = newton_log_odds(columns[calibration], is_member[calibration], columns[~calibration])
@@ -161,36 +161,36 @@ def test_a_combination_reaches_what_neither_part_does():
     ],
     ids=lambda parts: "+".join(part.name for part in parts),
 )
-def test_declared_queries_are_made_and_batch_size_and_order_never_change_a_score(parts, pictures):
+def test_declared_queries_are_made_and_batch_size_and_order_never_change_a_score(parts, images):
     count = []
-    model, combination = memory_of(pictures[:N], count), Combination(parts=parts)
-    table = score(combination, model, pictures)
-    assert sum(count) == combination.queries_per_image * len(pictures) + combination.setup_queries == table.queries
+    model, combination = memory_of(images[:N], count), Combination(parts=parts)
+    table = score(combination, model, images)
+    assert sum(count) == combination.queries_per_image * len(images) + combination.setup_queries == table.queries
     assert combination.queries_per_image == sum(part.queries_per_image for part in parts)
-    order = np.random.default_rng(3).permutation(len(pictures))
-    shuffled = score(combination, model, pictures[order], is_member[order], batch_size=7)
+    order = np.random.default_rng(3).permutation(len(images))
+    shuffled = score(combination, model, images[order], is_member[order], batch_size=7)
     np.testing.assert_allclose(shuffled.scores, table.scores[order], rtol=1e-5, atol=1e-8)
 
 
-def test_parts_that_choose_do_so_in_a_combination_too(pictures):
+def test_parts_that_choose_do_so_in_a_combination_too(images):
     count = []
     part = get_attack("sima-cn", timesteps=(100,))
     one = Combination(parts=(part, SIMA))
-    table = score(one, memory_of(pictures[:N], count), pictures)
-    alone_ = score(part, memory_of(pictures[:N]), pictures)
+    table = score(one, memory_of(images[:N], count), images)
+    alone_ = score(part, memory_of(images[:N]), images)
     assert table.chosen["parts"][0] == alone_.chosen and table.chosen["parts"][1] == {}
     assert one.settled(json.loads(json.dumps(table.chosen))).parts[0] == part.settled(alone_.chosen)
     assert table.queries == sum(count)
 
 
 @pytest.mark.parametrize("copies", [1, 2], ids=["single", "copies"])
-def test_a_part_that_memorises_gets_no_weight(copies, model, pictures):
+def test_a_part_that_memorises_gets_no_weight(copies, model, images):
     """Fitted on its own training part's scores, the regression would trust nothing else, and fail on the rest.
 
-    So it would where every picture comes twice, and a fold could know it from another.
+    So it would where every image comes twice, and a fold could know it from another.
     """
-    labels, pictures = np.tile(is_member, copies), np.concatenate([pictures] * copies)
-    with_it, without = (score(Combination(parts=parts), model, pictures, labels) for parts in ((Memoriser(), SIMA), (SIMA,)))
+    labels, images = np.tile(is_member, copies), np.concatenate([images] * copies)
+    with_it, without = (score(Combination(parts=parts), model, images, labels) for parts in ((Memoriser(), SIMA), (SIMA,)))
     reported = ~calibration_part(with_it.ids, labels)
     found, expected = (auc(table.scores[reported, 0], labels[reported]) for table in (with_it, without))
     assert found == pytest.approx(expected, abs=0.01)
@@ -199,10 +199,10 @@ def test_a_part_that_memorises_gets_no_weight(copies, model, pictures):
 
 @pytest.mark.parametrize("copies", [1, 2], ids=["single", "copies"])
 @pytest.mark.parametrize("part", [Memoriser(), get_attack("sima-c", timesteps=(50, 200))], ids=lambda part: part.name)
-def test_permuted_labels_give_half(part, copies, model, pictures):
-    """Also on the calibration part, and where every picture comes twice."""
+def test_permuted_labels_give_half(part, copies, model, images):
+    """Also on the calibration part, and where every image comes twice."""
     labels = np.tile(np.random.default_rng(5).permutation(is_member), copies)
-    table = score(Combination(parts=(part, SIMA)), model, np.concatenate([pictures] * copies), labels)
+    table = score(Combination(parts=(part, SIMA)), model, np.concatenate([images] * copies), labels)
     calibration = calibration_part(table.ids, labels)
     for rows in (calibration, ~calibration):
         # Copies count once: they would make the interval too narrow.
@@ -212,15 +212,15 @@ def test_permuted_labels_give_half(part, copies, model, pictures):
         assert low < 0.5 < high
 
 
-def test_a_fitted_combination_scores_others_as_the_calibration_part_does(model, pictures):
+def test_a_fitted_combination_scores_others_as_the_calibration_part_does(model, images):
     combination = Combination(parts=(SIMA, get_attack("sima-c", timesteps=(100,))))
-    table = score(combination, model, pictures)
+    table = score(combination, model, images)
     calibration = calibration_part(table.ids, is_member)
-    fitted = combination.fit(model, pictures[calibration], is_member[calibration], progress=False)
-    others = fitted.score(model, pictures[~calibration], progress=False)
+    fitted = combination.fit(model, images[calibration], is_member[calibration], progress=False)
+    others = fitted.score(model, images[~calibration], progress=False)
     np.testing.assert_allclose(others.scores, table.scores[~calibration], rtol=1e-5, atol=1e-8)
     with pytest.raises(AttackError, match="fitted on"):
-        fitted.score(model, pictures[calibration][:3], progress=False)
+        fitted.score(model, images[calibration][:3], progress=False)
 
 
 def test_parts_by_name_and_what_they_need():
@@ -253,7 +253,7 @@ def test_combinations_that_cannot_be_are_refused(parameters, says):
         get_attack("combine", **parameters)
 
 
-def test_what_a_part_refuses_its_combination_refuses(model, pictures):
+def test_what_a_part_refuses_its_combination_refuses(model, images):
     for parts, labels, says in (
         (("sima", "clid"), is_member, "isn't conditioned on text"),
         (("sima", "gsa1"), is_member, "plain function"),
@@ -261,7 +261,7 @@ def test_what_a_part_refuses_its_combination_refuses(model, pictures):
         ((SIMA, MC), is_member[::-1][: 2 * N] * 0, "no members"),
     ):
         with pytest.raises(AttackError, match=says):
-            score(Combination(parts=parts), model, pictures, labels)
+            score(Combination(parts=parts), model, images, labels)
 
 
 @pytest.mark.parametrize(
@@ -310,7 +310,7 @@ def test_every_row_is_what_an_audit_alone_reports(comparison, model, split):
         np.testing.assert_array_equal(row.report.scores.scores, report.scores.scores)
 
 
-def test_rows_share_pictures_parts_and_counts(comparison):
+def test_rows_share_images_parts_and_counts(comparison):
     first = comparison.rows[0].report
     for report in comparison.reports:
         assert report.scores.ids == first.scores.ids
@@ -466,9 +466,9 @@ def test_a_damaged_file_is_scored_again_and_a_nameless_model_always(tiny, split,
 
 
 @pytest.fixture
-def split_folder(tmp_path, pictures):
+def split_folder(tmp_path, images):
     folder = tmp_path / "split"
-    for name, part in (("member", pictures[:30]), ("nonmember", pictures[N : N + 30])):
+    for name, part in (("member", images[:30]), ("nonmember", images[N : N + 30])):
         (folder / name).mkdir(parents=True)
         for i, pixels in enumerate(part):
             Image.fromarray(pixels).save(folder / name / f"{i}.png")

@@ -18,7 +18,7 @@ from mia_hub.attacks.conditional import CANDIDATES, neighbour
 from mia_hub.checking.reference import DEMO_OBSERVATIONS, demo_reference, read_observations
 from mia_hub.errors import AttackError
 from mia_hub.images.complexity import complexity
-from mia_hub.images.sources import as_pictures
+from mia_hub.images.sources import as_images
 from mia_hub.metrics.expected_statistic import ExpectedStatistic
 from mia_hub.metrics.p_values import ConditionalNull
 from mia_hub.metrics.roc import auc, tpr_at_fpr
@@ -124,8 +124,8 @@ def test_features_by_hand(memory):
     attack = get_attack("sima-cn", timesteps=(20, 60), given=("complexity", "mirror", "shift-left"))
     seen = attack.observe(model, images[:4], progress=False).values
     assert seen.shape == (4, 2, 1 + 5 + 3)
-    for i, picture in enumerate(as_pictures(images[:4])):
-        pixels = torch.tensor(picture.pixels).permute(2, 0, 1)[None].double()
+    for i, image in enumerate(as_images(images[:4])):
+        pixels = torch.tensor(image.pixels).permute(2, 0, 1)[None].double()
         for j, t in enumerate((20, 60)):
             norm = lambda x, p, t=t: float(model.predict_noise(x * 2 - 1, torch.tensor([t])).norm(p))  # noqa: E731
             mirror, left = pixels.flip(-1), torch.cat([pixels[..., 1:], pixels[..., -1:]], -1)
@@ -146,7 +146,7 @@ def test_known_answer(name, memory):
 
 def test_what_is_scored_outside_the_calibration_part_uses_no_label_from_there(memory):
     model, images, labels = memory
-    ids = [picture.id for picture in as_pictures(images)]
+    ids = [image.id for image in as_images(images)]
     attack = get_attack("sima-cn", timesteps=(20,))
     table = attack.score(model, images, is_member=labels, progress=False)
     outside = ~calibration_part(ids, labels)
@@ -165,10 +165,10 @@ def test_auto_chooses_among_the_candidates_by_the_calibration_part_alone(memory)
         return model.predict_noise(x, t)
 
     counted = wrap_denoiser(counting, ddpm_alphas_cumprod(), sample_shape=(1, 8, 8), dtype=torch.float64)
-    chosen, spent = get_attack("sima-cn", timesteps=(20, 60, 100)).choose(counted, as_pictures(images), labels, progress=False)
+    chosen, spent = get_attack("sima-cn", timesteps=(20, 60, 100)).choose(counted, as_images(images), labels, progress=False)
     assert chosen["given"][1:] in CANDIDATES
     assert spent == sum(seen) == 30 * sum(1 + len(candidate) for candidate in CANDIDATES)
-    without = get_attack("sima-cn").choose(counted, as_pictures(images), np.zeros(60, np.int8), progress=False)
+    without = get_attack("sima-cn").choose(counted, as_images(images), np.zeros(60, np.int8), progress=False)
     assert without == ({"given": ("complexity", "shift-left", "shift-right")}, 0)
 
 

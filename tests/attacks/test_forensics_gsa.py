@@ -10,7 +10,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 from PIL import Image
-from support.populations import mixture_pictures
+from support.populations import mixture_images
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
@@ -18,7 +18,7 @@ from mia_hub.attacks import get_attack
 from mia_hub.attacks.data_forensics import decoder_bpd, decoder_variance, prior_bpd
 from mia_hub.attacks.nearest_generated import described
 from mia_hub.errors import AttackError, ImageError, ModelError
-from mia_hub.images.sources import as_pictures
+from mia_hub.images.sources import as_images
 from mia_hub.metrics.intervals import delong
 from mia_hub.metrics.roc import auc
 from mia_hub.models.denoiser import wrap_denoiser
@@ -47,8 +47,8 @@ def assert_chance(values, labels):
 
 @pytest.fixture(scope="module")
 def population():
-    """2N pictures of a Gaussian mixture: the means, and pictures in [0, 1]."""
-    means, _, images = mixture_pictures(2 * N)
+    """2N images of a Gaussian mixture: the means, and images in [0, 1]."""
+    means, _, images = mixture_images(2 * N)
     return means, images
 
 
@@ -64,10 +64,10 @@ def halving(alphas=ALPHAS):
     return wrap_denoiser(lambda x, t: x / 2, alphas, sample_shape=(1, 8, 8), dtype=torch.float64)
 
 
-def drawn(picture, t, seed=0, draw=0):
-    """x0, e and x_t of one picture, float64."""
-    x0 = torch.tensor(picture.resized(*picture.pixels.shape[:2])).permute(2, 0, 1)[None].double() * 2 - 1
-    e = SampleNoise([picture.id], tuple(x0.shape[1:]), seed, dtype=torch.float64)(t, draw)
+def drawn(image, t, seed=0, draw=0):
+    """x0, e and x_t of one image, float64."""
+    x0 = torch.tensor(image.resized(*image.pixels.shape[:2])).permute(2, 0, 1)[None].double() * 2 - 1
+    e = SampleNoise([image.id], tuple(x0.shape[1:]), seed, dtype=torch.float64)(t, draw)
     return x0, e, ALPHAS[t].sqrt() * x0 + (1 - ALPHAS[t]).sqrt() * e
 
 
@@ -86,9 +86,9 @@ def test_vb_is_the_divergence_of_the_two_gaussians():
     steps = (1, 2, 20, 500, 999)
     images = np.random.default_rng(0).integers(0, 256, (3, 8, 8), dtype=np.uint8)
     found = scores("forensics-vlb", halving(), images, timesteps=steps, aggregate="none", seed=3)
-    for i, picture in enumerate(as_pictures(images)):
+    for i, image in enumerate(as_images(images)):
         for j, t in enumerate(steps):
-            x0, _, x_t = drawn(picture, t, seed=3)
+            x0, _, x_t = drawn(image, t, seed=3)
             predicted = (x_t - (1 - ALPHAS[t]).sqrt() * x_t / 2) / ALPHAS[t].sqrt()
             (q_mean, std), (p_mean, _) = posterior(x0, x_t, t), posterior(predicted, x_t, t)
             bits = kl_divergence(Normal(q_mean, std), Normal(p_mean, std)).mean() / math.log(2)
@@ -99,7 +99,7 @@ def test_vb_is_the_divergence_of_the_two_gaussians():
 def test_vb_has_the_mean_and_variance_that_diffusers_samples_with(t):
     scheduler = DDPMScheduler(clip_sample=False, variance_type="fixed_small")
     image = np.random.default_rng(1).integers(0, 256, (1, 8, 8), dtype=np.uint8)
-    x0, _, x_t = drawn(as_pictures(image)[0], t)
+    x0, _, x_t = drawn(as_images(image)[0], t)
     step = scheduler.step(x_t / 2, t, x_t, generator=torch.Generator().manual_seed(0)).prev_sample
     noise = torch.randn(x_t.shape, generator=torch.Generator().manual_seed(0), dtype=x_t.dtype)
     std = scheduler._get_variance(t).double().sqrt()
@@ -112,8 +112,8 @@ def test_decoder_term_is_the_mass_of_the_bin():
     images[:, :2], images[:, 2:4] = 0, 255
     found = scores("forensics-vlb", halving(), images, timesteps=(0,))
     _, std = posterior(torch.zeros(1), torch.zeros(1), 1)
-    for i, picture in enumerate(as_pictures(images)):
-        x0, _, x_t = drawn(picture, 0)
+    for i, image in enumerate(as_images(images)):
+        x0, _, x_t = drawn(image, 0)
         p = Normal((x_t - (1 - ALPHAS[0]).sqrt() * x_t / 2) / ALPHAS[0].sqrt(), std)
         upper = torch.where(x0 == 1, torch.ones_like(x0), p.cdf(x0 + 1 / 255))
         lower = torch.where(x0 == -1, torch.zeros_like(x0), p.cdf(x0 - 1 / 255))
@@ -138,14 +138,14 @@ def test_a_latent_has_a_density_and_no_bins():
     torch.testing.assert_close(decoder_bpd(x0, mean, 0.25, bins=False), expected)
     model, image = halving(), np.full((1, 8, 8), 90, np.uint8)
     pixels = scores("forensics-vlb", model, image, timesteps=(0,)).item()
-    model.pixels, make = lambda pictures: make(pictures).repeat(1, 1, 2, 2), model.pixels
+    model.pixels, make = lambda images: make(images).repeat(1, 1, 2, 2), model.pixels
     model.to_model_space = lambda pixels: pixels[..., ::2, ::2] * 2 - 1
     latent = scores("forensics-vlb", model, image, timesteps=(0,)).item()
-    x0, _, x_t = drawn(as_pictures(image)[0], 0)
+    x0, _, x_t = drawn(as_images(image)[0], 0)
     variance = decoder_variance(model.schedule)
     predicted = model.schedule.predict_x0(x_t, x_t / 2, 0)
     assert pixels == pytest.approx(-decoder_bpd(x0, predicted, variance, bins=True).item())
-    # The id, and so the draw, is the picture's own in both.
+    # The id, and so the draw, is the image's own in both.
     assert latent != pixels
 
 
@@ -185,11 +185,11 @@ def test_errors_of_the_noise_and_of_the_clean_image_are_means_of_squares():
     steps, images = (0, 40, 700), np.random.default_rng(4).integers(0, 256, (3, 8, 8), dtype=np.uint8)
     options = {"timesteps": steps, "aggregate": "none", "draws": 2, "seed": 5}
     mse, xstart = (scores(name, halving(), images, **options) for name in SERIES[1:])
-    for i, picture in enumerate(as_pictures(images)):
+    for i, image in enumerate(as_images(images)):
         for j, t in enumerate(steps):
             noise_error = clean_error = 0.0
             for draw in range(2):
-                for x, e in zip(*(v.flatten().tolist() for v in drawn(picture, t, 5, draw)[:2])):
+                for x, e in zip(*(v.flatten().tolist() for v in drawn(image, t, 5, draw)[:2])):
                     a = ALPHAS[t].item()
                     x_t = math.sqrt(a) * x + math.sqrt(1 - a) * e
                     noise_error += (e - x_t / 2) ** 2 / 128
@@ -246,7 +246,7 @@ def test_timesteps_without_signal_are_refused_where_they_say_nothing():
     assert np.isfinite(scores("nearest-generated", model, image, samples=2, steps=3)).all()
 
 
-# Black box: generated pictures.
+# Black box: generated images.
 
 
 def test_sampling_is_diffusers_ddim():
@@ -293,12 +293,12 @@ def test_distances_to_the_nearest_neighbours_are_euclidean():
         np.testing.assert_allclose(found[:, 0], -np.sort(expected, axis=1)[:, :k].mean(1), rtol=1e-6)
 
 
-def test_pictures_generated_elsewhere_take_the_place_of_samples(tmp_path):
+def test_images_generated_elsewhere_take_the_place_of_samples(tmp_path):
     rng = np.random.default_rng(7)
     images, generated = (rng.integers(0, 256, (n, 8, 8), dtype=np.uint8) for n in (4, 6))
     generated[2] = images[1]
-    for i, picture in enumerate(generated):
-        Image.fromarray(picture).save(tmp_path / f"{i}.png")
+    for i, image in enumerate(generated):
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
 
     def never(x, t):
         raise AssertionError("the model was queried")
@@ -335,13 +335,13 @@ def test_features_are_histograms_of_orientation_and_mean_colours():
     steep, shallow = torch.zeros(2, 1, 1, 16, 16)
     steep[..., 8:] = 1  # an upright edge
     shallow[..., 8:, :] = 1
-    for picture, orientation in ((steep, 0), (shallow, 4)):
-        features = described(picture, "feature")
+    for image, orientation in ((steep, 0), (shallow, 4)):
+        features = described(image, "feature")
         histograms, colours = features[0, :512].reshape(8, 8, 8), features[0, 512:].reshape(8, 8)
         other = torch.arange(8) != orientation
         assert histograms[orientation].square().sum().item() == pytest.approx(1, abs=1e-5)
         assert histograms[other].abs().max() < 1e-3
-        torch.testing.assert_close(colours * 8, picture[0, 0].reshape(8, 2, 8, 2).mean((1, 3)))
+        torch.testing.assert_close(colours * 8, image[0, 0].reshape(8, 2, 8, 2).mean((1, 3)))
 
 
 # Text to image.
@@ -383,7 +383,7 @@ def test_what_a_caption_recalls_is_compared_with_the_image(compare, space, recal
 def test_text_distances_are_those_along_the_trajectory(recalling, population):
     image, caption = population[1][N : N + 1], ["170"]
     x0 = recalling.encode(image)
-    x = SampleNoise([as_pictures(image)[0].id], (1, 8, 8), 9, dtype=torch.float64)(999)
+    x = SampleNoise([as_images(image)[0].id], (1, 8, 8), 9, dtype=torch.float64)(999)
     schedule, distances = recalling.schedule, []
     for t, s in ((999, 500), (500, 0), (0, None)):
         epsilon = recalling.predict_noise(x, torch.tensor([t]), recalling.condition(caption))
@@ -409,7 +409,7 @@ def test_a_text_model_is_sampled_under_the_empty_caption_and_captions_are_needed
 
 
 class Memoriser(nn.Module):
-    """A small network of 8x8 pictures that learns a few of them in part within a second."""
+    """A small network of 8x8 images that learns a few of them in part within a second."""
 
     def __init__(self):
         super().__init__()
@@ -426,7 +426,7 @@ class Memoriser(nn.Module):
 
 @pytest.fixture(scope="module")
 def memoriser():
-    """A network trained on the first 60 of 180 pictures of noise; the pictures."""
+    """A network trained on the first 60 of 180 images of noise; the images."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (180, 8, 8), generator=generator, dtype=torch.uint8)
     with torch.random.fork_rng():
@@ -479,10 +479,10 @@ def test_gradient_norms_are_those_of_backward(name, batch_size):
     assert all(parameter.grad is None for parameter in network.parameters())
     assert found.queries == 12
     network.requires_grad_(True)
-    for i, picture in enumerate(as_pictures(images)):
+    for i, image in enumerate(as_images(images)):
         losses = []
         for t in steps:
-            _, e, x_t = drawn(picture, t, seed=2)
+            _, e, x_t = drawn(image, t, seed=2)
             losses.append((e - network(x_t, torch.tensor([t]))).square().mean())
         expected = []
         for loss in losses if name == "gsa2" else [sum(losses) / len(losses)]:

@@ -8,13 +8,13 @@ from math import fsum
 import numpy as np
 import pytest
 import torch
-from support.populations import mixture_pictures
+from support.populations import mixture_images
 from support.reference import pia, secmi, sima
 
 from mia_hub.attacks import get_attack
 from mia_hub.attacks.map_classifier import fit_map_classifier
 from mia_hub.errors import AttackError
-from mia_hub.images.sources import as_pictures
+from mia_hub.images.sources import as_images
 from mia_hub.metrics.intervals import delong
 from mia_hub.metrics.roc import auc
 from mia_hub.models.denoiser import wrap_denoiser
@@ -31,42 +31,42 @@ is_member = np.repeat([1, 0], N)
 @pytest.fixture(scope="module")
 def population():
     """2N samples of a Gaussian mixture: means, samples in model space, and as images in [0, 1]."""
-    means, _, images = mixture_pictures(2 * N, SHAPE)
+    means, _, images = mixture_images(2 * N, SHAPE)
     return means, images.double() * 2 - 1, images
 
 
-def draws(picture, t, n):
-    """The first n draws of e that belong to a picture, as flat lists."""
-    noise = SampleNoise([picture.id], SHAPE, SEED, dtype=torch.float64)
+def draws(image, t, n):
+    """The first n draws of e that belong to a image, as flat lists."""
+    noise = SampleNoise([image.id], SHAPE, SEED, dtype=torch.float64)
     return [noise(t, k).flatten().tolist() for k in range(n)]
 
 
-def literal_loss(x0, picture, t, eps, alphas, n):
+def literal_loss(x0, image, t, eps, alphas, n):
     """The average over draws of ‖e - ε(x_t, t)‖₂²."""
     errors = []
-    for e in draws(picture, t, n):
+    for e in draws(image, t, n):
         predicted = eps(sima.noised(x0, e, t, alphas), t)
         errors.append(fsum((a - b) ** 2 for a, b in zip(e, predicted)))
     return fsum(errors) / n
 
 
-# name, parameters, the paper's statistic of (x0, picture, t, ε, ᾱ)
+# name, parameters, the paper's statistic of (x0, image, t, ε, ᾱ)
 LITERAL = [
-    ("loss", {}, lambda x0, picture, t, eps, a: literal_loss(x0, picture, t, eps, a, 1)),
-    ("loss", {"draws": 3}, lambda x0, picture, t, eps, a: literal_loss(x0, picture, t, eps, a, 3)),
-    ("secmi", {}, lambda x0, picture, t, eps, a: secmi.t_error(x0, t, 10, eps, a)),
-    ("secmi", {"k": 20}, lambda x0, picture, t, eps, a: secmi.t_error(x0, t, 20, eps, a)),
-    ("secmi", {"k": 5, "timesteps": (15, 40)}, lambda x0, picture, t, eps, a: secmi.t_error(x0, t, 5, eps, a)),
-    ("pia", {}, lambda x0, picture, t, eps, a: pia.pia(x0, t, eps, a)),
-    ("pia", {"p": 1.5}, lambda x0, picture, t, eps, a: pia.pia(x0, t, eps, a, 1.5)),
-    ("pian", {}, lambda x0, picture, t, eps, a: pia.pian(x0, t, eps, a)),
-    ("pian", {"p": 2}, lambda x0, picture, t, eps, a: pia.pian(x0, t, eps, a, 2)),
-    ("sima", {}, lambda x0, picture, t, eps, a: sima.sima(x0, t, eps)),
-    ("sima-mc", {"draws": 2}, lambda x0, picture, t, eps, a: sima.sima_mc_vector_mean(x0, t, eps, a, draws(picture, t, 2))),
+    ("loss", {}, lambda x0, image, t, eps, a: literal_loss(x0, image, t, eps, a, 1)),
+    ("loss", {"draws": 3}, lambda x0, image, t, eps, a: literal_loss(x0, image, t, eps, a, 3)),
+    ("secmi", {}, lambda x0, image, t, eps, a: secmi.t_error(x0, t, 10, eps, a)),
+    ("secmi", {"k": 20}, lambda x0, image, t, eps, a: secmi.t_error(x0, t, 20, eps, a)),
+    ("secmi", {"k": 5, "timesteps": (15, 40)}, lambda x0, image, t, eps, a: secmi.t_error(x0, t, 5, eps, a)),
+    ("pia", {}, lambda x0, image, t, eps, a: pia.pia(x0, t, eps, a)),
+    ("pia", {"p": 1.5}, lambda x0, image, t, eps, a: pia.pia(x0, t, eps, a, 1.5)),
+    ("pian", {}, lambda x0, image, t, eps, a: pia.pian(x0, t, eps, a)),
+    ("pian", {"p": 2}, lambda x0, image, t, eps, a: pia.pian(x0, t, eps, a, 2)),
+    ("sima", {}, lambda x0, image, t, eps, a: sima.sima(x0, t, eps)),
+    ("sima-mc", {"draws": 2}, lambda x0, image, t, eps, a: sima.sima_mc_vector_mean(x0, t, eps, a, draws(image, t, 2))),
     (
         "sima-mc",
         {"draws": 2, "form": "norm-mean"},
-        lambda x0, picture, t, eps, a: sima.sima_mc_norm_mean(x0, t, eps, a, draws(picture, t, 2)),
+        lambda x0, image, t, eps, a: sima.sima_mc_norm_mean(x0, t, eps, a, draws(image, t, 2)),
     ),
 ]
 
@@ -90,10 +90,10 @@ def test_literal_rederivation(name, parameters, statistic, kind, population):
     chosen = [0, 30, 200]
     one = get_attack(name, **{"timesteps": (0, 20, 60)} | parameters)
     table = one.score(model, images[chosen], progress=False, seed=SEED)
-    for i, (row, picture) in enumerate(zip(chosen, as_pictures(images[chosen]))):
+    for i, (row, image) in enumerate(zip(chosen, as_images(images[chosen]))):
         x0 = samples[row].flatten().tolist()
         for j, t in enumerate(one.timesteps):
-            expected = statistic(x0, picture, t, flat(model), alphas.tolist())
+            expected = statistic(x0, image, t, flat(model), alphas.tolist())
             # Of a remembered image nothing is left but rounding.
             assert table.scores[i, j] == pytest.approx(-expected, rel=1e-9, abs=1e-12 if kind == "remembers" else 0)
 

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from support.populations import mixture_pictures
+from support.populations import mixture_images
 from support.reference import clid as clid_reference
 from support.reference import pfami as pfami_reference
 from support.reference import rediffuse as rediffuse_reference
@@ -19,7 +19,7 @@ from mia_hub.attacks.captions import SwappedCaptions, swapped, without_important
 from mia_hub.attacks.clid import WEIGHTS
 from mia_hub.attacks.pfami import centre_crop
 from mia_hub.errors import AttackError, ModelError
-from mia_hub.images.sources import as_pictures
+from mia_hub.images.sources import as_images
 from mia_hub.metrics.intervals import delong
 from mia_hub.metrics.roc import auc
 from mia_hub.models.denoiser import wrap_denoiser
@@ -41,7 +41,7 @@ PLACES = ("shelf", "window", "mountain", "table", "staircase", "river", "garden"
 def population():
     """3N samples of a Gaussian mixture (members, non-members, others): means, samples in model space, images, captions."""
     rng = np.random.default_rng(0)
-    means, kind, images = mixture_pictures(3 * N)
+    means, kind, images = mixture_images(3 * N)
     looks = [rng.choice(LOOKS, 2, replace=False) for _ in kind]
     captions = [f"a {one} {two} {THINGS[k]} on the {rng.choice(PLACES)}" for k, (one, two) in zip(kind, looks)]
     return means, images.double() * 2 - 1, images, captions
@@ -55,7 +55,7 @@ def words_of(captions: list[str]) -> torch.Tensor:
 
 
 def remembered_pairs(x0: torch.Tensor, captions: list[str], strength: float = 10):
-    """The perfect memory of pictures with captions: the optimal denoiser where p(x0_i | c) ∝ exp(strength · similarity of c and c_i).
+    """The perfect memory of images with captions: the optimal denoiser where p(x0_i | c) ∝ exp(strength · similarity of c and c_i).
 
     Its posterior mean weighs sample i by that and by the Gaussian likelihood of x_t, as in `training_set_denoiser`, which it is for c = "".
     """
@@ -90,8 +90,8 @@ def as_eps(model):
     return eps
 
 
-def drawn(picture, t, k=0, seed=0):
-    return SampleNoise([picture.id], (1, 8, 8), seed, dtype=torch.float64)(t, k).flatten().tolist()
+def drawn(image, t, k=0, seed=0):
+    return SampleNoise([image.id], (1, 8, 8), seed, dtype=torch.float64)(t, k).flatten().tolist()
 
 
 # Known answers -------------------------------------------------------------------------------------------------------------------------
@@ -107,7 +107,7 @@ def test_pfami_knows_a_perfect_memorys_members(population, memory):
 
 def test_pfamis_difference_is_what_nearest_neighbours_say_and_so_falls_short(population):
     """On a perfect memory, as noise vanishes, L_t(x) = ᾱ_t/(1-ᾱ_t)·‖x - nearest sample‖²: a non-member's own loss must stand out from how
-    far crops stray, which differs between pictures by more. So the unnormalised form can't reach 1; the relative one divides by it."""
+    far crops stray, which differs between images by more. So the unnormalised form can't reach 1; the relative one divides by it."""
     _, samples, images, _ = population
     alpha = 1 - 1e-10
     model = training_set_denoiser(samples[:N], torch.tensor([alpha], dtype=torch.float64))
@@ -135,7 +135,7 @@ def test_rediffuse_knows_members_while_their_variations_come_back(population, me
 def test_clid_knows_the_pairs_that_a_perfect_memory_was_given(population, memory):
     """The captions come from one and the same recipe, so that they alone tell nothing; the model's memory of the pairs does.
 
-    With a caption that isn't the picture's own, or none, nothing is left: the source of captions decides.
+    With a caption that isn't the image's own, or none, nothing is left: the source of captions decides.
     """
     _, _, images, captions = population
     images, captions = images[: 2 * N], captions[: 2 * N]
@@ -172,10 +172,10 @@ def test_pfami_is_its_definition(form, population):
     model = gaussian_mixture_denoiser(means, 0.1)
     attack = get_attack("pfami", timesteps=(0, 50, 200), crops=4, form=form)
     table = score(attack, model, images[:3], seed=3)
-    for i, picture in enumerate(as_pictures(images[:3])):
-        draws = {t: drawn(picture, t, seed=3) for t in attack.timesteps}
+    for i, image in enumerate(as_images(images[:3])):
+        draws = {t: drawn(image, t, seed=3) for t in attack.timesteps}
         sides = (0.95, 0.95 - 0.25 / 3, 0.95 - 0.5 / 3, 0.70)
-        rows = picture.pixels[..., 0].astype(float).tolist()
+        rows = image.pixels[..., 0].astype(float).tolist()
         expected = pfami_reference.pfami(rows, attack.timesteps, sides, as_eps(model), ALPHAS.tolist(), draws, form)
         assert table.scores[i, 0] == pytest.approx(-expected, rel=1e-9)
 
@@ -202,10 +202,10 @@ def test_rediffuse_is_its_definition(k, chains, population):
     assert [attack.chain(t) for t in attack.timesteps] == chains
     table = score(attack, model, images[N : N + 3], seed=3)
     assert table.queries == 3 * attack.queries_per_image == 3 * 3 * sum(map(len, chains))
-    for i, picture in enumerate(as_pictures(images[N : N + 3])):
-        x0 = (2 * picture.pixels.astype(float) - 1).flatten().tolist()
+    for i, image in enumerate(as_images(images[N : N + 3])):
+        x0 = (2 * image.pixels.astype(float) - 1).flatten().tolist()
         for j, t in enumerate(attack.timesteps):
-            made = [rediffuse_reference.variation(x0, t, k, as_eps(model), ALPHAS.tolist(), drawn(picture, t, n, 3)) for n in range(3)]
+            made = [rediffuse_reference.variation(x0, t, k, as_eps(model), ALPHAS.tolist(), drawn(image, t, n, 3)) for n in range(3)]
             assert table.scores[i, j] == pytest.approx(-rediffuse_reference.distance_to_mean(x0, made), rel=1e-9)
 
 
@@ -224,8 +224,8 @@ def test_rediffuse_asks_a_service_and_spares_the_model(population):
     attack = get_attack("rediffuse", variation=darker, variations=4)
     table = score(attack, model, images[:5], batch_size=2)
     assert attack.queries_per_image == table.queries == 0
-    for i, picture in enumerate(as_pictures(images[:5])):
-        pixels = picture.pixels.astype(float).flatten()
+    for i, image in enumerate(as_images(images[:5])):
+        pixels = image.pixels.astype(float).flatten()
         variations = [(2 * pixels * share - 1).tolist() for share in (0.9, 0.8, 0.7, 0.6)]
         expected = rediffuse_reference.distance_to_mean((2 * pixels - 1).tolist(), variations)
         assert table.scores[i, 0] == pytest.approx(-expected, rel=1e-9)
@@ -244,12 +244,12 @@ def test_clids_features_are_their_definition(clid_seen, population, memory):
     _, _, images, captions = population
     attack, seen, _ = clid_seen
     for i in (0, 1, N, N + 1):
-        picture = as_pictures(images[i : i + 1])[0]
+        image = as_images(images[i : i + 1])[0]
         words = captions[i].split()
         order = sorted(range(7), key=lambda j, words=words: (words[j] in ("a", "on", "the"), -len(words[j]), j))
         reduced = [" ".join(words[j] for j in range(7) if j not in order[:count]) for count in (2, 5)]  # 30 and 70 % of 7 words
-        x0 = (2 * picture.pixels.astype(float) - 1).flatten().tolist()
-        draws = {t: drawn(picture, t, seed=3) for t in attack.timesteps}
+        x0 = (2 * image.pixels.astype(float) - 1).flatten().tolist()
+        draws = {t: drawn(image, t, seed=3) for t in attack.timesteps}
         expected = clid_reference.clid(x0, captions[i], [*reduced, ""], attack.timesteps, as_eps(memory[1]), ALPHAS.tolist(), draws)
         assert seen.values[i] == pytest.approx(expected, rel=1e-9)
 
@@ -330,7 +330,7 @@ def test_chance_is_standard_normal_and_knows_only_seed_and_content():
     assert len(set(values)) == 1000
     np.testing.assert_array_equal(score(attack, model, images[::-1], batch_size=7).scores[::-1, 0], values)
     # It shares no number with the noise that other attacks draw with the same seed.
-    first = [drawn(picture, 0)[0] for picture in as_pictures(images)]
+    first = [drawn(image, 0)[0] for image in as_images(images)]
     assert abs(np.corrcoef(values, first)[0, 1]) < 4 / 1000**0.5
 
 
@@ -458,7 +458,7 @@ def test_swapped_captions_are_anothers_and_each_is_used_as_often(population):
 def test_sources_of_captions_stand_side_by_side_in_reports(population, memory):
     _, _, images, captions = population
     captions = captions[: 2 * N]
-    split = MemberSplit("pairs", as_pictures(images[:N]), as_pictures(images[N : 2 * N]), captions)
+    split = MemberSplit("pairs", as_images(images[:N]), as_images(images[N : 2 * N]), captions)
     reports = {}
     for source, given in (("ground-truth", captions), ("empty", captions), ("swapped", swapped(captions))):
         attack = get_attack("clid", captions=source)

@@ -21,8 +21,8 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (IMAGES, 8, 8), dtype=np.uint
 ATTACK = mia_hub.get_attack("sima", timesteps=(100,))
 
 
-class Pictures(Sequence):
-    """Pictures that know which of them were asked for, and refuse two who ask at once."""
+class Images(Sequence):
+    """Images that know which of them were asked for, and refuse two who ask at once."""
 
     def __init__(self, broken: int | None = None):
         self.broken, self.asked, self._one, self.changed = broken, [], threading.Lock(), threading.Condition()
@@ -36,7 +36,7 @@ class Pictures(Sequence):
             with self.changed:
                 self.asked.append(row)
                 self.changed.notify_all()
-            return b"no picture" if row == self.broken else PIXELS[row]
+            return b"no image" if row == self.broken else PIXELS[row]
         finally:
             self._one.release()
 
@@ -51,64 +51,64 @@ def model_of(denoise):
 
 
 def test_the_next_batch_is_read_while_the_model_is_asked():
-    pictures, read = Pictures(), []
+    images, read = Images(), []
 
     def denoise(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         batches = len(read) + 1
-        assert pictures.until(min(IMAGES, BATCH * (batches + 1)))
-        read.append(len(pictures.asked))
+        assert images.until(min(IMAGES, BATCH * (batches + 1)))
+        read.append(len(images.asked))
         return x
 
-    table = ATTACK.score(model_of(denoise), pictures, batch_size=BATCH, progress=False)
+    table = ATTACK.score(model_of(denoise), images, batch_size=BATCH, progress=False)
     assert read == [2 * BATCH, IMAGES, IMAGES]  # never further than a batch ahead
-    assert pictures.asked == list(range(IMAGES))  # and each once, in order
+    assert images.asked == list(range(IMAGES))  # and each once, in order
     assert table.ids == [content_id(pixels) for pixels in PIXELS]
     norms = np.linalg.norm((PIXELS.reshape(IMAGES, -1) / 255 * 2 - 1), ord=4, axis=1)
     np.testing.assert_allclose(table.scores[:, 0], -norms, rtol=1e-6)
 
 
 @pytest.mark.parametrize("broken", [0, BATCH, IMAGES - 1])
-def test_a_picture_that_cannot_be_read_is_named_after_what_came_before_it_is_done(broken):
+def test_a_image_that_cannot_be_read_is_named_after_what_came_before_it_is_done(broken):
     done = []
     with pytest.raises(ImageError, match=f"^image {broken + 1}: this is not an image file"):
-        ATTACK.score(model_of(lambda x, t: x), Pictures(broken), batch_size=BATCH, progress=False, on_batch=lambda n, total: done.append(n))
+        ATTACK.score(model_of(lambda x, t: x), Images(broken), batch_size=BATCH, progress=False, on_batch=lambda n, total: done.append(n))
     assert done == list(range(BATCH, broken + 1, BATCH))
 
 
 def test_what_fails_ends_the_reading():
-    pictures, threads = Pictures(), threading.active_count()
+    images, threads = Images(), threading.active_count()
 
     def fail(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        ATTACK.score(model_of(lambda x, t: x), pictures, batch_size=BATCH, progress=False, on_batch=fail)
-    assert len(pictures.asked) <= 2 * BATCH
+        ATTACK.score(model_of(lambda x, t: x), images, batch_size=BATCH, progress=False, on_batch=fail)
+    assert len(images.asked) <= 2 * BATCH
     assert threading.active_count() <= threads + 1
-    asked = len(pictures.asked)
-    assert ATTACK.score(model_of(lambda x, t: x), pictures, batch_size=BATCH, progress=False).ids
-    assert len(pictures.asked) == asked + IMAGES
+    asked = len(images.asked)
+    assert ATTACK.score(model_of(lambda x, t: x), images, batch_size=BATCH, progress=False).ids
+    assert len(images.asked) == asked + IMAGES
 
 
 def test_where_memory_runs_out_the_batch_is_read_again_by_halves():
-    pictures = Pictures()
+    images = Images()
 
     def denoise(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         if len(x) > BATCH // 2:
-            pictures.until(BATCH + 1)  # while the next batch is being read
+            images.until(BATCH + 1)  # while the next batch is being read
             raise torch.OutOfMemoryError("out of memory")
         return x
 
-    table = ATTACK.score(model_of(denoise), pictures, batch_size=BATCH, progress=False)
+    table = ATTACK.score(model_of(denoise), images, batch_size=BATCH, progress=False)
     assert table.ids == [content_id(pixels) for pixels in PIXELS]
     assert table.queries == IMAGES
 
 
-def test_pictures_may_keep_to_the_thread_that_made_them():
-    pictures, own = Pictures(), threading.get_ident()
-    there = type(pictures).__getitem__
+def test_images_may_keep_to_the_thread_that_made_them():
+    images, own = Images(), threading.get_ident()
+    there = type(images).__getitem__
 
-    class Bound(Pictures):
+    class Bound(Images):
         def __getitem__(self, row: int) -> np.ndarray:
             assert threading.get_ident() == own, "made in another thread"
             return there(self, row)
@@ -122,11 +122,11 @@ def test_finished_batches_are_compared_without_two_reading_at_once(tmp_path):
     """The second batch was finished before, as in an audit by two processes; the first and the last were not."""
     model = model_of(lambda x, t: x)
     model.info = replace(model.info, revision="sha256:0")
-    whole = ATTACK.score(model, Pictures(), batch_size=BATCH, progress=False, resume=tmp_path)
+    whole = ATTACK.score(model, Images(), batch_size=BATCH, progress=False, resume=tmp_path)
     first, _, last = sorted(tmp_path.rglob("*.npz"))
     first.unlink()
     last.unlink()
-    again = ATTACK.score(model, Pictures(), batch_size=BATCH, progress=False, resume=tmp_path)
+    again = ATTACK.score(model, Images(), batch_size=BATCH, progress=False, resume=tmp_path)
     assert again.ids == whole.ids
     assert again.scores.tobytes() == whole.scores.tobytes()
     assert sorted(tmp_path.rglob("*.npz"))[::2] == [first, last]

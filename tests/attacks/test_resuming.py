@@ -100,8 +100,8 @@ def test_scores_of_other_code_are_made_again(tmp_path, monkeypatch, capsys):
 
 
 def test_attacks_fitted_otherwise_are_others(tmp_path):
-    """Two that were fitted on the same pictures, but with another model, seed, precision or other captions, share no scores."""
-    pixels, labels = np.stack([picture.pixels[..., 0] for picture in resumed.split().images]), np.arange(2 * 24) % 2
+    """Two that were fitted on the same images, but with another model, seed, precision or other captions, share no scores."""
+    pixels, labels = np.stack([image.pixels[..., 0] for image in resumed.split().images]), np.arange(2 * 24) % 2
     gsa = get_attack("gsa1", timesteps=(100,))
 
     def told_by(shade: float, revision: str | None = "sha256:0", **changes):
@@ -192,7 +192,7 @@ def test_killed_at_random_moments_it_goes_on_from_the_last_finished_batch(proces
     for expected, found in zip(first, again, strict=True):
         assert found.scores.tobytes() == expected.scores.tobytes(), expected.attack
         assert found.ids == expected.ids and (found.queries, found.chosen) == (expected.queries, expected.chosen)
-    # What a batch costs at most, of pictures or of those that are generated, which each process makes for itself.
+    # What a batch costs at most, of images or of those that are generated, which each process makes for itself.
     most = BATCH * max(ATTACKS["nearest-generated"]["steps"], *(resumed.attack(name).queries_per_image for name in ATTACKS))
     generated = (max(count, then) - 1) * resumed.attack("nearest-generated").setup_queries
     assert sum(whole) <= sum(passes(tmp_path / "told")) <= sum(whole) + generated + kills * count * most
@@ -205,14 +205,14 @@ def test_nothing_stale_is_used(tmp_path):
     split, sima = resumed.split(), resumed.attack("sima")
     count = 0
 
-    def asked(attack=sima, pictures=split.images, change=lambda model: None, **options) -> int:
+    def asked(attack=sima, images=split.images, change=lambda model: None, **options) -> int:
         nonlocal count
         count += 1
         model = resumed.model_of(tmp_path / f"told {count}")
         change(model)
         options = {"batch_size": BATCH, "resume": tmp_path / "parts", "progress": False} | options
-        table = attack.score(model, pictures, **options)
-        undisturbed = attack.score(model, pictures, **options | {"resume": None})
+        table = attack.score(model, images, **options)
+        undisturbed = attack.score(model, images, **options | {"resume": None})
         assert table.scores.tobytes() == undisturbed.scores.tobytes() and table.queries == undisturbed.queries
         return sum(passes(tmp_path / f"told {count}")) - undisturbed.queries
 
@@ -232,7 +232,7 @@ def test_nothing_stale_is_used(tmp_path):
     assert (asked(), asked()) == (whole, 0)
     others = [split.images[i] for i in range(IMAGES)]
     others[20] = others[-1]
-    assert asked(pictures=others) == 2 * BATCH, "the batch with another picture, and no other"
+    assert asked(images=others) == 2 * BATCH, "the batch with another image, and no other"
     assert asked() == 2 * BATCH
     for damage in (b"", b"no archive", min((tmp_path / "parts").rglob("*.npz")).read_bytes()[:-100]):
         min((tmp_path / "parts").rglob("*.npz")).write_bytes(damage)
@@ -240,7 +240,7 @@ def test_nothing_stale_is_used(tmp_path):
     for changed, expected in (
         ({"seed": 1}, whole),
         ({"batch_size": 20}, whole),
-        ({"pictures": others[:-1]}, 2 * (IMAGES - 1)),
+        ({"images": others[:-1]}, 2 * (IMAGES - 1)),
         ({"attack": replace(sima, p=3)}, whole),
         ({"attack": replace(sima, timesteps=(50, 101))}, whole),
         ({"change": informed(revision="sha256:1")}, whole),
@@ -258,7 +258,7 @@ class Killed(BaseException):
 
 
 def troubled(trouble: str, stop: int | None = None):
-    """A model that runs out of memory, or overflows at one picture until it is moved to a wider precision; and the rows of its passes."""
+    """A model that runs out of memory, or overflows at one image until it is moved to a wider precision; and the rows of its passes."""
     rows: list[int] = []
 
     def denoise(x, t):
@@ -282,7 +282,7 @@ def troubled(trouble: str, stop: int | None = None):
 @pytest.mark.parametrize(("trouble", "twice"), [("none", 1), ("memory", 1), ("overflow", 2)])
 def test_wherever_it_ends_the_rest_is_as_it_would_have_been(trouble, twice, tmp_path):
     """With an overflow, the batch in which it shows is asked again as well: only then is the model moved."""
-    images = np.stack([picture.pixels[..., 0] for picture in resumed.split().images])
+    images = np.stack([image.pixels[..., 0] for image in resumed.split().images])
     images[images == 255] = 254
     images[40, 0, 0] = 255
     sima, options = resumed.attack("sima"), {"batch_size": BATCH, "progress": False}
@@ -327,6 +327,6 @@ def test_a_folder_that_can_not_be_written_to_is_named(tmp_path):
 
 def test_a_function_among_an_attacks_parameters_can_not_be_known_again(tmp_path):
     for shade, scores in ((0.5, []), (0.9, [])):
-        attack = get_attack("rediffuse", variation=lambda pictures, draw, shade=shade: pictures * shade, variations=1)
+        attack = get_attack("rediffuse", variation=lambda images, draw, shade=shade: images * shade, variations=1)
         scores.append(attack.score(resumed.model_of(tmp_path / "told"), resumed.split().images, resume=tmp_path / "parts", progress=False))
     assert not (tmp_path / "parts").exists()

@@ -28,9 +28,9 @@ from mia_hub.auditing.published_settings.sources import ON_BOTH_SIDES, Opened, c
 from mia_hub.auditing.report import AuditReport
 from mia_hub.cli import parser as cli
 from mia_hub.errors import SplitError
-from mia_hub.images.sources import open_picture
+from mia_hub.images.sources import open_image
 from mia_hub.splits import hub_rows
-from mia_hub.splits.image_store import COPY, NO_PICTURE
+from mia_hub.splits.image_store import COPY, NO_IMAGE
 from mia_hub.system import web as fetching
 
 NAMES = list_benchmarks()
@@ -286,11 +286,11 @@ def noise(n, side=16, seed=0, dark=0):
 
 
 def parquet(columns, **features) -> bytes:
-    """A Parquet file as the library datasets writes it, in row groups of four; lists of bytes are pictures."""
-    pictures = {name: datasets.Image() for name, cells in columns.items() if isinstance(cells[0], bytes)}
-    cells = {name: [{"bytes": c, "path": None} for c in col] if name in pictures else col for name, col in columns.items()}
+    """A Parquet file as the library datasets writes it, in row groups of four; lists of bytes are images."""
+    images = {name: datasets.Image() for name, cells in columns.items() if isinstance(cells[0], bytes)}
+    cells = {name: [{"bytes": c, "path": None} for c in col] if name in images else col for name, col in columns.items()}
     table = datasets.Dataset.from_dict(cells)
-    for name, feature in (pictures | features).items():
+    for name, feature in (images | features).items():
         table = table.cast_column(name, feature)
     buffer = io.BytesIO()
     table.to_parquet(buffer, batch_size=4)
@@ -334,8 +334,8 @@ def cifar(hub, n_train=40, n_test=20, **columns):
 PUBLIC = {"members.rows": 40, "members.count": N, "nonmembers.rows": 20, "nonmembers.count": N, "attacks": FAST}
 
 
-def ids_of(pictures):
-    return {picture.id for picture in pictures}
+def ids_of(images):
+    return {image.id for image in images}
 
 
 def test_a_pixel_model_with_two_splits_of_the_hub(hub, loopback_hub, tmp_path, tiny_pixel_repo, capsys):
@@ -360,7 +360,7 @@ def test_a_pixel_model_with_two_splits_of_the_hub(hub, loopback_hub, tmp_path, t
     # Exactly the rows that the file's rule names.
     table = mia_hub.ScoreTable.from_parquet(next(out.glob("scores-sima-*.parquet")))
     drawn = [np.random.default_rng(0).permutation(n)[:20] for n in (40, 20)]
-    expected = [ids_of(open_picture(part[row]) for row in rows) for part, rows in zip((train, test), drawn)]
+    expected = [ids_of(open_image(part[row]) for row in rows) for part, rows in zip((train, test), drawn)]
     for label, ids in zip((1, 0), expected):
         assert {table.ids[row] for row in np.flatnonzero(table.is_member == label)} == ids
     assert {path.name for path in out.iterdir()} >= {f"comparison.{end}" for end in ("json", "md", "html", "svg")} | {"benchmark.md"}
@@ -406,10 +406,10 @@ def test_a_model_that_must_be_given(hub, loopback_hub, tmp_path, tiny_pixel_repo
     assert set(done.drawn.members.rows) == set(rows[:N]) and set(done.drawn.nonmembers.rows) == set(rows[N : 2 * N])
 
 
-def test_a_model_that_does_not_fit_is_refused_before_pictures_are_fetched(hub, tmp_path, tiny_pixel_repo):
+def test_a_model_that_does_not_fit_is_refused_before_images_are_fetched(hub, tmp_path, tiny_pixel_repo):
     cifar(hub)
     file = edited(tmp_path, "ddpm-cifar10-public", PUBLIC)
-    with pytest.raises(BenchmarkError, match=r"is of pictures of 32 x 32, and .* takes 16 x 16"):
+    with pytest.raises(BenchmarkError, match=r"is of images of 32 x 32, and .* takes 16 x 16"):
         run_benchmark(file, model=str(tiny_pixel_repo(channels=3, size=16)), cache=tmp_path / "cache", device="cpu")
     with pytest.raises(BenchmarkError, match=r"is of a model conditioned on 'none', and .* is conditioned on 'class'"):
         run_benchmark(file, model=str(tiny_pixel_repo(channels=3, size=32, num_class_embeds=5)), cache=tmp_path / "cache", device="cpu")
@@ -471,8 +471,8 @@ def test_an_archive_whose_folders_are_classes(hub, tmp_path):
 
 
 def test_a_text_to_image_model_with_captions(hub, tmp_path):
-    pictures = noise(41, 20, 4)
-    rows = parquet({"image": pictures, "text": [f"a drawing of {i}" for i in range(41)]})
+    images = noise(41, 20, 4)
+    rows = parquet({"image": images, "text": [f"a drawing of {i}" for i in range(41)]})
     hub("dataset", "reach-vb/pokemon-blip-captions", {"data/train-00000-of-00001-566c.parquet": rows})
     changes = {
         "members.rows": 41,
@@ -489,8 +489,8 @@ def test_a_text_to_image_model_with_captions(hub, tmp_path):
     assert done.comparison.rows[0].report.scores.captions == "given"
     rows = [*done.drawn.members.rows, *done.drawn.nonmembers.rows]
     assert list(done.drawn.split.captions) == [f"a drawing of {row}" for row in rows] and sorted(rows) == list(range(41))
-    known = {open_picture(content).id: i for i, content in enumerate(pictures)}
-    assert [known[picture.id] for picture in done.drawn.split.images] == rows
+    known = {open_image(content).id: i for i, content in enumerate(images)}
+    assert [known[image.id] for image in done.drawn.split.images] == rows
 
 
 def test_the_hubs_own_conversion_is_read_where_a_script_no_longer_runs(hub, tmp_path):
@@ -503,7 +503,7 @@ def test_the_hubs_own_conversion_is_read_where_a_script_no_longer_runs(hub, tmp_
     assert list(drawn.split.captions) == [f"first {row // 8}.{row % 8}" for row in rows] and len(set(rows)) == 10
 
 
-# Pictures behind addresses
+# Images behind addresses
 
 
 @pytest.fixture
@@ -531,7 +531,7 @@ def laion_mi(hub, web):
     return hub("dataset", "antoniaaa/laion_mi", files)
 
 
-def test_pictures_behind_addresses_are_fetched_and_the_missing_counted(hub, web, tmp_path, monkeypatch, capsys):
+def test_images_behind_addresses_are_fetched_and_the_missing_counted(hub, web, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(fetching, "MOST_BYTES", 50_000)
     laion_mi(hub, web)
     hub("model", "CompVis/stable-diffusion-v1-4", save("sd1", tmp_path / "sd"))
@@ -539,7 +539,7 @@ def test_pictures_behind_addresses_are_fetched_and_the_missing_counted(hub, web,
     command = ["benchmark", "run", str(file), "--out", str(out), "--cache", str(cache), "--device", "cpu", "--quiet"]
     assert cli.main(command) == 0
     record = json.loads((out / "benchmark.json").read_text())
-    assert record["members"]["missing"] == {"HTTP 404": 2, "HTTP 302": 1, "HTTP 503": 1, NO_PICTURE: 1, "too large": 1, "no web address": 1}
+    assert record["members"]["missing"] == {"HTTP 404": 2, "HTTP 302": 1, "HTTP 503": 1, NO_IMAGE: 1, "too large": 1, "no web address": 1}
     assert record["nonmembers"]["missing"] == {COPY: 1, ON_BOTH_SIDES: 1, "no web address": 2}
     assert (record["members"]["tried"], record["members"]["found"], record["nonmembers"]["found"]) == (20, 13, 14)
     said = capsys.readouterr().out
@@ -591,7 +591,7 @@ def test_conditions_and_replacement(hub, web, tmp_path, monkeypatch):
     assert set(drawn.members.rows) == set(good[:5]), "the next of the permutation takes the place of a missing one"
     assert set(drawn.members.missing) == {"HTTP 404", "too small"} and drawn.members.tried == order.index(good[4]) + 1
     assert list(drawn.split.captions[5:]) == [f"c{row}" for row in drawn.nonmembers.rows]
-    with pytest.raises(SplitError, match=r"No picture is left of the members of own: 0 of \d+ tried \(\d+ HTTP 404"):
+    with pytest.raises(SplitError, match=r"No image is left of the members of own: 0 of \d+ tried \(\d+ HTTP 404"):
         monkeypatch.setattr(fetching, "_quoted", lambda address: f"{web.url}/gone/1")
         Opened(b, cache=tmp_path / "other").draw(progress=False)
 
@@ -624,7 +624,7 @@ def test_addresses_that_lead_nowhere_or_elsewhere(web, monkeypatch):
             patched.setattr(fetching, "MOST_BYTES", most)
             assert fetching.fetch(f"{web.url}/{'huge' if most > 20 else 'good'}/1") == fetching.Fetched(reason="too large")
     monkeypatch.setattr(fetching, "ANSWER_SECONDS", 10.0)
-    monkeypatch.setattr(fetching, "PICTURE_SECONDS", -1.0)
+    monkeypatch.setattr(fetching, "IMAGE_SECONDS", -1.0)
     assert fetching.fetch(f"{web.url}/good/1") == fetching.Fetched(reason="too slow", lasting=False)
 
 
@@ -672,7 +672,7 @@ def test_show_and_list_on_the_command_line(capsys):
 @pytest.mark.parametrize(
     "changes, says",
     [
-        ({"members.image_column": "picture"}, "has no column 'picture' in its split 'train'; it has img, label"),
+        ({"members.image_column": "image"}, "has no column 'image' in its split 'train'; it has img, label"),
         ({"members.split": "training"}, "has no split 'training'; it has train, test"),
         ({"members.rows": 41}, "has 40 rows at commit .*, and 41 are expected"),
         ({"members.rows": 40_000, "members.count": 12_000}, "has 40 rows at commit .*, and 40,000 are expected"),
@@ -710,7 +710,7 @@ def test_what_was_fetched_is_kept_and_a_broken_file_is_named(hub, tmp_path):
     kept = sorted((tmp_path / "cache").rglob("*.parquet"))
     assert len(kept) == 2 and not list((tmp_path / "cache").rglob("*.tmp"))
     kept[0].write_bytes(kept[0].read_bytes()[:100])
-    with pytest.raises(SplitError, match=r"is broken .* delete it, and its pictures are fetched again"):
+    with pytest.raises(SplitError, match=r"is broken .* delete it, and its images are fetched again"):
         Opened(b, cache=tmp_path / "cache")
     (tmp_path / "file").write_text("")
     with pytest.raises(SplitError, match="can't be made"):
@@ -721,19 +721,19 @@ def test_what_was_fetched_is_kept_and_a_broken_file_is_named(hub, tmp_path):
 
 def test_the_middle_is_cut_out_before_resizing(hub, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (218, 178, 3), dtype=np.uint8)
-    assert np.array_equal(cropped(open_picture(png(pixels)), 140).pixels, pixels[39:179, 19:159])
-    assert cropped(open_picture(png(pixels[:100])), 140).pixels.shape == (100, 140, 3)
+    assert np.array_equal(cropped(open_image(png(pixels)), 140).pixels, pixels[39:179, 19:159])
+    assert cropped(open_image(png(pixels[:100])), 140).pixels.shape == (100, 140, 3)
     arrays = np.random.default_rng(1).integers(0, 256, (12, 22, 18, 3), dtype=np.uint8)
     member, other = np.random.default_rng(42).permutation(10)[[0, 4]]
     arrays[other, 4:18, 2:16] = arrays[member, 4:18, 2:16]  # alike where they are looked at, and nowhere else
-    pictures = [png(pixels) for pixels in arrays]
-    files = {"img_align+identity+attr/train-00000-of-00001.parquet": parquet({"image": pictures, "celeb_id": list(range(12))})}
+    images = [png(pixels) for pixels in arrays]
+    files = {"img_align+identity+attr/train-00000-of-00001.parquet": parquet({"image": images, "celeb_id": list(range(12))})}
     hub("dataset", "flwrlabs/celeba", files | {"README.md": card("img_align+identity+attr", train="img_align+identity+attr/train-*")})
     changes = {
         f"{part}.{field}": value for part in ("members", "nonmembers") for field, value in (("rows", 12), ("pool", 10), ("count", 4))
     }
     b = load_benchmark(edited(tmp_path, "ddpm-celeba", changes | {"nonmembers.first": 4, "centre_crop": 14}))
     drawn = Opened(b, cache=tmp_path / "cache").draw(progress=False)
-    assert {picture.pixels.shape for picture in drawn.split.images} == {(14, 14, 3)}
+    assert {image.pixels.shape for image in drawn.split.images} == {(14, 14, 3)}
     assert drawn.nonmembers.missing == {ON_BOTH_SIDES: 1} and other not in drawn.nonmembers.rows and member in drawn.members.rows
     assert max(*drawn.members.rows, *drawn.nonmembers.rows) < 10

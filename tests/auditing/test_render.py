@@ -81,7 +81,7 @@ def shifted() -> AuditReport:
     )
 
 
-def a_check(row, *, name="picture.png", verdict=None, bands=True, q_value=None) -> ImageCheck:
+def a_check(row, *, name="image.png", verdict=None, bands=True, q_value=None) -> ImageCheck:
     """The answer for one row of `scores`, as `Checker` makes it; with a verdict: one that needs no p-value."""
     table = scores()
     null = NullDistribution.from_table(table, 80)
@@ -91,7 +91,7 @@ def a_check(row, *, name="picture.png", verdict=None, bands=True, q_value=None) 
         judged = null.judge(score, table.ids[row])
         p, share, n = judged.p_value, judged.share_below, judged.n
         verdict = judge(p, q_value)
-    asked = {"model": "demo", "source": None if verdict == NO_NULL else "the demo's non-members, greyscale pictures of clothing"}
+    asked = {"model": "demo", "source": None if verdict == NO_NULL else "the demo's non-members, greyscale images of clothing"}
     figures = {"p_value": p, "q_value": q_value, "share_below": share, "n_null": n}
     return ImageCheck(
         name=name,
@@ -362,7 +362,7 @@ def test_a_report_survives_json():
         assert again.to_markdown() == report.to_markdown() and again.to_html() == report.to_html()
 
 
-# Answers about pictures.
+# Answers about images.
 
 
 def test_the_text_of_one_answer():
@@ -370,13 +370,13 @@ def test_the_text_of_one_answer():
     text = check_text([check], model="demo", attack=ATTACK)
     flat = " ".join(text.split())
     assert max(map(len, text.splitlines())) <= 88
-    for part in (VERDICTS[EVIDENCE], check.sentence, *check.caveats, *check.notes, "picture.png"):
+    for part in (VERDICTS[EVIDENCE], check.sentence, *check.caveats, *check.notes, "image.png"):
         assert part in flat, part
     figures = dict(re.split(r"\s{2,}", line.strip()) for line in text.splitlines() if re.match(r"  \w.*\S\s{2,}\S", line))
     assert figures["Timestep"] == "t = 80" and float(figures["p-value"]) == pytest.approx(check.p_value, rel=0.05)
     score = figures["Membership score (higher = more like a training image)"].replace("−", "-")
     assert float(score) == pytest.approx(check.score, rel=1e-3)
-    assert "400 of the demo's non-members, greyscale pictures of clothing" in flat
+    assert "400 of the demo's non-members, greyscale images of clothing" in flat
     assert (figures["Model"], figures["Attack"], figures["Known non-members with a lower score"]) == ("demo", "sima", "100.0 %")
 
 
@@ -408,18 +408,18 @@ def test_the_text_of_several_answers_has_one_row_each_and_each_caveat_once():
     assert "Model: demo" in flat and f"Attack: {ATTACK}" in flat
     lines = text.splitlines()
     rows = lines[2:5]
-    assert lines[0].split() == ["picture", "verdict", "p", "q", "score"]
+    assert lines[0].split() == ["image", "verdict", "p", "q", "score"]
     assert [re.split(r"\s{2,}", row)[1] for row in rows] == ["evidence", "cannot tell", "not comparable"]
     assert rows[0].startswith("aaa") and "…" in rows[0] and "-first.png" in rows[0] and rows[2].count("—") == 2
     assert re.split(r"\s{2,}", rows[0])[2:4] == ["0.00249", "0.00499"]
-    assert "3 pictures: 1 evidence, 1 cannot tell, 1 not comparable." in flat
-    assert "the 2 pictures judged together" in flat and "at most 5 % are expected to be false discoveries (FDR)" in flat
+    assert "3 images: 1 evidence, 1 cannot tell, 1 not comparable." in flat
+    assert "the 2 images judged together" in flat and "at most 5 % are expected to be false discoveries (FDR)" in flat
     assert flat.count("The p-value is not the probability of innocence") == 1 and flat.count(TREATMENT) == 1
-    assert "(3 pictures)" in flat
+    assert "(3 images)" in flat
 
 
 def test_an_empty_list_of_answers_is_said():
-    assert check_text([], model="demo", attack=ATTACK) == "No pictures were checked.\n"
+    assert check_text([], model="demo", attack=ATTACK) == "No images were checked.\n"
 
 
 def test_the_table_of_answers_holds_numbers_that_json_takes():
@@ -430,10 +430,10 @@ def test_the_table_of_answers_holds_numbers_that_json_takes():
     assert json.loads(json.dumps(rows)) == rows
 
 
-def test_the_table_of_answers_has_what_matters_first_and_leads_back_to_the_picture():
+def test_the_table_of_answers_has_what_matters_first_and_leads_back_to_the_image():
     checks = several()[::-1]
     headers, rows = checks_table(checks)
-    assert headers[:4] == ["Verdict", "p", "q", "Picture"]
+    assert headers[:4] == ["Verdict", "p", "q", "Image"]
     assert [row_number(row) for row in rows] == [2, 1, 0]  # by p, and last what has none
     assert [row[3][:3] for row in rows] == ["3 ·", "2 ·", "1 ·"]
     assert all(len(row[3]) <= 32 for row in rows) and rows[0][3].endswith("rst.png")

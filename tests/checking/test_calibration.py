@@ -31,7 +31,7 @@ def test_p_value_by_hand():
     assert (one.judge(49.5).share_below, one.judge(49.5).n) == (50 / 99, 99)
 
 
-def test_a_null_picture_is_not_compared_with_itself():
+def test_a_null_image_is_not_compared_with_itself():
     one = null(np.arange(99.0))
     assert one.p_value(98.0, "n98") == 1 / 99
     assert (one.judge(98.0, "n98").share_below, one.judge(98.0, "n98").n) == (1.0, 98)
@@ -45,7 +45,7 @@ def test_members_raise_no_p_value_and_labels_other_than_nonmember_are_left_out()
 
 @pytest.mark.parametrize("ties", [False, True])
 def test_p_values_of_nonmembers_are_uniform_or_larger(ties):
-    """P(p ≤ a) ≤ a for every a, over fresh null sets of 199 and fresh pictures; exactly a without ties at a = k/200."""
+    """P(p ≤ a) ≤ a for every a, over fresh null sets of 199 and fresh images; exactly a without ties at a = k/200."""
     rng = np.random.default_rng(0)
     draw = (lambda n: rng.integers(0, 8, n).astype(float)) if ties else rng.normal
     draw = draw if ties else (lambda n: rng.normal(size=n))
@@ -94,7 +94,7 @@ def test_demanding_a_small_p_value_too_does_not_break_false_discovery_control():
     assert np.mean(shares["after"]) > 0.15  # the rule that looks the same, and isn't
 
 
-def test_company_never_makes_a_picture_look_more_suspicious():
+def test_company_never_makes_a_image_look_more_suspicious():
     assert adjusted([0.02, 0.02]).tolist() == [1, 1]
     assert judge(0.04, adjusted([0.04, 0.04])[0]) == judge(0.04, None) == CANNOT_TELL
 
@@ -102,7 +102,7 @@ def test_company_never_makes_a_picture_look_more_suspicious():
 def test_verdicts_and_words():
     assert judge(ALPHA, None) == EVIDENCE
     assert judge(0.0101, None) == CANNOT_TELL
-    assert judge(0.001, 0.06) == CANNOT_TELL  # among many pictures the adjusted value decides
+    assert judge(0.001, 0.06) == CANNOT_TELL  # among many images the adjusted value decides
     assert judge(0.01, 0.05) == EVIDENCE
     assert "about 100 % would" in explain(CANNOT_TELL, 1.0, None, 2000, None)[0]
     assert "not the probability of innocence" in explain(EVIDENCE, 0.004, None, 2000, None)[0]
@@ -115,16 +115,16 @@ def said(verdict=CANNOT_TELL, share_below=0.5, n_null=2000, p_value=0.5, q_value
 
 def test_a_sentence_begins_with_the_verdict_and_names_the_model():
     assert said(EVIDENCE, 0.9965, p_value=0.00399) == (
-        "Evidence that this picture was in the training set: it is more like a training image of the model a/model than 99.6 % of 2,000 "
-        "pictures known not to be in the training set; p = 0.00399."
+        "Evidence that this image was in the training set: it is more like a training image of the model a/model than 99.6 % of 2,000 "
+        "images known not to be in the training set; p = 0.00399."
     )
     assert "than 99.9 % of 9,000" in said(EVIDENCE, 0.99999, 9000, 0.01)
-    assert "more like a training image of the model a/model than any of 2,000 pictures" in said(EVIDENCE, 1.0, p_value=1 / 2001)
+    assert "more like a training image of the model a/model than any of 2,000 images" in said(EVIDENCE, 1.0, p_value=1 / 2001)
     for verdict, phrase in VERDICTS.items():
         assert said(verdict).startswith(f"{phrase}: ") and "a/model" in said(verdict)
     assert "a/model" in said(NO_NULL, 0.5, 0, None, source=None) and "99 or more" in said(NO_NULL)
     unlike = said(NOT_COMPARABLE, None, 400, None)
-    assert "unlike the 400 pictures" in unlike and "(the non-members given)" in unlike and "name the model that you suspect" in unlike
+    assert "unlike the 400 images" in unlike and "(the non-members given)" in unlike and "name the model that you suspect" in unlike
 
 
 @pytest.mark.parametrize(

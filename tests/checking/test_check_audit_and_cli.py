@@ -22,7 +22,7 @@ from mia_hub.checking.image_answers import ImageCheck
 from mia_hub.checking.reference import DEMO_OBSERVATIONS, DEMO_PROFILES, read_observations
 from mia_hub.cli import parser as cli
 from mia_hub.errors import AttackError, MiaHubError, SplitError
-from mia_hub.images.sources import as_pictures
+from mia_hub.images.sources import as_images
 from mia_hub.metrics.p_values import ALPHA, FALSE_DISCOVERY_RATE
 from mia_hub.models.denoiser import wrap_denoiser
 from mia_hub.models.exact import ddpm_alphas_cumprod, training_set_denoiser
@@ -32,7 +32,7 @@ N = 60
 
 
 def blobs(n, seed, side=12):
-    """Soft grey blobs, one kind of picture, uint8."""
+    """Soft grey blobs, one kind of image, uint8."""
     generator = np.random.default_rng(seed)
     y, x = np.mgrid[:side, :side]
     centre, width = generator.uniform(3, side - 3, (n, 2, 1, 1)), generator.uniform(2, 4, (n, 1, 1))
@@ -44,7 +44,7 @@ def blobs(n, seed, side=12):
 def memory():
     """Members, and the perfect memory of them."""
     members = blobs(N, 0)
-    x0 = torch.tensor(np.stack([picture.resized(12, 12, 1) for picture in as_pictures(members)])).permute(0, 3, 1, 2).double() * 2 - 1
+    x0 = torch.tensor(np.stack([image.resized(12, 12, 1) for image in as_images(members)])).permute(0, 3, 1, 2).double() * 2 - 1
     return members, training_set_denoiser(x0)
 
 
@@ -115,7 +115,7 @@ def test_check_of_a_perfect_memory(memory):
     assert sum(answer.q_value <= FALSE_DISCOVERY_RATE for answer in fresh) <= 1
     one = checker.check(members[0], progress=False)[0]
     assert (one.verdict, one.q_value, one.p_value <= ALPHA) == ("evidence", None, True)
-    assert one.sentence.startswith("Evidence that this picture was in the training set: it is more like a training image of the model")
+    assert one.sentence.startswith("Evidence that this image was in the training set: it is more like a training image of the model")
     assert len(one.profile.scores) == len(one.profile.nonmembers.middle) == 3
     assert one.profile.members is None
 
@@ -145,7 +145,7 @@ def test_copies_among_the_nonmembers_count_once(memory):
     assert len(checker.reference.null) == 25
     assert "100 copies left out" in checker.reference.source
     assert checker.check(blobs(1, 7), progress=False)[0].n_null == 25
-    with pytest.raises(SplitError, match="15 different pictures"):
+    with pytest.raises(SplitError, match="15 different images"):
         Checker(model, SIMA, nonmembers=np.concatenate([null[:15]] * 5), progress=False)
 
 
@@ -155,21 +155,21 @@ def test_without_nonmembers_there_is_no_verdict(memory):
     assert (answer.verdict, answer.p_value, answer.comparable) == ("no-null", None, None)
     assert answer.sentence.startswith("No verdict is possible")
     assert answer.timestep == SIMA.default_timestep == 60
-    with pytest.raises(SplitError, match=r"19 different pictures known not to be .* too few"):
+    with pytest.raises(SplitError, match=r"19 different images known not to be .* too few"):
         Checker(model, SIMA, nonmembers=blobs(19, 1))
 
 
 def test_a_long_series_is_decoded_lazily_and_judged_alike(memory):
     members, model = memory
     checker = Checker(model, SIMA, nonmembers=blobs(60, 1), progress=False)
-    pictures = np.concatenate([members[:4], blobs(KEPT_DECODED, 6)])
-    long = checker.check(pictures, progress=False)
-    short = checker.check(pictures[:4], progress=False)
+    images = np.concatenate([members[:4], blobs(KEPT_DECODED, 6)])
+    long = checker.check(images, progress=False)
+    short = checker.check(images[:4], progress=False)
     assert [a.p_value for a in long[:4]] == [a.p_value for a in short]
 
 
 def overflowing(on_pass=lambda model: None):
-    """A model that overflows at one picture until it is moved to a wider precision, in which its answers are others."""
+    """A model that overflows at one image until it is moved to a wider precision, in which its answers are others."""
 
     def denoise(x, t):
         on_pass(model)
@@ -187,7 +187,7 @@ def overflowing(on_pass=lambda model: None):
 
 @pytest.fixture(scope="module")
 def dark_and_bright():
-    """Pictures that overflow nowhere, and one that does; and what is said of the first of them in the wider precision."""
+    """Images that overflow nowhere, and one that does; and what is said of the first of them in the wider precision."""
     dark, bright = blobs(40, 5) // 2, blobs(1, 6)
     bright[0, 0, 0] = 255
     wide = overflowing()
@@ -224,7 +224,7 @@ def test_two_who_ask_at_once_are_answered_by_one_reference_in_the_present_precis
     def on_pass(model):
         if model.fallbacks:
             passes.append(threading.current_thread())
-            if len(passes) == 8:  # by then the picture that overflowed is scored, and the reference is being remade
+            if len(passes) == 8:  # by then the image that overflowed is scored, and the reference is being remade
                 remaking.set()
                 answered.wait(2)
 
@@ -280,18 +280,18 @@ def test_the_demo_is_as_strong_as_its_card_says_and_its_control_is_chance(demo):
 def test_stored_scores_are_what_the_demo_model_gives(demo):
     table = ScoreTable.from_parquet(mia_hub.defaults.DEMO_FOLDER / "scores.parquet")
     rows = [0, 511, 512, 4511]
-    pictures = [demo.images[i] for i in rows]
-    assert [table.ids[i] for i in rows] == [picture.id for picture in pictures]
+    images = [demo.images[i] for i in rows]
+    assert [table.ids[i] for i in rows] == [image.id for image in images]
     model = mia_hub.load_model("demo", device="cpu")
     assert table.model["revision"] == model.info.revision
-    fresh = mia_hub.get_attack("sima").score(model, pictures, progress=False)
+    fresh = mia_hub.get_attack("sima").score(model, images, progress=False)
     assert fresh.attack == table.attack
     np.testing.assert_allclose(fresh.scores, table.scores[rows], rtol=1e-5)
 
 
 def test_members_and_nonmembers_of_the_demo_are_disjoint_and_counted(demo):
     assert (len(demo.members), len(demo.nonmembers)) == (512, 4000)
-    members, others = ({picture.id for picture in part} for part in (demo.members, demo.nonmembers))
+    members, others = ({image.id for image in part} for part in (demo.members, demo.nonmembers))
     assert (len(members), len(others)) == (512, 4000)
     assert not members & others
 
@@ -332,9 +332,9 @@ def test_a_stored_reference_is_what_would_be_computed(demo, attack):
     checker = get_checker("demo", attack)
     assert checker.reference.attack == reference.attack
     rows = [row for row, m in enumerate(reference.profiles.is_member) if m == 0][:8]
-    pictures = [reference.pictures[i] for i in range(8)]
-    assert [picture.id for picture in pictures] == [reference.profiles.ids[row] for row in rows]
-    for answer, row in zip(checker.check(pictures, progress=False), rows):
+    images = [reference.images[i] for i in range(8)]
+    assert [image.id for image in images] == [reference.profiles.ids[row] for row in rows]
+    for answer, row in zip(checker.check(images, progress=False), rows):
         judged = reference.null.judge(reference.observed[row], reference.profiles.ids[row])
         assert answer.score == pytest.approx(judged.score, rel=1e-3, abs=1e-3)
         assert answer.p_value == pytest.approx(judged.p_value, abs=0.01)
@@ -345,25 +345,25 @@ def test_a_stored_reference_is_what_would_be_computed(demo, attack):
 
 def test_check_set_prints_one_answer(tmp_path, demo, capsys):
     reported = set(demo_reference(demo).profiles.ids)
-    members = [picture for picture in demo.members if picture.id in reported][:12]
-    for i, picture in enumerate(members):
-        picture.to_pil().save(tmp_path / f"{i}.png")
+    members = [image for image in demo.members if image.id in reported][:12]
+    for i, image in enumerate(members):
+        image.to_pil().save(tmp_path / f"{i}.png")
     assert cli.main(["check-set", str(tmp_path), "--quiet", "--json", str(tmp_path / "answer.json")]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert out.startswith("Evidence that pictures of this set were in the training set: as a set, the 12 pictures look more like")
+    assert out.startswith("Evidence that images of this set were in the training set: as a set, the 12 images look more like")
     assert "Estimated share of training images" in out and "What this does not mean" in out
     found = json.loads((tmp_path / "answer.json").read_text())
     assert found["p_value"] < 0.001 and found["n"] == len(found["scores"]) == 12
     assert cli.main(["check-set", str(tmp_path / "0.png"), "--quiet"]) == 2
-    assert "One picture is too few for a set" in capsys.readouterr().err
+    assert "One image is too few for a set" in capsys.readouterr().err
 
 
 @pytest.fixture
-def pictures(tmp_path, demo):
-    folder = tmp_path / "pictures"
+def images(tmp_path, demo):
+    folder = tmp_path / "images"
     folder.mkdir()
-    for name, picture in (("member.png", demo.members[0]), ("other.png", demo.nonmembers[0])):
-        picture.to_pil().save(folder / name)
+    for name, image in (("member.png", demo.members[0]), ("other.png", demo.nonmembers[0])):
+        image.to_pil().save(folder / name)
     (folder / "broken.png").write_bytes((folder / "member.png").read_bytes()[:80])
     return folder
 
@@ -374,26 +374,26 @@ def run(capsys, *arguments):
     return status, out, err
 
 
-def test_check_prints_the_answer(capsys, pictures):
-    status, out, err = run(capsys, "check", pictures / "member.png")
-    expected = mia_hub.check_image(pictures / "member.png")
+def test_check_prints_the_answer(capsys, images):
+    status, out, err = run(capsys, "check", images / "member.png")
+    expected = mia_hub.check_image(images / "member.png")
     assert (status, err) == (0, "")
     assert " ".join(out.split()).find(expected.sentence) > 0
     assert "What this does not mean" in out
 
 
-def test_check_of_a_folder_goes_on_past_a_broken_file_and_says_so(capsys, pictures):
-    status, out, err = run(capsys, "check", pictures, "--json", pictures / "found.json")
+def test_check_of_a_folder_goes_on_past_a_broken_file_and_says_so(capsys, images):
+    status, out, err = run(capsys, "check", images, "--json", images / "found.json")
     assert status == 2
     assert "broken.png" in err and "damaged or cut short" in err
     assert "member.png" in out and "other.png" in out
-    found = json.loads((pictures / "found.json").read_text())
+    found = json.loads((images / "found.json").read_text())
     assert [entry["name"] for entry in found["images"]] == ["member.png", "other.png"]
     assert all(0 < entry["p_value"] <= entry["q_value"] <= 1 for entry in found["images"])
 
 
-def test_check_json_to_standard_output_is_json_alone(capsys, pictures):
-    status, out, _ = run(capsys, "check", pictures / "member.png", "--json", "-")
+def test_check_json_to_standard_output_is_json_alone(capsys, images):
+    status, out, _ = run(capsys, "check", images / "member.png", "--json", "-")
     assert status == 0
     assert json.loads(out)["images"][0]["name"] == "member.png"
 
@@ -451,13 +451,13 @@ def test_an_interrupted_audit_goes_on(capsys, tmp_path, monkeypatch):
     assert run(capsys, *settings, "--selection", "oracle", "--out", out)[0] == 0 and len(passes) == 5 + 6 + 10
 
 
-def test_a_broken_nonmember_is_named_and_left_out(capsys, tmp_path, pictures):
+def test_a_broken_nonmember_is_named_and_left_out(capsys, tmp_path, images):
     known = tmp_path / "known"
     known.mkdir()
-    for i, picture in enumerate(blobs(25, 3, side=28)):
-        Image.fromarray(picture).save(known / f"{i}.png")
-    (known / "broken.png").write_bytes((pictures / "broken.png").read_bytes())
-    status, out, err = run(capsys, "check", pictures / "member.png", "--nonmembers", known, "--attack", "sima", "--quiet", "--json", "-")
+    for i, image in enumerate(blobs(25, 3, side=28)):
+        Image.fromarray(image).save(known / f"{i}.png")
+    (known / "broken.png").write_bytes((images / "broken.png").read_bytes())
+    status, out, err = run(capsys, "check", images / "member.png", "--nonmembers", known, "--attack", "sima", "--quiet", "--json", "-")
     assert status == 0 and err.startswith("mia-hub: left out of the non-members: broken.png: ") and err.count("\n") == 1
     assert json.loads(out)["reference"]["n_nonmembers"] == 25
 
@@ -490,9 +490,9 @@ def test_attacks_lists_parameters(capsys):
         (["audit", "--revision", "main"], "is for models on the Hub"),
     ],
 )
-def test_mistakes_get_one_line_and_status_2(capsys, tmp_path, pictures, arguments, says):
+def test_mistakes_get_one_line_and_status_2(capsys, tmp_path, images, arguments, says):
     (tmp_path / "empty").mkdir()
-    known = {"IMAGE": pictures / "member.png", "FOLDER": tmp_path / "empty", "IMAGE/x": pictures / "member.png" / "x"}
+    known = {"IMAGE": images / "member.png", "FOLDER": tmp_path / "empty", "IMAGE/x": images / "member.png" / "x"}
     status, out, err = run(capsys, *(known.get(argument, argument) for argument in arguments), "--quiet")
     assert (status, out) == (2, "")
     assert says in err
@@ -513,11 +513,11 @@ def test_a_reader_that_goes_away_causes_no_traceback():
 
 def test_the_demos_own_nonmembers_serve_the_demo_alone():
     """Asked at another size, or under its name alone, it is another model."""
-    picture = mia_hub.load_split("demo").nonmembers[0]
+    image = mia_hub.load_split("demo").nonmembers[0]
     enlarged = mia_hub.load_model("demo", size=56, device="cpu")
     namesake = mia_hub.wrap_denoiser(lambda x, t: x, [0.9] * 300, sample_shape=(1, 28, 28), name="demo")
     for model in (enlarged, namesake):
-        assert Checker(model, "sima", progress=False).check([picture])[0].p_value is None
+        assert Checker(model, "sima", progress=False).check([image])[0].p_value is None
 
 
 def test_what_chose_on_the_calibration_part_is_not_reported_on_it():
@@ -537,7 +537,7 @@ def test_labels_are_checked_before_anything_is_asked(labels):
         mia_hub.get_attack("sima", timesteps=(1,)).score(model, [np.zeros((12, 12), np.uint8)] * 2, is_member=labels)
 
 
-def test_no_picture_is_overwritten_by_an_answer(tmp_path, capsys):
+def test_no_image_is_overwritten_by_an_answer(tmp_path, capsys):
     victim = tmp_path / "victim.png"
     Image.fromarray(np.zeros((28, 28), np.uint8)).save(victim)
     before = victim.read_bytes()
@@ -553,10 +553,10 @@ def test_captions_for_the_nonmembers_of_an_unconditional_model_are_refused():
 @pytest.mark.parametrize(
     "label, said", [(1, "known to be in the training set"), (0, "known not to be in the training set, and was not compared")]
 )
-def test_a_picture_that_the_answer_is_known_of_is_told_so(label, said):
+def test_a_image_that_the_answer_is_known_of_is_told_so(label, said):
     from mia_hub.checking.reference import demo_reference
 
     profiles, split = demo_reference().profiles, mia_hub.load_split("demo")
     known = {sample for sample, own in zip(profiles.ids, profiles.is_member) if own == label}
-    picture = next(one for one in (split.members if label else split.nonmembers) if one.id in known)
-    assert said in mia_hub.check_image(picture, progress=False).notes[0]
+    image = next(one for one in (split.members if label else split.nonmembers) if one.id in known)
+    assert said in mia_hub.check_image(image, progress=False).notes[0]

@@ -14,7 +14,7 @@ from mia_hub.attacks.draw_by_draw import DrawByDraw
 from mia_hub.checking.early_stopping import EarlyChecker, EarlyStopping, doubling
 from mia_hub.checking.image_answers import CANNOT_TELL, EVIDENCE, NOT_COMPARABLE
 from mia_hub.errors import AttackError, MetricError
-from mia_hub.images.sources import as_pictures
+from mia_hub.images.sources import as_images
 from mia_hub.models.denoiser import wrap_denoiser
 from mia_hub.models.exact import ddpm_alphas_cumprod
 
@@ -28,30 +28,30 @@ def model_of(rows: list[int] | None = None, memorised: np.ndarray | None = None)
         found = torch.sin(3 * x) + x.flip(-1) * t.reshape(-1, 1, 1, 1) / 500
         if memorised is None:
             return found
-        # Other pictures are about .7 away.
+        # Other images are about .7 away.
         near = (x - (torch.from_numpy(memorised) / 127.5 - 1)).square().mean((1, 2, 3), keepdim=True) < 0.3
         return torch.where(near, found / 10, found)
 
     return wrap_denoiser(denoise, ddpm_alphas_cumprod(), sample_shape=(1, 8, 8))
 
 
-def pictures(n: int, seed: int = 0) -> np.ndarray:
+def images(n: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (n, 8, 8), dtype=np.uint8)
 
 
 @pytest.mark.parametrize("parameters", [{}, {"form": "norm-mean"}, {"antithetic": True}, {"p": 2}])
 def test_each_look_is_sima_mc_with_as_many_draws(parameters):
     attack = get_attack("sima-mc", timesteps=(100,), draws=16, **parameters)
-    found = DrawByDraw(timesteps=(100,), attack=attack, looks=LOOKS).observe(model_of(), pictures(20), batch_size=7, progress=False)
+    found = DrawByDraw(timesteps=(100,), attack=attack, looks=LOOKS).observe(model_of(), images(20), batch_size=7, progress=False)
     assert found.queries == 20 * 16 and (found.values[:, -1] == 16).all()
     for look, draws in enumerate(LOOKS):
-        alone = get_attack("sima-mc", timesteps=(100,), draws=draws, **parameters).score(model_of(), pictures(20), progress=False)
+        alone = get_attack("sima-mc", timesteps=(100,), draws=draws, **parameters).score(model_of(), images(20), progress=False)
         assert np.exp(-found.values[:, look]) == pytest.approx(-alone.scores[:, 0], rel=1e-12), draws
 
 
-def test_a_stopped_picture_costs_no_more_and_changes_no_other():
+def test_a_stopped_image_costs_no_more_and_changes_no_other():
     attack = get_attack("sima-mc", timesteps=(100,), draws=16)
-    every = DrawByDraw(timesteps=(100,), attack=attack, looks=LOOKS).observe(model_of(), pictures(20), progress=False).values
+    every = DrawByDraw(timesteps=(100,), attack=attack, looks=LOOKS).observe(model_of(), images(20), progress=False).values
     rows: list[int] = []
     # By the second look, those whose first score is in the upper half.
     middle = np.median(every[:, 0])
@@ -59,7 +59,7 @@ def test_a_stopped_picture_costs_no_more_and_changes_no_other():
     def stop(scores):
         return (scores[:, 0] > middle) & (scores.shape[1] == 2)
 
-    found = DrawByDraw(timesteps=(100,), attack=attack, looks=LOOKS, stop=stop).observe(model_of(rows), pictures(20), progress=False)
+    found = DrawByDraw(timesteps=(100,), attack=attack, looks=LOOKS, stop=stop).observe(model_of(rows), images(20), progress=False)
     stopped = every[:, 0] > middle
     assert found.values[:, -1].tolist() == np.where(stopped, 4, 16).tolist() and sum(rows) == found.queries == 10 * 4 + 10 * 16
     assert np.array_equal(found.values[~stopped, :-1], every[~stopped, :-1])
@@ -76,7 +76,7 @@ def test_what_one_rule_stopped_is_not_taken_for_anothers(tmp_path):
 
     def draws(stop) -> int:
         rows.clear()
-        found = replace(every, stop=stop).observe(model, pictures(20), resume=tmp_path, progress=False)
+        found = replace(every, stop=stop).observe(model, images(20), resume=tmp_path, progress=False)
         return int(found.values[:, -1].sum())
 
     assert [draws(lambda scores, look=look: np.full(len(scores), scores.shape[1] == look)) for look in (1, 2)] == [20 * 2, 20 * 4]
@@ -85,7 +85,7 @@ def test_what_one_rule_stopped_is_not_taken_for_anothers(tmp_path):
 
 
 def paths(rng, n: int, looks=LOOKS, shift: float = 0.0, noise: float = 1.0) -> np.ndarray:
-    """Scores after each look: what a picture is like, and the mean of its draws' noise."""
+    """Scores after each look: what a image is like, and the mean of its draws' noise."""
     draws = rng.normal(size=(n, looks[-1])) * noise
     return rng.normal(size=(n, 1)) + shift + np.stack([draws[:, :look].mean(1) for look in looks], 1)
 
@@ -149,47 +149,47 @@ def test_threshold_is_where_evidence_begins():
     assert at <= rule.alpha < below
 
 
-def test_the_checker_answers_for_pictures():
-    known, rows = pictures(1, seed=2)[0], []
+def test_the_checker_answers_for_images():
+    known, rows = images(1, seed=2)[0], []
     attack = get_attack("sima-mc", timesteps=(100,), draws=8)
-    checker = EarlyChecker(model_of(rows, known), pictures(200), attack, progress=False)
-    found = checker.check(pictures(100, seed=1))
+    checker = EarlyChecker(model_of(rows, known), images(200), attack, progress=False)
+    found = checker.check(images(100, seed=1))
     comparable = [one for one in found if one.verdict != NOT_COMPARABLE]
     assert len(found) == 100 and len(comparable) > 95 and {one.verdict for one in comparable} <= {EVIDENCE, CANNOT_TELL}
     assert all((one.p_value <= 0.01) == (one.verdict == EVIDENCE) and one.draws in checker.rule.looks for one in comparable)
     assert np.mean([one.draws for one in comparable]) < 8
     rows.clear()
-    # A picture of one colour has hardly any predicted noise: nothing here would look more like a member.
+    # A image of one colour has hardly any predicted noise: nothing here would look more like a member.
     others = [np.full((8, 8), shade, np.uint8) for shade in (0, 128)]
     *odd, member = checker.check([*others, known])
     assert member.verdict == EVIDENCE and member.p_value == pytest.approx(1 / (len(checker.rule.null) + 1)) and member.draws == 2
     assert [(one.verdict, one.p_value, one.score, one.draws) for one in odd] == [(NOT_COMPARABLE, None, None, 0)] * 2
-    assert [one.id for one in (*odd, member)] == [picture.id for picture in as_pictures([*others, known])]
-    assert sum(rows) == 2, "nothing is asked of pictures of another kind"
+    assert [one.id for one in (*odd, member)] == [image.id for image in as_images([*others, known])]
+    assert sum(rows) == 2, "nothing is asked of images of another kind"
     assert checker.check(others) == odd
 
 
 def test_copies_of_a_known_non_member_count_once():
     attack, rows = get_attack("sima-mc", timesteps=(100,), draws=8), []
-    checker = EarlyChecker(model_of(rows), np.concatenate([pictures(40)] * 4), attack, progress=False)
-    alone = EarlyChecker(model_of(), pictures(40), attack, progress=False)
+    checker = EarlyChecker(model_of(rows), np.concatenate([images(40)] * 4), attack, progress=False)
+    alone = EarlyChecker(model_of(), images(40), attack, progress=False)
     assert np.array_equal(checker.rule.null, alone.rule.null) and len(checker.rule.null) == 32 and sum(rows) == 40 * 8
     rows.clear()
     with pytest.raises(MetricError, match="10 different known non-members are too few to stop early by; at least 25"):
-        EarlyChecker(model_of(rows), np.concatenate([pictures(10)] * 13), attack, progress=False)
+        EarlyChecker(model_of(rows), np.concatenate([images(10)] * 13), attack, progress=False)
     assert not rows, "it is refused before any query"
 
 
 def test_what_is_refused():
     attack = get_attack("sima-mc", timesteps=(100,), draws=8)
     with pytest.raises(MetricError, match="20 different known non-members are too few to stop early by; at least 25"):
-        EarlyChecker(model_of(), pictures(20), attack, progress=False)
+        EarlyChecker(model_of(), images(20), attack, progress=False)
     with pytest.raises(MetricError, match="all have the same score"):
         rule_of(np.zeros((50, 4)))
     with pytest.raises(AttackError, match="at one timestep"):
-        EarlyChecker(model_of(), pictures(30), get_attack("sima-mc", timesteps=(50, 100)), progress=False)
+        EarlyChecker(model_of(), images(30), get_attack("sima-mc", timesteps=(50, 100)), progress=False)
     with pytest.raises(AttackError, match="rising up to the last, 8"):
-        EarlyChecker(model_of(), pictures(30), attack, looks=(2, 4), progress=False)
+        EarlyChecker(model_of(), images(30), attack, looks=(2, 4), progress=False)
 
 
 def test_doubling():

@@ -68,7 +68,7 @@ def test_without_known_members_the_share_is_a_lower_bound(demo):
     assert found.low <= found.value <= 0.6
 
 
-def test_more_pictures_are_needed_for_a_weak_set_and_that_many_suffice(demo):
+def test_more_images_are_needed_for_a_weak_set_and_that_many_suffice(demo):
     null, members = demo
     tried = ((k, compare_sets(np.vstack([members[:k], null[: 20 - k]]), null[500:], seed=3)) for k in range(1, 20))
     k, found = next((k, found) for k, found in tried if found.p_value < 0.2)
@@ -76,7 +76,7 @@ def test_more_pictures_are_needed_for_a_weak_set_and_that_many_suffice(demo):
     scale = 1 + found.more_needed / 20
     larger = np.vstack([members[: round(k * scale)], null[: round((20 - k) * scale)]])
     assert compare_sets(larger, null[500:], seed=3).p_value <= 0.01
-    # A set that looks less like members than non-members do: no number of such pictures would do.
+    # A set that looks less like members than non-members do: no number of such images would do.
     easiest = null[np.argsort(-compare_sets(null[:100], null[100:]).scores)[-20:]]
     assert compare_sets(easiest, null[100:]).more_needed is None
 
@@ -97,14 +97,14 @@ def test_p_values_are_those_of_scipy_on_plain_scores():
     assert found.p_value == pytest.approx(scipys.pvalue, abs=0.012)
 
 
-def test_one_extreme_picture_does_not_carry_a_set():
+def test_one_extreme_image_does_not_carry_a_set():
     null = np.random.default_rng(0).normal(size=500)
     own = np.concatenate([np.random.default_rng(1).normal(size=19), [1e6]])
     assert compare_sets(own, null).p_value > 0.05
 
 
 def test_a_set_too_small_is_refused():
-    with pytest.raises(MetricError, match="4 different pictures are too few"):
+    with pytest.raises(MetricError, match="4 different images are too few"):
         compare_sets(np.zeros(4), np.arange(100.0))
 
 
@@ -114,19 +114,17 @@ def split():
 
 
 def reported(part):
-    """Pictures of the part on which nothing was chosen."""
+    """Images of the part on which nothing was chosen."""
     ids = set(demo_reference().profiles.ids)
-    return [picture for picture in (part[i] for i in range(120)) if picture.id in ids]
+    return [image for image in (part[i] for i in range(120)) if image.id in ids]
 
 
 def test_check_set_end_to_end(split):
     members = reported(split.members)[:30]
     found = mia_hub.check_set([*members, members[0]], progress=False)
     assert found.verdict == "evidence" and found.p_value < 0.001 and found.n == 30
-    assert found.sentence.startswith(
-        "Evidence that pictures of this set were in the training set: as a set, the 30 pictures look more like"
-    )
-    assert found.notes == ("1 copies of other pictures in the set were left out.",) or "cop" in found.notes[0]
+    assert found.sentence.startswith("Evidence that images of this set were in the training set: as a set, the 30 images look more like")
+    assert found.notes == ("1 copies of other images in the set were left out.",) or "cop" in found.notes[0]
     assert len(found.scores) == 30
     again = mia_hub.check_set(members[::-1], progress=False)
     assert again.verdict == "evidence"
@@ -141,17 +139,17 @@ def test_known_nonmembers_in_the_set_are_not_compared_with_themselves(split):
     assert found.verdict in ("cannot-tell", "evidence")
 
 
-def test_pictures_of_another_kind_get_no_verdict(split):
+def test_images_of_another_kind_get_no_verdict(split):
     other = np.random.default_rng(0).integers(0, 256, (30, 28, 28, 3), dtype=np.uint8)
     found = mia_hub.check_set(other, progress=False)
     assert found.verdict == "not-comparable" and found.p_value is None and found.fraction is None
-    assert "30 of the 30 pictures are unlike" in found.sentence
+    assert "30 of the 30 images are unlike" in found.sentence
 
 
 def test_a_set_that_can_be_told_apart_without_the_model_gets_no_verdict(split):
-    """Each picture passes for itself, and together they are of one kind that the known non-members are not."""
+    """Each image passes for itself, and together they are of one kind that the known non-members are not."""
     nonmembers = [split.nonmembers[i] for i in range(600)]
-    pixels = np.array([picture.pixels for picture in nonmembers])
+    pixels = np.array([image.pixels for image in nonmembers])
     dark = pixels[np.argsort(pixels.mean(axis=(1, 2, 3)))[:40]]
     found = mia_hub.check_set(dark, progress=False)
     assert found.verdict == "not-comparable"
@@ -164,8 +162,8 @@ def test_without_known_nonmembers_there_is_no_verdict(tiny_pixel_repo):
     assert "Give 99 or more" in found.sentence
 
 
-def test_fewer_than_five_pictures_are_refused_before_the_model_is_queried():
-    with pytest.raises(MetricError, match="2 different pictures"):
+def test_fewer_than_five_images_are_refused_before_the_model_is_queried():
+    with pytest.raises(MetricError, match="2 different images"):
         get_checker("demo").check_set(np.zeros((2, 28, 28), np.uint8) + np.array([0, 9], np.uint8)[:, None, None])
 
 
@@ -178,13 +176,13 @@ def test_nonmembers_that_are_in_the_set_leave_too_few():
     from mia_hub.checking.checker import Checker
     from mia_hub.errors import SplitError
 
-    pictures = [picture.to_pil() for picture in mia_hub.load_split("demo").nonmembers[:24]]
-    checker = Checker("demo", mia_hub.get_attack("sima", timesteps=(100,)), nonmembers=pictures[:21], progress=False)
+    images = [image.to_pil() for image in mia_hub.load_split("demo").nonmembers[:24]]
+    checker = Checker("demo", mia_hub.get_attack("sima", timesteps=(100,)), nonmembers=images[:21], progress=False)
     with pytest.raises(SplitError, match="19 of the known non-members are in the set themselves, and of the others there are only 2"):
-        checker.check_set(pictures[:19])
+        checker.check_set(images[:19])
 
 
-def test_evidence_needs_no_further_pictures():
+def test_evidence_needs_no_further_images():
     # A weak but sure difference: of many non-members, with little to spare.
     rng = np.random.default_rng(0)
     for shift in np.linspace(0.2, 1.5, 14):
@@ -192,13 +190,13 @@ def test_evidence_needs_no_further_pictures():
         assert (found.more_needed == 0) >= (found.p_value <= 0.01)
 
 
-def test_a_set_says_which_pictures_it_is_of_and_how_many_files_were_no_pictures(tmp_path, capsys):
+def test_a_set_says_which_images_it_is_of_and_how_many_files_were_no_images(tmp_path, capsys):
     from mia_hub.cli.parser import main
 
     part = mia_hub.load_split("demo").members
     for row in range(5):
         part[row].to_pil().save(tmp_path / f"{row}.png")
-    (tmp_path / "5.png").write_bytes(b"no picture")
+    (tmp_path / "5.png").write_bytes(b"no image")
     assert main(["check-set", str(tmp_path), "--json", "-", "--quiet"]) == 2
     said = capsys.readouterr()
     found = json.loads(said.out)

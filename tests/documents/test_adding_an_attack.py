@@ -12,7 +12,7 @@ import torch
 import mia_hub
 from mia_hub.attacks import ATTACKS
 from mia_hub.errors import AttackError
-from mia_hub.images.sources import as_pictures
+from mia_hub.images.sources import as_images
 from mia_hub.metrics.roc import auc
 
 PAGE = (Path(__file__).parents[2] / "docs" / "adding_an_attack.md").read_text()
@@ -45,7 +45,7 @@ def test_the_example_scores_the_demo_model_and_can_be_registered(names, monkeypa
     table = attack.score(model, split.images, progress=False)
     assert table.queries == 24 * attack.queries_per_image == 24 * 3
     assert min(auc(column, split.is_member) for column in table.scores.T) > 0.8
-    x0 = model.encode(as_pictures(split.images)[:1])
+    x0 = model.encode(as_images(split.images)[:1])
     with torch.no_grad():
         norms = [float((model.predict_noise(x0, torch.tensor([t])).double() ** 4).sum() ** 0.25) for t in (100, 150, 350)]
     np.testing.assert_allclose(table.scores[0], [-norms[0] / norms[2], -norms[1] / norms[2]], rtol=1e-5)

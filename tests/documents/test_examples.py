@@ -20,9 +20,9 @@ def main_of(name: str):
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> Path:
+def images(tmp_path_factory) -> Path:
     """``member/`` and ``nonmember/`` with a caption and a class each."""
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     for part in ("member", "nonmember"):
         (folder / part).mkdir()
@@ -44,9 +44,9 @@ def test_every_example_is_listed_and_tested():
     assert all(f'main_of("{script}")' in Path(__file__).read_text() for script in scripts)
 
 
-def test_audit_of_a_finetune(pictures, tmp_path, capsys):
+def test_audit_of_a_finetune(images, tmp_path, capsys):
     model = save("sd1", tmp_path / "model")
-    reports = main_of("audit_finetune")(["--model", str(model), "--split", str(pictures), "--device", "cpu"])
+    reports = main_of("audit_finetune")(["--model", str(model), "--split", str(images), "--device", "cpu"])
     assert reports["split"].scores.captions == "given" and reports["empty"].scores.captions == "empty"
     assert [flag.name for flag in reports["split"].flags].count("empty-captions") == 0
     assert [flag.name for flag in reports["empty"].flags].count("empty-captions") == 1
@@ -54,28 +54,28 @@ def test_audit_of_a_finetune(pictures, tmp_path, capsys):
     assert "# Membership audit of" in capsys.readouterr().out
 
 
-def test_check_of_a_lora(pictures, tmp_path, capsys):
+def test_check_of_a_lora(images, tmp_path, capsys):
     base, lora = save("sd1", tmp_path / "base"), save_lora("sd1", tmp_path / "lora")
-    sets = ["--pictures", str(pictures / "member"), "--others", str(pictures / "nonmember")]
+    sets = ["--images", str(images / "member"), "--others", str(images / "nonmember")]
     answer = main_of("check_lora")(["--base", str(base), "--lora", str(lora), *sets, "--caption", "a cat", "--device", "cpu"])
     assert answer.model == f"{base} + {lora}"
     assert answer.n == N and answer.n_null == N and 0 < answer.p_value <= 1
     assert answer.sentence in capsys.readouterr().out
 
 
-def test_audit_of_a_dit(pictures, tmp_path, capsys):
+def test_audit_of_a_dit(images, tmp_path, capsys):
     model = save("dit", tmp_path / "model")
-    comparison = main_of("audit_dit")(["--model", str(model), "--split", str(pictures), "--device", "cpu"])
+    comparison = main_of("audit_dit")(["--model", str(model), "--split", str(images), "--device", "cpu"])
     tables = [report.scores for report in comparison.reports]
     assert {table.captions for table in tables} == {"given"}
     assert {table.split["captions_hash"] for table in tables} == {tables[0].split["captions_hash"]}
     assert "| pia |" in capsys.readouterr().out
 
 
-def test_a_wrapped_research_network(pictures, tmp_path, capsys):
+def test_a_wrapped_research_network(images, tmp_path, capsys):
     example = runpy.run_path(str(EXAMPLES / "wrap_research_unet.py"))
     torch.manual_seed(0)
     save_file(example["ResearchUNet"]().state_dict(), tmp_path / "weights.safetensors")
-    report = main_of("wrap_research_unet")(["--weights", str(tmp_path / "weights.safetensors"), "--split", str(pictures), "--size", "16"])
+    report = main_of("wrap_research_unet")(["--weights", str(tmp_path / "weights.safetensors"), "--split", str(images), "--size", "16"])
     assert report.model["id"] == "our UNet, epoch 800" and report.auc.n > 0
     assert "our UNet, epoch 800" in capsys.readouterr().out

@@ -26,7 +26,7 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture
 def workplace(tmp_path, monkeypatch, loopback_hub, tiny_pixel_repo):
-    """A folder with what the README speaks of: a picture, two folders of them, and a model on the Hub."""
+    """A folder with what the README speaks of: a image, two folders of them, and a model on the Hub."""
     repositories = {
         "google/ddpm-cifar10-32": tiny_pixel_repo(channels=3, size=32),
         "stabilityai/stable-diffusion-xl-base-1.0": save("sdxl", tmp_path / "hub" / "sdxl"),
@@ -40,7 +40,7 @@ def workplace(tmp_path, monkeypatch, loopback_hub, tiny_pixel_repo):
         (tmp_path / folder).mkdir()
         for i in range(count):
             Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(tmp_path / folder / f"{i}.png")
-    mia_hub.load_split("demo").members[0].to_pil().save(tmp_path / "picture.png")
+    mia_hub.load_split("demo").members[0].to_pil().save(tmp_path / "image.png")
     monkeypatch.chdir(tmp_path)
     yield tmp_path
     for name in repositories:

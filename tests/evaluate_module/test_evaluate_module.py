@@ -252,7 +252,7 @@ def test_a_tpr_is_left_out_only_where_it_cant_be_resolved(sima):
     assert "1.0%" not in few[0]["raised_by"]
 
 
-def test_few_pictures_give_no_tpr_and_no_crash(sima):
+def test_few_images_give_no_tpr_and_no_crash(sima):
     images, labels, model = interleaved(10)
     result = sima.compute(predictions=images, references=labels, model_id=model, **QUIET)
     assert (result["tpr_at_1_fpr"], result["tpr_at_0_1_fpr"]) == (None, None)
@@ -337,7 +337,7 @@ def test_changes_on_the_way_in_are_noted_once(sima):
     _, _, model = interleaved(4)
     large = [Image.fromarray(pixels[..., 0]).resize((16, 16)) for pixels in noise_images(3, seed=2)]
     notes = sima.compute(predictions=large, model_id=model, **QUIET)["notes"]
-    assert [note for note in notes if note.startswith("3 of 3 pictures (the first: image 1): It was scaled from 16×16")]
+    assert [note for note in notes if note.startswith("3 of 3 images (the first: image 1): It was scaled from 16×16")]
 
 
 class TestDemo:
@@ -354,7 +354,7 @@ class TestDemo:
         assert doctest.DocTestRunner().run(example).failed == 0
 
 
-# ------------------------------------------------------------------ evaluate's ways of giving pictures
+# ------------------------------------------------------------------ evaluate's ways of giving images
 
 
 @pytest.mark.parametrize("way", ["add_batch", "add", "add, then compute"])
@@ -378,7 +378,7 @@ def test_adding_is_the_same_as_computing(sima, way):
         assert result[name] == expected[name]
 
 
-def test_references_can_follow_the_pictures(sima):
+def test_references_can_follow_the_images(sima):
     images, labels, model = interleaved(10)
     sima.add_batch(predictions=images)
     assert sima.compute(references=labels, model_id=model, **QUIET)["is_member"] == labels
@@ -386,7 +386,7 @@ def test_references_can_follow_the_pictures(sima):
     assert "auc" not in sima.compute(model_id=model, **QUIET)
 
 
-def test_added_pictures_survive_a_failed_call_and_later_changes(sima):
+def test_added_images_survive_a_failed_call_and_later_changes(sima):
     images, labels, model = interleaved(10)
     sima.add_batch(predictions=images, references=labels)
     changed = images.copy()
@@ -398,7 +398,7 @@ def test_added_pictures_survive_a_failed_call_and_later_changes(sima):
 
 
 @pytest.mark.parametrize("way", ["compute", "add_batch"])
-def test_float_pictures_are_not_rounded(sima, way):
+def test_float_images_are_not_rounded(sima, way):
     _, _, model = interleaved(4)
     floats = torch.rand((6, 1, 8, 8), generator=torch.Generator().manual_seed(0))
     expected = attack_scores(model, floats)
@@ -477,19 +477,19 @@ IMAGES, LABELS, MODEL = interleaved(6)
 REFUSED = {
     "nothing given": ({}, MetricError, "neither was given"),
     "both given": ({"predictions": IMAGES, "dataset_id": "demo"}, MetricError, "both were given"),
-    "references of a data set": ({"references": LABELS, "dataset_id": "demo"}, MetricError, "says itself which pictures are members"),
-    "no pictures": ({"predictions": []}, ImageError, "No images were given"),
+    "references of a data set": ({"references": LABELS, "dataset_id": "demo"}, MetricError, "says itself which images are members"),
+    "no images": ({"predictions": []}, ImageError, "No images were given"),
     "all members": ({"predictions": IMAGES, "references": [1] * 12}, MetricError, "All 12 references are 1.*both needed"),
     "all non-members": ({"predictions": IMAGES, "references": [0] * 12}, MetricError, "All 12 references are 0.*both needed"),
     "too few labels": ({"predictions": IMAGES, "references": LABELS[:-1]}, MetricError, "12 predictions and 11 references"),
     "labels of two dimensions": ({"predictions": IMAGES, "references": [[0, 1]] * 12}, MetricError, r"an array \[12, 2\]"),
-    "one label": ({"predictions": IMAGES, "references": 1}, MetricError, "one per picture; got 1"),
+    "one label": ({"predictions": IMAGES, "references": 1}, MetricError, "one per image; got 1"),
     "words as labels": ({"predictions": IMAGES, "references": ["member"] * 12}, MetricError, r"1 \(member\) or 0 \(non-member\)"),
     "another number as label": ({"predictions": IMAGES, "references": [*LABELS[:-1], 2]}, MetricError, "1 of 12 are neither.*index 11: 2"),
     "NaN as label": ({"predictions": IMAGES, "references": [*LABELS[:-1], float("nan")]}, MetricError, "index 11: nan"),
     "a missing label": ({"predictions": IMAGES, "references": [None, *LABELS[1:]]}, MetricError, "index 0: nan"),
-    "NaN in a picture": ({"predictions": torch.full((2, 1, 8, 8), torch.nan)}, ImageError, "NaN"),
-    "a picture on both sides": (
+    "NaN in a image": ({"predictions": torch.full((2, 1, 8, 8), torch.nan)}, ImageError, "NaN"),
+    "a image on both sides": (
         {"predictions": [IMAGES[0], *IMAGES], "references": [0, *LABELS]},
         SplitError,
         "both members and non-members",
@@ -525,12 +525,12 @@ def test_defaults_said_aloud_are_not_refused(sima):
     assert len(result["scores"]) == len(IMAGES)
 
 
-def test_labels_of_some_pictures_only_are_refused(sima):
+def test_labels_of_some_images_only_are_refused(sima):
     sima.add_batch(predictions=IMAGES[:4], references=LABELS[:4])
     sima.add_batch(predictions=IMAGES[4:])
-    with pytest.raises(MetricError, match="8 of 12 pictures have no reference"):
+    with pytest.raises(MetricError, match="8 of 12 images have no reference"):
         sima.compute(model_id=MODEL)
-    with pytest.raises(MetricError, match="added with the pictures already"):
+    with pytest.raises(MetricError, match="added with the images already"):
         sima.compute(references=LABELS, model_id=MODEL)
 
 

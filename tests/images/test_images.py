@@ -18,8 +18,8 @@ from PIL import Image
 
 from mia_hub.errors import ImageError
 from mia_hub.images.decoding import FORMATS, MAX_PIXELS, MIN_SIDE
-from mia_hub.images.image import Picture, content_id
-from mia_hub.images.sources import as_pictures, find_images, open_picture
+from mia_hub.images.image import InputImage, content_id
+from mia_hub.images.sources import as_images, find_images, open_image
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (24, 32, 3), dtype=np.uint8)
@@ -90,26 +90,26 @@ class Listed:
 # ---- bad input: (file name or None, what is passed, what the message must name, the next step)
 
 BAD_FILES = {
-    "empty": ("a.png", lambda: b"", "empty (0 bytes)", "download the picture again"),
-    "text": ("a.png", lambda: b"hello, I am no picture\n" * 9, "not an image file", "PNG, JPEG, WebP, GIF, BMP, TIFF and AVIF"),
+    "empty": ("a.png", lambda: b"", "empty (0 bytes)", "download the image again"),
+    "text": ("a.png", lambda: b"hello, I am no image\n" * 9, "not an image file", "PNG, JPEG, WebP, GIF, BMP, TIFF and AVIF"),
     "binary": ("a.jpg", lambda: bytes(range(256)) * 8, "not an image file", "convert it"),
     "pdf": ("a.pdf", lambda: b"%PDF-1.7\n1 0 obj", "PDF", "Export the page as PNG"),
     "eps": ("a.eps", lambda: saved(RGB, "EPS"), "PostScript", "Export it as PNG"),
     "svg": ("a.svg", lambda: b'<?xml version="1.0"?>\n<!-- x -->\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG", "Export it as PNG"),
-    "html": ("a.jpg", lambda: b"\n<!DOCTYPE html><html><svg ></svg>", "a web page", "Download the picture itself"),
+    "html": ("a.jpg", lambda: b"\n<!DOCTYPE html><html><svg ></svg>", "a web page", "Download the image itself"),
     "lfs": ("a.jpg", lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "Git LFS pointer", "git lfs pull"),
     "heic": ("a.heic", lambda: b"\0\0\0\x18ftypheic" + bytes(64), "HEIC", "Export it as PNG or JPEG"),
     "zip": ("a.zip", lambda: b"PK\x03\x04" + bytes(64), "zip", "Unpack it"),
     "other format": ("a.ppm", lambda: saved(RGB, "PPM"), "not an image file", "convert it"),
-    "cut JPEG": ("a.jpg", lambda: saved(RGB, "JPEG")[:-400], "cut short", "download the picture again"),
-    "cut JPEG header": ("a.jpg", lambda: saved(RGB, "JPEG")[:40], "damaged", "download the picture again"),
-    "cut PNG": ("a.png", lambda: saved(RGB, "PNG")[:-900], "cut short", "download the picture again"),
-    "cut PNG header": ("a.png", lambda: saved(RGB, "PNG")[:20], "damaged", "download the picture again"),
-    "cut GIF": ("a.gif", lambda: saved(RGB, "GIF")[:800], "cut short", "download the picture again"),
-    "cut BMP": ("a.bmp", lambda: saved(RGB, "BMP")[:300], "cut short", "download the picture again"),
-    "cut WebP": ("a.webp", lambda: saved(RGB, "WEBP")[:200], "damaged", "download the picture again"),
-    "cut TIFF": ("a.tif", lambda: saved(RGB, "TIFF", compression="tiff_lzw")[:300], "damaged", "download the picture again"),
-    "broken PNG data": ("a.png", lambda: png(32, 24, 8, 0, b"garbage"), "damaged", "download the picture again"),
+    "cut JPEG": ("a.jpg", lambda: saved(RGB, "JPEG")[:-400], "cut short", "download the image again"),
+    "cut JPEG header": ("a.jpg", lambda: saved(RGB, "JPEG")[:40], "damaged", "download the image again"),
+    "cut PNG": ("a.png", lambda: saved(RGB, "PNG")[:-900], "cut short", "download the image again"),
+    "cut PNG header": ("a.png", lambda: saved(RGB, "PNG")[:20], "damaged", "download the image again"),
+    "cut GIF": ("a.gif", lambda: saved(RGB, "GIF")[:800], "cut short", "download the image again"),
+    "cut BMP": ("a.bmp", lambda: saved(RGB, "BMP")[:300], "cut short", "download the image again"),
+    "cut WebP": ("a.webp", lambda: saved(RGB, "WEBP")[:200], "damaged", "download the image again"),
+    "cut TIFF": ("a.tif", lambda: saved(RGB, "TIFF", compression="tiff_lzw")[:300], "damaged", "download the image again"),
+    "broken PNG data": ("a.png", lambda: png(32, 24, 8, 0, b"garbage"), "damaged", "download the image again"),
     "PNG bomb header": ("a.png", lambda: png(60_000, 60_000, 8, 2, b""), "3,600,000,000 pixels", "50,000,000 are accepted: scale it down"),
     "PNG bomb": ("a.png", real_bomb, "400,000,000 pixels are too many", "50,000,000 are accepted: scale it down"),
     "just too large": ("a.png", lambda: png(10_000, 5_001, 8, 2, b""), "10,000 x 5,001 pixels are too many", "scale it down"),
@@ -119,8 +119,8 @@ BAD_FILES = {
 
 FLOAT = RGB / np.float32(255)
 BAD_OBJECTS = {
-    "URL": (lambda: "https://example.org/a.png", "https://example.org/a.png is a URL", "Download the picture"),
-    "data URL": (lambda: "data:image/png;base64,AAAA", "URL", "Download the picture"),
+    "URL": (lambda: "https://example.org/a.png", "https://example.org/a.png is a URL", "Download the image"),
+    "data URL": (lambda: "data:image/png;base64,AAAA", "URL", "Download the image"),
     "missing": (lambda: "/no/such/a.png", "there is no file /no/such/a.png", "Check the path"),
     "null in path": (lambda: "a\0.png", "a?.png", "Check the path"),
     "long path": (lambda: "a" * 9000, "can't be read", "Check the path"),
@@ -145,8 +145,8 @@ BAD_OBJECTS = {
     "F out of range": (lambda: Image.fromarray(GREY.astype(np.float32)), "from 0 to 255", "x / 255"),
     "dataset row": (lambda: {"image": 1, "label": 2}, "keys ['image', 'label']", 'data["image"]'),
     "empty dict": (lambda: {"bytes": None, "path": None}, "['bytes', 'path']", 'dict with "bytes" or "path"'),
-    "number": (lambda: 3, "what was given (int) is no picture", "Accepted are a path"),
-    "pair": (lambda: (RGB, 1), "what was given (tuple) is no picture", "pass one of these"),
+    "number": (lambda: 3, "what was given (int) is no image", "Accepted are a path"),
+    "pair": (lambda: (RGB, 1), "what was given (tuple) is no image", "pass one of these"),
     "None": (lambda: None, "NoneType", "Accepted are a path"),
 }
 
@@ -162,7 +162,7 @@ def test_bad_file(case, tmp_path, monkeypatch):
         monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("it was decoded"))
     for source, shown in ((path, name), (data, "image"), ({"bytes": None, "path": str(path)}, name)):
         with pytest.raises(ImageError) as caught:
-            open_picture(source)
+            open_image(source)
         message = str(caught.value)
         assert message.startswith(f"{shown}: ") and what in message and step in message, message
         assert "\n" not in message and "BytesIO" not in message and "..." not in message
@@ -172,7 +172,7 @@ def test_bad_file(case, tmp_path, monkeypatch):
 def test_bad_object(case):
     make, what, step = BAD_OBJECTS[case]
     with pytest.raises(ImageError) as caught:
-        open_picture(make(), name="the upload")
+        open_image(make(), name="the upload")
     message = str(caught.value)
     assert message.startswith("the upload: ") or case == "null in path", message
     assert what in message.replace("\0", "?") and step in message, message
@@ -183,14 +183,14 @@ def test_bomb_warning_as_error_is_an_image_error():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(ImageError, match="100,000,000 pixels are too many"):
-            open_picture(png(10_000, 10_000, 8, 2, b""))
+            open_image(png(10_000, 10_000, 8, 2, b""))
 
 
 def test_folder_as_image(tmp_path):
     with pytest.raises(
-        ImageError, match=r"this is a folder, not an image\. Pass the files in it; where several pictures are taken, the folder"
+        ImageError, match=r"this is a folder, not an image\. Pass the files in it; where several images are taken, the folder"
     ):
-        open_picture(tmp_path)
+        open_image(tmp_path)
 
 
 def test_unreadable_file(tmp_path, monkeypatch):
@@ -202,7 +202,7 @@ def test_unreadable_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(ImageError, match=r"a\.png: the file can't be read \(Permission denied\)\. Check the path and its permissions"):
-        open_picture(path)
+        open_image(path)
 
 
 # ---- good files: (bytes, expected pixels or None, words in the notes)
@@ -293,25 +293,25 @@ GOOD = {
 def test_good_file(case, tmp_path):
     make, expected, notes = GOOD[case]
     data = make()
-    path = tmp_path / "some picture.bin"
+    path = tmp_path / "some image.bin"
     path.write_bytes(data)
-    picture = open_picture(path)
-    assert picture.name == "some picture.bin"
-    assert picture.pixels.dtype == np.uint8 and picture.pixels.ndim == 3 and picture.pixels.shape[2] in (1, 3)
-    assert picture.pixels.flags.c_contiguous and not picture.pixels.flags.writeable
+    image = open_image(path)
+    assert image.name == "some image.bin"
+    assert image.pixels.dtype == np.uint8 and image.pixels.ndim == 3 and image.pixels.shape[2] in (1, 3)
+    assert image.pixels.flags.c_contiguous and not image.pixels.flags.writeable
     if expected is not None:
-        np.testing.assert_array_equal(picture.pixels, expected)
-    assert len(picture.notes) == len(notes), picture.notes
-    for note, words in zip(picture.notes, notes):
+        np.testing.assert_array_equal(image.pixels, expected)
+    assert len(image.notes) == len(notes), image.notes
+    for note, words in zip(image.notes, notes):
         assert words in note and note.endswith(".")
-    from_bytes, from_pil = open_picture(data), open_picture(Image.open(io.BytesIO(data))) if "Damaged" not in str(notes) else None
-    assert from_bytes.id == picture.id and from_bytes.notes == picture.notes
-    assert from_pil is None or (from_pil.id == picture.id and from_pil.notes == picture.notes)
+    from_bytes, from_pil = open_image(data), open_image(Image.open(io.BytesIO(data))) if "Damaged" not in str(notes) else None
+    assert from_bytes.id == image.id and from_bytes.notes == image.notes
+    assert from_pil is None or (from_pil.id == image.id and from_pil.notes == image.notes)
 
 
 def test_lossy_colours_are_close():
     for case in ("CMYK", "JPEG", "AVIF", "MPO"):
-        assert np.abs(open_picture(GOOD[case][0]()).pixels.astype(int) - SMOOTH).mean() < 4, case
+        assert np.abs(open_image(GOOD[case][0]()).pixels.astype(int) - SMOOTH).mean() < 4, case
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -320,37 +320,37 @@ def test_exif_orientations_like_pillow(orientation):
 
     data = saved(SMOOTH, "JPEG", exif=exif(orientation))
     expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
-    np.testing.assert_array_equal(open_picture(data).pixels, np.asarray(expected))
+    np.testing.assert_array_equal(open_image(data).pixels, np.asarray(expected))
 
 
 def test_pil_modes():
     image = Image.fromarray(RGB)
     for mode in ("HSV", "YCbCr", "RGBX", "RGBa", "RGBA", "CMYK", "P", "1", "L"):
-        picture = open_picture(image.convert("RGBA").convert(mode) if mode == "RGBa" else image.convert(mode))
-        assert picture.pixels.shape == (24, 32, 1 if mode in "1L" else 3), mode
-    np.testing.assert_array_equal(open_picture(Image.fromarray(GREY).convert("I")).pixels[..., 0], GREY)
-    wide = open_picture(Image.fromarray(GREY16.astype(np.int32)))
+        source = open_image(image.convert("RGBA").convert(mode) if mode == "RGBa" else image.convert(mode))
+        assert source.pixels.shape == (24, 32, 1 if mode in "1L" else 3), mode
+    np.testing.assert_array_equal(open_image(Image.fromarray(GREY).convert("I")).pixels[..., 0], GREY)
+    wide = open_image(Image.fromarray(GREY16.astype(np.int32)))
     np.testing.assert_array_equal(wide.pixels[..., 0], GREY)
     assert wide.notes == ("16 bits per channel were scaled to 8.",)
     later = Image.open(io.BytesIO(saved(RGB, "PNG", **frames())))
     later.seek(1)
-    assert "only number 2 was used" in open_picture(later).notes[0]
+    assert "only number 2 was used" in open_image(later).notes[0]
 
 
 def test_names(tmp_path):
     path = tmp_path / "cat.png"
     path.write_bytes(saved(RGB, "PNG"))
-    assert open_picture(path).name == open_picture(str(path)).name == "cat.png"
-    assert open_picture(path, name="x").name == open_picture(RGB, "x").name == "x"
-    assert open_picture(RGB).name == "image"
-    assert open_picture({"bytes": path.read_bytes(), "path": "sub/dog.png"}).name == "dog.png"
+    assert open_image(path).name == open_image(str(path)).name == "cat.png"
+    assert open_image(path, name="x").name == open_image(RGB, "x").name == "x"
+    assert open_image(RGB).name == "image"
+    assert open_image({"bytes": path.read_bytes(), "path": "sub/dog.png"}).name == "dog.png"
     with Image.open(path) as image:
-        assert open_picture(image).name == "cat.png"
+        assert open_image(image).name == "cat.png"
     odd = tmp_path / "a\nb\x1b[31m.png"
     odd.write_bytes(path.read_bytes())
-    assert open_picture(odd).name == "a?b?[31m.png"
-    picture = open_picture(path)
-    assert open_picture(picture) is picture
+    assert open_image(odd).name == "a?b?[31m.png"
+    source = open_image(path)
+    assert open_image(source) is source
 
 
 def test_file_objects(tmp_path):
@@ -358,7 +358,7 @@ def test_file_objects(tmp_path):
     path.write_bytes(saved(RGB, "PNG"))
     with path.open("rb") as file:
         file.read(99)  # wherever it stands, it is read from its start
-        assert open_picture(file).name == "cat.png" and not file.closed
+        assert open_image(file).name == "cat.png" and not file.closed
         file.seek(0)
         assert file.read(4) == b"\x89PNG"
 
@@ -372,13 +372,13 @@ def test_file_objects(tmp_path):
         def readinto(self, buffer):
             return self.inner.readinto(buffer)
 
-    assert open_picture(Pipe(path.read_bytes())).id == open_picture(RGB).id
+    assert open_image(Pipe(path.read_bytes())).id == open_image(RGB).id
     with pytest.raises(ImageError, match=r"empty \(0 bytes\)"):
-        open_picture(Pipe(b""))
+        open_image(Pipe(b""))
     with path.open() as text, pytest.raises(ImageError, match="text mode"):
-        open_picture(text)
+        open_image(text)
     with pytest.raises(ImageError, match=r"cat\.png: the file object can't be read"):
-        open_picture(file)
+        open_image(file)
 
 
 def test_arrays_and_tensors():
@@ -395,27 +395,27 @@ def test_arrays_and_tensors():
         np.concatenate([RGB, np.full((24, 32, 1), 255, np.uint8)], 2),
     ]
     for source in same:
-        picture = open_picture(source)
-        np.testing.assert_array_equal(picture.pixels, RGB)
-        assert picture.pixels.dtype == np.uint8 and picture.pixels.flags.c_contiguous
-    assert open_picture(tensor.float().div(255).to(torch.bfloat16)).pixels.dtype == np.float32
+        image = open_image(source)
+        np.testing.assert_array_equal(image.pixels, RGB)
+        assert image.pixels.dtype == np.uint8 and image.pixels.flags.c_contiguous
+    assert open_image(tensor.float().div(255).to(torch.bfloat16)).pixels.dtype == np.float32
     for source in (GREY, GREY[..., None], GREY / 255, (GREY / 255)[None], torch.from_numpy(GREY), torch.from_numpy(GREY)[None]):
-        np.testing.assert_array_equal(open_picture(source).pixels, GREY[..., None])
+        np.testing.assert_array_equal(open_image(source).pixels, GREY[..., None])
     with pytest.raises(ImageError, match=re.escape("uint8 [24, 32, 3]") + ".*tensors \\[C, H, W\\]"):
-        open_picture(torch.from_numpy(RGB))
+        open_image(torch.from_numpy(RGB))
     with pytest.raises(ImageError, match=r"from -1 to 1"):
-        open_picture(tensor.float() / 127.5 - 1)
-    half = open_picture(FLOAT * np.float32(0.5))
+        open_image(tensor.float() / 127.5 - 1)
+    half = open_image(FLOAT * np.float32(0.5))
     assert half.pixels.dtype == np.float32 and half.pixels.shape == (24, 32, 3)
     np.testing.assert_allclose(half.pixels, FLOAT * 0.5)
 
 
 def test_array_is_copied():
     mine = RGB.copy()
-    picture = open_picture(mine)
-    before = picture.id
+    image = open_image(mine)
+    before = image.id
     mine[:] = 0
-    assert content_id(picture.pixels) == before == content_id(RGB)
+    assert content_id(image.pixels) == before == content_id(RGB)
 
 
 # ---- ids
@@ -439,8 +439,8 @@ def test_content_id_same_and_different():
         saved(GREY, "PNG"),
         saved(grey_as_rgb, "PNG"),
     ]
-    assert len({open_picture(s).id for s in sources}) == 1
-    assert open_picture(grey_as_rgb).pixels.shape[2] == 3
+    assert len({open_image(s).id for s in sources}) == 1
+    assert open_image(grey_as_rgb).pixels.shape[2] == 3
     assert content_id((GREY / 255).astype(np.float32)) == content_id(GREY) == content_id(GREY / 255 + 5e-7)
     changed = RGB.copy()
     changed[0, 0, 0] ^= 1
@@ -455,50 +455,50 @@ def test_content_id_same_and_different():
 
 @pytest.mark.parametrize("array", [RGB.astype(np.int64), np.zeros((8, 8, 4), np.uint8), np.zeros(8, np.uint8)])
 def test_content_id_refuses(array):
-    with pytest.raises(ImageError, match=r"is not decoded pixels.*open_picture"):
+    with pytest.raises(ImageError, match=r"is not decoded pixels.*open_image"):
         content_id(array)
 
 
-# ---- Picture
+# ---- Image
 
 
-def test_picture_basics():
-    picture = open_picture(RGB)
-    assert (picture.height, picture.width) == (24, 32)
-    assert picture.to_pil().mode == "RGB" and open_picture(GREY).to_pil().mode == "L"
-    np.testing.assert_array_equal(np.asarray(picture.to_pil()), RGB)
-    half = Picture(np.full((8, 8, 1), 0.5, np.float32), "half")
+def test_image_basics():
+    image = open_image(RGB)
+    assert (image.height, image.width) == (24, 32)
+    assert image.to_pil().mode == "RGB" and open_image(GREY).to_pil().mode == "L"
+    np.testing.assert_array_equal(np.asarray(image.to_pil()), RGB)
+    half = InputImage(np.full((8, 8, 1), 0.5, np.float32), "half")
     assert half.to_pil().getpixel((0, 0)) == 128 and half.notes == ()
     with pytest.raises(AttributeError):
-        picture.name = "other"
+        image.name = "other"
 
 
 def test_resized_exact():
     for source in (RGB, GREY, FLOAT * np.float32(0.5)):
-        picture = open_picture(source)
-        out = picture.resized(24, 32)
+        image = open_image(source)
+        out = image.resized(24, 32)
         assert out.dtype == np.float32 and out.flags.writeable
-        expected = picture.pixels.astype(np.float32) / 255 if picture.pixels.dtype == np.uint8 else picture.pixels
+        expected = image.pixels.astype(np.float32) / 255 if image.pixels.dtype == np.uint8 else image.pixels
         np.testing.assert_array_equal(out, expected)
-    before = picture.pixels.copy()
+    before = image.pixels.copy()
     out[:] = 0
-    np.testing.assert_array_equal(picture.pixels, before)
+    np.testing.assert_array_equal(image.pixels, before)
 
 
 def test_resized_to_tensor_equality():
     torch = pytest.importorskip("torch")
-    np.testing.assert_array_equal(open_picture(RGB).resized(24, 32), (torch.from_numpy(RGB).float() / 255).numpy())
+    np.testing.assert_array_equal(open_image(RGB).resized(24, 32), (torch.from_numpy(RGB).float() / 255).numpy())
 
 
 def test_resized_channels():
     luma = np.asarray(Image.fromarray(RGB).convert("L"))
-    np.testing.assert_array_equal(open_picture(RGB).resized(24, 32, 1)[..., 0], luma / np.float32(255))
-    floats = open_picture(FLOAT * np.float32(0.5)).resized(24, 32, 1)[..., 0]
+    np.testing.assert_array_equal(open_image(RGB).resized(24, 32, 1)[..., 0], luma / np.float32(255))
+    floats = open_image(FLOAT * np.float32(0.5)).resized(24, 32, 1)[..., 0]
     np.testing.assert_allclose(floats, luma / 510, atol=0.002)
-    tripled = open_picture(GREY).resized(24, 32, 3)
+    tripled = open_image(GREY).resized(24, 32, 3)
     assert tripled.shape == (24, 32, 3) and all(np.array_equal(tripled[..., i], GREY / np.float32(255)) for i in range(3))
-    assert open_picture(np.stack([GREY] * 3, 2)).resized(24, 32, 1).tobytes() == open_picture(GREY).resized(24, 32).tobytes()
-    assert open_picture(GREY).resized(16, 16).shape == (16, 16, 1)
+    assert open_image(np.stack([GREY] * 3, 2)).resized(24, 32, 1).tobytes() == open_image(GREY).resized(24, 32).tobytes()
+    assert open_image(GREY).resized(16, 16).shape == (16, 16, 1)
 
 
 @pytest.mark.parametrize("size", [(32, 32), (16, 16), (17, 16), (100, 100), (8, 200), (64, 64), (50, 96)])
@@ -511,32 +511,32 @@ def test_resized_is_scale_then_centre_crop(size, array):
     scaled = Image.fromarray(array).resize(full, Image.Resampling.BICUBIC)
     left, top = round((full[0] - width) / 2), round((full[1] - height) / 2)
     expected = np.asarray(scaled)[top : top + height, left : left + width] / np.float32(255)
-    out = open_picture(array).resized(height, width)
+    out = open_image(array).resized(height, width)
     assert out.dtype == np.float32 and out.shape == (height, width, 3) and out.min() >= 0 and out.max() <= 1
     assert np.abs(out - expected).max() <= 1.01 / 255
     assert (out == expected).mean() > 0.99
-    floats = Picture(array.astype(np.float32) / 255, "float").resized(height, width)
+    floats = InputImage(array.astype(np.float32) / 255, "float").resized(height, width)
     assert floats.shape == out.shape and floats.min() >= 0 and floats.max() <= 1
     assert np.abs(floats - out).mean() < 0.01  # 8 bits are clipped between the two passes too, which shows in noise
 
 
 def test_resized_only_crops_when_one_side_fits():
-    tall = open_picture(np.vstack([RGB, RGB])[:41])
+    tall = open_image(np.vstack([RGB, RGB])[:41])
     np.testing.assert_array_equal(tall.resized(32, 32), tall.pixels[4:36] / np.float32(255))
 
 
 def test_resized_extreme_aspect_is_cheap():
-    thin = open_picture(np.tile(GREY[:8], (1, 20_000)))
+    thin = open_image(np.tile(GREY[:8], (1, 20_000)))
     assert thin.resized(64, 64, 3).shape == (64, 64, 3)
 
 
 @pytest.mark.parametrize("args", [(0, 8), (8, -1), (8, 8, 4)])
 def test_resized_refuses(args):
     with pytest.raises(ImageError, match=r"image: can't be resized.*pass the size"):
-        open_picture(RGB).resized(*args)
+        open_image(RGB).resized(*args)
 
 
-# ---- as_pictures
+# ---- as_images
 
 
 @pytest.fixture
@@ -555,20 +555,20 @@ def test_lazy_and_closed(three, monkeypatch):
     opened = []
     real = Path.open
     monkeypatch.setattr(Path, "open", lambda self, *a, **k: (opened.append(self.name), real(self, *a, **k))[1])
-    pictures = as_pictures([*three, three[0].parent / "missing.png"])
-    assert len(pictures) == 4 and not opened
-    view = pictures[1:3]
+    images = as_images([*three, three[0].parent / "missing.png"])
+    assert len(images) == 4 and not opened
+    view = images[1:3]
     assert len(view) == 2 and not opened
     assert view[0].name == "b.png" and opened == ["b.png"]
-    assert view[-1].name == "c.png" and pictures[-2].name == "c.png"
-    assert [p.name for p in pictures[:3][::-1]] == ["c.png", "b.png", "a.png"]
+    assert view[-1].name == "c.png" and images[-2].name == "c.png"
+    assert [p.name for p in images[:3][::-1]] == ["c.png", "b.png", "a.png"]
     if Path("/proc/self/fd").is_dir():
         assert not [f for f in open_files() if f.endswith(".png")]
     with pytest.raises(IndexError):
-        pictures[4]
+        images[4]
     with pytest.raises(ImageError, match=r"image 4 of 4, missing\.png: there is no file"):
-        pictures[3]
-    assert as_pictures(pictures) is pictures
+        images[3]
+    assert as_images(images) is images
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
@@ -577,14 +577,14 @@ def test_handles_are_closed_after_failures(tmp_path):
         path = tmp_path / file
         path.write_bytes(make())
         with pytest.raises(ImageError):
-            open_picture(path)
+            open_image(path)
         if Path("/proc/self/fd").is_dir():
             assert str(path) not in open_files(), name
 
 
 @pytest.mark.parametrize("shape", [(24, 32), (24, 32, 1), (24, 32, 3), (24, 32, 4)])
 def test_one_array(shape):
-    assert [p.name for p in as_pictures(np.zeros(shape, np.uint8))] == ["image 1"]
+    assert [p.name for p in as_images(np.zeros(shape, np.uint8))] == ["image 1"]
 
 
 def test_single_things(three):
@@ -596,13 +596,13 @@ def test_single_things(three):
         io.BytesIO(data),
         Image.fromarray(RGB),
         {"bytes": data},
-        open_picture(RGB),
+        open_image(RGB),
         FLOAT,
         [RGB],
         (RGB,),
     ):
-        pictures = as_pictures(single)
-        assert len(pictures) == 1 and pictures[0].id == content_id(RGB)
+        images = as_images(single)
+        assert len(images) == 1 and images[0].id == content_id(RGB)
 
 
 def test_batches():
@@ -611,24 +611,24 @@ def test_batches():
     nchw = np.moveaxis(stack, 3, 1) / np.float32(255)
     tensor = torch.from_numpy(nchw)
     for batch in (stack, nchw, tensor, list(tensor), (tensor * 255).round().to(torch.uint8)):
-        pictures = as_pictures(batch)
-        assert [p.id for p in pictures] == [content_id(RGB), content_id(RGB[::-1])]
-        assert [p.name for p in pictures] == ["image 1", "image 2"]
-    assert len(as_pictures(tensor[0])) == 1
-    assert [p.id for p in as_pictures(stack[..., 0])] == [content_id(RGB[..., 0]), content_id(RGB[::-1, :, 0])]
+        images = as_images(batch)
+        assert [p.id for p in images] == [content_id(RGB), content_id(RGB[::-1])]
+        assert [p.name for p in images] == ["image 1", "image 2"]
+    assert len(as_images(tensor[0])) == 1
+    assert [p.id for p in as_images(stack[..., 0])] == [content_id(RGB[..., 0]), content_id(RGB[::-1, :, 0])]
 
 
 def test_array_of_paths(three):
-    assert [p.name for p in as_pictures(np.array([str(p) for p in three]))] == ["a.png", "b.png", "c.png"]
+    assert [p.name for p in as_images(np.array([str(p) for p in three]))] == ["a.png", "b.png", "c.png"]
 
 
 def test_any_indexed_object_is_lazy():
-    items = Listed([RGB, b"no picture", Image.fromarray(GREY)])
-    pictures = as_pictures(items)
-    assert len(pictures) == 3 and items.taken == []
-    assert pictures[2].name == "image 3" and items.taken == [2]
+    items = Listed([RGB, b"no image", Image.fromarray(GREY)])
+    images = as_images(items)
+    assert len(images) == 3 and items.taken == []
+    assert images[2].name == "image 3" and items.taken == [2]
     with pytest.raises(ImageError, match=r"^image 2: this is not an image file"):
-        pictures[1]
+        images[1]
 
 
 def test_broken_collection_names_the_item():
@@ -639,23 +639,23 @@ def test_broken_collection_names_the_item():
             return super().__getitem__(i)
 
     with pytest.raises(ImageError, match=r"image 2: it can't be taken from the Broken \(lost\)\. Fix or drop it"):
-        list(as_pictures(Broken([RGB, RGB, RGB])))
+        list(as_images(Broken([RGB, RGB, RGB])))
 
 
 def test_datasets_column():
     datasets = pytest.importorskip("datasets")
     rows = {"image": [{"bytes": saved(x, "PNG"), "path": None} for x in (RGB, GREY)], "label": [0, 1]}
     data = datasets.Dataset.from_dict(rows, features=datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")}))
-    pictures = as_pictures(data["image"])
-    assert [p.id for p in pictures] == [content_id(RGB), content_id(GREY)] and pictures[1].name == "image 2"
-    raw = as_pictures(data.cast_column("image", datasets.Image(decode=False))["image"])
-    assert [p.id for p in raw] == [p.id for p in pictures]
+    images = as_images(data["image"])
+    assert [p.id for p in images] == [content_id(RGB), content_id(GREY)] and images[1].name == "image 2"
+    raw = as_images(data.cast_column("image", datasets.Image(decode=False))["image"])
+    assert [p.id for p in raw] == [p.id for p in images]
     with pytest.raises(ImageError, match=r"image 1: a dict with the keys \['image', 'label'\].*its image column"):
-        as_pictures(data)[0]
+        as_images(data)[0]
     rows["image"][1]["bytes"] = b"broken"
     bad = datasets.Dataset.from_dict(rows, features=data.features)
     with pytest.raises(ImageError, match="image 2: it can't be taken from the Column"):
-        as_pictures(bad["image"])[1]
+        as_images(bad["image"])[1]
 
 
 @pytest.mark.parametrize(
@@ -668,12 +668,12 @@ def test_datasets_column():
         ((x for x in [RGB]), "A generator can be read only once", "Pass list(...)"),
         (iter([RGB]), "A list_iterator can be read only once", "Pass list(...)"),
         ({1, 2}, "A set", "Pass list(...)"),
-        (3, "What was given (int) is no picture", "a list of them"),
+        (3, "What was given (int) is no image", "a list of them"),
     ],
 )
-def test_as_pictures_refuses(images, what, step):
+def test_as_images_refuses(images, what, step):
     with pytest.raises(ImageError) as caught:
-        as_pictures(images)
+        as_images(images)
     assert what in str(caught.value) and step in str(caught.value)
 
 

@@ -38,17 +38,17 @@ def someone(loopback_hub, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def prepared(someone, tmp_path_factory):
-    """The page, the demo model and the two stores are published; somebody else publishes a split of pictures that they have."""
+    """The page, the demo model and the two stores are published; somebody else publishes a split of images that they have."""
     someone(OWNER, "publish", "space", OWNER, "--stores", "--yes")
     someone(OWNER, "publish", "demo-model", OWNER, "--yes")
-    pictures, demo = tmp_path_factory.mktemp("pictures"), load_split("demo")
+    images, demo = tmp_path_factory.mktemp("images"), load_split("demo")
     for kind, part in (("member", demo.members), ("nonmember", demo.nonmembers)):
-        (pictures / kind).mkdir()
+        (images / kind).mkdir()
         for row in range(N):
-            part[row].to_pil().save(pictures / kind / f"{row:03}.png")
-    said = someone(RESEARCHER, "make-split", str(pictures), "--push", SPLIT, "--license", "mit", "--model", MODEL, "--quiet")
+            part[row].to_pil().save(images / kind / f"{row:03}.png")
+    said = someone(RESEARCHER, "make-split", str(images), "--push", SPLIT, "--license", "mit", "--model", MODEL, "--quiet")
     assert f'load_split("{SPLIT}"' in said
-    return pictures
+    return images
 
 
 def test_a_request_from_the_page_becomes_a_row_of_the_board(prepared, someone, browser, tmp_path):

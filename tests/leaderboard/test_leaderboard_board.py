@@ -362,7 +362,7 @@ def test_submitted_scores_are_of_the_split(table, tmp_path):
     assert np.array_equal(found.scores, table.scores[order])
 
 
-def test_copies_of_a_picture_are_scored_once_or_once_each(table, tmp_path):
+def test_copies_of_a_image_are_scored_once_or_once_each(table, tmp_path):
     split = np.r_[np.arange(2 * N), 3, 3, 2 * N - 1]
     ids, is_member = [table.ids[i] for i in split], table.is_member[split]
     once = check_scores(as_bytes(table, tmp_path / "t.parquet"), ids=ids, is_member=is_member)

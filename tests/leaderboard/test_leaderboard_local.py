@@ -50,8 +50,8 @@ def made(tiny_pixel_repo, tmp_path_factory):
     save("sd1", folder / "draws")
     save_lora("sd1", folder / "lora")
     rng = np.random.default_rng(0)
-    pictures = [list(rng.integers(0, 256, (N, 8, 8), dtype=np.uint8)) for _ in range(2)]
-    mia_hub.write_split(make_split(*pictures), folder / "split", progress=False)
+    images = [list(rng.integers(0, 256, (N, 8, 8), dtype=np.uint8)) for _ in range(2)]
+    mia_hub.write_split(make_split(*images), folder / "split", progress=False)
     return folder
 
 
@@ -103,9 +103,7 @@ def test_a_local_model_comes_all_the_way_to_the_board(folder, stores, tmp_path, 
 
     # All of it is there without the folder, but asking the model again.
     page = entry_page(results, entry["id"])
-    assert (
-        "Trained on 30 pictures of noise-8 (drawn &lt;b&gt;by hand&lt;/b&gt;), licence MIT, for 7 steps; batch 4, at [1, 2]." in page.html
-    )
+    assert "Trained on 30 images of noise-8 (drawn &lt;b&gt;by hand&lt;/b&gt;), licence MIT, for 7 steps; batch 4, at [1, 2]." in page.html
     assert "<code>python -m training.demo --out &#x27;runs/&lt;i&gt;x&lt;/i&gt;&#x27;</code>" in page.html and "<b>by" not in page.html
     assert model.info.revision in page.html and "huggingface.co/local" not in page.html
     assert verify([entry["id"]], str(stores[1].folder), write=lambda line: None) == IN_ORDER
@@ -136,8 +134,8 @@ def changed_weights(folder):
 
 def changed_split(folder):
     rng = np.random.default_rng(1)
-    pictures = [list(rng.integers(0, 256, (N, 8, 8), dtype=np.uint8)) for _ in range(2)]
-    mia_hub.write_split(make_split(*pictures), folder / "split", progress=False)
+    images = [list(rng.integers(0, 256, (N, 8, 8), dtype=np.uint8)) for _ in range(2)]
+    mia_hub.write_split(make_split(*images), folder / "split", progress=False)
 
 
 def linked(folder):
@@ -147,9 +145,9 @@ def linked(folder):
 
 AFTERWARDS = {
     "other weights": (changed_weights, "local:tiny is not what was asked for"),
-    "other pictures": (changed_split, "local:split is not what was asked for"),
+    "other images": (changed_split, "local:split is not what was asked for"),
     "no model any more": (lambda folder: shutil.rmtree(folder / "tiny"), "There is no local:tiny"),
-    "no pictures any more": (lambda folder: shutil.rmtree(folder / "split"), "There is no local:split"),
+    "no images any more": (lambda folder: shutil.rmtree(folder / "split"), "There is no local:split"),
     "a link in its place": (linked, "local:tiny is a link out of the folder"),
 }
 
@@ -208,7 +206,7 @@ NAMES = {
     "another revision": ({"revision": HASH}, "and not sha256:000"),
     "a branch": ({"split_revision": "main"}, "and not main"),
     "an offer": ({"push": True}, "has no repository"),
-    "too many pictures": ({"limits": Limits(images=10)}, "60 images; at most 10"),
+    "too many images": ({"limits": Limits(images=10)}, "60 images; at most 10"),
 }
 
 
@@ -318,7 +316,7 @@ def test_a_worker_without_the_folder_leaves_it_to_others(made, stores, tmp_path,
 
 LONG = "x" * 5000
 SAID = {
-    "all": (json.dumps(FACTS), "Trained on 30 pictures of noise-8", FACTS["command"]),
+    "all": (json.dumps(FACTS), "Trained on 30 images of noise-8", FACTS["command"]),
     "little": ('{"data": "d"}', "Trained on d.", ""),
     "nothing": (None, "", ""),
     "no JSON": ("{", "", ""),

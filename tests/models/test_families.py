@@ -33,7 +33,7 @@ class Family(NamedTuple):
     conditioning: str
     prediction: str
     sample: tuple[int, int, int]
-    picture: int
+    image: int
     classes: int | None = None
     scaling: float = 1.0  # of its autoencoder
     shift: float = 0.0
@@ -68,8 +68,8 @@ EXPECTED = {
 TEXT = [name for name, known in EXPECTED.items() if known.conditioning == "text"]
 OF_LATENTS = [name for name, known in EXPECTED.items() if known.family != "pixel"]
 SAMPLED = [name for name in OF_LATENTS if name not in ("ldm-vq", "sana")]  # whose autoencoders have a posterior
-# The larger models are asked for smaller pictures, which takes a tenth of the time.
-SIDE = {name: 32 if known.picture == 256 else known.picture for name, known in EXPECTED.items()}
+# The larger models are asked for smaller images, which takes a tenth of the time.
+SIDE = {name: 32 if known.image == 256 else known.image for name, known in EXPECTED.items()}
 GIVEN = {"none": None, "class": [3, 0, 4], "text": ["a red cat", "the House of zebras, on a hill!", ""]}
 
 
@@ -172,7 +172,7 @@ def repo(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def ours(repo):
-    """``ours(name, dtype="float64") -> DiffusionModel``: through mia_hub, loaded once; for pictures of SIDE."""
+    """``ours(name, dtype="float64") -> DiffusionModel``: through mia_hub, loaded once; for images of SIDE."""
 
     @cache
     def made(name: str, dtype: str = "float64"):
@@ -258,7 +258,7 @@ def epsilon(model, t, x=None, captions="some") -> torch.Tensor:
     return model.predict_noise(x, torch.as_tensor(t).expand(len(x)), model.condition(captions))
 
 
-def pictures(side: int, n: int = 3, seed: int = 0) -> list[Image.Image]:
+def random_images(side: int, n: int = 3, seed: int = 0) -> list[Image.Image]:
     """Smooth colours and some noise."""
     rng = np.random.default_rng(seed)
     slopes = np.linspace(0, 1, side)[:, None, None] * rng.random((n, 1, 1, 3)) + np.linspace(0, 1, side)[:, None] * rng.random((n, 1, 1, 3))
@@ -275,7 +275,7 @@ def difference(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 class Call(NamedTuple):
-    """One query of the denoiser by a pipeline; pictures ``[N, C, h, w]`` in float64."""
+    """One query of the denoiser by a pipeline; images ``[N, C, h, w]`` in float64."""
 
     x: torch.Tensor
     t: float  # of its scheduler
@@ -284,7 +284,7 @@ class Call(NamedTuple):
 
 @contextmanager
 def overheard(denoiser):
-    """What a network is given as its picture, and what it puts out, call by call."""
+    """What a network is given as its image, and what it puts out, call by call."""
     heard = []
 
     def widened(_, args):
@@ -351,7 +351,7 @@ def timestep(call: Call, prediction: str) -> int:
 
 
 def textbook(call: Call, times, prediction: str) -> torch.Tensor:
-    """ε from the network's output, solved by hand from how pictures are noised."""
+    """ε from the network's output, solved by hand from how images are noised."""
     x, output = call.x, call.output[:, : call.x.shape[1]]
     if prediction == "flow_prediction":  # x = (1-σ)·x0 + σ·ε and v = ε - x0
         return x + (1 - call.t / T) * output
@@ -433,7 +433,7 @@ def test_it_loads_from_a_folder_and_from_the_hub(repo, copied, on_hub, loopback_
 def test_it_says_what_it_is(repo, name):
     known, info = EXPECTED[name], load_model(repo(name), device="cpu").info
     found = (info.family, info.conditioning, info.prediction_type, info.sample_shape, info.picture_shape, info.num_classes, info.settings)
-    assert found == (*known[:4], (3, known.picture, known.picture), known.classes, known.settings)
+    assert found == (*known[:4], (3, known.image, known.image), known.classes, known.settings)
     assert info.num_train_timesteps == T
 
 
@@ -566,13 +566,13 @@ def test_a_flow_of_pixels_is_told_its_noise_level(tiny_pixel_repo):
         assert difference(epsilon(model, t, x), x + (1 - (t + 1) / T) * velocity) < 1e-9
 
 
-# Pictures and latents
+# Images and latents
 
 
 @pytest.mark.parametrize("name", [*OF_LATENTS, "sdxl-means"])
 def test_latents_are_the_pipelines(ours, theirs, monkeypatch, name):
     model, pipeline, known = ours(name), theirs(name), EXPECTED[base(name)]
-    images = pictures(SIDE[base(name)], 2)
+    images = random_images(SIDE[base(name)], 2)
     # Pipelines draw from the posterior; its mode is what we compare with.
     monkeypatch.setattr(DiagonalGaussianDistribution, "sample", lambda self, generator=None: self.mode())
     if name.startswith(("sd", "flux")):
@@ -614,8 +614,8 @@ def test_latents_are_decoded_as_the_pipeline_does(ours, theirs, monkeypatch, nam
 
 
 @pytest.mark.parametrize("name", SAMPLED)
-def test_a_sample_of_the_posterior_belongs_to_its_picture(repo, ours, theirs, name):
-    known, images = EXPECTED[name], pictures(SIDE[name], 24)
+def test_a_sample_of_the_posterior_belongs_to_its_image(repo, ours, theirs, name):
+    known, images = EXPECTED[name], random_images(SIDE[name], 24)
     model, mode = load_model(repo(name), device="cpu", dtype="float64", size=SIDE[name], latents="sample"), ours(name).encode(images)
     assert model.info.settings["latents"] == "sample"
     sample = model.encode(images)
@@ -630,12 +630,12 @@ def test_a_sample_of_the_posterior_belongs_to_its_picture(repo, ours, theirs, na
     draws = ((sample - mode) / spread).flatten(1)
     # At least 6144 of them should be standard normal.
     assert abs(draws.mean()) < 0.06 and abs(draws.std() - 1) < 0.05 and abs(draws.abs().mean() - (2 / np.pi) ** 0.5) < 0.05
-    assert abs(torch.corrcoef(draws).fill_diagonal_(0)).max() < 0.4  # and no two pictures share them
+    assert abs(torch.corrcoef(draws).fill_diagonal_(0)).max() < 0.4  # and no two images share them
 
 
 @pytest.mark.parametrize("name", ["ldm-vq", "sana"])
 def test_without_a_posterior_a_sample_is_the_encoding(repo, ours, name):
-    images = pictures(SIDE[name])
+    images = random_images(SIDE[name])
     assert torch.equal(load_model(repo(name), device="cpu", dtype="float64", latents="sample").encode(images), ours(name).encode(images))
 
 
@@ -653,7 +653,7 @@ ATTACKS = {
 @pytest.mark.parametrize("attack", ATTACKS)
 @pytest.mark.parametrize("name", EXPECTED)
 def test_attacks_run(ours, name, attack):
-    model, images = ours(name, "float32"), pictures(SIDE[name])
+    model, images = ours(name, "float32"), random_images(SIDE[name])
     captions, chosen = given(model), get_attack(attack, **ATTACKS[attack])
     table = chosen.score(model, images, captions=captions, progress=False)
     assert table.scores.shape == (3, len(chosen.timesteps)) and np.isfinite(table.scores).all()
@@ -742,7 +742,7 @@ def test_half_precision_is_near(ours, name, dtype, tolerance):
         found = epsilon(half, t)
         assert found.dtype == torch.float32
         assert difference(found, epsilon(full, t)) < tolerance
-    images = pictures(SIDE[name])
+    images = random_images(SIDE[name])
     assert difference(half.encode(images), full.encode(images)) < tolerance
     if name != "ldm-vq":  # there a rounded latent may be another word of the codebook
         assert difference(half.to_pixels(half.encode(images)), full.to_pixels(full.encode(images))) < tolerance
@@ -774,7 +774,7 @@ def both(folder: Path):
 def test_an_autoencoder_that_overflows_falls_back(copied, name):
     part = "vqvae" if name == "ldm-kl" else "vae"
     half, full = both(copied(name, scaled(f"{part}:encoder.conv_in.weight,encoder.down_blocks.0.downsamplers.0.conv.weight", 1000)))
-    images = pictures(16)
+    images = random_images(16)
     assert difference(half.encode(images), full.encode(images)) < 1e-2
     assert half.fallbacks == {"autoencoder": "float32"} and full.fallbacks == {}
     assert difference(half.encode(images), full.encode(images)) < 1e-2  # from then on
@@ -865,11 +865,11 @@ REFUSED = {
     ),
     "size": ("sd1", None, {"size": 17}, ("multiple of 2 pixels; got size=17. Try size=16",)),
     "size of patches": ("sd3", None, {"size": 18}, ("multiple of 4 pixels; got size=18",)),
-    "too large": ("sd3", None, {"size": 68}, ("takes pictures whose side is at most 64 pixels; got size=68",)),
+    "too large": ("sd3", None, {"size": 68}, ("takes images whose side is at most 64 pixels; got size=68",)),
     "size of packs": ("flux-dev", None, {"size": 30}, ("multiple of 4 pixels; got size=30. Try size=32",)),
     "size of a UNet": ("ldm-kl", None, {"size": 18}, ("multiple of 4 pixels; got size=18",)),
     "size of pixels": ("ddpm", None, {"size": 0}, ("multiple of 2 pixels; got size=0. Try size=2",)),
-    "no size": ("sd1", changed("unet/config.json", sample_size="drop"), {}, ("doesn't state the side of its pictures", "give it as size=")),
+    "no size": ("sd1", changed("unet/config.json", sample_size="drop"), {}, ("doesn't state the side of its images", "give it as size=")),
     "latents": ("dit", None, {"latents": "median"}, ("latents must be 'mode'", "'sample'", "'median'")),
     "latents of pixels": ("ddpm", None, {"latents": "mode"}, ("latents='mode'", *NO_EFFECT)),
     "offload of pixels": ("ddpm", None, {"offload": "model"}, ("offload='model'", *NO_EFFECT)),

@@ -101,7 +101,7 @@ def test_only_what_is_needed_is_fetched(tiny, tiny_pixel_repo, loopback_hub, on_
         "unet/diffusion_pytorch_model.fp16.safetensors": b"half",
         "unet_ema/diffusion_pytorch_model.safetensors": b"other weights",
         "unet/modeling.py": "raise SystemExit('run')",
-        "sample.png": b"picture",
+        "sample.png": b"image",
     }
     loopback_hub.commit("model", repo_id, extra)
     load_model(repo_id)
@@ -207,7 +207,7 @@ def test_gated_and_private_models_load_for_their_owner(tiny, on_hub, monkeypatch
         ("./no/such/folder", ("nor an existing folder",)),
         ("x" * 5000, ("nor an existing folder",)),
         ("https://huggingface.co/alice/tiny/tree/main", ("such as 'alice/tiny'",)),
-        ("https://huggingface.co/datasets/alice/pictures", ("such as 'google/ddpm-cifar10-32'",)),
+        ("https://huggingface.co/datasets/alice/images", ("such as 'google/ddpm-cifar10-32'",)),
         ("alice/--tiny..", ("not a valid Hub id", "'owner/name'")),
         ("alice/unheard-of", ("no model 'alice/unheard-of' that you may see", "spelling", "hf auth login")),
     ],
@@ -537,7 +537,7 @@ def test_a_model_is_queried_without_dropout_and_its_weights_need_no_gradients(ti
     assert not any(parameter.requires_grad for parameter in model.network.parameters())
 
 
-def test_pictures_enter_at_the_models_size(tiny_pixel_repo):
+def test_images_enter_at_the_models_size(tiny_pixel_repo):
     model = load_model(tiny_pixel_repo(channels=3, size=(8, 16)), dtype="bfloat16")
     ramp = torch.linspace(0, 1, 3 * 8 * 16).reshape(1, 3, 8, 16)
     x0 = model.encode(ramp)

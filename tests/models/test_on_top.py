@@ -26,7 +26,7 @@ SD1 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 
 
 def load_model(name, *, device="cpu", **options):
-    """On the CPU; and Flux on small pictures, since no configuration says how small those of the tiny ones are."""
+    """On the CPU; and Flux on small images, since no configuration says how small those of the tiny ones are."""
     return loading.load_model(str(name), device=device, **({"size": 16} if "flux" in str(name) else {}), **options)
 
 
@@ -409,9 +409,9 @@ def test_attacks_see_the_updates_as_weights(base, tmp_path):
     model, alone = load_model(f"{base('sd1')} + {tmp_path}"), load_model(base("sd1"))
     assert not model.network.training and not model.pipeline.text_encoder.training
     assert not any(weight.requires_grad for part in (model.network, model.pipeline.text_encoder) for weight in part.parameters())
-    pictures = list(torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(3)))
+    images = list(torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(3)))
     attack = mia_hub.get_attack("gsa1", timesteps=(100, 600))
-    norms, without = (attack.observe(each, pictures, captions=CAPTIONS, progress=False).values for each in (model, alone))
+    norms, without = (attack.observe(each, images, captions=CAPTIONS, progress=False).values for each in (model, alone))
     names = [name for name, _ in model.network.named_parameters()]
     updates = [i for i, name in enumerate(names) if "lora_" in name]
     assert norms.shape == (2, len(names)) and without.shape == (2, len(names) - len(updates))
@@ -570,7 +570,7 @@ def replaced(base: Path, folder: Path, pipeline, *parts: str) -> Path:
 )
 def test_a_part_takes_the_place_of_the_bases(base, tmp_path, on_hub, loopback_hub, name, part, where):
     whole = replaced(base(name), tmp_path / f"{name}-whole", altered(name, part), part)
-    expected, pictures = load_model(whole), torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    expected, images = load_model(whole), torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     repo = on_hub(base(name))
     if where == "root":
         top = on_hub(whole / part)
@@ -580,7 +580,7 @@ def test_a_part_takes_the_place_of_the_bases(base, tmp_path, on_hub, loopback_hu
     model = load_model(f"{repo} + {top}")
 
     def outcome(model):
-        return model.encode(pictures) if part == "vae" else epsilon(model)
+        return model.encode(images) if part == "vae" else epsilon(model)
 
     assert torch.equal(outcome(model), outcome(expected)) and not same(outcome(load_model(base(name))), outcome(expected), 1e-2)
     assert model.info.id == f"{repo} + {top}" and re.fullmatch(r"\w{40} \+ \w{40}", model.info.revision)
@@ -820,8 +820,8 @@ def checkpoint(base, tmp_path_factory):
 
 
 def assert_same_model(found, expected):
-    pictures = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(epsilon(found), epsilon(expected)) and torch.equal(found.encode(pictures), expected.encode(pictures))
+    images = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(epsilon(found), epsilon(expected)) and torch.equal(found.encode(images), expected.encode(images))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])

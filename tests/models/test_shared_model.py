@@ -40,7 +40,7 @@ class Slow:
 
 
 def asking(shared, pool, numbers, cond=None, rows=2):
-    """Threads that each ask about pictures of one shade, all of them in line before the first pass ends."""
+    """Threads that each ask about images of one shade, all of them in line before the first pass ends."""
 
     def ask(number):
         with torch.no_grad():
@@ -177,14 +177,14 @@ def test_a_long_question_holds_nobody_up():
 
 def test_an_attack_on_a_shared_model_finds_the_same():
     model = wrap_denoiser(lambda x, t: (x * 3).sin(), ddpm_alphas_cumprod(), sample_shape=(1, SIDE, SIDE))
-    pictures = torch.rand((6, 1, SIDE, SIDE), generator=torch.Generator().manual_seed(0)).numpy()
+    images = torch.rand((6, 1, SIDE, SIDE), generator=torch.Generator().manual_seed(0)).numpy()
     attack = get_attack("sima", timesteps=(50, 100))
-    alone = attack.score(model, pictures, progress=False)
+    alone = attack.score(model, images, progress=False)
     shared = SharedModel(model, rows=64)
     with ThreadPoolExecutor(6) as pool:
-        found = [pool.submit(attack.score, shared, pictures[i : i + 1], progress=False) for i in range(6)]
+        found = [pool.submit(attack.score, shared, images[i : i + 1], progress=False) for i in range(6)]
         assert [one.result(30).scores[0].tolist() for one in found] == [pytest.approx(row, rel=1e-6) for row in alone.scores.tolist()]
-    assert alone.model == attack.score(shared, pictures, progress=False).model
+    assert alone.model == attack.score(shared, images, progress=False).model
 
 
 def test_gradients_are_asked_for_alone():

@@ -18,7 +18,7 @@ from mia_hub.models import tuning
 from mia_hub.models.kept_choices import KeptChoices
 from mia_hub.models.network import Arrangement
 from mia_hub.models.protocol import moved_to, precision_of
-from mia_hub.models.rows import KINDS, PICTURES, default_rows, memory_of_rows, probe, rows_within
+from mia_hub.models.rows import IMAGES, KINDS, default_rows, memory_of_rows, probe, rows_within
 from mia_hub.models.tuning import LEAST_GAIN, Trial, candidates, fastest, trial, tune
 from mia_hub.splits.loading import load_split
 
@@ -92,7 +92,7 @@ def test_a_trial_measures_all_ways_and_leaves_the_model_as_it_was(model, monkeyp
 
 @pytest.mark.parametrize("rows", [1, 4, 64])
 @pytest.mark.parametrize("timestep", [0, 200])
-def test_what_differs_on_clean_pictures_alone_does_not_agree(model, monkeypatch, rows, timestep):
+def test_what_differs_on_clean_images_alone_does_not_agree(model, monkeypatch, rows, timestep):
     """As SimA asks them, from the first timesteps on."""
     predict = model.predict_noise
 
@@ -105,8 +105,8 @@ def test_what_differs_on_clean_pictures_alone_does_not_agree(model, monkeypatch,
     assert trial(model, rows, [PLAIN, LAST])[1].deviation == pytest.approx(0.02, abs=1e-4)
 
 
-def test_every_kind_of_input_is_asked_of_every_kind_of_picture(model):
-    rows = len(KINDS) * PICTURES
+def test_every_kind_of_input_is_asked_of_every_kind_of_image(model):
+    rows = len(KINDS) * IMAGES
     x, t, _ = probe(model, rows)
     assert (
         sorted(set(t.tolist())) == [0, 10, 50, 100, 200] and len({(x[row].numpy().tobytes(), t[row].item()) for row in range(rows)}) == rows

@@ -44,14 +44,14 @@ def class_model(folder_of):
     return mia_hub.load_model(folder_of("ddpm-class"), device="cpu")
 
 
-def some_pictures(count: int, seed: int = 0) -> list[np.ndarray]:
+def some_images(count: int, seed: int = 0) -> list[np.ndarray]:
     return list(np.random.default_rng(seed).integers(0, 256, (count, 16, 16, 3), dtype=np.uint8))
 
 
 def in_folder(folder, count=3, seed=0) -> list:
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{i}.png" for i in range(count)]
-    for path, pixels in zip(paths, some_pictures(count, seed)):
+    for path, pixels in zip(paths, some_images(count, seed)):
         Image.fromarray(pixels).save(path)
     return paths
 
@@ -92,7 +92,7 @@ def test_text_files_are_read_and_the_first_of_several_captions_counts(tmp_path):
 @pytest.mark.parametrize(
     "rows, says",
     [
-        ([{"file_name": "0.png", "caption": "a"}], "2 of the 3 pictures of the folder have no caption"),
+        ([{"file_name": "0.png", "caption": "a"}], "2 of the 3 images of the folder have no caption"),
         ([{"name": "0.png", "caption": "a"}], "metadata of .* can't be read .*file_name"),
         (["nonsense"], "metadata of .* can't be read"),
     ],
@@ -122,9 +122,9 @@ def as_folder(tmp_path, _):
 def rows_of(part, k):
     # In the order that file names have in a folder.
     order = sorted(range(N), key=lambda i: f"{i}.png")
-    pictures = some_pictures(N, k)
+    images = some_images(N, k)
     columns = {
-        "image": [Image.fromarray(pictures[i]) for i in order],
+        "image": [Image.fromarray(images[i]) for i in order],
         "text": [f"{part} {i}" for i in order],
         "class": [i % 5 for i in order],
     }
@@ -151,9 +151,9 @@ def test_splits_bring_captions_and_classes(tmp_path, loopback_hub, stored):
     expected = [f"{part} {name[:-4]}" for part in ("member", "nonmember") for name in names]
     assert list(split.captions) == expected
     assert list(split.told("class").captions) == [int(caption.split()[1]) % 5 for caption in expected]
-    known = dict(zip((picture.id for picture in split.images), expected))
+    known = dict(zip((image.id for image in split.images), expected))
     fewer = split.limited(4, seed=3)
-    assert [known[picture.id] for picture in fewer.images] == list(fewer.captions)
+    assert [known[image.id] for image in fewer.images] == list(fewer.captions)
     assert list(fewer.told("class").captions) == [int(caption.split()[1]) % 5 for caption in fewer.captions]
     assert split.told("text").captions == split.captions
     assert split.told("none").captions is None and split.told("text", "empty").captions is None
@@ -167,7 +167,7 @@ def test_columns_can_be_named(tmp_path):
     with pytest.raises(SplitError, match="has no column 'title'; it has image, text, class"):
         load_split(tmp_path, caption_column="title")
     with pytest.raises(SplitError, match="captions has 3 entries for 4 images"):
-        make_split(some_pictures(2), some_pictures(2, 1), captions=["a", "b", "c"])
+        make_split(some_images(2), some_images(2, 1), captions=["a", "b", "c"])
 
 
 def test_captions_of_one_kind_alone_would_give_away_which_is_which(tmp_path):
@@ -179,7 +179,7 @@ def test_captions_of_one_kind_alone_would_give_away_which_is_which(tmp_path):
         rows.to_parquet(file)
         split = load_split(tmp_path)
         assert split.told("none").captions is None and split.told("class").captions
-        with pytest.raises(SplitError, match=f"{N} of the {2 * N} pictures of .* have no caption, and the others do"):
+        with pytest.raises(SplitError, match=f"{N} of the {2 * N} images of .* have no caption, and the others do"):
             split.told("text")
 
 
@@ -189,7 +189,7 @@ def test_captions_of_one_kind_alone_would_give_away_which_is_which(tmp_path):
 def test_one_caption_for_all_reaches_attacks_that_choose(text_model):
     attack = mia_hub.get_attack("sima-cn", timesteps=(50, 100))
     labels = [1] * 24 + [0] * 24
-    one, each = (attack.score(text_model, some_pictures(48), captions=c, is_member=labels) for c in ("a photo", ["a photo"] * 48))
+    one, each = (attack.score(text_model, some_images(48), captions=c, is_member=labels) for c in ("a photo", ["a photo"] * 48))
     assert np.array_equal(one.scores, each.scores) and one.chosen == each.chosen
 
 
@@ -197,7 +197,7 @@ def test_swapped_captions_stay_swapped(text_model):
     from mia_hub.attacks.captions import swapped
     from mia_hub.auditing.audit import held_out
 
-    split = make_split(some_pictures(2 * N), some_pictures(2 * N, 1), captions=swapped([f"cat {i}" for i in range(4 * N)]))
+    split = make_split(some_images(2 * N), some_images(2 * N, 1), captions=swapped([f"cat {i}" for i in range(4 * N)]))
     for part in (split, split.limited(5), held_out(split)):
         with pytest.raises(AttackError, match="were swapped and the attack would call them ground truth"):
             mia_hub.audit(text_model, "clid", part, shift_check=False, progress=False)
@@ -206,9 +206,9 @@ def test_swapped_captions_stay_swapped(text_model):
 def test_an_attack_that_leaves_captions_out_says_so(text_model):
     clid = mia_hub.get_attack("clid", captions="empty")
     long = ["a " * 200] * 48
-    table = clid.score(text_model, some_pictures(48), captions=long, is_member=[1, 0] * 24)
+    table = clid.score(text_model, some_images(48), captions=long, is_member=[1, 0] * 24)
     assert table.captions == "empty" and set(table.remarks) == {"empty-captions"}
-    assert not mia_hub.get_attack("random").score(text_model, some_pictures(3)).remarks, "nothing was queried"
+    assert not mia_hub.get_attack("random").score(text_model, some_images(3)).remarks, "nothing was queried"
 
 
 def test_captions_are_counted_once_however_often_memory_runs_out(text_model, monkeypatch):
@@ -221,20 +221,20 @@ def test_captions_are_counted_once_however_often_memory_runs_out(text_model, mon
         return real(self, x, t, cond)
 
     monkeypatch.setattr(type(text_model), "predict_noise", tight)
-    table = SIMA.score(text_model, some_pictures(16), captions=["a " * 200] * 16)
+    table = SIMA.score(text_model, some_images(16), captions=["a " * 200] * 16)
     assert max(calls) > 4 and table.remarks["captions-truncated"].startswith("16 captions")
 
 
-def test_generated_pictures_of_no_class(folder_of, class_model):
+def test_generated_images_of_no_class(folder_of, class_model):
     nearest = mia_hub.get_attack("nearest-generated", samples=4, steps=2)
     with pytest.raises(AttackError, match="was not trained without classes"):
         nearest.check(class_model, [0])
     dit = mia_hub.load_model(folder_of("dit"), device="cpu")
-    assert np.isfinite(nearest.score(dit, some_pictures(2), captions=[0, 1]).scores).all()
+    assert np.isfinite(nearest.score(dit, some_images(2), captions=[0, 1]).scores).all()
 
 
 def test_one_text_stands_for_all_and_none_for_empty_ones(text_model):
-    images = some_pictures(3)
+    images = some_images(3)
     scores = {name: SIMA.score(text_model, images, captions=given) for name, given in
               {"one": "a cat", "each": ["a cat"] * 3, "none": None, "empty": [""] * 3}.items()}  # fmt: skip
     assert np.array_equal(scores["one"].scores, scores["each"].scores) and np.array_equal(scores["none"].scores, scores["empty"].scores)
@@ -244,7 +244,7 @@ def test_one_text_stands_for_all_and_none_for_empty_ones(text_model):
 
 
 def test_classes_are_checked_before_the_model_is_asked(class_model, monkeypatch):
-    images = some_pictures(2)
+    images = some_images(2)
     assert SIMA.score(class_model, images, captions=[0, "4"]).captions == "given"
     monkeypatch.setattr(class_model, "predict_noise", lambda *_: pytest.fail("the model was queried"))
     for given, says in (
@@ -260,7 +260,7 @@ def test_classes_are_checked_before_the_model_is_asked(class_model, monkeypatch)
 
 
 def test_an_unconditional_model_ignores_the_captions_of_a_split(tmp_path):
-    split = make_split(some_pictures(N), some_pictures(N, 1), captions=["a"] * 2 * N)
+    split = make_split(some_images(N), some_images(N, 1), captions=["a"] * 2 * N)
     assert mia_hub.audit("demo", SIMA, split, shift_check=False, progress=False).scores.captions == "none"
     with pytest.raises(ModelError, match="takes no captions"):
         SIMA.score(mia_hub.load_model("demo"), split.images, captions=split.captions)
@@ -268,7 +268,7 @@ def test_an_unconditional_model_ignores_the_captions_of_a_split(tmp_path):
 
 def test_reports_say_what_the_model_was_told(text_model):
     long = "a " * 200
-    split = make_split(some_pictures(N), some_pictures(N, 1), captions=[long if i % 2 else "a cat" for i in range(2 * N)])
+    split = make_split(some_images(N), some_images(N, 1), captions=[long if i % 2 else "a cat" for i in range(2 * N)])
     told, empty = (mia_hub.audit(text_model, SIMA, split, captions=c, shift_check=False, progress=False) for c in ("split", "empty"))
     flags = {flag.name: flag for flag in told.flags}
     assert f"{N} captions are longer" in flags["captions-truncated"].raised_by and "empty-captions" not in flags
@@ -279,7 +279,7 @@ def test_reports_say_what_the_model_was_told(text_model):
 
 
 def test_a_table_keeps_what_was_said(text_model, tmp_path):
-    table = SIMA.score(text_model, some_pictures(2))
+    table = SIMA.score(text_model, some_images(2))
     table.to_parquet(tmp_path / "table.parquet")
     again = mia_hub.ScoreTable.from_parquet(tmp_path / "table.parquet")
     assert (again.captions, again.remarks) == (table.captions, table.remarks) == ("empty", table.remarks)
@@ -289,7 +289,7 @@ def test_a_table_keeps_what_was_said(text_model, tmp_path):
 
 
 def overflowing(folder, seed=0):
-    """A float16 model whose autoencoder overflows for bright pictures, and not for dark ones."""
+    """A float16 model whose autoencoder overflows for bright images, and not for dark ones."""
     model = mia_hub.load_model(folder, device="cpu", dtype="float16")
     with torch.no_grad():
         # The first layer answers to brightness alone, just beyond what float16 holds for white.
@@ -299,18 +299,18 @@ def overflowing(folder, seed=0):
     return model
 
 
-def test_no_score_depends_on_which_picture_overflowed_first(folder_of):
+def test_no_score_depends_on_which_image_overflowed_first(folder_of):
     dark, bright = np.zeros((16, 16, 3), np.uint8) + 100, np.full((16, 16, 3), 255, np.uint8)
     calm = overflowing(folder_of("sd1"))
     assert not SIMA.score(calm, [dark]).remarks.get("precision-fallback") and calm.fallbacks == {}
-    one, other = (SIMA.score(overflowing(folder_of("sd1")), pictures, batch_size=1) for pictures in ([dark, bright], [bright, dark]))
+    one, other = (SIMA.score(overflowing(folder_of("sd1")), images, batch_size=1) for images in ([dark, bright], [bright, dark]))
     assert np.isfinite(one.scores).all() and np.array_equal(one.scores, other.scores[::-1])
     assert "autoencoder in float32" in one.remarks["precision-fallback"]
     assert "values overflowed in float16" in one.remarks["precision-fallback"]
 
 
 def test_what_was_scored_before_an_overflow_is_scored_again(folder_of):
-    """The known non-members of a check are judged in the precision that the picture is."""
+    """The known non-members of a check are judged in the precision that the image is."""
     bright = np.full((16, 16, 3), 255, np.uint8)
     dark = [np.full((16, 16, 3), 88 + i, np.uint8) for i in range(N)]
     late = Checker(overflowing(folder_of("sd1")), SIMA, nonmembers=dark, progress=False)
@@ -329,17 +329,17 @@ def test_a_denoiser_that_overflows_moves_to_a_wider_precision(folder_of):
     model = mia_hub.load_model(folder_of("sd1"), device="cpu", dtype="float16")
     with torch.no_grad():
         model.network.conv_out.weight.fill_(2e4)
-    table = SIMA.score(model, some_pictures(2))
+    table = SIMA.score(model, some_images(2))
     assert np.isfinite(table.scores).all() and model.fallbacks == {"denoiser": "bfloat16"}
     assert "denoiser in bfloat16" in table.remarks["precision-fallback"]
     with torch.no_grad():
         model.network.conv_out.weight.fill_(float("inf"))
     with pytest.raises(ModelError, match="returned NaN or infinity"):
-        SIMA.score(model, some_pictures(2))
+        SIMA.score(model, some_images(2))
 
 
 def test_a_killed_comparison_goes_on_in_the_precision_that_it_had_come_to(folder_of, tmp_path):
-    split = mia_hub.make_split(some_pictures(10), some_pictures(10, 1))
+    split = mia_hub.make_split(some_images(10), some_images(10, 1))
     attacks = [SIMA, mia_hub.get_attack("secmi", timesteps=(50, 100))]
 
     def run(folder, stop=None):
@@ -377,21 +377,21 @@ def test_a_killed_comparison_goes_on_in_the_precision_that_it_had_come_to(folder
 # Checks
 
 
-def test_pictures_and_nonmembers_are_told_alike(text_model):
+def test_images_and_nonmembers_are_told_alike(text_model):
     attack = mia_hub.get_attack("sima", timesteps=(100,))
-    checker = Checker(text_model, attack, nonmembers=some_pictures(N), nonmember_captions="a cat", progress=False)
+    checker = Checker(text_model, attack, nonmembers=some_images(N), nonmember_captions="a cat", progress=False)
     for ask in (checker.check, checker.check_set):
-        with pytest.raises(AttackError, match="The known non-members have captions and the pictures have none"):
-            ask(some_pictures(6, 5))
-    assert checker.check(some_pictures(6, 5), captions="a cat")[0].p_value is not None
-    found = checker.check_set(some_pictures(6, 5), captions=["a cat"] * 6)
+        with pytest.raises(AttackError, match="The known non-members have captions and the images have none"):
+            ask(some_images(6, 5))
+    assert checker.check(some_images(6, 5), captions="a cat")[0].p_value is not None
+    found = checker.check_set(some_images(6, 5), captions=["a cat"] * 6)
     assert found.p_value is not None
-    plain = Checker(text_model, attack, nonmembers=some_pictures(N), progress=False)
-    with pytest.raises(AttackError, match="The pictures have captions and the known non-members have none"):
-        plain.check(some_pictures(1, 5), captions=["a cat"])
-    assert any("queried without" in note for note in plain.check(some_pictures(1, 5))[0].notes)
+    plain = Checker(text_model, attack, nonmembers=some_images(N), progress=False)
+    with pytest.raises(AttackError, match="The images have captions and the known non-members have none"):
+        plain.check(some_images(1, 5), captions=["a cat"])
+    assert any("queried without" in note for note in plain.check(some_images(1, 5))[0].notes)
     with pytest.raises(AttackError, match="2 captions for 6 images"):
-        checker.check_set(some_pictures(6, 5), captions=["a", "b"])
+        checker.check_set(some_images(6, 5), captions=["a", "b"])
 
 
 # The command line and the metric
@@ -417,23 +417,23 @@ def test_commands_take_captions(folder_of, tmp_path, capsys):
     assert "multiple of 2 pixels" in capsys.readouterr().err
 
 
-def test_the_metric_takes_captions_in_the_order_of_the_pictures(text_model):
+def test_the_metric_takes_captions_in_the_order_of_the_images(text_model):
     from mia_hub.evaluate_module.metric import Sima
 
-    pictures = some_pictures(2 * N)
+    images = some_images(2 * N)
     labels, captions = [i % 2 for i in range(2 * N)], [f"a cat and {'dog ' * (i % 3)}" for i in range(2 * N)]
     options = {"model_id": text_model, "timesteps": [50, 100], "shift_check": False, "progress": False}
-    found = Sima().compute(predictions=pictures, references=labels, captions=captions, **options)
-    direct = SIMA.score(text_model, pictures, captions=captions)
+    found = Sima().compute(predictions=images, references=labels, captions=captions, **options)
+    direct = SIMA.score(text_model, images, captions=captions)
     assert np.allclose(found["scores_per_timestep"], direct.scores, rtol=1e-4)
-    split = make_split(pictures[1::2], pictures[::2], captions=captions[1::2] + captions[::2])
+    split = make_split(images[1::2], images[::2], captions=captions[1::2] + captions[::2])
     assert "empty-captions" in {f["name"] for f in Sima().compute(dataset_id=split, captions="empty", **options)["flags"]}
     with pytest.raises(MetricError, match="50 predictions and 3 captions"):
-        Sima().compute(predictions=pictures, references=labels, captions=["a"] * 3, **options)
+        Sima().compute(predictions=images, references=labels, captions=["a"] * 3, **options)
     with pytest.raises(MetricError, match="nonmember_captions has no use here"):
-        Sima().compute(predictions=pictures, references=labels, nonmember_captions="a", **options)
+        Sima().compute(predictions=images, references=labels, nonmember_captions="a", **options)
     checked = Sima().compute(
-        predictions=pictures[:2], captions="a cat", nonmembers=pictures[2:], nonmember_captions="a cat", model_id=text_model,
+        predictions=images[:2], captions="a cat", nonmembers=images[2:], nonmember_captions="a cat", model_id=text_model,
         attack="sima", timesteps=[100], progress=False,
     )  # fmt: skip
     assert all(0 < p <= 1 for p in checked["p_values"])

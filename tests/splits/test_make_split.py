@@ -1,4 +1,4 @@
-"""From a source to a published split and back: the same pictures, captions, classes and hash, and what is refused on the way."""
+"""From a source to a published split and back: the same images, captions, classes and hash, and what is refused on the way."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mia_hub.auditing.compare import compare
 from mia_hub.cli import parser as cli
 from mia_hub.errors import SplitError
 from mia_hub.images.image import encoded
-from mia_hub.images.sources import as_pictures
+from mia_hub.images.sources import as_images
 from mia_hub.models.exact import ddpm_alphas_cumprod
 from mia_hub.splits import writing as split_writing
 from mia_hub.splits.card import SplitRecord, card_text
@@ -51,7 +51,7 @@ def noise(count: int, seed: int = 0) -> np.ndarray:
 
 
 def as_folder(tmp_path, _) -> list[str]:
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     for i, pixels in enumerate(noise(N)):
         # JPEG and PNG: the file itself must be kept, as another encoder would change the pixels.
@@ -107,7 +107,7 @@ split = mia_hub.load_split("alice/split")
 whole = datasets.load_dataset("alice/split")
 streamed = datasets.load_dataset("alice/split", streaming=True)
 print(json.dumps({
-    "hash": split.hash, "ids": [picture.id for picture in split.images], "captions": list(split.captions), "classes": list(split.classes),
+    "hash": split.hash, "ids": [image.id for image in split.images], "captions": list(split.captions), "classes": list(split.classes),
     "revision": split.revision, "splits": {name: len(part) for name, part in whole.items()},
     "names": {name: part.features["label"].names for name, part in {**whole, **streamed}.items()},
     "features": {name: str(feature) for name, feature in whole["member"].features.items()},
@@ -130,12 +130,12 @@ def test_there_and_back(source, tmp_path, loopback_hub, logged_in, capsys):
     assert found["splits"] == {"member": 8, "nonmember": 9} and found["sizes"] == [[9, 9]]
     assert found["names"] == {"member": ["nonmember", "member"], "nonmember": ["nonmember", "member"]}
     assert found["labels"] == {"member": [1], "nonmember": [0]}
-    # Every picture with its own caption and class, and the very file that it came in.
+    # Every image with its own caption and class, and the very file that it came in.
     if source is as_folder:
         files = sorted(path for path in Path(words[0]).iterdir() if path.suffix != ".jsonl")
     else:
         files = [png(pixels) for pixels in noise(N)]
-    number = {picture.id: i for i, picture in enumerate(as_pictures(files))}
+    number = {image.id: i for i, image in enumerate(as_images(files))}
     rows = [number[id] for id in found["ids"]]
     assert len(set(rows)) == 17
     assert found["captions"] == [f"text {row:02}" for row in rows] and found["classes"] == [row % 3 for row in rows]
@@ -161,28 +161,28 @@ def test_there_and_back(source, tmp_path, loopback_hub, logged_in, capsys):
 
 
 def pool(files) -> Pool:
-    return Pool(Origin("here"), as_pictures(files))
+    return Pool(Origin("here"), as_images(files))
 
 
-def test_a_draw_is_seeded_and_never_has_a_picture_on_both_sides(tmp_path):
+def test_a_draw_is_seeded_and_never_has_a_image_on_both_sides(tmp_path):
     files = [png(pixels) for pixels in noise(30)]
-    # The same picture in another file, and files that are none.
+    # The same image in another file, and files that are none.
     files += [png(noise(30)[i], compress_level=1) for i in range(10)] + [b"nonsense"] * 5
     one, again, other = (draw(pool(files), 15, 15, seed=seed, progress=False) for seed in (1, 1, 2))
     assert one.split.hash == again.split.hash != other.split.hash
     assert len(set(one.ids.tolist())) == 30 and one.left_out["duplicate"] and one.left_out["unreadable"]
     assert "this is not an image file" in one.example
-    assert [id.decode() for id in one.ids] == [picture.id for picture in one.split.images]
-    with pytest.raises(SplitError, match=r"has 30 different pictures that can be used, and 31 are asked for \(left out: 10 dup.*, 5 unr"):
+    assert [id.decode() for id in one.ids] == [image.id for image in one.split.images]
+    with pytest.raises(SplitError, match=r"has 30 different images that can be used, and 31 are asked for \(left out: 10 dup.*, 5 unr"):
         draw(pool(files), 15, 16, progress=False)
 
 
-def test_pictures_that_occur_often_are_no_likelier_members():
+def test_images_that_occur_often_are_no_likelier_members():
     """Drawing members first, and only then sorting copies out, would put them among the members."""
-    pictures = noise(12)
+    images = noise(12)
     often = [0, 1, 2]
-    files = [png(pixels) for pixels in pictures] + [png(pictures[i]) for i in often] * 8
-    ids = {as_pictures(files)[i].id for i in often}
+    files = [png(pixels) for pixels in images] + [png(images[i]) for i in often] * 8
+    ids = {as_images(files)[i].id for i in often}
     sides = Counter()
     for seed in range(120):
         drawn = draw(pool(files), 4, 4, seed=seed, progress=False)
@@ -200,10 +200,10 @@ def test_two_sources_are_drawn_from_and_warned_of(tmp_path, capsys):
     words = [tmp_path / "bright", "--nonmembers-from", tmp_path / "dark", "--members", 40, "--nonmembers", 40, "--out", tmp_path / "out"]
     code, out, err = run(*words, capsys=capsys)
     assert code == 0 and "members and non-members come from two sources and may differ by themselves" in err
-    assert "Shift check: Yes. A classifier that sees the pictures and never a model" in out and "no licence was given" in err
+    assert "Shift check: Yes. A classifier that sees the images and never a model" in out and "no licence was given" in err
     card = (tmp_path / "out" / "README.md").read_text()
     assert "- **Source of the members:** files of `bright`" in card and "- **Source of the non-members:** files of `dark`" in card
-    assert "**Licence of the pictures:** unknown: nobody stated it." in card and "license: unknown" in card
+    assert "**Licence of the images:** unknown: nobody stated it." in card and "license: unknown" in card
     assert json.loads((tmp_path / "out" / "split.json").read_text())["flags"][0]["name"] == "distribution-shift"
     assert load_split(tmp_path / "out").members[0].pixels.mean() > 150
 
@@ -218,16 +218,16 @@ def test_a_split_that_is_there_is_written_as_it_is(tmp_path, capsys):
     assert code == 0 and not err and two.hash == split.hash and list(two.captions) == list(split.captions)
     assert "as it was given" in (tmp_path / "two" / "README.md").read_text()
     code, _, err = run(tmp_path / "one", "--members", 2, "--nonmembers", 2, "--out", tmp_path / "three", capsys=capsys)
-    assert code == 2 and "says already which pictures are members; leave --members and --nonmembers out" in err
+    assert code == 2 and "says already which images are members; leave --members and --nonmembers out" in err
     broken = make_split([*noise(3), b"nonsense"], [*noise(3, 1), noise(3, 1)[0]])
     drawn = checked(broken, progress=False)
     assert (drawn.left_out, drawn.copies, len(drawn.split.members)) == (Counter(unreadable=1), 1, 3)
-    with pytest.raises(SplitError, match="1 pictures of custom are both members and non-members"):
+    with pytest.raises(SplitError, match="1 images of custom are both members and non-members"):
         write_split(make_split(noise(3), [*noise(2, 1), noise(3)[0]]), tmp_path / "four", progress=False)
     assert not (tmp_path / "four").exists()
 
 
-def test_folders_on_disk_and_of_member_pictures(tmp_path, capsys):
+def test_folders_on_disk_and_of_member_images(tmp_path, capsys):
     for kind, seed in (("member", 0), ("nonmember", 1)):
         (tmp_path / "mine" / kind).mkdir(parents=True)
         for i, pixels in enumerate(noise(4, seed)):
@@ -251,14 +251,14 @@ def test_what_was_known_of_a_split_is_kept_when_it_is_published_later(tmp_path, 
     assert code == 0 and "Published as alice/split at commit" in out and not err
     first, second = (json.loads((tmp_path / name / "split.json").read_text()) for name in ("out", "again"))
     assert {k: v for k, v in first.items() if k != "provenance"} == {k: v for k, v in second.items() if k != "provenance"}
-    assert second["seed"] == 7 and second["origins"][0]["name"] == "pictures" and second["model"] == "alice/my-model"
+    assert second["seed"] == 7 and second["origins"][0]["name"] == "images" and second["model"] == "alice/my-model"
     (tmp_path / "out" / "split.json").write_text("{}")
     code, _, err = run(tmp_path / "out", "--dry-run", "--no-shift-check", capsys=capsys)
     assert code == 2 and "split.json can't be read as what is known of the split" in err
 
 
 def test_notes_reach_the_published_split_and_every_report(tmp_path, logged_in, capsys):
-    """What is said of missing pictures is said wherever a figure on those that are left is; and obeyed nowhere."""
+    """What is said of missing images is said wherever a figure on those that are left is; and obeyed nowhere."""
     told = ("3 of the 9 members are missing: 3 gone.", "Beware: <script>alert(1)</script> | `x`")
     split = replace(make_split(noise(30), noise(30, 1)), notes=told)
     write_split(split, tmp_path / "out", shift_check=False, progress=False)
@@ -282,12 +282,12 @@ def test_notes_reach_the_published_split_and_every_report(tmp_path, logged_in, c
     ).to_html()  # fmt: skip
 
 
-def test_pictures_of_another_split_keep_their_files(tmp_path):
+def test_images_of_another_split_keep_their_files(tmp_path):
     """Byte for byte, with their metadata, however the split was made of others."""
     exif = Image.Exif()
     exif[0x010E] = "a description"
-    pictures, files = noise(12), []
-    for kind, part in (("member", pictures[:6]), ("nonmember", pictures[6:])):
+    images, files = noise(12), []
+    for kind, part in (("member", images[:6]), ("nonmember", images[6:])):
         (tmp_path / kind).mkdir()
         for i, pixels in enumerate(part):
             files.append(tmp_path / kind / f"{i}.jpg")
@@ -407,11 +407,11 @@ def test_a_second_push_replaces_the_first(tmp_path, loopback_hub, logged_in, cap
 @pytest.mark.parametrize(
     "words, says",
     [
-        (["--members", "30", "--nonmembers", "30"], "has 40 different pictures that can be used, and 60 are asked for. Ask for fewer"),
+        (["--members", "30", "--nonmembers", "30"], "has 40 different images that can be used, and 60 are asked for. Ask for fewer"),
         (["--members", "3", "--nonmembers", "3", "--seed", "-1"], "seed must be a whole number from 0 up; got -1"),
         (["--members", "1", "--nonmembers", "3"], "members must be a whole number from 2 up; got 1"),
         (["--members", "3"], "--members and --nonmembers go together"),
-        ([], "doesn't say which pictures are members; say how many are to be drawn"),
+        ([], "doesn't say which images are members; say how many are to be drawn"),
         (["--nonmembers-from", "x"], "say how many with --members and --nonmembers"),
         (["--members", "3", "--nonmembers", "3", "--license", "mine: all"], "A licence is named as on the Hub, such as cc-by-4.0"),
         (["--members", "3", "--nonmembers", "3", "--model", "<b>x"], "A model is named by its id on the Hub"),
@@ -446,7 +446,7 @@ def test_sources_that_are_none(tmp_path, loopback_hub, capsys):
         (tmp_path / "a.txt", "is neither a folder nor a Parquet file"),
         (tmp_path / "empty", "has no images"),
         (tmp_path / "several", "has several splits; name the one to draw from with --source-split: test, valid"),
-        (tmp_path / "urls.parquet", "holds no pictures, but their addresses (in the column 'url')"),
+        (tmp_path / "urls.parquet", "holds no images, but their addresses (in the column 'url')"),
     ):
         code, _, err = run(source, *counts, "--out", tmp_path / "out", capsys=capsys)
         assert code == 2 and says in err, err

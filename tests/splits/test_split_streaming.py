@@ -1,4 +1,4 @@
-"""Splits of any size and layout: what they cost to read, who is a member in them, and pictures that lie behind addresses."""
+"""Splits of any size and layout: what they cost to read, who is a member in them, and images that lie behind addresses."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from support.loopback_web import Web, dripping
 from mia_hub.errors import ImageError, SplitError
 from mia_hub.images.image import content_id
 from mia_hub.splits import hub_rows, parquet_rows
-from mia_hub.splits import image_store as picture_store
+from mia_hub.splits import image_store as image_store
 from mia_hub.splits.fetching import ON_BOTH_SIDES
 from mia_hub.splits.hub_rows import HubDataset
 from mia_hub.splits.loading import load_split
 from mia_hub.splits.parquet_rows import ParquetRows
-from mia_hub.splits.reading import pictures_of
+from mia_hub.splits.reading import images_of
 from mia_hub.system import web as fetching
 from mia_hub.system.web import NOT_PUBLIC, Fetched, fetch, fetch_all, is_public
 
@@ -35,7 +35,7 @@ LARGE, SMALL = 100_000, 1000
 
 
 def bitmaps(count: int, seed: int) -> tuple[np.ndarray, pa.Array]:
-    """Pixels uint8 ``[n, 8, 8, 3]``, and the pictures as 24-bit BMP files, made all at once."""
+    """Pixels uint8 ``[n, 8, 8, 3]``, and the images as 24-bit BMP files, made all at once."""
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, "BMP")
     head = np.frombuffer(buffer.getvalue()[:-192], np.uint8)
@@ -45,7 +45,7 @@ def bitmaps(count: int, seed: int) -> tuple[np.ndarray, pa.Array]:
 
 
 def large_split(count: int, per_group: int = 1000) -> dict[str, bytes]:
-    """Two splits of ``count`` pictures each, with captions."""
+    """Two splits of ``count`` images each, with captions."""
     files = {}
     for seed, name in enumerate(("member", "nonmember")):
         cells = bitmaps(count, seed)[1]
@@ -100,7 +100,7 @@ def test_a_large_split_needs_no_more_memory_or_disk_than_a_small_one(sized, tmp_
     data = 20 * large["seen"] / 2**20
     assert data > 45
     assert large["mib"] - small["mib"] < 20, f"{large} against {small}"
-    assert large["kept"] < 2**20, "pictures were copied to disk"
+    assert large["kept"] < 2**20, "images were copied to disk"
 
 
 def ranges(hub, name) -> int:
@@ -111,13 +111,13 @@ def ranges(hub, name) -> int:
     return sum(int(last) - int(first) + 1 for first, last in bounds)
 
 
-def test_a_draw_fetches_little_and_gives_the_same_pictures(loopback_hub, monkeypatch):
+def test_a_draw_fetches_little_and_gives_the_same_images(loopback_hub, monkeypatch):
     monkeypatch.setattr(hub_rows, "SMALL_FILE", 0)
     count = 20_000
     loopback_hub.add_repo("dataset", "sized/fine", large_split(count, per_group=50))
     loopback_hub.log.clear()
     few = load_split("sized/fine", limit=20, seed=3)
-    ids, captions = [picture.id for picture in few.images], list(few.captions)
+    ids, captions = [image.id for image in few.images], list(few.captions)
     whole = sum(HubDataset("sized/fine").sizes.values())
     # Their row groups, and the footers.
     assert len(ids) == 40 and ranges(loopback_hub, "sized/fine") < 0.15 * whole
@@ -130,7 +130,7 @@ def test_a_draw_fetches_little_and_gives_the_same_pictures(loopback_hub, monkeyp
 
 
 def test_what_is_read_whole_is_fetched_about_once(loopback_hub, monkeypatch):
-    """With the cache, a second pass costs nothing; without it, nothing is kept, and the pictures are the same."""
+    """With the cache, a second pass costs nothing; without it, nothing is kept, and the images are the same."""
     monkeypatch.setattr(hub_rows, "SMALL_FILE", 0)
     loopback_hub.add_repo("dataset", "sized/kept", large_split(SMALL))
     hashes = []
@@ -213,7 +213,7 @@ def test_layouts_that_say_who_is_a_member(where, files, features, counts, tmp_pa
         columns = next(iter(files.values()))
         order = [content_id(pixels) for pixels in bitmaps(columns["image"], 0)[0]]
         labels = next(value for name, value in columns.items() if name != "image")
-        assert [picture.id for picture in split.members] == [id for id, label in zip(order, labels) if label]
+        assert [image.id for image in split.members] == [id for id, label in zip(order, labels) if label]
 
 
 # On the Hub, `datasets` itself refuses two splits with different columns.
@@ -250,14 +250,14 @@ def test_a_path_in_a_cell_is_never_opened(tmp_path, loopback_hub, forget):
     hostile = [{"bytes": None, "path": str(tmp_path / "private.png")}]
     for name in ("member", "nonmember"):
         pq.write_table(pa.table({"image": hostile}), own / "data" / f"{name}-00000-of-00001.parquet")
-    with pytest.raises(ImageError, match="is no picture"):
+    with pytest.raises(ImageError, match="is no image"):
         _ = load_split(own).members[0]
     # And not in what `datasets` reads either.
     card = card_of("a.jsonl", "b.jsonl", "dataset_info:\n  features:\n  - name: image\n    dtype: image\n")
     rows = {"a.jsonl": {"image": str(tmp_path / "private.png")}, "b.jsonl": {"image": "http://127.0.0.1:9/x.png"}}
     loopback_hub.add_repo("dataset", "alice/layout", {"README.md": card} | {name: json.dumps(row) + "\n" for name, row in rows.items()})
     for part in (load_split("alice/layout").members, load_split("alice/layout").nonmembers):
-        with pytest.raises(ImageError, match="is no picture"):
+        with pytest.raises(ImageError, match="is no image"):
             _ = part[0]
 
 
@@ -284,12 +284,12 @@ def test_a_card_that_names_files_of_another_commit_is_refused(loopback_hub, kind
 
 
 def test_a_path_into_the_files_of_another_data_set_is_never_opened(loopback_hub, forget):
-    """The reader's cache holds a private data set's picture, and another commit's; a stranger's CSV names them."""
+    """The reader's cache holds a private data set's image, and another commit's; a stranger's CSV names them."""
     from huggingface_hub import hf_hub_download
 
-    picture = bitmaps(1, 3)[1].to_pylist()[0]
-    loopback_hub.add_repo("dataset", "victim/private", {"0.png": picture}, private=True)
-    old = loopback_hub.add_repo("dataset", "alice/layout", {"0.png": picture})
+    image = bitmaps(1, 3)[1].to_pylist()[0]
+    loopback_hub.add_repo("dataset", "victim/private", {"0.png": image}, private=True)
+    old = loopback_hub.add_repo("dataset", "alice/layout", {"0.png": image})
     try:
         named = [
             hf_hub_download("victim/private", "0.png", repo_type="dataset", token="hf_victim"),
@@ -299,22 +299,20 @@ def test_a_path_into_the_files_of_another_data_set_is_never_opened(loopback_hub,
         rows = "image\n" + "".join(f"{path}\n" for path in named)
         loopback_hub.commit("dataset", "alice/layout", {"README.md": card_of("a.csv", "b.csv", features), "a.csv": rows, "b.csv": rows})
         split = load_split("alice/layout")
-        for pictures in (split.members, split.nonmembers):
+        for images in (split.members, split.nonmembers):
             for place in range(len(named)):
-                with pytest.raises(ImageError, match="is no picture"):
-                    _ = pictures[place]
+                with pytest.raises(ImageError, match="is no image"):
+                    _ = images[place]
     finally:
         loopback_hub.delete_repo("dataset", "victim/private")
 
 
-def test_pictures_as_files_on_the_hub(loopback_hub, forget):
+def test_images_as_files_on_the_hub(loopback_hub, forget):
     """Not Parquet: `datasets` downloads them, and what it gives is paths."""
     files = {
-        f"pictures/{name}/{i}.bmp": content
-        for k, name in enumerate(("in", "out"))
-        for i, content in enumerate(bitmaps(3, k)[1].to_pylist())
+        f"images/{name}/{i}.bmp": content for k, name in enumerate(("in", "out")) for i, content in enumerate(bitmaps(3, k)[1].to_pylist())
     }
-    loopback_hub.add_repo("dataset", "alice/layout", files | {"README.md": card_of("pictures/in/*", "pictures/out/*")})
+    loopback_hub.add_repo("dataset", "alice/layout", files | {"README.md": card_of("images/in/*", "images/out/*")})
     split = load_split("alice/layout")
     assert [p.id for p in split.images] == [content_id(pixels) for k in (0, 1) for pixels in bitmaps(3, k)[0]]
 
@@ -364,7 +362,7 @@ def test_the_names_of_classes_in_the_card_are_those_of_load_dataset(where, tmp_p
     named = [expected.features["label"].int2str(label) for label in expected["label"]]
     assert named == ["member", "nonmember", "nonmember", "member", "nonmember"]
     ids = [content_id(pixels) for pixels in bitmaps(5, 0)[0]]
-    assert [picture.id for picture in load_split(name).members] == [ids[0], ids[3]]
+    assert [image.id for image in load_split(name).members] == [ids[0], ids[3]]
     with pytest.raises(
         SplitError, match="card says that the classes of 'label' are member, nonmember, and its files say nonmember, member"
     ):
@@ -442,9 +440,9 @@ def repeating(values: dict, count: int) -> bytes:
 
 
 def test_what_a_file_repeats_is_in_memory_once(tmp_path):
-    picture = bitmaps(1, 0)[1][0].as_py() + bytes(2**20)
+    image = bitmaps(1, 0)[1][0].as_py() + bytes(2**20)
     for name in ("member", "nonmember"):
-        (tmp_path / f"{name}-0.parquet").write_bytes(repeating({"image": picture, "caption": "c" * 2**20}, 300))
+        (tmp_path / f"{name}-0.parquet").write_bytes(repeating({"image": image, "caption": "c" * 2**20}, 300))
     assert (tmp_path / "member-0.parquet").stat().st_size < 2000
     rows = ParquetRows([tmp_path / "member-0.parquet"])
     before = pa.total_allocated_bytes()
@@ -477,18 +475,18 @@ def test_a_row_group_or_a_table_that_is_too_large_is_refused(tmp_path, monkeypat
     assert len(ParquetRows([tmp_path / "train.parquet"], pool=1000)) == 1000
 
 
-def test_a_hub_that_fails_while_reading_ahead_is_no_bad_picture(loopback_hub, monkeypatch):
-    """Else the pictures would be left out, and the same seed would draw others."""
+def test_a_hub_that_fails_while_reading_ahead_is_no_bad_image(loopback_hub, monkeypatch):
+    """Else the images would be left out, and the same seed would draw others."""
     monkeypatch.setattr(parquet_rows, "FOOTERS_KEPT", 1)
     files = {f"data/train-{i:05}-of-00003.parquet": table({"image": cells(10)}) for i in range(3)}
     loopback_hub.add_repo("dataset", "alice/shards", files)
     dataset = HubDataset("alice/shards")
     rows = dataset.open("train", dataset.splits["train"])
-    pictures = pictures_of(rows.lazy("image"))
-    assert pictures[0].id
+    images = images_of(rows.lazy("image"))
+    assert images[0].id
     with loopback_hub.broken(403), pytest.raises(SplitError, match="The data set alice/shards could not be read"):
-        _ = pictures[10].id
-    assert pictures[10].id
+        _ = images[10].id
+    assert images[10].id
     loopback_hub.delete_repo("dataset", "alice/shards")
 
 
@@ -517,7 +515,7 @@ def test_addresses_are_fetched_on_request_and_the_missing_said(web, loopback_hub
     members = [f"{web.url}/{'gone' if i < 18 else 'good'}/{i}" for i in range(30)] + [f"{web.url}/good/60"]
     nonmembers = [f"{web.url}/good/{i}" for i in range(30, 56)] + [f"{web.url}/good/55?again", f"{web.url}/good/60?placeholder", None]
     name = by_address(loopback_hub, members, nonmembers)
-    with pytest.raises(SplitError, match=r"holds no pictures, but their addresses \(in the column 'url'\).*fetch=True"):
+    with pytest.raises(SplitError, match=r"holds no images, but their addresses \(in the column 'url'\).*fetch=True"):
         load_split(name)
     assert not web.asked, "nothing is fetched unasked"
     with pytest.warns(UserWarning) as said:
@@ -525,8 +523,8 @@ def test_addresses_are_fetched_on_request_and_the_missing_said(web, loopback_hub
     assert (len(split.members), len(split.nonmembers)) == (12, 26)
     assert split.name == "alice/layout, with 12 of 31 members and 26 of 29 non-members that could be had"
     assert split.notes[0] == f"19 of the 31 members are missing: 18 HTTP 404, 1 {ON_BOTH_SIDES}."
-    assert split.notes[1].startswith("3 of the 29 non-members are missing: 1 no web address, 1 the same picture as another row, 1 ")
-    assert split.notes[2].startswith("The share of missing pictures differs between members (61.3 %) and non-members (10.3 %)")
+    assert split.notes[1].startswith("3 of the 29 non-members are missing: 1 no web address, 1 the same image as another row, 1 ")
+    assert split.notes[2].startswith("The share of missing images differs between members (61.3 %) and non-members (10.3 %)")
     assert [str(one.message) for one in said] == list(split.notes) and len(split.notes) == 3
     assert list(split.captions) == [f"members {i}" for i in range(18, 30)] + [f"nonmembers {i}" for i in range(26)]
     assert [p.id for p in split.members] == [content_id(pixels) for pixels in bitmaps(64, 5)[0][18:30]]
@@ -537,7 +535,7 @@ def test_addresses_are_fetched_on_request_and_the_missing_said(web, loopback_hub
         assert load_split(name, fetch=True).hash == split.hash and not web.asked
 
 
-def test_pictures_of_one_configuration_are_not_those_of_another(web, loopback_hub, forget):
+def test_images_of_one_configuration_are_not_those_of_another(web, loopback_hub, forget):
     urls = [[f"{web.url}/good/{10 * k + i}" for i in range(3)] for k in range(4)]
     card, files = "---\nconfigs:\n", {}
     for k, config in enumerate("ab"):
@@ -549,7 +547,7 @@ def test_pictures_of_one_configuration_are_not_those_of_another(web, loopback_hu
     pixels = bitmaps(64, 5)[0]
     for k, config in enumerate("ab"):
         split = load_split("alice/layout", config=config, fetch=True)
-        assert [picture.id for picture in split.images] == [content_id(pixels[20 * k + 10 * j + i]) for j in (0, 1) for i in range(3)]
+        assert [image.id for image in split.images] == [content_id(pixels[20 * k + 10 * j + i]) for j in (0, 1) for i in range(3)]
     web.asked.clear()
     load_split("alice/layout", config="a", fetch=True)
     assert not web.asked
@@ -574,11 +572,11 @@ def test_what_is_fetched_is_written_before_it_fills_the_memory(web, monkeypatch,
     files = bitmaps(64, 5)[1].to_pylist()
     assert all(file.content == files[place % 64] for place, file in taken)
     size = len(files[0])
-    monkeypatch.setattr(picture_store, "BYTES_AT_ONCE", 10 * size)
-    monkeypatch.setattr(picture_store, "GROUP_BYTES", 3 * size)
+    monkeypatch.setattr(image_store, "BYTES_AT_ONCE", 10 * size)
+    monkeypatch.setattr(image_store, "GROUP_BYTES", 3 * size)
     name = by_address(loopback_hub, addresses[:25], addresses[25:50])
     split = load_split(name, fetch=True)
-    assert [picture.id for picture in split.images] == [content_id(pixels) for pixels in bitmaps(64, 5)[0][:50]]
+    assert [image.id for image in split.images] == [content_id(pixels) for pixels in bitmaps(64, 5)[0][:50]]
     stored = sorted(Path(HF_HOME, "mia_hub", "fetched").glob("alice-layout-members/*/*.parquet"), key=lambda path: path.stat().st_mtime)[
         -3:
     ]
@@ -612,7 +610,7 @@ def test_nothing_inside_is_asked(web, monkeypatch, loopback_hub, forget):
     assert fetch(f"http://two-faced.example:{port}/good/1") == Fetched(reason=NOT_PUBLIC), "a name with a public and a private address"
     monkeypatch.undo()
     name = by_address(loopback_hub, [f"{web.url}/good/1"] * 3, [f"{web.url}/good/2"] * 3)
-    with pytest.raises(SplitError, match=f"None of the 3 pictures of the members of alice/layout can be had: 3 {NOT_PUBLIC}"):
+    with pytest.raises(SplitError, match=f"None of the 3 images of the members of alice/layout can be had: 3 {NOT_PUBLIC}"):
         load_split(name, fetch=True)
     assert not web.asked
 
@@ -642,7 +640,7 @@ TROUBLE = {
 @pytest.mark.parametrize("kind", TROUBLE)
 def test_a_server_that_never_ends_is_left(kind, monkeypatch):
     monkeypatch.setattr(fetching, "ALLOWED_INSIDE", frozenset({"127.0.0.1"}))
-    monkeypatch.setattr(fetching, "PICTURE_SECONDS", 0.5)
+    monkeypatch.setattr(fetching, "IMAGE_SECONDS", 0.5)
     with dripping(*TROUBLE[kind]) as address:
         begun = time.monotonic()
         found = fetch(address)

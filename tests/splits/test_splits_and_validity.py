@@ -13,7 +13,7 @@ from PIL import Image
 from mia_hub.checking.comparability import Comparability
 from mia_hub.errors import ImageError, SplitError
 from mia_hub.images.features import describe
-from mia_hub.images.sources import as_pictures
+from mia_hub.images.sources import as_images
 from mia_hub.metrics.estimates import Estimate
 from mia_hub.splits.loading import load_split
 from mia_hub.splits.member_split import make_split
@@ -60,7 +60,7 @@ def test_folders(tmp_path, names):
     split = load_split(write_folder(tmp_path / "split", names))
     assert (len(split.members), len(split.nonmembers)) == (3, 4)
     assert split.is_member.tolist() == [1, 1, 1, 0, 0, 0, 0]
-    assert [picture.id for picture in split.images] == [p.id for p in split.members] + [p.id for p in split.nonmembers]
+    assert [image.id for image in split.images] == [p.id for p in split.members] + [p.id for p in split.nonmembers]
     assert split.images[-1].id == split.nonmembers[3].id
 
 
@@ -132,7 +132,7 @@ def test_bad_names_and_folders(tmp_path, loopback_hub):
 def test_overlap_is_refused_before_any_compute():
     images = noise_images(6)
     split = make_split(images[:4], images[3:])
-    with pytest.raises(SplitError, match="1 pictures are both members and non-members"):
+    with pytest.raises(SplitError, match="1 images are both members and non-members"):
         survey(split.images, split.is_member, progress=False)
 
 
@@ -147,8 +147,8 @@ def test_parquet_folders_are_read_by_row_group(tmp_path):
         pq.write_table(part.slice(0, 9), tmp_path / "data" / f"{kind}-00000-of-00002.parquet", row_group_size=4)
         pq.write_table(part.slice(9), tmp_path / "data" / f"{kind}-00001-of-00002.parquet", row_group_size=3)
     split = load_split(tmp_path)
-    assert [picture.id for picture in split.images] == [picture.id for picture in as_pictures(images)]
-    assert split.members[16].id == split.images[16].id == as_pictures(images)[16].id
+    assert [image.id for image in split.images] == [image.id for image in as_images(images)]
+    assert split.members[16].id == split.images[16].id == as_images(images)[16].id
 
 
 def test_options_without_effect_are_refused():
@@ -173,12 +173,12 @@ def test_a_hub_that_breaks_off_without_a_word_is_one_clear_message(monkeypatch):
 
 
 def test_blind_classifier_sees_a_shift_and_no_shift_where_there_is_none():
-    same = np.stack([describe(picture) for picture in as_pictures(noise_images(300))])
+    same = np.stack([describe(image) for image in as_images(noise_images(300))])
     labels = np.repeat([1, 0], 150)
     fair = blind_auc(same, labels)
     assert fair.low < 0.5 < fair.high
     assert shift_flags(fair) == ()
-    brighter = np.concatenate([same[:150], np.stack([describe(p) for p in as_pictures(noise_images(150, 10, 256))])])
+    brighter = np.concatenate([same[:150], np.stack([describe(p) for p in as_images(noise_images(150, 10, 256))])])
     shifted = blind_auc(brighter, labels)
     assert shifted.low > 0.6
     assert shift_flags(shifted)[0].name == "distribution-shift"
@@ -197,15 +197,15 @@ def test_false_alarms_of_the_shift_check_are_rare():
     assert alarms <= 2
 
 
-def test_features_are_the_same_in_number_for_any_picture_and_finite():
-    pictures = [np.zeros((8, 8), np.uint8), np.full((9, 700, 3), 255, np.uint8), np.zeros((8, 3000), np.uint8), noise_images(1)[0]]
-    seen = [describe(picture) for picture in as_pictures(pictures)]
+def test_features_are_the_same_in_number_for_any_image_and_finite():
+    images = [np.zeros((8, 8), np.uint8), np.full((9, 700, 3), 255, np.uint8), np.zeros((8, 3000), np.uint8), noise_images(1)[0]]
+    seen = [describe(image) for image in as_images(images)]
     assert len({len(one) for one in seen}) == 1
     assert all(np.isfinite(one).all() for one in seen)
 
 
 def smooth_images(n, seed):
-    """Soft grey blobs: structured pictures of one kind."""
+    """Soft grey blobs: structured images of one kind."""
     generator = np.random.default_rng(seed)
     y, x = np.mgrid[:28, :28]
     centre, width = generator.uniform(8, 20, (n, 2, 1, 1)), generator.uniform(3, 7, (n, 1, 1))
@@ -214,26 +214,26 @@ def smooth_images(n, seed):
 
 
 def test_comparability_accepts_its_own_kind_and_refuses_others():
-    references = as_pictures(smooth_images(600, 0))
+    references = as_images(smooth_images(600, 0))
     comparable = Comparability(references, (1, 28, 28))
-    fresh = [comparable(picture) for picture in as_pictures(smooth_images(600, 1))]
+    fresh = [comparable(image) for image in as_images(smooth_images(600, 1))]
     assert np.mean(fresh) >= 0.98  # 1 in 200 is refused by design
     tinted = np.stack([smooth_images(1, 2)[0], smooth_images(1, 2)[0] // 2, smooth_images(1, 2)[0] // 3], axis=-1)
     photo_like = rng.integers(0, 256, (300, 400, 3), dtype=np.uint8)
     flat, inverted = np.full((28, 28), 128, np.uint8), 255 - smooth_images(1, 3)[0]
     for other in (tinted, photo_like, flat, inverted, noise_images(1, size=28)[0]):
-        assert not comparable(as_pictures(other)[0])
+        assert not comparable(as_images(other)[0])
 
 
 def test_too_few_references_are_refused():
     with pytest.raises(SplitError, match="19 reference images are too few"):
-        Comparability(as_pictures(smooth_images(19, 0)), (1, 28, 28))
+        Comparability(as_images(smooth_images(19, 0)), (1, 28, 28))
 
 
 def test_small_reference_sets_refuse_only_what_is_far_outside():
-    comparable = Comparability(as_pictures(smooth_images(40, 0)), (1, 28, 28))
-    assert np.mean([comparable(picture) for picture in as_pictures(smooth_images(200, 1))]) > 0.9
-    assert not comparable(as_pictures(rng.integers(0, 256, (300, 400, 3), dtype=np.uint8))[0])
+    comparable = Comparability(as_images(smooth_images(40, 0)), (1, 28, 28))
+    assert np.mean([comparable(image) for image in as_images(smooth_images(200, 1))]) > 0.9
+    assert not comparable(as_images(rng.integers(0, 256, (300, 400, 3), dtype=np.uint8))[0])
 
 
 def test_estimate_says_its_interval():

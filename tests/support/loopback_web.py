@@ -1,4 +1,4 @@
-"""A web server on 127.0.0.1 that serves pictures, and gets into every kind of trouble."""
+"""A web server on 127.0.0.1 that serves images, and gets into every kind of trouble."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def small_png(number: int) -> bytes:
 
 
 class Web:
-    """Pictures over HTTP on 127.0.0.1, ``/good/3.png``, and others in trouble; ``asked`` has every request's path."""
+    """Images over HTTP on 127.0.0.1, ``/good/3.png``, and others in trouble; ``asked`` has every request's path."""
 
-    def __init__(self, pictures):
-        self.pictures, self.asked, self.mended, web = pictures, [], False, self
+    def __init__(self, images):
+        self.images, self.asked, self.mended, web = images, [], False, self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
@@ -45,20 +45,20 @@ class Web:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def answer(self, kind, number):
-        picture = self.pictures[number % len(self.pictures)]
+        image = self.images[number % len(self.images)]
         status, content, headers = {
-            "good": (200, picture, {}),
+            "good": (200, image, {}),
             "gone": (404, b"<html>not found</html>", {}),
-            "page": (200, b"<html>buy this picture</html>", {}),
-            "huge": (200, picture + b"\0" * 60_000, {}),
+            "page": (200, b"<html>buy this image</html>", {}),
+            "huge": (200, image + b"\0" * 60_000, {}),
             "small": (200, small_png(number), {}),
             "moved": (302, b"", {"Location": f"/good/{number}?a=\u00e4".encode().decode("latin-1")}),
             "away": (302, b"", {"Location": "file:///etc/hostname"}),
             "inside": (302, b"", {"Location": f"http://localhost:{self.server.server_address[1]}/good/{number}"}),
             "escaped": (302, b"", {"Location": f"http://%6cocalhost:{self.server.server_address[1]}/good/{number}"}),
-            "lengthless": (200, picture, {"Content-Length": "abc"}),
-            "short": (200, picture, {"Content-Length": str(len(picture) + 1)}),
-            "busy": (200, picture, {}) if self.mended else (503, b"", {}),
+            "lengthless": (200, image, {"Content-Length": "abc"}),
+            "short": (200, image, {"Content-Length": str(len(image) + 1)}),
+            "busy": (200, image, {}) if self.mended else (503, b"", {}),
         }[kind]
         # Of a huge file the length isn't announced.
         return status, content, ({} if kind == "huge" else {"Content-Length": str(len(content))}) | headers

@@ -24,7 +24,7 @@ ATTACKS = {
     "sima": {"timesteps": (50, 100)},
     "sima-cn": {"timesteps": (60, 100)},  # chooses its neighbours by observing the calibration part
     "pfami": {"timesteps": (50, 100), "crops": 2},  # draws noise
-    "nearest-generated": {"samples": 24, "steps": 4},  # asks before its first picture
+    "nearest-generated": {"samples": 24, "steps": 4},  # asks before its first image
     "gsa1": {"timesteps": (100, 300)},  # learns, from gradients
 }
 SECONDS = 0.004

@@ -1,6 +1,6 @@
 """Tiny random pipelines of the families on the Hub, and the repositories they are saved as, so that tests need no Hub.
 
-    pipeline = build("sd1")                 # a StableDiffusionPipeline of 16-pixel pictures
+    pipeline = build("sd1")                 # a StableDiffusionPipeline of 16-pixel images
     save("flux-dev", tmp_path / "flux")     # a folder as on the Hub
 
 Classes, layouts, schedulers and quirks are those of the real models; sizes are not. The weights are random, and the same in each build.
@@ -24,7 +24,7 @@ PIPELINES: dict[str, Callable[[], DiffusionPipeline]] = {}
 STABLE_DIFFUSION_BETAS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
 BLOCKS = {"block_out_channels": (8, 16), "layers_per_block": 1, "norm_num_groups": 4}
 # Words that tokenizers know whole; all others are spelled out.
-WORDS = ("a", "an", "the", "of", "on", "and", "photo", "picture", "drawing", "red", "green", "blue", "cat", "dog", "house")
+WORDS = ("a", "an", "the", "of", "on", "and", "photo", "image", "drawing", "red", "green", "blue", "cat", "dog", "house")
 PRINTABLE = [chr(code) for code in range(33, 127)]
 
 
@@ -178,11 +178,11 @@ def _text_unet(text_size: int, attention: tuple[str, str], **options):
 def _vae(cls=AutoencoderKL, *, latent_channels=4, **options):
     """An autoencoder that halves height and width."""
     types = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
-    # Without attention among all latents, larger pictures than 16 pixels are fast as well.
+    # Without attention among all latents, larger images than 16 pixels are fast as well.
     options |= {"latent_channels": latent_channels, "sample_size": 16, "mid_block_add_attention": False}
     vae = _randomised(cls(**BLOCKS, **types, **options))
     if cls is AutoencoderKL:
-        # Trained ones are all but certain of their latents; at a variance of about 1, noise would drown the picture in a sample.
+        # Trained ones are all but certain of their latents; at a variance of about 1, noise would drown the image in a sample.
         last = vae.encoder.conv_out if vae.quant_conv is None else vae.quant_conv
         last.bias.data[latent_channels:] -= 12
     return vae
@@ -291,7 +291,7 @@ def _pixart(pipeline, scaling_factor, **options):
 
 @_register("pixart-alpha")
 def _pixart_alpha():
-    # Only to a model of this sample size does the pipeline give resolution and aspect ratio. Smaller pictures work all the same;
+    # Only to a model of this sample size does the pipeline give resolution and aspect ratio. Smaller images work all the same;
     # the larger patches keep those of its own size fast.
     return _pixart(diffusers.PixArtAlphaPipeline, 0.18215, sample_size=128, use_additional_conditions=True, patch_size=4)
 

@@ -99,7 +99,7 @@ def test_what_goes_wrong_in_one_process_is_told_to_all():
 
 @pytest.mark.parametrize("count", [2, 4])
 def test_a_comparison_of_several_processes_is_that_of_one(tmp_path, count):
-    """Of attacks that choose, draw, generate and learn; what is left over when pictures are dealt out is scored once, too."""
+    """Of attacks that choose, draw, generate and learn; what is left over when images are dealt out is scored once, too."""
     context = multiprocessing.get_context("forkserver")
     found = []
     for processes in (1, count):
@@ -118,7 +118,7 @@ def test_a_comparison_of_several_processes_is_that_of_one(tmp_path, count):
 
 
 def with_room(results, timesteps: tuple[int, ...], batch_size: int | None, **launch: str) -> None:
-    """One of some processes whose device would take more rows than there are pictures."""
+    """One of some processes whose device would take more rows than there are images."""
     os.environ |= launch
     torch.set_num_threads(1)
     base.default_rows = lambda model: 8192
@@ -129,9 +129,9 @@ def with_room(results, timesteps: tuple[int, ...], batch_size: int | None, **lau
         return x.sin()
 
     model = wrap_denoiser(denoise, ddpm_alphas_cumprod(), sample_shape=(1, 8, 8))
-    pictures = np.random.default_rng(0).integers(0, 256, (400, 8, 8), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (400, 8, 8), dtype=np.uint8)
     with joined() as processes:
-        table = get_attack("sima", timesteps=timesteps).score(model, pictures, batch_size=batch_size, progress=False)
+        table = get_attack("sima", timesteps=timesteps).score(model, images, batch_size=batch_size, progress=False)
         results.put((processes.index, passes, table.scores.tobytes()))
 
 
@@ -139,7 +139,7 @@ def with_room(results, timesteps: tuple[int, ...], batch_size: int | None, **lau
     ("timesteps", "batch_size", "passes"),
     [((100,), None, [128, 128, 128, 16]), ((50, 100), None, [256, 256, 256, 32]), ((100,), 300, [300, 100])],
 )
-def test_with_room_for_all_pictures_each_process_gets_some(timesteps, batch_size, passes):
+def test_with_room_for_all_images_each_process_gets_some(timesteps, batch_size, passes):
     context = multiprocessing.get_context("forkserver")
     scores = []
     for count in (1, 3):
@@ -168,13 +168,13 @@ def broken_in_one(results, **launch: str) -> None:
         return x
 
     model, attack = wrap_denoiser(denoise, ddpm_alphas_cumprod(), sample_shape=(1, 8, 8)), get_attack("sima", timesteps=(100,))
-    pictures = np.zeros((200, 8, 8), np.uint8)
+    images = np.zeros((200, 8, 8), np.uint8)
     with joined() as processes:
         with pytest.raises(ModelError, match="broken"):
-            attack.score(model, pictures, batch_size=1, progress=False)
+            attack.score(model, images, batch_size=1, progress=False)
         asked, broken = len(passes), False
         passes.clear()
-        table = attack.score(model, pictures[:20], batch_size=1, progress=False)
+        table = attack.score(model, images[:20], batch_size=1, progress=False)
         results.put((processes.index, asked, len(passes), len(table)))
 
 
@@ -208,7 +208,7 @@ def test_the_command_line_under_accelerate_launch(tmp_path):
 
 
 def test_what_can_not_be_shared_is_refused_once():
-    done = launch("check", "picture.png")
+    done = launch("check", "image.png")
     assert done.returncode != 0 and done.stderr.count("only audit and compare share their work among processes") == 1
 
 

@@ -52,10 +52,10 @@ in_main_thread = lambda: threading.current_thread() is threading.main_thread()
 check_tab.load_model = lambda name, **options: in_main.append(in_main_thread()) or load(name, **options)
 check_tab.warm_up()
 assert in_main[0], "only what the main thread puts onto the GPU is there later"
-picture = load_split("demo", limit=2).images[0]
-one = check_tab._answer([picture], "demo", None, None)[-1]
-few = check_tab._answer([picture] * 3, "demo", None, None, check_tab.AS_A_SET)[0].value
-unknown = check_tab._answer([picture], "nobody/nothing", None, None)[0].value
+image = load_split("demo", limit=2).images[0]
+one = check_tab._answer([image], "demo", None, None)[-1]
+few = check_tab._answer([image] * 3, "demo", None, None, check_tab.AS_A_SET)[0].value
+unknown = check_tab._answer([image], "nobody/nothing", None, None)[0].value
 unreadable = check_tab._answer([sys.argv[0]], "demo", None, None)[0].value
 print(json.dumps([one["images"][0]["p_value"], few, unknown, unreadable, spaces.calls, os.getpid()]))
 """
@@ -86,7 +86,7 @@ def test_the_page_asks_through_a_forked_process(tmp_path):
     assert done.returncode == 0, done.stderr
     p_value, few, unknown, unreadable, calls, page = json.loads(done.stdout.splitlines()[-1])
     assert p_value == mia_hub.check_image(mia_hub.load_split("demo", limit=2).images[0]).p_value
-    assert "One picture is too few" in few and "no model" in unknown and "nobody/nothing" in unknown
+    assert "One image is too few" in few and "no model" in unknown and "nobody/nothing" in unknown
     assert "mia-problem" in unreadable
     assert [seconds for seconds, _ in calls] == [30, 30, 120], "no GPU is asked for where there is nothing to ask"
     assert all(pid != page for _, pid in calls)

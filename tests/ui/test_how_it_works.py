@@ -158,7 +158,7 @@ def test_the_mouse_drags_x_anywhere_and_a_click_catches_a_point(open_tab):
 
 def test_the_keyboard_moves_x_and_the_noise_level(open_tab):
     page = open_tab()
-    handle, slider = page.get_by_role("slider", name="The picture x"), page.get_by_role("slider", name="Noise level")
+    handle, slider = page.get_by_role("slider", name="The image x"), page.get_by_role("slider", name="Noise level")
     x, y = shown(page)["x"]
     handle.focus()
     for key in ("ArrowLeft", "ArrowUp", "ArrowUp", "Shift+ArrowLeft"):
@@ -195,7 +195,7 @@ def test_on_a_phone_a_finger_drags_x_and_nothing_scrolls_sideways(open_tab, them
     assert page.evaluate("window.scrollY") == before
     # Elsewhere a tap moves x, and all of the figure is in view.
     page.touchscreen.tap(*on_screen(page, (0.1, 0.85)))
-    expect(page.get_by_role("slider", name="The picture x")).to_have_attribute("aria-valuetext", re.compile(r"^0\.(09|10|11) across"))
+    expect(page.get_by_role("slider", name="The image x")).to_have_attribute("aria-valuetext", re.compile(r"^0\.(09|10|11) across"))
     expect_exact(page, x=(0.1, 0.85))
     for part in (".mia-how-stage", ".mia-how-strip", ".mia-how-t", ".mia-how-places"):
         box = page.locator(part).bounding_box()

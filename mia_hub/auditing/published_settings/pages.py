@@ -48,8 +48,8 @@ def show_markdown(benchmark: Benchmark) -> str:
         ["Name", f"`{b.name}`"],
         ["Model", f"{b.model.name} ({b.model.family}); {AVAILABLE[b.model.available]}"],
         ["Hub id, revision", f"{_id(b.model.id)}, {_revision(b.model.revision)}" if b.model.available == "hub" else "none"],
-        ["Told beside a picture", f"{b.model.conditioning}: {b.told}"],
-        ["Pictures", f"{b.resolution} x {b.resolution}. {b.preprocessing}"],
+        ["Told beside a image", f"{b.model.conditioning}: {b.told}"],
+        ["Images", f"{b.resolution} x {b.resolution}. {b.preprocessing}"],
         ["Members / non-members", b.sizes],
         ["Distribution shift", f"{ {True: 'known', False: 'none expected', None: 'not known'}[b.shift.known] }. {b.shift.note}"],
     ]
@@ -58,7 +58,7 @@ def show_markdown(benchmark: Benchmark) -> str:
         parts += [f"## {title}", "", *_source(source), ""]
     parts += _model(b)
     parts += ["## Attacks", "", *(f"- {_attack(planned)}" for planned in b.attacks), ""]
-    parts += ["The timestep and the threshold are chosen on one half of the pictures, and everything is reported on the other half.", ""]
+    parts += ["The timestep and the threshold are chosen on one half of the images, and everything is reported on the other half.", ""]
     parts += ["## What was published", "", *_published(b.published), ""]
     parts += ["## What we computed", "", *_computed(b), ""]
     if b.notes:
@@ -88,13 +88,13 @@ def _revision(revision: str | None) -> str:
 
 def _source(source: Source) -> list[str]:
     if source.dataset == DEMO:
-        return [f"The {source.count:,} pictures of the split `{source.split}` that come with the package."]
+        return [f"The {source.count:,} images of the split `{source.split}` that come with the package."]
     config = f", configuration `{source.config}`" if source.config else ""
     lines = [f"- Data set {_id(source.dataset)}{config}, split `{source.split}`; {_revision(source.revision)}."]
     if source.files:
         lines.append(f"- Files: {', '.join(map(_id, source.files))}.")
     columns = {
-        "pictures": source.image_column,
+        "images": source.image_column,
         "addresses": source.url_column,
         "captions": source.caption_column,
         "classes": source.class_column,
@@ -113,7 +113,7 @@ def _source(source: Source) -> list[str]:
     if source.url_column:
         size = f" Files below {source.min_bytes:,} bytes count as missing." if source.min_bytes else ""
         how = "replaced by the next of the draw" if source.replace_missing else "missing from the count"
-        lines.append(f"- The pictures are fetched by their addresses. Those that can't be had are counted by reason, and {how}.{size}")
+        lines.append(f"- The images are fetched by their addresses. Those that can't be had are counted by reason, and {how}.{size}")
     return lines
 
 

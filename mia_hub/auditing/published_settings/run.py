@@ -1,4 +1,4 @@
-"""One command, one row: a benchmark's pictures, its model and its attacks through `mia_hub.compare`."""
+"""One command, one row: a benchmark's images, its model and its attacks through `mia_hub.compare`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class BenchmarkRun:
     Attributes:
         benchmark: the setting.
         comparison: its figures.
-        drawn: the pictures.
+        drawn: the images.
         limit: at most so many of each side, or None for all of the setting.
         model_given: whether another model than the setting's own was named; that it was trained on just these members is taken on trust.
     """
@@ -37,7 +37,7 @@ class BenchmarkRun:
 
     @property
     def complete(self) -> bool:
-        """Whether all of the setting was run: every picture that it asks for, or as many as its addresses still give."""
+        """Whether all of the setting was run: every image that it asks for, or as many as its addresses still give."""
         return self.limit is None or self.limit >= max(self.benchmark.members.count, self.benchmark.nonmembers.count)
 
     def to_dict(self) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def run_and_tell(
         revision: of the model; by default the setting's.
         limit: at most so many members and non-members, the first of each draw. It is then not the setting's row, and says so.
         folder: where `mia_hub.compare` keeps what is finished, and ``benchmark.json`` says what it was computed on.
-        cache: folder for the drawn pictures, see `mia_hub.auditing.published_settings.sources.Opened`.
+        cache: folder for the drawn images, see `mia_hub.auditing.published_settings.sources.Opened`.
         batch_size, seed, device, dtype, progress: as for `mia_hub.compare`; the draw has a seed of its own, in the setting.
 
     Raises:
@@ -126,7 +126,7 @@ def check_fit(benchmark: Benchmark, info: ModelInfo) -> None:
     height, width = info.picture_shape[1:]
     if (height, width) != (benchmark.resolution, benchmark.resolution):
         raise BenchmarkError(
-            f"The benchmark {benchmark.name} is of pictures of {benchmark.resolution} x {benchmark.resolution}, and {info.id} takes "
+            f"The benchmark {benchmark.name} is of images of {benchmark.resolution} x {benchmark.resolution}, and {info.id} takes "
             f"{height} x {width}. Name the model that was trained for it."
         )
 

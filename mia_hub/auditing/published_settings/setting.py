@@ -1,4 +1,4 @@
-"""A benchmark as its file states it: pictures, model, attacks, what was published, what was computed, and what is not known."""
+"""A benchmark as its file states it: images, model, attacks, what was published, what was computed, and what is not known."""
 
 from __future__ import annotations
 
@@ -150,13 +150,13 @@ class Benchmark:
         name: of its file, without the ending.
         title: for people.
         model: what is attacked.
-        members, nonmembers: the pictures.
-        resolution: side of the pictures in pixels, as the model gets them.
-        preprocessing: what happens to a picture before it reaches the model.
-        told: what a conditioned model is told beside a picture.
+        members, nonmembers: the images.
+        resolution: side of the images in pixels, as the model gets them.
+        preprocessing: what happens to a image before it reaches the model.
+        told: what a conditioned model is told beside a image.
         attacks: what is run.
         shift: whether members and non-members differ by themselves.
-        centre_crop: side of the square that is cut out of a picture's middle before it is resized; None for no such cut.
+        centre_crop: side of the square that is cut out of a image's middle before it is resized; None for no such cut.
         published: figures of others.
         results: what we computed; see `computed`.
         notes: what is not verified, and what else there is to know.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mia_hub.auditing.published_settings.reading import BenchmarkError
 
-# Pictures that come with the package, in place of a data set on the Hub.
+# Images that come with the package, in place of a data set on the Hub.
 DEMO = "demo"
 SMALLEST = 2
 
@@ -49,11 +49,11 @@ class Source:
     Attributes:
         dataset: id on the Hub, or "demo".
         split: its split.
-        count: pictures drawn.
+        count: images drawn.
         config: its configuration.
         revision: branch, ref, tag or commit; the newest commit of main where None. Resolved to a commit before anything is read.
         files: patterns of the files of the split, where the data set's own metadata doesn't name them.
-        image_column: column of pictures, or
+        image_column: column of images, or
         url_column: of their addresses, from which they are fetched.
         caption_column, class_column: of captions (the first, where a row has a list), and of class indices. Of several names of a
             column, the first that the data set has is used.
@@ -64,8 +64,8 @@ class Source:
         first: place in the permutation where the draw begins.
         per_class: at most so many rows of each class.
         where: conditions that a row must fulfil.
-        replace_missing: whether a picture that can't be had is replaced by the next of the permutation, or is missing from the count.
-        min_bytes: smaller files behind an address count as missing: they are placeholders more often than pictures.
+        replace_missing: whether a image that can't be had is replaced by the next of the permutation, or is missing from the count.
+        min_bytes: smaller files behind an address count as missing: they are placeholders more often than images.
     """
 
     dataset: str

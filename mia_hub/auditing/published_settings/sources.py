@@ -21,10 +21,10 @@ from mia_hub.auditing.published_settings.setting import Benchmark
 from mia_hub.auditing.published_settings.source import DEMO, Source
 from mia_hub.errors import SplitError, whole_number
 from mia_hub.images.captions import first_of
-from mia_hub.images.image import Picture
-from mia_hub.images.sources import as_pictures
+from mia_hub.images.image import InputImage
+from mia_hub.images.sources import as_images
 from mia_hub.splits.hub_rows import dataset_errors, file_bytes
-from mia_hub.splits.image_store import COPY, NO_PICTURE, ROWS_AT_ONCE, Row, RowStore, StoredPictures, row_of
+from mia_hub.splits.image_store import COPY, NO_IMAGE, ROWS_AT_ONCE, Row, RowStore, StoredImages, row_of
 from mia_hub.splits.loading import load_split
 from mia_hub.splits.member_split import Chosen, MemberSplit
 from mia_hub.system.web import Fetched, fetch_all
@@ -41,7 +41,7 @@ class Draw:
         commit: at which it was read; None for what comes with the package.
         rows: the rows that are used, increasing.
         tried: how many were tried; more than ``rows`` where some are missing.
-        missing: how many have no picture that can be used, by reason.
+        missing: how many have no image that can be used, by reason.
     """
 
     source: str
@@ -81,7 +81,7 @@ class Opened:
     Args:
         benchmark: the setting.
         limit: at most so many members and so many non-members: the first of each draw.
-        cache: folder for the drawn pictures; by default ``mia_hub/benchmarks`` in the Hub's own cache folder.
+        cache: folder for the drawn images; by default ``mia_hub/benchmarks`` in the Hub's own cache folder.
 
     Raises:
         SplitError: if a data set can't be read, has no such columns, or fewer rows than are asked for.
@@ -98,31 +98,31 @@ class Opened:
         """Fetches what isn't in the cache yet, and gives the split.
 
         Raises:
-            SplitError: if a data set can't be read any more, or no picture is left of one side.
+            SplitError: if a data set can't be read any more, or no image is left of one side.
         """
         if not self._parts:
             return self._demo()
         members = self._parts[0].collect(exclude=frozenset(), progress=progress)
-        # A picture that is on both sides would be refused by every audit: on the Web the same placeholder stands behind many addresses.
+        # A image that is on both sides would be refused by every audit: on the Web the same placeholder stands behind many addresses.
         nonmembers = self._parts[1].collect(exclude=self._parts[0].ids(members), progress=progress)
         for part, draw in zip(("members", "non-members"), (members, nonmembers)):
             if not draw.rows:
-                raise SplitError(f"No picture is left of the {part} of {self.benchmark.name}: {draw}.")
+                raise SplitError(f"No image is left of the {part} of {self.benchmark.name}: {draw}.")
         both = [part.told(draw) for part, draw in zip(self._parts, (members, nonmembers))]
         captions, classes = ([*first, *second] if first is not None and second is not None else None for first, second in zip(*both))
-        pictures = [part.pictures(draw) for part, draw in zip(self._parts, (members, nonmembers))]
+        images = [part.images(draw) for part, draw in zip(self._parts, (members, nonmembers))]
         commits = dict.fromkeys(f"{part.source.dataset}@{part.rows.commit}" for part in self._parts)
         name = f"benchmark {self.benchmark.name}"
         if members.missing or nonmembers.missing:
             found = [f"{len(draw.rows):,} of {draw.tried:,}" for draw in (members, nonmembers)]
             name += f", with {found[0]} members and {found[1]} non-members that could be had"
-        return Drawn(MemberSplit(name, *pictures, captions, " + ".join(commits), classes), members, nonmembers)
+        return Drawn(MemberSplit(name, *images, captions, " + ".join(commits), classes), members, nonmembers)
 
     def _demo(self) -> Drawn:
         split = load_split(DEMO)
         for source, part in zip((self.benchmark.members, self.benchmark.nonmembers), (split.members, split.nonmembers)):
             if source.count > len(part):
-                raise SplitError(f"The demo has {len(part):,} pictures in {source.split!r}, and {source.count:,} are asked for.")
+                raise SplitError(f"The demo has {len(part):,} images in {source.split!r}, and {source.count:,} are asked for.")
         split = split.limited(self.limit)
         rows = [part.rows if isinstance(part, Chosen) else range(len(part)) for part in (split.members, split.nonmembers)]
         return Drawn(split, *(Draw("demo", None, tuple(map(int, part)), len(part)) for part in rows))
@@ -134,7 +134,7 @@ class _Part:
     def __init__(self, source: Source, crop: int | None, limit: int | None, cache: str | Path | None):
         self.source, self.crop = source, crop
         self.rows = open_rows(source)
-        self.picture = self._column(source.image_column or source.url_column)
+        self.image = self._column(source.image_column or source.url_column)
         self.caption, self.label = self._column(source.caption_column), self._column(source.class_column)
         self.order = self._order()
         self.count = source.count if limit is None else min(limit, source.count)
@@ -162,7 +162,7 @@ class _Part:
 
         source = self.source
         parts = [source.dataset, self.rows.commit, source.config, source.split, source.files, source.pool, source.class_pattern]
-        parts += [self.picture, self.caption, self.label, self.crop, bool(source.url_column) and source.min_bytes]
+        parts += [self.image, self.caption, self.label, self.crop, bool(source.url_column) and source.min_bytes]
         root = Path(cache) if cache is not None else Path(HF_HOME) / "mia_hub" / "benchmarks"
         name = f"{source.dataset.replace('/', '--')}-{source.split}"
         return root / re.sub(r"[^\w.-]+", "-", name) / hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
@@ -171,11 +171,11 @@ class _Part:
         """Rows in the order of the draw until there are enough, or, without replacement, as many as were asked for.
 
         Args:
-            exclude: content ids of pictures that are on the other side.
+            exclude: content ids of images that are on the other side.
             progress: shows a progress bar.
         """
         source, found, missing, seen, tried = self.source, [], Counter(), set(), 0
-        with tqdm(total=self.count, desc=source.dataset, unit="picture", delay=1.0, disable=not progress) as bar:
+        with tqdm(total=self.count, desc=source.dataset, unit="image", delay=1.0, disable=not progress) as bar:
             while tried < len(self.order) and len(found) < self.count and (source.replace_missing or not tried):
                 batch = self.order[tried : tried + self.count - len(found)]
                 tried += len(batch)
@@ -183,7 +183,7 @@ class _Part:
                 for row in map(self.store.__getitem__, map(int, batch)):
                     reason = row.missing
                     if not reason:
-                        # The picture behind a dead address is often the site's placeholder.
+                        # The image behind a dead address is often the site's placeholder.
                         copy = bool(source.url_column) and row.id in seen
                         reason = COPY if copy else ON_BOTH_SIDES if row.id in exclude else ""
                     if reason:
@@ -197,9 +197,9 @@ class _Part:
         """Makes sure that all rows are in the store."""
         lacking = sorted(int(row) for row in rows if int(row) not in self.store)
         bar.update(len(rows) - len(lacking))
-        columns = list(dict.fromkeys(filter(None, (self.picture, self.caption, self.label))))
+        columns = list(dict.fromkeys(filter(None, (self.image, self.caption, self.label))))
         taken = self._taken(lacking, columns)
-        self.store.add_all(self._behind_addresses(taken) if self.source.url_column else self._with_pictures(taken), bar.update)
+        self.store.add_all(self._behind_addresses(taken) if self.source.url_column else self._with_images(taken), bar.update)
 
     def _taken(self, rows: list[int], columns: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
         with dataset_errors(self.source.dataset, self.source.revision):
@@ -207,13 +207,13 @@ class _Part:
 
     def _behind_addresses(self, taken: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[Row]:
         while part := list(islice(taken, ROWS_AT_ONCE)):
-            for place, file in fetch_all(str(values[self.picture] or "") for _, values in part):
+            for place, file in fetch_all(str(values[self.image] or "") for _, values in part):
                 yield self._row(*part[place], file)
 
-    def _with_pictures(self, taken: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[Row]:
+    def _with_images(self, taken: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[Row]:
         for number, values in taken:
-            content = file_bytes(values[self.picture])
-            yield self._row(number, values, Fetched(content, "" if content else NO_PICTURE))
+            content = file_bytes(values[self.image])
+            yield self._row(number, values, Fetched(content, "" if content else NO_IMAGE))
 
     def _row(self, number: int, values: dict[str, Any], file: Fetched) -> Row:
         told = {
@@ -221,7 +221,7 @@ class _Part:
             "label": self._class(values[self.label]) if self.label else None,
         }
         least = self.source.min_bytes if self.source.url_column else 0
-        return row_of(number, file, prepare=lambda picture: cropped(picture, self.crop), min_bytes=least, **told)
+        return row_of(number, file, prepare=lambda image: cropped(image, self.crop), min_bytes=least, **told)
 
     def _class(self, value: Any) -> int:
         pattern = self.source.class_pattern
@@ -241,9 +241,9 @@ class _Part:
         rows = [self.store[row] for row in draw.rows]
         return [row.caption for row in rows] if self.caption else None, [row.label for row in rows] if self.label else None
 
-    def pictures(self, draw: Draw) -> Sequence[Picture]:
-        pictures = as_pictures(StoredPictures(self.store, draw.rows, f"{self.source.dataset} {self.source.split}"))
-        return pictures if self.crop is None else as_pictures(_Cropped(pictures, self.crop))
+    def images(self, draw: Draw) -> Sequence[InputImage]:
+        images = as_images(StoredImages(self.store, draw.rows, f"{self.source.dataset} {self.source.split}"))
+        return images if self.crop is None else as_images(_Cropped(images, self.crop))
 
 
 def _caption(value: Any) -> str:
@@ -252,21 +252,21 @@ def _caption(value: Any) -> str:
     return "" if first is None else str(first)
 
 
-def cropped(picture: Picture, side: int | None) -> Picture:
-    """The square in the middle of a picture; a picture that is smaller on a side keeps that side."""
+def cropped(image: InputImage, side: int | None) -> InputImage:
+    """The square in the middle of a image; a image that is smaller on a side keeps that side."""
     if side is None:
-        return picture
-    top, left = (max(0, round((length - side) / 2)) for length in (picture.height, picture.width))
-    pixels = picture.pixels[top : top + side, left : left + side]
-    return Picture(np.ascontiguousarray(pixels), picture.name, (*picture.notes, f"The middle {side} x {side} pixels were cut out."))
+        return image
+    top, left = (max(0, round((length - side) / 2)) for length in (image.height, image.width))
+    pixels = image.pixels[top : top + side, left : left + side]
+    return InputImage(np.ascontiguousarray(pixels), image.name, (*image.notes, f"The middle {side} x {side} pixels were cut out."))
 
 
 class _Cropped(Sequence):
-    def __init__(self, pictures: Sequence[Picture], side: int):
-        self.pictures, self.side = pictures, side
+    def __init__(self, images: Sequence[InputImage], side: int):
+        self.images, self.side = images, side
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
-    def __getitem__(self, index: int) -> Picture:
-        return cropped(self.pictures[index], self.side)
+    def __getitem__(self, index: int) -> InputImage:
+        return cropped(self.images[index], self.side)

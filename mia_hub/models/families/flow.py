@@ -42,7 +42,7 @@ class StableDiffusion3(TextToImage):
         config = configs[cls.denoiser]
         largest = config.pos_embed_max_size * config.patch_size * vae_factor(configs[cls.autoencoder])
         if size is not None and size > largest:
-            raise ModelError(f"{id} takes pictures whose side is at most {largest} pixels; got size={size}.")
+            raise ModelError(f"{id} takes images whose side is at most {largest} pixels; got size={size}.")
 
     def output(self, x, t, cond):
         text, pooled = self._cast(cond, "prompt_embeds", "pooled")

@@ -23,11 +23,11 @@ PIXELS_AT_ONCE = 2**20
 
 
 class LatentSpace(PixelSpace):
-    """The part that all models of latents share: pictures in [0, 1] become an autoencoder's latents, shifted and scaled, and back.
+    """The part that all models of latents share: images in [0, 1] become an autoencoder's latents, shifted and scaled, and back.
 
     Attributes:
         vae: the autoencoder.
-        latents: "mode" (of the posterior; deterministic) or "sample" (one draw of it, which belongs to the picture: its noise is a
+        latents: "mode" (of the posterior; deterministic) or "sample" (one draw of it, which belongs to the image: its noise is a
             function of the pixels). An autoencoder without a posterior has only its one encoding.
         widen: see `mia_hub.models.network.NetworkModel`.
     """
@@ -86,26 +86,26 @@ class LatentSpace(PixelSpace):
 
 
 def vae_factor(config) -> int:
-    """By how much an autoencoder makes pictures smaller."""
+    """By how much an autoencoder makes images smaller."""
     return 2 ** (len(config.get("encoder_block_out_channels") or config.block_out_channels) - 1)
 
 
 def _names(pixels: torch.Tensor) -> list[str]:
-    """What pictures ``[N, C, H, W]`` are known by where noise is drawn that belongs to them."""
+    """What images ``[N, C, H, W]`` are known by where noise is drawn that belongs to them."""
     # Rounded to what 8 bits resolve, so that the draw doesn't depend on the precision that the pixels travel in.
     levels = (pixels * 255).round().to(torch.uint8).cpu().numpy()
     return [f"latents of {hashlib.sha256(row.tobytes()).hexdigest()}" for row in levels]
 
 
 class LatentModel(LatentSpace, NetworkModel):
-    """A denoiser of an autoencoder's latents. Subclasses say how it is called and what its pictures and conditions are.
+    """A denoiser of an autoencoder's latents. Subclasses say how it is called and what its images and conditions are.
 
     Args:
         scheduler: a diffusers scheduler; its noise schedule and prediction type are read, nothing else.
         parts: denoiser and autoencoder, by the names in `components`; moved to ``device``, in eval mode.
         id, revision: as recorded in results.
         device, dtype: where and in which precision the parts compute.
-        size: the pictures' side; the network's own by default.
+        size: the images' side; the network's own by default.
         latents: see `LatentSpace`.
 
     Class attributes:
@@ -129,13 +129,13 @@ class LatentModel(LatentSpace, NetworkModel):
         if denoiser.in_channels != made:
             raise ModelError(
                 f"The denoiser of {id} takes {denoiser.in_channels} channels, and its autoencoder makes {made}: it needs more than the "
-                "picture (as for inpainting or editing), which this version can't audit. It can be wrapped with mia_hub.wrap_denoiser."
+                "image (as for inpainting or editing), which this version can't audit. It can be wrapped with mia_hub.wrap_denoiser."
             )
         if latents not in get_args(Latents):
-            raise ModelError(f"latents must be 'mode' (deterministic) or 'sample' (one draw per picture); got {latents!r}.")
+            raise ModelError(f"latents must be 'mode' (deterministic) or 'sample' (one draw per image); got {latents!r}.")
         factor, native = vae_factor(vae), cls.native_latents(denoiser)
         if size is None and not isinstance(native, int):
-            raise ModelError(f"{id} doesn't state the side of its pictures (sample_size {native!r} of its denoiser); give it as size=….")
+            raise ModelError(f"{id} doesn't state the side of its images (sample_size {native!r} of its denoiser); give it as size=….")
         multiple_of(native * factor if size is None else size, factor * cls.patch(denoiser), id)
 
     def __init__(
@@ -182,12 +182,12 @@ class LatentModel(LatentSpace, NetworkModel):
 
     @staticmethod
     def patch(config) -> int:
-        """The number of latents that the picture's side must be a multiple of."""
+        """The number of latents that the image's side must be a multiple of."""
         return config.get("patch_size") or 1
 
     @staticmethod
     def native_latents(config) -> int:
-        """The side, in latents, of the pictures that the denoiser was trained on."""
+        """The side, in latents, of the images that the denoiser was trained on."""
         return config.sample_size
 
 

@@ -30,7 +30,7 @@ class PixelModel(PixelSpace, UNetModel):
         unet: the network; moved to ``device`` and ``dtype``, in eval mode.
         scheduler: a diffusers scheduler; its noise schedule and prediction type are read, nothing else.
         id, revision: as recorded in results.
-        size: the pictures' side; the network's own by default.
+        size: the images' side; the network's own by default.
 
     Raises:
         ModelError: if the network, its size or its schedule can't be audited.
@@ -52,7 +52,7 @@ class PixelModel(PixelSpace, UNetModel):
             )
         if not config.sample_size:
             raise ModelError(
-                f"{id} doesn't state its image size (sample_size in its UNet's config.json), so pictures can't be fitted to it. "
+                f"{id} doesn't state its image size (sample_size in its UNet's config.json), so images can't be fitted to it. "
                 "Add it to a copy of the model, and give that folder."
             )
         if size is not None:
@@ -98,12 +98,12 @@ def classes_of(config, id: str) -> int | None:
 
 
 def multiple_of(size: Any, unit: int, id: str) -> int:
-    """A picture's side that the model can take.
+    """A image's side that the model can take.
 
     Raises:
         ModelError: if it is no positive multiple of ``unit``.
     """
     if isinstance(size, bool) or not isinstance(size, int) or size < unit or size % unit:
         near = max(unit, round(size / unit) * unit) if isinstance(size, (int, float)) and not isinstance(size, bool) else unit
-        raise ModelError(f"{id} takes pictures whose side is a multiple of {unit} pixels; got size={size!r}. Try size={near}.")
+        raise ModelError(f"{id} takes images whose side is a multiple of {unit} pixels; got size={size!r}. Try size={near}.")
     return size

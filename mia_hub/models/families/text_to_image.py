@@ -148,7 +148,7 @@ class StableDiffusion(TextToImage):
 
 
 class StableDiffusionXL(StableDiffusion):
-    """SDXL: two CLIP text encoders, and the picture's size as a condition: told as the size that it is scored at, uncropped."""
+    """SDXL: two CLIP text encoders, and the image's size as a condition: told as the size that it is scored at, uncropped."""
 
     pipelines: ClassVar[tuple[str, ...]] = ("StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline")
     components: ClassVar[dict[str, tuple[str, ...]]] = StableDiffusion.components | {

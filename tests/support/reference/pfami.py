@@ -1,21 +1,21 @@
-"""PFAMI (arXiv 2308.12143), for pictures of one channel: ``picture`` is a list of rows of floats in [0, 1]."""
+"""PFAMI (arXiv 2308.12143), for images of one channel: ``image`` is a list of rows of floats in [0, 1]."""
 
 from math import floor, fsum, sqrt
 
 
-def loss(picture, t, eps, alphas_cumprod, e):
-    """L_t(x) = Σ (e - ε(x_t, t))² at x_t = √ᾱ_t·x0 + √(1-ᾱ_t)·e, x0 the picture's values brought to [-1, 1], row by row."""
-    x0 = [2 * value - 1 for row in picture for value in row]
+def loss(image, t, eps, alphas_cumprod, e):
+    """L_t(x) = Σ (e - ε(x_t, t))² at x_t = √ᾱ_t·x0 + √(1-ᾱ_t)·e, x0 the image's values brought to [-1, 1], row by row."""
+    x0 = [2 * value - 1 for row in image for value in row]
     x_t = [sqrt(alphas_cumprod[t]) * x + sqrt(1 - alphas_cumprod[t]) * n for x, n in zip(x0, e)]
     return fsum((n - predicted) ** 2 for n, predicted in zip(e, eps(x_t, t)))
 
 
-def crop(picture, side):
-    """The middle of the picture, enlarged to the picture's size: every pixel is mixed from the four crop pixels around its place."""
-    rows, columns = len(picture), len(picture[0])
+def crop(image, side):
+    """The middle of the image, enlarged to the image's size: every pixel is mixed from the four crop pixels around its place."""
+    rows, columns = len(image), len(image[0])
     height, width = max(1, round(side * rows)), max(1, round(side * columns))
     top, left = (rows - height) // 2, (columns - width) // 2
-    middle = [row[left : left + width] for row in picture[top : top + height]]
+    middle = [row[left : left + width] for row in image[top : top + height]]
 
     def around(place, length, cropped):
         """The two crop pixels around a pixel, and the share of the second; pixels have their centres at halves."""
@@ -34,14 +34,14 @@ def crop(picture, side):
     return enlarged
 
 
-def pfami(picture, timesteps, sides, eps, alphas_cumprod, draws, form="relative"):
+def pfami(image, timesteps, sides, eps, alphas_cumprod, draws, form="relative"):
     """The mean over crops x' of the mean over t of (L_t(x) - L_t(x'))/L_t(x), or of L_t(x) - L_t(x'); ``draws[t]`` is e."""
     over_crops = []
     for side in sides:
         over_timesteps = []
         for t in timesteps:
-            own = loss(picture, t, eps, alphas_cumprod, draws[t])
-            fall = own - loss(crop(picture, side), t, eps, alphas_cumprod, draws[t])
+            own = loss(image, t, eps, alphas_cumprod, draws[t])
+            fall = own - loss(crop(image, side), t, eps, alphas_cumprod, draws[t])
             over_timesteps.append(fall / own if form == "relative" else fall)
         over_crops.append(fsum(over_timesteps) / len(timesteps))
     return fsum(over_crops) / len(sides)
