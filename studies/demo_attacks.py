@@ -13,7 +13,7 @@ import inspect
 from pathlib import Path
 
 from mia_hub.attacks import ATTACKS, get_attack
-from mia_hub.attacks.parsing import attack_from, parts_from
+from mia_hub.attacks.spelling import attack_from, parts_from
 from mia_hub.auditing.audit import held_out
 from mia_hub.auditing.compare import compare
 from mia_hub.auditing.comparison import Comparison

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mia_hub.attacks.parsing import attack_from
-
+from mia_hub.attacks.spelling import attack_from
 from mia_hub.auditing.compare import compare
 from mia_hub.auditing.comparison import ComparedAttack, Comparison
 from mia_hub.metrics.estimates import Estimate

@@ -67,8 +67,7 @@ SHARES = (0.35, 0.45, 0.6, 0.9)
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Every attack on every split: members, then pictures that nothing was trained on, against honest and shifted non-members."""
-    from mia_hub.attacks.parsing import attack_from
-
+    from mia_hub.attacks.spelling import attack_from
     from mia_hub.auditing.compare import compare
     from mia_hub.models.loading import load_model
     from mia_hub.splits.member_split import make_split

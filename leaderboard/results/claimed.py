@@ -1,4 +1,4 @@
-"""Published figures, from the settings of `mia_hub.benchmarks`: claims, never mixed with what was computed."""
+"""Published figures, from the settings of `mia_hub.auditing.published_settings`: claims, never mixed with what was computed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def claimed_figures() -> tuple[dict[str, Any], ...]:
         ``model_id`` is None where the model isn't public, ``shifted`` says whether the setting's members and non-members are known to
         differ by themselves.
     """
-    from mia_hub.benchmarks import list_benchmarks, load_benchmark
+    from mia_hub.auditing.published_settings import list_benchmarks, load_benchmark
 
     claims = []
     for name in list_benchmarks():

@@ -13,13 +13,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import datasets
 import numpy as np
 import pytest
-from mia_hub.benchmarks import BenchmarkError, list_benchmarks, load_benchmark
 from PIL import Image
 from support.loopback_web import Web
 from support.tiny_pipelines import save
 
 import mia_hub
 from mia_hub.attacks import ATTACKS
+from mia_hub.auditing.published_settings import BenchmarkError, list_benchmarks, load_benchmark
 from mia_hub.auditing.published_settings.draw import candidates
 from mia_hub.auditing.published_settings.pages import list_text, show_markdown
 from mia_hub.auditing.published_settings.run import run_and_tell, run_benchmark
