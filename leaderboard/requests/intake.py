@@ -24,6 +24,7 @@ from leaderboard.requests.submission import Request, check_size, read_scores
 from leaderboard.stores.store import Store
 from leaderboard.stores.submitter import Submitter
 from mia_hub.errors import MiaHubError
+from mia_hub.system.hub import closed_repository
 
 NOT_HERE = (
     "{name!r:.120} is in a folder of whoever runs this board, who alone can submit it, with 'mia-hub submit --local FOLDER' and not on the "
@@ -266,13 +267,11 @@ def _unchanged(name: str, asked: str | None, found: str) -> str:
 
 def _said(error: MiaHubError, what: str) -> str:
     """The library's message; without its advice to log in, which is of no use here."""
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
-
-    cause = error.__cause__
-    if not isinstance(cause, RepositoryNotFoundError):
+    closed = closed_repository(error)
+    if closed is None:
         return str(error)
-    name = cause.repo_id or ""
-    if isinstance(cause, GatedRepoError):
+    name = closed.repo_id
+    if closed.gated:
         return f"The {what} {name!r} is gated, so that not everyone can repeat what is found. Name one that is open."
     return f"The Hub has no {what} {name!r} that everyone may see. {PUBLIC}"
 

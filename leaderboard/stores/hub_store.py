@@ -5,17 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import cached_property
 
 from leaderboard.errors import AccessDenied, BrokenFile, Conflict, StoreError
 from leaderboard.stores.store import LARGEST_FILE, Changes, Store, View, as_json, check_path, is_path, too_large
 from leaderboard.stores.submitter import Submitter
-from mia_hub.errors import first_line
+from mia_hub.system.hub import HUB_TIMEOUT, HubTask, hub_errors, status_of
 
-HUB_TIMEOUT = 10
 # Roles in an organisation whose holders may change its models. A contributor may change their own alone.
 MAY_WRITE = ("admin", "write")
 AT_ONCE = 8
@@ -116,7 +115,7 @@ class HubStore(Store):
             try:
                 return self.api.create_commit(self.repo_id, operations, repo_type="dataset", commit_message=message, **options)
             except HfHubHTTPError as error:
-                if _status(error) in (409, 412):
+                if status_of(error) in (409, 412):
                     raise Conflict(f"{self} was written to since.") from error
                 raise
 
@@ -154,16 +153,11 @@ class HubStore(Store):
         self.kept[git_name(content)] = content
         self._kept_bytes += len(content)
 
-    @contextmanager
-    def errors(self) -> Iterator[None]:
-        """The client's errors, said for a person."""
-        from huggingface_hub.errors import HfHubHTTPError, HTTPError
-
-        try:
-            yield
-        except (HfHubHTTPError, HTTPError, OSError, ValueError) as error:
-            said = f"{self} can't be read or written ({type(error).__name__}: {first_line(error)[:200]})."
-            raise (AccessDenied if _status(error) in (401, 403) else StoreError)(said) from error
+    def errors(self) -> AbstractContextManager[None]:
+        """Translate the client's errors into `StoreError`, or `AccessDenied` where the login has no right."""
+        # Whoever denies access says how to get it: a visitor of the page can't log in by a command.
+        task = HubTask("dataset", self.repo_id, writing=True, advise_login=False, failure=f"{self} can't be read or written")
+        return hub_errors(task, StoreError, denied=AccessDenied)
 
 
 class HubView(View):
@@ -257,24 +251,13 @@ def user_of(token: str | bool | None = None) -> Submitter:
         StoreError: if the Hub can't be asked.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HTTPError, LocalTokenNotFoundError
 
-    try:
+    with hub_errors(HubTask("dataset", "", failure="The user can't be looked up on the Hub"), StoreError, denied=AccessDenied):
         said = HfApi(token=token).whoami()
         for_these = (each["name"] for each in said.get("orgs") or () if each.get("roleInOrg") in MAY_WRITE)
         return Submitter(said["name"], (said["name"], *for_these))
-    except LocalTokenNotFoundError as error:
-        raise AccessDenied("Nobody is logged in to the Hub here: log in with 'hf auth login', or set HF_TOKEN.") from error
-    except (HTTPError, OSError, ValueError) as error:
-        if _status(error) in (401, 403):
-            raise AccessDenied("The Hub doesn't accept this token; make a new one at huggingface.co/settings/tokens.") from error
-        raise StoreError(f"The Hub can't be asked who is logged in ({type(error).__name__}); try again later.") from error
 
 
 def git_name(content: bytes) -> str:
     """The hash by which git, and so a listing, names a content."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
-def _status(error: Exception) -> int | None:
-    return getattr(getattr(error, "response", None), "status_code", None)

@@ -22,8 +22,8 @@ from leaderboard.requests.submission import Request, check_scores
 from leaderboard.results.entry import build_entry, build_row
 from leaderboard.results.trained import trained
 from leaderboard.stores.store import as_json
-from leaderboard.worker.passing import is_passing
 from mia_hub.errors import MiaHubError
+from mia_hub.system.hub import is_temporary
 
 # Exit statuses: the request is refused; it may succeed later. The reason is in error.txt.
 REFUSED, LATER = 3, 4
@@ -145,7 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         evaluate(args.folder, device=args.device, batch_size=args.batch_size, local=args.local)
     except Exception as error:
-        passing = is_passing(error)
+        passing = is_temporary(error)
         if not passing and not isinstance(error, MiaHubError):
             raise
         said = str(error) if args.local is None else args.local.named(str(error))

@@ -17,9 +17,9 @@ from leaderboard.requests.queue import Queue
 from leaderboard.stores.opening import open_store
 from leaderboard.stores.store import Store
 from leaderboard.worker.evaluate import evaluate
-from leaderboard.worker.passing import is_passing
 from leaderboard.worker.running import LEFT_FOR_LATER, prepare
 from mia_hub.errors import MiaHubError
+from mia_hub.system.hub import is_temporary
 
 
 def outcome(queue: Queue, id: str, *, device: str | None = None, batch_size: int | None = None) -> dict[str, bytes]:
@@ -36,7 +36,7 @@ def outcome(queue: Queue, id: str, *, device: str | None = None, batch_size: int
         except StoreError:
             raise
         except MiaHubError as error:
-            return {LEFT_FOR_LATER if is_passing(error) else "error.txt": str(error).encode()}
+            return {LEFT_FOR_LATER if is_temporary(error) else "error.txt": str(error).encode()}
         out = work / "out"
         return {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
 

@@ -12,8 +12,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from leaderboard.errors import StoreError, SubmissionError
@@ -22,7 +21,7 @@ from leaderboard.requests.status import Status
 from leaderboard.stores.hub_store import HubStore
 from leaderboard.stores.store import Store
 from leaderboard.worker.running import JOBS, LEFT_FOR_LATER, Crashed, Evaluation, Unavailable
-from mia_hub.errors import first_line
+from mia_hub.system.hub import HubTask, hub_errors
 
 log = logging.getLogger("leaderboard.worker")
 IMAGE = "ghcr.io/astral-sh/uv:python3.11-bookworm"
@@ -212,18 +211,5 @@ def _own_space(endpoint: str) -> str:
     return f"git+{endpoint}/spaces/{space}"
 
 
-@contextmanager
-def _unavailable() -> Iterator[None]:
-    """The Hub client's errors, said for whoever runs the worker."""
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalTokenNotFoundError
-
-    try:
-        yield
-    except LocalTokenNotFoundError as error:
-        raise Unavailable("Jobs on the Hub need a login: set HF_TOKEN, or log in with 'hf auth login'.") from error
-    except HfHubHTTPError as error:
-        status, said = getattr(error.response, "status_code", "?"), getattr(error, "server_message", None) or first_line(error)
-        hint = {401: " The token isn't known.", 402: " Jobs are paid for: add credits, or give another --namespace."}.get(status, "")
-        raise Unavailable(f"The Hub doesn't take jobs from here ({status}: {said[:300]}).{hint}") from error
-    except (OSError, HTTPError, ValueError) as error:
-        raise Unavailable(f"The Hub's jobs can't be reached ({type(error).__name__}: {first_line(error)[:200]}).") from error
+def _unavailable() -> AbstractContextManager[None]:
+    return hub_errors(HubTask("dataset", "", writing=True, failure="The Hub's jobs can't be used"), Unavailable)

@@ -13,7 +13,8 @@ from typing import Any
 from leaderboard.requests.naming import ON_TOP, is_local, owner_of, target_of
 from leaderboard.results.board import RATE, is_shifted, shown
 from leaderboard.results.entry import COMPUTED
-from mia_hub.errors import MiaHubError, first_line
+from mia_hub.errors import MiaHubError
+from mia_hub.system.hub import HubTask, hub_errors
 
 Entry = Mapping[str, Any]
 TASK = "membership-inference"
@@ -68,13 +69,13 @@ def offer(entry: Entry, *, owns: str, link: str | None = None, token: str | None
         OfferError: if the result is none to be offered, or the Hub or the owner of the model doesn't take it.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalTokenNotFoundError
 
     reason = why_not(entry, owns)
     if reason:
         raise OfferError(f"It is not offered to its model: {reason}.")
     api, repo_id = HfApi(token=token), target_of(entry["request"]["model"])
-    try:
+    failure = f"The result could not be offered to {repo_id}"
+    with hub_errors(HubTask("model", repo_id, writing=True, failure=failure), OfferError):
         present = _present(api, repo_id, entry["id"])
         if present:
             return present
@@ -87,14 +88,6 @@ def offer(entry: Entry, *, owns: str, link: str | None = None, token: str | None
             repo_id, [CommitOperationAdd(path, content) for path, content in files.items()], commit_message=title(entry),
             commit_description=description(entry, link), create_pr=True, parent_commit=head,
         )  # fmt: skip
-    except LocalTokenNotFoundError as error:
-        raise OfferError("It is not offered to its model: the worker is not logged in to the Hub (HF_TOKEN).") from error
-    except HfHubHTTPError as error:
-        status, said = getattr(error.response, "status_code", "?"), getattr(error, "server_message", None) or first_line(error)
-        raise OfferError(f"{repo_id} doesn't take pull requests from here ({status}: {said[:200]}).") from error
-    except (OSError, HTTPError, ValueError) as error:
-        said = f"{type(error).__name__}: {first_line(error)[:200]}"
-        raise OfferError(f"The result could not be offered to {repo_id} ({said}).") from error
     return done.pr_url
 
 

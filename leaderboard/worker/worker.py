@@ -31,9 +31,9 @@ from leaderboard.results.index import index_with
 from leaderboard.stores.opening import open_store
 from leaderboard.stores.store import Store
 from leaderboard.worker.offer import OfferError, offer
-from leaderboard.worker.passing import is_passing
 from leaderboard.worker.running import JOBS, Backend, Crashed, Evaluation, Here, NotNow, Unavailable, prepare
 from mia_hub.errors import MiaHubError
+from mia_hub.system.hub import is_temporary
 
 log = logging.getLogger("leaderboard.worker")
 # Seconds before what can't be reached is tried again: at first, and at most.
@@ -102,7 +102,7 @@ class Worker:
             self._give_back(id, error)
             raise
         except (SubmissionError, StoreError) as error:
-            if is_passing(error):
+            if is_temporary(error):
                 self._give_back(id, NotNow(str(error)))
                 raise NotNow(str(error)) from error
             if isinstance(error, StoreError):

@@ -7,16 +7,15 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from mia_hub.errors import ModelError, first_line
+from mia_hub.errors import ModelError
+from mia_hub.system.hub import HUB_TIMEOUT, HubTask, hub_errors, is_unreachable
 
-# Seconds for the Hub's first answer; without a limit, one that never answers would hang us.
-HUB_TIMEOUT = 10
 LARGEST_UNTRUSTED = 2 * 2**30
 # A smaller download is over before its announcement is read.
 ANNOUNCED = 50 * 2**20
@@ -80,17 +79,16 @@ class HubRepository(Folder):
 
     def __init__(self, name: str, revision: str | None, trusted: bool, largest: int = LARGEST_UNTRUSTED):
         from huggingface_hub import HfApi
-        from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
         self.name, self.asked, self.trusted, self.largest = name, revision, trusted, largest
         self._token = None if trusted else False
-        with hub_errors(name, revision):
+        with _model_errors(name, revision):
             try:
                 info = HfApi(token=self._token).model_info(name, revision=revision, files_metadata=True, timeout=HUB_TIMEOUT)
-            except (HfHubHTTPError, ValueError):
+            except Exception as error:
+                if is_unreachable(error):
+                    raise HubUnreachable(type(error).__name__) from error
                 raise
-            except (OSError, HTTPError) as error:
-                raise HubUnreachable(type(error).__name__) from error
         self.revision = info.sha
         self.sizes = {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or []}
 
@@ -98,14 +96,14 @@ class HubRepository(Folder):
         from huggingface_hub import hf_hub_download
 
         self._check_small(path)
-        with hub_errors(self.name, self.asked):
+        with _model_errors(self.name, self.asked):
             return read_json(Path(hf_hub_download(self.name, path, revision=self.revision, token=self._token)), self.name)
 
     def fetch(self, patterns: Sequence[str]) -> Path:
         from huggingface_hub import snapshot_download
 
         self._announce(patterns)
-        with hub_errors(self.name, self.asked):
+        with _model_errors(self.name, self.asked):
             self.root = Path(snapshot_download(self.name, revision=self.revision, allow_patterns=list(patterns), token=self._token))
         return self.root
 
@@ -126,7 +124,7 @@ class HubRepository(Folder):
         """Makes the cache note which commit the branch is, once all is there: it then serves when there is no network."""
         from huggingface_hub import hf_hub_download
 
-        with hub_errors(self.name, self.asked):
+        with _model_errors(self.name, self.asked):
             hf_hub_download(self.name, path, revision=self.asked, token=self._token)
 
     def _announce(self, patterns: Sequence[str]) -> None:
@@ -215,43 +213,5 @@ def read_json(path: Path, name: str) -> dict[str, Any]:
     return value
 
 
-@contextmanager
-def hub_errors(name: str, revision: str | None) -> Iterator[None]:
-    """The Hub client's errors, said for a person."""
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        HTTPError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    at = f" at revision {revision!r}" if revision else ""
-    try:
-        yield
-    except GatedRepoError as error:
-        raise ModelError(
-            f"{name} is gated: accept its terms on https://huggingface.co/{name}, then log in with 'hf auth login' (or set HF_TOKEN)."
-        ) from error
-    except RevisionNotFoundError as error:
-        raise ModelError(f"{name} has no revision{at.removeprefix(' at revision')}; leave it out for the newest.") from error
-    except RepositoryNotFoundError as error:
-        raise ModelError(
-            f"The Hub has no model {name!r} that you may see. Check the spelling; for a private one log in with 'hf auth login' "
-            "(or set HF_TOKEN)."
-        ) from error
-    except HFValidationError as error:
-        raise ModelError(f"{name!r} is not a valid Hub id; it should look like 'owner/name'.") from error
-    except HfHubHTTPError as error:
-        status = getattr(error.response, "status_code", "?")
-        advice = "your token may be outdated: log in again with 'hf auth login'" if status in (401, 403) else "try again later"
-        raise ModelError(f"The Hub answered {status} when asked for {name}{at}; {advice}.") from error
-    except (OSError, HTTPError) as error:
-        why = f"{type(error).__name__}: {first_line(error)}"
-        raise ModelError(f"The download of {name}{at} broke off ({why}); try again, it goes on where it stopped.") from error
-    except ValueError as error:
-        raise ModelError(
-            f"What answered for the Hub when asked for {name}{at} is not the Hub ({first_line(error)}). "
-            "Check that no log-in page of your network stands in between, and HF_ENDPOINT if you set it."
-        ) from error
+def _model_errors(name: str, revision: str | None) -> AbstractContextManager[None]:
+    return hub_errors(HubTask("model", name, revision, retry="Try again: a download resumes where it stopped"), ModelError)

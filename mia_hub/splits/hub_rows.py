@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from mia_hub.errors import MiaHubError, SplitError, first_line
+from mia_hub.errors import SplitError
 from mia_hub.images.sequences import Mapped
 from mia_hub.splits.parquet_rows import ParquetRows
+from mia_hub.system.hub import HUB_TIMEOUT, HubTask, hub_errors
 
 # A file is downloaded into the Hub's cache if it is small, or once so much of it was asked for: then nothing is fetched twice ...
 SMALL_FILE = 4 * 2**20
@@ -85,8 +86,6 @@ class HubDataset:
 
     def __init__(self, name: str, config: str | None = None, revision: str | None = None):
         from huggingface_hub import HfApi
-
-        from mia_hub.models.repository import HUB_TIMEOUT
 
         self.name, self.config, self.revision = name, config, revision
         with self.errors():
@@ -293,8 +292,6 @@ def look_up_dataset(name: str, revision: str | None = None) -> tuple[str, dict[s
     """
     from huggingface_hub import HfApi
 
-    from mia_hub.models.repository import HUB_TIMEOUT
-
     with dataset_errors(name, revision):
         info = HfApi(token=False).dataset_info(name, revision=revision, timeout=HUB_TIMEOUT, files_metadata=True)
     if info.gated:
@@ -302,26 +299,6 @@ def look_up_dataset(name: str, revision: str | None = None) -> tuple[str, dict[s
     return info.sha, {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or []}
 
 
-@contextmanager
-def dataset_errors(name: str, revision: str | None) -> Iterator[None]:
-    """The errors of the Hub's clients, said for a person."""
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
-
-    try:
-        yield
-    except MiaHubError:
-        raise
-    except RevisionNotFoundError as error:
-        raise SplitError(f"The data set {name} has no revision {revision!r}.") from error
-    except Exception as error:  # the clients raise many kinds for an unreachable Hub or a broken data set
-        # `datasets` has no error class for a gated data set.
-        if isinstance(error, GatedRepoError) or "is a gated dataset" in str(error):
-            raise SplitError(
-                f"The data set {name} is gated: accept its terms on https://huggingface.co/datasets/{name}, then log in with "
-                "'hf auth login'."
-            ) from error
-        if isinstance(error, RepositoryNotFoundError):
-            raise SplitError(
-                f"The Hub has no data set {name!r} that you may see. Check the spelling, or log in with 'hf auth login'."
-            ) from error
-        raise SplitError(f"The data set {name} could not be read ({type(error).__name__}: {first_line(error)[:200]}).") from error
+def dataset_errors(name: str, revision: str | None) -> AbstractContextManager[None]:
+    """Translate the errors of the Hub's clients, and of `datasets` for a broken data set, into `SplitError`."""
+    return hub_errors(HubTask("dataset", name, revision), SplitError, any_error=True)

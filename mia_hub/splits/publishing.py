@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mia_hub.errors import MiaHubError, SplitError, first_line
+from mia_hub.errors import SplitError
 from mia_hub.splits.writing import RECORD, foreign_data, read_record
+from mia_hub.system.hub import HUB_TIMEOUT, LOG_IN_TO_WRITE, HubTask, hub_errors
 
 # What the Hub makes by itself in a new repository.
 MADE_BY_THE_HUB = {".gitattributes", "README.md"}
-LOG_IN = "Log in with 'hf auth login' (a token that may write), or set HF_TOKEN"
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,6 @@ def find_target(name: str, *, private: bool = False) -> Target:
     from huggingface_hub.errors import RepositoryNotFoundError
     from huggingface_hub.utils import HFValidationError, validate_repo_id
 
-    from mia_hub.models.repository import HUB_TIMEOUT
-
     try:
         validate_repo_id(name)
     except HFValidationError:
@@ -51,8 +48,8 @@ def find_target(name: str, *, private: bool = False) -> Target:
     if not name_is_valid:
         raise SplitError(f"--push takes a name on the Hub of the form 'owner/name'; got {name!r:.120}.")
     if not get_token():
-        raise SplitError(f"Pushing to {name} needs a token. {LOG_IN}.")
-    with push_errors(name):
+        raise SplitError(f"Pushing to {name} needs a token: {LOG_IN_TO_WRITE}.")
+    with _push_errors(name):
         user = HfApi().whoami()
         owners = [user["name"], *(org["name"] for org in user.get("orgs", []))]
         if name.split("/")[0] not in owners:
@@ -77,7 +74,7 @@ def _is_ours(name: str, commit: str) -> bool:
     """Whether the record of a data set is that of a split that was written here."""
     from huggingface_hub import hf_hub_download
 
-    with push_errors(name):
+    with _push_errors(name):
         path = hf_hub_download(name, RECORD, revision=commit, repo_type="dataset")
     try:
         read_record(Path(path))
@@ -94,7 +91,7 @@ def push_folder(folder: str | Path, target: Target) -> str:
     """
     from huggingface_hub import HfApi
 
-    with push_errors(target.name):
+    with _push_errors(target.name):
         api = HfApi()
         if not target.exists:
             api.create_repo(target.name, repo_type="dataset", private=target.private, exist_ok=True)
@@ -106,21 +103,6 @@ def push_folder(folder: str | Path, target: Target) -> str:
     return commit.oid
 
 
-@contextmanager
-def push_errors(name: str) -> Iterator[None]:
-    """The errors of the Hub's client, said for a person."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        yield
-    except MiaHubError:
-        raise
-    except HfHubHTTPError as error:
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        if status in (401, 403):
-            raise SplitError(f"The Hub doesn't let you write to {name} (HTTP {status}). {LOG_IN}.") from error
-        raise SplitError(f"The Hub refused the push to {name} ({first_line(error)[:200]}). Nothing was published; try again.") from error
-    except Exception as error:  # the client raises many kinds for an unreachable Hub
-        raise SplitError(
-            f"{name} could not be pushed ({type(error).__name__}: {first_line(error)[:200]}). Nothing was published; try again."
-        ) from error
+def _push_errors(name: str) -> AbstractContextManager[None]:
+    failure = f"The data set {name} could not be pushed"
+    return hub_errors(HubTask("dataset", name, writing=True, failure=failure, retry="Nothing was published; try again"), SplitError)

@@ -330,7 +330,7 @@ def on_the_hub(hub):
 
 def test_a_request_comes_by_pull_request(on_the_hub, hub, capsys, monkeypatch):
     asked = ["submit", "--model", "in/tiny", "--split", "in/split", "--attacks", "sima", "--requests", f"hub:{on_the_hub}"]
-    assert "Nobody is logged in" in run(capsys, *asked)[2]
+    assert "nobody is logged in" in run(capsys, *asked)[2]
     monkeypatch.setenv("HF_TOKEN", "hf_bob")
     status, _, error = run(capsys, *asked)
     assert status == 2 and "--pull-request" in error and "can't be read or written" in error

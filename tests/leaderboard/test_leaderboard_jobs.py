@@ -209,7 +209,7 @@ def test_a_hub_that_takes_no_jobs_costs_the_request_nothing(submitted, stores, t
     for _ in range(4):
         assert main([*options, "--backend", "hf-jobs", "--package", PACKAGE, "--once"]) == 2
     said = capsys.readouterr().err
-    assert "402: " in said and "Payment required" in said and "add credits" in said and "Traceback" not in said
+    assert "the Hub answered 402" in said and "Payment required" in said and "add credits" in said and "Traceback" not in said
     status = Queue(stores[0]).status(submitted)
     assert (status.state, status.attempts) == ("PENDING", 0) and "given back" in status.history[-1]["why"]
     loopback_hub.jobs.refuse = None
@@ -222,8 +222,8 @@ def test_a_hub_that_takes_no_jobs_costs_the_request_nothing(submitted, stores, t
     [
         ({"package": None}, Unavailable, "--package is needed outside of a Space"),
         ({"timeout": "soon"}, Unavailable, "--timeout is a time such as 90m or 2h; got 'soon'"),
-        ({"namespace": None, "token": None}, Unavailable, "need a login"),
-        ({"namespace": None, "token": "nonsense"}, Unavailable, "The token isn't known"),
+        ({"namespace": None, "token": None}, Unavailable, "nobody is logged in"),
+        ({"namespace": None, "token": "nonsense"}, Unavailable, "The token is unknown"),
         ({"requests": "folder"}, StoreError, "can't see the folder .*give --requests as hub:owner/name"),
         ({"results": "folder"}, StoreError, "give --results as hub:owner/name"),
     ],

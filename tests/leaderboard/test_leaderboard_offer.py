@@ -249,14 +249,14 @@ def test_an_owner_who_takes_none_fails_no_request(evaluated, entry, hub, loopbac
         assert Queue(requests).claim("w") == id
         return worker._offer(id, entry)
 
-    assert "offered/closed doesn't take pull requests from here (403: Discussions are disabled" in offered(closed)
+    assert "could not be offered to offered/closed: the Hub answered 403 (Discussions are disabled" in offered(closed)
     gone = copy.deepcopy(entry)
     gone["request"]["model"] = "offered/gone"
-    assert "offered/gone doesn't take pull requests from here (404" in offered(gone)
+    assert "could not be offered to offered/gone: the Hub has no model" in offered(gone)
     with loopback_hub.broken("<html>"):
         assert "could not be offered to offered/closed" in offered(closed)
     monkeypatch.delenv("HF_TOKEN")
-    assert "the worker is not logged in" in offered(closed)
+    assert "nobody is logged in" in offered(closed)
     assert discussions(loopback_hub, "offered/closed") == []
     with monkeypatch.context() as patch:
         patch.setattr("leaderboard.worker.offer.why_not", lambda *_: [][0])

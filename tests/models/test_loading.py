@@ -242,10 +242,10 @@ def test_a_closed_repository_is_refused(tiny, on_hub, loopback_hub, monkeypatch,
 @pytest.mark.parametrize(
     "answer, says",
     [
-        (500, "The Hub answered 500 when asked for alice/tiny at revision 'v1'; try again later"),
-        (401, "The Hub answered 401 .* log in again with 'hf auth login'"),
-        (403, "The Hub answered 403 .* log in again with 'hf auth login'"),
-        ("<html>Welcome to the hotel!</html>", "What answered for the Hub when asked for alice/tiny .* is not the Hub .*log-in page"),
+        (500, "The model alice/tiny at revision 'v1' could not be read: the Hub answered 500 .* Try again"),
+        (401, "the Hub answered 401 .* log in with 'hf auth login'"),
+        (403, "the Hub answered 403 .* log in with 'hf auth login'"),
+        ("<html>Welcome to the hotel!</html>", "The model alice/tiny .* could not be read: what answered is not the Hub .*log-in page"),
     ],
 )
 def test_a_broken_answer_is_said_clearly(loopback_hub, answer, says):

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from mia_hub import __version__
 from mia_hub.cli.publishing.parts import Part, PublishError
-from mia_hub.errors import first_line
+from mia_hub.system.hub import HubTask, Kind, hub_errors
 
 OWNER = re.compile(r"[A-Za-z0-9][\w-]*(\.[\w-]+)*")
-LOG_IN = "log in with 'hf auth login' (or set HF_TOKEN), with a token that may write"
 STORES = {"MIA_HUB_REQUESTS": "requests", "MIA_HUB_RESULTS": "results"}
 
 
@@ -59,7 +57,7 @@ def push(part: Part, *, private: bool = False) -> Pushed:
     set_verbosity_error()
     api = _api()
     where = {"repo_id": part.repo_id, "repo_type": part.kind}
-    with hub_errors(part.repo_id):
+    with _publish_errors(part.kind, part.repo_id):
         api.whoami()
         url = api.create_repo(**where, private=private or None, exist_ok=True, space_sdk=part.sdk)
         info = api.repo_info(**where)
@@ -80,7 +78,7 @@ def configure(space: str, *, hardware: str | None, variables: dict[str, str]) ->
         One line per change.
     """
     api, said = _api(), []
-    with hub_errors(space):
+    with _publish_errors("space", space):
         present = {key: variable.value for key, variable in api.get_space_variables(space).items()} if variables else {}
         for key, value in variables.items():
             if present.get(key) != value:
@@ -106,7 +104,7 @@ def make_stores(space: str, *, private: bool = False) -> dict[str, str]:
     api, made = _api(), {}
     for variable, name in STORES.items():
         repo_id = f"{space}-{name}"
-        with hub_errors(repo_id):
+        with _publish_errors("dataset", repo_id):
             api.create_repo(repo_id, repo_type="dataset", private=private or None, exist_ok=True)
         made[variable] = f"hub:{repo_id}"
     return made
@@ -123,26 +121,5 @@ def _api():
     return HfApi(library_name="mia_hub", library_version=__version__)
 
 
-@contextmanager
-def hub_errors(repo_id: str) -> Iterator[None]:
-    """The Hub client's errors, said for whoever publishes."""
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalTokenNotFoundError
-
-    try:
-        yield
-    except LocalTokenNotFoundError as error:
-        raise PublishError(f"Nobody is logged in to the Hub here; {LOG_IN}.") from error
-    except HfHubHTTPError as error:
-        status, why = getattr(error.response, "status_code", "?"), getattr(error, "server_message", None) or first_line(error)
-        if status == 401:
-            raise PublishError(f"The Hub doesn't know the token that is set here (401); {LOG_IN}.") from error
-        if status == 403:
-            said = f"This login may not write to {repo_id} (403: {why[:200]}); {LOG_IN} there, or give another owner."
-            raise PublishError(said) from error
-        if status in (409, 412):
-            raise PublishError(f"{repo_id} was changed by somebody else meanwhile ({status}); run the same command again.") from error
-        raise PublishError(f"The Hub refused {repo_id} ({status}: {why[:300]}).") from error
-    except (OSError, HTTPError, ValueError) as error:
-        raise PublishError(
-            f"The Hub can't be used for {repo_id} ({type(error).__name__}: {first_line(error)[:200]}); the same command goes on later."
-        ) from error
+def _publish_errors(kind: Kind, repo_id: str) -> AbstractContextManager[None]:
+    return hub_errors(HubTask(kind, repo_id, writing=True, retry="Run the same command again later: it resumes"), PublishError)
