@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import ROOT
-from mia_hub.rendering.markup import markdown_table
+from mia_hub.rendering.markdown import markdown_table
 from studies.page import filled
 
 MEASURED, PAGE, TEMPLATE = ROOT / "docs" / "performance", ROOT / "docs" / "performance.md", Path(__file__).parent / "performance.in.md"

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from leaderboard.config import ENTRIES_FOLDER
-from mia_hub.rendering.markup import markdown_table
+from mia_hub.rendering.markdown import markdown_table
 from mia_hub.scores import ScoreTable
 from mia_hub.splits.loading import load_split
 from mia_hub.splits.member_split import MemberSplit

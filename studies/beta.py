@@ -10,7 +10,7 @@ from typing import Any
 
 from mia_hub.defaults import DEMO_FOLDER
 from mia_hub.models.loading import load_model
-from mia_hub.rendering.markup import markdown_table
+from mia_hub.rendering.markdown import markdown_table
 from mia_hub.splits.loading import load_split
 from studies.figures import lines_svg
 from studies.measuring import CONDITIONAL, SIMA, attacked, figures_of, shown

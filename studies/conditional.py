@@ -13,7 +13,7 @@ import numpy as np
 from mia_hub.attacks import get_attack
 from mia_hub.metrics import auc, auc_difference, delong
 from mia_hub.models.loading import load_model
-from mia_hub.rendering.markup import markdown_table
+from mia_hub.rendering.markdown import markdown_table
 from mia_hub.splits.partition import calibration_part
 from studies.attacks import FOUR_SHIFTS, model_of, rows_of, scores_of, split_of
 from studies.figures import lines_svg

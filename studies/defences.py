@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mia_hub.rendering.markup import markdown_table
+from mia_hub.rendering.markdown import markdown_table
 from studies.beta import weight
 from studies.figures import scatter_svg
 from studies.measuring import CONDITIONAL, SIMA, attacked, figures_of, shown

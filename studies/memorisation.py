@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from mia_hub.rendering.markup import markdown_table
+from mia_hub.rendering.markdown import markdown_table
 from studies.figures import lines_svg
 from studies.measuring import CONDITIONAL, SIMA, attacked, figures_of, shown
 from studies.models import trained

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mia_hub.rendering.markup import markdown_table
+from mia_hub.rendering.markdown import markdown_table
 from mia_hub.system.files import write_text
 from studies.attacks import COSTLY, NAME, rows_of
 from studies.measuring import CONDITIONAL, SIMA, shown, triple

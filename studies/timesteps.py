@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from mia_hub.rendering.markup import markdown_table
+from mia_hub.rendering.markdown import markdown_table
 from mia_hub.splits.loading import load_split
 from studies.figures import lines_svg
 from studies.measuring import attacked, numbers, shown

@@ -18,7 +18,7 @@ import torch
 from PIL import Image, ImageFilter
 
 from mia_hub.metrics.estimates import Estimate
-from mia_hub.rendering.markup import markdown_table
+from mia_hub.rendering.markdown import markdown_table
 from mia_hub.rendering.svg import COLOURS, GREY, add_legend, new_figure, to_svg
 from studies.page import run_study
 

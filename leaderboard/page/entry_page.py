@@ -21,7 +21,7 @@ from leaderboard.results.entry import COMPUTED, FIGURES
 from leaderboard.results.reader import Results
 from mia_hub.auditing.report import AuditReport
 from mia_hub.errors import MiaHubError
-from mia_hub.rendering.markup import Rows
+from mia_hub.rendering.text import Rows
 
 ORIGINS = {
     COMPUTED: "Computed here: our worker asked the model, and every figure follows from the scores below.",
@@ -194,13 +194,13 @@ def _others(entry: Mapping[str, Any], number: int) -> str:
 def _figures(report: AuditReport) -> str:
     from mia_hub.auditing.plots import roc_svg, timesteps_svg
     from mia_hub.auditing.report_pages import figure_table, flags_html, headline, meaning, selection_text, timestep_table
-    from mia_hub.rendering.markup import html_table, prose
+    from mia_hub.rendering.html import fragment, prose
 
     plots = [roc_svg(report.roc, auc=report.auc, tpr_at_fpr=report.tpr_at_fpr)]
     plots += [timesteps_svg(report)] if len(report.per_timestep) > 1 else []
     drawn = "".join(f"<div class='mia-plot'>{svg}</div>" for svg in plots)
-    figures = html_table(*figure_table(report), label="Figures")
-    every = html_table(*timestep_table(report), label="Figures at every timestep", chosen=str(report.timestep))
+    figures = fragment("table", *figure_table(report), label="Figures")
+    every = fragment("table", *timestep_table(report), label="Figures at every timestep", chosen=str(report.timestep))
     means = "".join(f"<p>{prose(line)}</p>" for line in meaning(report))
     return (
         f"<p class='mia-lead'>{prose(headline(report))}</p>{flags_html(report.flags)}{means}"
@@ -237,13 +237,15 @@ def _carried(name: str, file: str, content: bytes, kind: str) -> str:
 
 
 def _provenance(entry: Mapping[str, Any], reported: Rows) -> str:
-    from mia_hub.rendering.markup import pairs, plain
+    from mia_hub.rendering.html import fragment
+    from mia_hub.rendering.text import value_text
 
     rows = [["Entry", entry["id"]], ["Origin", entry["origin"]], ["Captions told", entry["request"].get("captions", "split")]]
     if not reported:
         parts = [(part, key, value) for part in ("model", "split", "provenance") for key, value in entry[part].items()]
-        reported = [[f"{part.capitalize()}: {key}", plain(value)] for part, key, value in parts if isinstance(value, (str, int, float))]
-    return f"<details><summary>Provenance</summary>{pairs([*rows, *reported])}</details>"
+        parts = [(part, key, value) for part, key, value in parts if isinstance(value, (str, int, float))]
+        reported = [[f"{part.capitalize()}: {key}", value_text(value)] for part, key, value in parts]
+    return f"<details><summary>Provenance</summary>{fragment('pairs', [*rows, *reported])}</details>"
 
 
 def claims_of(entry: Mapping[str, Any], attack: str, claims: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

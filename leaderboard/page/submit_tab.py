@@ -11,9 +11,10 @@ from leaderboard.errors import SubmissionError
 from leaderboard.page.access import bearer, board_queue, has_login, who
 from leaderboard.requests.intake import Accepted, submit
 from leaderboard.requests.submission import LARGEST_SCORES
-from leaderboard.requests.submission_text import HEADERS, one_line, revision_text, state_text, table_rows
+from leaderboard.requests.submission_text import HEADERS, revision_text, state_text, table_rows
 from mia_hub.attacks import list_attacks
 from mia_hub.errors import MiaHubError
+from mia_hub.rendering.text import one_line
 
 A_MODEL, OWN_SCORES = KINDS = ("A model to audit", "Scores of my own attack")
 REFRESH_SECONDS = 30

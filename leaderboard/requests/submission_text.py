@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mia_hub.rendering.markup import aligned, wrapped
+from mia_hub.rendering.terminal import columns, paragraph
+from mia_hub.rendering.text import one_line
 
 if TYPE_CHECKING:
     from leaderboard.requests.intake import Accepted
@@ -13,14 +14,8 @@ if TYPE_CHECKING:
     from leaderboard.requests.status import Status
 
 SHOWN_COMMIT = 8
-LONGEST_SHOWN = 500
+LONGEST_CELL = 2000
 HEADERS = ["State", "What", "Attacks", "Submitted", "By", "ID"]
-
-
-def one_line(text: object, longest: int = LONGEST_SHOWN) -> str:
-    """Text from a stranger, without what a terminal would obey, and not too long."""
-    clean = " ".join("".join(letter if letter.isprintable() else " " for letter in str(text)).split())
-    return clean if len(clean) <= longest else clean[: longest - 1] + "…"
 
 
 def accepted_text(done: Accepted, requests: str | None = None) -> str:
@@ -76,7 +71,7 @@ def submission_text(found: Submission) -> str:
     rows += [["Attempts", str(status.attempts) if status.attempts > 1 else ""], ["Error", status.error or ""], ["Offered", status.offered]]
     for past in status.history:
         rows.append(["Before", f"{past.get('state', '')} until {time_text(past.get('until'))}: {past.get('why', '')}"])
-    return "\n".join(aligned([[name, one_line(value, 4 * LONGEST_SHOWN)] for name, value in rows if value]))
+    return "\n".join(columns([[name, one_line(value, LONGEST_CELL)] for name, value in rows if value]))
 
 
 def submissions_text(found: Sequence[Submission]) -> str:
@@ -87,9 +82,9 @@ def submissions_text(found: Sequence[Submission]) -> str:
     for each in found:
         lines += [f"{one_line(each.id, 64)}  {state_text(each.status, each.place)}  {time_text(each.status.submitted)}"]
         asked = ", ".join(each.request.attacks) if each.request else ""
-        lines += wrapped(one_line(f"{what_text(each)}: {asked}"), "    ") if each.request else []
-        lines += wrapped(one_line(f"Error: {each.status.error}"), "    ") if each.status.error else []
-        lines += wrapped(one_line(f"Offered: {each.status.offered}"), "    ") if each.status.offered else []
+        lines += paragraph(one_line(f"{what_text(each)}: {asked}"), "    ") if each.request else []
+        lines += paragraph(one_line(f"Error: {each.status.error}"), "    ") if each.status.error else []
+        lines += paragraph(one_line(f"Offered: {each.status.offered}"), "    ") if each.status.offered else []
     return "\n".join(lines)
 
 

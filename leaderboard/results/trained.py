@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mia_hub.rendering.text import one_line
+
 FILE = "training.json"
 LARGEST, LONGEST = 2**20, 1000
 
@@ -52,9 +54,7 @@ def _line(value: Any) -> str:
     """A text, a number or a list of them as one line, cut where it is too long; "" for anything else."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float, list)):
         return ""
-    text = "".join(letter if letter.isprintable() else " " for letter in str(value))
-    line = " ".join(text.split())
-    return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
+    return one_line(value, LONGEST)
 
 
 def check_trained(found: Any) -> None:

@@ -1,28 +1,22 @@
-"""A comparison of attacks in words: as Markdown, and as a page."""
+"""A comparison of attacks, as Markdown and as a page."""
 
 from __future__ import annotations
 
-from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mia_hub.auditing.estimates_text import percent
-from mia_hub.auditing.report_pages import HOW_TO_READ, by_rate, flags_html, gravest_first, notes_html, provenance_rows
-from mia_hub.rendering.markup import (
-    Rows,
-    code,
-    definitions,
-    html_table,
-    markdown_table,
-    marked,
-    page,
-    pairs,
-    plain,
-    prose,
-    quantity,
-    section,
-    sentence,
+from mia_hub.auditing.report_pages import (
+    HOW_TO_READ,
+    TEMPLATES,
+    descending,
+    provenance_markdown,
+    provenance_rows,
+    sort_flags,
+    terms_markdown,
 )
-from mia_hub.rendering.numbers import share
+from mia_hub.rendering.html import render
+from mia_hub.rendering.markdown import code_span, escape_markdown, markdown_table
+from mia_hub.rendering.numbers import quantity, share
+from mia_hub.rendering.text import Rows, sentence_case, value_text
 from mia_hub.splits.notes import split_notes
 
 if TYPE_CHECKING:
@@ -52,7 +46,7 @@ HOW_TO_COMPARE = (
 
 
 def comparison_headline(comparison: Comparison) -> str:
-    """The result in one or two sentences, with its first caution at once."""
+    """Return the result in one or two sentences, its first caution included."""
     rows, blind = comparison.rows, comparison.blind_auc
     best = max(rows, key=lambda row: row.report.auc.value)
     among = f"among {len(rows)} attacks" if len(rows) > 1 else "of the one attack compared"
@@ -64,17 +58,17 @@ def comparison_headline(comparison: Comparison) -> str:
         )
     if best.report.auc.low <= 0.5:
         return f"No attack can be told from guessing with these images: {highest}."
-    said = sentence(highest)
+    text = sentence_case(highest)
     if comparison.rates:
         rate = min(comparison.rates, key=lambda rate: abs(rate - 0.01))
         most = max(rows, key=lambda row: row.report.tpr_at_fpr[rate].value)
-        said += f"; at {share(rate)} false positives at most {percent(most.report.tpr_at_fpr[rate], rate)} are recognised ({most.label})"
+        text += f"; at {share(rate)} false positives at most {most.report.tpr_at_fpr[rate].percent(rate)} are recognised ({most.label})"
     optimistic = any(flag.name == "oracle-selection" for flag in comparison.flags)
-    return said + (". These figures are optimistic: timesteps were chosen on the same images." if optimistic else ".")
+    return text + (". These figures are optimistic: timesteps were chosen on the same images." if optimistic else ".")
 
 
 def comparison_table(comparison: Comparison) -> tuple[list[str], Rows]:
-    """Headers and rows, one per attack."""
+    """Return headers and rows, one per attack."""
     rates = [f"Recognised at {share(rate)} FPR" for rate in comparison.rates]
     headers = ["Attack", "Access", "t", "AUC", "Attack success rate", *rates]
     headers += ["Queries per image", "At all timesteps", "Seconds per image", "Peak memory"]
@@ -88,8 +82,8 @@ def _row(row: ComparedAttack) -> list[str]:
         row.access,
         ONE_SCORE if row.one_score else str(report.timestep),
         str(report.auc),
-        percent(report.asr),
-        *(percent(found, rate) for rate, found in by_rate(report.tpr_at_fpr)),
+        report.asr.percent(),
+        *(tpr.percent(rate) for rate, tpr in descending(report.tpr_at_fpr)),
         f"{row.queries_at_timestep:,}{once}",
         f"{report.cost.queries_per_image:,}{once}",
         quantity(row.seconds_per_image),
@@ -97,84 +91,85 @@ def _row(row: ComparedAttack) -> list[str]:
     ]
 
 
-def measured_on(comparison: Comparison) -> str:
-    """On which images everything was chosen, and on which it is reported."""
-    chosen = comparison.rows[0].report.selection
-    measured = f"{chosen['n_members']:,} members and {chosen['n_nonmembers']:,} non-members"
-    if "n_calibration_members" not in chosen:
+def shared_selection_text(comparison: Comparison) -> str:
+    """Return on which images timesteps were chosen, and on which the figures are reported."""
+    selection = comparison.rows[0].report.selection
+    measured = f"{selection['n_members']:,} members and {selection['n_nonmembers']:,} non-members"
+    if "n_calibration_members" not in selection:
         return f"The timestep and the threshold of each attack are the best on the reported images themselves (optimistic): {measured}."
     return (
         f"All figures come from the same {measured}. The timestep of each attack is the one of highest AUC on another "
-        f"{chosen['n_calibration_members']:,} members and {chosen['n_calibration_nonmembers']:,} non-members, the same for all attacks; "
-        "what an attack learns, it learns there."
+        f"{selection['n_calibration_members']:,} members and {selection['n_calibration_nonmembers']:,} non-members, the same for all "
+        "attacks; what an attack learns, it learns there."
     )
 
 
-def _blind(comparison: Comparison) -> str:
+def _blind_text(comparison: Comparison) -> str:
     if comparison.blind_auc is None:
         return "No blind classifier was measured: members and non-members may be distinguishable without the model."
     return f"A blind classifier, which sees the images and never the model, reaches AUC {comparison.blind_auc}."
 
 
 def choices(comparison: Comparison) -> list[str]:
-    """What attacks chose for themselves on the calibration part."""
-    return [f"{row.label} chose {_chosen(row.chosen)} there." for row in comparison.rows if row.chosen]
+    """Return what attacks chose for themselves on the calibration part."""
+    return [f"{row.label} chose {_choice_text(row.chosen)} there." for row in comparison.rows if row.chosen]
 
 
-def _chosen(chosen: dict) -> str:
+def _choice_text(chosen: dict[str, Any]) -> str:
     return "; ".join(
-        f"{name} = {', '.join(_chosen(entry) if isinstance(entry, dict) else str(entry) for entry in value if entry)}"
+        f"{name} = {', '.join(_choice_text(entry) if isinstance(entry, dict) else str(entry) for entry in value if entry)}"
         if isinstance(value, (list, tuple))
-        else f"{name} = {plain(value)}"
+        else f"{name} = {value_text(value)}"
         for name, value in chosen.items()
     )
 
 
-def _recorded(comparison: Comparison) -> Rows:
-    first = comparison.rows[0].report
+def _texts(comparison: Comparison) -> list[str]:
+    return [shared_selection_text(comparison), *choices(comparison), _blind_text(comparison)]
+
+
+def _provenance(comparison: Comparison) -> Rows:
     # The first row of a report's own table is its attack.
-    return [[f"Attack: {row.label}", row.report.attack] for row in comparison.rows] + provenance_rows(first)[1:]
+    shared = provenance_rows(comparison.rows[0].report)[1:]
+    return [[f"Attack: {row.label}", row.report.attack] for row in comparison.rows] + shared
 
 
 def comparison_markdown(comparison: Comparison) -> str:
-    """The comparison as Markdown with GitHub's tables."""
-    parts = [f"# Attacks compared on {code(comparison.model.get('id', 'a model'))}", f"**{marked(comparison_headline(comparison))}**"]
+    """Return the comparison as Markdown with GitHub's tables."""
+    parts = [f"# Attacks compared on {code_span(comparison.model.get('id', 'a model'))}"]
+    parts += [f"**{escape_markdown(comparison_headline(comparison))}**"]
     if comparison.flags:
-        flags = [f"- **{marked(f.name)}**: {marked(sentence(f.raised_by))}. {marked(f.meaning)}" for f in gravest_first(comparison.flags)]
-        parts += ["## Read this first", "\n".join(flags)]
-    parts += [f"**Of the split:** {marked(note)}" for note in split_notes(comparison.split)]
+        texts = [(flag.name, sentence_case(flag.raised_by), flag.meaning) for flag in sort_flags(comparison.flags)]
+        parts += ["## Read this first", "\n".join("- **{}**: {}. {}".format(*map(escape_markdown, text)) for text in texts)]
+    parts += [f"**Of the split:** {escape_markdown(note)}" for note in split_notes(comparison.split)]
     parts += ["## Figures", "Higher = leaks more. Brackets are 95 % intervals.", markdown_table(*comparison_table(comparison))]
-    parts += [marked(line) for line in (measured_on(comparison), *choices(comparison), _blind(comparison))]
+    parts += map(escape_markdown, _texts(comparison))
     if comparison.left_out:
-        parts += ["## Left out", "\n".join(f"- **{marked(left.label)}**: {marked(left.reason)}" for left in comparison.left_out)]
-    parts += ["## How to read this", "\n".join(f"- **{term}:** {text}" for term, text in (*HOW_TO_READ, *HOW_TO_COMPARE))]
-    recorded = [[marked(key), code(value)] for key, value in _recorded(comparison)]
-    parts += ["## Provenance", markdown_table(["What", "Value"], recorded, raw=True)]
+        skipped = [f"- **{escape_markdown(attack.label)}**: {escape_markdown(attack.reason)}" for attack in comparison.left_out]
+        parts += ["## Left out", "\n".join(skipped)]
+    parts += ["## How to read this", terms_markdown((*HOW_TO_READ, *HOW_TO_COMPARE))]
+    parts += ["## Provenance", provenance_markdown(_provenance(comparison))]
     return "\n\n".join(parts) + "\n"
 
 
 def comparison_html(comparison: Comparison) -> str:
-    """The comparison as one self-contained page: no script, no request to anywhere."""
+    """Return the comparison as one self-contained page: no script, no request to anywhere."""
+    from markupsafe import Markup
+
     first = comparison.rows[0].report
-    title = f"Attacks compared on {plain(comparison.model.get('id'))}"
-    made = escape(plain(first.provenance.get("created")))
-    over = escape(f"{title} · split {plain(comparison.split.get('name'))} · {first.auc.n:,} images reported on")
-    left = "".join(f"<dt>{escape(left.label)}</dt><dd>{escape(left.reason)}</dd>" for left in comparison.left_out)
-    drawn = f"<figure><figcaption>Every attack, and its ROC curve on logarithmic axes</figcaption>{comparison.plot_svg()}</figure>"
-    body = [
-        f'<header><p class="over">{over}</p><h1>{prose(comparison_headline(comparison))}</h1></header>',
-        flags_html(comparison.flags),
-        notes_html(comparison.split),
-        *(f"<p>{prose(line)}</p>" for line in (measured_on(comparison), *choices(comparison), _blind(comparison))),
-        section(
-            "Figures",
-            "<p>Higher = leaks more. Brackets are 95 % intervals.</p>",
-            html_table(*comparison_table(comparison), label="Figures of every attack"),
-        ),
-        f'<div class="figures">{drawn}</div>',
-        section("Left out", f"<dl>{left}</dl>") if left else "",
-        section("How to read this", definitions((*HOW_TO_READ, *HOW_TO_COMPARE))),
-        section("Provenance", pairs(_recorded(comparison))),
-        f"<footer>Made by mia_hub on {made}. This page makes no request to any other place.</footer>",
-    ]
-    return page(title, "".join(body))
+    title = f"Attacks compared on {value_text(comparison.model.get('id'))}"
+    return render(
+        f"{TEMPLATES}/comparison.html",
+        title=title,
+        over=f"{title} · split {value_text(comparison.split.get('name'))} · {first.auc.n:,} images reported on",
+        headline=comparison_headline(comparison),
+        raised=sort_flags(comparison.flags),
+        notes=split_notes(comparison.split),
+        texts=_texts(comparison),
+        figure_table=comparison_table(comparison),
+        drawn=[("Every attack, and its ROC curve on logarithmic axes", Markup(comparison.plot_svg()))],
+        skipped=comparison.left_out,
+        terms=(*HOW_TO_READ, *HOW_TO_COMPARE),
+        provenance=_provenance(comparison),
+        created=value_text(first.provenance.get("created")),
+    )

@@ -24,7 +24,7 @@ from mia_hub.rendering.svg import (
     new_figure,
     percent_ticks,
     set_style,
-    shortened,
+    short_label,
     timestep_axis,
     to_svg,
 )
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from mia_hub.auditing.comparison import ComparedAttack
     from mia_hub.auditing.report import AuditReport
-from mia_hub.auditing.estimates_text import _point, percent
 
 
 def roc_svg(roc: Mapping[str, Sequence[float]], *, auc: Estimate, tpr_at_fpr: Mapping[float, Estimate]) -> str:
@@ -60,10 +59,10 @@ def roc_svg(roc: Mapping[str, Sequence[float]], *, auc: Estimate, tpr_at_fpr: Ma
     (curve,) = axes.plot([max(x, lowest) for x in roc["fpr"]], [max(y, lowest) for y in roc["tpr"]], color=NONMEMBERS, linewidth=1.8)
     legend = [(curve, f"the attack: AUC {auc}"), (chance, "chance")]
     for (rate, found), marker in zip(sorted(tpr_at_fpr.items(), reverse=True), "osD^v<>ph*" * 10):
-        legend.append((_point(axes, rate, found, lowest, marker), f"{percent(found, rate)} at {share(rate)} false positives"))
+        legend.append((_point(axes, rate, found, lowest, marker), f"{found.percent(rate)} at {share(rate)} false positives"))
     legend.append((unresolved, f"less than 1 of {auc.n_nonmembers:,} non-members: unmeasured"))
     add_legend(figure, legend)
-    points = "".join(f" {percent(found, rate)} of members at {share(rate)} false positives." for rate, found in tpr_at_fpr.items())
+    points = "".join(f" {found.percent(rate)} of members at {share(rate)} false positives." for rate, found in tpr_at_fpr.items())
     return to_svg(figure, f"ROC curve of the attack on logarithmic axes. AUC {auc}; 0.5 is chance.{points}")
 
 
@@ -149,7 +148,7 @@ def comparison_svg(rows: Sequence[ComparedAttack]) -> str:
     for i, (row, (colour, dashes)) in enumerate(zip(rows, styles)):
         names.plot([0, 24], [i + 0.27] * 2, color=colour, linestyle=dashes, linewidth=1.8)
         background = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
-        names.text(30, i + 0.27, shortened(row.label), size=FONT_SIZE, color=INK, va="center", parse_math=False, bbox=background)
+        names.text(30, i + 0.27, short_label(row.label), size=FONT_SIZE, color=INK, va="center", parse_math=False, bbox=background)
 
     upper = top + line * len(rows) + ticks + 30
     heading(6, upper - 20, "Members recognised (true-positive rate)")
@@ -169,6 +168,13 @@ def comparison_svg(rows: Sequence[ComparedAttack]) -> str:
     add_legend(figure, legend)
     found = ""
     for row in rows:
-        found += f" {row.label}: {row.report.auc}" + ("." if rate is None else f", {percent(row.report.tpr_at_fpr[rate], rate)}.")
+        found += f" {row.label}: {row.report.auc}" + ("." if rate is None else f", {row.report.tpr_at_fpr[rate].percent(rate)}.")
     recognised = "" if rate is None else f" and members recognised at {share(rate)} false positives"
     return to_svg(figure, f"{len(rows)} attacks compared: AUC{recognised}, and ROC curves on logarithmic axes. 0.5 is chance.{found}")
+
+
+def _point(axes: Axes, rate: float, found: Estimate, lowest: float, marker: str):
+    """A measured rate with its interval; returns a legend handle."""
+    value, low, high = (max(part, lowest) for part in (found.value, found.low, found.high))
+    axes.plot([rate, rate], [low, high], color=INK, linewidth=1.4, zorder=4)
+    return axes.plot([rate], [value], color=INK, marker=marker, markersize=6, linestyle="", markeredgecolor="white", zorder=5)[0]

@@ -1,38 +1,27 @@
-"""The report of an audit in words: as Markdown, and as a page."""
+"""The report of an audit, as Markdown and as a page."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mia_hub.auditing.estimates_text import percent
 from mia_hub.auditing.plots import roc_svg, timesteps_svg
 from mia_hub.flags import Flag
 from mia_hub.metrics.estimates import Estimate
-from mia_hub.rendering.markup import (
-    MISSING,
-    Rows,
-    code,
-    definitions,
-    html_table,
-    markdown_table,
-    marked,
-    page,
-    pairs,
-    plain,
-    prose,
-    quantity,
-    section,
-    sentence,
-)
-from mia_hub.rendering.numbers import share
+from mia_hub.rendering.html import fragment, render
+from mia_hub.rendering.markdown import code_span, escape_markdown, markdown_table
+from mia_hub.rendering.numbers import quantity, share
+from mia_hub.rendering.text import MISSING, Rows, sentence_case, value_text
 from mia_hub.splits.notes import split_notes
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from mia_hub.auditing.report import AuditReport
+
+TEMPLATES = "mia_hub/auditing/templates"
 
 HOW_TO_READ = (
     ("Higher means that the model leaks more", "Every figure here says how well an attacker tells training images from others."),
@@ -52,11 +41,11 @@ HOW_TO_READ = (
     ("What a low figure shows", "little about safety: a stronger attack may find more."),
 )
 
-# What an audit says; Markdown and HTML are made from the same words.
+# The words of a report, which Markdown and HTML share.
 
 
 def headline(report: AuditReport) -> str:
-    """The result in one or two sentences, with its first caution at once."""
+    """Return the result in one or two sentences, its first caution included."""
     auc = f"AUC {report.auc}"
     names = {flag.name for flag in report.flags}
     if "distribution-shift" in names and report.blind_auc is not None:
@@ -65,34 +54,34 @@ def headline(report: AuditReport) -> str:
             f"{report.blind_auc}. At t = {report.timestep} the attack reaches {auc}."
         )
     if report.auc.low > 0.5:
-        said = f"At t = {report.timestep} the attack tells members from non-members with {auc}"
+        text = f"At t = {report.timestep} the attack tells members from non-members with {auc}"
     elif report.auc.high < 0.5:
-        said = f"At t = {report.timestep} the attack ranks members below non-members, worse than guessing: {auc}"
+        text = f"At t = {report.timestep} the attack ranks members below non-members, worse than guessing: {auc}"
     else:
-        said = f"At t = {report.timestep} the attack can't be told from guessing with these images: {auc}"
+        text = f"At t = {report.timestep} the attack can't be told from guessing with these images: {auc}"
     if report.tpr_at_fpr:
-        rate, found = _headline_rate(report)
-        said += f"; at {share(rate)} false positives it recognises {percent(found, rate)} of the members"
-    return said + (". These figures are optimistic: the timestep was chosen on the same images." if "oracle-selection" in names else ".")
+        rate, tpr = _headline_rate(report)
+        text += f"; at {share(rate)} false positives it recognises {tpr.percent(rate)} of the members"
+    return text + (". These figures are optimistic: the timestep was chosen on the same images." if "oracle-selection" in names else ".")
 
 
 def _headline_rate(report: AuditReport) -> tuple[float, Estimate]:
-    """The rate nearest to 1 %, which most papers report."""
-    rate = min(report.tpr_at_fpr, key=lambda rate: abs(np.log(rate / 0.01)))
+    """Return the false-positive rate nearest to 1 %, which most papers report, and the true-positive rate there."""
+    rate = min(report.tpr_at_fpr, key=lambda rate: float(abs(np.log(rate / 0.01))))
     return rate, report.tpr_at_fpr[rate]
 
 
 def meaning(report: AuditReport) -> list[str]:
-    """What the headline means, in plain words."""
+    """Return what the headline means, in plain words."""
     lines = [
         f"Of a random training image and a random other image, the attack gives the training image the higher score in "
         f"{float(f'{report.auc.value:.3f}') * 100:.1f} % of all pairs; guessing gives 50 %."
     ]
     if report.tpr_at_fpr:
-        rate, found = _headline_rate(report)
-        times = f"{found.value / rate:.3g} times as many as guessing would" if found.low > rate else "which can't be told from guessing"
-        caught = percent(found, rate).split(" [")[0]
-        lines.append(f"Where it may take {share(rate)} of the non-members for members, it recognises {caught} of the members, {times}.")
+        rate, tpr = _headline_rate(report)
+        times = f"{tpr.value / rate:.3g} times as many as guessing would" if tpr.low > rate else "which can't be told from guessing"
+        recognised = tpr.percent(rate).split(" [")[0]
+        lines.append(f"Where it may take {share(rate)} of the non-members for members, it recognises {recognised} of the members, {times}.")
     blind = report.blind_auc
     if blind is None:
         lines.append("No blind classifier was measured: members and non-members may be distinguishable without the model.")
@@ -109,7 +98,7 @@ def meaning(report: AuditReport) -> list[str]:
 
 
 def figure_table(report: AuditReport) -> tuple[list[str], Rows]:
-    """Headers and rows of the figures at the selected timestep, the blind AUC beside the attack's."""
+    """Return headers and rows of the figures at the selected timestep, the blind AUC beside the attack's."""
     blind = report.blind_auc
     unmeasured = ["AUC, blind classifier", "not measured", MISSING, MISSING, MISSING]
     rows = [
@@ -117,54 +106,57 @@ def figure_table(report: AuditReport) -> tuple[list[str], Rows]:
         unmeasured if blind is None else _decimal_row("AUC, blind classifier", blind),
         _percent_row("Attack success rate", report.asr),
     ]
-    rows += [_percent_row(f"Recognised at {share(rate)} false positives", found, rate) for rate, found in by_rate(report.tpr_at_fpr)]
+    rates = descending(report.tpr_at_fpr)
+    rows += [_percent_row(f"Recognised at {share(rate)} false positives", tpr, rate) for rate, tpr in rates]
     return ["Figure", "Value", "95 % interval", "Members", "Non-members"], rows
 
 
-def by_rate(rates: dict[float, Estimate]) -> list[tuple[float, Estimate]]:
-    """Highest false-positive rate first."""
+def descending(rates: Mapping[float, Estimate]) -> list[tuple[float, Estimate]]:
+    """Return false-positive rates with their figures, the highest rate first."""
     return sorted(rates.items(), reverse=True)
 
 
-def _decimal_row(name: str, found: Estimate) -> list[str]:
-    value, interval = str(found).split(" ", 1)
-    return [name, value, interval, f"{found.n_members:,}", f"{found.n_nonmembers:,}"]
+def _decimal_row(name: str, estimate: Estimate) -> list[str]:
+    value, interval = str(estimate).split(" ", 1)
+    return [name, value, interval, f"{estimate.n_members:,}", f"{estimate.n_nonmembers:,}"]
 
 
-def _percent_row(name: str, found: Estimate, rate: float = 0.01) -> list[str]:
-    value, interval = percent(found, rate).split(" [")
-    return [name, value, f"[{interval[:-1]}] %", f"{found.n_members:,}", f"{found.n_nonmembers:,}"]
+def _percent_row(name: str, estimate: Estimate, rate: float = 0.01) -> list[str]:
+    value, interval = estimate.percent(rate).split(" [")
+    return [name, value, f"[{interval[:-1]}] %", f"{estimate.n_members:,}", f"{estimate.n_nonmembers:,}"]
 
 
 def timestep_table(report: AuditReport) -> tuple[list[str], Rows]:
-    """Headers and rows of the figures at every timestep."""
-    headers = ["t", "AUC", "Attack success rate", *(f"Recognised at {share(rate)} FPR" for rate, _ in by_rate(report.tpr_at_fpr))]
-    rows = [
-        [f"{row.timestep}", str(row.auc), percent(row.asr), *(percent(found, rate) for rate, found in by_rate(row.tpr_at_fpr))]
-        for row in report.per_timestep
-    ]
+    """Return headers and rows of the figures at every timestep."""
+    headers = ["t", "AUC", "Attack success rate"]
+    headers += [f"Recognised at {share(rate)} FPR" for rate, _ in descending(report.tpr_at_fpr)]
+    rows = []
+    for row in report.per_timestep:
+        recognised = [tpr.percent(rate) for rate, tpr in descending(row.tpr_at_fpr)]
+        rows.append([str(row.timestep), str(row.auc), row.asr.percent(), *recognised])
     return headers, rows
 
 
-def _at(report: AuditReport) -> str:
+def _direction(report: AuditReport) -> str:
     return f"At t = {report.timestep}. Higher = leaks more."
 
 
 def selection_text(report: AuditReport) -> str:
-    """How the timestep was selected, and on how many images."""
-    chosen = report.selection
-    text = f"{chosen['description']}."
-    measured = f"{chosen['n_members']:,} members and {chosen['n_nonmembers']:,} non-members"
-    if "n_calibration_members" in chosen:
+    """Return how the timestep was selected, and on how many images."""
+    selection = report.selection
+    text = f"{selection['description']}."
+    measured = f"{selection['n_members']:,} members and {selection['n_nonmembers']:,} non-members"
+    if "n_calibration_members" in selection:
+        members, nonmembers = selection["n_calibration_members"], selection["n_calibration_nonmembers"]
         return (
-            f"{text} It was chosen on {chosen['n_calibration_members']:,} members and {chosen['n_calibration_nonmembers']:,} non-members; "
-            f"all figures come from {measured} that took no part in the choice."
+            f"{text} It was chosen on {members:,} members and {nonmembers:,} non-members; all figures come from {measured} that took no "
+            "part in the choice."
         )
     return f"{text} All figures come from {measured}."
 
 
 def _counts(report: AuditReport) -> str:
-    """How many images were scored, and how many of them the figures come from."""
+    """Return how many images were scored, and how many of them the figures come from."""
     scored, measured = report.split["n_members"] + report.split["n_nonmembers"], report.auc.n
     if scored == measured:
         return f"{scored:,} images scored and reported on"
@@ -172,7 +164,7 @@ def _counts(report: AuditReport) -> str:
 
 
 def cost_rows(report: AuditReport) -> Rows:
-    """What the scores cost."""
+    """Return names and values of what the scores cost."""
     cost = report.cost
     return [
         ["Denoiser queries per image", f"{cost.queries_per_image:,}"],
@@ -184,22 +176,16 @@ def cost_rows(report: AuditReport) -> Rows:
 
 
 def provenance_rows(report: AuditReport) -> Rows:
-    """What is needed to make the result again."""
-    made, model, split = report.provenance, report.model, report.split
+    """Return names and values of what is needed to reproduce the result."""
     rows = [["Attack", report.attack]]
-    rows += [[f"Model: {key.replace('_', ' ')}", plain(value)] for key, value in model.items()]
-    rows += [[f"Split: {key.replace('_', ' ')}", plain(value)] for key, value in split.items() if key != "notes"]
-    rows += [[key.replace("_", " ").capitalize(), plain(value)] for key, value in made.items()]
+    rows += [[f"Model: {key.replace('_', ' ')}", value_text(value)] for key, value in report.model.items()]
+    rows += [[f"Split: {key.replace('_', ' ')}", value_text(value)] for key, value in report.split.items() if key != "notes"]
+    rows += [[key.replace("_", " ").capitalize(), value_text(value)] for key, value in report.provenance.items()]
     return rows
 
 
-def notes_html(split: Mapping[str, Any]) -> str:
-    """`split_notes`, escaped; nothing where there are none."""
-    return "".join(f'<p><span class="label">Of the split:</span> {prose(note)}</p>' for note in split_notes(split))
-
-
-def gravest_first(flags: Iterable[Flag]) -> list[Flag]:
-    """Flags in the order in which a reader should see them."""
+def sort_flags(flags: Iterable[Flag]) -> list[Flag]:
+    """Return flags in the order in which a reader should see them, the gravest first."""
     return sorted(flags, key=lambda flag: flag.name != "distribution-shift")
 
 
@@ -207,68 +193,71 @@ def gravest_first(flags: Iterable[Flag]) -> list[Flag]:
 
 
 def audit_markdown(report: AuditReport) -> str:
-    """The report as Markdown with GitHub's tables."""
-    parts = [f"# Membership audit of {code(report.model.get('id', 'a model'))}", f"**{headline(report)}**", f"{_counts(report)}."]
+    """Return the report as Markdown with GitHub's tables."""
+    parts = [f"# Membership audit of {code_span(report.model.get('id', 'a model'))}", f"**{headline(report)}**", f"{_counts(report)}."]
     if report.flags:
-        flags = [
-            f"- **{marked(flag.name)}**\n  - Raised by: {marked(sentence(flag.raised_by))}.\n  - What it means: {marked(flag.meaning)}"
-            for flag in gravest_first(report.flags)
-        ]
-        parts += ["## Read this first", "\n".join(flags)]
-    parts += [f"**Of the split:** {marked(note)}" for note in split_notes(report.split)]
+        texts = [(flag.name, sentence_case(flag.raised_by), flag.meaning) for flag in sort_flags(report.flags)]
+        lines = ["- **{}**\n  - Raised by: {}.\n  - What it means: {}".format(*map(escape_markdown, text)) for text in texts]
+        parts += ["## Read this first", "\n".join(lines)]
+    parts += [f"**Of the split:** {escape_markdown(note)}" for note in split_notes(report.split)]
     parts += ["## What it means", *meaning(report)]
-    parts += ["## Figures", _at(report), markdown_table(*figure_table(report))]
-    parts += ["## How the timestep was selected", marked(selection_text(report))]
+    parts += ["## Figures", _direction(report), markdown_table(*figure_table(report))]
+    parts += ["## How the timestep was selected", escape_markdown(selection_text(report))]
     parts += ["## Every timestep", "Values with 95 % intervals.", markdown_table(*timestep_table(report))]
     parts += ["## Cost", markdown_table(["Cost", "Value"], cost_rows(report))]
-    recorded = [[marked(key), code(value)] for key, value in provenance_rows(report)]
-    parts += ["## Provenance", markdown_table(["What", "Value"], recorded, raw=True)]
-    parts += ["## How to read this", "\n".join(f"- **{term}:** {text}" for term, text in HOW_TO_READ)]
+    parts += ["## Provenance", provenance_markdown(provenance_rows(report))]
+    parts += ["## How to read this", terms_markdown(HOW_TO_READ)]
     return "\n\n".join(parts) + "\n"
 
 
-# The report as a page.
+def provenance_markdown(rows: Rows) -> str:
+    """Return a table of names and recorded values."""
+    return markdown_table(["What", "Value"], [[escape_markdown(name), code_span(value)] for name, value in rows], raw=True)
+
+
+def terms_markdown(terms: Iterable[tuple[str, str]]) -> str:
+    """Return a list of terms and what they mean."""
+    return "\n".join(f"- **{term}:** {text}" for term, text in terms)
+
+
+# HTML.
 
 
 def audit_html(report: AuditReport) -> str:
-    """The report as one self-contained page: no script, no request to anywhere; light and dark, on paper and on a phone."""
-    title = f"Membership audit of {plain(report.model.get('id'))}"
-    made = escape(plain(report.provenance.get("created")))
-    over = escape(f"{title} · split {plain(report.split.get('name'))} · {_counts(report)}")
-    body = [
-        f'<header><p class="over">{over}</p><h1>{prose(headline(report))}</h1></header>',
-        flags_html(report.flags),
-        notes_html(report.split),
-        *(f"<p>{prose(line)}</p>" for line in meaning(report)),
-        section("Figures", f"<p>{prose(_at(report))}</p>", html_table(*figure_table(report), label="Figures")),
-        _figures(report),
-        section("How the timestep was selected", f"<p>{prose(selection_text(report))}</p>"),
-        section(
-            "Every timestep",
-            "<p>Values with 95 % intervals; the selected timestep is in bold.</p>",
-            html_table(*timestep_table(report), label="Figures at every timestep", chosen=str(report.timestep)),
-        ),
-        section("Cost", pairs(cost_rows(report))),
-        section("Provenance", pairs(provenance_rows(report))),
-        section("How to read this", definitions(HOW_TO_READ)),
-        f"<footer>Made by mia_hub on {made}. This page makes no request to any other place.</footer>",
-    ]
-    return page(title, "".join(body))
+    """Return the report as one self-contained page: no script, no request to anywhere; light and dark, on paper and on a phone."""
+    from markupsafe import Markup
 
-
-def flags_html(flags: Iterable[Flag]) -> str:
-    """What to read before any figure; nothing where there are no flags."""
-    said = "".join(
-        f'<section><h3>{escape(flag.name)}</h3><p><span class="label">Raised by:</span> {prose(sentence(flag.raised_by))}.</p>'
-        f'<p><span class="label">What it means:</span> {prose(flag.meaning)}</p></section>'
-        for flag in gravest_first(flags)
+    title = f"Membership audit of {value_text(report.model.get('id'))}"
+    roc = roc_svg(report.roc, auc=report.auc, tpr_at_fpr=report.tpr_at_fpr)
+    return render(
+        f"{TEMPLATES}/audit.html",
+        title=title,
+        over=f"{title} · split {value_text(report.split.get('name'))} · {_counts(report)}",
+        headline=headline(report),
+        raised=sort_flags(report.flags),
+        notes=split_notes(report.split),
+        meaning=meaning(report),
+        direction=_direction(report),
+        figure_table=figure_table(report),
+        drawn=[
+            ("AUC at every timestep", Markup(timesteps_svg(report))),
+            (f"ROC curve at t = {report.timestep}, on logarithmic axes", Markup(roc)),
+        ],
+        selection=selection_text(report),
+        timestep_table=timestep_table(report),
+        timestep=str(report.timestep),
+        cost=cost_rows(report),
+        provenance=provenance_rows(report),
+        terms=HOW_TO_READ,
+        created=value_text(report.provenance.get("created")),
     )
-    return f'<aside class="flags"><h2>Read this first</h2>{said}</aside>' if said else ""
 
 
-def _figures(report: AuditReport) -> str:
-    drawn = (
-        ("AUC at every timestep", timesteps_svg(report)),
-        (f"ROC curve at t = {report.timestep}, on logarithmic axes", roc_svg(report.roc, auc=report.auc, tpr_at_fpr=report.tpr_at_fpr)),
-    )
-    return '<div class="figures">' + "".join(f"<figure><figcaption>{escape(c)}</figcaption>{svg}</figure>" for c, svg in drawn) + "</div>"
+def flags_html(flags: Iterable[Flag]) -> Markup:
+    """Return what to read before any figure; nothing where there are no flags."""
+    return fragment("flags", sort_flags(flags), template=f"{TEMPLATES}/flags.html")
+
+
+def notes_html(split: Mapping[str, Any]) -> Markup:
+    """Return what the reader of a split's figures must know; nothing where there is nothing."""
+    return fragment("split_notes", split_notes(split), template=f"{TEMPLATES}/flags.html")

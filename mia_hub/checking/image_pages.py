@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mia_hub.checking.image_answers import EVIDENCE, NO_NULL, NOT_COMPARABLE, VERDICTS, ImageCheck
 from mia_hub.metrics.p_values import ALPHA, FALSE_DISCOVERY_RATE
-from mia_hub.rendering.markup import MISSING, Rows, aligned, answer, figures, items, prose, wrapped
+from mia_hub.rendering.html import fragment
 from mia_hub.rendering.numbers import floored_percent, p_text, share
+from mia_hub.rendering.terminal import bullets, columns, paragraph
+from mia_hub.rendering.text import MISSING, Rows, shorten
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 NAME_WIDTH, TABLE_NAME_WIDTH = 34, 24
 SHORT_VERDICTS = {EVIDENCE: "evidence", NOT_COMPARABLE: "not comparable", NO_NULL: "no verdict"}
@@ -45,29 +51,29 @@ def check_text(checks: Sequence[ImageCheck], *, model: str, attack: str) -> str:
         return "No images were checked.\n"
     if len(checks) == 1:
         return "\n".join(_one_as_text(checks[0])) + "\n"
-    return "\n".join([*_several_as_text(checks), "", *wrapped(f"Model: {model}"), *wrapped(f"Attack: {attack}")]) + "\n"
+    return "\n".join([*_several_as_text(checks), "", *paragraph(f"Model: {model}"), *paragraph(f"Attack: {attack}")]) + "\n"
 
 
 def _one_as_text(check: ImageCheck) -> list[str]:
-    lines = [*wrapped(check.name), "", *wrapped(check.sentence, "  ")]
-    lines += ["", *aligned(figures_of(check)), "", "What this does not mean", *items(check.caveats)]
-    return lines + (["", "About this image", *items(check.notes)] if check.notes else [])
+    lines = [*paragraph(check.name), "", *paragraph(check.sentence, "  ")]
+    lines += ["", *columns(figures_of(check)), "", "What this does not mean", *bullets(check.caveats)]
+    return lines + (["", "About this image", *bullets(check.notes)] if check.notes else [])
 
 
 def _several_as_text(checks: Sequence[ImageCheck]) -> list[str]:
     rows = [
-        [_fitted(c.name), _verdict(c), *(MISSING if p is None else p_text(p) for p in (c.p_value, c.q_value)), _score(c.score)]
+        [_short_name(c.name), _verdict(c), *(MISSING if p is None else p_text(p) for p in (c.p_value, c.q_value)), _score(c.score)]
         for c in checks
     ]
     table = [["image", "verdict", "p", "q", "score"], *rows]
     widths = [max(len(row[i]) for row in table) for i in range(5)]
     lines = ["  ".join(f"{cell:<{w}}" if i < 2 else f"{cell:>{w}}" for i, (cell, w) in enumerate(zip(row, widths))) for row in table]
     lines.insert(1, "  ".join("─" * w for w in widths))
-    lines += ["", *wrapped(_tally(checks)), *wrapped(f"Scores: higher = more like a training image; at t = {checks[0].timestep}.")]
-    lines += ["", "What this does not mean", *items(shared_caveats(checks))]
+    lines += ["", *paragraph(_tally(checks)), *paragraph(f"Scores: higher = more like a training image; at t = {checks[0].timestep}.")]
+    lines += ["", "What this does not mean", *bullets(shared_caveats(checks))]
     notes = Counter(note for check in checks for note in check.notes)
     counted = [f"{note} ({n} images)" if n > 1 else note for note, n in notes.items()]
-    return lines + (["", "About these images", *items(counted)] if counted else [])
+    return lines + (["", "About these images", *bullets(counted)] if counted else [])
 
 
 def _tally(checks: Sequence[ImageCheck]) -> str:
@@ -106,7 +112,7 @@ def checks_table(checks: Sequence[ImageCheck]) -> tuple[list[str], list[list]]:
         [
             _verdict(check),
             *(MISSING if value is None else float(p_text(value)) for value in (check.p_value, check.q_value)),
-            f"{number + 1} · {_fitted(check.name, TABLE_NAME_WIDTH)}",
+            f"{number + 1} · {_short_name(check.name, TABLE_NAME_WIDTH)}",
             float(f"{check.score:.4g}"),
         ]
         for number, check in ((i, checks[i]) for i in order)
@@ -123,29 +129,25 @@ def _verdict(check: ImageCheck) -> str:
     return SHORT_VERDICTS.get(check.verdict, "cannot tell")
 
 
-def _fitted(name: str, width: int = NAME_WIDTH) -> str:
-    """Of a long name the beginning and the end, which tells file names apart."""
-    name = " ".join(name.split())
-    end = width // 3 + 1
-    return name if len(name) <= width else f"{name[: width - end - 1]}…{name[-end:]}"
+def _short_name(name: str, longest: int = NAME_WIDTH) -> str:
+    return shorten(name, longest, end=longest // 3 + 1)
 
 
-def check_html(check: ImageCheck) -> str:
+def check_html(check: ImageCheck) -> Markup:
     """One answer as a fragment for a page, without its plot. Styled by ``ui/style.css``."""
     return answer_html(check) + figures_html(check) + caveats_html(check)
 
 
-def answer_html(check: ImageCheck) -> str:
+def answer_html(check: ImageCheck) -> Markup:
     """Verdict and sentence."""
-    return answer(check.verdict, VERDICTS[check.verdict], check.sentence)
+    return fragment("answer", check.verdict, VERDICTS[check.verdict], check.sentence)
 
 
-def figures_html(check: ImageCheck) -> str:
+def figures_html(check: ImageCheck) -> Markup:
     """The table of figures, and how the image was read."""
-    return figures(figures_of(check), check.notes)
+    return fragment("figures", figures_of(check), check.notes)
 
 
-def caveats_html(check: ImageCheck) -> str:
+def caveats_html(check: ImageCheck) -> Markup:
     """What the answer does not mean."""
-    lines = "".join(f"<li>{prose(line)}</li>" for line in check.caveats)
-    return f'<div class="mia-caveats"><h3 class="mia-heading">What this does not mean</h3><ul>{lines}</ul></div>' if lines else ""
+    return fragment("caveats", check.caveats)

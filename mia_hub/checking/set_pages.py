@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from mia_hub.checking.set_answers import SET_VERDICTS, SetCheck, fraction_text, more_text
-from mia_hub.rendering.markup import Rows, aligned, answer, figures, items, wrapped
+from mia_hub.rendering.html import fragment
 from mia_hub.rendering.numbers import p_text
+from mia_hub.rendering.terminal import bullets, columns, paragraph
+from mia_hub.rendering.text import Rows
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 
 def set_rows(found: SetCheck) -> Rows:
@@ -24,16 +31,16 @@ def set_rows(found: SetCheck) -> Rows:
 
 def set_text(found: SetCheck) -> str:
     """For a terminal."""
-    lines = [*wrapped(found.sentence), "", *aligned(set_rows(found))]
-    lines += ["", "What this does not mean", *items(found.caveats)]
-    return "\n".join(lines + (["", "About these images", *items(found.notes)] if found.notes else [])) + "\n"
+    lines = [*paragraph(found.sentence), "", *columns(set_rows(found))]
+    lines += ["", "What this does not mean", *bullets(found.caveats)]
+    return "\n".join(lines + (["", "About these images", *bullets(found.notes)] if found.notes else [])) + "\n"
 
 
-def set_html(found: SetCheck) -> str:
+def set_html(found: SetCheck) -> Markup:
     """Verdict and sentence, for a page; styled by ``ui/style.css``."""
-    return answer(found.verdict, SET_VERDICTS[found.verdict], found.sentence)
+    return fragment("answer", found.verdict, SET_VERDICTS[found.verdict], found.sentence)
 
 
-def set_figures_html(found: SetCheck) -> str:
+def set_figures_html(found: SetCheck) -> Markup:
     """The table of figures, and what was left out."""
-    return figures(set_rows(found), found.notes)
+    return fragment("figures", set_rows(found), found.notes)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from mia_hub.errors import MetricError
-
-if TYPE_CHECKING:
-    pass
+from mia_hub.rendering.numbers import percent_with_interval, with_interval
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,11 @@ class Estimate:
         return self.n_members + self.n_nonmembers
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        return with_interval(self.value, self.low, self.high)
+
+    def percent(self, rate: float = 0.01) -> str:
+        """Return the figure in percent with its interval, "18.2 % [15.1, 21.6]"; ``rate``: false-positive rate that it belongs to."""
+        return percent_with_interval(self.value, self.low, self.high, rate=rate)
 
 
 class Rates(dict):

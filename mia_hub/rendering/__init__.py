@@ -1,1 +1,1 @@
-"""Words, pages and figures: what any report, answer or page is put together from."""
+"""Text, Markdown, HTML and figures: what reports, answers and pages are made of."""

@@ -13,6 +13,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from mia_hub.rendering.numbers import share
+from mia_hub.rendering.text import shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +24,7 @@ INK, GREY, RULE, MEMBERS, NONMEMBERS = "#1c1f23", "#5b626b", "#d9dbde", "#D55E00
 # In units of the viewBox, which is 360 wide: a phone shows the figures at about this size in pixels.
 WIDTH, FONT_SIZE = 360, 11.5
 FONTS = "system-ui, -apple-system, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif"
-TITLE_CHARACTERS = 46
+LABEL_CHARACTERS = 46
 # Okabe & Ito's without their yellow, too pale for a line; with the line styles, 21 attacks can be told apart.
 COLOURS = (NONMEMBERS, MEMBERS, "#009E73", "#CC79A7", INK, "#56B4E9", "#E69F00")
 DASHES = ("solid", (0, (4, 1.6)), (0, (1.2, 1.4)))
@@ -46,7 +47,7 @@ def new_figure(height: float, heading: str, title: str | None = None) -> tuple[F
     figure.set_layout_engine("constrained", rect=(0, 0, 1, 1 - 21 / height - (above - 36) / height), w_pad=5 / 72, h_pad=4 / 72)
     axes = figure.add_subplot(facecolor="white")
     if title:
-        figure.text(6 / WIDTH, 1 - 7 / height, shortened(title), size=12, weight="bold", color=INK, va="top", parse_math=False)
+        figure.text(6 / WIDTH, 1 - 7 / height, short_label(title), size=12, weight="bold", color=INK, va="top", parse_math=False)
     figure.text(6 / WIDTH, 1 - (above - 36 + 7) / height, heading, size=FONT_SIZE, color=INK, va="top", parse_math=False)
     set_style(axes)
     axes.locator_params(axis="y", nbins=6)
@@ -63,10 +64,9 @@ def set_style(axes: Axes) -> None:
         spine.set(visible=name in ("left", "bottom"), color=GREY, linewidth=0.8)
 
 
-def shortened(text: str) -> str:
-    """Of a long name the beginning and the end, which tells file names apart."""
-    text = " ".join(text.split())
-    return text if len(text) <= TITLE_CHARACTERS else f"{text[: TITLE_CHARACTERS - 13]}…{text[-12:]}"
+def short_label(text: str) -> str:
+    """Return as much of a text as fits beside or above a plot."""
+    return shorten(text, LABEL_CHARACTERS, end=12)
 
 
 def add_band(axes: Axes, x, low, middle, high, colour: str, dashes, **line_style):

@@ -10,7 +10,7 @@ from typing import Any
 from mia_hub.errors import SplitError
 from mia_hub.flags import Flag
 from mia_hub.metrics.estimates import Estimate
-from mia_hub.rendering.markup import code, marked
+from mia_hub.rendering.markdown import code_span, escape_markdown
 from mia_hub.splits.sources import Origin
 
 # 1 is member.
@@ -155,7 +155,7 @@ def _body(record: SplitRecord, name: str) -> str:
 
 
 def _model(model: str) -> str:
-    return f"[{marked(model)}](https://huggingface.co/{model})" if "/" in model else code(model)
+    return f"[{escape_markdown(model)}](https://huggingface.co/{model})" if "/" in model else code_span(model)
 
 
 def _facts(record: SplitRecord) -> str:
@@ -169,14 +169,14 @@ def _facts(record: SplitRecord) -> str:
         f"- **Columns:** image, label{', caption' if record.has_captions else ''}{', class' if record.has_classes else ''}",
     ]
     if record.left_out:
-        counts = ", ".join(f"{count:,} {marked(reason)}" for reason, count in record.left_out.items())
+        counts = ", ".join(f"{count:,} {escape_markdown(reason)}" for reason, count in record.left_out.items())
         lines.append(f"- **Left out:** of the images of the source that were tried, {counts}.")
     if record.copies:
         lines.append(f"- **Copies:** {record.copies:,} images occur more than once on their side; they count repeatedly in every figure.")
-    lines += [f"- **Note:** {marked(note)}" for note in record.notes]
+    lines += [f"- **Note:** {escape_markdown(note)}" for note in record.notes]
     versions = record.provenance.get("versions", {})
     if versions:
-        lines.append(f"- **Made by:** mia_hub {marked(versions.get('mia_hub'))}, {record.provenance.get('created')}")
+        lines.append(f"- **Made by:** mia_hub {escape_markdown(versions.get('mia_hub'))}, {record.provenance.get('created')}")
     return "\n".join(lines)
 
 
@@ -187,18 +187,18 @@ def _sources(record: SplitRecord) -> list[str]:
 
 def _origin(origin: Origin) -> str:
     if origin.revision is None or not HUB_ID.fullmatch(origin.name):
-        where = f"files of {code(origin.name)}, which are not on the Hub"
+        where = f"files of {code_span(origin.name)}, which are not on the Hub"
     else:
-        where = f"[{marked(origin.name)}](https://huggingface.co/datasets/{origin.name}) at commit {code(origin.revision)}"
-    where += f", configuration {code(origin.config)}" if origin.config else ""
-    return where + (f", split {code(origin.split)}" if origin.split else "") + "."
+        where = f"[{escape_markdown(origin.name)}](https://huggingface.co/datasets/{origin.name}) at commit {code_span(origin.revision)}"
+    where += f", configuration {code_span(origin.config)}" if origin.config else ""
+    return where + (f", split {code_span(origin.split)}" if origin.split else "") + "."
 
 
 def _license(record: SplitRecord) -> str:
     stated = sorted({origin.license for origin in record.origins if origin.license})
     text = "unknown: nobody stated it. Ask whoever holds the rights before you use the images."
-    text = text if record.license == "unknown" else f"{marked(record.license)}."
-    return text + (f" The source's own card states {marked(', '.join(stated))}." if stated else "")
+    text = text if record.license == "unknown" else f"{escape_markdown(record.license)}."
+    return text + (f" The source's own card states {escape_markdown(', '.join(stated))}." if stated else "")
 
 
 def shift_text(record: SplitRecord) -> str:

@@ -372,7 +372,7 @@ def _set_shown(found: SetCheck, caption: str | None, problems: list[str]):
     notes = "".join(f"<p class='mia-problem'>{escape(problem)}</p>" for problem in problems)
     everything = {"set": found.to_dict(), "model": {"id": found.model}, "caption": caption or ""}
     return (
-        gr.HTML(set_html(found) + notes),
+        gr.HTML(f"{set_html(found)}{notes}"),
         gr.Dataframe(visible=False),
         gr.HTML(visible=False),
         gr.HTML(set_figures_html(found), visible=True),
@@ -388,7 +388,7 @@ def _shown(found: dict, problems: list[str]):
     notes = "".join(f"<p class='mia-problem'>{escape(problem)}</p>" for problem in problems)
     if len(checks) == 1:
         first = checks[0]
-        shown = gr.HTML(answer_html(first) + truth_html(first, found["reference"]) + notes), gr.Dataframe(visible=False)
+        shown = gr.HTML(f"{answer_html(first)}{truth_html(first, found['reference'])}{notes}"), gr.Dataframe(visible=False)
     else:
         headers, rows = checks_table(checks)
         first = checks[row_number(rows[0])]

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from mia_hub.auditing.published_settings.setting import Benchmark, Published
 from mia_hub.auditing.published_settings.source import DEMO, Source
-from mia_hub.rendering.markup import Rows, markdown_table
+from mia_hub.metrics.estimates import Estimate
+from mia_hub.rendering.markdown import markdown_table
+from mia_hub.rendering.text import MISSING, Rows
 
 if TYPE_CHECKING:
     from mia_hub.auditing.published_settings.run import BenchmarkRun
@@ -176,8 +178,8 @@ def _computed(b: Benchmark) -> list[str]:
     return [table, "", "95 % intervals in brackets; members are positive. The blind classifier never sees the model."]
 
 
-def _estimate(values: dict[str, float] | None) -> str:
-    return "—" if values is None else f"{values['value']:.3f} [{values['low']:.3f}, {values['high']:.3f}]"
+def _estimate(values: dict[str, Any] | None) -> str:
+    return MISSING if values is None else str(Estimate(**values))
 
 
 def _command(b: Benchmark) -> str:
@@ -204,7 +206,7 @@ def run_markdown(run: BenchmarkRun) -> str:
         name = row.label.partition(":")[0]
         others = [_digits(p.value) + (f" ({p.note})" if p.note else "") for p in b.published if p.attack == name and p.metric == "auc"]
         tpr = row.report.tpr_at_fpr.get(0.01)
-        rows.append([f"`{row.label}`", str(row.report.auc), str(tpr or "—"), "; ".join(others) or "—"])
+        rows.append([f"`{row.label}`", str(row.report.auc), str(tpr or MISSING), "; ".join(others) or MISSING])
     blind = comparison.blind_auc
     parts += ["", markdown_table(("attack", "AUC", "TPR@1%FPR", "published AUC"), rows, raw=True), ""]
     parts.append(f"A blind classifier, which never sees the model, has AUC {blind}." if blind else "The blind classifier was not run.")
