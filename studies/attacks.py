@@ -1,9 +1,9 @@
-"""All attacks on the models trained here, by the leaderboard's own worker: the board's first rows, and the table that the field lacks.
+"""All attacks on the models trained here, run by the leaderboard's own worker: the board's first rows.
 
     python -m studies.attacks
 
-The finished models and their splits are submitted to the leaderboard as local ones, the worker answers, and what it publishes lies in
-``leaderboard/entries``. The page is written from these entries. Started again, it goes on from the last finished batch.
+The study submits the trained models and their splits to the leaderboard as local ones; the worker evaluates them and publishes its
+entries in ``leaderboard/entries``. The page is written from these entries. A second start resumes from the last finished batch.
 """
 
 from __future__ import annotations
@@ -25,22 +25,23 @@ from mia_hub.splits.loading import load_split
 from mia_hub.splits.member_split import MemberSplit
 from mia_hub.splits.writing import write_split
 from studies.figures import heat_svg
-from studies.measuring import CONDITIONAL, FIRST, OTHERS, shown, triple
-from studies.models import MODELS, TRAINED_ON, TrainedModel, trained
+from studies.measuring import CONDITIONAL, FIRST, OTHERS, entry_numbers, interval_text
+from studies.models import MODELS, TRAINED_ON, TrainedModel, load_run
 from studies.page import RUNS, run_study
 
 NAME = "attacks"
 TEXT, ON_TOP = ("t2i", "t2i-lora"), {"t2i-lora": "t2i"}
-# Of each side.
+# Images of each side.
 MOST = 500
 FOUR_SHIFTS = "sima-cn:given=complexity,shift-left,shift-right,shift-up,shift-down,timesteps=70,100,130"
 EVERY = (*FIRST, CONDITIONAL, FOUR_SHIFTS, *OTHERS)
 WITH_TEXT = ("clid", "forensics-text")
-# The demo's whole split is four times as large, and its pictures three times: there the costly attacks are in docs/attacks.md, on a part.
+# The demo's split is four times as large, and its images three times: docs/attacks.md has the costly attacks, on a part of the split.
 COSTLY = ("secmi-nns", "pfami", "rediffuse", "gsa1", "gsa2", "forensics-vlb", "forensics-mse", "forensics-xstart")
 
 
 def attacks_on(name: str) -> tuple[str, ...]:
+    """Return the attacks that run on a model."""
     if name == "demo":
         return tuple(attack for attack in EVERY if attack not in COSTLY and not attack.startswith("nearest-generated"))
     return EVERY + (WITH_TEXT if name in TEXT else ())
@@ -48,8 +49,8 @@ def attacks_on(name: str) -> tuple[str, ...]:
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     home = args.runs / "board"
-    # All of them first: nothing is asked of the worker before every model is there.
-    models = {name: trained(args.runs / name) for name in MODELS if name != "demo"}
+    # Load all models first, so that a missing one is noticed before the worker starts.
+    models = {name: load_run(args.runs / name) for name in MODELS if name != "demo"}
     for name in MODELS:
         if name in models:
             _lay_out(models[name], home / "local", name)
@@ -60,7 +61,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _lay_out(model: TrainedModel, local: Path, name: str) -> None:
-    """Model and split where the leaderboard looks for local ones."""
+    """Copy model and split to the leaderboard's folder of local ones."""
     if not (local / name).exists():
         shutil.copytree(model.final, local / name)
     if not (local / f"{name}-split").exists():
@@ -85,76 +86,78 @@ def _environment(home: Path) -> dict[str, str]:
     return os.environ | {name: str(path.resolve()) for name, path in own.items()}
 
 
-# What came of it, for this study and others.
+# Results, for this study and others.
 
 
 def model_of(name: str) -> str:
-    """As `mia_hub.load_model` takes it."""
+    """Return the model's name for `mia_hub.load_model`."""
     if name == "demo":
         return name
     return " + ".join(str((RUNS / "board" / "local" / part).resolve()) for part in (ON_TOP.get(name), name) if part)
 
 
 def split_of(name: str) -> MemberSplit:
+    """Return the split of a model."""
     return load_split("demo" if name == "demo" else str(RUNS / "board" / "local" / f"{name}-split"))
 
 
 @cache
 def entries_of(name: str) -> list[dict[str, Any]]:
-    """The board's entries on a model, as the worker published them."""
+    """Return the board's entries on a model, as the worker published them."""
     own = "demo" if name == "demo" else f"local:{name}"
-    found = [json.loads(path.read_text()) for path in sorted((ENTRIES_FOLDER / "results").glob("*/entry.json"))]
-    return [entry for entry in found if entry["request"]["model"].split(" + ")[-1] == own]
+    entries = [json.loads(path.read_text()) for path in sorted((ENTRIES_FOLDER / "results").glob("*/entry.json"))]
+    return [entry for entry in entries if entry["request"]["model"].split(" + ")[-1] == own]
 
 
-def rows_of(name: str) -> list[dict[str, Any]]:
-    """Every attack's figures on a model; each names its entry."""
+def model_rows(name: str) -> list[dict[str, Any]]:
+    """Return every attack's figures on a model, each with the id of its entry."""
     return [row | {"entry": entry["id"]} for entry in entries_of(name) for row in entry["rows"]]
 
 
 def scores_of(row: dict[str, Any]) -> ScoreTable:
+    """Return the scores behind a row."""
     return ScoreTable.from_parquet(ENTRIES_FOLDER / "results" / row["entry"] / row["scores"])
 
 
 def render(results: dict[str, Any]) -> dict[str, str]:
-    found = {name: {row["attack"]: row for row in rows_of(name) if row["entry"] in ids} for name, ids in results["entries"].items()}
-    attacks = [attack for attack in (*EVERY, *WITH_TEXT) if any(attack in rows for rows in found.values())]
-    strongest = sorted(attacks, key=lambda attack: -_mean(found, attack))
-    cells = [[found[name].get(attack, {}).get("auc", {}).get("value") for name in found] for attack in strongest]
-    headers = ["Attack", "Queries", *(MODELS[name] for name in found)]
+    figures = {name: {row["attack"]: row for row in model_rows(name) if row["entry"] in ids} for name, ids in results["entries"].items()}
+    attacks = [attack for attack in (*EVERY, *WITH_TEXT) if any(attack in rows for rows in figures.values())]
+    strongest = sorted(attacks, key=lambda attack: -_mean_auc(figures, attack))
+    cells = [[figures[name].get(attack, {}).get("auc", {}).get("value") for name in figures] for attack in strongest]
+    headers = ["Attack", "Queries", *(MODELS[name] for name in figures)]
     return {
         "attacks.svg": heat_svg(
-            cells, rows=[_short(attack, attacks) for attack in strongest], columns=[SHORT[name] for name in found],
-            heading="AUC on the reported half (higher = leaks more)", description=_described(found, strongest),
+            cells, rows=[_short_name(attack, attacks) for attack in strongest], columns=[SHORT[name] for name in figures],
+            heading="AUC on the reported half (higher = leaks more)", description=_description(figures, strongest),
         ),
-        "auc": markdown_table(headers, [_line(found, attack, "auc") for attack in strongest], raw=True),
-        "tpr": markdown_table(headers, [_line(found, attack, "tpr") for attack in strongest], raw=True),
-        "models": "\n".join(_about(name) for name in found),
+        "auc": markdown_table(headers, [_table_row(figures, attack, "auc") for attack in strongest], raw=True),
+        "tpr": markdown_table(headers, [_table_row(figures, attack, "tpr") for attack in strongest], raw=True),
+        "models": "\n".join(_model_line(name) for name in figures),
     }  # fmt: skip
 
 
-# Of columns of a narrow figure.
+# Names of columns in a narrow figure.
 SHORT = {
     "demo": "28²", "ddpm-512": "16²", "ddpm-512-flips": "flips", "ldm-b1e-6": "latent", "t2i": "text", "t2i-lora": "LoRA",
 }  # fmt: skip
 
 
-def _mean(found: dict[str, Any], attack: str) -> float:
-    """Over the models on which it was run."""
-    values = [rows[attack]["auc"]["value"] for rows in found.values() if attack in rows]
+def _mean_auc(figures: dict[str, Any], attack: str) -> float:
+    """Return the mean AUC over the models on which the attack was run."""
+    values = [rows[attack]["auc"]["value"] for rows in figures.values() if attack in rows]
     return sum(values) / len(values)
 
 
-def _short(attack: str, attacks: list[str]) -> str:
-    """The name, and of namesakes what tells them apart."""
+def _short_name(attack: str, attacks: list[str]) -> str:
+    """Return an attack's name, with its distinguishing setting if other attacks share the name."""
     name, _, settings = attack.partition(":")
     if sum(other.partition(":")[0] == name for other in attacks) == 1 or attack == CONDITIONAL:
         return name
     return f"{name}, four shifts" if attack == FOUR_SHIFTS else f"{name}, {settings.partition('=')[2] or 'pixels'}"
 
 
-def _line(found: dict[str, Any], attack: str, figure: str) -> list[str]:
-    rows = [own.get(attack) for own in found.values()]
+def _table_row(figures: dict[str, Any], attack: str, figure: str) -> list[str]:
+    rows = [own.get(attack) for own in figures.values()]
     queries = {row["queries"] for row in rows if row}
     cost = f"{min(queries)}" + (f" – {max(queries)}" if len(queries) > 1 else "")
     return [f"`{attack}`", cost, *("—" if row is None else _cell(row, figure) for row in rows)]
@@ -162,28 +165,29 @@ def _line(found: dict[str, Any], attack: str, figure: str) -> list[str]:
 
 def _cell(row: dict[str, Any], figure: str) -> str:
     estimate = row["auc"] if figure == "auc" else row["tpr_at_fpr"].get("0.01")
-    return shown(triple(estimate))
+    return interval_text(entry_numbers(estimate))
 
 
-def _described(found: dict[str, Any], attacks: list[str]) -> str:
+def _description(figures: dict[str, Any], attacks: list[str]) -> str:
     top = attacks[0]
-    said = ", ".join(f"{MODELS[name]} {rows[top]['auc']['value']:.3f}" for name, rows in found.items() if top in rows)
-    return f"AUC of {len(attacks)} attacks on {len(found)} models, the strongest on average first. {top}: {said}."
+    values = ", ".join(f"{MODELS[name]} {rows[top]['auc']['value']:.3f}" for name, rows in figures.items() if top in rows)
+    return f"AUC of {len(attacks)} attacks on {len(figures)} models, the strongest on average first. {top}: {values}."
 
 
-def _chosen(name: str) -> str:
-    (row,) = (row for row in rows_of(name) if row["attack"] == CONDITIONAL)
+def _chosen_neighbours(name: str) -> str:
+    (row,) = (row for row in model_rows(name) if row["attack"] == CONDITIONAL)
     given = scores_of(row).chosen["given"]
-    return ", ".join(f"`{one}`" for one in given if one != "complexity")
+    return ", ".join(f"`{feature}`" for feature in given if feature != "complexity")
 
 
-def _about(name: str) -> str:
+def _model_line(name: str) -> str:
     entry = entries_of(name)[0]
     counts, blind = entry["rows"][0]["auc"], entry["blind_auc"]
     own = f" `{entry['trained'][-1]['command']}`." if "trained" in entry else ""
     return (
         f"- **{MODELS[name]}**: {TRAINED_ON[name]}; {counts['n_members']} members and {counts['n_nonmembers']} non-members reported; "
-        f"blind AUC {shown(triple(blind))}. `{CONDITIONAL.partition(':')[0]}` chose as neighbours: {_chosen(name)}.{own}"
+        f"blind AUC {interval_text(entry_numbers(blind))}. `{CONDITIONAL.partition(':')[0]}` chose as "
+        f"neighbours: {_chosen_neighbours(name)}.{own}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Conditional SimA against every other attack at equal query counts, on every model trained here; which neighbours, how many non-members.
+"""Conditional SimA against every other attack at equal cost, on every model; its neighbours, and how many non-members it needs.
 
 python -m studies.conditional
 """
@@ -15,14 +15,14 @@ from mia_hub.metrics import auc, auc_difference, delong
 from mia_hub.models.loading import load_model
 from mia_hub.rendering.markdown import markdown_table
 from mia_hub.splits.partition import calibration_part
-from studies.attacks import FOUR_SHIFTS, model_of, rows_of, scores_of, split_of
+from studies.attacks import FOUR_SHIFTS, model_of, model_rows, scores_of, split_of
 from studies.figures import lines_svg
-from studies.measuring import CONDITIONAL, once, shown, triple
+from studies.measuring import CONDITIONAL, entry_numbers, interval_text, once
 from studies.models import MODELS
 from studies.page import run_study
 
 NAME = "conditional"
-# What is compared with an attack of so many queries: the last of these that costs no more. Fixed beforehand.
+# An attack is compared with the last of these that costs no more queries. Fixed beforehand.
 LADDER = ("sima-c", CONDITIONAL, FOUR_SHIFTS)
 # Fixed, so that the ablations differ in one thing.
 TIMESTEP = 100
@@ -45,83 +45,86 @@ WIN, LOSS, TIE = "wins", "loses", "no difference shown"
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     models = {}
     for name in MODELS:
-        kept = args.runs / "scores" / NAME
+        folder = args.runs / "scores" / NAME
         models[name] = {"duels": _duels(name), "ablations": None}
-        # The demo's, whose split is nine times as large, are in docs/attacks.md.
+        # The demo's ablations are in docs/attacks.md: its split is nine times as large.
         if name != "demo":
-            given, null = (once(kept / f"{name}-{what}.json", lambda do=do, name=name: do(name)) for what, do in ABLATIONS.items())
+            given, null = (
+                once(folder / f"{name}-{what}.json", lambda ablation=ablation, name=name: ablation(name))
+                for what, ablation in ABLATIONS.items()
+            )
             models[name]["ablations"] = {"given": given, "null": null}
     return {"models": models}
 
 
 def _duels(name: str) -> list[dict[str, Any]]:
-    """Every other attack against the step of the ladder that costs no more queries: on the same pictures, paired."""
-    rows = rows_of(name)
+    """Return paired comparisons of every other attack with the last step of the ladder that costs no more queries."""
+    rows = model_rows(name)
     ladder = [row for step in LADDER for row in rows if row["attack"] == step]
-    found = []
+    duels = []
     for row in rows:
         affordable = [step for step in ladder if step["queries"] <= row["queries"]]
         if row in ladder or not affordable or row["attack"] == "random":
             continue
         own = affordable[-1]
-        ours, theirs, is_member = _paired(name, own, row)
+        ours, theirs, is_member = _paired_scores(name, own, row)
         difference = [round(part, 5) for part in auc_difference(ours, theirs, is_member)]
-        found.append({"difference": difference, "own": _figures(own), "other": _figures(row)})
-    return found
+        duels.append({"difference": difference, "own": _figures(own), "other": _figures(row)})
+    return duels
 
 
 def _figures(row: dict[str, Any]) -> dict[str, Any]:
-    found = {"attack": row["attack"], "queries": row["queries"], "auc": triple(row["auc"])}
-    return found | {"tpr_at_0.01_fpr": triple(row["tpr_at_fpr"].get("0.01"))}
+    figures = {"attack": row["attack"], "queries": row["queries"], "auc": entry_numbers(row["auc"])}
+    return figures | {"tpr_at_0.01_fpr": entry_numbers(row["tpr_at_fpr"].get("0.01"))}
 
 
-def _paired(name: str, *rows: dict[str, Any]) -> tuple[np.ndarray, ...]:
-    """The scores of each attack on the reported pictures in one order, and whether these are members."""
+def _paired_scores(name: str, *rows: dict[str, Any]) -> tuple[np.ndarray, ...]:
+    """Return the scores of each attack on the reported images in one order, and the images' labels."""
     columns, first = [], None
     for row in rows:
         table = scores_of(row)
         order = np.argsort(table.ids)
         ids, labels = np.array(table.ids)[order], table.is_member[order]
         if first is None:
-            first, kept = ids, ~calibration_part(list(ids), labels, seed=table.seed)
+            first, reported = ids, ~calibration_part(list(ids), labels, seed=table.seed)
         if not np.array_equal(ids, first):
-            raise SystemExit(f"The attacks on {name} were made on different pictures; remove its entries and make them again.")
-        columns.append(table.at(row["timestep"])[order][kept])
-    return (*columns, labels[kept])
+            raise SystemExit(f"The attacks on {name} scored different images. Remove its entries and run them again.")
+        columns.append(table.at(row["timestep"])[order][reported])
+    return (*columns, labels[reported])
 
 
-def _observed(name: str, given: tuple[str, ...], p: float = 2):
-    """What conditional SimA sees of a model's pictures, and the attack."""
+def _observe(name: str, given: tuple[str, ...], p: float = 2):
+    """Return conditional SimA with these features, and its observations of a model's images."""
     attack, split = get_attack("sima-cn", timesteps=(TIMESTEP,), given=given, p=p), split_of(name)
-    seen = attack.observe(load_model(model_of(name)), split.images, captions=split.captions, is_member=split.is_member)
-    return attack, seen
+    observations = attack.observe(load_model(model_of(name)), split.images, captions=split.captions, is_member=split.is_member)
+    return attack, observations
 
 
 def _given(name: str) -> dict[str, Any]:
-    """What the score is conditioned on, and the order of the norm, one at a time."""
+    """Vary the features that the score is conditioned on, and the order of the norm, one at a time."""
     rows = []
     for given, p in [(given, 2.0) for given in GIVEN] + [(GIVEN[6], 4.0)]:
-        attack, seen = _observed(name, given, p)
-        scores = attack.conclude(seen.values, seen.ids, seen.is_member, seen.seed)[:, 0]
-        kept = ~calibration_part(seen.ids, seen.is_member, seed=seen.seed)
-        scores, labels = scores[kept], seen.is_member[kept]
-        measured = [float(auc(scores, labels)), *map(float, delong(scores, labels))]
-        rows.append({"given": list(given), "p": p, "queries": attack.queries_per_image, "auc": measured})
+        attack, observations = _observe(name, given, p)
+        scores = attack.conclude(observations.values, observations.ids, observations.is_member, observations.seed)[:, 0]
+        reported = ~calibration_part(observations.ids, observations.is_member, seed=observations.seed)
+        scores, labels = scores[reported], observations.is_member[reported]
+        estimate = [float(auc(scores, labels)), *map(float, delong(scores, labels))]
+        rows.append({"given": list(given), "p": p, "queries": attack.queries_per_image, "auc": estimate})
     return {"rows": rows}
 
 
 def _null(name: str) -> dict[str, Any]:
-    """How many non-members μ and σ are fitted on: random draws of them from the calibration part."""
-    attack, seen = _observed(name, GIVEN[6])
-    calibration, rows = calibration_part(seen.ids, seen.is_member, seed=seen.seed), []
-    known = np.flatnonzero(calibration & (seen.is_member == 0))
+    """Vary the number of non-members that μ and σ are fitted on, by random draws from the calibration part."""
+    attack, observations = _observe(name, GIVEN[6])
+    calibration, rows = calibration_part(observations.ids, observations.is_member, seed=observations.seed), []
+    known = np.flatnonzero(calibration & (observations.is_member == 0))
     for count in (*(n for n in NULL_SAMPLES if n < len(known)), len(known)):
-        found = []
+        values = []
         for draw in range(DRAWS if count < len(known) else 1):
             chosen = np.random.default_rng((count, draw)).choice(known, count, replace=False)
-            scorer = attack.learn(seen.values[chosen], seen.is_member[chosen], seen.seed)
-            found.append(float(auc(scorer(seen.values[~calibration])[:, 0], seen.is_member[~calibration])))
-        rows.append({"count": count, "auc": [float(part) for part in (np.median(found), min(found), max(found))]})
+            scorer = attack.learn(observations.values[chosen], observations.is_member[chosen], observations.seed)
+            values.append(float(auc(scorer(observations.values[~calibration])[:, 0], observations.is_member[~calibration])))
+        rows.append({"count": count, "auc": [float(part) for part in (np.median(values), min(values), max(values))]})
     return {"rows": rows}
 
 
@@ -130,12 +133,12 @@ ABLATIONS = {"given": _given, "null": _null}
 
 def render(results: dict[str, Any]) -> dict[str, str]:
     models = results["models"]
-    ablated = {name: one["ablations"] for name, one in models.items() if one["ablations"]}
+    ablations = {name: one["ablations"] for name, one in models.items() if one["ablations"]}
     counts = [outcome(duel) for one in models.values() for duel in one["duels"]]
-    series = {MODELS[name]: [(row["count"], *row["auc"]) for row in one["null"]["rows"]] for name, one in ablated.items()}
+    series = {MODELS[name]: [(row["count"], *row["auc"]) for row in one["null"]["rows"]] for name, one in ablations.items()}
     return {
         "conditional.svg": lines_svg(
-            series, heading=f"AUC of conditional SimA at t = {TIMESTEP}, two shifts", x_label="Known non-members that it is fitted on",
+            series, heading=f"AUC of conditional SimA at t = {TIMESTEP}, two shifts", x_label="Known non-members in the fit",
             log_x=True, ticks={count: str(count) for count in (20, 50, 100, 200, 500)},
             description="AUC of conditional SimA over the number of known non-members it is fitted on.",
         ),
@@ -143,7 +146,7 @@ def render(results: dict[str, Any]) -> dict[str, str]:
         "tally": ", ".join(f"{counts.count(one)} × {one}" for one in (WIN, TIE, LOSS)),
         "lost": _lost(models),
         "duels": "\n\n".join(f"### {MODELS[name]}\n\n{_duel_table(one['duels'])}" for name, one in models.items()),
-        "given": _given_table({name: one["given"]["rows"] for name, one in ablated.items()}),
+        "given": _given_table({name: one["given"]["rows"] for name, one in ablations.items()}),
     }  # fmt: skip
 
 
@@ -156,33 +159,33 @@ def _lost(models: dict[str, Any]) -> str:
     lost = [(name, duel) for name, one in models.items() for duel in one["duels"] if outcome(duel) == LOSS]
     if not lost:
         return "It lost to none."
-    said = (
+    lines = (
         f"{MODELS[name]}: to `{duel['other']['attack']}` ({duel['other']['queries']} queries) by {-duel['difference'][0]:.3f}"
         for name, duel in lost
     )
-    return "It lost:\n\n" + "\n".join(f"- {line}" for line in said)
+    return "It lost:\n\n" + "\n".join(f"- {line}" for line in lines)
 
 
 def _duel_table(duels: list[dict[str, Any]]) -> str:
     rows = []
     for duel in sorted(duels, key=lambda duel: (duel["other"]["queries"], duel["other"]["attack"])):
         cells = [cell for side in ("other", "own") for cell in _side(duel[side])]
-        rows.append([*cells, shown(duel["difference"]), outcome(duel)])
+        rows.append([*cells, interval_text(duel["difference"]), outcome(duel)])
     headers = ["Attack", "Queries", "AUC", "TPR@1%FPR", "Conditional SimA", "Queries", "AUC", "TPR@1%FPR", "Difference of AUC", ""]
     return markdown_table(headers, rows, raw=True)
 
 
 def _side(figures: dict[str, Any]) -> list[str]:
-    return [f"`{figures['attack']}`", str(figures["queries"]), shown(figures["auc"]), shown(figures["tpr_at_0.01_fpr"])]
+    return [f"`{figures['attack']}`", str(figures["queries"]), interval_text(figures["auc"]), interval_text(figures["tpr_at_0.01_fpr"])]
 
 
-def _given_table(ablated: dict[str, list[dict[str, Any]]]) -> str:
-    first = next(iter(ablated.values()))
+def _given_table(ablations: dict[str, list[dict[str, Any]]]) -> str:
+    first = next(iter(ablations.values()))
     rows = []
     for i, row in enumerate(first):
         name = ", ".join(row["given"]) + (f"; p = {row['p']:g}" if row["p"] != 2 else "")
-        rows.append([name, str(row["queries"]), *(shown(found[i]["auc"]) for found in ablated.values())])
-    return markdown_table(["Given", "Queries", *(MODELS[name] for name in ablated)], rows)
+        rows.append([name, str(row["queries"]), *(interval_text(rows_of_model[i]["auc"]) for rows_of_model in ablations.values())])
+    return markdown_table(["Features", "Queries", *(MODELS[name] for name in ablations)], rows)
 
 
 if __name__ == "__main__":

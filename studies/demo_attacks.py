@@ -1,9 +1,9 @@
-"""Writes docs/attacks.md and its figure: every attack on the demo model, from one command.
+"""Write docs/attacks.md and its figure: every attack on the demo model, from one command.
 
     python -m studies.demo_attacks --runs runs/attacks
 
-An interrupted run goes on where it was: scores are kept under ``--runs``. On a CPU it takes about two hours. The table for the
-recipe with random flips is added where its model is given (``--flips runs/flips/model``; see `training.demo`).
+An interrupted run resumes: scores are stored under ``--runs``. On a CPU it takes about two hours. The table for the recipe
+with random flips is added if its model is given (``--flips runs/flips/model``; see `training.demo`).
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ import argparse
 import inspect
 from pathlib import Path
 
+from mia_hub.rendering.markup import markdown_table
+
 from mia_hub.attacks import ATTACKS, get_attack
 from mia_hub.attacks.spelling import attack_from, parts_from
 from mia_hub.auditing.audit import held_out
 from mia_hub.auditing.compare import compare
 from mia_hub.auditing.comparison import Comparison
-from mia_hub.auditing.comparison_pages import choices, comparison_table, shared_selection_text
-from mia_hub.rendering.markdown import markdown_table
+from mia_hub.auditing.comparison_pages import choices, comparison_table, measured_on
 from mia_hub.splits.loading import load_split
 from studies.measuring import FIRST, OTHERS, SIMA
-from studies.page import filled
+from studies.page import fill
 
 DOCS = Path(__file__).parent.parent / "docs"
 EVERY = (*FIRST, "sima-cn", *OTHERS)
@@ -37,8 +38,8 @@ FLIPS = (
 )
 
 
-def declared() -> str:
-    """What every registered attack is and needs, as it declares it itself."""
+def attack_table() -> str:
+    """Return a table of every registered attack with what it declares: source, access, cost and needs."""
     rows = []
     for name in sorted(ATTACKS):
         attack = get_attack(name)
@@ -50,20 +51,20 @@ def declared() -> str:
         summary = inspect.getdoc(attack).splitlines()[0].replace("|", "\\|")
         listed = ", ".join(what for what, needed in needs.items() if needed) or "—"
         rows.append([f"`{name}`", summary, attack.paper, attack.access, queries, columns, listed])
-    headers = ["Attack", "What it looks at", "Source", "Access", "Queries per image", "Default grid", "Needs"]
+    headers = ["Attack", "Statistic", "Source", "Access", "Queries per image", "Default grid", "Needs"]
     return markdown_table(headers, rows, raw=True)
 
 
-def figures(comparison: Comparison) -> str:
+def comparison_section(comparison: Comparison) -> str:
     table = markdown_table(*comparison_table(comparison))
-    return "\n\n".join([table, shared_selection_text(comparison), *choices(comparison)])
+    return "\n\n".join([table, measured_on(comparison), *choices(comparison)])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--runs", type=Path, default=Path("runs/attacks"), help="where scores are kept")
+    parser.add_argument("--runs", type=Path, default=Path("runs/attacks"), help="folder of the stored scores")
     parser.add_argument("--flips", type=Path, help="the model of the recipe with random flips")
-    parser.add_argument("--limit", type=int, default=1000, help="at most so many members and non-members for the table of all attacks")
+    parser.add_argument("--limit", type=int, default=1000, help="at most N members and N non-members for the table of all attacks")
     parser.add_argument("--skip", nargs="*", default=[], metavar="ATTACK", help="attacks to leave out, as this script spells them")
     args = parser.parse_args()
 
@@ -73,16 +74,18 @@ def main() -> None:
     control = compare("demo", held_out(load_split("demo")), attacks, limit=80, folder=args.runs / "held-out")
     conditional = compare("demo", "demo", [attack_from(text) for text in CONDITIONAL], folder=args.runs / "conditional")
     parts = {
-        "declared": declared(),
-        "every": figures(every),
-        "control": figures(control),
-        "conditional": figures(conditional),
+        "declared": attack_table(),
+        "every": comparison_section(every),
+        "control": comparison_section(control),
+        "conditional": comparison_section(conditional),
         "flips": "Not computed here.",
     }
     if args.flips:
-        parts["flips"] = figures(compare(str(args.flips), "demo", [attack_from(text) for text in FLIPS], folder=args.runs / "flips"))
+        parts["flips"] = comparison_section(
+            compare(str(args.flips), "demo", [attack_from(text) for text in FLIPS], folder=args.runs / "flips")
+        )
     (DOCS / "attacks.svg").write_text(every.plot_svg(), encoding="utf-8")
-    page = filled((DOCS / "attacks.in.md").read_text(encoding="utf-8"), parts)
+    page = fill((DOCS / "attacks.in.md").read_text(encoding="utf-8"), parts)
     (DOCS / "attacks.md").write_text(page, encoding="utf-8")
 
 

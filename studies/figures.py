@@ -1,4 +1,4 @@
-"""The figure that most studies need: estimates with their intervals over one quantity, a line for each series."""
+"""Figures of the studies: lines, dots and tables of estimates with their intervals."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def lines_svg(
     height: int = 250,
     y_limits: tuple[float, float] | None = None,
 ) -> str:
-    """One ``<svg>``: each series a line through its values, with a bar for each interval.
+    """Return one ``<svg>``: each series is a line through its values, with a bar for each interval.
 
     Args:
-        series: name to its points, which are joined in their order.
-        heading: what the vertical axis shows, above it.
-        chance: where guessing stands; drawn as a dashed line.
-        ticks: places on the horizontal axis and their names, instead of numbers.
+        series: name: points, joined in their order.
+        heading: the vertical axis' label, above the figure.
+        chance: the value of guessing, drawn as a dashed line.
+        ticks: position on the horizontal axis: label, instead of numbers.
     """
     figure, axes = new_figure(height + 15 * (len(series) + (chance is not None)), heading)
     legend = []
@@ -64,13 +64,13 @@ def scatter_svg(
     ticks: Sequence[float] = (),
     height: int = 290,
 ) -> str:
-    """One ``<svg>``: each series dots with the intervals of both quantities, joined in their order by a thin line.
+    """Return one ``<svg>``: each series is dots with the intervals of both quantities, joined in their order by a thin line.
 
     Args:
-        series: name to its points, ``([x, low, high], [y, low, high])`` each.
-        heading, x_label: what the axes show.
-        chance: where guessing stands on the vertical axis.
-        ticks: of a logarithmic horizontal axis; a linear one where left out.
+        series: name: points, ``([x, low, high], [y, low, high])`` each.
+        heading, x_label: labels of the axes.
+        chance: the value of guessing on the vertical axis.
+        ticks: ticks of a logarithmic horizontal axis; a linear axis without them.
     """
     figure, axes = new_figure(height + 15 * (len(series) + (chance is not None)), heading)
     legend = []
@@ -95,11 +95,11 @@ def scatter_svg(
 def heat_svg(
     cells: Sequence[Sequence[float | None]], *, rows: Sequence[str], columns: Sequence[str], heading: str, description: str
 ) -> str:
-    """One ``<svg>``: a table of AUCs as coloured cells, white at chance and deeper towards 1 or 0; empty where nothing was measured.
+    """Return one ``<svg>``: a table of AUCs as coloured cells, white at chance and darker towards 1 or 0; empty where nothing was measured.
 
     Args:
-        cells: a row of values in [0, 1] for each of ``rows``.
-        rows, columns: their names; those of columns are short.
+        cells: one list of values in [0, 1] for each of ``rows``.
+        rows, columns: names; those of columns are short.
     """
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -110,11 +110,11 @@ def heat_svg(
     for i, line in enumerate(cells):
         for j, value in enumerate(line):
             if value is not None:
-                # Chance is white: a third of the way, since AUCs lie between there and 1.
+                # White, at a third of the scale, is chance: most AUCs lie between there and 1.
                 place = value / 1.5 if value < 0.5 else 1 / 3 + (value - 0.5) * 4 / 3
                 axes.fill_between([j + 0.03, j + 0.97], i + 0.05, i + 0.95, color=scale(place), linewidth=0)
-            said = "–" if value is None else f"{value:.2f}".lstrip("0")
-            axes.text(j + 0.5, i + 0.5, said, ha="center", va="center", size=FONT_SIZE - 1, color=INK if value is not None else GREY)
+            label = "–" if value is None else f"{value:.2f}".lstrip("0")
+            axes.text(j + 0.5, i + 0.5, label, ha="center", va="center", size=FONT_SIZE - 1, color=INK if value is not None else GREY)
     axes.set_xticks([j + 0.5 for j in range(len(columns))], columns)
     axes.set_yticks([i + 0.5 for i in range(len(rows))], rows)
     axes.tick_params(length=0, labelcolor=INK)

@@ -1,4 +1,4 @@
-"""What studies measure of a model: attacks, by `mia_hub.compare`. Scores are kept, so that a study goes on where it was."""
+"""Measurements of the studies: attacks on a model through `mia_hub.compare`. Scores are stored, so that a study resumes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from mia_hub.metrics.estimates import Estimate
 from mia_hub.splits.member_split import MemberSplit
 from mia_hub.system.files import write_text
 
-# Where the strongest timesteps lie; thinned, since each costs a query for each picture.
+# The strongest timesteps, thinned out: each costs one query per image.
 GRID = "40,70,100,130,160"
 SIMA, CONDITIONAL = f"sima:timesteps={GRID}", "sima-cn:timesteps=70,100,130"
-# Queried without knowing any member: chance, SimA, its Monte Carlo form, and SimA given complexity.
+# Attacks that need no known member: chance, SimA, its Monte Carlo form, and SimA given complexity.
 FIRST = ("random", SIMA, "sima-mc:timesteps=70,100", "sima-c")
-# All but SimA and what is judged given difficulty. Grids are thin where an attack's own would only cost more; all else is at its default.
+# All others that aren't conditional. Grids are thin where an attack's own would only cost more; everything else is at its default.
 OTHERS = (
     "loss:timesteps=20,60,100,140,180",
     "secmi",
@@ -38,15 +38,15 @@ OTHERS = (
 )
 
 
-def attacked(model, split: MemberSplit, attacks: Sequence[str], folder: Path, **options: Any) -> Comparison:
-    """Attacks, spelled as on the command line, on one model; timesteps are chosen on the calibration half and reported on the other."""
+def compare_attacks(model, split: MemberSplit, attacks: Sequence[str], folder: Path, **options: Any) -> Comparison:
+    """Compare attacks, spelled as on the command line, on one model; timesteps are chosen on the calibration half."""
     return compare(
         str(model) if isinstance(model, Path) else model, split, [attack_from(text) for text in attacks], folder=folder, **options
     )
 
 
-def figures_of(row: ComparedAttack) -> dict[str, Any]:
-    """A row's figures as JSON values."""
+def row_figures(row: ComparedAttack) -> dict[str, Any]:
+    """Return a row's figures as JSON values."""
     report = row.report
     low = {f"tpr_at_{rate:g}_fpr": numbers(estimate) for rate, estimate in report.tpr_at_fpr.items()}
     images = {"members": report.auc.n_members, "nonmembers": report.auc.n_nonmembers}
@@ -55,28 +55,28 @@ def figures_of(row: ComparedAttack) -> dict[str, Any]:
 
 
 def numbers(estimate: Estimate) -> list[float]:
-    """``[value, low, high]``."""
+    """Return ``[value, low, high]``."""
     return [round(float(part), 5) for part in (estimate.value, estimate.low, estimate.high)]
 
 
-def triple(estimate: Mapping[str, float] | None) -> list[float] | None:
-    """The same of an estimate as an entry of the leaderboard has it."""
+def entry_numbers(estimate: Mapping[str, float] | None) -> list[float] | None:
+    """Return ``[value, low, high]`` of an estimate in a leaderboard entry; None from None."""
     return estimate and [round(estimate[part], 5) for part in ("value", "low", "high")]
 
 
-def shown(found: Sequence[float] | None, decimals: int = 3) -> str:
-    """``.931 [.918, .942]``, or a dash where nothing was measured."""
-    if found is None:
+def interval_text(numbers: Sequence[float] | None, decimals: int = 3) -> str:
+    """Return ``.931 [.918, .942]``, or a dash where nothing was measured."""
+    if numbers is None:
         return "—"
-    value, low, high = (f"{part:.{decimals}f}" for part in found)
+    value, low, high = (f"{part:.{decimals}f}" for part in numbers)
     return f"{value} [{low}, {high}]"
 
 
 def once(path: Path, measure: Callable[[], Any]) -> Any:
-    """What was measured before, or else is measured now and kept."""
+    """Return the stored result of a measurement; measure and store it if there is none."""
     if path.exists():
         return json.loads(path.read_text())
-    found = measure()
+    result = measure()
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(found))
-    return found
+    write_text(path, json.dumps(result))
+    return result

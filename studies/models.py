@@ -1,4 +1,4 @@
-"""The models that the recipes of `training` made, found again with the pictures that they were trained on."""
+"""The models that the recipes of `training` trained, with their training images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from mia_hub.splits.member_split import MemberSplit
 from training.data import TrainingSet, emoji, fashion_mnist
 
-# By the names of their runs.
+# Name of a run: name of the model on the pages.
 MODELS = {
     "demo": "pixels, 28×28 (the demo)",
     "ddpm-512": "pixels, 16×16",
@@ -20,16 +20,16 @@ MODELS = {
     "t2i": "text-to-image",
     "t2i-lora": "text-to-image, LoRA",
 }
-_CLOTHES = "512 pictures of Fashion-MNIST"
+_CLOTHES = "512 images of Fashion-MNIST"
 TRAINED_ON = {
     "demo": _CLOTHES,
     "ddpm-512": _CLOTHES,
     "ddpm-512-flips": _CLOTHES,
     "ldm-b1e-6": f"{_CLOTHES}, 32×32 with a black border",
     "t2i": "446 colour emoji at 32×32, with their Unicode names as captions",
-    "t2i-lora": "the same, and on top 109 emoji of animals and food",
+    "t2i-lora": "the same, then 109 emoji of animals and food for the LoRA",
 }
-# Of each side, so that a study of many models ends; enough for intervals of ± .03 in AUC at worst.
+# Images of each side: few enough for a study of many models, and enough for intervals of ± .03 in AUC at worst.
 MOST = 1000
 
 
@@ -38,9 +38,9 @@ class TrainedModel:
     """A run of a recipe.
 
     Attributes:
-        folder: of the run.
-        snapshots: step to the folder of its weights, rising.
-        facts: what the recipe wrote of the finished run (``training.json``).
+        folder: the run's folder.
+        snapshots: step: folder of its weights, increasing.
+        facts: the finished run's ``training.json``.
     """
 
     folder: Path
@@ -49,17 +49,19 @@ class TrainedModel:
 
     @property
     def final(self) -> Path:
+        """The folder of the last weights."""
         return self.snapshots[self.facts["steps"]]
 
     @property
     def name(self) -> str:
-        """The finished model, as `mia_hub.load_model` takes it: with what it lies on top of, if it does."""
+        """The finished model's name for `mia_hub.load_model`, with its base if it has one."""
         base = self.facts["recipe"].get("base")
-        # Absolute, since "a/b" could be a name on the Hub.
+        # Absolute: "a/b" could be an id on the Hub.
         return " + ".join(str(Path(part).resolve()) for part in (base, self.final) if part)
 
     @property
     def members(self) -> int:
+        """The number of training images."""
         return self.facts["members"]
 
     @cached_property
@@ -67,39 +69,39 @@ class TrainedModel:
         """Members and non-members.
 
         Raises:
-            SystemExit: if the recipe's pictures aren't those of today's `training.data`.
+            SystemExit: if the recipe's images aren't those of today's `training.data`.
         """
         kind, _, side = self.facts["data"].rpartition("-")
         counts, seed = (self.members, self.facts["nonmembers"]), self.facts["recipe"]["seed"]
         if kind == "fashion-mnist":
-            found = fashion_mnist(*counts, side=int(side), seed=seed)
+            data = fashion_mnist(*counts, side=int(side), seed=seed)
         else:
-            found = emoji(*counts, artist=kind == "emoji-artist", side=int(side), seed=seed)
-        if found.hash != self.facts["split_hash"]:
+            data = emoji(*counts, artist=kind == "emoji-artist", side=int(side), seed=seed)
+        if data.hash != self.facts["split_hash"]:
             raise SystemExit(
-                f"{self.folder} was trained on the split {self.facts['split_hash']}, which is {found.hash} today; train it again."
+                f"{self.folder} was trained on the split {self.facts['split_hash']}, but the data have the hash {data.hash}. Train again."
             )
-        return found
+        return data
 
     def split(self, most: int = MOST) -> MemberSplit:
-        """At most so many members and non-members."""
+        """Return the split with at most ``most`` members and ``most`` non-members."""
         return self.data.split(most)
 
 
-def trained(folder: Path) -> TrainedModel:
-    """A finished run.
+def load_run(folder: Path) -> TrainedModel:
+    """Return a finished run.
 
     Raises:
-        SystemExit: if there is none, with the way to it.
+        SystemExit: if there is none; the message says how to train it.
     """
     snapshots = {int(path.name[5:]): path for path in sorted(folder.glob("step-*"))}
     finished = [path for path in snapshots.values() if (path / "training.json").exists()]
     if not finished:
-        raise SystemExit(f"There is no finished model in {folder}. studies/README.md has the commands that train all of them.")
+        raise SystemExit(f"There is no finished model in {folder}. studies/README.md has the command that trains all models.")
     return TrainedModel(folder, snapshots, json.loads((finished[-1] / "training.json").read_text()))
 
 
 def quality_in(folder: Path, name: str) -> float:
-    """The figure that a recipe wrote of a model, whose name begins so."""
+    """Return the quality figure, in a model's ``training.json``, whose name begins with ``name``."""
     facts = json.loads((folder / "training.json").read_text())
     return next(value for key, value in facts["quality"].items() if key.startswith(name))

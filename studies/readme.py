@@ -1,4 +1,4 @@
-"""Writes the README's figure and table anew from the study of all attacks.
+"""Write the README's figure and table from the study of all attacks.
 
 python -m studies.readme
 """
@@ -10,48 +10,54 @@ from typing import Any
 
 from mia_hub.rendering.markdown import markdown_table
 from mia_hub.system.files import write_text
-from studies.attacks import COSTLY, NAME, rows_of
-from studies.measuring import CONDITIONAL, SIMA, shown, triple
+from studies.attacks import COSTLY, NAME, model_rows
+from studies.measuring import CONDITIONAL, SIMA, entry_numbers, interval_text
 from studies.models import MODELS
 from studies.page import read_results
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- results: written by python -m studies.readme -->", "<!-- end of results -->"
-# Judged as an outsider might run them: neither fitted on known members, nor with the weights.
+# Attacks that an outsider can run: not fitted on known members, and without the weights.
 COLUMNS = {"SimA, 1 query": SIMA, "Conditional SimA, 2 – 3 queries": CONDITIONAL}
 
 
 def readme_with(text: str) -> str:
-    """The README with today's results between its two marks.
+    """Return the README with the current results between its two marks.
 
     Raises:
         ValueError: if a mark is missing.
     """
     before, _, rest = text.partition(BEGIN)
-    _, found, after = rest.partition(END)
-    if not found:
+    _, end, after = rest.partition(END)
+    if not end:
         raise ValueError(f"{README} lacks the marks {BEGIN} and {END}.")
     return f"{before}{BEGIN}\n{results()}\n{END}{after}"
 
 
 def results() -> str:
-    """Figure and table, in Markdown."""
+    """Return figure and table in Markdown."""
     listed = read_results(NAME)["entries"]
-    rows = [_row(name, [row for row in rows_of(name) if row["entry"] in ids]) for name, ids in listed.items()]
+    rows = [_row(name, [row for row in model_rows(name) if row["entry"] in ids]) for name, ids in listed.items()]
     headers = ["Model", *(f"{name}: {figure}" for name in COLUMNS for figure in ("AUC", "TPR@1%FPR")), "Strongest other attack: AUC"]
     figure = "![AUC of every attack on every model trained here](docs/studies/attacks.svg)"
     return f"\n{figure}\n\n{markdown_table(headers, rows, raw=True)}\n"
 
 
 def _row(name: str, rows: list[dict[str, Any]]) -> list[str]:
-    found = {row["attack"]: row for row in rows}
+    by_attack = {row["attack"]: row for row in rows}
     cells = [MODELS[name]]
     for attack in COLUMNS.values():
-        cells += [shown(triple(found[attack]["auc"])), shown(triple(found[attack]["tpr_at_fpr"].get("0.01")))]
+        cells += [
+            interval_text(entry_numbers(by_attack[attack]["auc"])),
+            interval_text(entry_numbers(by_attack[attack]["tpr_at_fpr"].get("0.01"))),
+        ]
     other = max((row for row in rows if not row["attack"].startswith("sima")), key=lambda row: row["auc"]["value"])
-    # Of the demo the costly ones are elsewhere.
-    of_these = "" if any(row["attack"] in COSTLY for row in rows) else "; [GSA](docs/attacks.md) not run here"
-    return [*cells, f"`{other['attack'].partition(':')[0]}`, {other['queries']} queries: {shown(triple(other['auc']))}{of_these}"]
+    # The demo's costly attacks are on another page.
+    remark = "" if any(row["attack"] in COSTLY for row in rows) else "; [GSA](docs/attacks.md) not run here"
+    return [
+        *cells,
+        f"`{other['attack'].partition(':')[0]}`, {other['queries']} queries: {interval_text(entry_numbers(other['auc']))}{remark}",
+    ]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The timestep: how well scores separate members from non-members over the whole schedule, per model family.
+"""The timestep: how well scores separate members from non-members over the whole schedule, for each model.
 
 python -m studies.timesteps
 """
@@ -11,33 +11,33 @@ from typing import Any
 from mia_hub.rendering.markdown import markdown_table
 from mia_hub.splits.loading import load_split
 from studies.figures import lines_svg
-from studies.measuring import attacked, numbers, shown
-from studies.models import MODELS, trained
+from studies.measuring import compare_attacks, interval_text, numbers
+from studies.models import MODELS, load_run
 from studies.page import run_study
 
 NAME = "timesteps"
-# Close together where the papers find the signal, and up to the end.
+# Dense where the papers find the signal, and up to the end.
 GRID = (0, 5, 10, 20, 30, 40, 50, 60, 80, 100, 120, 140, 160, 180, 200, 250, 300, 350, 400, 500, 600, 700, 800, 900, 990)
 ATTACKS = ("sima", "loss", "pia")
 MOST = 500
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    grid, found = ",".join(map(str, GRID)), {}
+    grid, families = ",".join(map(str, GRID)), {}
     for name in MODELS:
-        model, split = ("demo", load_split("demo", limit=MOST)) if name == "demo" else _own(args, name)
-        comparison = attacked(model, split, [f"{attack}:timesteps={grid}" for attack in ATTACKS], args.runs / "scores" / NAME / name)
+        model, split = ("demo", load_split("demo", limit=MOST)) if name == "demo" else _run(args, name)
+        comparison = compare_attacks(model, split, [f"{attack}:timesteps={grid}" for attack in ATTACKS], args.runs / "scores" / NAME / name)
         rows = {}
         for attack, row in zip(ATTACKS, comparison.rows):
             curve = [[one.timestep, *numbers(one.auc)] for one in row.report.per_timestep]
             rows[attack] = {"curve": curve, "chosen": row.report.timestep, "auc": numbers(row.report.auc)}
         auc = comparison.rows[0].report.auc
-        found[name] = {"attacks": rows, "members": auc.n_members, "nonmembers": auc.n_nonmembers, "blind": numbers(comparison.blind_auc)}
-    return {"families": found}
+        families[name] = {"attacks": rows, "members": auc.n_members, "nonmembers": auc.n_nonmembers, "blind": numbers(comparison.blind_auc)}
+    return {"families": families}
 
 
-def _own(args: argparse.Namespace, name: str):
-    model = trained(args.runs / name)
+def _run(args: argparse.Namespace, name: str):
+    model = load_run(args.runs / name)
     return model.name, model.split(MOST)
 
 
@@ -54,12 +54,21 @@ def render(results: dict[str, Any]) -> dict[str, str]:
         )  # fmt: skip
     rows = []
     for name, one in families.items():
-        for attack, found in one["attacks"].items():
-            strong = [t for t, value, *_ in found["curve"] if value >= max(point[1] for point in found["curve"]) - 0.01]
-            late = next(point for point in found["curve"] if point[0] == 700)
+        for attack, figures in one["attacks"].items():
+            strong = [t for t, value, *_ in figures["curve"] if value >= max(point[1] for point in figures["curve"]) - 0.01]
+            late = next(point for point in figures["curve"] if point[0] == 700)
             first = MODELS[name] if attack == ATTACKS[0] else ""
-            chosen = [f"t = {found['chosen']}", shown(found["auc"])]
-            rows.append([first, f"`{attack}`", *chosen, ", ".join(map(str, strong)), shown(found["curve"][0][1:]), shown(late[1:])])
+            chosen = [f"t = {figures['chosen']}", interval_text(figures["auc"])]
+            rows.append(
+                [
+                    first,
+                    f"`{attack}`",
+                    *chosen,
+                    ", ".join(map(str, strong)),
+                    interval_text(figures["curve"][0][1:]),
+                    interval_text(late[1:]),
+                ]
+            )
     headers = [
         "Model",
         "Attack",

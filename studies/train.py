@@ -1,8 +1,8 @@
-"""Trains every model that the studies ask for, one after another or a few side by side; what is finished is left as it is.
+"""Train every model of the studies, one after another or several at once; finished models are skipped.
 
     python -m studies.train --jobs 2
 
-Some five hours on two cores. Stopped at any moment, it goes on from the last checkpoint of each.
+It takes about five hours on two cores. After a stop it resumes each model from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from studies.beta import BETAS, LOSSES
 from studies.memorisation import SIZES
 from studies.page import RUNS
 
-# Few pictures are soon known by heart.
+# A few images are soon memorised.
 STEPS = {128: 4000}
 LATENT_STEPS, ADVERSARY = 4000, 0.05
-# After twice as many, told the caption, SimA knows nearly every picture.
+# After twice as many steps, SimA recognises nearly every captioned image.
 TEXT_STEPS, LORA_STEPS = "1000", "2000"
 
 
 def chains(runs: Path) -> Iterator[list[list[str]]]:
-    """Commands of `training`; those of one chain build on one another."""
+    """Yield chains of `training` commands; each command of a chain needs the ones before it."""
     for size in SIZES:
         steps = STEPS.get(size, 8000)
         yield [_pixels(runs, f"ddpm-{size}", size, steps)]
@@ -72,15 +72,15 @@ def _every(steps: int) -> list[str]:
     return ["--check-every", str(steps)]
 
 
-def finished(command: list[str]) -> bool:
-    """Whether what a command makes is there, with its card."""
+def is_finished(command: list[str]) -> bool:
+    """Whether a command's model is there, with its card."""
     folder = Path(command[command.index("--out") + 1])
     return any(folder.glob("*/training.json"))
 
 
 def _train(chain: list[list[str]], threads: int) -> None:
     for module, *options in chain:
-        if finished([module, *options]):
+        if is_finished([module, *options]):
             continue
         command = [sys.executable, "-m", f"training.{module}", *options]
         print(" ".join(command[1:]), flush=True)
@@ -90,17 +90,17 @@ def _train(chain: list[list[str]], threads: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m studies.train", description=__doc__.split("\n")[0])
     parser.add_argument("--runs", type=Path, default=RUNS, help="folder of the trained models (default: runs/studies)")
-    parser.add_argument("--jobs", type=int, default=1, help="how many are trained side by side (default: 1)")
+    parser.add_argument("--jobs", type=int, default=1, help="number of models to train at once (default: 1)")
     parser.add_argument("--list", action="store_true", help="print the commands, and train nothing")
     args = parser.parse_args()
-    every = list(chains(args.runs))
+    all_chains = list(chains(args.runs))
     if args.list:
-        print("\n".join(" ".join(["python", "-m", f"training.{module}", *options]) for chain in every for module, *options in chain))
+        print("\n".join(" ".join(["python", "-m", f"training.{module}", *options]) for chain in all_chains for module, *options in chain))
         return
     threads = max(1, (os.cpu_count() or 1) // args.jobs)
     with ThreadPoolExecutor(args.jobs) as pool:
-        for done in [pool.submit(_train, chain, threads) for chain in every]:
-            done.result()
+        for job in [pool.submit(_train, chain, threads) for chain in all_chains]:
+            job.result()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What a shift between members and non-members does to an attack's AUC, and whether the shift check notices.
+"""The effect of a shift between members and non-members on an attack's AUC, and whether the shift check notices.
 
-python -m studies.validity            # measures: some ten minutes of an idle CPU core, resumable
+python -m studies.validity            # measures: about ten minutes of an idle CPU core, resumable
 python -m studies.validity --render   # writes the page again from docs/studies/validity.json
 """
 
@@ -42,7 +42,7 @@ Images = list[np.ndarray]
 
 
 def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
-    """The picture after it was saved as JPEG once."""
+    """Return the image after it was saved as JPEG once."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=quality)
     return np.asarray(Image.open(buffer))
@@ -56,7 +56,7 @@ def darken(image: np.ndarray, factor: float) -> np.ndarray:
     return (image * factor).round().astype(np.uint8)
 
 
-# What is done to the non-members alone, each weakest first: name, how a strength is written, the strengths, and the alteration.
+# Alterations of the non-members alone, weakest first: name, text of a strength, strengths, function.
 ALTERED: tuple[tuple[str, str, tuple[float, ...], Callable], ...] = (
     ("JPEG", "saved as JPEG once, quality {}", (95, 80, 60, 30), jpeg),
     ("blur", "blurred, radius {} pixels", (0.3, 0.4, 0.6), blur),
@@ -66,31 +66,38 @@ SHARES = (0.35, 0.45, 0.6, 0.9)
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Every attack on every split: members, then pictures that nothing was trained on, against honest and shifted non-members."""
+    """Every attack on every split: members, then images that nothing was trained on, against honest and shifted non-members."""
     from mia_hub.attacks.spelling import attack_from
     from mia_hub.auditing.compare import compare
     from mia_hub.models.loading import load_model
     from mia_hub.splits.member_split import make_split
 
-    model = Remembering(load_model("demo", device="cpu"))
-    members, held_out, nonmembers = pictures()
+    model = CachedModel(load_model("demo", device="cpu"))
+    members, held_out, nonmembers = images()
     splits = []
-    for what, own in ((UNTRAINED, held_out), (TRAINED, members)):
-        for shift, said, others in nonmembers:
-            split = make_split(own, others, name=f"{what} against {said}")
-            folder = args.runs / NAME / re.sub(r"\W+", "-", f"{what} {said}")
-            found = compare(model, split, [attack_from(text) for text in ATTACKS.values()], seed=SEED, folder=folder)
+    for kind, own in ((UNTRAINED, held_out), (TRAINED, members)):
+        for shift, text, others in nonmembers:
+            split = make_split(own, others, name=f"{kind} against {text}")
+            folder = args.runs / NAME / re.sub(r"\W+", "-", f"{kind} {text}")
+            compared = compare(model, split, [attack_from(text) for text in ATTACKS.values()], seed=SEED, folder=folder)
             figures = {
-                name: {"auc": asdict(row.report.auc), "tpr": asdict(row.report.tpr_at_fpr[RATE])} for name, row in zip(ATTACKS, found.rows)
+                name: {"auc": asdict(row.report.auc), "tpr": asdict(row.report.tpr_at_fpr[RATE])}
+                for name, row in zip(ATTACKS, compared.rows)
             }
-            flagged = any(flag.name == FLAG for flag in found.flags)
-            described = {"own": what, "shift": shift, "nonmembers": said, "hash": found.split["hash"]}
-            splits.append(described | {"blind_auc": asdict(found.blind_auc), "flagged": flagged, "attacks": figures})
-    return {"model": found.model, "attacks": ATTACKS, "seed": SEED, "splits": splits, "provenance": found.rows[0].report.provenance}
+            flagged = any(flag.name == FLAG for flag in compared.flags)
+            description = {"own": kind, "shift": shift, "nonmembers": text, "hash": compared.split["hash"]}
+            splits.append(description | {"blind_auc": asdict(compared.blind_auc), "flagged": flagged, "attacks": figures})
+    return {
+        "model": compared.model,
+        "attacks": ATTACKS,
+        "seed": SEED,
+        "splits": splits,
+        "provenance": compared.rows[0].report.provenance,
+    }
 
 
-class Remembering:
-    """A model that is asked the same only once: each picture stands in several splits, and an answer doesn't depend on the batch."""
+class CachedModel:
+    """A model that answers each query once: every image is in several splits, and an answer doesn't depend on the batch."""
 
     def __init__(self, model: Any):
         self._model, self._answers = model, {}
@@ -107,8 +114,8 @@ class Remembering:
         return torch.stack([self._answers[key] for key in keys])
 
 
-def pictures() -> tuple[Images, Images, list[tuple[str, str, Images]]]:
-    """Members; pictures held out; and non-members, apart from these, as they are and shifted: the kind of shift, in words, the pictures."""
+def images() -> tuple[Images, Images, list[tuple[str, str, Images]]]:
+    """Members; images held out; and non-members, apart from these, as they are and shifted: the kind of shift, in words, the images."""
     from mia_hub.splits.loading import load_split
 
     demo, rng = load_split("demo"), np.random.default_rng(SEED)
@@ -117,8 +124,8 @@ def pictures() -> tuple[Images, Images, list[tuple[str, str, Images]]]:
     held_out, rest = _arrays(demo.nonmembers, order[:MEMBERS]), order[MEMBERS:]
     honest = _arrays(demo.nonmembers, rest[:NONMEMBERS])
     nonmembers = [(HONEST, "as they are", honest)]
-    for name, said, strengths, alter in ALTERED:
-        nonmembers += [(name, said.format(strength), [alter(image, strength) for image in honest]) for strength in strengths]
+    for name, text, strengths, alter in ALTERED:
+        nonmembers += [(name, text.format(strength), [alter(image, strength) for image in honest]) for strength in strengths]
     worn = np.isin(_classes([demo.nonmembers[row].id for row in rest]), FOOTWEAR)
     for share in SHARES:
         count = round(share * NONMEMBERS)
@@ -127,12 +134,12 @@ def pictures() -> tuple[Images, Images, list[tuple[str, str, Images]]]:
     return members, held_out, nonmembers
 
 
-def _arrays(found: Sequence, rows: Iterable[int]) -> Images:
-    return [np.asarray(found[row].to_pil().convert("L")) for row in rows]
+def _arrays(part: Sequence, rows: Iterable[int]) -> Images:
+    return [np.asarray(part[row].to_pil().convert("L")) for row in rows]
 
 
 def _classes(ids: Sequence[str]) -> np.ndarray:
-    """The classes of pictures of Fashion-MNIST's training set, by their content."""
+    """The classes of images of Fashion-MNIST's training set, by their content."""
     from mia_hub.images.image import content_id
     from training.fashion_mnist import load_train_images, load_train_labels
 
@@ -154,7 +161,7 @@ def render(results: dict[str, Any]) -> dict[str, str]:
         f"{NAME}.svg": figure(splits),
         "table": table(results),
         "attacks": ", ".join(f"`{text}`" for text in results["attacks"].values()),
-        "pictures": f"{_pictures(splits)[0]:,} members (or held-out pictures) and {_pictures(splits)[1]:,} non-members",
+        "images": f"{_images(splits)[0]:,} members (or held-out images) and {_images(splits)[1]:,} non-members",
         "reported": "{n_members:,} and {n_nonmembers:,}".format(**splits[0]["attacks"][SHOWN]["auc"]),
         "seed": str(results["seed"]),
         "revision": str(results["model"]["revision"]).removeprefix("sha256:")[:8],
@@ -185,14 +192,14 @@ def _one(splits: Iterable[dict[str, Any]], shift: str) -> dict[str, Any]:
     return next(split for split in splits if split["shift"] == shift)
 
 
-def _pictures(splits: Sequence[dict[str, Any]]) -> tuple[int, int]:
+def _images(splits: Sequence[dict[str, Any]]) -> tuple[int, int]:
     blind = splits[0]["blind_auc"]
     return blind["n_members"], blind["n_nonmembers"]
 
 
 def _off_chance(split: dict[str, Any], *, above: bool) -> list[str]:
     """The attacks whose interval lies above one half (or below it)."""
-    figures = {name: found["auc"] for name, found in split["attacks"].items()}
+    figures = {name: row["auc"] for name, row in split["attacks"].items()}
     return [name for name, auc in figures.items() if (auc["low"] > 0.5 if above else auc["high"] < 0.5)]
 
 
@@ -247,7 +254,7 @@ def figure(splits: Sequence[dict[str, Any]]) -> str:
     plot, axes = new_figure(300, f"AUC of {SHOWN}, with its 95 % interval")
     legend = []
     named = {TRAINED: "members against non-members", UNTRAINED: "held-out against held-out"}
-    for (own, said), colour, mark in zip(named.items(), (COLOURS[1], COLOURS[0]), "os"):
+    for (own, label), colour, mark in zip(named.items(), (COLOURS[1], COLOURS[0]), "os"):
         for flagged in (True, False):
             points = [split for split in splits if split["own"] == own and split["flagged"] == flagged]
             blind, auc = ([Estimate(**pair) for pair in pairs] for pairs in _pairs(points))
@@ -256,7 +263,7 @@ def figure(splits: Sequence[dict[str, Any]]) -> str:
             axes.vlines(x, [each.low for each in auc], [each.high for each in auc], color=colour, linewidth=0.8, alpha=0.35, zorder=2)
             style = {"color": colour, "marker": mark, "markersize": 5, "markerfacecolor": colour if flagged else "white"}
             (drawn,) = axes.plot(x, y, linestyle="none", zorder=4, **style)
-            legend.append((drawn, f"{said}; {'flag raised' if flagged else 'no flag'}"))
+            legend.append((drawn, f"{label}; {'flag raised' if flagged else 'no flag'}"))
     legend.append((axes.axhline(0.5, color=GREY, linewidth=1.1, linestyle=(0, (4, 3)), zorder=1), "chance: 0.5"))
     axes.axvline(0.5, color=GREY, linewidth=1.1, linestyle=(0, (4, 3)), zorder=1)
     axes.set_xlabel("Blind AUC, of a classifier that never sees the model")

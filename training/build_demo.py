@@ -1,8 +1,8 @@
-"""Embeds a trained checkpoint as the demo: model, split, scores of every known image, and the model card.
+"""Embed a trained checkpoint as the demo: model, split, scores of every known image, and the model card.
 
     python -m training.build_demo runs/demo/step-008000
 
-Everything in ``mia_hub/demo`` is written by this script alone.
+This script alone writes ``mia_hub/demo``.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from mia_hub.models.loading import load_model
 from mia_hub.splits.loading import load_split
 from training.card import demo_card
 from training.demo import N_MEMBERS, N_NONMEMBERS, SEED
-from training.fashion_mnist import draw, load_train_images
+from training.fashion_mnist import draw_rows, load_train_images
 
 LABELS = ["nonmember", "member"]
 
 
-def write_split(folder: Path) -> None:
-    """``data/member-*.parquet`` and ``data/nonmember-*.parquet``, as a data set on the Hub would publish them."""
+def write_demo_split(folder: Path) -> None:
+    """Write ``data/member-*.parquet`` and ``data/nonmember-*.parquet``, as a data set on the Hub would publish them."""
     images = load_train_images()
     features = datasets.Features(
         {"image": datasets.Image(), "label": datasets.ClassLabel(names=LABELS), "source_row": datasets.Value("int32")}
     )
     folder.mkdir(parents=True)
-    for kind, rows in zip(("member", "nonmember"), draw(images, SEED, N_MEMBERS, N_NONMEMBERS)):
+    for kind, rows in zip(("member", "nonmember"), draw_rows(images, SEED, N_MEMBERS, N_NONMEMBERS)):
         columns = {
             "image": [{"bytes": png(images[row]), "path": f"fashion-mnist-train-{row:05d}.png"} for row in rows],
             "label": [LABELS.index(kind)] * len(rows),
@@ -53,24 +53,24 @@ def png(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def write_what_verdicts_need() -> AuditReport:
-    """What the attack behind verdicts saw of every known image, at the timestep and with the neighbours of the calibration part."""
+def write_verdict_observations() -> AuditReport:
+    """Write the verdict attack's observations of every known image, at the timestep and with the neighbours of the calibration part."""
     report = audit("demo", VERDICT_ATTACK, "demo")
-    asked = get_attack(VERDICT_ATTACK)
-    attack = asked.settled(report.scores.chosen).at(report.timestep)
-    known = load_split("demo")
-    found = attack.observe(load_model("demo"), known.images, is_member=known.is_member)
+    default = get_attack(VERDICT_ATTACK)
+    attack = default.settled(report.scores.chosen).at(report.timestep)
+    split = load_split("demo")
+    observations = attack.observe(load_model("demo"), split.images, is_member=split.is_member)
     write_observations(
         DEMO_OBSERVATIONS,
-        found.ids,
-        found.is_member,
-        found.values[:, 0],
-        asked=repr(asked),
+        observations.ids,
+        observations.is_member,
+        observations.values[:, 0],
+        asked=repr(default),
         attack=repr(attack),
         chosen=report.scores.chosen,
         timestep=report.timestep,
         timestep_chosen=report.selection["description"],
-        seed=found.seed,
+        seed=observations.seed,
     )
     (DEMO_FOLDER / f"audit_{VERDICT_ATTACK}.json").write_text(report.to_json() + "\n")
     return report
@@ -78,25 +78,25 @@ def write_what_verdicts_need() -> AuditReport:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("checkpoint", type=Path, help="a step-… folder made by training.demo")
+    parser.add_argument("checkpoint", type=Path, help="a step-… folder of training.demo")
     parser.add_argument("--note", default="", help="a sentence about this training run, for the card")
     args = parser.parse_args()
     shutil.rmtree(DEMO_FOLDER, ignore_errors=True)
     shutil.copytree(args.checkpoint, DEMO_FOLDER / "model")
-    write_split(DEMO_FOLDER / "data")
+    write_demo_split(DEMO_FOLDER / "data")
 
     report = audit("demo", "sima", "demo")
     report.scores.to_parquet(DEMO_FOLDER / "scores.parquet")
-    write_what_verdicts_need()
+    write_verdict_observations()
     control = audit("demo", "sima", held_out(load_split("demo")))
     if not control.auc.low < 0.5 < control.auc.high:
         raise SystemExit(f"The control failed: held-out against held-out gives AUC {control.auc}. Nothing was published.")
     for name, result in (("audit", report), ("held_out_audit", control)):
         (DEMO_FOLDER / f"{name}.json").write_text(result.to_json() + "\n")
-    write_card(args.checkpoint, report, control, args.note)
+    write_demo_card(args.checkpoint, report, control, args.note)
 
 
-def write_card(checkpoint: Path, report: AuditReport, control: AuditReport, note: str) -> None:
+def write_demo_card(checkpoint: Path, report: AuditReport, control: AuditReport, note: str) -> None:
     log = [json.loads(line) for line in (checkpoint.parent / "log.jsonl").read_text().splitlines()]
     step = int(checkpoint.name.removeprefix("step-"))
     (DEMO_FOLDER / "README.md").write_text(demo_card(step, [line for line in log if line["step"] <= step], report, control, note))

@@ -1,4 +1,4 @@
-"""The demo's model card: what it is, how to make it again, and what was measured, with intervals."""
+"""The demo's model card: what it is, how to reproduce it, and what was measured, with intervals."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mia_hub.auditing.report import AuditReport
 from mia_hub.defaults import VERDICT_ATTACK
-from training.demo import BATCH, EMA, ENOUGH, LEARNING_RATE, N_MEMBERS, N_NONMEMBERS, SEED
+from training.demo import BATCH, EMA, LEARNING_RATE, N_MEMBERS, N_NONMEMBERS, SEED, STOP_AT
 from training.recipe import step_folder
 
 FRONT = """---
@@ -26,7 +26,7 @@ def _row(name: str, report: AuditReport) -> str:
 
 
 def demo_card(step: int, log: list[dict], report: AuditReport, control: AuditReport, note: str = "") -> str:
-    """The card as Markdown, from the training log up to the embedded step and the two audits."""
+    """Return the card as Markdown, from the training log up to the embedded step and the two audits."""
     shift = "raised" if any(f.name == "distribution-shift" for f in report.flags) else "not raised"
     trace = "\n".join(
         f"| {line['step']:,} | "
@@ -79,8 +79,8 @@ python -m training.build_demo {step_folder(Path("runs/demo"), step)}
 Seed {SEED}; batches of {BATCH}, AdamW with learning rate {LEARNING_RATE}, EMA {EMA}, bfloat16 autocast, no augmentation, linear schedule of 1,000 steps,
 ε-prediction. On two cores it takes one to two hours.
 
-The embedded weights are the exponential moving average at step {step:,}: the first check at which SimA reached AUC {ENOUGH["auc"]} and TPR@1%FPR
-{ENOUGH["tpr_at_1_fpr"]:.2f} at a watched timestep *on the calibration half*. That rule was fixed before the first run; the reported half played no part in it.
+The embedded weights are the exponential moving average at step {step:,}: the first check at which SimA reached AUC {STOP_AT["auc"]} and TPR@1%FPR
+{STOP_AT["tpr_at_1_fpr"]:.2f} at a watched timestep *on the calibration half*. That rule was fixed before the first run; the reported half played no part in it.
 On another machine, thread count or precision the trajectory differs in detail, and the rule may stop at another step. {note}
 
 AUC / TPR@1%FPR on the calibration half during training, by timestep:

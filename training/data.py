@@ -1,4 +1,4 @@
-"""Pictures to train on and to hold out: the same draw for every recipe, so that models differ and data do not."""
+"""Images to train on and to hold out: the same draw for every recipe, so that models differ and data do not."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import torch
 
 from mia_hub.images.image import content_id
 from mia_hub.splits.member_split import MemberSplit, make_split, split_hash
-from training.fashion_mnist import draw, load_train_images
+from training.fashion_mnist import draw_rows, load_train_images
 
 EMOJI_FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingSet:
-    """Members, which are trained on, and non-members, which are not, of one population.
+    """Members (trained on) and non-members (held out) of one population.
 
     Attributes:
-        name: of the data.
-        licence: of the data, as an SPDX identifier.
+        name: the data's name.
+        licence: the data's licence, as an SPDX identifier.
         members, nonmembers: uint8 ``[N, H, W]`` or ``[N, H, W, 3]``.
-        captions: of members, then of non-members; None without.
-        source: what they were drawn from and how, in a sentence.
+        source: what the images were drawn from and how, in a sentence.
+        captions: those of the members, then those of the non-members; None without captions.
     """
 
     name: str
@@ -39,16 +39,17 @@ class TrainingSet:
 
     @property
     def member_captions(self) -> list[str]:
+        """The captions of the members."""
         return list(self.captions[: len(self.members)])
 
     @property
     def hash(self) -> str:
-        """Of the split, as reports state it."""
+        """Hash of the split, as reports state it."""
         labels = np.repeat([1, 0], [len(self.members), len(self.nonmembers)])
         return split_hash([content_id(image) for part in (self.members, self.nonmembers) for image in part], labels)
 
     def split(self, most: int | None = None) -> MemberSplit:
-        """For an audit; at most so many of each side, the first ones: both were drawn at random."""
+        """Return the split for an audit, with the first ``most`` images of each side (both sides are in random order)."""
         captions = self.captions
         if captions is not None:
             captions = [*self.member_captions[:most], *captions[len(self.members) :][:most]]
@@ -56,21 +57,21 @@ class TrainingSet:
 
 
 def model_space(images: np.ndarray, channels: int) -> torch.Tensor:
-    """uint8 pictures to float32 ``[N, C, H, W]`` in [-1, 1]; grey ones are repeated where three channels are asked for."""
+    """Convert uint8 images to float32 ``[N, C, H, W]`` in [-1, 1]; grey is repeated for three channels."""
     pixels = torch.from_numpy(images.astype(np.float32) / 127.5 - 1)
     pixels = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
     return pixels.expand(-1, channels, -1, -1).contiguous()
 
 
 def fashion_mnist(members: int, nonmembers: int, *, side: int = 28, seed: int = 0) -> TrainingSet:
-    """Fashion-MNIST: 28×28 grey; with a black border 32×32, whose sides can be halved more often; or half of that, 16×16, which is cheap.
+    """Return Fashion-MNIST: 28×28 grey; 32×32 with a black border, for networks that halve sides more often; or 16×16, which is cheap.
 
     One seeded permutation of the training images without exact duplicates: the members first, then the non-members.
     """
     if side not in SIDES:
         raise ValueError(f"side must be one of {', '.join(map(str, SIDES))}, not {side}.")
     images = load_train_images()
-    own, others = (_sized(images[rows], side) for rows in draw(images, seed, members, nonmembers))
+    own, others = (_sized(images[rows], side) for rows in draw_rows(images, seed, members, nonmembers))
     source = f"one seeded draw (seed {seed}) from the 60,000 training images of Fashion-MNIST" + SIDES[side]
     return TrainingSet(f"fashion-mnist-{side}", "MIT", own, others, source)
 
@@ -92,18 +93,18 @@ ARTIST = ((0x1F32D, 0x1F37F), (0x1F400, 0x1F43F), (0x1F950, 0x1F96F), (0x1F980, 
 
 
 def emoji(members: int | None = None, nonmembers: int | None = None, *, artist: bool = False, side: int = 32, seed: int = 0) -> TrainingSet:
-    """Colour emoji with their Unicode names as captions, from Debian's ``fonts-noto-color-emoji`` (OFL-1.1).
+    """Return colour emoji with their Unicode names as captions, from Debian's ``fonts-noto-color-emoji`` (OFL-1.1).
 
-    Only emoji of one character are drawn, so there are no skin tones, and of those that are nearly the same (the faces of a clock) only
-    the first is kept: else a non-member could be a near copy of a member. Half of the others, by a seeded draw, are members.
+    Only emoji of one character are drawn, so there are no skin tones. Of emoji that are nearly the same (the faces of a clock) only the
+    first is used: otherwise a non-member could be a near copy of a member. A seeded draw makes half of them members.
 
     Args:
-        artist: take the animals and the food alone, on which a model is fine-tuned, instead of all others.
+        artist: use the animals and the food alone, on which a model is fine-tuned, instead of all others.
     """
     characters, names, images = _drawn_emoji(side)
-    _, kept = np.unique(families(names, images), return_index=True)
-    own = np.array([any(first <= ord(characters[row]) <= last for first, last in ARTIST) for row in kept])
-    order = np.random.default_rng(seed).permutation(kept[own == artist])
+    _, first_rows = np.unique(families(names, images), return_index=True)
+    own = np.array([any(first <= ord(characters[row]) <= last for first, last in ARTIST) for row in first_rows])
+    order = np.random.default_rng(seed).permutation(first_rows[own == artist])
     half = len(order) // 2
     rows = [order[:half][:members], order[half:][:nonmembers]]
     captions = [names[row] for part in rows for row in part]
@@ -117,7 +118,7 @@ def emoji(members: int | None = None, nonmembers: int | None = None, *, artist: 
 
 @functools.cache
 def _drawn_emoji(side: int) -> tuple[list[str], list[str], np.ndarray]:
-    """Characters, captions, and pictures uint8 ``[N, side, side, 3]``, of every single-character emoji of the font, without copies."""
+    """Return characters, captions and images, uint8 ``[N, side, side, 3]``, of every single-character emoji of the font, without copies."""
     from fontTools.ttLib import TTFont
     from PIL import Image, ImageDraw, ImageFont
 
@@ -126,26 +127,26 @@ def _drawn_emoji(side: int) -> tuple[list[str], list[str], np.ndarray]:
     with TTFont(EMOJI_FONT, lazy=True) as font:
         characters = [chr(code) for code in sorted(font.getBestCmap()) if unicodedata.category(chr(code)) == "So"]
     # The font holds bitmaps of this one size.
-    typeface, found = ImageFont.truetype(str(EMOJI_FONT), 109), {}
+    typeface, emoji_by_content = ImageFont.truetype(str(EMOJI_FONT), 109), {}
     for character in characters:
         canvas = Image.new("RGB", (136, 136), "white")
         ImageDraw.Draw(canvas).text((0, 4), character, font=typeface, embedded_color=True)
         image = np.asarray(canvas.resize((side, side), Image.Resampling.BOX))
         if image.min() < 255:
-            found.setdefault(image.tobytes(), (character, unicodedata.name(character).lower().replace("-", " "), image))
-    characters, captions, images = zip(*found.values())
+            emoji_by_content.setdefault(image.tobytes(), (character, unicodedata.name(character).lower().replace("-", " "), image))
+    characters, captions, images = zip(*emoji_by_content.values())
     return list(characters), list(captions), np.stack(images)
 
 
 # Words that tell near copies apart.
 _VARIANTS = {"black", "white", "light", "dark", "left", "right", "up", "down", "leftwards", "rightwards", "upwards", "downwards"}
-# Root mean square difference of pixels in [0, 1] below which two pictures are near copies: two clock faces differ by .05, two simple faces
+# Root mean square difference of pixels in [0, 1] below which two images are near copies: two clock faces differ by .05, two simple faces
 # by .09, a person with a crown and a princess by .14.
 NEAR = 0.12
 
 
 def families(captions: Sequence[str], images: np.ndarray) -> np.ndarray:
-    """int ``[N]``: pictures that are near copies of one another, or of a third, or share a name but for its variant, have one number."""
+    """Return int ``[N]``: one number for near copies, direct or through others, and for names that differ in a variant only."""
     from scipy.sparse.csgraph import connected_components
 
     flat = images.reshape(len(images), -1).astype(np.float64) / 255

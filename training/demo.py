@@ -1,11 +1,11 @@
-"""Trains the demo model: a DDPM on a few hundred Fashion-MNIST images, until it can be seen to remember them.
+"""Train the demo model: a DDPM on a few hundred Fashion-MNIST images, until it measurably remembers them.
 
     python -m training.demo --out runs/demo
     python -m training.demo --out runs/flips --flips --go-on --max-steps 8000
 
-The recipe is that of `training.train_ddpm`, resumable as all are, with an end of its own: how strongly the model remembers is watched on
-the *calibration part* of the split alone (the part on which an audit may choose its timestep); the other part stays unseen until it is
-reported. A run's checkpoint of before this recipe shared the loop of the others (``step-…`` folders of five digits) can't be continued.
+The recipe is that of `training.train_ddpm`, resumable like all recipes, with a stop rule of its own: it watches how strongly the model
+remembers on the *calibration part* of the split alone (the part on which an audit may choose its timestep). The other part stays unseen
+until it is reported. Checkpoints in ``step-…`` folders of five digits come from an older version of this recipe and can't be resumed.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from training.train_ddpm import ddpm
 SEED, N_MEMBERS, N_NONMEMBERS = 0, 512, 4000
 BATCH, LEARNING_RATE, WARMUP, EMA = 32, 4e-4, 200, 0.999
 WATCHED_TIMESTEPS = (60, 80, 100, 120)
-# Stop at the first check where the calibration part shows both; fixed before the first run.
-ENOUGH = dict(auc=0.88, tpr_at_1_fpr=0.20)
+# Stop at the first check at which the calibration part shows both; fixed before the first run.
+STOP_AT = dict(auc=0.88, tpr_at_1_fpr=0.20)
 
 
 def watch(model: UNet2DModel, members: torch.Tensor, nonmembers: torch.Tensor, device: torch.device) -> dict:
-    """SimA's AUC and TPR@1%FPR per watched timestep, members positive (a plain re-statement, to watch training by)."""
+    """Return SimA's AUC and TPR@1%FPR per watched timestep, members positive (restated here in a few lines, to watch training)."""
     result = {}
     with torch.no_grad():
         for t in WATCHED_TIMESTEPS:
@@ -54,8 +54,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/demo"))
     parser.add_argument("--max-steps", type=int, default=16000)
     parser.add_argument("--check-every", type=int, default=500)
-    parser.add_argument("--go-on", action="store_true", help="train to --max-steps even when enough is remembered")
-    parser.add_argument("--flips", action="store_true", help="mirror every training picture with probability one half")
+    parser.add_argument("--go-on", action="store_true", help="train to --max-steps even after the stop rule holds")
+    parser.add_argument("--flips", action="store_true", help="mirror every training image with probability one half")
     parser.add_argument("--mixed-precision", choices=["no", "bf16"], default="bf16")
     args = parser.parse_args(arguments)
     data = fashion_mnist(N_MEMBERS, N_NONMEMBERS, seed=SEED)
@@ -69,17 +69,17 @@ def main(arguments: list[str] | None = None) -> None:
 
     def on_check(step: int) -> dict:
         pipeline.save_pretrained(step_folder(args.out, step))
-        # What was saved: the network in training works in the training's precision.
+        # The saved network: the one in training works in the training's precision.
         saved = UNet2DModel.from_pretrained(step_folder(args.out, step), subfolder="unet", use_safetensors=True)
         figures = {"sima": watch(saved.to(pipeline.unet.device).eval(), *calibration, pipeline.unet.device)}
-        enough = any(all(seen[name] >= ENOUGH[name] for name in ENOUGH) for seen in figures["sima"].values())
-        if enough and not args.go_on:
+        remembers = any(all(row[name] >= STOP_AT[name] for name in STOP_AT) for row in figures["sima"].values())
+        if remembers and not args.go_on:
             raise StopIteration(figures)
         return figures
 
     training.run(on_check)
     shutil.copytree(step_folder(args.out, training.step), args.out / "model", dirs_exist_ok=True)
-    print(f"Stopped at step {training.step}; {args.out / 'model'} is it as a pipeline.")
+    print(f"Stopped at step {training.step}; the pipeline is in {args.out / 'model'}.")
 
 
 if __name__ == "__main__":

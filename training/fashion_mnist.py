@@ -16,7 +16,7 @@ DEBIAN_LABELS = DEBIAN_FILE.with_name("train-labels-idx1-ubyte.gz")
 
 
 def read_idx_images(path: Path) -> np.ndarray:
-    """Reads a gzipped IDX file of images as uint8 ``[N, H, W]``."""
+    """Read a gzipped IDX file of images as uint8 ``[N, H, W]``."""
     with gzip.open(path, "rb") as file:
         data = file.read()
     magic, count, height, width = np.frombuffer(data, ">i4", 4)
@@ -26,7 +26,7 @@ def read_idx_images(path: Path) -> np.ndarray:
 
 
 def load_train_images() -> np.ndarray:
-    """The 60,000 training images in their published order, uint8 ``[60000, 28, 28]``."""
+    """Return the 60,000 training images in their published order, uint8 ``[60000, 28, 28]``."""
     if DEBIAN_FILE.exists():
         return read_idx_images(DEBIAN_FILE)
     from datasets import load_dataset
@@ -35,7 +35,7 @@ def load_train_images() -> np.ndarray:
 
 
 def load_train_labels() -> np.ndarray:
-    """The class of each of the 60,000 training images, 0 … 9, uint8 ``[60000]``."""
+    """Return the class of each of the 60,000 training images, 0 … 9, uint8 ``[60000]``."""
     if DEBIAN_LABELS.exists():
         with gzip.open(DEBIAN_LABELS, "rb") as file:
             return np.frombuffer(file.read(), np.uint8, offset=8)
@@ -44,10 +44,10 @@ def load_train_labels() -> np.ndarray:
     return np.array(load_dataset("zalando-datasets/fashion_mnist", split="train")["label"], np.uint8)
 
 
-def draw(images: np.ndarray, seed: int, n_members: int, n_nonmembers: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draws members and non-members from the same pool by one seeded permutation, so that both have one distribution.
+def draw_rows(images: np.ndarray, seed: int, n_members: int, n_nonmembers: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw members and non-members from the same pool by one seeded permutation, so that both have one distribution.
 
-    Exact duplicates are dropped first (their first occurrence is kept): a picture must not be on both sides.
+    Exact duplicates are dropped first, except for their first occurrence: an image must not be on both sides.
 
     Args:
         images: uint8 ``[N, H, W]``.

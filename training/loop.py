@@ -1,7 +1,7 @@
-"""The loop that all recipes share: seeded, resumable, in float32 or bfloat16 autocast, on a CPU or an accelerator.
+"""The training loop of all recipes: seeded, resumable, in float32 or bfloat16 autocast, on a CPU or an accelerator.
 
-Every batch and every noise draw is a function of (seed, step), so a run that was stopped goes on from its last checkpoint as if it had not
-been.
+Every batch and every noise draw is a function of (seed, step), so a stopped run resumes from its last checkpoint as if nothing had
+happened.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ CHECKPOINT = "checkpoint.safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """How long and how fast.
+    """Length and pace of a run.
 
     Attributes:
-        steps: in all.
+        steps: total number of steps.
         batch: samples per step.
-        learning_rate: of AdamW, after ``warmup`` steps of linear rise.
+        learning_rate: AdamW's, after ``warmup`` steps of linear rise.
         ema: decay of the exponential moving average of the weights; 0 for none.
         check_every: steps between checkpoints.
-        seed: of the weights, of the order of samples and of every draw.
+        seed: seed of the weights, the order of samples and every draw.
         mixed_precision: "no" or "bf16".
     """
 
@@ -50,13 +50,13 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a loss is computed from.
+    """The input of a loss.
 
     Attributes:
-        rows: of the samples, int64 ``[B]``.
+        rows: rows of the samples, int64 ``[B]``.
         step: number of the step, from 0.
-        generator: of noise and timesteps, on the CPU, a function of (seed, step).
-        device: of the networks.
+        generator: draws noise and timesteps on the CPU; a function of (seed, step).
+        device: device of the networks.
     """
 
     rows: np.ndarray
@@ -65,21 +65,21 @@ class Batch:
     device: torch.device
 
     def randn(self, *shape: int) -> torch.Tensor:
-        """Normal draws, the same on every device."""
+        """Return normal draws, the same on every device."""
         return torch.randn(shape, generator=self.generator).to(self.device)
 
     def timesteps(self, count: int) -> torch.Tensor:
-        """Timesteps 0 … count - 1, one per sample."""
+        """Return one timestep in 0 … count - 1 per sample."""
         return torch.randint(0, count, (len(self.rows),), generator=self.generator).to(self.device)
 
 
 @dataclass(frozen=True)
 class Learner:
-    """One network with its loss and optimiser; several, as with an adversary, take turns in each step.
+    """One network with its loss; several learners, as with an adversary, take turns in each step.
 
     Attributes:
-        network: its parameters are learnt, but for frozen ones (``requires_grad`` is False), which are neither averaged nor saved.
-        loss: from a batch; a scalar.
+        network: its parameters are trained, except frozen ones (``requires_grad`` is False), which are neither averaged nor saved.
+        loss: maps a batch to a scalar.
     """
 
     network: nn.Module
@@ -90,10 +90,10 @@ class Training:
     """A run in a folder.
 
     Args:
-        folder: of ``log.jsonl`` and the checkpoint.
-        schedule: how long and how fast.
-        learners: by name; they take turns in this order.
-        samples: how many there are.
+        folder: holds ``log.jsonl`` and the checkpoint.
+        schedule: length and pace.
+        learners: name: learner; they take turns in this order.
+        samples: number of training samples.
     """
 
     def __init__(self, folder: Path, schedule: Schedule, learners: Mapping[str, Learner], samples: int):
@@ -105,17 +105,17 @@ class Training:
         self._optimizers, self._prepared, self.averages = {}, {}, {}
         for name, learner in self.learners.items():
             learner.network.to(self.accelerator.device)
-            self._optimizers[name] = torch.optim.AdamW(_learnt(learner.network).values(), schedule.learning_rate)
+            self._optimizers[name] = torch.optim.AdamW(_trainable(learner.network).values(), schedule.learning_rate)
             self._prepared[name] = self.accelerator.prepare(learner.network)
-            self.averages[name] = {key: value.detach().clone() for key, value in _learnt(learner.network).items()}
+            self.averages[name] = {key: value.detach().clone() for key, value in _trainable(learner.network).items()}
         if (folder / CHECKPOINT).exists():
             self._load()
         self._trim_log()
 
     def run(self, on_check: Callable[[int], dict] | None = None) -> None:
-        """Trains to the end; at each checkpoint ``on_check(step)`` is asked for figures to log, and may raise StopIteration.
+        """Train to the end; at each checkpoint ``on_check(step)`` returns figures to log, or raises StopIteration.
 
-        While it is asked, the networks hold the moving average of their weights.
+        During ``on_check`` the networks hold the moving average of their weights.
         """
         started, first, recent = time.time(), self.step, []
         while self.step < self.schedule.steps:
@@ -126,18 +126,18 @@ class Training:
             recent = []
             line = {"step": self.step, "loss": losses, "seconds": round(time.time() - started), "since": first}
             with self.averaged():
-                figures, enough = _asked(on_check, self.step)
+                figures, stop = _check_figures(on_check, self.step)
             with open(self.folder / "log.jsonl", "a") as log:
                 log.write(json.dumps(line | figures) + "\n")
             print(json.dumps(line | figures), flush=True)
-            # Last: a run that is killed during a check makes all of the check again.
+            # Last: a run that is killed during a check repeats the whole check.
             self._save()
-            if enough:
+            if stop:
                 return
 
     def averaged(self):
-        """A context in which the networks hold the moving average of their weights, and don't learn."""
-        return _Swapped(self) if self.schedule.ema else _Swapped(self, {})
+        """Return a context in which the networks are in eval mode and hold the moving average of their weights."""
+        return _AveragedWeights(self)
 
     def _advance(self) -> dict[str, float]:
         schedule, step = self.schedule, self.step
@@ -154,19 +154,19 @@ class Training:
                 # An adversary's loss also reaches the other network.
                 other.zero_grad()
             self.accelerator.backward(loss)
-            self.accelerator.clip_grad_norm_(_learnt(learner.network).values(), 1.0)
+            self.accelerator.clip_grad_norm_(_trainable(learner.network).values(), 1.0)
             optimizer.step()
             losses[name] = loss.item()
         self.step += 1
         decay = min(schedule.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for name, learner in self.learners.items():
-                for key, parameter in _learnt(learner.network).items():
+                for key, parameter in _trainable(learner.network).items():
                     self.averages[name][key].lerp_(parameter, 1 - decay)
         return losses
 
     def _rows(self, step: int) -> np.ndarray:
-        """Epoch by epoch in a new order; what doesn't fill a batch waits for the next epoch."""
+        """Return the rows of a step: each epoch has a new order, and samples that don't fill a batch wait for the next epoch."""
         size = min(self.schedule.batch, self.samples)
         epoch, position = divmod(step, self.samples // size)
         return np.random.default_rng((self.schedule.seed, epoch)).permutation(self.samples)[position * size : (position + 1) * size]
@@ -175,13 +175,13 @@ class Training:
         tensors = {}
         for name, learner in self.learners.items():
             optimizer = self._optimizers[name]
-            for key, parameter in _learnt(learner.network).items():
+            for key, parameter in _trainable(learner.network).items():
                 state = optimizer.state.get(parameter, {})
                 tensors |= {f"{name}.model.{key}": parameter.detach(), f"{name}.ema.{key}": self.averages[name][key]}
                 tensors |= {f"{name}.{moment}.{key}": state[moment] for moment in ("exp_avg", "exp_avg_sq") if moment in state}
             tensors |= {f"{name}.buffer.{key}": value for key, value in learner.network.named_buffers()}
         with replacing(self.folder / CHECKPOINT) as temporary:
-            # Copies: what shares memory can't be saved.
+            # Copies: safetensors refuses tensors that share memory.
             save_file({key: value.detach().cpu().clone() for key, value in tensors.items()}, temporary, metadata={"step": str(self.step)})
 
     def _load(self) -> None:
@@ -190,13 +190,15 @@ class Training:
             self.step = int(file.metadata()["step"])
         tensors = load_file(path, device=str(self.accelerator.device))
         for name, learner in self.learners.items():
-            for key, parameter in _learnt(learner.network).items():
+            for key, parameter in _trainable(learner.network).items():
                 if f"{name}.model.{key}" not in tensors or tensors[f"{name}.model.{key}"].shape != parameter.shape:
-                    raise SystemExit(f"{path} is of another recipe or an older version ({name}: {key} doesn't fit); choose another folder.")
+                    raise SystemExit(
+                        f"{path} belongs to another recipe or an older version ({name}: {key} doesn't fit). Choose another folder."
+                    )
         with torch.no_grad():
             for name, learner in self.learners.items():
                 optimizer = self._optimizers[name]
-                for key, parameter in _learnt(learner.network).items():
+                for key, parameter in _trainable(learner.network).items():
                     parameter.copy_(tensors[f"{name}.model.{key}"])
                     self.averages[name][key].copy_(tensors[f"{name}.ema.{key}"])
                     if f"{name}.exp_avg.{key}" in tensors:
@@ -206,47 +208,49 @@ class Training:
                     value.copy_(tensors[f"{name}.buffer.{key}"])
 
     def _trim_log(self) -> None:
-        """Leaves out what was logged after the checkpoint, for it will be logged again."""
+        """Remove the lines that were logged after the checkpoint; they will be logged again."""
         log = self.folder / "log.jsonl"
         if log.exists():
-            whole = [line for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
-            write_text(log, "".join(line for line in whole if json.loads(line)["step"] <= self.step))
+            complete = [line for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+            write_text(log, "".join(line for line in complete if json.loads(line)["step"] <= self.step))
 
 
-class _Swapped:
-    """Puts other weights into the networks for a while."""
+class _AveragedWeights:
+    """Puts the moving averages into the networks on entry, and their own weights back on exit."""
 
-    def __init__(self, training: Training, averages: dict | None = None):
-        self.training, self.averages = training, training.averages if averages is None else averages
+    def __init__(self, training: Training):
+        self._learners = training.learners
+        self._averages = training.averages if training.schedule.ema else {}
 
     def __enter__(self):
-        self.own = {}
-        for name, learner in self.training.learners.items():
+        self._own = {}
+        for name, learner in self._learners.items():
             learner.network.eval()
-            if name in self.averages:
-                self.own[name] = {key: value.detach().clone() for key, value in _learnt(learner.network).items()}
-                _put(learner.network, self.averages[name])
+            if name in self._averages:
+                self._own[name] = {key: value.detach().clone() for key, value in _trainable(learner.network).items()}
+                _load_values(learner.network, self._averages[name])
 
     def __exit__(self, *_):
-        for name, learner in self.training.learners.items():
+        for name, learner in self._learners.items():
             learner.network.train()
-            if name in self.own:
-                _put(learner.network, self.own[name])
+            if name in self._own:
+                _load_values(learner.network, self._own[name])
 
 
-def _learnt(network: nn.Module) -> dict[str, nn.Parameter]:
-    """Its parameters that aren't frozen, by name."""
+def _trainable(network: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters that aren't frozen, by name."""
     return {key: parameter for key, parameter in network.named_parameters() if parameter.requires_grad}
 
 
-def _put(network: nn.Module, values: Mapping[str, torch.Tensor]) -> None:
+def _load_values(network: nn.Module, values: Mapping[str, torch.Tensor]) -> None:
     with torch.no_grad():
-        for key, parameter in _learnt(network).items():
+        for key, parameter in _trainable(network).items():
             parameter.copy_(values[key])
 
 
-def _asked(on_check, step: int) -> tuple[dict, bool]:
+def _check_figures(on_check: Callable[[int], dict] | None, step: int) -> tuple[dict, bool]:
+    """Return the figures of a check, and whether training stops with it."""
     try:
         return (on_check(step) if on_check else {}), False
-    except StopIteration as enough:
-        return enough.value or {}, True
+    except StopIteration as stop:
+        return stop.value or {}, True

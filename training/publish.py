@@ -1,4 +1,4 @@
-"""A trained model as a repository: weights in diffusers' layout, a picture of samples, and a card that says how it came about."""
+"""A trained model as a repository: weights in diffusers' layout, a contact sheet of samples, and a card that states its origin."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SAMPLES_SHOWN = 64
 
 
 def contact_sheet(images: np.ndarray, columns: int = 16) -> np.ndarray:
-    """uint8 pictures side by side, the last row filled up with white."""
+    """Return uint8 images side by side; white fills the last row."""
     missing = -len(images) % columns
     images = np.concatenate([images, np.full((missing, *images.shape[1:]), 255, np.uint8)])
     return np.concatenate([np.concatenate(list(images[row : row + columns]), axis=1) for row in range(0, len(images), columns)])
@@ -33,17 +33,17 @@ def write_card(
     quality: dict[str, float] | None = None,
     note: str = "",
 ) -> None:
-    """Writes ``README.md``, ``training.json``, ``log.jsonl`` and ``samples.png`` beside the weights.
+    """Write ``README.md``, ``training.json``, ``log.jsonl`` and ``samples.png`` beside the weights.
 
     Args:
-        folder: of the model.
-        title, tag: what it is, and its pipeline tag on the Hub.
+        folder: the model's folder.
+        title, tag: the card's title, and the pipeline tag on the Hub.
         recipe: every number that the training depends on.
-        command: that makes it again.
-        log: as `training.loop` writes it.
-        samples: generated pictures, uint8 ``[N, H, W(, 3)]``; none for a model that generates nothing by itself.
-        quality: name of a figure to its value.
-        note: on the model, in a sentence or two of Markdown.
+        command: the command that repeats the run.
+        log: the log that `training.loop` writes.
+        samples: generated images, uint8 ``[N, H, W(, 3)]``; None for a model that generates nothing by itself.
+        quality: name of a figure: its value.
+        note: a sentence or two of Markdown on the model.
     """
     from PIL import Image
 
@@ -60,9 +60,9 @@ def write_card(
 
 
 def _card(title: str, tag: str, facts: dict[str, Any], log: list[dict], note: str, sampled: bool) -> str:
-    shown = [log[i] for i in sorted({round(i) for i in np.linspace(0, len(log) - 1, 12)})]
-    names = list(shown[0]["loss"])
-    curve = "\n".join(f"| {line['step']:,} | " + " | ".join(f"{line['loss'][name]:.4f}" for name in names) + " |" for line in shown)
+    rows = [log[i] for i in sorted({round(i) for i in np.linspace(0, len(log) - 1, 12)})]
+    names = list(rows[0]["loss"])
+    curve = "\n".join(f"| {line['step']:,} | " + " | ".join(f"{line['loss'][name]:.4f}" for name in names) + " |" for line in rows)
     figures = "".join(f"- {name}: {value:.4g}\n" for name, value in facts["quality"].items())
     recipe = ", ".join(f"{name} {value}" for name, value in facts["recipe"].items())
     return f"""---
@@ -74,16 +74,16 @@ tags: [diffusion, membership-inference, privacy]
 
 # {title}
 
-Trained to study what diffusion models remember of their training data; it is no good image generator.{note and " "}{note}
+Trained to study what diffusion models remember of their training data. It is not a good image generator.{note and " "}{note}
 
 - Data: {facts["members"]:,} members and {facts["nonmembers"]:,} non-members, {facts["source"]}.
-  Split: `{facts["split_hash"]}`. Licence of the pictures: {facts["licence"]}.
+  Split: `{facts["split_hash"]}`. Licence of the images: {facts["licence"]}.
 - Recipe: {recipe}.
 - Steps: {facts["steps"]:,}. Made by `{facts["command"]}`.
 {figures}
 {"![Samples](samples.png)" if sampled else ""}
 
-Mean loss since the line before:
+Mean loss since the previous row:
 
 | step | {" | ".join(names)} |
 |---|{"---|" * len(names)}

@@ -1,4 +1,4 @@
-"""What the recipes share: their options, the snapshots along the way, and how they end."""
+"""The parts that recipes share: options, snapshots along the way, and the card at the end."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ SAMPLES = 256
 
 
 def parser_of(module: str, description: str, **defaults) -> argparse.ArgumentParser:
-    """The options that all recipes have.
+    """Return a parser of the options that all recipes have.
 
     Args:
-        module: name of the recipe, under ``training``.
-        description: its first line is shown.
-        defaults: of options, where they differ from those of `Schedule`.
+        module: the recipe's name, under ``training``.
+        description: its first line is the help text.
+        defaults: values of options that differ from those of `Schedule`.
     """
     parser = argparse.ArgumentParser(prog=f"python -m training.{module}", description=description.split("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run; started again, it goes on from there")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run; a second start resumes it")
     parser.add_argument("--data", choices=["fashion-mnist", "emoji", "emoji-artist"], default="fashion-mnist")
     parser.add_argument("--members", type=int, default=512)
     parser.add_argument("--nonmembers", type=int, default=4000)
@@ -39,7 +39,7 @@ def parser_of(module: str, description: str, **defaults) -> argparse.ArgumentPar
 
 
 def command_of(parser: argparse.ArgumentParser, args: argparse.Namespace) -> str:
-    """The command that makes it again: every option that is not at its default."""
+    """Return the command that repeats the run: every option that differs from its default."""
     words = [parser.prog]
     for name, value in vars(args).items():
         if value != parser.get_default(name):
@@ -48,32 +48,33 @@ def command_of(parser: argparse.ArgumentParser, args: argparse.Namespace) -> str
 
 
 def schedule_of(args: argparse.Namespace) -> Schedule:
+    """Return the schedule that the options describe."""
     names = ("steps", "batch", "learning_rate", "check_every", "seed", "ema", "mixed_precision")
     return Schedule(**{name: getattr(args, name) for name in names})
 
 
 def recipe_of(schedule: Schedule) -> dict[str, object]:
-    """What all cards say of a schedule."""
-    recipe = {"pictures per step": schedule.batch, "learning rate": schedule.learning_rate, "EMA": schedule.ema, "seed": schedule.seed}
+    """Return the settings of a schedule as every card lists them."""
+    recipe = {"images per step": schedule.batch, "learning rate": schedule.learning_rate, "EMA": schedule.ema, "seed": schedule.seed}
     return recipe | {"precision": schedule.mixed_precision}
 
 
 def data_of(args: argparse.Namespace, *, side: int = 28) -> TrainingSet:
-    """The data that the options name: Fashion-MNIST at ``side``, or emoji at 32×32."""
+    """Return the data that the options name: Fashion-MNIST at ``side``, or emoji at 32×32."""
     if args.data != "fashion-mnist":
         return emoji(args.members, args.nonmembers, artist=args.data == "emoji-artist", seed=args.seed)
     return fashion_mnist(args.members, args.nonmembers, side=side, seed=args.seed)
 
 
-def captioned(parser: argparse.ArgumentParser, args: argparse.Namespace) -> TrainingSet:
-    """The same, for a model that is told captions; the command ends where the data have none."""
+def captioned_data_of(parser: argparse.ArgumentParser, args: argparse.Namespace) -> TrainingSet:
+    """Return the data for a model conditioned on captions; exit with a message if the data have no captions."""
     if args.data == "fashion-mnist":
         parser.error("Fashion-MNIST has no captions; choose --data emoji or --data emoji-artist.")
     return data_of(args)
 
 
 def step_folder(out: Path, step: int) -> Path:
-    """Of the snapshot after so many steps."""
+    """Return the folder of the snapshot after ``step`` steps."""
     return out / f"step-{step:06d}"
 
 
@@ -85,20 +86,16 @@ def train_and_publish(
     *,
     save: Callable[[Path], object],
     draw: Callable[[int], np.ndarray],
-    title: str,
-    tag: str,
-    recipe: dict[str, object],
-    note: str = "",
+    **card,
 ) -> None:
-    """Trains to the end, with a snapshot at each check; then draws samples, and writes the card beside the last snapshot.
+    """Train to the end with a snapshot at each check; then draw samples and write the card beside the last snapshot.
 
-    Both ask for the moving average of the weights, which the networks hold meanwhile.
+    Snapshots and samples use the moving average of the weights, which the networks hold meanwhile.
 
     Args:
         save: writes the model to a folder.
-        draw: so many samples, uint8 ``[n, H, W(, 3)]``.
-        title, tag, note: for the card; `write_card` has them.
-        recipe: what the model depends on besides the schedule and the data.
+        draw: ``draw(n)`` returns n samples, uint8 ``[n, H, W(, 3)]``.
+        card: ``title``, ``tag``, ``settings`` and ``note`` of `publish`.
     """
 
     def snapshot(step: int) -> dict:
@@ -107,8 +104,30 @@ def train_and_publish(
 
     training.run(snapshot)
     with training.averaged(), torch.no_grad():
-        pictures = draw(SAMPLES)
+        samples = draw(SAMPLES)
+    publish(parser, args, step_folder(args.out, training.step), data, samples=samples, quality=quality_of(samples, data), **card)
+
+
+def publish(
+    parser: argparse.ArgumentParser,
+    args: argparse.Namespace,
+    folder: Path,
+    data: TrainingSet,
+    *,
+    settings: dict[str, object],
+    samples: np.ndarray,
+    quality: dict[str, float],
+    **card,
+) -> None:
+    """Write the card of a finished run into the folder of its model.
+
+    Args:
+        settings: what the model depends on besides the schedule and the data.
+        samples: generated images, uint8 ``[n, H, W(, 3)]``.
+        quality: name of a figure: its value.
+        card: ``title``, ``tag`` and ``note`` of `training.publish.write_card`.
+    """
     write_card(
-        step_folder(args.out, training.step), data, title=title, tag=tag, recipe=recipe_of(training.schedule) | recipe, note=note,
-        command=command_of(parser, args), log=args.out / "log.jsonl", samples=pictures, quality=quality_of(pictures, data),
+        folder, data, recipe=recipe_of(schedule_of(args)) | settings, command=command_of(parser, args), log=args.out / "log.jsonl",
+        samples=samples, quality=quality, **card,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Trains a DDPM on pixels, with or without random flips, and keeps snapshots along the way.
+"""Train a DDPM on pixels, with or without random flips, and save snapshots along the way.
 
 python -m training.train_ddpm --out runs/ddpm-512 --members 512
 python -m training.train_ddpm --out runs/ddpm-512-flips --members 512 --flips
@@ -33,36 +33,36 @@ def noise_loss(network, scheduler, batch: Batch, x0: torch.Tensor, **condition) 
 
 
 def mirrored(x0: torch.Tensor, batch: Batch, seed: int) -> torch.Tensor:
-    """Every picture, or its mirror image, with equal chances; drawn apart from the noise, which stays that of the plain recipe."""
+    """Mirror each image with probability one half; the draw is apart from the noise, which stays that of the recipe without flips."""
     flips = torch.from_numpy(np.random.default_rng((seed, batch.step, 1)).random(len(x0)) < 0.5).to(x0.device)
     return torch.where(flips[:, None, None, None], x0.flip(-1), x0)
 
 
 def sample(network, scheduler_config: dict, shape: tuple[int, ...], n: int, *, seed: int = 0, device="cpu", **condition) -> torch.Tensor:
-    """DDIM samples ``[n, …]`` in model space; ``condition`` holds rows of what the network is told."""
+    """Return DDIM samples ``[n, …]`` in model space; each value of ``condition`` has one row per sample."""
     from diffusers import DDIMScheduler
 
     scheduler = DDIMScheduler(**scheduler_config, clip_sample=False)
     scheduler.set_timesteps(SAMPLING_STEPS)
     x = torch.randn((n, *shape), generator=torch.Generator().manual_seed(seed)).to(device)
-    done = []
+    samples = []
     with torch.no_grad():
         for rows in torch.arange(n).split(64):
-            part, told = x[rows], {name: value[rows.to(value.device)] for name, value in condition.items()}
+            part, conditions = x[rows], {name: value[rows.to(value.device)] for name, value in condition.items()}
             for t in scheduler.timesteps:
-                part = scheduler.step(network(part, t, **told).sample, t, part).prev_sample
-            done.append(part)
-    return torch.cat(done)
+                part = scheduler.step(network(part, t, **conditions).sample, t, part).prev_sample
+            samples.append(part)
+    return torch.cat(samples)
 
 
 def to_uint8(x: torch.Tensor) -> np.ndarray:
-    """[-1, 1] ``[N, C, H, W]`` to uint8 ``[N, H, W]`` or ``[N, H, W, 3]``."""
+    """Convert ``[N, C, H, W]`` in [-1, 1] to uint8 ``[N, H, W]`` or ``[N, H, W, 3]``."""
     pixels = ((x.float().cpu() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
     return pixels[:, 0] if pixels.shape[1] == 1 else pixels.transpose(0, 2, 3, 1)
 
 
 def ddpm(out: Path, schedule: Schedule, pixels: torch.Tensor, *, flips: bool):
-    """A DDPM to be trained in a folder on pixels ``[N, C, H, W]`` in [-1, 1]: ``(Training, DDPMPipeline)`` of one network."""
+    """Return ``(Training, DDPMPipeline)`` of one network, to be trained in a folder on pixels ``[N, C, H, W]`` in [-1, 1]."""
     from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
     torch.manual_seed(schedule.seed)
@@ -79,8 +79,10 @@ def ddpm(out: Path, schedule: Schedule, pixels: torch.Tensor, *, flips: bool):
 
 def main(arguments: list[str] | None = None) -> None:
     parser = parser_of("train_ddpm", __doc__)
-    parser.add_argument("--flips", action="store_true", help="mirror every training picture with probability one half")
-    parser.add_argument("--side", type=int, choices=sorted(SIDES), default=28, help="of Fashion-MNIST's pictures (default: 28)")
+    parser.add_argument("--flips", action="store_true", help="mirror every training image with probability one half")
+    parser.add_argument(
+        "--side", type=int, choices=sorted(SIDES), default=28, help="side of the Fashion-MNIST images in pixels (default: 28)"
+    )
     args = parser.parse_args(arguments)
     data = data_of(args, side=args.side)
     pixels = model_space(data.members, 1 if data.members.ndim == 3 else 3)
@@ -89,8 +91,8 @@ def main(arguments: list[str] | None = None) -> None:
         parser, args, training, data,
         save=pipeline.save_pretrained,
         draw=lambda n: to_uint8(sample(pipeline.unet, SCHEDULER, pixels.shape[1:], n, device=pipeline.unet.device)),
-        title=f"DDPM on {len(data.members):,} pictures of {data.name}", tag="unconditional-image-generation",
-        recipe={"random flips": "yes" if args.flips else "no", "parameters": pipeline.unet.num_parameters()},
+        title=f"DDPM on {len(data.members):,} images of {data.name}", tag="unconditional-image-generation",
+        settings={"random flips": "yes" if args.flips else "no", "parameters": pipeline.unet.num_parameters()},
     )  # fmt: skip
     # The weights without the moving average, for a comparison.
     pipeline.save_pretrained(args.out / "raw")

@@ -1,4 +1,4 @@
-"""Trains a latent diffusion model on the latents of an autoencoder of `training.train_vae`.
+"""Train a latent diffusion model on the latents of an autoencoder of `training.train_vae`.
 
 python -m training.train_ldm --out runs/ldm-b1e-6 --vae runs/vae-b1e-6/vae --members 512
 """
@@ -26,16 +26,16 @@ UNET = dict(
 )
 
 
-def encoded(vae, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scaled means and standard deviations of q(z|x), ``[N, 4, 8, 8]`` each."""
+def encode_images(vae, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return scaled means and standard deviations of q(z|x), ``[N, 4, 8, 8]`` each."""
     with torch.no_grad():
-        found = [vae.encode(part.to(vae.device)).latent_dist for part in pixels.split(100)]
+        posteriors = [vae.encode(part.to(vae.device)).latent_dist for part in pixels.split(100)]
     scale = vae.config.scaling_factor
-    return tuple(torch.cat([getattr(one, name) for one in found]).float() * scale for name in ("mean", "std"))
+    return tuple(torch.cat([getattr(posterior, name) for posterior in posteriors]).float() * scale for name in ("mean", "std"))
 
 
-def decoded(vae, latents: torch.Tensor) -> torch.Tensor:
-    """Pictures ``[N, 3, 32, 32]`` in [-1, 1] of scaled latents."""
+def decode_latents(vae, latents: torch.Tensor) -> torch.Tensor:
+    """Return images ``[N, 3, 32, 32]`` in [-1, 1] from scaled latents."""
     with torch.no_grad():
         return torch.cat([vae.decode(part / vae.config.scaling_factor).sample for part in latents.split(100)])
 
@@ -45,11 +45,16 @@ def main(arguments: list[str] | None = None) -> None:
 
     parser = parser_of("train_ldm", __doc__)
     parser.add_argument("--vae", type=Path, required=True, help="folder of the autoencoder")
-    parser.add_argument("--latents", choices=["mode", "sample"], default="sample", help="what it is trained on (default: a draw each time)")
+    parser.add_argument(
+        "--latents",
+        choices=["mode", "sample"],
+        default="sample",
+        help="latents to train on: the mode, or a new draw at each step (default: sample)",
+    )
     args = parser.parse_args(arguments)
     data, schedule = data_of(args, side=SIDE), schedule_of(args)
     vae = AutoencoderKL.from_pretrained(args.vae, use_safetensors=True).eval()
-    mean, std = encoded(vae, model_space(data.members, 3))
+    mean, std = encode_images(vae, model_space(data.members, 3))
     torch.manual_seed(schedule.seed)
     network = UNet2DModel(sample_size=mean.shape[-1], in_channels=mean.shape[1], out_channels=mean.shape[1], **UNET)
     scheduler = DDPMScheduler(**SCHEDULER, clip_sample=False)
@@ -62,14 +67,14 @@ def main(arguments: list[str] | None = None) -> None:
 
     def draw(n: int) -> np.ndarray:
         latents = sample(network, SCHEDULER, mean.shape[1:], n, device=network.device)
-        pictures = to_uint8(decoded(vae.to(network.device), latents))
-        return pictures.mean(-1).round().astype(np.uint8) if data.members.ndim == 3 else pictures
+        images = to_uint8(decode_latents(vae.to(network.device), latents))
+        return images.mean(-1).round().astype(np.uint8) if data.members.ndim == 3 else images
 
     train_and_publish(
         parser, args, Training(args.out, schedule, {"unet": Learner(network, loss)}, len(mean)), data,
         save=LDMPipeline(vae, network, scheduler).save_pretrained, draw=draw,
-        title=f"Latent diffusion on {len(data.members):,} pictures of {data.name}", tag="unconditional-image-generation",
-        recipe={"autoencoder": args.vae.as_posix(), "trained on": args.latents},
+        title=f"Latent diffusion on {len(data.members):,} images of {data.name}", tag="unconditional-image-generation",
+        settings={"autoencoder": args.vae.as_posix(), "trained on": args.latents},
     )  # fmt: skip
 
 

@@ -1,9 +1,9 @@
-"""Fine-tunes a text-to-image model of `training.train_text2image` with a LoRA on captioned pictures that it never saw.
+"""Fine-tune a text-to-image model of `training.train_text2image` with a LoRA on captioned images that it never saw.
 
     python -m training.train_lora --out runs/lora --base runs/t2i/step-008000
 
-Low-rank updates (arXiv 2106.09685) of the attention projections of the UNet are learnt; everything else stays as it is. By default on the
-animals and food among the emoji, as if one artist had drawn them all, which were held out of the base's training. What is written opens
+The recipe learns low-rank updates (arXiv 2106.09685) of the UNet's attention projections; everything else stays as it is. By default it
+trains on the animals and food among the emoji, as if one artist had drawn them all; the base was not trained on them. The result opens
 with diffusers' ``load_lora_weights``, and with mia_hub as ``"BASE + FOLDER"``.
 """
 
@@ -15,17 +15,17 @@ import torch
 
 from training.data import model_space
 from training.loop import Batch, Learner, Training
-from training.recipe import captioned, parser_of, schedule_of, step_folder, train_and_publish
+from training.recipe import captioned_data_of, parser_of, schedule_of, step_folder, train_and_publish
 from training.train_ddpm import noise_loss
-from training.train_ldm import encoded
-from training.train_text2image import EMPTY_CAPTIONS, SCHEDULER, draw_captioned, tokens_of, told_at
+from training.train_ldm import encode_images
+from training.train_text2image import EMPTY_CAPTIONS, SCHEDULER, conditions_at, draw_captioned, tokens_of
 
 RANK = 8
 LAYERS = ("to_q", "to_k", "to_v", "to_out.0")
 
 
 def add_lora(unet) -> None:
-    """Freezes a UNet and puts on it updates that change nothing yet; only they can learn. Their scale is 1."""
+    """Freeze a UNet and add trainable low-rank updates to it, which change nothing yet. Their scale is 1."""
     from peft import LoraConfig
 
     unet.requires_grad_(False)
@@ -33,7 +33,7 @@ def add_lora(unet) -> None:
 
 
 def save_lora(unet, folder: Path) -> None:
-    """Writes the updates alone, as ``pytorch_lora_weights.safetensors``."""
+    """Write the updates alone, as ``pytorch_lora_weights.safetensors``."""
     from diffusers import StableDiffusionPipeline
     from diffusers.utils import convert_state_dict_to_diffusers
     from peft import get_peft_model_state_dict
@@ -47,17 +47,17 @@ def main(arguments: list[str] | None = None) -> None:
     parser = parser_of("train_lora", __doc__, data="emoji-artist", steps=2000)
     parser.add_argument("--base", type=Path, required=True, help="folder of the text-to-image pipeline")
     args = parser.parse_args(arguments)
-    data, schedule = captioned(parser, args), schedule_of(args)
+    data, schedule = captioned_data_of(parser, args), schedule_of(args)
     pipeline = StableDiffusionPipeline.from_pretrained(args.base, use_safetensors=True)
-    mean, _ = encoded(pipeline.vae, model_space(data.members, 3))
+    mean, _ = encode_images(pipeline.vae, model_space(data.members, 3))
     with torch.no_grad():
-        told, nothing = (pipeline.text_encoder(tokens_of(pipeline.tokenizer, texts))[0] for texts in (data.member_captions, [""]))
+        embeddings, empty = (pipeline.text_encoder(tokens_of(pipeline.tokenizer, texts))[0] for texts in (data.member_captions, [""]))
     torch.manual_seed(schedule.seed)
     unet, scheduler = pipeline.unet, DDPMScheduler(**SCHEDULER)
     add_lora(unet)
 
     def loss(batch: Batch) -> torch.Tensor:
-        text = told_at(batch, told, nothing, schedule.seed)
+        text = conditions_at(batch, embeddings, empty, schedule.seed)
         return noise_loss(unet, scheduler, batch, mean[batch.rows].to(batch.device), encoder_hidden_states=text)
 
     training = Training(args.out, schedule, {"unet": Learner(unet, loss)}, len(mean))
@@ -65,9 +65,9 @@ def main(arguments: list[str] | None = None) -> None:
     train_and_publish(
         parser, args, training, data,
         save=lambda folder: save_lora(unet, folder), draw=lambda n: draw_captioned(pipeline, data.member_captions, n),
-        title=f"LoRA on {len(data.members):,} captioned pictures of {data.name}", tag="text-to-image",
-        recipe={"base": args.base.as_posix(), "rank": RANK, "layers": ", ".join(LAYERS), "empty captions": EMPTY_CAPTIONS},
-        note=f'It lies on top of its base: `mia_hub.load_model("{opened}")`.',
+        title=f"LoRA on {len(data.members):,} captioned images of {data.name}", tag="text-to-image",
+        settings={"base": args.base.as_posix(), "rank": RANK, "layers": ", ".join(LAYERS), "empty captions": EMPTY_CAPTIONS},
+        note=f'It goes on top of its base: `mia_hub.load_model("{opened}")`.',
     )  # fmt: skip
 
 

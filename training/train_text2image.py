@@ -1,9 +1,10 @@
-"""Trains a small latent text-to-image model, with a text encoder of its own, on captioned pictures.
+"""Train a small latent text-to-image model, with a text encoder of its own, on captioned images.
 
     python -m training.train_vae --out runs/vae-emoji --data emoji --members 600 --beta 1e-6
     python -m training.train_text2image --out runs/t2i --vae runs/vae-emoji/vae
 
-A StableDiffusionPipeline: CLIP's text encoder in small, trained from nothing along with the denoiser; one caption in ten is left empty.
+The result is a StableDiffusionPipeline. A small CLIP text encoder is trained from scratch along with the denoiser. One caption in ten is
+empty.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from torch import nn
 
 from training.data import model_space
 from training.loop import Batch, Learner, Training
-from training.recipe import captioned, parser_of, schedule_of, train_and_publish
+from training.recipe import captioned_data_of, parser_of, schedule_of, train_and_publish
 from training.train_ddpm import noise_loss, sample, to_uint8
-from training.train_ldm import decoded, encoded
+from training.train_ldm import decode_latents, encode_images
 
 WIDTH, TOKENS = 96, 24
 UNET = dict(
@@ -38,28 +39,28 @@ EMPTY_CAPTIONS = 0.1
 
 
 def tokenizer_of(captions: Sequence[str]):
-    """CLIP's tokenizer, with byte pairs learnt on captions: the same ones every time."""
+    """Return a CLIP tokenizer whose byte pairs are learnt from captions; the same captions give the same tokenizer."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
     from transformers import CLIPTokenizer
 
     ends = ["<|startoftext|>", "<|endoftext|>"]
-    learnt = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    learnt.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    # Pairs that are as frequent are merged in the order of their symbols. Those that end words would be numbered at random.
-    words = {word for caption in captions for word, _ in learnt.pre_tokenizer.pre_tokenize_str(caption)}
+    # Equally frequent pairs are merged in the order of their symbols; symbols that end words would otherwise be numbered at random.
+    words = {word for caption in captions for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(caption)}
     last = sorted({f"{word[-1]}</w>" for word in words})
     trainer = trainers.BpeTrainer(vocab_size=2000, end_of_word_suffix="</w>", special_tokens=last, show_progress=False)
-    learnt.train_from_iterator(captions, trainer)
-    found = json.loads(learnt.model.__getstate__())
-    merges = [tuple(pair) if isinstance(pair, list) else tuple(pair.split(" ")) for pair in found["merges"]]
+    tokenizer.train_from_iterator(captions, trainer)
+    state = json.loads(tokenizer.model.__getstate__())
+    merges = [tuple(pair) if isinstance(pair, list) else tuple(pair.split(" ")) for pair in state["merges"]]
     tokens = dict.fromkeys([*alphabet, *(f"{symbol}</w>" for symbol in alphabet), *("".join(pair) for pair in merges), *ends])
     vocab = {token: index for index, token in enumerate(tokens)}
     return CLIPTokenizer(vocab, merges, model_max_length=TOKENS)
 
 
 def text_encoder_of(tokenizer):
-    """A CLIPTextModel of two layers."""
+    """Return a CLIPTextModel of two layers."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
     shape = {"hidden_size": WIDTH, "intermediate_size": 4 * WIDTH, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -68,11 +69,12 @@ def text_encoder_of(tokenizer):
 
 
 def tokens_of(tokenizer, captions: Sequence[str]) -> torch.Tensor:
-    """int64 ``[N, TOKENS]``."""
+    """Return token ids, int64 ``[N, TOKENS]``."""
     return tokenizer(list(captions), padding="max_length", truncation=True, max_length=TOKENS, return_tensors="pt").input_ids
 
 
 def pipeline_of(vae, text_encoder, tokenizer, unet):
+    """Return a StableDiffusionPipeline of the parts, without a safety checker."""
     from diffusers import DDIMScheduler, StableDiffusionPipeline
 
     return StableDiffusionPipeline(
@@ -81,26 +83,27 @@ def pipeline_of(vae, text_encoder, tokenizer, unet):
     )  # fmt: skip
 
 
-def told_at(batch: Batch, told: torch.Tensor, nothing: torch.Tensor, seed: int) -> torch.Tensor:
-    """What a batch is told, on its device: its rows of ``told``, or, one time in ten, ``nothing``; drawn apart from the noise.
+def conditions_at(batch: Batch, conditions: torch.Tensor, empty: torch.Tensor, seed: int) -> torch.Tensor:
+    """Return a batch's conditions on its device; one in ten, drawn apart from the noise, is that of the empty caption.
 
     Args:
-        told: of every sample ``[N, …]``.
-        nothing: of the empty caption ``[1, …]``.
+        conditions: token ids or embeddings of every sample's caption ``[N, …]``.
+        empty: those of the empty caption ``[1, …]``.
     """
-    empty = np.random.default_rng((seed, batch.step, 2)).random(len(batch.rows)) < EMPTY_CAPTIONS
-    return torch.where(torch.from_numpy(empty).view(-1, *[1] * (told.ndim - 1)), nothing, told[batch.rows]).to(batch.device)
+    dropped = np.random.default_rng((seed, batch.step, 2)).random(len(batch.rows)) < EMPTY_CAPTIONS
+    dropped = torch.from_numpy(dropped).view(-1, *[1] * (conditions.ndim - 1))
+    return torch.where(dropped, empty, conditions[batch.rows]).to(batch.device)
 
 
 def draw_captioned(pipeline, captions: Sequence[str], n: int) -> np.ndarray:
-    """``n`` samples of a pipeline, told captions in turn; uint8 ``[n, H, W, 3]``."""
+    """Return n samples of a pipeline conditioned on the captions in turn, uint8 ``[n, H, W, 3]``."""
     unet, device = pipeline.unet, pipeline.unet.device
     tokens = tokens_of(pipeline.tokenizer, [captions[i % len(captions)] for i in range(n)])
     with torch.no_grad():
         text = pipeline.text_encoder.to(device)(tokens.to(device)).last_hidden_state
     shape = (unet.config.in_channels, *[unet.config.sample_size] * 2)
     latents = sample(unet, SCHEDULER, shape, n, device=device, encoder_hidden_states=text)
-    return to_uint8(decoded(pipeline.vae.to(device), latents))
+    return to_uint8(decode_latents(pipeline.vae.to(device), latents))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -110,28 +113,29 @@ def main(arguments: list[str] | None = None) -> None:
     parser = parser_of("train_text2image", __doc__, data="emoji", members=600)
     parser.add_argument("--vae", type=Path, required=True, help="folder of the autoencoder")
     args = parser.parse_args(arguments)
-    data, schedule = captioned(parser, args), schedule_of(args)
+    data, schedule = captioned_data_of(parser, args), schedule_of(args)
     vae = AutoencoderKL.from_pretrained(args.vae, use_safetensors=True).eval()
-    mean, _ = encoded(vae, model_space(data.members, 3))
+    mean, _ = encode_images(vae, model_space(data.members, 3))
     torch.manual_seed(schedule.seed)
-    # Of all captions: words that only non-members have would otherwise be spelled out, and tell them apart. A run keeps its own.
-    begun = sorted(args.out.glob("step-*/tokenizer"))
-    tokenizer = CLIPTokenizer.from_pretrained(begun[-1]) if begun else tokenizer_of(data.captions)
+    # Learnt from all captions: otherwise only words of non-members would be spelled out, which would tell the two apart. A resumed run
+    # reuses its own.
+    earlier = sorted(args.out.glob("step-*/tokenizer"))
+    tokenizer = CLIPTokenizer.from_pretrained(earlier[-1]) if earlier else tokenizer_of(data.captions)
     text_encoder = text_encoder_of(tokenizer)
     unet = UNet2DConditionModel(sample_size=mean.shape[-1], in_channels=mean.shape[1], out_channels=mean.shape[1], **UNET)
     both = nn.ModuleDict({"text_encoder": text_encoder, "unet": unet})
     scheduler, pipeline = DDPMScheduler(**SCHEDULER), pipeline_of(vae, text_encoder, tokenizer, unet)
-    told, nothing = tokens_of(tokenizer, data.member_captions), tokens_of(tokenizer, [""])
+    tokens, empty = tokens_of(tokenizer, data.member_captions), tokens_of(tokenizer, [""])
 
     def loss(batch: Batch) -> torch.Tensor:
-        text = text_encoder(told_at(batch, told, nothing, schedule.seed)).last_hidden_state
+        text = text_encoder(conditions_at(batch, tokens, empty, schedule.seed)).last_hidden_state
         return noise_loss(unet, scheduler, batch, mean[batch.rows].to(batch.device), encoder_hidden_states=text)
 
     train_and_publish(
         parser, args, Training(args.out, schedule, {"model": Learner(both, loss)}, len(mean)), data,
         save=pipeline.save_pretrained, draw=lambda n: draw_captioned(pipeline, data.member_captions, n),
-        title=f"Text-to-image on {len(data.members):,} captioned pictures of {data.name}", tag="text-to-image",
-        recipe={"autoencoder": args.vae.as_posix(), "empty captions": EMPTY_CAPTIONS},
+        title=f"Text-to-image on {len(data.members):,} captioned images of {data.name}", tag="text-to-image",
+        settings={"autoencoder": args.vae.as_posix(), "empty captions": EMPTY_CAPTIONS},
     )  # fmt: skip
 
 

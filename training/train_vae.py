@@ -1,11 +1,11 @@
-"""Trains a β-VAE that brings pictures to latents for diffusion, with or without an adversary.
+"""Train a β-VAE whose latents a diffusion model can learn, with or without an adversary.
 
     python -m training.train_vae --out runs/vae-b1e-6 --beta 1e-6 --members 512
     python -m training.train_vae --out runs/vae-b1e-6-adv --beta 1e-6 --adversary 0.1 --members 512
 
 Loss: mean absolute error of pixels + β·KL(q(z|x) ‖ N(0, 1)), KL summed over latents and divided by the number of pixels; with an adversary,
-- weight·D(x̂), of a small convolutional network over patches that is trained by hinge loss (arXiv 2012.09841). No network of others judges
-the pictures.
+- weight·D(x̂), of a small convolutional network over patches that is trained by hinge loss (arXiv 2012.09841). No pretrained network
+judges the images.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from torch import nn
 
 from training.data import model_space
 from training.loop import Batch, Learner, Schedule, Training
-from training.publish import write_card
-from training.recipe import command_of, data_of, parser_of, recipe_of, schedule_of
+from training.recipe import data_of, parser_of, publish, schedule_of
 from training.train_ddpm import to_uint8
 
 # 32×32 to 4×8×8, as in the SimA authors' study.
@@ -36,7 +35,7 @@ SIDE = 32
 
 
 class Patches(nn.Sequential):
-    """A discriminator of patches: ``[N, C, 32, 32]`` to ``[N, 1, 6, 6]``, higher for real ones."""
+    """Discriminator of patches: ``[N, C, 32, 32]`` to ``[N, 1, 6, 6]``, higher for real ones."""
 
     def __init__(self, channels: int, width: int = 32):
         layers = [nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.2)]
@@ -45,13 +44,13 @@ class Patches(nn.Sequential):
 
 
 def reconstruct(vae, x0: torch.Tensor, batch: Batch):
-    """``(x̂, q(z|x))`` with one draw of z, seeded."""
+    """Return ``(x̂, q(z|x))`` for one seeded draw of z."""
     posterior = vae.encode(x0).latent_dist
     return vae.decode(posterior.mean + posterior.std * batch.randn(*posterior.mean.shape)).sample, posterior
 
 
 def kl_per_pixel(posterior, pixels: int) -> torch.Tensor:
-    """KL to the standard normal, summed over latents, per pixel."""
+    """Return the KL divergence to the standard normal, summed over latents, per pixel."""
     return 0.5 * (posterior.mean**2 + posterior.var - 1 - posterior.logvar).flatten(1).sum(1).mean() / pixels
 
 
@@ -61,25 +60,26 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--adversary", type=float, default=0.0, help="weight of the adversarial loss (default: 0, none)")
     args = parser.parse_args(arguments)
     data, schedule = data_of(args, side=SIDE), schedule_of(args)
-    # The autoencoders of the Hub have three channels, and mia_hub gives them three.
+    # Autoencoders on the Hub have three channels, and mia_hub gives them three.
     pixels = model_space(data.members, 3)
-    vae, log = train(args.out, schedule, pixels, beta=args.beta, adversary=args.adversary)
+    vae = train(args.out, schedule, pixels, beta=args.beta, adversary=args.adversary)
     vae.save_pretrained(args.out / "vae", safe_serialization=True)
     held_out = model_space(data.nonmembers[:500], 3)
     with torch.no_grad():
-        again = torch.cat([vae.decode(vae.encode(part.to(vae.device)).latent_dist.mean).sample.cpu() for part in held_out.split(100)])
-    error = float((again - held_out).square().mean() / 4)
-    shown = np.concatenate([np.concatenate(pair)[None] for pair in zip(to_uint8(held_out[:16]), to_uint8(again[:16]))])
-    recipe = {"β": args.beta, "adversary": args.adversary} | recipe_of(schedule) | {"latents": "4×8×8"}
-    write_card(
-        args.out / "vae", data, title=f"β-VAE (β = {args.beta:g}) on {len(data.members):,} pictures of {data.name}",
-        tag="image-to-image", recipe=recipe, command=command_of(parser, args), log=log,
-        samples=shown, quality={f"PSNR of {len(held_out)} non-members, dB": float(-10 * np.log10(error))},
+        reconstructions = torch.cat(
+            [vae.decode(vae.encode(part.to(vae.device)).latent_dist.mean).sample.cpu() for part in held_out.split(100)]
+        )
+    error = float((reconstructions - held_out).square().mean() / 4)
+    samples = np.concatenate([np.concatenate(pair)[None] for pair in zip(to_uint8(held_out[:16]), to_uint8(reconstructions[:16]))])
+    publish(
+        parser, args, args.out / "vae", data, title=f"β-VAE (β = {args.beta:g}) on {len(data.members):,} images of {data.name}",
+        tag="image-to-image", settings={"β": args.beta, "adversary": args.adversary, "latents": "4×8×8"}, samples=samples,
+        quality={f"PSNR of {len(held_out)} non-members, dB": float(-10 * np.log10(error))},
     )  # fmt: skip
 
 
 def train(out: Path, schedule: Schedule, pixels: torch.Tensor, *, beta: float, adversary: float):
-    """Trains on pixels ``[N, 3, 32, 32]`` in [-1, 1]; returns the autoencoder, holding its averaged weights, and the log's path."""
+    """Train on pixels ``[N, 3, 32, 32]`` in [-1, 1] and return the autoencoder with its averaged weights."""
     from diffusers import AutoencoderKL
 
     torch.manual_seed(schedule.seed)
@@ -88,15 +88,15 @@ def train(out: Path, schedule: Schedule, pixels: torch.Tensor, *, beta: float, a
 
     def generator_loss(batch: Batch) -> torch.Tensor:
         x0 = pixels[batch.rows].to(batch.device)
-        made, posterior = reconstruct(vae, x0, batch)
-        loss = (made.float() - x0).abs().mean() + beta * kl_per_pixel(posterior, x0[0, 0].numel())
-        return loss - adversary * judge(made).float().mean() if adversary else loss
+        reconstruction, posterior = reconstruct(vae, x0, batch)
+        loss = (reconstruction.float() - x0).abs().mean() + beta * kl_per_pixel(posterior, x0[0, 0].numel())
+        return loss - adversary * judge(reconstruction).float().mean() if adversary else loss
 
     def judge_loss(batch: Batch) -> torch.Tensor:
         x0 = pixels[batch.rows].to(batch.device)
         with torch.no_grad():
-            made, _ = reconstruct(vae, x0, batch)
-        return (1 - judge(x0).float()).relu().mean() + (1 + judge(made.detach()).float()).relu().mean()
+            reconstruction, _ = reconstruct(vae, x0, batch)
+        return (1 - judge(x0).float()).relu().mean() + (1 + judge(reconstruction.detach()).float()).relu().mean()
 
     learners = {"vae": Learner(vae, generator_loss)} | ({"judge": Learner(judge, judge_loss)} if adversary else {})
     training = Training(out, schedule, learners, len(pixels))
@@ -104,11 +104,11 @@ def train(out: Path, schedule: Schedule, pixels: torch.Tensor, *, beta: float, a
     with training.averaged():
         averaged = AutoencoderKL.from_config(vae.config)
         averaged.load_state_dict(vae.state_dict())
-    # What latents are divided by, so that they vary by about one.
+    # Latents are multiplied by this factor, so that their standard deviation is about one.
     with torch.no_grad():
         means = torch.cat([averaged.eval().encode(part).latent_dist.mean for part in pixels[:2000].split(100)])
     averaged.register_to_config(scaling_factor=float(1 / means.std()))
-    return averaged.to(training.accelerator.device), out / "log.jsonl"
+    return averaged.to(training.accelerator.device)
 
 
 if __name__ == "__main__":

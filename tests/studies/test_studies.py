@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from studies.page import DOCS, page_of
-from studies.validity import Remembering
+from studies.validity import CachedModel
 
 STUDIES = sorted(path.stem for path in DOCS.glob("*.json"))
 
@@ -23,20 +23,20 @@ def test_no_page_is_without_numbers():
     assert STUDIES and {path.stem for path in DOCS.glob("*.md")} == set(STUDIES)
 
 
-def test_a_model_that_remembers_answers_alike_and_is_asked_once():
-    asked = []
+def test_a_cached_model_answers_alike_and_is_queried_once():
+    queries = []
 
     class Counting:
         name = "counted"
 
         def predict_noise(self, x, t, cond=None):
-            asked.extend(t.tolist())
+            queries.extend(t.tolist())
             return x * t[:, None, None, None]
 
     x, t = torch.arange(12.0).reshape(3, 1, 2, 2), torch.tensor([1, 2, 3])
-    model = Remembering(Counting())
+    model = CachedModel(Counting())
     assert torch.equal(model.predict_noise(x[:2], t[:2]), Counting().predict_noise(x[:2], t[:2])) and model.name == "counted"
-    del asked[:]
+    del queries[:]
     rows = [2, 0, 1, 2]
-    assert torch.equal(model.predict_noise(x[rows], t[rows]), x[rows] * t[rows][:, None, None, None]) and asked == [3]
-    assert torch.equal(model.predict_noise(x[:1], t[1:2]), 2 * x[:1]) and asked == [3, 2], "another timestep is another question"
+    assert torch.equal(model.predict_noise(x[rows], t[rows]), x[rows] * t[rows][:, None, None, None]) and queries == [3]
+    assert torch.equal(model.predict_noise(x[:1], t[1:2]), 2 * x[:1]) and queries == [3, 2], "another timestep is another query"

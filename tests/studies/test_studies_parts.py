@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 
 from studies import beta, conditional, memorisation, page, timesteps, train
-from studies.attacks import EVERY, _short
+from studies.attacks import EVERY, _short_name
 from studies.figures import heat_svg, lines_svg, scatter_svg
 from studies.measuring import GRID
-from studies.models import trained
-from studies.page import filled
+from studies.models import load_run
+from studies.page import fill
 
 
 def test_a_template_and_its_parts_must_match():
-    assert filled("a {{one}} b {{two-x}}", {"one": "1", "two-x": "{{one}}"}) == "a 1 b {{one}}"
+    assert fill("a {{one}} b {{two-x}}", {"one": "1", "two-x": "{{one}}"}) == "a 1 b {{one}}"
     with pytest.raises(KeyError, match="missing"):
-        filled("{{missing}}", {})
+        fill("{{missing}}", {})
     with pytest.raises(KeyError, match="unused"):
-        filled("", {"unused": "x"})
+        fill("", {"unused": "x"})
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_an_onset_is_the_first_snapshot_from_which_on_the_bound_always_holds():
 
 
 def test_attacks_of_one_name_are_told_apart():
-    names = [_short(attack, list(EVERY)) for attack in EVERY]
+    names = [_short_name(attack, list(EVERY)) for attack in EVERY]
     assert len(set(names)) == len(names) and "sima" in names and GRID not in " ".join(names)
 
 
@@ -59,12 +59,12 @@ def test_every_command_trains_what_a_study_asks_for(tmp_path, capsys):
             needed = [value for option, value in pairwise(options) if option in ("--vae", "--base")]
             assert all(any(value.startswith(before) for before in made) for value in needed)
             made.append(folder)
-            assert not train.finished([module, *options])
+            assert not train.is_finished([module, *options])
 
 
 def test_a_run_that_is_not_finished_names_the_way_to_it(tmp_path):
     with pytest.raises(SystemExit, match=re.escape("studies/README.md")):
-        trained(tmp_path)
+        load_run(tmp_path)
 
 
 def test_figures_are_well_formed_and_say_what_they_show():

@@ -82,9 +82,9 @@ def test_an_interval_covers_the_truth_about_as_often_as_it_says():
 
 def test_the_numbers_that_the_page_is_written_about_are_there():
     found = read_results(theory.NAME)
-    assert [row["t"] for row in found["pictures"]] == [row["t"] for row in found["plane"]] == list(theory.TIMESTEPS)
-    assert all(row["identity"] < 1e-10 for row in found["pictures"] + found["plane"])
-    for row in found["pictures"] + found["plane"]:
+    assert [row["t"] for row in found["images"]] == [row["t"] for row in found["plane"]] == list(theory.TIMESTEPS)
+    assert all(row["identity"] < 1e-10 for row in found["images"] + found["plane"])
+    for row in found["images"] + found["plane"]:
         parts = [row, row.get("members", {}), row.get("held_out", {})]
         estimates = [part for some in parts for part in some.values() if isinstance(part, list)]
         assert all(low <= value <= high for value, low, high in estimates), row["t"]

@@ -127,37 +127,37 @@ def test_flips_mirror_about_half_of_a_batch():
     assert 0.4 < flipped < 0.6
 
 
-def pictures(n: int, seed: int, blur: int = 1) -> np.ndarray:
+def random_images(n: int, seed: int, blur: int = 1) -> np.ndarray:
     """Random blobs, uint8 ``[n, 16, 16]``; ``blur`` averages over so many columns."""
     rng = np.random.default_rng(seed)
     found = rng.random((n, 16, 16)) * rng.random((n, 1, 1))
     return (sum(np.roll(found, shift, axis=2) for shift in range(blur)) / blur * 255).astype(np.uint8)
 
 
-def test_the_quality_figure_is_smallest_for_real_pictures_and_grows_with_blur():
-    reference = pictures(1200, 0)
+def test_the_quality_figure_is_smallest_for_real_images_and_grows_with_blur():
+    reference = random_images(1200, 0)
     real = floor(reference, 300)
-    distances = [frechet_distance(pictures(300, 1, blur), reference) for blur in (1, 2, 4)]
+    distances = [frechet_distance(random_images(300, 1, blur), reference) for blur in (1, 2, 4)]
     assert distances[0] == pytest.approx(real, rel=0.5) and real < distances[1] / 3 < distances[2] / 3
 
 
 @pytest.mark.parametrize(
     "members, nonmembers, compared, real",
     [
-        (16, 1200, 256, "256 real pictures (n"),
-        (400, 420, 256, "256 real pictures (m"),
-        (109, 109, 109, "109 real pictures (m"),
+        (16, 1200, 256, "256 real images (n"),
+        (400, 420, 256, "256 real images (m"),
+        (109, 109, 109, "109 real images (m"),
     ],
 )
-def test_the_quality_figure_stands_beside_that_of_as_many_real_pictures(members, nonmembers, compared, real):
-    data = TrainingSet("blobs", "CC0-1.0", pictures(members, 0), pictures(nonmembers, 1), "random numbers")
-    (name, blurred), (beside, reached) = quality_of(pictures(256, 2, blur=2), data).items()
+def test_the_quality_figure_stands_beside_that_of_as_many_real_random_images(members, nonmembers, compared, real):
+    data = TrainingSet("blobs", "CC0-1.0", random_images(members, 0), random_images(nonmembers, 1), "random numbers")
+    (name, blurred), (beside, reached) = quality_of(random_images(256, 2, blur=2), data).items()
     assert name.startswith(f"Fréchet distance of {compared} samples to {nonmembers:,} non-members") and real in beside
-    assert quality_of(pictures(256, 3), data)[name] == pytest.approx(reached, rel=0.5) and reached < blurred / 1.5
+    assert quality_of(random_images(256, 3), data)[name] == pytest.approx(reached, rel=0.5) and reached < blurred / 1.5
 
 
-def test_few_pictures_make_the_quality_figure_larger_and_fewer_still_are_refused():
-    reference, others = pictures(447, 0), pictures(447, 1)
+def test_few_images_make_the_quality_figure_larger_and_fewer_still_are_refused():
+    reference, others = random_images(447, 0), random_images(447, 1)
     distances = [frechet_distance(others[:n], reference) for n in (447, 256, 192)]
     assert sorted(distances) == distances and np.isfinite(frechet_distance(others[:9], reference))
     with pytest.raises(ValueError, match="needs 8 or more"):
@@ -173,8 +173,8 @@ def test_near_copies_are_one_family():
     assert found[0] == found[1] and found[2] == found[3] and len(set(found)) == 3
 
 
-def test_pictures_survive_model_space_and_back():
-    grey, colour = pictures(5, 0), np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3)).astype(np.uint8)
+def test_images_survive_model_space_and_back():
+    grey, colour = random_images(5, 0), np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3)).astype(np.uint8)
     assert np.array_equal(to_uint8(model_space(grey, 1)), grey) and np.array_equal(to_uint8(model_space(colour, 3)), colour)
     assert model_space(grey, 3).shape == (5, 3, 16, 16)
     assert contact_sheet(grey, columns=3).shape == (32, 48)
