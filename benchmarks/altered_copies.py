@@ -1,7 +1,7 @@
-"""How often altered copies of the demo's known members and non-members get evidence: `python -m benchmarks.altered_copies`.
+"""Evidence on altered copies of the demo's known members and non-members: `python -m benchmarks.altered_copies`.
 
-An answer holds for pictures that were treated as the reference images were. This measures what becomes of it otherwise: how many training
-images are still recognised, and how many others are wrongly called, by the attack that verdicts are made by.
+An answer holds for images that were treated like the reference images. This measures other treatments: how many training images the
+verdict attack still recognises, and how many non-members it wrongly calls evidence.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ ENLARGED = 10
 
 
 def _jpeg(quality: int) -> Callable[[Image.Image], Image.Image]:
-    def saved(image: Image.Image) -> Image.Image:
+    def save(image: Image.Image) -> Image.Image:
         file = io.BytesIO()
         image.save(file, "JPEG", quality=quality)
         return Image.open(file)
 
-    return saved
+    return save
 
 
 def _enlarged(image: Image.Image) -> Image.Image:
@@ -39,18 +39,18 @@ def _enlarged(image: Image.Image) -> Image.Image:
 
 
 def _shifted(image: Image.Image) -> Image.Image:
-    """One pixel to the right; the column that this leaves empty repeats its neighbour."""
+    """Shift by one pixel to the right; the empty column repeats its neighbour."""
     pixels = np.asarray(image)
     return Image.fromarray(np.concatenate([pixels[:, :1], pixels[:, :-1]], axis=1))
 
 
 def _contrast_halved(image: Image.Image) -> Image.Image:
-    """Half as far from the picture's mean."""
+    """Halve each pixel's distance from the image's mean."""
     pixels = np.asarray(image, dtype=np.float64)
     return Image.fromarray(np.rint((pixels + pixels.mean()) / 2).astype(np.uint8))
 
 
-# Each takes a greyscale picture and gives another.
+# Name: function from a greyscale image to its altered copy.
 ALTERATIONS: dict[str, Callable[[Image.Image], Image.Image]] = {
     "as they are": lambda image: image,
     "JPEG, quality 95": _jpeg(95),
@@ -64,23 +64,23 @@ ALTERATIONS: dict[str, Callable[[Image.Image], Image.Image]] = {
 }
 
 
-def known_pictures(checker: Checker, members: int, nonmembers: int, seed: int = 0) -> dict[str, list[Image.Image]]:
-    """At most so many members and non-members of the part of the demo's split that chose nothing, by a seeded draw."""
+def known_images(checker: Checker, members: int, nonmembers: int, seed: int = 0) -> dict[str, list[Image.Image]]:
+    """Draw at most this many members and non-members, seeded, from the part of the demo's split on which nothing was chosen."""
     rng = np.random.default_rng(seed)
     known = {"members": load_split("demo").members, "non-members": checker.reference.images}
     reported = set(checker.reference.profiles.ids)
-    drawn = {}
-    for (kind, pictures), count in zip(known.items(), (members, nonmembers)):
-        shuffled = (pictures[int(row)] for row in rng.permutation(len(pictures)))
-        part = [picture.to_pil() for picture in shuffled if picture.id in reported]
-        drawn[kind] = part[:count]
-    return drawn
+    samples = {}
+    for (kind, images), count in zip(known.items(), (members, nonmembers)):
+        shuffled = (images[int(row)] for row in rng.permutation(len(images)))
+        part = [image.to_pil() for image in shuffled if image.id in reported]
+        samples[kind] = part[:count]
+    return samples
 
 
-def evidence(checker: Checker, pictures: Sequence[Image.Image]) -> dict[str, int]:
-    """How many of the pictures there are, get p ≤ `ALPHA` each by itself, and are not comparable."""
-    comparable = [checker.comparability(picture) for picture in as_images(list(pictures))]
-    judged = checker.judge(pictures, progress=False)
+def evidence(checker: Checker, images: Sequence[Image.Image]) -> dict[str, int]:
+    """Count the images, those with p ≤ `ALPHA` (each by itself), and those that are not comparable."""
+    comparable = [checker.comparability(image) for image in as_images(list(images))]
+    judged = checker.judge(images, progress=False)
     return {
         "n": len(judged),
         "evidence": sum(ok and one.p_value <= ALPHA for one, ok in zip(judged, comparable)),
@@ -89,17 +89,17 @@ def evidence(checker: Checker, pictures: Sequence[Image.Image]) -> dict[str, int
 
 
 def measure(checker: Checker, known: dict[str, list[Image.Image]]) -> dict[str, dict[str, dict[str, int]]]:
-    """`evidence` by alteration and kind."""
-    found = {}
+    """Return `evidence` by alteration and kind."""
+    counts = {}
     for name, alter in ALTERATIONS.items():
-        found[name] = {kind: evidence(checker, [alter(picture) for picture in pictures]) for kind, pictures in known.items()}
-        print(_row(name, found[name]), flush=True)
-    return found
+        counts[name] = {kind: evidence(checker, [alter(image) for image in images]) for kind, images in known.items()}
+        print(_row(name, counts[name]), flush=True)
+    return counts
 
 
-def _row(name: str, found: dict[str, dict[str, int]]) -> str:
+def _row(name: str, by_kind: dict[str, dict[str, int]]) -> str:
     cells = [name]
-    for counts in found.values():
+    for counts in by_kind.values():
         low, high = clopper_pearson(counts["evidence"], counts["n"])
         rate = counts["evidence"] / counts["n"]
         cells.append(f"{counts['evidence']} of {counts['n']}: {rate * 100:.1f} % [{low * 100:.1f}, {high * 100:.1f}]")
@@ -109,10 +109,10 @@ def _row(name: str, found: dict[str, dict[str, int]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--attack", default=VERDICT_ATTACK, help="that the verdicts are made by (default: %(default)s)")
+    parser.add_argument("--attack", default=VERDICT_ATTACK, help="verdict attack (default: %(default)s)")
     parser.add_argument("--members", type=int, default=256, metavar="N", help="at most (default: %(default)s)")
     parser.add_argument("--nonmembers", type=int, default=600, metavar="N", help="at most (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the draw (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the draw (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the counts there")
     args = parser.parse_args()
 
@@ -120,9 +120,9 @@ def main() -> None:
     print(f"Demo, attack {checker.attack.name}, p ≤ {ALPHA:g}; 95 % intervals (Clopper–Pearson).\n")
     columns = (f"{kind} {what}" for kind in ("members", "non-members") for what in ("with evidence", "not comparable"))
     print(f"| copies | {' | '.join(columns)} |\n|---|---|---|---|---|")
-    found = measure(checker, known_pictures(checker, args.members, args.nonmembers, args.seed))
+    counts = measure(checker, known_images(checker, args.members, args.nonmembers, args.seed))
     if args.json:
-        args.json.write_text(json.dumps({"attack": repr(checker.attack), "seed": args.seed, "counts": found}, indent=2) + "\n")
+        args.json.write_text(json.dumps({"attack": repr(checker.attack), "seed": args.seed, "counts": counts}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

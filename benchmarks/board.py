@@ -1,15 +1,15 @@
-"""How fast the leaderboard's page is with many rows: `python -m benchmarks.board [--rows 10000] [--attacks 10]`.
+"""Speed of the leaderboard's page with many rows: `python -m benchmarks.board [--rows 10000] [--attacks 10]`.
 
-A store with made-up entries (no scores) is written to a temporary folder, the app is started on it, and Chromium, without a screen, opens
-the page. Printed are, in seconds:
+The benchmark writes a store of made-up entries (without scores) to a temporary folder, starts the app on it, and opens the page in headless
+Chromium. It prints, in seconds:
 
 - read: reading and checking all entries, and making them rows; done once for each version of the store, in the server
 - tab: from the click on the tab until the first table's rows are visible, with that reading in it
 - rows: from the click on "All rows" until its rows are visible: the server makes the table, sends it, the browser draws it
 - search, choose, sort: from the key or click until the browser has painted the new rows; the median of several
 
-Beside each stands the processor time that it took, of the server and the browser together: on a machine that does other work, it says what
-the wall clock can't.
+Beside each is the processor time of server and browser together: on a machine that does other work, it is more reliable than the wall
+clock.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ TIMED = """async ([action, argument]) => {
 
 
 def made_up_entry(number: int, attacks: int, draw: random.Random) -> dict:
-    """An entry of the right form, with figures from a random generator."""
+    """Return a valid entry with figures from a random generator."""
     names = [f"sima:timesteps={100 + attack}" for attack in range(attacks)]
     request = Request(
         kind="model", model=f"owner-{number % 97}/model-{number}", revision=COMMIT, split=f"data/split-{number % 20}",
@@ -73,7 +73,7 @@ def made_up_entry(number: int, attacks: int, draw: random.Random) -> dict:
 
 
 def fill(folder: Path, rows: int, attacks: int) -> None:
-    """A folder as a store of results, with made-up entries."""
+    """Fill a folder, as a store of results, with made-up entries."""
     draw = random.Random(0)
     for number in range(rows // attacks):
         entry = made_up_entry(number, attacks, draw)
@@ -83,12 +83,12 @@ def fill(folder: Path, rows: int, attacks: int) -> None:
 
 
 class Stopwatch:
-    """Seconds by the wall clock, and of the processor by this process and all that it started, since the last look."""
+    """Wall-clock seconds, and processor seconds of this process and its children, since the last reading."""
 
     def __init__(self):
-        self.look()
+        self.read()
 
-    def look(self) -> tuple[float, float]:
+    def read(self) -> tuple[float, float]:
         import psutil
 
         this, used = psutil.Process(), 0.0
@@ -107,18 +107,18 @@ def time_reading(folder: Path) -> tuple[float, float]:
 
     watch = Stopwatch()
     standing_of(Reader(str(folder)).read())
-    return watch.look()
+    return watch.read()
 
 
 def time_page(url: str, rows: int) -> dict[str, tuple[float, float]]:
-    """Seconds of each step in Chromium, and of the processor."""
+    """Return wall-clock and processor seconds of each step in Chromium."""
     from playwright.sync_api import sync_playwright
 
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if not found:
-        raise SystemExit("This drives Chromium, which is missing here: apt-get install chromium")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if not chromium:
+        raise SystemExit("This benchmark needs Chromium: apt-get install chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.set_default_timeout(120_000)
         page.goto(url)
@@ -127,11 +127,11 @@ def time_page(url: str, rows: int) -> dict[str, tuple[float, float]]:
         for name, tab, table in (("tab", "Leaderboard", "attacks"), ("rows", "All rows", "rows")):
             watch = Stopwatch()
             # Until the demo model is loaded, which the server does in the background.
-            while page.wait_for_timeout(1000) or watch.look()[1] > 0.1:
+            while page.wait_for_timeout(1000) or watch.read()[1] > 0.1:
                 pass
             page.get_by_role("tab", name=tab).click()
             page.locator(f"#board-{table} .mia-line").first.wait_for()
-            times[name] = watch.look()
+            times[name] = watch.read()
         assert f"{rows:,}"[:2] in page.locator("#board-rows .mia-count").inner_text()
         steps = {
             "search": [("search", word) for word in ("m", "model-1", "model-12 timesteps=103", "data/split-7", "nothing", "")],
@@ -141,7 +141,7 @@ def time_page(url: str, rows: int) -> dict[str, tuple[float, float]]:
         for name, actions in steps.items():
             watch = Stopwatch()
             wall = statistics.median(page.evaluate(TIMED, list(action)) for action in actions) / 1000
-            times[name] = (wall, watch.look()[1] / len(actions))
+            times[name] = (wall, watch.read()[1] / len(actions))
         browser.close()
     return times
 

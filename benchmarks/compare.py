@@ -1,4 +1,4 @@
-"""What `mia_hub.compare` costs next to the bare forward passes that its attacks declare.
+"""Cost of `mia_hub.compare` beside the bare forward passes that its attacks declare.
 
     python -m benchmarks.compare
 
@@ -32,7 +32,7 @@ MOST_RATIO = 1.1
 
 
 def bare_passes(model, split: MemberSplit, batch_size: int):
-    """A function that makes some number of forward passes of ``batch_size`` rows, and nothing else."""
+    """Return a function that runs a number of forward passes of ``batch_size`` rows, and nothing else."""
     x0 = model.encode([split.images[i % len(split.images)] for i in range(batch_size)])
     t = torch.full((batch_size,), model.info.num_train_timesteps // 10, device=x0.device)
     x = model.schedule.add_noise(x0, torch.randn(x0.shape, generator=torch.Generator().manual_seed(0)).to(x0), t)
@@ -47,14 +47,14 @@ def bare_passes(model, split: MemberSplit, batch_size: int):
 
 
 def measure(model, split: MemberSplit, attacks: list[Attack], batch_size: int, rounds: int) -> list[Row]:
-    """`compare`, from encoded pictures to all its figures, next to the declared queries of its attacks as bare forward passes.
+    """Measure `compare`, from encoded images to all figures, beside the declared queries of its attacks as bare forward passes.
 
     Args:
         model: a DiffusionModel.
-        split: its number of pictures is a multiple of ``batch_size``.
+        split: its number of images is a multiple of ``batch_size``.
         attacks: each is compared with as many passes as it declares.
         batch_size: rows per forward pass, on both sides.
-        rounds: how often each side is measured, after one short round that doesn't count.
+        rounds: number of measurements of each side, after one short warm-up round.
     """
     bare, images = bare_passes(model, split, batch_size), len(split.images)
     rows = [attack.queries_per_image * images + attack.setup_queries for attack in attacks]
@@ -68,37 +68,37 @@ def measure(model, split: MemberSplit, attacks: list[Attack], batch_size: int, r
         processor[i, 0] = time.process_time() - started
 
     def compare_side(i: int) -> None:
-        found: list[Comparison] = []
+        comparisons: list[Comparison] = []
         started = time.process_time()
-        whole[i] = seconds(lambda: found.append(compare(model, split, attacks, batch_size=batch_size, progress=False)), model.device)
+        whole[i] = seconds(lambda: comparisons.append(compare(model, split, attacks, batch_size=batch_size, progress=False)), model.device)
         processor[i, 1] = time.process_time() - started
-        compared[i] = [report.cost.seconds for report in found[0].reports]
+        compared[i] = [report.cost.seconds for report in comparisons[0].reports]
 
-    # What is imported or set up once, such as the blind classifier's library, belongs to neither side.
+    # One-time imports and set-up, such as the blind classifier's library, belong to neither side.
     bare(3)
     warming = get_attack("sima", timesteps=(model.info.num_train_timesteps // 10,))
     compare(model, split, [warming], batch_size=batch_size, progress=False)
     for i in range(rounds):
         for side in (bare_side, compare_side)[:: -1 if i % 2 else 1]:
             side(i)
-    found = [
+    report_rows = [
         _row(f"{spelled(attack)}, {attack.queries_per_image} queries per image", taken, least, "", passes)
         for attack, passes, taken, least in zip(attacks, rows, compared.T, alone.T)
     ]
     rest = whole - compared.sum(axis=1)
-    found.append(
+    report_rows.append(
         Row(
             "  reading, choosing, fitting, measuring, blind classifier",
             f"{np.median(rest):.1f} s ({rest.min():.1f} … {rest.max():.1f}), {np.median(rest / alone.sum(axis=1)):.1%} of the bare passes",
             values={"seconds": rest},
         )
     )
-    name = f"compare, {len(attacks)} attacks, {images} pictures"
-    found.append(_row(name, whole, alone.sum(axis=1), f"≤ {MOST_RATIO:g}", sum(rows)))
+    name = f"compare, {len(attacks)} attacks, {images} images"
+    report_rows.append(_row(name, whole, alone.sum(axis=1), f"≤ {MOST_RATIO:g}", sum(rows)))
     if model.device.type == "cpu":
-        # Others who use the machine change the wall-clock time of both sides at random, and this hardly.
-        found.append(_row("  the same in processor time", processor[:, 1], processor[:, 0], "", sum(rows)))
-    return found
+        # Other users of the machine change the wall-clock time of both sides at random, but hardly the processor time.
+        report_rows.append(_row("  the same in processor time", processor[:, 1], processor[:, 0], "", sum(rows)))
+    return report_rows
 
 
 def _row(what: str, taken: np.ndarray, bare: np.ndarray, requirement: str, rows: int) -> Row:
@@ -123,17 +123,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
-    """Measures; returns the rows, and what they depend on."""
+    """Measure; return the rows and the facts that they depend on."""
     device = pick_device(args.device)
     split = load_split(args.split, limit=args.limit)
     images = len(split.images)
     model = mia_hub.load_model(args.model, device=device, dtype=args.dtype)
     batch_size = args.batch_size or min(default_rows(model), images)
     if images % batch_size:
-        raise MiaHubError(f"{images} pictures don't fill whole batches of {batch_size}; give a --batch-size that divides {images}.")
-    known = facts(device, args.dtype, batch_size)
+        raise MiaHubError(f"{images} images don't fill whole batches of {batch_size}; give a --batch-size that divides {images}.")
+    conditions = facts(device, args.dtype, batch_size)
     attacks = [get_attack(name) for name in args.attacks] if args.attacks else gray_box(model, split)
-    return measure(model, split, attacks, batch_size, args.rounds), known
+    return measure(model, split, attacks, batch_size, args.rounds), conditions
 
 
 if __name__ == "__main__":

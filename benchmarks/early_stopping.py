@@ -1,9 +1,9 @@
-"""How many draws of SimA-MC early stopping saves on a model and split, and what becomes of its AUC and error rates.
+"""Draws of SimA-MC that early stopping saves on a model and split, and its effect on AUC and error rates.
 
     python -m benchmarks.early_stopping
 
-One half of the non-members makes the rule; members and the other half are judged by it. Every picture is given all draws, so that each
-verdict can be held against the one that all draws give.
+One half of the non-members fits the rule, which judges members and the other half. Every image gets all draws, so that each verdict can be
+compared with the verdict of all draws.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ ALPHAS = (0.01, 0.05)
 
 
 def measure(scores: np.ndarray, ids: list[str], is_member: np.ndarray, looks: tuple[int, ...], alpha: float) -> list[Row]:
-    """Rows of one α.
+    """Return the rows of one α.
 
     Args:
-        scores: of all pictures after each look, ``[N, K]``.
-        ids, is_member: of the pictures.
+        scores: scores of all images after each look, ``[N, K]``.
+        ids, is_member: ids and labels of the images.
         looks: K numbers of draws.
     """
     null = np.flatnonzero(is_member == 0)
@@ -50,45 +50,45 @@ def measure(scores: np.ndarray, ids: list[str], is_member: np.ndarray, looks: tu
     whole, draws = rule.verdicts(paths), np.array(looks)[stopped]
     at_stop = np.array([rule.standardised(path[k], k) for path, k in zip(paths, stopped)])
     values = {"draws": draws, "is_member": labels, "early": early.tolist(), "all draws": whole.tolist()}
-    found = [Row(f"at p ≤ {alpha:g}: draws saved, of {looks[-1]}", "", values=values)]
+    rows = [Row(f"at p ≤ {alpha:g}: draws saved, of {looks[-1]}", "", values=values)]
     for label, name in ((1, "members"), (0, "non-members")):
         of = labels == label
         saved = 1 - draws[of].mean() / looks[-1]
-        found.append(Row(f"  {name}", f"{saved:.1%}; {draws[of].mean():.1f} draws on average, median {np.median(draws[of]):.0f}"))
+        rows.append(Row(f"  {name}", f"{saved:.1%}; {draws[of].mean():.1f} draws on average, median {np.median(draws[of]):.0f}"))
         for what, verdicts in (("stopped early", early), ("all draws", whole)):
             count = int((verdicts[of] == EVIDENCE).sum())
             low, high = clopper_pearson(count, int(of.sum()))
-            held = f"interval reaches ≤ {alpha:g}" if label == 0 and what == "stopped early" else ""
+            requirement = f"interval reaches ≤ {alpha:g}" if label == 0 and what == "stopped early" else ""
             rate = f"{count / of.sum():.1%} [{low:.1%}, {high:.1%}] ({count} of {of.sum()})"
-            found.append(Row(f"    with evidence, {what}", rate, held, bool(low <= alpha) if held else None))
+            rows.append(Row(f"    with evidence, {what}", rate, requirement, bool(low <= alpha) if requirement else None))
     sure = (labels == 1) & (whole == EVIDENCE)
     lost = int((early[sure] != EVIDENCE).sum())
     low, high = clopper_pearson(lost, int(sure.sum())) if sure.any() else (0.0, 1.0)
-    found.append(Row("  members with evidence after all draws, given up before", f"{lost} of {sure.sum()} [{low:.1%}, {high:.1%}]"))
+    rows.append(Row("  members with evidence after all draws, given up earlier", f"{lost} of {sure.sum()} [{low:.1%}, {high:.1%}]"))
     changed = int((early != whole).sum())
-    found.append(Row("  verdicts that all draws would have changed", f"{changed} of {len(judged)}"))
+    rows.append(Row("  verdicts that all draws would have changed", f"{changed} of {len(judged)}"))
     value, low, high = auc_difference(at_stop, paths[:, -1], labels)
-    found.append(
+    rows.append(
         Row(
             "  AUC, score when stopped / after all draws",
             f"{auc(at_stop, labels):.4f} / {auc(paths[:, -1], labels):.4f}; difference {value:+.4f} [{low:+.4f}, {high:+.4f}]",
         )
     )
-    return found
+    return rows
 
 
 def run(args: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
-    """Measures; returns the rows, and what they depend on."""
+    """Measure; return the rows and the facts that they depend on."""
     device = pick_device(args.device)
     split = load_split(args.split, limit=args.limit)
     model = mia_hub.load_model(args.model, device=device, dtype=args.dtype)
-    known = facts(device, args.dtype, default_rows(model))
+    conditions = facts(device, args.dtype, default_rows(model))
     attack, looks = SimAMC(timesteps=(args.timestep,), draws=args.draws), doubling(args.draws)
-    seen = DrawByDraw(timesteps=attack.timesteps, attack=attack, looks=looks).observe(
+    observations = DrawByDraw(timesteps=attack.timesteps, attack=attack, looks=looks).observe(
         model, split.images, is_member=split.is_member, resume=args.folder
     )
-    rows = [row for alpha in ALPHAS for row in measure(seen.values[:, :-1], seen.ids, seen.is_member, looks, alpha)]
-    return rows, known | {"attack": repr(attack), "looks": looks}
+    rows = [row for alpha in ALPHAS for row in measure(observations.values[:, :-1], observations.ids, observations.is_member, looks, alpha)]
+    return rows, conditions | {"attack": repr(attack), "looks": looks}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -96,8 +96,8 @@ def _parser() -> argparse.ArgumentParser:
     with_model(parser)
     with_split(parser, limit=1000)
     parser.add_argument("--timestep", type=positive, default=70, help="(default: 70)")
-    parser.add_argument("--draws", type=positive, default=32, help="most draws of a picture (default: 32)")
-    parser.add_argument("--folder", metavar="FOLDER", help="keep finished batches there, to go on after an interruption")
+    parser.add_argument("--draws", type=positive, default=32, help="largest number of draws of an image (default: 32)")
+    parser.add_argument("--folder", metavar="FOLDER", help="folder of finished batches, from which an interrupted run resumes")
     return parser
 
 

@@ -63,12 +63,12 @@ def measure(model, rows: int, rounds: int) -> list[Row]:
 
 
 def run(args: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
-    """Measures; returns the rows, and what they depend on."""
+    """Measure; return the rows and the facts that they depend on."""
     device = pick_device(args.device)
     model = mia_hub.load_model(args.model, device=device, dtype=args.dtype)
     rows = args.batch_size or default_rows(model)
-    known = facts(device, args.dtype, rows)
-    return measure(model, rows, args.rounds), known
+    conditions = facts(device, args.dtype, rows)
+    return measure(model, rows, args.rounds), conditions
 
 
 def _parser() -> argparse.ArgumentParser:

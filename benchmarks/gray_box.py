@@ -10,12 +10,12 @@ from mia_hub.splits.member_split import MemberSplit
 
 def gray_box(model, split: MemberSplit) -> list[Attack]:
     """All registered gray-box attacks that can run on this model and split, and that query it at all."""
-    found = []
+    attacks = []
     for attack in map(get_attack, default_attacks()):
         try:
             attack.check(model, split.captions)
         except AttackError:
             continue
         if attack.access == "gray" and attack.queries_per_image:
-            found.append(attack)
-    return found
+            attacks.append(attack)
+    return attacks

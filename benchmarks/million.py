@@ -1,10 +1,10 @@
-"""An audit of a very large split with a denoiser that costs nothing: what memory it takes, and how fast it is beside decoding alone.
+"""Memory and speed of an audit of a very large split with a denoiser that costs nothing, beside decoding alone.
 
     python -m benchmarks.million
     python -m benchmarks.million --images 100000     # in minutes
 
-Each picture is a PNG file made when it is asked for, and none is kept. What is left of the time is the audit's own: reading, hashing, the
-shift check, resizing, statistics and figures.
+Each image is a PNG file made on access, and none is stored. The time that remains is the audit's own: reading, hashing, the shift check,
+resizing, statistics and figures.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 import mia_hub
-from benchmarks.probe import PngPictures
+from benchmarks.probe import PngImages
 from benchmarks.reporting import Row, benchmark_parser, facts, finish, positive
 from benchmarks.resident import resident_mb
 from mia_hub.images.sources import as_images
@@ -25,14 +25,14 @@ from mia_hub.models.exact import ddpm_alphas_cumprod
 from mia_hub.splits.member_split import MemberSplit
 
 SHAPE, SIDE = (32, 32, 1), 16
-# What an audit keeps of each picture: its id, its label, a score, in the lists and arrays of ids, scores and figures.
-KEPT_BYTES = 700
+# An audit holds of each image its id, its label and a score, in lists and arrays of ids, scores and figures.
+BYTES_PER_IMAGE = 700
 SLACK_MB = 40
 
 
 def measure(images: int, batch_size: int) -> list[Row]:
     half = images // 2
-    split = MemberSplit("made up", as_images(PngPictures(half, SHAPE)), as_images(PngPictures(half, SHAPE, seed=1)))
+    split = MemberSplit("made up", as_images(PngImages(half, SHAPE)), as_images(PngImages(half, SHAPE, seed=1)))
     memory: list[tuple[int, float]] = []
     rows = 0
 
@@ -59,16 +59,16 @@ def measure(images: int, batch_size: int) -> list[Row]:
     whole = time.perf_counter() - started
     scoring = report.cost.seconds
     at, peak = np.array(memory).T
-    growth, allowed = peak[-1] - peak[0], SLACK_MB + KEPT_BYTES * (at[-1] - at[0]) / 2**20
+    growth, allowed = peak[-1] - peak[0], SLACK_MB + BYTES_PER_IMAGE * (at[-1] - at[0]) / 2**20
     return [
-        Row("pictures", f"{len(report.scores):,}, each decoded twice: once to be surveyed, once to be scored"),
-        Row("decoding alone", f"{1 / decoding:,.0f} pictures/s", values={"seconds": decoding}),
-        Row("scoring", f"{images / scoring:,.0f} pictures/s, {decoding * images / scoring:.0%} of the rate of decoding alone"),
+        Row("images", f"{len(report.scores):,}, each decoded twice: once for the survey, once for scoring"),
+        Row("decoding alone", f"{1 / decoding:,.0f} images/s", values={"seconds": decoding}),
+        Row("scoring", f"{images / scoring:,.0f} images/s, {decoding * images / scoring:.0%} of the rate of decoding alone"),
         Row("the whole audit", f"{whole:,.0f} s; {2 * decoding * images / whole:.0%} of it is decoding", values={"seconds": whole}),
         Row(
             "memory while scoring, from 5 % to the end",
             f"{peak[0]:,.0f} to {peak[-1]:,.0f} MiB: {growth:+.1f} MiB",
-            f"< {SLACK_MB} MiB + {KEPT_BYTES} bytes per picture = {allowed:.0f} MiB",
+            f"< {SLACK_MB} MiB + {BYTES_PER_IMAGE} bytes per image = {allowed:.0f} MiB",
             bool(growth < allowed),
             {"at": at, "resident_mb": peak},
         ),
@@ -77,7 +77,7 @@ def measure(images: int, batch_size: int) -> list[Row]:
 
 
 def run(args: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
-    """Measures; returns the rows, and what they depend on."""
+    """Measure; return the rows and the facts that they depend on."""
     return measure(args.images, args.batch_size), facts(torch.device("cpu"), "float32", args.batch_size)
 
 

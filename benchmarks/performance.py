@@ -1,4 +1,4 @@
-"""Measures all of docs/performance.md, or parts of it, and writes the page from what was measured last.
+"""Measure all of docs/performance.md, or parts of it, and write the page from the latest figures.
 
 python -m benchmarks.performance                    # `make bench`: everything, about an hour on two cores
 python -m benchmarks.performance --only floor users
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks import ROOT
 from mia_hub.rendering.markdown import markdown_table
-from studies.page import filled
+from studies.page import fill
 
 MEASURED, PAGE, TEMPLATE = ROOT / "docs" / "performance", ROOT / "docs" / "performance.md", Path(__file__).parent / "performance.in.md"
 # Parts of the page, by the command that measures each.
@@ -23,8 +23,7 @@ PARTS = {
     "floor": ["benchmarks.floor"],
     "throughput": ["benchmarks.throughput", "--only", "scoring", "--rounds", "3"],
     "elsewhere": ["benchmarks.throughput", "--only", "elsewhere"],
-    "one_picture": ["benchmarks.throughput", "--only", "check", "imports"],
-    "settings": ["benchmarks.settings"],
+    "one_image": ["benchmarks.throughput", "--only", "check", "imports"],
     "memory": ["benchmarks.throughput", "--only", "memory"],
     "million": ["benchmarks.million"],
     "scale_out": ["benchmarks.scale_out"],
@@ -34,18 +33,18 @@ PARTS = {
 
 
 def page() -> str:
-    """From what was measured last; parts that were not measured say so."""
-    return filled(TEMPLATE.read_text(encoding="utf-8"), {name: _part(name, command) for name, command in PARTS.items()})
+    """Return the page of the latest figures; parts without figures say so."""
+    return fill(TEMPLATE.read_text(encoding="utf-8"), {name: _part(name, command) for name, command in PARTS.items()})
 
 
 def _part(name: str, command: list[str]) -> str:
     path, again = MEASURED / f"{name}.json", f"`python -m {' '.join(command)}`"
     if not path.exists():
         return f"Not measured yet: {again}."
-    found = json.loads(path.read_text(encoding="utf-8"))
-    rows = [[row["what"].strip(), row["measured"], row["requirement"], row["verdict"]] for row in found["rows"]]
-    told = ", ".join(f"{key}: {value}" for key, value in found["facts"].items() if value)
-    return f"{markdown_table(['What', 'Measured', 'Required', ''], rows)}\n\n{again}; {told}."
+    figures = json.loads(path.read_text(encoding="utf-8"))
+    rows = [[row["what"].strip(), row["measured"], row["requirement"], row["verdict"]] for row in figures["rows"]]
+    conditions = ", ".join(f"{key}: {value}" for key, value in figures["facts"].items() if value)
+    return f"{markdown_table(['What', 'Measured', 'Required', ''], rows)}\n\n{again}; {conditions}."
 
 
 def _measure(name: str, more: list[str]) -> None:
@@ -57,9 +56,9 @@ def _measure(name: str, more: list[str]) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.performance", description=__doc__.split("\n")[0])
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="measure just these")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="measure only these parts")
     parser.add_argument("--render", action="store_true", help="measure nothing")
-    parser.add_argument("--device", help="cpu, cuda, … for all parts that ask a model (default: the best one present)")
+    parser.add_argument("--device", help="cpu, cuda, … for all parts that query a model (default: the best device)")
     args = parser.parse_args(argv)
     for name in () if args.render else args.only:
         _measure(name, ["--device", args.device] if args.device else [])

@@ -1,4 +1,4 @@
-"""Scores generated pictures in a process of its own and prints its peak memory as one line of JSON; started by `throughput`."""
+"""Score generated images in a process of its own and print its peak memory as one line of JSON; started by `throughput`."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from PIL import Image
 import mia_hub
 from mia_hub.system.memory import peak_memory_mb
 
-# Large beside the model's input, so that a decoded picture that is kept by mistake shows: 27 KiB each.
+# Larger than the model's input, so that decoded images held by mistake are visible: 27 KiB each.
 SHAPE = (96, 96, 3)
 
 
-class PngPictures(Sequence):
-    """Bytes of PNG files, each made from (seed, index) when it is asked for; none is kept.
+class PngImages(Sequence):
+    """Bytes of PNG files, each made from (seed, index) on access; none is stored.
 
     Args:
-        count: how many.
+        count: number of files.
         shape: ``(height, width, channels)``, channels 1 or 3.
-        seed: of the pixels.
+        seed: seed of the pixels.
     """
 
     def __init__(self, count: int, shape: tuple[int, int, int], seed: int = 0):
@@ -52,9 +52,9 @@ def main() -> None:
     args = parser.parse_args()
 
     model = mia_hub.load_model(args.model, device=args.device, dtype=args.dtype)
-    # One timestep: how much is kept of a picture doesn't depend on how often the model is asked about it.
+    # One timestep: the memory per image doesn't depend on the number of queries.
     attack = mia_hub.get_attack("sima", timesteps=(min(100, model.info.num_train_timesteps - 1),))
-    table = attack.score(model, PngPictures(args.images, SHAPE), batch_size=args.batch_size, progress=False)
+    table = attack.score(model, PngImages(args.images, SHAPE), batch_size=args.batch_size, progress=False)
     device = peak_memory_mb(model.device) if model.device.type == "cuda" else None
     print(json.dumps({"images": len(table), "peak_mb": peak_memory_mb(torch.device("cpu")), "device_peak_mb": device}))
 

@@ -1,4 +1,4 @@
-"""What the benchmarks share: rows of figures with a verdict, what they depend on, how they are printed and written."""
+"""The shared parts of the benchmarks: rows of figures with a verdict, the facts behind them, printing and writing."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Row:
     """One line of the report.
 
     Attributes:
-        what: what was measured.
-        measured: the figure, with its spread, for people.
-        requirement: what it should be, or "".
-        passed: whether it is; None for information.
+        what: name of the measurement.
+        measured: the figure with its spread, for people.
+        requirement: the required figure, or "".
+        passed: whether the requirement holds; None for information.
         values: the figures behind it, for programs.
     """
 
@@ -38,14 +38,15 @@ class Row:
 
     @property
     def verdict(self) -> str:
+        """PASS, MISSED or information."""
         return {True: "PASS", False: "MISSED", None: "information"}[self.passed]
 
 
 def facts(device: torch.device, dtype: str, batch_size: int) -> dict[str, Any]:
-    """What the figures depend on; it is printed as well, before the minutes that they take."""
+    """Return and print the facts that the figures depend on; printing comes before the minutes of measuring."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     load = os.getloadavg() if hasattr(os, "getloadavg") else None
-    found = {
+    facts = {
         "cpus": f"{usable} usable of {os.cpu_count()}",
         "threads": torch.get_num_threads(),
         "load": "unknown" if load is None else f"{load[0]:.2f} at the start",
@@ -54,12 +55,12 @@ def facts(device: torch.device, dtype: str, batch_size: int) -> dict[str, Any]:
         "dtype": dtype,
         "batch size": batch_size,
     }
-    print("\n".join(f"{name + ':':12}{value}" for name, value in found.items()), flush=True)
-    return found
+    print("\n".join(f"{name + ':':12}{value}" for name, value in facts.items()), flush=True)
+    return facts
 
 
 def render(rows: list[Row]) -> str:
-    """The rows as aligned text."""
+    """Return the rows as aligned text."""
     cells = [("what", "measured: median (min … max)", "required", "verdict")]
     cells += [(row.what, row.measured, row.requirement, row.verdict) for row in rows]
     widths = [max(len(line[i]) for line in cells) for i in range(4)]
@@ -67,14 +68,15 @@ def render(rows: list[Row]) -> str:
 
 
 def positive(text: str) -> int:
+    """Return an integer ≥ 1 from the command line."""
     value = int(text)
     if value < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more; got {value}")
+        raise argparse.ArgumentTypeError(f"must be an integer ≥ 1; got {value}")
     return value
 
 
 def benchmark_parser(name: str, description: str) -> argparse.ArgumentParser:
-    """The parser of ``python -m benchmarks.NAME``, with the options that every benchmark has; described by a docstring's first line."""
+    """Return the parser of ``python -m benchmarks.NAME`` with the options of every benchmark; a docstring's first line describes it."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description.split("\n")[0])
     parser.add_argument("--device", help="cpu, cuda, … (default: the best one present)")
     parser.add_argument("--dtype", default="float32", help="precision of the model (default: float32)")
@@ -99,22 +101,22 @@ def with_batch_size(parser: argparse.ArgumentParser) -> None:
 def finish(
     parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], tuple[list[Row], dict[str, Any]]], argv: list[str] | None = None
 ) -> int:
-    """Runs a benchmark, prints its rows, and writes them where it was asked to.
+    """Run a benchmark, print its rows, and write them to the file of --json.
 
     Args:
-        parser: of `benchmark_parser`.
+        parser: made by `benchmark_parser`.
         run: returns the rows and their `facts`.
-        argv: the command's arguments; those of the process by default.
+        argv: the command's arguments; by default those of the process.
 
     Returns:
-        The exit status: 0; 1 with --strict where a requirement is missed; 2 where nothing could be measured.
+        The exit status: 0; 1 with --strict if a requirement is missed; 2 if nothing could be measured.
     """
     args = parser.parse_args(argv)
     try:
-        rows, known = run(args)
+        rows, conditions = run(args)
         print("\n" + render(rows))
         if args.json:
-            figures = {"facts": known, "rows": [asdict(row) | {"verdict": row.verdict} for row in rows]}
+            figures = {"facts": conditions, "rows": [asdict(row) | {"verdict": row.verdict} for row in rows]}
             args.json.write_text(json.dumps(figures, indent=1, default=np.ndarray.tolist) + "\n", encoding="utf-8")
     except (MiaHubError, OSError, RuntimeError) as error:
         print(f"Error: {error}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""How much memory a process holds at the moment (Linux)."""
+"""Resident memory of a process (Linux)."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from pathlib import Path
 
 
 def resident_mb(pid: int | str = "self") -> float:
-    """MiB of a running process; of this one by default."""
+    """Return the resident memory of a process in MiB; of this process by default."""
     return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) / 2**10

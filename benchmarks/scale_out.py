@@ -1,9 +1,9 @@
-"""What several processes gain on one audit, and whether they find the same.
+"""Speed of one audit on several processes, and whether the scores are equal.
 
     python -m benchmarks.scale_out                    # 1, 2 and 4 processes on this machine's CPU or accelerators
     python -m benchmarks.scale_out --processes 1 8
 
-Each is started by ``accelerate launch``, with one thread. On fewer cores or accelerators than processes nothing can be gained.
+``accelerate launch`` starts each, with one thread. With fewer cores or accelerators than processes there is no gain.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from mia_hub.models.loading import pick_device
 from mia_hub.scores import ScoreTable
 
 
-def audit(processes: int, out: Path, args: argparse.Namespace) -> ScoreTable:
-    """The scores of an audit by so many processes.
+def launch_audit(processes: int, out: Path, args: argparse.Namespace) -> ScoreTable:
+    """Return the scores of an audit by this many processes.
 
     Raises:
         MiaHubError: if it fails.
     """
     start = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes)] if processes > 1 else []
-    asked = ["--model", args.model, "--split", args.split, "--limit", str(args.limit), "--set", "timesteps=70,100,130"]
-    command = [sys.executable, *start, "-m", "mia_hub", "audit", *asked, "--no-shift-check", "--quiet", "--out", str(out)]
+    options = ["--model", args.model, "--split", args.split, "--limit", str(args.limit), "--set", "timesteps=70,100,130"]
+    command = [sys.executable, *start, "-m", "mia_hub", "audit", *options, "--no-shift-check", "--quiet", "--out", str(out)]
     command += ["--device", args.device] if args.device else []
     done = subprocess.run(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
     if done.returncode:
@@ -48,7 +48,7 @@ def measure(args: argparse.Namespace) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         for i in range(args.rounds):
             for count in counts[:: -1 if i % 2 else 1]:
-                tables[count] = audit(count, Path(folder) / f"{count}-{i}", args)
+                tables[count] = launch_audit(count, Path(folder) / f"{count}-{i}", args)
                 seconds[count].append(tables[count].seconds)
     rows, alone = [], tables[1]
     places = torch.cuda.device_count() if alone.device.startswith(("NVIDIA", "cuda")) else len(os.sched_getaffinity(0))
@@ -65,9 +65,9 @@ def measure(args: argparse.Namespace) -> list[Row]:
 
 
 def run(args: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
-    """Measures; returns the rows, and what they depend on."""
-    known = facts(pick_device(args.device), args.dtype, 0)
-    return measure(args), known
+    """Measure; return the rows and the facts that they depend on."""
+    conditions = facts(pick_device(args.device), args.dtype, 0)
+    return measure(args), conditions
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,8 +1,8 @@
-"""What mia_hub costs on this machine: next to the bare denoiser, per uploaded picture, at import, and in memory.
+"""Cost of mia_hub on this machine: beside the bare denoiser, per uploaded image, at import, and in memory.
 
     python -m benchmarks.throughput
 
-All that is compared is measured in turns, A B B A …, in one run, forward passes on a CPU one by one; see benchmarks/README.md.
+The sides of a comparison take turns, A B B A …, in one run, on a CPU forward pass by forward pass; see benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from PIL import Image
 import mia_hub
 from benchmarks import ROOT
 from benchmarks.gray_box import gray_box
-from benchmarks.probe import SHAPE, PngPictures
+from benchmarks.probe import SHAPE, PngImages
 from benchmarks.reporting import Row, benchmark_parser, facts, finish, positive, with_batch_size, with_model, with_split
 from mia_hub.attacks import get_attack
 from mia_hub.attacks.querying import full_precision
@@ -43,9 +43,9 @@ PARTS = ("scoring", "elsewhere", "check", "imports", "memory")
 LEAST_RATIO = 0.97
 # Two timesteps of SimA-MC cost what SimA's 21 do; how many there are changes both sides alike.
 SHORTER = {"sima-mc": {"timesteps": (50, 100), "draws": 10}}
-# Of a denoiser that runs elsewhere: pictures, how many at once, and seconds that each takes it.
+# A denoiser that runs elsewhere: images, images per pass, and seconds per image.
 ELSEWHERE, ELSEWHERE_ROWS, ELSEWHERE_SECONDS = 6400, 64, 0.001
-# Trains a network of its own on what it has seen, which is work of another kind; it is told apart.
+# This attack trains a network on its observations, which is work of another kind; its time is reported apart.
 TRAINS_A_NETWORK = ("secmi-nns",)
 
 MOST_CHECK_SECONDS, CHECK_THREADS, CHECKS = 1.0, 2, 30
@@ -57,16 +57,16 @@ STARTS = {"import mia_hub": ["-c", "import mia_hub"], "python -m mia_hub --help"
 
 # A row of the score table is an id (81 bytes as a Python string), a label, one float per timestep, and list slots.
 TABLE_BYTES = 512
-# Equal runs differ by less than one MiB under `STEADY`. A kept copy of the extra 1,792 pictures would cost 47 MiB as decoded pixels,
+# Equal runs differ by less than one MiB under `STEADY`. Copies of the extra 1,792 images would cost 47 MiB as decoded pixels,
 # and 5.4 MiB as the demo model's input.
 MEMORY_SLACK_MB = 2.0
-# glibc otherwise moves the line between what it gives back to the system and what it keeps, which moves a peak by tens of MiB.
+# Without these, glibc adapts the size up to which it keeps freed memory, which moves a peak by tens of MiB.
 STEADY = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 MORE_IMAGES = 8
 
 
 def in_turns(rounds: int, runs: list[Callable[[], Any]], device: torch.device | None = None) -> np.ndarray:
-    """Seconds ``[rounds, runs]``, after one round that doesn't count; every other round goes backwards, so that none is always first."""
+    """Return seconds ``[rounds, runs]`` after one warm-up round; every other round runs backwards, so that no run is always first."""
     for run in runs:
         run()
     times = np.empty((rounds, len(runs)))
@@ -78,7 +78,7 @@ def in_turns(rounds: int, runs: list[Callable[[], Any]], device: torch.device | 
 
 @contextmanager
 def at_most_threads(most: int) -> Iterator[None]:
-    """Of torch."""
+    """Limit torch to at most this many threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(min(threads, most))
     try:
@@ -87,8 +87,8 @@ def at_most_threads(most: int) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-class _Watched:
-    """A model whose forward passes are looked at."""
+class _ModelProxy:
+    """A model whose forward passes a subclass observes."""
 
     def __init__(self, model):
         self.model = model
@@ -97,8 +97,8 @@ class _Watched:
         return getattr(self.model, name)
 
 
-class _Recorder(_Watched):
-    """Keeps the inputs of forward passes."""
+class _Recorder(_ModelProxy):
+    """Records the inputs of forward passes."""
 
     def __init__(self, model):
         super().__init__(model)
@@ -109,10 +109,10 @@ class _Recorder(_Watched):
         return self.model.predict_noise(x, t, cond)
 
 
-class _Twice(_Watched):
-    """Makes each forward pass twice, and times the one that nobody asked for: every other time the first of the two.
+class _Twice(_ModelProxy):
+    """Runs each forward pass twice and times the extra one, which is alternately the first and the second.
 
-    A shared machine's speed wanders by a tenth within minutes; within the second that two passes take it doesn't.
+    The speed of a shared machine drifts by a tenth within minutes, but not within the second that two passes take.
     """
 
     def __init__(self, model):
@@ -121,28 +121,28 @@ class _Twice(_Watched):
 
     def predict_noise(self, x: torch.Tensor, t: torch.Tensor, cond=None) -> torch.Tensor:
         self._swap = not self._swap
-        found = self.model.predict_noise(x, t, cond) if self._swap else None
-        # Of this thread alone: what others read meanwhile is on the attack's account.
+        prediction = self.model.predict_noise(x, t, cond) if self._swap else None
+        # This thread's time alone: the attack is charged for what other threads read meanwhile.
         self.bare_seconds += seconds(lambda: self.model.predict_noise(x, t.contiguous(), cond), clock=time.thread_time)
-        return self.model.predict_noise(x, t, cond) if found is None else found
+        return self.model.predict_noise(x, t, cond) if prediction is None else prediction
 
 
 def measure_scoring(model, attack, split: MemberSplit, batch_size: int, rounds: int) -> list[Row]:
-    """`Attack.score`, from encoded pictures to a table, next to the denoiser alone on the very tensors that the attack feeds it.
+    """Compare `Attack.score`, from encoded images to a table, with the denoiser alone on the same tensors.
 
-    On a CPU each of the attack's passes has the bare one beside it, and processor time of one thread is compared, which others who use
-    the machine hardly change. On an accelerator, where passes overlap with what is around them, all passes and the attack take turns by
-    the wall clock.
+    On a CPU, each pass of the attack is followed by the bare one, and processor time of one thread is compared, which other users of the
+    machine hardly change. On an accelerator, where passes overlap with other work, all passes and the attack take turns by the wall
+    clock.
 
     Args:
         model: a DiffusionModel.
-        attack: any that asks the model without gradients.
-        split: encoded pictures, decoded when they are asked for.
+        attack: an attack without gradients.
+        split: encoded images, decoded on access.
         batch_size: rows per forward pass.
         rounds: how often each side is measured.
 
     Raises:
-        RuntimeError: if the attack asks more than it declares.
+        RuntimeError: if the attack uses more queries than it declares.
     """
     recorder, options = _Recorder(model), {"captions": split.captions, "is_member": split.is_member, "batch_size": batch_size}
     apart = attack.name in TRAINS_A_NETWORK
@@ -153,9 +153,9 @@ def measure_scoring(model, attack, split: MemberSplit, batch_size: int, rounds: 
     run(attack.score, recorder)
     rows = sum(len(x) for x, _, _ in recorder.passes)
     declared = len(split.images) * attack.queries_per_image + attack.setup_queries
-    # What an attack chooses costs queries of its own, which its time includes, as does this.
+    # An attack that chooses parameters spends further queries; its time includes them, and so does this count.
     if rows > declared and not attack.needs_training:
-        raise RuntimeError(f"{attack.name} asked {rows:,} times where it declares {declared:,}.")
+        raise RuntimeError(f"{attack.name} used {rows:,} queries but declares {declared:,}.")
 
     def bare() -> None:
         with torch.no_grad(), full_precision():
@@ -163,16 +163,16 @@ def measure_scoring(model, attack, split: MemberSplit, batch_size: int, rounds: 
                 model.predict_noise(x, t, cond)
 
     def paired(work: Callable[..., Any]) -> tuple[np.ndarray, np.ndarray]:
-        """Seconds of the denoiser and of the work, a round each."""
+        """Return seconds of the denoiser and of the work, one per round."""
         if model.device.type != "cpu":
             return tuple(in_turns(rounds, [bare, lambda: run(work, model)], model.device).T)
-        found = np.empty((rounds, 2))
-        for each in found:
+        times = np.empty((rounds, 2))
+        for each in times:
             twice = _Twice(model)
             with at_most_threads(1):
                 both = seconds(lambda twice=twice: run(work, twice), clock=time.process_time)
             each[:] = twice.bare_seconds, both - twice.bare_seconds
-        return tuple(found.T)
+        return tuple(times.T)
 
     def row(what: str, work: Callable[..., Any], required: bool) -> Row:
         alone, whole = paired(work)
@@ -194,9 +194,9 @@ def measure_scoring(model, attack, split: MemberSplit, batch_size: int, rounds: 
 
 
 def measure_elsewhere(rounds: int) -> list[Row]:
-    """What reading, hashing, resizing and noise cost beside a denoiser that takes none of this processor's time.
+    """Measure reading, hashing, resizing and noise beside a denoiser that uses none of this processor's time.
 
-    An accelerator takes a little, to be told what to do.
+    A real accelerator uses a little, for launching its kernels.
     """
 
     def denoise(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
@@ -204,8 +204,8 @@ def measure_elsewhere(rounds: int) -> list[Row]:
         return x
 
     model = mia_hub.wrap_denoiser(denoise, ddpm_alphas_cumprod(), sample_shape=(3, 32, 32))
-    files = PngPictures(ELSEWHERE // 10, SHAPE)
-    pictures, rows = [files[i % len(files)] for i in range(ELSEWHERE)], []
+    files = PngImages(ELSEWHERE // 10, SHAPE)
+    images, rows = [files[i % len(files)] for i in range(ELSEWHERE)], []
 
     def bare() -> None:
         for start in range(0, ELSEWHERE, ELSEWHERE_ROWS):
@@ -215,16 +215,16 @@ def measure_elsewhere(rounds: int) -> list[Row]:
         attack = get_attack(name, timesteps=(100,))
 
         def score(attack=attack) -> None:
-            attack.score(model, pictures, batch_size=ELSEWHERE_ROWS, progress=False)
+            attack.score(model, images, batch_size=ELSEWHERE_ROWS, progress=False)
 
         taken = in_turns(rounds, [bare, score])
         ratios = taken[:, 0] / taken[:, 1]
         rows.append(
             Row(
-                f"{name}, 1 query / a denoiser elsewhere that takes {1000 * ELSEWHERE_SECONDS:g} ms a picture, throughput"
+                f"{name}, 1 query / a denoiser elsewhere that takes {1000 * ELSEWHERE_SECONDS:g} ms per image, throughput"
                 if required
-                else f"  {name}, whose noise this processor draws here, for want of an accelerator",
-                f"{np.median(ratios):.1%} ({ratios.min():.1%} … {ratios.max():.1%}); {ELSEWHERE:,} pictures of {SHAPE[0]}×{SHAPE[1]}",
+                else f"  {name}, whose noise is drawn on this processor, since there is no accelerator",
+                f"{np.median(ratios):.1%} ({ratios.min():.1%} … {ratios.max():.1%}); {ELSEWHERE:,} images of {SHAPE[0]}×{SHAPE[1]}",
                 f"≥ {LEAST_RATIO:.0%}" if required else "",
                 bool(np.median(ratios) >= LEAST_RATIO) if required else None,
                 {"bare_seconds": taken[:, 0], "score_seconds": taken[:, 1]},
@@ -234,13 +234,13 @@ def measure_elsewhere(rounds: int) -> list[Row]:
 
 
 def measure_check() -> list[Row]:
-    """One uploaded picture on the demo model: on the CPU, in float32, on at most two threads, whatever else was asked for."""
+    """Measure one uploaded image on the demo model, always on the CPU, in float32, on at most two threads."""
     with at_most_threads(CHECK_THREADS):
         split = load_split("demo")
         loading = time.perf_counter()
         checker = Checker("demo", "sima", device="cpu", dtype="float32", progress=False)
         loading = time.perf_counter() - loading
-        # Each picture is new to the checker, and comes as a file does.
+        # Each image is new to the checker, and arrives as a file.
         uploads = [_png(split.nonmembers[i]) for i in range(CHECKS + 1)]
         first = seconds(lambda: checker.check(uploads[-1], progress=False))
         each = np.array([seconds(lambda upload=upload: checker.check(upload, progress=False)) for upload in uploads[:-1]])
@@ -251,7 +251,7 @@ def measure_check() -> list[Row]:
     n = len(checker.attack.timesteps)
     return [
         Row(
-            f"profile of one picture, {n} timesteps ({used} CPU thread{'s' * (used > 1)})",
+            f"profile of one image, {n} timesteps ({used} CPU thread{'s' * (used > 1)})",
             f"p50 {p50:.3f} s, p95 {p95:.3f} s ({each.min():.3f} … {each.max():.3f})",
             f"p95 < {MOST_CHECK_SECONDS:g} s",
             bool(p95 < MOST_CHECK_SECONDS),
@@ -263,21 +263,21 @@ def measure_check() -> list[Row]:
             values={"seconds": large},
         ),
         Row(
-            "  the first picture after loading (reads the reference)",
+            "  the first image after loading (reads the reference)",
             f"{first:.3f} s, after {loading:.3f} s of loading",
             values={"seconds": first, "loading_seconds": loading},
         ),
     ]
 
 
-def _png(picture) -> bytes:
+def _png(image) -> bytes:
     file = io.BytesIO()
-    picture.to_pil().save(file, "PNG")
+    image.to_pil().save(file, "PNG")
     return file.getvalue()
 
 
 def _photo() -> bytes:
-    """A JPEG of a camera's size, smooth like a photo: noise, enlarged."""
+    """Return a JPEG of a camera's size, smooth like a photo: enlarged noise."""
     small = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(small).resize(PHOTO[::-1], Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
@@ -285,7 +285,7 @@ def _photo() -> bytes:
 
 
 def measure_imports() -> list[Row]:
-    """Starts of Python with mia_hub, each less an empty start of the same round."""
+    """Measure starts of Python with mia_hub, minus an empty start of the same round."""
     runs = [lambda arguments=arguments: _python(arguments) for arguments in (EMPTY, *STARTS.values())]
     times = in_turns(IMPORT_ROUNDS, runs)
     rows = []
@@ -310,7 +310,7 @@ def _python(arguments: list[str], environment: dict[str, str] | None = None) -> 
 
 
 def measure_memory(model: str, device: torch.device, dtype: str, batch_size: int, images: int) -> list[Row]:
-    """Peak memory of scoring n and 8n pictures, each in a fresh process."""
+    """Measure the peak memory of scoring n and 8n images, each in a new process."""
     options = ["--model", model, "--batch-size", str(batch_size), "--device", str(device), "--dtype", dtype]
     few, many = (
         json.loads(_python(["-m", "benchmarks.probe", "--images", str(n), *options], STEADY).splitlines()[-1])
@@ -318,10 +318,10 @@ def measure_memory(model: str, device: torch.device, dtype: str, batch_size: int
     )
     extra = many["images"] - few["images"]
     growth, allowed = many["peak_mb"] - few["peak_mb"], MEMORY_SLACK_MB + extra * TABLE_BYTES / 2**20
-    values = {"few": few, "many": many, "growth_mb": growth, "allowed_mb": allowed, "picture": SHAPE}
+    values = {"few": few, "many": many, "growth_mb": growth, "allowed_mb": allowed, "image": SHAPE}
     rows = [
         Row(
-            f"peak memory, {few['images']:,} and {many['images']:,} pictures",
+            f"peak memory, {few['images']:,} and {many['images']:,} images",
             f"{few['peak_mb']:,.1f} and {many['peak_mb']:,.1f} MiB: {growth:+.1f} MiB",
             f"< {MEMORY_SLACK_MB:g} MiB + table = {allowed:.1f} MiB",
             growth < allowed,
@@ -348,13 +348,13 @@ def _parser() -> argparse.ArgumentParser:
     with_batch_size(parser)
     parser.add_argument("--attacks", nargs="+", metavar="NAME", help="default: all gray-box attacks that can run on the model")
     parser.add_argument("--rounds", type=positive, default=7, help="rounds of scoring (default: 7)")
-    parser.add_argument("--memory-images", type=positive, default=256, metavar="N", help="memory of N and 8N pictures (default: 256)")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="measure just these")
+    parser.add_argument("--memory-images", type=positive, default=256, metavar="N", help="memory of N and 8N images (default: 256)")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="measure only these parts")
     return parser
 
 
 def run(args: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
-    """Measures what was asked for; returns its rows, and what they depend on."""
+    """Measure the parts; return their rows and the facts that they depend on."""
     device = pick_device(args.device)
     model = mia_hub.load_model(args.model, device=device, dtype=args.dtype)
     batch_size = args.batch_size or default_rows(model)

@@ -1,9 +1,9 @@
-"""How long visitors of the page wait for one picture's answer on the demo model, when 1, 4 and 16 of them ask at once.
+"""Waiting time of the page's visitors for one image's answer on the demo model, with 1, 4 and 16 visitors at once.
 
     python -m benchmarks.users
     python -m benchmarks.users --checks 1000     # does the server's memory grow?
 
-Each visitor has a connection of its own to the app, which runs as a process, and asks again as soon as there is an answer.
+Each visitor has its own connection to the app, which runs as a process, and sends the next question as soon as an answer arrives.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from benchmarks.running_app import running_app
 from mia_hub.errors import MiaHubError
 from mia_hub.splits.loading import load_split
 
-# What a server may hold more after the second half of all checks than after the first.
+# Growth of the server's memory that is allowed over the second half of all checks.
 SLACK_MB = 10
 
 
-def visit(client, picture: str, asks: int) -> list[float]:
-    """Seconds of each of some checks, one after the other."""
+def visit(client, image: str, asks: int) -> list[float]:
+    """Return the seconds of each of some checks, one after the other."""
     from gradio_client import handle_file
 
     taken = []
     for _ in range(asks):
         started = time.perf_counter()
         answer = client.predict(
-            image=handle_file(picture), several=None, model="demo", nonmembers=None, question="One by one", caption="", api_name="/check"
+            image=handle_file(image), several=None, model="demo", nonmembers=None, question="One by one", caption="", api_name="/check"
         )
         taken.append(time.perf_counter() - started)
         if "mia-problem" in str(answer[0]):
@@ -49,55 +49,60 @@ def measure(users: list[int], asks: int, checks: int) -> list[Row]:
 
     rows, split = [], load_split("demo")
     with tempfile.TemporaryDirectory() as folder, running_app(Path(folder), GRADIO_ANALYTICS_ENABLED="False") as app:
-        pictures = []
+        images = []
         for i in range(max(users)):
-            pictures.append(str(Path(folder) / f"{i}.png"))
-            split.nonmembers[i].to_pil().save(pictures[-1])
+            images.append(str(Path(folder) / f"{i}.png"))
+            split.nonmembers[i].to_pil().save(images[-1])
         clients = [Client(app.url, verbose=False) for _ in range(max(users))]
-        visit(clients[0], pictures[0], 3)
+        visit(clients[0], images[0], 3)
         alone = None
         for count in users:
             with ThreadPoolExecutor(count) as pool:
                 started = time.perf_counter()
-                found = list(pool.map(visit, clients[:count], pictures[:count], [asks] * count))
+                times = list(pool.map(visit, clients[:count], images[:count], [asks] * count))
                 whole = time.perf_counter() - started
-            taken = np.concatenate(found)
+            taken = np.concatenate(times)
             rate, (p50, p95) = len(taken) / whole, np.quantile(taken, (0.5, 0.95))
             alone = alone or rate
-            shares = [np.median(each) for each in found]
+            shares = [np.median(each) for each in times]
             rows.append(
                 Row(
                     f"{count} visitor{'s' * (count > 1)} at once",
                     f"p50 {p50:.2f} s, p95 {p95:.2f} s; {rate:.1f} answers/s, {rate / alone:.2f} times those of one alone; the slowest "
                     f"visitor's median is {max(shares) / min(shares):.2f} times the fastest's",
-                    values={"seconds": found, "answers_per_second": rate},
+                    values={"seconds": times, "answers_per_second": rate},
                 )
             )
         if checks:
             memory = [resident_mb(app.pid)]
             for _ in range(4):
                 with ThreadPoolExecutor(4) as pool:
-                    list(pool.map(visit, clients[:4], pictures[:4], [-(-checks // 16)] * 4))
+                    list(pool.map(visit, clients[:4], images[:4], [-(-checks // 16)] * 4))
                 memory.append(resident_mb(app.pid))
             growth = memory[-1] - memory[2]
-            said = ", ".join(f"{mb:,.0f}" for mb in memory)
-            held = growth < SLACK_MB
+            readings = ", ".join(f"{mb:,.0f}" for mb in memory)
+            passed = growth < SLACK_MB
             rows.append(
-                Row(f"memory of the server over {checks:,} checks, MiB", f"{said}: {growth:+.1f} in the second half", f"< {SLACK_MB}", held)
+                Row(
+                    f"memory of the server over {checks:,} checks, MiB",
+                    f"{readings}: {growth:+.1f} in the second half",
+                    f"< {SLACK_MB}",
+                    passed,
+                )
             )
     return rows
 
 
 def run(args: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
-    """Measures; returns the rows, and what they depend on."""
+    """Measure; return the rows and the facts that they depend on."""
     return measure(args.users, args.asks, args.checks), facts(torch.device("cpu"), "float32", 0)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = benchmark_parser("users", __doc__)
     parser.add_argument("--users", type=positive, nargs="+", default=[1, 4, 16], metavar="N", help="(default: 1 4 16)")
-    parser.add_argument("--asks", type=positive, default=10, help="pictures that each asks about (default: 10)")
-    parser.add_argument("--checks", type=int, default=0, help="then so many checks, to see the server's memory (default: 0)")
+    parser.add_argument("--asks", type=positive, default=10, help="checks of each visitor (default: 10)")
+    parser.add_argument("--checks", type=int, default=0, help="further checks, to observe the server's memory (default: 0)")
     return parser
 
 

@@ -9,7 +9,7 @@ import torch
 from mia_hub.models.exact import training_set_denoiser
 from mia_hub.ui.plane import members_and_others
 from studies import theory
-from studies.local_mean import cosine, degrees, kernel_width, local_mean, predicted
+from studies.local_mean import cosine, degrees, kernel_width, local_mean, predict_flat
 from studies.page import page_of, read_results
 
 TIMESTEPS = (0, 60, 300, 999)
@@ -45,7 +45,7 @@ def test_a_single_sample_is_the_local_mean_of_everywhere(plane):
         torch.testing.assert_close(samples, torch.ones(len(others), dtype=torch.float64))
         # What is left of the norm at a member, where the clean input is fed: ‖x‖·(1-√ᾱ)/√(1-ᾱ).
         signal, noise = model.schedule.signals[t], model.schedule.noises[t]
-        torch.testing.assert_close(predicted(model, alone, t), alone * (1 - signal) / noise, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(predict_flat(model, alone, t), alone * (1 - signal) / noise, rtol=1e-9, atol=1e-12)
 
 
 def test_the_kernel_counts_samples_by_their_nearness():

@@ -106,7 +106,7 @@ def test_frozen_parameters_are_neither_learnt_nor_averaged_nor_saved(tmp_path):
 
 def test_a_checkpoint_of_other_networks_is_refused(tmp_path):
     Training(tmp_path, SCHEDULE, learners(), 10).run()
-    with pytest.raises(SystemExit, match="of another recipe"):
+    with pytest.raises(SystemExit, match="belongs to another recipe"):
         Training(tmp_path, SCHEDULE, {"unet": learners()["own"]}, 10)
     # One that would be broadcast.
     wider = Learner(torch.nn.Linear(3, 3), learners()["own"].loss)
