@@ -20,7 +20,7 @@ from mia_hub.models.exact import training_set_denoiser
 from mia_hub.models.loading import load_model
 from mia_hub.splits.loading import load_split
 from mia_hub.system.provenance import provenance
-from mia_hub.ui.plane import members_and_others
+from mia_hub.ui.how.plane import members_and_others
 from studies.local_mean import cosine, degrees, kernel_width, local_mean, predict_flat
 from studies.page import run_study
 from studies.theory_page import render

@@ -103,25 +103,42 @@ def tiny_pixel_repo(tmp_path_factory):
 QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser():
     """Chromium, without a screen."""
     from playwright.sync_api import sync_playwright
 
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    assert found, "These tests drive Chromium, which is missing here: apt-get install chromium"
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    assert path, "These tests drive Chromium, which is missing here: apt-get install chromium"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", *QUIET])
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", *QUIET])
         yield browser
         browser.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def context(browser):
-    """One browser for all pages of a file, so that its cache serves all but the first."""
+    """One browser's storage for all pages, so that its cache serves all but the first."""
     from support.running_app import PATIENCE
 
     context = browser.new_context(accept_downloads=True, has_touch=True)
     context.set_default_timeout(PATIENCE)
     yield context
     context.close()
+
+
+@pytest.fixture(scope="session")
+def app(loopback_hub, tmp_path_factory):
+    """The app that most tests of the page share: ``url``; ``log()``, its output; and the folders of its ``results`` and ``requests``.
+
+    Its board has the entries of `support.made_entries.board_entries` from the beginning: a store is read again after some seconds only.
+    """
+    from support.made_entries import board_entries
+    from support.running_app import running_app
+
+    folder = tmp_path_factory.mktemp("app")
+    board_entries(folder / "results")
+    stores = {"MIA_HUB_RESULTS": str(folder / "results"), "MIA_HUB_REQUESTS": str(folder / "requests")}
+    with running_app(folder, LOGNAME="local-user", **stores) as running:
+        running.results, running.requests = folder / "results", folder / "requests"
+        yield running

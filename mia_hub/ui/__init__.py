@@ -1,71 +1,13 @@
-"""The Gradio page. Nothing on it asks another server for anything, and no upload is kept."""
+"""The Gradio page. It asks no other server for anything, and stores no upload."""
 
-from __future__ import annotations
+from importlib import import_module
+from typing import Any
 
-from importlib.util import find_spec
-from pathlib import Path
-
-TITLE = "mia_hub · was this image in the training set?"
-# Uploads lie in Gradio's temporary folder until they are this old; the page says so.
-DELETE_UPLOADS_AFTER_SECONDS = 600
+__all__ = ["TITLE", "build_app", "launch_options"]
 
 
-def build_app():
-    """The page, ready to be launched with `launch_options`."""
-    import gradio as gr
-
-    from leaderboard.page.api import add_endpoints
-    from leaderboard.page.board_tab import build_board_tab
-    from leaderboard.page.submit_tab import build_submit_tab
-    from mia_hub.ui.check_tab import build_check_tab, leave, warm_up
-    from mia_hub.ui.how_tab import build_how_tab
-
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, DELETE_UPLOADS_AFTER_SECONDS)) as page:
-        gr.HTML(
-            "<h1>Was this image in the training set?</h1>"
-            "<p>An audit of diffusion models for training-data membership: a calibrated answer, or an honest “cannot tell”.</p>",
-            elem_classes="mia-header",
-        )
-        with gr.Tabs() as pages:
-            with gr.Tab("Check an image", id="check"):
-                build_check_tab()
-            with gr.Tab("Leaderboard", id="leaderboard") as board:
-                build_board_tab(page, pages, board)
-            with gr.Tab("Submit", id="submit") as submit:
-                build_submit_tab(submit)
-            with gr.Tab("How it works", id="how-it-works"):
-                build_how_tab()
-        add_endpoints()
-        page.unload(leave)
-    warm_up()
-    return page
-
-
-def launch_options() -> dict:
-    """What `Blocks.launch` needs for this page."""
-    import gradio as gr
-
-    from leaderboard.page.board_tab import STYLE as BOARD_STYLE
-    from mia_hub.ui.how_tab import STYLE as HOW_STYLE
-
-    theme = gr.themes.Default(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
-    # In the light theme, white on Gradio's own blue has too little contrast.
-    theme.set(
-        button_primary_background_fill="*primary_600",
-        button_primary_background_fill_hover="*primary_700",
-        button_primary_border_color="*primary_600",
-        color_accent="*primary_600",
-        # And its help texts are too pale to read.
-        block_info_text_color="*neutral_600",
-        block_info_text_color_dark="*neutral_300",
-        body_text_color_subdued="*neutral_600",
-        body_text_color_subdued_dark="*neutral_300",
-    )
-    return {
-        "theme": theme,
-        "css_paths": [Path(__file__).parent / "style.css", BOARD_STYLE, HOW_STYLE],
-        "max_file_size": "50mb",
-        "footer_links": ["api"],
-        # The endpoints are tools for agents as well, where gradio's extra for that is installed.
-        "mcp_server": find_spec("mcp") is not None,
-    }
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'mia_hub.ui' has no attribute {name!r}")
+    # Imported when first used, so that `mia_hub.ui` alone costs milliseconds.
+    return getattr(import_module("mia_hub.ui.page"), name)

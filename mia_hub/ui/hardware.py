@@ -1,12 +1,12 @@
-"""What the page runs on. On ZeroGPU a Space is lent a GPU for one call of a function at a time; elsewhere nothing here has an effect."""
+"""The hardware of the page. On ZeroGPU a Space borrows a GPU for one call of a function at a time; elsewhere nothing here has an effect."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
-Function = TypeVar("Function", bound=Callable)
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def is_zero_gpu() -> bool:
@@ -15,16 +15,16 @@ def is_zero_gpu() -> bool:
 
 
 def on_gpu(duration: int | Callable[..., int]) -> Callable[[Function], Function]:
-    """Marks the function that asks a model; on ZeroGPU it then runs with a GPU, in a process forked for it.
+    """Mark a function that queries a model. On ZeroGPU it then runs with a GPU, in a process forked for it.
 
-    What goes in and comes out is pickled there, and an error would come out without its message: give and return plain values, also for
-    what went wrong.
+    Arguments and results are pickled there, and an exception would arrive without its message: pass and return plain values, also for
+    errors.
 
     Args:
-        duration: seconds that a call takes at most, or a function of its arguments that says so. A shorter one waits less.
+        duration: the most seconds that a call takes, or a function of its arguments that returns them. Shorter calls wait less.
 
     Returns:
-        `spaces.GPU` on ZeroGPU, where that package is there; a decorator that changes nothing elsewhere.
+        `spaces.GPU` on ZeroGPU, where that package is installed; a decorator that changes nothing elsewhere.
     """
     if is_zero_gpu():
         try:
@@ -32,5 +32,5 @@ def on_gpu(duration: int | Callable[..., int]) -> Callable[[Function], Function]
         except ImportError:
             pass
         else:
-            return spaces.GPU(duration=duration)
+            return spaces.GPU(duration=duration)  # type: ignore[no-any-return]  # the package is installed on Spaces alone
     return lambda function: function

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mia_hub.models.exact import training_set_denoiser
-from mia_hub.ui.plane import members_and_others
+from mia_hub.ui.how.plane import members_and_others
 from studies import theory
 from studies.local_mean import cosine, degrees, kernel_width, local_mean, predict_flat
 from studies.page import page_of, read_results

@@ -9,6 +9,7 @@ models and datasets. Everything is in memory. The token ``hf_<user>`` makes the 
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -91,6 +92,11 @@ class Logged(NamedTuple):
     range: str | None
 
 
+class _Hold(NamedTuple):
+    requested: threading.Event
+    released: threading.Event
+
+
 class HubError(Exception):
     """An answer other than success, in the form from which the client makes its own error classes."""
 
@@ -122,23 +128,21 @@ class LoopbackHub:
         self._blobs: dict[str, bytes] = {}
         self._lock = threading.RLock()
         self._broken: int | str | None = None
+        self._held: dict[str, _Hold] = {}
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
 
     def start(self) -> LoopbackHub:
-        """Serves on a free port, in a thread."""
+        """Serve on a free port, in a thread. Whoever connects before the server is up waits in the port's queue."""
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))
+        listener.listen(128)
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         methods = ["GET", "HEAD", "POST", "PUT", "DELETE"]
         app = Starlette(routes=[Route("/{path:path}", self._answer, methods=methods)])
         self._server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]}, daemon=True)
         self._thread.start()
-        while not self._server.started:
-            if not self._thread.is_alive():
-                raise RuntimeError("the loopback hub did not start")
-            time.sleep(0.01)
         return self
 
     def stop(self) -> None:
@@ -192,6 +196,16 @@ class LoopbackHub:
         finally:
             self._broken = None
 
+    @contextmanager
+    def held(self, repo_id: str) -> Iterator[threading.Event]:
+        """Keep all who request something of a repository waiting; yields the event that somebody does."""
+        hold = self._held[repo_id] = _Hold(threading.Event(), threading.Event())
+        try:
+            yield hold.requested
+        finally:
+            del self._held[repo_id]
+            hold.released.set()
+
     def _store(self, content: bytes, lfs: bool) -> File:
         sha256 = hashlib.sha256(content).hexdigest()
         self._blobs[sha256] = content
@@ -212,6 +226,9 @@ class LoopbackHub:
         raw = request.scope["raw_path"].decode().split("?")[0]
         parts = [unquote(part) for part in raw.strip("/").split("/")]
         self.log.append(Logged(request.method, unquote(raw), request.url.query, request.headers.get("range")))
+        for hold in [hold for repo_id, hold in self._held.items() if f"/{repo_id}" in unquote(raw)]:
+            hold.requested.set()
+            await asyncio.to_thread(hold.released.wait)
         if isinstance(self._broken, int):
             return JSONResponse({"error": "broken on purpose"}, self._broken)
         if self._broken is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
+from pathlib import Path
 
 import numpy as np
 
@@ -60,6 +62,24 @@ def honest_entry(folder, *, strengths=None, shifted=False, name="split", submitt
         rows.append(build_row(attack, report, f"scores/{path.name}", path.read_bytes(), access=access, queries=queries))
     entry = build_entry(made, rows, model=model, split=split, blind=blind, flags=flags, provenance={"created": "2026-01-01"})
     return entry, files | {"entry.json": as_json(entry)}
+
+
+HOSTILE = "=cmd|'/C calc'!A0 <img src=x onerror=alert(1)>"
+MODELS = 12
+
+
+def board_entries(folder) -> None:
+    """Fill a store with entries: of `MODELS` models, of a split that fails the shift check, and of an attack whose name is `HOSTILE`."""
+    from leaderboard.stores.opening import open_store
+
+    store = open_store(folder)
+    with tempfile.TemporaryDirectory() as scores:
+        for number in range(MODELS):
+            # The strength isn't in the order of the names, so that a column sorted as text would show.
+            strengths = {"sima": (number * 5) % MODELS / 4, "pia:timesteps=50": 0.3, "random": 0.0}
+            put_entry(store, *honest_entry(Path(scores), model=f"owner/model-{number}", strengths=strengths))
+        put_entry(store, *honest_entry(Path(scores), model="owner/shifted", name="shifted", shifted=True))
+        put_entry(store, *honest_entry(Path(scores), kind="scores", strengths={HOSTILE: 1.0}, submitter="mallory"))
 
 
 def put_entry(store, entry: dict, files: dict[str, bytes], *, index: bool = True) -> None:

@@ -10,22 +10,16 @@ import numpy as np
 import pytest
 import torch
 from playwright.sync_api import expect
-from support.running_app import loaded, running_app, watched_pages
+from support.running_app import loaded, watched_pages
 
 from mia_hub.attacks import get_attack
 from mia_hub.metrics import auc
 from mia_hub.models.exact import training_set_denoiser
-from mia_hub.ui.how_tab import MATHS, scene
+from mia_hub.ui.how.tab import MATHS, scene
 
 TOLERANCE = 1e-6
 SCENE = scene()
 MEMBERS = torch.tensor(SCENE["members"], dtype=torch.float64)
-
-
-@pytest.fixture(scope="module")
-def app(tmp_path_factory):
-    with running_app(tmp_path_factory.mktemp("app")) as running:
-        yield running
 
 
 @pytest.fixture
@@ -210,5 +204,5 @@ def test_all_that_the_page_needs_is_in_the_package():
     root = Path(__file__).parents[2]
     patterns = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["mia_hub"]
     packaged = {path for pattern in patterns for path in (root / "mia_hub").glob(pattern)}
-    files = {path for path in (root / "mia_hub" / "ui").iterdir() if path.is_file() and path.suffix != ".py"}
+    files = {path for path in (root / "mia_hub" / "ui").rglob("*") if path.suffix in (".css", ".html", ".js")}
     assert len(files) >= 5 and files <= packaged

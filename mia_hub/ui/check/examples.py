@@ -1,4 +1,4 @@
-"""Images of which it is known whether the demo was trained on them: to click on, and to compare an answer with the truth."""
+"""Known members and non-members of the demo: to click on, and to compare an answer with the truth."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Examples:
 
     Attributes:
         kind: "member" or "nonmember".
-        label: what the page calls them.
-        images: by a seeded draw, from the part of the split that chose nothing.
+        label: heading on the page.
+        images: a seeded draw from the part of the split that chose nothing.
     """
 
     kind: str
@@ -39,6 +39,7 @@ class Examples:
 
 
 def draw_examples() -> list[Examples]:
+    """Return members and non-members; the same ones each time."""
     split = load_split("demo")
     drawn = []
     for kind, label, part in (
@@ -51,35 +52,34 @@ def draw_examples() -> list[Examples]:
 
 
 def enlarged(image: InputImage) -> Image.Image:
-    """The image with its own pixels visible."""
+    """Return the image with its own pixels visible."""
     return image.to_pil().resize((PIXELS, PIXELS), Image.Resampling.NEAREST)
 
 
 @lru_cache(maxsize=1)
 def _labels() -> dict[str, int]:
-    """1 or 0 by content id, of the demo's reported part."""
+    """Return 1 or 0 by content id, of the demo's reported part."""
     profiles = demo_reference().profiles
     return dict(zip(profiles.ids, profiles.is_member.tolist()))
 
 
 def truth_html(check: ImageCheck, reference: dict[str, Any] | None) -> str:
-    """What is known of an example, beside what the attack says of it; nothing for any other image.
+    """Return what is known of an example, beside the attack's answer; nothing for any other image.
 
     Args:
-        reference: as `mia_hub.Checker.to_dict` gives it; its power says how many members the attack misses.
+        check: the answer.
+        reference: as `mia_hub.Checker.to_dict` returns it; its power gives the share of members that the attack misses.
     """
     label = _labels().get(check.id) if check.model == "demo" else None
     if label is None:
         return ""
-    called, power = check.verdict == EVIDENCE, reference and reference["power_at_p_0.01"]
+    evidence, power = check.verdict == EVIDENCE, reference and reference["power_at_p_0.01"]
     if label:
-        said = "This one was in the training set" + ("; the answer is right." if called else ".")
-        missed = (
-            f" The attack misses {in_five(1 - power['value'])} such images{'' if called else ', and this is one of them'}." if power else ""
-        )
-        said += missed
-    elif called:
-        said = f"This one was not in the training set: a false alarm, as {share(ALPHA)} of such images raise by design."
+        text = "This one was in the training set" + ("; the answer is right." if evidence else ".")
+        if power:
+            text += f" The attack misses {in_five(1 - power['value'])} such images{'' if evidence else ', and this is one of them'}."
+    elif evidence:
+        text = f"This one was not in the training set: a false alarm, as {share(ALPHA)} of such images raise by design."
     else:
-        said = "This one was not in the training set, and for such a image there is no better answer than this: the attack never acquits."
-    return f"<p class='mia-truth'><strong>The truth:</strong> {escape(said)}</p>"
+        text = "This one was not in the training set, and for such an image there is no better answer than this: the attack never acquits."
+    return f"<p class='mia-truth'><strong>The truth:</strong> {escape(text)}</p>"

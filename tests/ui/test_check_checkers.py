@@ -1,4 +1,4 @@
-"""Questions that the page answers at the same time: models are loaded one by one; what somebody asks who leaves is given up."""
+"""Checks that run at the same time: models are loaded one by one, and a check is cancelled once nobody waits for its answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ import pytest
 
 from mia_hub.checking.checker import Checker
 from mia_hub.splits.loading import load_split
-from mia_hub.ui import build_app, check_tab
+from mia_hub.ui import build_app
+from mia_hub.ui.check import checkers, running
+from mia_hub.ui.check.answering import Question, check
+from mia_hub.ui.check.events import _numbered, _script
+from mia_hub.ui.check.running import RunningCheck, disconnect, supersede
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +39,7 @@ def image(tmp_path_factory) -> str:
 @pytest.fixture
 def loads(monkeypatch):
     """Models are loaded as ever, and it is written down: their ``names``, how many ``at_once`` at most, and ``before``, called first."""
-    real, lock, now = check_tab.load_model, threading.Lock(), []
+    real, lock, now = checkers.load_model, threading.Lock(), []
     loads = SimpleNamespace(names=[], at_once=0, before=lambda name: None)
 
     def load_model(name, **options):
@@ -49,19 +53,19 @@ def loads(monkeypatch):
         finally:
             now.remove(name)
 
-    monkeypatch.setattr(check_tab, "load_model", load_model)
-    monkeypatch.setattr(check_tab, "_hub_models", {})
+    monkeypatch.setattr(checkers, "load_model", load_model)
+    monkeypatch.setattr(checkers, "_hub_models", {})
     return loads
 
 
 def scores(image, model) -> list[float]:
     """Of the page's answer."""
-    *_, found = check_tab.check(image, None, model, None)
+    *_, found = check(image, None, model, None)
     return list(found["images"][0]["scores"].values())
 
 
-def test_models_asked_at_the_same_time_are_loaded_once_and_one_after_the_other(loads, names, image, monkeypatch):
-    monkeypatch.setattr(check_tab, "_demo", [])
+def test_models_asked_at_the_same_time_are_loaded_once_and_one_after_the_other(loads, names, image):
+    checkers._demo.clear()
     with ThreadPoolExecutor(6) as pool:
         found = list(pool.map(lambda _: scores(image, names[0]), range(6)))
         assert sorted(loads.names) == sorted(["demo", names[0]])
@@ -74,15 +78,15 @@ def test_models_asked_at_the_same_time_are_loaded_once_and_one_after_the_other(l
 
 
 def test_the_last_model_is_let_go_before_the_next_is_loaded(loads, names, image):
-    check_tab.check(image, None, names[0], None)
-    last, held = weakref.ref(check_tab._hub_models[names[0]]), []
+    check(image, None, names[0], None)
+    last, held = weakref.ref(checkers._hub_models[names[0]]), []
     loads.before = lambda name: (gc.collect(), held.append(last() is not None))
-    check_tab.check(image, None, names[1], None)
+    check(image, None, names[1], None)
     assert held == [False]
 
 
 def test_the_demo_answers_while_somebody_waits_for_a_model(loads, names, image):
-    check_tab.check(image, None, "demo", None)
+    check(image, None, "demo", None)
     loading, go_on = threading.Event(), threading.Event()
     loads.before = lambda name: (loading.set(), go_on.wait(60))
     with ThreadPoolExecutor(2) as pool:
@@ -99,32 +103,54 @@ def test_whoever_has_left_while_waiting_loads_no_model(loads, names, image):
 
     def progress(*_, desc, **__):
         said.append(desc)
-        check_tab.leave(visitor)
+        disconnect(visitor)
 
-    answer, *_ = check_tab.check(image, None, names[0], None, progress=progress, request=visitor)
+    answer, *_ = check(image, None, names[0], None, progress=progress, request=visitor)
     assert "broke off" in answer.value
     assert said == [f"Loading {names[0]}"] and names[0] not in loads.names
 
 
-def test_a_question_that_is_changed_is_given_up():
+def test_every_change_and_every_start_supersedes_earlier_checks():
     functions = list(build_app().fns.values())
-    forgetting, leaving = (
-        {target for one in functions if is_it(one) for target in one.targets}
-        for is_it in (lambda one: one.js == check_tab.FORGET_ALL, lambda one: one.fn is check_tab.drop)
-    )
-    stopping, asking = ({target for one in functions if one.js == js for target in one.targets} for js in (check_tab.STOP, check_tab.BEGIN))
-    assert (len(forgetting), len(stopping), len(asking)) == (6, 1, 7) and stopping | asking == leaving
+
+    def targets(is_it):
+        return {target for one in functions if is_it(one) for target in one.targets}
+
+    starts, counts, changes = (targets(lambda one, name=name: one.js == _script(name)) for name in ("begin", "next", "change"))
+    edits = targets(lambda one: one.js == _script("edit"))
+    withdrawals = targets(lambda one: one.js in (_script("clear"), _script("stop")))
+    [superseding] = [one for one in functions if one.fn is supersede]
+    counted = {one.outputs[0] for one in functions if one.js in map(_script, ("next", "change", "edit", "clear", "stop"))}
+    assert starts == counts and (len(starts), len(changes), len(edits), len(withdrawals)) == (7, 6, 2, 2)
+    assert counted == {*superseding.inputs} and superseding.targets == [(superseding.inputs[0]._id, "change")]
 
 
-def test_a_dropped_question_shows_nothing(image):
+def test_a_superseded_check_stops_and_shows_nothing(names, image):
     visitor, scored = SimpleNamespace(session_hash="visitor"), []
 
-    def progress(seen, **_):
-        scored.append(seen)
-        check_tab.drop(visitor)
+    def progress(batch, *, desc, **_):
+        if desc == "Scoring":
+            scored.append(batch)
+            supersede(2, visitor)
 
-    shown = check_tab.check(None, [image] * 130, "demo", None, progress=progress, request=visitor)
-    assert len(scored) == 1 and list(shown) == [gr.skip()] * 7
+    outputs = _numbered(Question([image] * 130, names[0]), RunningCheck(progress, "visitor", 1), None)
+    assert len(scored) == 1 and list(outputs) == [gr.skip()] * 9
+
+
+def test_the_higher_number_counts_in_whichever_order_checks_arrive():
+    with RunningCheck(None, "visitor", 2) as second, RunningCheck(None, "visitor", 1) as first, RunningCheck(None, "other", 1) as other:
+        assert first.superseded and not second.superseded and not other.superseded
+        with RunningCheck(None, "visitor") as program:
+            supersede(9, SimpleNamespace(session_hash="visitor"))
+            assert second.superseded and not program.superseded
+        with RunningCheck(None, "visitor", 8) as late:
+            assert late.superseded
+    disconnect(SimpleNamespace(session_hash="visitor"))
+    with RunningCheck(None, "visitor", 1) as anew:
+        assert not anew.superseded
+    for session in ("visitor", "other"):
+        disconnect(SimpleNamespace(session_hash=session))
+    assert not running._latest
 
 
 def test_who_leaves_gives_up_what_is_under_way_and_nothing_else(names, image):
@@ -139,13 +165,13 @@ def test_who_leaves_gives_up_what_is_under_way_and_nothing_else(names, image):
             if desc == "Scoring":
                 scored.append(seen)
                 if len(scored) == 1:
-                    check_tab.leave(leaves)
+                    disconnect(leaves)
 
-        answer, *_, found = check_tab.check(None, [image] * 130, names[0], None, progress=progress, request=request)
+        answer, *_, found = check(None, [image] * 130, names[0], None, progress=progress, request=request)
         return answer.value, found, len(scored)
 
     answer, found, given_up = ask(visitor, leaves=visitor)
     assert "broke off" in answer and found is None
     answer, found, whole = ask(visitor, leaves=other)
     assert len(found["images"]) == 130 and 1 == given_up < whole
-    assert not check_tab._under_way
+    assert not running._running

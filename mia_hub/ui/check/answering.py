@@ -1,0 +1,124 @@
+"""From the fields of the tab to an answer, or to the message that says why there is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from mia_hub.checking.checker import readable
+from mia_hub.checking.set_answers import SetCheck
+from mia_hub.errors import MiaHubError
+from mia_hub.ui.check.checkers import DEMO, batch_progress, checker_for
+from mia_hub.ui.check.outputs import Outputs, answer_outputs, problem_outputs, set_outputs
+from mia_hub.ui.check.running import RunningCheck, session_of
+from mia_hub.ui.hardware import on_gpu
+
+MOST_IMAGES = 200
+MOST_NONMEMBERS = 2000
+ONE_BY_ONE, AS_A_SET = QUESTIONS = ("One by one", "As a set")
+NO_FILE = "Upload or paste an image first, or click one of the examples."
+# Gradio fills it in for each call.
+SHOWN_PROGRESS = gr.Progress()
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a model is to be queried for.
+
+    Attributes:
+        images: to check: paths, or images.
+        model: "demo", or a Hub id.
+        nonmembers: paths of images certainly not in the model's training set.
+        caption: that the model is conditioned on, for all images.
+        as_set: whether the images get one answer together.
+    """
+
+    images: list[Any]
+    model: str = DEMO
+    nonmembers: list[Any] | None = None
+    caption: str | None = None
+    as_set: bool = False
+
+
+def check(
+    image: str | None,
+    several: list[str] | None,
+    model: str,
+    nonmembers: list[str] | None,
+    question: str = ONE_BY_ONE,
+    caption: str = "",
+    progress: Any = SHOWN_PROGRESS,
+    request: gr.Request | None = None,
+) -> Outputs:
+    """Was this image in the model's training set? Returns what the page shows; the last value has all of it as JSON.
+
+    Args:
+        image: the image.
+        several: several images, checked together at a false-discovery rate of 5 %.
+        model: "demo", or the Hub id of a diffusion model of images, with or without a LoRA on top ("base + lora").
+        nonmembers: images certainly not in the model's training set; needed for a verdict on any model but the demo.
+        question: "One by one", or "As a set": whether several images, taken together, were in the training data.
+        caption: what a model that draws from text (or from classes) is conditioned on, for all images; empty for nothing.
+    """
+    posed = question_of(image, several, model, nonmembers, question, caption)
+    if not posed.images:
+        return problem_outputs(NO_FILE)
+    with RunningCheck(progress, session_of(request)) as running:
+        return answer(posed, running)
+
+
+def question_of(
+    image: str | None, several: list[str] | None, model: str | None, nonmembers: list[str] | None, question: str, caption: str | None
+) -> Question:
+    """Return the question that the fields of the tab pose."""
+    images = ([] if image is None else [image]) + (several or [])
+    return Question(images, model_name(model), nonmembers, (caption or "").strip() or None, bool(several) and question == AS_A_SET)
+
+
+def model_name(model: str | None) -> str:
+    """Return the name in the field of the model; the demo's where it is empty."""
+    return (model or "").strip() or DEMO
+
+
+def answer(question: Question, running: RunningCheck | None) -> Outputs:
+    """Return the answer's outputs; what goes wrong becomes a message on the page."""
+    count, known = len(question.images), len(question.nonmembers or ())
+    if count > MOST_IMAGES:
+        return problem_outputs(
+            f"{count} images are too many at once; the page takes up to {MOST_IMAGES}. The command line takes any number."
+        )
+    images, problems = readable(question.images)
+    if not images:
+        return problem_outputs(*problems)
+    if known > MOST_NONMEMBERS:
+        return problem_outputs(f"{known} non-members are too many for this page; it takes up to {MOST_NONMEMBERS}.", *problems)
+    nonmembers, unreadable = readable(question.nonmembers or [])
+    problems += [f"Left out of the non-members: {problem}" for problem in unreadable]
+    if known and not nonmembers:
+        return problem_outputs(*problems)
+    result = _query_model(Question(images, question.model, nonmembers, question.caption, question.as_set), running)
+    if isinstance(result, str):
+        return problem_outputs(result, *problems)
+    if isinstance(result, SetCheck):
+        return set_outputs(result.without(count - len(images)), question.caption, problems)
+    return answer_outputs(result | {"caption": question.caption or ""}, problems)
+
+
+def _seconds(question: Question, *_: object) -> int:
+    """Return the most seconds that `_query_model` takes on a GPU; a model other than the demo may have to be fetched first."""
+    return 30 if question.model == DEMO else 120 + (len(question.images) + len(question.nonmembers or ())) // 10
+
+
+@on_gpu(_seconds)
+def _query_model(question: Question, running: RunningCheck | None) -> dict[str, Any] | SetCheck | str:
+    """Return a model's answer, as `Checker.to_dict` or `Checker.check_set` returns it, or an error message."""
+    try:
+        checker = checker_for(question.model, question.nonmembers or [], question.caption, running)
+        options: dict[str, Any] = {"captions": question.caption, "progress": False, "on_batch": batch_progress(running, "Scoring")}
+        if question.as_set:
+            return checker.check_set(question.images, **options)
+        return checker.to_dict(checker.check(question.images, **options))
+    except MiaHubError as error:
+        return str(error)

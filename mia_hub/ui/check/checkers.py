@@ -1,0 +1,90 @@
+"""The models that checks are run on: the demo, loaded once, and the last model of the Hub."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mia_hub.checking.checker import Checker, get_checker
+from mia_hub.errors import ModelError
+from mia_hub.models.loading import load_model
+from mia_hub.models.rows import default_rows
+from mia_hub.models.shared import SharedModel
+from mia_hub.ui.hardware import is_zero_gpu
+
+DEMO = "demo"
+HUB_MODEL = re.compile(r"[\w.-]+/[\w.-]+( \+ [\w.-]+/[\w./@-]+)?")
+Progress = Callable[..., None]
+
+# One model is loaded at a time: while diffusers and transformers are imported, or load weights, they change torch for all threads.
+_loading = threading.Lock()
+_demo: list[Checker] = []
+_hub_models: dict[str, SharedModel] = {}
+
+
+def warm_up() -> None:
+    """Load the demo model while the page is being opened, so that the first answer doesn't wait for it."""
+    if is_zero_gpu():
+        # There a model moves to the GPU with the page's launch, and only if this thread has put it onto "cuda" by then.
+        demo_checker()
+        return
+    threading.Thread(target=demo_checker, daemon=True).start()
+
+
+def demo_checker() -> Checker:
+    """Return the demo's checker, loaded once."""
+    # Once it is there, nobody waits for another visitor's download.
+    if not _demo:
+        with _loading:
+            if not _demo:
+                model = load_model(DEMO)
+                checker = get_checker(SharedModel(model, default_rows(model)), progress=False)
+                _ = checker.comparability, checker.reference.power if checker.reference else None
+                _demo.append(checker)
+    return _demo[0]
+
+
+def checker_for(model: str, nonmembers: list[Path], caption: str | None, progress: Progress | None) -> Checker:
+    """Return a checker of a model.
+
+    Args:
+        model: "demo", or a Hub id, with or without a LoRA on top.
+        nonmembers: images certainly not in its training set; none means the demo's own, or no verdict.
+        caption: of the non-members, where the model is conditioned on one.
+        progress: called with what is loaded or scored.
+
+    Raises:
+        MiaHubError: if the model or the non-members can't be used.
+    """
+    if model != DEMO and not HUB_MODEL.fullmatch(model):
+        raise ModelError(f"{model!r} is not a model that can be checked here; give 'demo' or a Hub id of the form 'owner/name'.")
+    demo = demo_checker()
+    if model == DEMO and not nonmembers:
+        return demo
+    loaded = demo.model if model == DEMO else _hub_model(model, progress)
+    null: dict[str, Any] = {"nonmembers": nonmembers or None, "nonmember_captions": caption if nonmembers else None}
+    return Checker(loaded, **null, progress=False, on_batch=batch_progress(progress, "Scoring the non-members"))
+
+
+def _hub_model(name: str, progress: Progress | None) -> SharedModel:
+    """Return a model of the Hub. The last one stays loaded: people check several images with one model."""
+    report = (lambda: None) if progress is None else partial(progress, 0, desc=f"Loading {name}")
+    report()
+    with _loading:
+        # A visitor who has left while others' models were loaded doesn't load another.
+        report()
+        if name not in _hub_models:
+            # Two large ones may not fit.
+            _hub_models.clear()
+            model = load_model(name, trusted=False)
+            _hub_models[name] = SharedModel(model, default_rows(model))
+        return _hub_models[name]
+
+
+def batch_progress(progress: Progress | None, description: str) -> Callable[[int, int], None] | None:
+    """Return a callback that reports scored images of all."""
+    return None if progress is None else lambda done, total: progress((done, total), desc=description, unit="images")

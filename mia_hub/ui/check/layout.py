@@ -1,0 +1,214 @@
+"""The components of the tab: what a visitor fills in, and where the answer stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+import gradio as gr
+from gradio.components import Component
+
+from mia_hub.checking.image_answers import ENOUGH_NULL, smallest_p
+from mia_hub.metrics.p_values import FEWEST_NULL
+from mia_hub.metrics.set_tests import FEWEST_IN_SET
+from mia_hub.splits.loading import load_split
+from mia_hub.ui.check.answering import MOST_IMAGES, ONE_BY_ONE, QUESTIONS, model_name
+from mia_hub.ui.check.checkers import DEMO
+from mia_hub.ui.check.examples import PER_KIND, Examples, draw_examples, enlarged
+from mia_hub.ui.check.outputs import EMPTY
+
+SCRIPT = (Path(__file__).parent / "checks.js").read_text(encoding="utf-8")
+CHANGED = "<div class='mia-empty'><p>Your question has changed. Press Check for the answer.</p></div>"
+STOPPED = "<div class='mia-empty'><p>Stopped. Press Check to run it again.</p></div>"
+PRIVACY = (
+    "Images are scored on this server and never stored by it, logged, or sent anywhere else. "
+    "An upload lies in a temporary file for at most ten minutes or so."
+)
+
+
+@dataclass(frozen=True)
+class Fields:
+    """What a visitor fills in, and presses."""
+
+    image: gr.Image
+    examples: list[tuple[gr.Gallery, Examples]]
+    several: gr.File
+    question: gr.Radio
+    model: gr.Textbox
+    caption: gr.Textbox
+    nonmembers: gr.File
+    model_line: gr.HTML
+    null_size: gr.HTML
+    button: gr.Button
+
+    @property
+    def inputs(self) -> list[Component]:
+        """In the order of the parameters of `mia_hub.ui.check.answering.check`."""
+        return [self.image, self.several, self.model, self.nonmembers, self.question, self.caption]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Where the answer stands.
+
+    Attributes:
+        stop: the button that cancels a check.
+        table: of several images, also among the outputs.
+        outputs: in the order of `mia_hub.ui.check.outputs.Outputs`. Their labels name the outputs of the API.
+        latest: number of the visitor's latest check; a change of the question counts as one, which gets no answer.
+        answered: number of the check whose answer stands there.
+    """
+
+    stop: gr.Button
+    table: gr.Dataframe
+    outputs: list[Component]
+    latest: gr.Number
+    answered: gr.Number
+
+    @property
+    def verdict(self) -> Component:
+        return self.outputs[0]
+
+    @property
+    def results(self) -> Component:
+        return self.outputs[-1]
+
+
+def lay_out() -> tuple[Fields, Answer]:
+    """Build the components, in two columns."""
+    texts = {"empty": EMPTY, "changed": CHANGED, "stopped": STOPPED}
+    model_line = gr.HTML(model_line_html(DEMO, None), js_on_load=SCRIPT, texts=texts, elem_id="model-line")
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=4, min_width=320):
+            image = _image()
+            with gr.Column(elem_classes="mia-example-box"):
+                gr.HTML("<p class='mia-label'>Or try one of which the truth is known</p>")
+                examples = [(_gallery(each), each) for each in draw_examples()]
+            with gr.Accordion("Several images at once", open=False):
+                several = gr.File(label=f"Up to {MOST_IMAGES} images", file_count="multiple", elem_id="several", height=140)
+                question = _question()
+            with gr.Accordion("Another model", open=False):
+                model, caption = _model(), _caption()
+                nonmembers, null_size = _nonmembers()
+            button = gr.Button("Check", variant="primary", elem_id="check")
+            gr.Markdown(PRIVACY, elem_classes="mia-small")
+        with gr.Column(scale=6, min_width=320, elem_id="answer", elem_classes="mia-answer-panel"):
+            answer = _answer()
+    return Fields(image, examples, several, question, model, caption, nonmembers, model_line, null_size, button), answer
+
+
+def _answer() -> Answer:
+    stop = gr.Button("Stop", size="sm", elem_id="stop")
+    verdict = gr.HTML(EMPTY, label="Answer", elem_id="verdict")
+    table = gr.Dataframe(visible=False, interactive=False, wrap=True, label="Select a row to see its curve", elem_id="table")
+    outputs: list[Component] = [
+        verdict,
+        table,
+        gr.HTML(visible=False, label="Score per timestep", elem_id="profile"),
+        gr.HTML(visible=False, label="Figures", elem_id="figures"),
+        gr.HTML(visible=False, label="What this does not mean", elem_id="caveats"),
+        gr.HTML(visible=False, label="Download", elem_id="download"),
+        # The browser keeps the answers, not the server.
+        gr.JSON(visible="hidden", label="All of it", elem_id="results"),
+    ]
+    return Answer(stop, table, outputs, *(gr.Number(0, precision=0, visible="hidden", elem_id=name) for name in ("latest", "answered")))
+
+
+def _image() -> gr.Image:
+    image = gr.Image(
+        label="Your image",
+        type="filepath",
+        image_mode=None,
+        format="png",
+        sources=["upload", "clipboard"],
+        height=220,
+        buttons=[],
+        elem_id="image",
+    )
+    # The upload's own bytes: our decoder opens them, with its limits and its messages, not Gradio's.
+    image.preprocess = lambda payload: None if payload is None else payload.path  # type: ignore[method-assign]
+    return image
+
+
+def _gallery(examples: Examples) -> gr.Gallery:
+    gr.HTML(f"<p class='mia-sublabel'>{escape(examples.label)}</p>")
+    return gr.Gallery(
+        [(enlarged(image), f"{examples.label}: {image.name}") for image in examples.images],
+        label=examples.label,
+        show_label=False,
+        columns=PER_KIND,
+        height="auto",
+        allow_preview=False,
+        object_fit="contain",
+        format="png",
+        interactive=False,
+        buttons=[],
+        elem_classes="mia-examples",
+        elem_id=f"examples-{examples.kind}",
+    )
+
+
+def _question() -> gr.Radio:
+    return gr.Radio(
+        QUESTIONS,
+        value=ONE_BY_ONE,
+        label="Answer",
+        info="As a set: were these images, taken together, in the training data? Many weak signs make one strong answer. "
+        f"{FEWEST_IN_SET} images or more.",
+        elem_id="question",
+    )
+
+
+def _model() -> gr.Textbox:
+    return gr.Textbox(
+        DEMO,
+        label="Model",
+        max_lines=1,
+        info="“demo”, or the Hub id of an image model with weights up to 2 GiB, such as google/ddpm-cifar10-32; with a LoRA "
+        "on top: base + lora. Enter starts a check.",
+        elem_id="model",
+    )
+
+
+def _caption() -> gr.Textbox:
+    return gr.Textbox(
+        "",
+        label="Caption",
+        max_lines=1,
+        info="For a model conditioned on text (or on classes): the caption of the images, such as a LoRA's trigger word. "
+        "Leave it empty if you don't know.",
+        elem_id="caption",
+    )
+
+
+def _nonmembers() -> tuple[gr.File, gr.HTML]:
+    gr.Markdown(
+        "For a verdict on another model, add images that are certainly not in its training set, of the same kind as yours: "
+        f"{ENOUGH_NULL} or more, since with fewer no image can get evidence.",
+        elem_classes="mia-small",
+    )
+    nonmembers = gr.File(label="Known non-members", file_count="multiple", height=140, elem_id="nonmembers")
+    return nonmembers, gr.HTML(visible=False, elem_id="null-size")
+
+
+def model_line_html(model: str, nonmembers: list[str] | None) -> str:
+    """Return the line that names the model of the answers."""
+    model = model_name(model)
+    if model == DEMO:
+        description = f", a small model trained on {len(load_split(DEMO).members):,} greyscale images of clothing"
+        description += ", with your non-members" if nonmembers else ""
+    else:
+        description = " from the Hub"
+        description += ", with your non-members" if nonmembers else "; without known non-members it gives a curve and no verdict"
+    return f"<p class='mia-lead-line'>Model: <strong>{escape(model)}</strong>{description}.</p>"
+
+
+def null_size_html(nonmembers: list[str] | None) -> gr.HTML:
+    """Return what too few non-members mean, as soon as they are uploaded."""
+    count = len(nonmembers or ())
+    if 0 < count < FEWEST_NULL:
+        text = f"{count} are too few: upload at least {FEWEST_NULL}, and {ENOUGH_NULL} or more for any image to get evidence."
+    else:
+        text = (smallest_p(count) if count else None) or ""
+    return gr.HTML(f"<p class='mia-problem'>{escape(text)}</p>" if text else "", visible=bool(text))

@@ -1,0 +1,115 @@
+"""Answers as the values of the tab's outputs: the verdict, the table of several images, the curve, figures, caveats, and a file."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from mia_hub.checking.image_answers import NOT_COMPARABLE, ImageCheck
+from mia_hub.checking.image_pages import answer_html, caveats_html, checks_table, figures_html, q_explained, row_number
+from mia_hub.checking.plots import profile_svg
+from mia_hub.checking.set_answers import SetCheck
+from mia_hub.checking.set_pages import set_figures_html, set_html
+from mia_hub.ui.check.examples import truth_html
+
+# Values of the answer, the table, the plot, the figures, the caveats, the download, and all of it as JSON.
+Outputs = tuple[Any, ...]
+EMPTY = "<div class='mia-empty'><p>Upload or paste an image, or click one of the examples.</p></div>"
+
+
+def answer_outputs(results: dict[str, Any], problems: list[str]) -> Outputs:
+    """Return the outputs of answers to one or several images.
+
+    Args:
+        results: as `Checker.to_dict` returns them.
+        problems: messages about files that were left out.
+    """
+    checks = [ImageCheck.from_entry(entry, results["reference"]) for entry in results["images"]]
+    if len(checks) == 1:
+        first = checks[0]
+        verdict = answer_html(first) + truth_html(first, results["reference"])
+        table = gr.Dataframe(visible=False)
+    else:
+        headers, rows = checks_table(checks)
+        first = checks[row_number(rows[0])]
+        verdict = _together(checks)
+        table = gr.Dataframe(rows, headers=headers, visible=True)
+    details = details_outputs(first, results, of_several=len(checks) > 1)
+    return gr.HTML(verdict + _notes(problems)), table, *details, gr.HTML(_download_link(results), visible=True), results
+
+
+def set_outputs(result: SetCheck, caption: str | None, problems: list[str]) -> Outputs:
+    """Return the outputs of one answer to a set."""
+    everything = {"set": result.to_dict(), "model": {"id": result.model}, "caption": caption or ""}
+    return (
+        gr.HTML(set_html(result) + _notes(problems)),
+        gr.Dataframe(visible=False),
+        gr.HTML(visible=False),
+        gr.HTML(set_figures_html(result), visible=True),
+        gr.HTML(caveats_html(result), visible=True),
+        gr.HTML(_download_link(everything), visible=True),
+        everything,
+    )
+
+
+def row_outputs(results: dict[str, Any], event: gr.SelectData) -> tuple[gr.HTML, gr.HTML, gr.HTML]:
+    """Return the plot, the figures and the caveats of the image in a selected row of the table."""
+    # A sorted table hands over the displayed row, so the image is identified by its number.
+    entry = results["images"][row_number(event.row_value)]
+    return details_outputs(ImageCheck.from_entry(entry, results["reference"]), results, of_several=True)
+
+
+def details_outputs(check: ImageCheck, results: dict[str, Any], *, of_several: bool = False) -> tuple[gr.HTML, gr.HTML, gr.HTML]:
+    """Return the plot, the figures and the caveats of one answer; among several, the answer stands above its plot."""
+    profile, judged = check.profile, check.p_value is not None
+    if check.verdict == NOT_COMPARABLE:
+        # Bands of images of another kind would invite the comparison that can't be made.
+        profile = replace(profile, members=None, nonmembers=None)
+    plot = f"<div class='mia-plot'>{profile_svg(profile, check.timestep, title=check.name, judged=judged)}</div>{_curve_note(check)}"
+    if of_several:
+        plot = f"<h3 class='mia-image'>{escape(check.name)}</h3>{answer_html(check)}{truth_html(check, results['reference'])}{plot}"
+    return gr.HTML(plot, visible=True), gr.HTML(figures_html(check), visible=True), gr.HTML(caveats_html(check), visible=True)
+
+
+def problem_outputs(*messages: str) -> Outputs:
+    """Return the outputs of messages in place of an answer."""
+    return message_outputs("".join(f"<p class='mia-problem' role='alert'>{escape(message)}</p>" for message in messages))
+
+
+def message_outputs(html: str = EMPTY) -> Outputs:
+    """Return the outputs where there is no answer."""
+    hidden = [gr.HTML(visible=False)] * 4
+    return gr.HTML(html), gr.Dataframe(visible=False), *hidden, None
+
+
+def _together(checks: list[ImageCheck]) -> str:
+    """Return the summary of several answers."""
+    evidence = sum(check.verdict == "evidence" for check in checks)
+    judged = sum(check.q_value is not None for check in checks)
+    headline = f"{len(checks)} images checked together on the model {checks[0].model}: evidence of membership for {evidence or 'none'}."
+    explanation = f"<p class='mia-sublabel'>{escape(q_explained(judged))}</p>" if judged else ""
+    return f"<p class='mia-several'>{escape(headline)}</p>{explanation}"
+
+
+def _notes(problems: list[str]) -> str:
+    return "".join(f"<p class='mia-problem'>{escape(problem)}</p>" for problem in problems)
+
+
+def _curve_note(check: ImageCheck) -> str:
+    """Return what the curve is not, where the verdict is made by another score than the curve's."""
+    curve = dict(zip(check.profile.timesteps, check.profile.scores))
+    if check.p_value is None or check.score == curve.get(check.timestep):
+        return ""
+    note = f"The curve is plain SimA's score. The verdict is made by {check.attack}, which also takes into account how hard the image is."
+    return f"<p class='mia-sublabel'>{escape(note)}</p>"
+
+
+def _download_link(results: dict[str, Any]) -> str:
+    # The link carries the file, so that nothing about the image is written to the server's disk.
+    data = base64.b64encode(json.dumps(results, indent=2).encode()).decode()
+    return f"<a class='mia-download' download='membership-check.json' href='data:application/json;base64,{data}'>Download as JSON</a>"
