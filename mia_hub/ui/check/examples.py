@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from html import escape
 from itertools import islice
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from PIL import Image
 
 from mia_hub.checking.checker import demo_reference
 from mia_hub.checking.image_answers import EVIDENCE, ImageCheck
 from mia_hub.images.image import InputImage
 from mia_hub.metrics.p_values import ALPHA
+from mia_hub.rendering.html import fragment
 from mia_hub.rendering.numbers import in_five, share
 from mia_hub.splits.loading import load_split
 
+TEMPLATE = "mia_hub/ui/check/templates/check.html"
 PER_KIND = 6
 SEED = 7
 PIXELS = 112
@@ -63,7 +65,7 @@ def _labels() -> dict[str, int]:
     return dict(zip(profiles.ids, profiles.is_member.tolist()))
 
 
-def truth_html(check: ImageCheck, reference: dict[str, Any] | None) -> str:
+def truth_html(check: ImageCheck, reference: dict[str, Any] | None) -> Markup:
     """Return what is known of an example, beside the attack's answer; nothing for any other image.
 
     Args:
@@ -72,7 +74,7 @@ def truth_html(check: ImageCheck, reference: dict[str, Any] | None) -> str:
     """
     label = _labels().get(check.id) if check.model == "demo" else None
     if label is None:
-        return ""
+        return Markup()
     evidence, power = check.verdict == EVIDENCE, reference and reference["power_at_p_0.01"]
     if label:
         text = "This one was in the training set" + ("; the answer is right." if evidence else ".")
@@ -82,4 +84,4 @@ def truth_html(check: ImageCheck, reference: dict[str, Any] | None) -> str:
         text = f"This one was not in the training set: a false alarm, as {share(ALPHA)} of such images raise by design."
     else:
         text = "This one was not in the training set, and for such an image there is no better answer than this: the attack never acquits."
-    return f"<p class='mia-truth'><strong>The truth:</strong> {escape(text)}</p>"
+    return fragment("truth", text, template=TEMPLATE)

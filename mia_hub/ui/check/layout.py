@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 import gradio as gr
@@ -16,7 +15,7 @@ from mia_hub.splits.loading import load_split
 from mia_hub.ui.check.answering import MOST_IMAGES, ONE_BY_ONE, QUESTIONS, model_name
 from mia_hub.ui.check.checkers import DEMO
 from mia_hub.ui.check.examples import PER_KIND, Examples, draw_examples, enlarged
-from mia_hub.ui.check.outputs import EMPTY
+from mia_hub.ui.check.outputs import EMPTY, piece
 
 SCRIPT = (Path(__file__).parent / "checks.js").read_text(encoding="utf-8")
 CHANGED = "<div class='mia-empty'><p>Your question has changed. Press Check for the answer.</p></div>"
@@ -132,7 +131,7 @@ def _image() -> gr.Image:
 
 
 def _gallery(examples: Examples) -> gr.Gallery:
-    gr.HTML(f"<p class='mia-sublabel'>{escape(examples.label)}</p>")
+    gr.HTML(piece("sublabel", examples.label))
     return gr.Gallery(
         [(enlarged(image), f"{examples.label}: {image.name}") for image in examples.images],
         label=examples.label,
@@ -201,7 +200,7 @@ def model_line_html(model: str, nonmembers: list[str] | None) -> str:
     else:
         description = " from the Hub"
         description += ", with your non-members" if nonmembers else "; without known non-members it gives a curve and no verdict"
-    return f"<p class='mia-lead-line'>Model: <strong>{escape(model)}</strong>{description}.</p>"
+    return piece("model_line", model, description)
 
 
 def null_size_html(nonmembers: list[str] | None) -> gr.HTML:
@@ -211,4 +210,4 @@ def null_size_html(nonmembers: list[str] | None) -> gr.HTML:
         text = f"{count} are too few: upload at least {FEWEST_NULL}, and {ENOUGH_NULL} or more for any image to get evidence."
     else:
         text = (smallest_p(count) if count else None) or ""
-    return gr.HTML(f"<p class='mia-problem'>{escape(text)}</p>" if text else "", visible=bool(text))
+    return gr.HTML(piece("problems", [text]) if text else "", visible=bool(text))

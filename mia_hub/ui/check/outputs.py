@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 from dataclasses import replace
-from html import escape
+from functools import partial
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from mia_hub.checking.image_answers import NOT_COMPARABLE, ImageCheck
 from mia_hub.checking.image_pages import answer_html, caveats_html, checks_table, figures_html, q_explained, row_number
 from mia_hub.checking.plots import profile_svg
 from mia_hub.checking.set_answers import SetCheck
 from mia_hub.checking.set_pages import set_figures_html, set_html
-from mia_hub.ui.check.examples import truth_html
+from mia_hub.rendering.html import fragment
+from mia_hub.ui.check.examples import TEMPLATE, truth_html
 
 # Values of the answer, the table, the plot, the figures, the caveats, the download, and all of it as JSON.
 Outputs = tuple[Any, ...]
+piece = partial(fragment, template=TEMPLATE)
 EMPTY = "<div class='mia-empty'><p>Upload or paste an image, or click one of the examples.</p></div>"
 
 
@@ -40,14 +44,14 @@ def answer_outputs(results: dict[str, Any], problems: list[str]) -> Outputs:
         verdict = _together(checks)
         table = gr.Dataframe(rows, headers=headers, visible=True)
     details = details_outputs(first, results, of_several=len(checks) > 1)
-    return gr.HTML(verdict + _notes(problems)), table, *details, gr.HTML(_download_link(results), visible=True), results
+    return gr.HTML(verdict + piece("problems", problems)), table, *details, gr.HTML(_download_link(results), visible=True), results
 
 
 def set_outputs(result: SetCheck, caption: str | None, problems: list[str]) -> Outputs:
     """Return the outputs of one answer to a set."""
     everything = {"set": result.to_dict(), "model": {"id": result.model}, "caption": caption or ""}
     return (
-        gr.HTML(set_html(result) + _notes(problems)),
+        gr.HTML(set_html(result) + piece("problems", problems)),
         gr.Dataframe(visible=False),
         gr.HTML(visible=False),
         gr.HTML(set_figures_html(result), visible=True),
@@ -70,15 +74,15 @@ def details_outputs(check: ImageCheck, results: dict[str, Any], *, of_several: b
     if check.verdict == NOT_COMPARABLE:
         # Bands of images of another kind would invite the comparison that can't be made.
         profile = replace(profile, members=None, nonmembers=None)
-    plot = f"<div class='mia-plot'>{profile_svg(profile, check.timestep, title=check.name, judged=judged)}</div>{_curve_note(check)}"
-    if of_several:
-        plot = f"<h3 class='mia-image'>{escape(check.name)}</h3>{answer_html(check)}{truth_html(check, results['reference'])}{plot}"
+    svg = Markup(profile_svg(profile, check.timestep, title=check.name, judged=judged))
+    among: dict[str, Any] = {"name": check.name, "answer": answer_html(check) + truth_html(check, results["reference"])}
+    plot = piece("plot", svg, _curve_note(check), **(among if of_several else {}))
     return gr.HTML(plot, visible=True), gr.HTML(figures_html(check), visible=True), gr.HTML(caveats_html(check), visible=True)
 
 
 def problem_outputs(*messages: str) -> Outputs:
     """Return the outputs of messages in place of an answer."""
-    return message_outputs("".join(f"<p class='mia-problem' role='alert'>{escape(message)}</p>" for message in messages))
+    return message_outputs(piece("problems", messages, alarm=True))
 
 
 def message_outputs(html: str = EMPTY) -> Outputs:
@@ -87,17 +91,12 @@ def message_outputs(html: str = EMPTY) -> Outputs:
     return gr.HTML(html), gr.Dataframe(visible=False), *hidden, None
 
 
-def _together(checks: list[ImageCheck]) -> str:
+def _together(checks: Sequence[ImageCheck]) -> Markup:
     """Return the summary of several answers."""
     evidence = sum(check.verdict == "evidence" for check in checks)
     judged = sum(check.q_value is not None for check in checks)
     headline = f"{len(checks)} images checked together on the model {checks[0].model}: evidence of membership for {evidence or 'none'}."
-    explanation = f"<p class='mia-sublabel'>{escape(q_explained(judged))}</p>" if judged else ""
-    return f"<p class='mia-several'>{escape(headline)}</p>{explanation}"
-
-
-def _notes(problems: list[str]) -> str:
-    return "".join(f"<p class='mia-problem'>{escape(problem)}</p>" for problem in problems)
+    return piece("summary", headline, q_explained(judged) if judged else "")
 
 
 def _curve_note(check: ImageCheck) -> str:
@@ -105,11 +104,9 @@ def _curve_note(check: ImageCheck) -> str:
     curve = dict(zip(check.profile.timesteps, check.profile.scores))
     if check.p_value is None or check.score == curve.get(check.timestep):
         return ""
-    note = f"The curve is plain SimA's score. The verdict is made by {check.attack}, which also takes into account how hard the image is."
-    return f"<p class='mia-sublabel'>{escape(note)}</p>"
+    return f"The curve is plain SimA's score. The verdict is made by {check.attack}, which also takes into account how hard the image is."
 
 
-def _download_link(results: dict[str, Any]) -> str:
+def _download_link(results: dict[str, Any]) -> Markup:
     # The link carries the file, so that nothing about the image is written to the server's disk.
-    data = base64.b64encode(json.dumps(results, indent=2).encode()).decode()
-    return f"<a class='mia-download' download='membership-check.json' href='data:application/json;base64,{data}'>Download as JSON</a>"
+    return piece("download", base64.b64encode(json.dumps(results, indent=2).encode()).decode())
