@@ -16,7 +16,7 @@ import mia_hub
 from benchmarks.reporting import Row, benchmark_parser, facts, finish, positive, with_batch_size, with_model
 from benchmarks.throughput import in_turns
 from mia_hub.models.loading import pick_device
-from mia_hub.models.rows import default_rows, probe
+from mia_hub.models.rows import default_rows, sample_queries
 
 SIDE, ELEMENTS = 1024, 2**26
 
@@ -24,7 +24,7 @@ SIDE, ELEMENTS = 1024, 2**26
 def measure(model, rows: int, rounds: int) -> list[Row]:
     """Operations (multiplications and additions, each one) of matrix products, convolutions and attention; and bytes of weights and of all
     that layers put out, which have to be written and read at least once."""
-    x, t, cond = probe(model, rows)
+    x, t, cond = sample_queries(model, rows)
     put_out: list[int] = []
     hooks = [
         layer.register_forward_hook(lambda _, __, found: put_out.append(found.nbytes) if isinstance(found, torch.Tensor) else None)

@@ -223,7 +223,7 @@ def resolve_model(name: str, revision: str | None, limits: Limits, local: LocalF
         found = look_up_model(ON_TOP.join([base, *tops]), revision, largest=int(limits.model_gib * 2**30))
     except MiaHubError as error:
         raise SubmissionError(_said(error, "model")) from error
-    pinned = [f"{top}@{commit}" for top, commit in zip(found.tops, found.top_revisions)]
+    pinned = [f"{top}@{commit}" for top, commit in zip(found.overlays, found.overlay_revisions)]
     return ON_TOP.join([found.base, *pinned]), found.revision
 
 

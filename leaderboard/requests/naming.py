@@ -64,7 +64,7 @@ def parse_top(name: str) -> re.Match[str]:
 
 
 def parts_of(model: str) -> list[str]:
-    """A model and what lies on top of it, as `mia_hub.models.overlays.on_top.split_name` has them (which would load torch)."""
+    """A model and what lies on top of it, as `mia_hub.models.overlays.names.base_and_overlays` returns them (which would load torch)."""
     return [part.strip() for part in re.split(r"\s\+(?:\s|$)", model.strip())]
 
 

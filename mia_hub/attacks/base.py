@@ -21,9 +21,10 @@ from mia_hub.attacks.reading import Batch, Reader
 from mia_hub.errors import AttackError, ModelError, whole_number
 from mia_hub.images.image import InputImage
 from mia_hub.images.sources import as_images
-from mia_hub.models.conditions import EMPTY, settled
+from mia_hub.models.conditions import EMPTY, resolved_conditions
 from mia_hub.models.noise import SampleNoise
-from mia_hub.models.protocol import DiffusionModel, denoiser_precision, precision_of
+from mia_hub.models.precision import denoiser_precision, precision_of
+from mia_hub.models.protocol import DiffusionModel
 from mia_hub.models.rows import default_rows
 from mia_hub.scores import UNKNOWN, ScoreTable
 from mia_hub.system.processes import current
@@ -408,7 +409,7 @@ class Attack(ABC):
         if labels.shape != (len(images),) or not np.isin(labels, (0, 1, UNKNOWN)).all():
             raise AttackError(f"is_member must be 1 (member), 0 (non-member) or -1 (unknown) for each image; got {is_member!r:.80}.")
         self.check(model, [captions] * len(images) if isinstance(captions, (str, int)) else captions)
-        captions, source = settled(model, captions, len(images))
+        captions, source = resolved_conditions(model, captions, len(images))
         if self.ignores_captions and captions is not None:
             captions, source = [""] * len(images), EMPTY
         return labels.astype(np.int8), captions, source

@@ -12,7 +12,7 @@ import torch
 from mia_hub.attacks.base import Attack
 from mia_hub.attacks.sima import SimAMC, p_norm
 from mia_hub.errors import AttackError
-from mia_hub.models.condition_rows import rows_of
+from mia_hub.models.condition_rows import condition_rows
 from mia_hub.models.noise import SampleNoise
 
 # From scores so far ``[n, looks so far]`` to a mask ``[n]`` of the images that need no further draws.
@@ -65,7 +65,7 @@ class DrawByDraw(Attack):
         total: Any = 0
         for look, upto in enumerate(self.looks):
             first = self.looks[look - 1] if look else 0
-            for added in self._drawn(model, x0[left], rows_of(cond, left), _noise_of(noise, left), t, range(first, upto)):
+            for added in self._drawn(model, x0[left], condition_rows(cond, left), _noise_of(noise, left), t, range(first, upto)):
                 total = total + added
             rows = left.cpu().numpy()
             mean = total / upto

@@ -13,7 +13,7 @@ import torch
 from mia_hub.attacks.learning import Scorer, TrainedAttack
 from mia_hub.attacks.querying import QueriedModel
 from mia_hub.errors import AttackError, ModelError
-from mia_hub.models.condition_rows import joined, rows_of
+from mia_hub.models.condition_rows import concatenated_conditions, condition_rows
 from mia_hub.models.noise import SampleNoise
 
 # The middles of ten equal parts of a schedule of 1,000 steps.
@@ -64,7 +64,7 @@ class GradientAttack(TrainedAttack):
         """ℓ2 norm of the loss gradient per parameter tensor, ``[N, P]``."""
         with model.differentiable() as parameters:
             losses = (
-                _Loss(model, parameters, x0[i : i + 1], rows_of(cond, slice(i, i + 1)), replace(noise, ids=noise.ids[i : i + 1]))
+                _Loss(model, parameters, x0[i : i + 1], condition_rows(cond, slice(i, i + 1)), replace(noise, ids=noise.ids[i : i + 1]))
                 for i in range(len(x0))
             )
             return torch.stack([self.norms(loss, model.rows) for loss in losses])
@@ -96,7 +96,7 @@ class _Loss:
         e = torch.cat([self.noise(t) for t in timesteps])
         t = torch.as_tensor(timesteps, device=e.device)
         x_t = self.model.schedule.add_noise(self.x0.expand_as(e), e, t)
-        epsilon = self.model.predict_noise(x_t, t, joined([self.cond] * len(timesteps)))
+        epsilon = self.model.predict_noise(x_t, t, concatenated_conditions([self.cond] * len(timesteps)))
         if not epsilon.requires_grad:
             raise ModelError(
                 f"No gradient reaches the weights of {self.model.info.id}: its forward pass switches gradients off. Wrap a module that "

@@ -17,7 +17,7 @@ from mia_hub.attacks.delegating import DeclaredBy
 from mia_hub.attacks.progress import model_identity
 from mia_hub.attacks.querying import QueriedModel
 from mia_hub.errors import AttackError
-from mia_hub.models.conditions import settled
+from mia_hub.models.conditions import resolved_conditions
 from mia_hub.models.noise import SampleNoise
 from mia_hub.scores import UNKNOWN
 from mia_hub.splits.member_split import captions_hash, split_hash
@@ -190,7 +190,7 @@ def _fit_hash(model, found: Observations, learnable: np.ndarray, captions) -> st
         captions: as given to `TrainedAttack.fit`.
     """
     rows = np.flatnonzero(learnable)
-    ids, (told, _) = [found.ids[row] for row in rows], settled(model, captions, len(found.ids))
+    ids, (told, _) = [found.ids[row] for row in rows], resolved_conditions(model, captions, len(found.ids))
     identity = {
         "pictures": split_hash(ids, found.is_member[rows]),
         "captions": None if told is None else captions_hash(ids, (told[row] for row in rows)),

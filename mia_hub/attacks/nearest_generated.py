@@ -20,7 +20,7 @@ from mia_hub.attacks.querying import QueriedModel
 from mia_hub.errors import AttackError, ModelError, whole_number
 from mia_hub.images.sources import as_images, find_images
 from mia_hub.models.noise import SampleNoise
-from mia_hub.models.protocol import denoiser_precision, result_dtype
+from mia_hub.models.precision import denoiser_precision, result_dtype
 from mia_hub.models.sampling import ddim_timesteps, predicted_clean_images
 
 Space = Literal["pixel", "feature"]

@@ -23,7 +23,8 @@ import numpy as np
 
 from mia_hub.defaults import PACKAGE_FOLDER
 from mia_hub.errors import MiaHubError
-from mia_hub.models.protocol import DiffusionModel, precision_of
+from mia_hub.models.precision import precision_of
+from mia_hub.models.protocol import DiffusionModel
 from mia_hub.system.files import replacing
 
 # What comes from elsewhere is known by its version, or never changes.

@@ -15,9 +15,10 @@ import torch
 from mia_hub.attacks.progress import Part, Progress
 from mia_hub.attacks.reading import Batch
 from mia_hub.errors import ModelError
-from mia_hub.models.condition_rows import joined, rows_of
+from mia_hub.models.condition_rows import concatenated_conditions, condition_rows
 from mia_hub.models.conditions import EMPTY
-from mia_hub.models.protocol import DiffusionModel, dtype_name
+from mia_hub.models.precision import dtype_name, fallbacks_of, widen_parts
+from mia_hub.models.protocol import DiffusionModel
 from mia_hub.system.memory import is_out_of_memory
 
 
@@ -61,7 +62,7 @@ class QueriedModel:
     @property
     def fallbacks(self) -> dict[str, str]:
         """Parts of the model that overflowed in half precision, and what they run in since."""
-        return getattr(self.model, "fallbacks", {})
+        return fallbacks_of(self.model)
 
     def count_overlong(self, captions: Sequence[str] | None) -> None:
         """Sets `overlong`."""
@@ -70,13 +71,12 @@ class QueriedModel:
         self.overlong = sum(count(captions[start : start + 1024]) for start in parts)
 
     def fall_back(self) -> bool:
-        """Moves the denoiser to a wider precision, if there is one; see `mia_hub.models.network.NetworkModel.fall_back`."""
+        """Moves the denoiser to a wider precision, if there is one; see `mia_hub.models.precision`."""
         return getattr(self.model, "fall_back", lambda: False)()
 
     def widen(self, fallbacks: dict[str, str]) -> None:
         """Moves what overflowed elsewhere to a wider precision here, too."""
-        for part in sorted(fallbacks.keys() - self.fallbacks.keys()):
-            self.model.widen(part, getattr(torch, fallbacks[part]))
+        widen_parts(self.model, fallbacks)
 
     def remarks(self, captions: str) -> dict[str, str]:
         """What the reader of the results must know, by the names of `mia_hub.flags.FLAGS`.
@@ -91,9 +91,7 @@ class QueriedModel:
             found["captions-truncated"] = f"{self.overlong:,} captions are longer than the text encoder takes"
         if self.fallbacks:
             parts = ", ".join(f"{part} in {precision}" for part, precision in self.fallbacks.items())
-            # The denoiser alone may have been run in half precision.
-            narrow = getattr(getattr(self.model, "arrangement", None), "dtype", "") or dtype_name(self.model.dtype)
-            found["precision-fallback"] = f"values overflowed in {narrow}; {parts}"
+            found["precision-fallback"] = f"values overflowed in {dtype_name(self.model.dtype)}; {parts}"
         return found
 
     def variant(self, change: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
@@ -134,7 +132,7 @@ class QueriedModel:
         for start in range(0, len(x), self.rows):
             stop = min(start + self.rows, len(x))
             self._tried = stop - start
-            parts.append(self.model.predict_noise(x[start:stop], t[start:stop], rows_of(cond, slice(start, stop))))
+            parts.append(self.model.predict_noise(x[start:stop], t[start:stop], condition_rows(cond, slice(start, stop))))
         self.queries += len(x)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
@@ -155,7 +153,9 @@ class QueriedModel:
             group = timesteps[done : done + max(1, self.rows // len(x[0]))]
             x += [inputs(done + i, t) for i, t in enumerate(group[1:], start=1)]
             t = torch.as_tensor(group, device=x[0].device).repeat_interleave(len(x[0]))
-            yield from self.predict_noise(torch.cat(x) if len(x) > 1 else x[0], t, joined([cond] * len(group))).split(len(x[0]))
+            yield from self.predict_noise(torch.cat(x) if len(x) > 1 else x[0], t, concatenated_conditions([cond] * len(group))).split(
+                len(x[0])
+            )
             done += len(group)
 
     def kept(self, name: str, work: Callable[[], tuple[list[str], np.ndarray]], holds: Callable[[list[str]], bool] | None = None) -> Part:

@@ -12,7 +12,7 @@ from mia_hub.attacks.base import Attack
 from mia_hub.attacks.naming import named_repr
 from mia_hub.attacks.sima import p_norm
 from mia_hub.errors import AttackError, whole_number
-from mia_hub.models.protocol import dtype_name
+from mia_hub.models.precision import dtype_name
 
 # Pixels [N, C, H, W] in [0, 1], and the index of the draw, to variations of the same shape and range.
 Variation = Callable[[torch.Tensor, int], torch.Tensor]

@@ -16,7 +16,7 @@ from mia_hub.errors import MetricError, whole_number
 from mia_hub.flags import flag
 from mia_hub.images.captions import rows_of
 from mia_hub.metrics.estimates import Estimate
-from mia_hub.models.conditions import settled
+from mia_hub.models.conditions import resolved_conditions
 from mia_hub.models.loading import load_model
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.scores import ScoreTable
@@ -80,7 +80,7 @@ def audit(
     model = load_model(model, device=device, dtype=dtype, revision=revision)
     split = split.told(model.info.conditioning, captions)
     attack.check(model, split.captions)
-    settled(model, split.captions, len(split.images))
+    resolved_conditions(model, split.captions, len(split.images))
     attack.check_labels(split.is_member)
     plan = {"selection": selection, "timestep": timestep, "fprs": fprs, "fitted": attack.needs_training}
     check_plan(len(split.members), len(split.nonmembers), attack.columns, **plan)

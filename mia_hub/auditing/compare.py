@@ -21,7 +21,7 @@ from mia_hub.auditing.measurement import Selection, check_plan
 from mia_hub.auditing.report import AuditReport
 from mia_hub.auditing.stored_scores import Shelf
 from mia_hub.errors import AttackError, MetricError, whole_number
-from mia_hub.models.conditions import settled
+from mia_hub.models.conditions import resolved_conditions
 from mia_hub.models.loading import load_model
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.splits.loading import load_split
@@ -75,7 +75,7 @@ def compare(
     split = load_split(split, limit=limit, seed=seed)
     model = load_model(model, device=device, dtype=dtype, revision=revision)
     split = split.told(model.info.conditioning, captions)
-    settled(model, split.captions, len(split.images))
+    resolved_conditions(model, split.captions, len(split.images))
     check_plan(len(split.members), len(split.nonmembers), (), selection=selection, fprs=fprs)
     whole_number("seed", seed, 0, MetricError)
     left_out = []

@@ -16,7 +16,8 @@ from tqdm.auto import tqdm
 from mia_hub.attacks import Attack
 from mia_hub.attacks.progress import computed_by
 from mia_hub.errors import MetricError, MiaHubError
-from mia_hub.models.protocol import DiffusionModel, moved_to
+from mia_hub.models.precision import match_precision
+from mia_hub.models.protocol import DiffusionModel
 from mia_hub.scores import ScoreTable
 from mia_hub.system.files import write_text
 from mia_hub.system.processes import current
@@ -66,7 +67,7 @@ class Shelf:
         if found == needed and not self._by_this_code(name, table, attack):
             return None
         # Last, since it moves parts of the model that have overflowed before, so that what is left is asked as it would have been.
-        if found != needed or not np.array_equal(table.is_member, self.is_member) or not moved_to(self.model, table.precision):
+        if found != needed or not np.array_equal(table.is_member, self.is_member) or not match_precision(self.model, table.precision):
             return None
         self._tidy(name)  # where it was killed between the scores and this
         return table

@@ -28,7 +28,8 @@ from mia_hub.metrics.p_values import ALPHA, FEWEST_NULL, Judged, adjusted
 from mia_hub.metrics.set_tests import FEWEST_IN_SET, compare_sets, too_few
 from mia_hub.models.conditions import no_condition
 from mia_hub.models.loading import load_model
-from mia_hub.models.protocol import DiffusionModel, precision_of
+from mia_hub.models.precision import precision_of
+from mia_hub.models.protocol import DiffusionModel
 from mia_hub.scores import ScoreTable
 from mia_hub.splits.member_split import distinct
 from mia_hub.splits.shift import blind_auc

@@ -19,7 +19,8 @@ from mia_hub.images.image import InputImage
 from mia_hub.metrics.estimates import Estimate
 from mia_hub.metrics.intervals import clopper_pearson
 from mia_hub.metrics.p_values import ALPHA, ConditionalNull, Judged, NullDistribution
-from mia_hub.models.protocol import DiffusionModel, precision_of
+from mia_hub.models.precision import precision_of
+from mia_hub.models.protocol import DiffusionModel
 from mia_hub.scores import ScoreTable
 from mia_hub.splits.loading import load_split
 from mia_hub.splits.member_split import Chosen, MemberSplit, split_hash

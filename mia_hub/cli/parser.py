@@ -156,8 +156,8 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda, mps (default: the best one present)")
     parser.add_argument(
         "--dtype",
-        choices=["float32", "float64", "bfloat16", "float16", "auto"],
-        help="precision of the model; 'auto' tries, once, what is fastest here and agrees with float32 (default: float32)",
+        choices=["float32", "float64", "bfloat16", "float16"],
+        help="precision of the model (default: float32)",
     )
     parser.add_argument("--size", type=int, metavar="PIXELS", help="side of the images as the model gets them (default: its own)")
     parser.add_argument("--latents", choices=["mode", "sample"], help="of a model on latents (default: mode)")

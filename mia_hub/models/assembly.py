@@ -1,4 +1,4 @@
-"""Puts a model together: a repository recognised, its configurations checked, only then its weights fetched, and what lies on top of it."""
+"""A model from its parts: the repository recognised, its configurations checked, only then its weights fetched, and overlays put on."""
 
 from __future__ import annotations
 
@@ -7,28 +7,25 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mia_hub.defaults import DEMO_FOLDER
 from mia_hub.errors import ModelError
 from mia_hub.models.components import load_component, load_scheduler, quiet, read_configs
-from mia_hub.models.families.flow import Flux, Sana, StableDiffusion3
-from mia_hub.models.families.latent import DiT, LatentUNetModel
-from mia_hub.models.families.pixel import PixelModel
-from mia_hub.models.families.text_to_image import PixArt, PixArtSigma, StableDiffusion, StableDiffusionXL
+from mia_hub.models.families.base import NetworkModel
+from mia_hub.models.families.registry import ADAPTERS
 from mia_hub.models.layout import INDEX, Component, check_shards, read_layout
-from mia_hub.models.network import NetworkModel
 from mia_hub.models.overlays.checkpoint import Checkpoint
 from mia_hub.models.overlays.lora import LoRA
-from mia_hub.models.overlays.on_top import PICKLED, open_top
-from mia_hub.models.overlays.top import Base, Top
-from mia_hub.models.repository import LARGEST_UNTRUSTED, Folder, HubRepository, no_revision, open_repository
+from mia_hub.models.overlays.names import PICKLED, open_overlay
+from mia_hub.models.overlays.overlay import Base, Overlay
+from mia_hub.models.precision import probe_precision
+from mia_hub.models.repository import TRUSTED, Access, Folder, open_repository, refuse_revision
 
-ADAPTERS: tuple[type[NetworkModel], ...] = (
-    PixelModel, LatentUNetModel, DiT, StableDiffusion, StableDiffusionXL, PixArt, PixArtSigma, StableDiffusion3, Flux, Sana,
-)  # fmt: skip
+if TYPE_CHECKING:
+    import torch
 
-MOST_UNTRUSTED = 2
+MOST_OVERLAYS_UNTRUSTED = 2
 
 
 @dataclass
@@ -36,160 +33,164 @@ class Plan:
     """A model that was recognised and checked, before its weights are read.
 
     Attributes:
-        on: what things are put on; without any, the model itself.
-        tops: what is put there, as named.
-        needed: the parts of `on` that nothing replaces.
+        base: the model under the overlays; without any, the model itself.
+        overlays: in the order that they were named in.
+        needed: the parts of the base that no overlay replaces.
         options: of the adapter.
     """
 
-    on: Base
-    tops: list[Top]
+    base: Base
+    overlays: list[Overlay]
     needed: dict[str, Component]
     options: dict[str, Any]
 
     @property
-    def ordered(self) -> list[Top]:
-        """LoRAs come last, whatever their place, since they change what the others bring."""
-        return sorted(self.tops, key=lambda top: isinstance(top, LoRA))
-
-    @property
     def revision(self) -> str:
-        """As results record it: of each the commit, or the hash of its weights, which must be here then."""
-        own = self.on.repository
-        files = weight_files(own, self.needed, self.on.adapter.denoiser)
-        return " + ".join([own.revision or own.hash(files), *(top.revision for top in self.tops)])
+        """The revision as results record it: the commits of base and overlays, or the hashes of their weights, which are then read."""
+        repository = self.base.repository
+        files = weight_files(repository, self.needed, self.base.adapter.denoiser)
+        return " + ".join([repository.revision or repository.hash(files), *(overlay.revision for overlay in self.overlays)])
 
 
 def assemble(
-    base: str,
-    tops: Sequence[str],
-    *,
-    revision: str | None,
-    trusted: bool,
-    device,
-    dtype,
-    largest: int = LARGEST_UNTRUSTED,
-    **options: Any,
+    base: str, *overlays: str, revision: str | None, access: Access, device: torch.device, dtype: torch.dtype, **options: Any
 ) -> NetworkModel:
-    """The model of a name, with what lies on top of it.
+    """Load a model with its overlays.
 
     Args:
-        base, tops: the names, as `mia_hub.models.overlays.on_top.split_name` gives them.
-        revision, trusted, largest: as for `mia_hub.load_model`.
-        device, dtype: as torch has them.
+        base, overlays: names, as `mia_hub.models.overlays.names.base_and_overlays` returns them.
+        revision: branch, tag or commit of the base on the Hub.
+        access: rights of the person who named the model.
+        device, dtype: where and in which precision it computes.
         options: of the adapter; those that are None are left out.
 
     Raises:
         ModelError: as `mia_hub.load_model`.
     """
-    whence = {"revision": revision, "trusted": trusted, "largest": largest}
-    plan = planned(base, tops, **whence, device=device, half=dtype.itemsize == 2, **options)
-    on, repository = plan.on, plan.on.repository
+    plan = plan_model(base, overlays, revision=revision, access=access, device=device, half=dtype.itemsize == 2, **options)
+    repository, adapter = plan.base.repository, plan.base.adapter
     for component in plan.needed.values():
         check_shards(component, repository)
     repository.fetch([INDEX, *(pattern for component in plan.needed.values() for pattern in component.patterns)])
-    if isinstance(repository, HubRepository):
-        repository.remember(INDEX)
+    repository.remember(INDEX)
     parts = {
         name: load_scheduler(repository, component)
         if component.is_scheduler
         else load_component(repository.root, component, repository.name, dtype)
         for name, component in plan.needed.items()
     }
-    for top in plan.ordered:
-        parts |= top.load(on, parts, dtype)
-    for top in plan.ordered:
-        top.apply(on, parts)
+    for overlay in _in_order(plan.overlays):
+        parts |= overlay.load(plan.base, parts, dtype)
+    for overlay in _in_order(plan.overlays):
+        overlay.apply(plan.base, parts)
     index = repository.read_json(INDEX)
-    stated = {name: index[name] for name in on.adapter.stated if name in index}
-    names = " + ".join([repository.name, *(top.name for top in plan.tops)])
+    stated = {name: index[name] for name in adapter.stated if name in index}
+    names = " + ".join([repository.name, *(overlay.name for overlay in plan.overlays)])
     with quiet():
-        return on.adapter(**parts, id=names, revision=plan.revision, device=device, dtype=dtype, **stated, **plan.options)
+        model = adapter(**parts, id=names, revision=plan.revision, device=device, dtype=dtype, **stated, **plan.options)  # type: ignore[call-arg]  # each has its own parts
+        probe_precision(model)
+    return model
 
 
-def planned(
+def plan_model(
     base: str,
-    tops: Sequence[str],
+    overlays: Sequence[str] = (),
     *,
     revision: str | None = None,
-    trusted: bool = True,
-    largest: int = LARGEST_UNTRUSTED,
-    device=None,
+    access: Access = TRUSTED,
+    device: torch.device | None = None,
     half: bool = False,
     **options: Any,
 ) -> Plan:
-    """The model of a name, recognised and checked by its configurations; of weights on the Hub none are fetched but those of LoRAs.
+    """Recognise a model and check its configurations; of weights on the Hub, only those of LoRAs and checkpoints are fetched.
 
     Args:
-        half: whether weights stored in half precision are preferred where there are both.
-        base, tops, revision, trusted, largest, device, options: as for `assemble`.
+        half: whether to prefer weights stored in half precision, if there are both.
+        base, overlays, revision, access, device, options: as for `assemble`.
 
     Raises:
         ModelError: as `mia_hub.load_model`.
     """
-    if not trusted and len(tops) > MOST_UNTRUSTED:
-        # Each may be as large as a stranger's model may.
-        raise ModelError(f"At most {MOST_UNTRUSTED} things can be put on a model here; name fewer after plus signs.")
-    whence = {"trusted": trusted, "largest": largest}
-    tops = [open_top(name, **whence) for name in tops]
-    if _is_file(base, trusted):
-        # A checkpoint alone: what it was made from lends its configuration.
-        checkpoint = open_top(base, revision, **whence)
+    refuse_many_overlays(overlays, access)
+    opened = [open_overlay(name, access=access) for name in overlays]
+    if _is_file(base, access):
+        # A checkpoint alone: the model that it was made from lends its configuration.
+        checkpoint = open_overlay(base, revision, access)
         if not isinstance(checkpoint, Checkpoint):
             raise ModelError(f"{base} goes on top of a model; name its base as well, as 'base + {base}'.")
-        repository, tops = open_lender(checkpoint, **whence), [checkpoint, *tops]
+        repository, opened = open_origin(checkpoint, access), [checkpoint, *opened]
     else:
-        repository = open_base(base, revision, trusted, largest)
+        repository = open_base(base, revision, access)
     adapter, components = read_layout(repository, ADAPTERS, half=half)
-    options = _accepted(adapter, repository.name, options)
-    repository.fetch([INDEX, *(c.config for c in components.values())])
+    options = _options_of(adapter, repository.name, options)
+    repository.fetch([INDEX, *(component.config for component in components.values())])
     configs, scheduler = read_configs(repository, components)
-    plan = Plan(Base(repository, adapter, components, configs, scheduler), tops, {}, options)
-    replaced: dict[str, Top] = {}
-    for top in plan.ordered:
-        top.check(plan.on)
-        configs |= top.configs(plan.on)
-        for name in top.replaces(plan.on):
-            if name in replaced:
-                raise ModelError(f"{replaced[name].name} and {top.name} both bring a {name}; name one of them.")
-            replaced[name] = top
+    plan = Plan(Base(repository, adapter, components, configs, scheduler), opened, {}, options)
+    replaced = _check_overlays(plan)
     adapter.check(configs, scheduler, repository.name, device=device, **options)
     plan.needed = {name: component for name, component in components.items() if name not in replaced}
     return plan
 
 
-def _is_file(base: str, trusted: bool) -> bool:
-    """Whether a name stands for one file, here or on the Hub."""
-    return base.partition("@")[0].endswith((".safetensors", *PICKLED)) or (trusted and os.path.isfile(base))
-
-
-def open_lender(checkpoint: Checkpoint, **whence: Any) -> Folder:
-    """The repository on the Hub of what a checkpoint seems to be made from.
+def refuse_many_overlays(overlays: Sequence[str], access: Access) -> None:
+    """Refuse more overlays of a stranger than are loaded: each may be as large as a stranger's model may.
 
     Raises:
-        ModelError: if it can't be had, or the checkpoint is of a part alone.
+        ModelError: if there are too many.
     """
-    base = checkpoint.made_from
-    print(f"Configuration and tokenizers of {checkpoint.name} are taken from {base}.", file=sys.stderr)
+    if not access.trusted and len(overlays) > MOST_OVERLAYS_UNTRUSTED:
+        raise ModelError(f"At most {MOST_OVERLAYS_UNTRUSTED} things can be put on a model here; name fewer after plus signs.")
+
+
+def _in_order(overlays: Sequence[Overlay]) -> list[Overlay]:
+    """Overlays in the order in which they are put on: LoRAs come last, since they change what the others bring."""
+    return sorted(overlays, key=lambda overlay: isinstance(overlay, LoRA))
+
+
+def _check_overlays(plan: Plan) -> set[str]:
+    """Refuse overlays that don't fit, and add their configurations to those of the base; returns the parts that they replace."""
+    replaced: dict[str, Overlay] = {}
+    for overlay in _in_order(plan.overlays):
+        overlay.check(plan.base)
+        plan.base.configs |= overlay.configs(plan.base)
+        for name in overlay.replaces(plan.base):
+            if name in replaced:
+                raise ModelError(f"{replaced[name].name} and {overlay.name} both bring a {name}; name one of them.")
+            replaced[name] = overlay
+    return set(replaced)
+
+
+def _is_file(base: str, access: Access) -> bool:
+    """Whether a name stands for one file, on this machine or on the Hub."""
+    return base.partition("@")[0].endswith((".safetensors", *PICKLED)) or (access.trusted and os.path.isfile(base))
+
+
+def open_origin(checkpoint: Checkpoint, access: Access) -> Folder:
+    """The repository on the Hub of the model that a checkpoint was made from, as far as its weights tell.
+
+    Raises:
+        ModelError: if there is none, or the checkpoint is of a part alone.
+    """
+    origin = checkpoint.made_from
+    print(f"Configuration and tokenizers of {checkpoint.name} are taken from {origin}.", file=sys.stderr)
     try:
-        return open_repository(base, **whence)
+        return open_repository(origin, access=access)
     except ModelError as error:
         raise ModelError(
-            f"{checkpoint.name} seems to be made from {base}, which can't be had. {error} Or name another base, as "
+            f"{checkpoint.name} seems to be made from {origin}, which can't be loaded. {error} Or name another base, as "
             f"'base + {checkpoint.name}'."
         ) from error
 
 
-def open_base(name: str, revision: str | None, trusted: bool, largest: int = LARGEST_UNTRUSTED) -> Folder:
+def open_base(name: str, revision: str | None, access: Access) -> Folder:
     """The repository of a base: the embedded demo, a folder, or a Hub id.
 
     Raises:
         ModelError: if there is none of that name.
     """
-
     if name != "demo":
-        return open_repository(name, revision, trusted=trusted, largest=largest)
-    no_revision(revision, name)
+        return open_repository(name, revision, access)
+    refuse_revision(revision, name)
     return Folder(DEMO_FOLDER / "model", "demo")
 
 
@@ -199,11 +200,11 @@ def weight_files(repository: Folder, components: dict[str, Component], denoiser:
     return [path for component in ordered for path in repository.matching(component.weights)]
 
 
-def _accepted(adapter: type[NetworkModel], name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Options that the adapter knows; one that it would ignore is an error."""
-    known = {parameter for cls in adapter.__mro__ if cls is not object for parameter in inspect.signature(cls.__init__).parameters}
-    given = {option: value for option, value in options.items() if value is not None}
-    for option, value in given.items():
+def _options_of(adapter: type[NetworkModel], name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The options that are set; one that the adapter doesn't know is an error, since it would have no effect."""
+    known = {parameter for cls in adapter.__mro__ if cls is not object for parameter in inspect.signature(cls).parameters}
+    chosen = {option: value for option, value in options.items() if value is not None}
+    for option, value in chosen.items():
         if option not in known:
             raise ModelError(f"{option}={value!r} has no effect on {name}, which has no such choice; leave it out.")
-    return given
+    return chosen

@@ -1,4 +1,4 @@
-"""From the files of a part to the part: diffusers' and transformers' own classes, safetensors only, every weight accounted for."""
+"""From the files of a part to the part: diffusers' and transformers' own classes, safetensors only, no weight missing."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mia_hub.errors import ModelError, first_line
 from mia_hub.models.layout import AUDITED, Component
 from mia_hub.models.repository import ASK_OWNER, Folder
 
+if TYPE_CHECKING:
+    import torch
+
 
 def read_configs(repository: Folder, components: dict[str, Component]) -> tuple[dict[str, Any], Any]:
-    """The configurations of the diffusers models among the parts, defaults filled in, and the scheduler; needs no weights.
+    """The configurations of the diffusers models among the parts, with defaults filled in, and the scheduler; needs no weights.
 
     Raises:
         ModelError: if one is broken, or of a class that the installed diffusers lacks.
@@ -37,40 +40,40 @@ def read_configs(repository: Folder, components: dict[str, Component]) -> tuple[
     return configs, scheduler
 
 
-def load_scheduler(repository: Folder, component: Component):
-    """The scheduler.
+def load_scheduler(repository: Folder, component: Component) -> Any:
+    """The scheduler of a model.
 
     Raises:
         ModelError: if it is broken, or unknown.
     """
     import diffusers
 
-    # Deprecated schedulers are found one level down.
-    found = getattr(diffusers, component.class_name, None) or getattr(diffusers.schedulers, component.class_name, None)
-    if not isinstance(found, type) or not issubclass(found, diffusers.SchedulerMixin):
+    # Deprecated schedulers are one level down.
+    cls = _class_in(diffusers, component.class_name) or _class_in(diffusers.schedulers, component.class_name)
+    if cls is None or not issubclass(cls, diffusers.SchedulerMixin):
         raise ModelError(
             f"{repository.name} uses the scheduler {component.class_name}, which the installed diffusers {diffusers.__version__} lacks; "
             "a newer one may have it ('pip install --upgrade diffusers')."
         )
     config = repository.read_json(component.config)
     with broken_files(repository.name), quiet():
-        return found.from_config(config)
+        return cls.from_config(config)
 
 
-def load_component(folder: Path, component: Component, name: str, dtype) -> Any:
-    """A part from its files.
+def load_component(folder: Path, component: Component, name: str, dtype: torch.dtype) -> Any:
+    """A part of a model, loaded from its files.
 
     Args:
-        folder: the model's folder.
-        component: which part.
-        name: the model's, for messages.
+        folder: of the model.
+        component: the part.
+        name: of the model, for messages.
         dtype: precision of its weights.
 
     Raises:
         ModelError: if it can't be loaded, or weights are missing.
     """
-    cls = getattr(import_module(component.library), component.class_name, None)
-    if not isinstance(cls, type):
+    cls = _class_in(import_module(component.library), component.class_name)
+    if cls is None:
         raise ModelError(f"{name} has a {component.class_name}, which the installed {component.library} lacks; {AUDITED}")
     path = folder / component.folder
     with broken_files(name), quiet():
@@ -86,29 +89,35 @@ def load_component(folder: Path, component: Component, name: str, dtype) -> Any:
     return part
 
 
+def _class_in(module: Any, name: str) -> Any:
+    """The class of a name in a module; None if there is none."""
+    value = getattr(module, name, None)
+    return value if isinstance(value, type) else None
+
+
 def _refuse_kernels(config: dict[str, Any], component: Component, name: str) -> None:
-    """Refuses a configuration that would bring in code: attention kernels are fetched from the Hub by name, quantisers imported."""
+    """Refuse a configuration that would bring in code: attention kernels are fetched from the Hub by name, quantisers imported."""
     attention = config.get("attn_implementation", config.get("_attn_implementation"))
     if attention not in (None, "eager", "sdpa") or config.get("quantization_config"):
-        what = f"attention of the kind {attention!r}" if not config.get("quantization_config") else "quantised weights"
-        raise ModelError(f"{name} asks for {what} in its {component.name}, which mia_hub doesn't load. Load it yourself and wrap it.")
+        needs = f"attention of the kind {attention!r}" if not config.get("quantization_config") else "quantised weights"
+        raise ModelError(f"{name} needs {needs} in its {component.name}, which mia_hub doesn't load. Load it yourself and wrap it.")
 
 
 @contextmanager
 def broken_files(name: str) -> Iterator[None]:
-    """Within it, what another library says of a broken repository becomes one clear message."""
+    """Context in which an error of another library about a broken repository becomes one clear message."""
     try:
         yield
     except Exception as error:  # diffusers and transformers raise many kinds
-        # diffusers goes on with advice for programmers.
+        # diffusers continues with advice for programmers.
         why = " ".join(first_line(error).partition(" If you want")[0].split()).rstrip(".")
         raise ModelError(f"{name} could not be loaded ({why}). {ASK_OWNER}") from error
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Within it diffusers and transformers say errors alone, and draw no progress bars."""
-    # Whichever has not been imported yet has nothing to say.
+    """Context in which diffusers and transformers log errors alone, and draw no progress bars."""
+    # A library that has not been imported yet logs nothing.
     logs = [sys.modules[name] for name in ("diffusers.utils.logging", "transformers.utils.logging") if name in sys.modules]
     before = [(log, log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
     for log in logs:

@@ -8,16 +8,18 @@ from typing import Any
 import torch
 
 
-def rows_of(cond: Any, rows: slice | torch.Tensor) -> Any:
+def condition_rows(cond: Any, rows: slice | torch.Tensor) -> Any:
     """Some rows of a condition, by a slice or by their indices."""
     if cond is None:
         return None
     return {name: value[rows] for name, value in cond.items()} if isinstance(cond, dict) else cond[rows]
 
 
-def joined(conditions: Sequence[Any]) -> Any:
-    """Conditions of one kind, one below the other."""
+def concatenated_conditions(conditions: Sequence[Any]) -> Any:
+    """The rows of several conditions of one kind, in order, as one condition."""
     first = conditions[0]
     if first is None or len(conditions) == 1:
         return first
-    return {name: torch.cat([one[name] for one in conditions]) for name in first} if isinstance(first, dict) else torch.cat(conditions)
+    if isinstance(first, dict):
+        return {name: torch.cat([cond[name] for cond in conditions]) for name in first}
+    return torch.cat(list(conditions))

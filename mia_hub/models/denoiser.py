@@ -1,4 +1,4 @@
-"""Wraps any function or module that predicts noise, so that every attack can query it."""
+"""Models of pixels, and `wrap_denoiser`: any function or module that predicts noise becomes a model that every attack can query."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ import torch
 from mia_hub.errors import ModelError
 from mia_hub.images.sources import as_images
 from mia_hub.models.conditions import no_condition, texts
-from mia_hub.models.protocol import ModelInfo, result_dtype
+from mia_hub.models.precision import result_dtype
+from mia_hub.models.protocol import ModelInfo
 from mia_hub.models.schedule import NoiseSchedule
 
 
 class PixelSpace:
-    """The part that all models of raw pixels share: images in [0, 1] map to [-1, 1] at the model's size and channels."""
+    """The model space of raw pixels: images in [0, 1] map to [-1, 1] at the model's size and channels."""
 
     info: ModelInfo
     device: torch.device
     dtype: torch.dtype
 
-    def encode(self, images) -> torch.Tensor:
-        """Images to ``[N, C, H, W]`` in [-1, 1]."""
+    def encode(self, images: Any) -> torch.Tensor:
+        """Images to model space, ``[N, C, H, W]``."""
         return self.to_model_space(self.pixels(images))
 
-    def pixels(self, images) -> torch.Tensor:
-        """Images to ``[N, C, H, W]`` in [0, 1]; a image of another size is scaled and centre-cropped."""
+    def pixels(self, images: Any) -> torch.Tensor:
+        """Images to ``[N, C, H, W]`` in [0, 1]; an image of another size is scaled and centre-cropped."""
         channels, height, width = self.info.picture_shape
         # A fresh array, so that the channel axis has its ordinary stride: a transposed view of one channel passes for channels-last,
         # and would send the whole network down that slower path.
@@ -45,9 +46,16 @@ class PixelSpace:
 
 
 class FunctionModel(PixelSpace):
-    """A noise predictor given as a function; see `wrap_denoiser`."""
+    """A noise predictor that is a function; see `wrap_denoiser`."""
 
-    def __init__(self, fn: Callable[..., torch.Tensor], schedule: NoiseSchedule, info: ModelInfo, dtype: torch.dtype, condition):
+    def __init__(
+        self,
+        fn: Callable[..., torch.Tensor],
+        schedule: NoiseSchedule,
+        info: ModelInfo,
+        dtype: torch.dtype,
+        condition: Callable[[list[str]], Any] | None,
+    ):
         self.fn, self.schedule, self.info, self.dtype, self._condition = fn, schedule, info, dtype, condition
         self.network = fn if isinstance(fn, torch.nn.Module) else None
         parameter = next(fn.parameters(), None) if isinstance(fn, torch.nn.Module) else None
@@ -56,41 +64,45 @@ class FunctionModel(PixelSpace):
             fn.eval()
             self.dtype = dtype if parameter is None else parameter.dtype
 
-    def condition(self, captions: Sequence[str] | None) -> Any:
+    def condition(self, captions: Sequence[Any] | None) -> Any:
         if self._condition is None:
-            return no_condition(captions, self.info.id)
+            no_condition(captions, self.info.id)
+            return None
         return self._condition(texts(captions, self.info.id))
 
-    def predict_noise(self, x: torch.Tensor, t: torch.Tensor, cond=None) -> torch.Tensor:
-        epsilon = self.fn(x.to(self.dtype), t) if self._condition is None else self.fn(x.to(self.dtype), t, cond)
+    def predict_noise(self, x: torch.Tensor, t: torch.Tensor, cond: Any = None) -> torch.Tensor:
+        epsilon: Any = self.fn(x.to(self.dtype), t) if self._condition is None else self.fn(x.to(self.dtype), t, cond)
         if not isinstance(epsilon, torch.Tensor) or epsilon.shape != x.shape:
-            got = tuple(epsilon.shape) if isinstance(epsilon, torch.Tensor) else type(epsilon).__name__
+            result = tuple(epsilon.shape) if isinstance(epsilon, torch.Tensor) else type(epsilon).__name__
             raise ModelError(
-                f"The wrapped denoiser {self.info.id!r} must return a tensor of shape {tuple(x.shape)}, as its input; got {got}."
+                f"The wrapped denoiser {self.info.id!r} must return a tensor of shape {tuple(x.shape)}, that of its input; got {result}."
             )
         return epsilon.to(result_dtype(self.dtype))
 
 
 def wrap_denoiser(
     fn: Callable[..., torch.Tensor],
-    alphas_cumprod,
+    alphas_cumprod: Any,
     *,
     sample_shape: tuple[int, int, int],
     name: str = "custom",
     dtype: torch.dtype = torch.float32,
     condition: Callable[[list[str]], Any] | None = None,
 ) -> FunctionModel:
-    """Makes a DiffusionModel of any noise predictor on pixels, such as a research repository's own UNet.
+    """Make a DiffusionModel of any noise predictor on pixels, such as a research repository's own UNet.
 
     Args:
         fn: ``fn(x, t) -> ε``; x ``[N, C, H, W]`` with images of [0, 1] mapped to [-1, 1], t int64 ``[N]``, ε as x.
             A `torch.nn.Module` is put in eval mode and queried on its own device and in its own precision.
         alphas_cumprod: ᾱ_t, ``[T]``, in (0, 1), not increasing.
         sample_shape: ``(C, H, W)`` with C = 1 or 3.
-        name: how the model is called in results.
+        name: id of the model in results.
         dtype: precision of x for a function that is no module.
         condition: for a model conditioned on text: ``condition(captions) -> cond``, a tensor ``[N, …]`` or a dict of such, which
-            ``fn(x, t, cond)`` then gets as its third argument.
+            ``fn(x, t, cond)`` then receives as its third argument.
+
+    Returns:
+        The model, which predicts the noise that ``fn`` returns.
 
     Raises:
         ModelError: if the schedule or the shape is not as described.

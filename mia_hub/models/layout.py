@@ -1,4 +1,4 @@
-"""What a repository in diffusers' layout holds: recognised from its file list and model_index.json, before any weights are fetched."""
+"""The layout of a repository, as diffusers saves it: recognised from its file list and model_index.json, before any weights are fetched."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mia_hub.errors import ModelError
-from mia_hub.models.network import NetworkModel
+from mia_hub.models.families.base import NetworkModel
 from mia_hub.models.repository import ASK_OWNER, Folder
 
 INDEX = "model_index.json"
@@ -26,14 +26,14 @@ class Component:
     """One part of a model in its repository.
 
     Attributes:
-        name: as model_index.json calls it, such as "unet".
+        name: its name in model_index.json, such as "unet".
         library: "diffusers" or "transformers".
         class_name: its class there.
         folder: where its files lie, "" for the root.
         config: path of its configuration.
         weights: file patterns of its weights, none for a scheduler or a tokenizer.
         variant: "fp16" where the weights are that variant.
-        shard_index: path of the list of weights that are split into several, which most are not.
+        shard_index: path of the list of shards, if its weights are split into several files.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Component:
 
     @property
     def patterns(self) -> list[str]:
-        """Of all files that the component needs."""
+        """File patterns of all files that the component needs."""
         if self.weights:
             return [self.config, *self.weights]
         return [self.config] if self.is_scheduler else [f"{self.folder}/*"]
@@ -57,13 +57,15 @@ class Component:
         return self.name == "scheduler"
 
 
-def read_layout(repository: Folder, adapters: Sequence[type[NetworkModel]], *, half: bool = False):
+def read_layout(
+    repository: Folder, adapters: Sequence[type[NetworkModel]], *, half: bool = False
+) -> tuple[type[NetworkModel], dict[str, Component]]:
     """The adapter for a repository, and the parts that it needs.
 
     Args:
         repository: opened; only model_index.json is read.
         adapters: the families that can be audited.
-        half: whether weights stored in half precision are preferred where there are both.
+        half: whether to prefer weights stored in half precision, if there are both.
 
     Returns:
         ``(adapter, {name: Component})``.
@@ -71,9 +73,9 @@ def read_layout(repository: Folder, adapters: Sequence[type[NetworkModel]], *, h
     Raises:
         ModelError: with the reason, if it can't be audited or can't be loaded safely.
     """
-    files, name = repository.sizes, repository.name
-    if INDEX not in files:
-        pickled = any(f.endswith((".ckpt", ".pt", ".pth")) for f in files)
+    name = repository.name
+    if INDEX not in repository.sizes:
+        pickled = any(file.endswith((".ckpt", ".pt", ".pth")) for file in repository.sizes)
         kind = "pickled or single-file weights" if pickled else "no model_index.json"
         raise ModelError(
             f"{name} is not a diffusion model in diffusers' layout ({kind}). Needed is a repository with model_index.json, such as "
@@ -91,18 +93,24 @@ def read_layout(repository: Folder, adapters: Sequence[type[NetworkModel]], *, h
     if missing:
         raise ModelError(f"{name} is incomplete: as a {pipeline} it needs a {missing[0]}, which model_index.json doesn't list. {ASK_OWNER}")
     for key, value in parts.items():
-        if len(value) != 2 or not all(isinstance(part, str) for part in value):
-            raise ModelError(f"{name} is broken: model_index.json should give library and class of its {key}, not {value}. {ASK_OWNER}")
-        if value[0] not in LIBRARIES:
-            raise ModelError(f"{name} needs code from its own repository (its component {key!r}, from {value[0]!r}); {NO_CODE}")
-        accepted = adapter.components[key]
-        if accepted and value[1].removesuffix("Fast") not in accepted:
-            raise ModelError(f"{name} is a {pipeline} with a {value[1]}, {AUDITED}")
-    return adapter, {key: find_component(key, *value, repository, half=half) for key, value in parts.items()}
+        _check_part(key, value, adapter, pipeline, name)
+    return adapter, {key: find_component(key, value[0], value[1], repository, half=half) for key, value in parts.items()}
+
+
+def _check_part(key: str, value: list[Any], adapter: type[NetworkModel], pipeline: str, name: str) -> None:
+    """Refuse a part of a class that the adapter can't use, or whose code is not in diffusers or transformers."""
+    if len(value) != 2 or not all(isinstance(part, str) for part in value):
+        raise ModelError(f"{name} is broken: model_index.json should give library and class of its {key}, not {value}. {ASK_OWNER}")
+    library, class_name = value
+    if library not in LIBRARIES:
+        raise ModelError(f"{name} needs code from its own repository (its component {key!r}, from {library!r}); {NO_CODE}")
+    accepted = adapter.components[key]
+    if accepted and class_name.removesuffix("Fast") not in accepted:
+        raise ModelError(f"{name} is a {pipeline} with a {class_name}, {AUDITED}")
 
 
 def _adapter(pipeline: str, listed: dict[str, Any], adapters: Sequence[type[NetworkModel]], name: str) -> type[NetworkModel]:
-    """By the pipeline's name; one that is not known, by its parts."""
+    """The adapter that knows a pipeline by its name, or else by its parts."""
     for adapter in adapters:
         if pipeline in adapter.pipelines:
             return adapter
@@ -116,19 +124,23 @@ def _adapter(pipeline: str, listed: dict[str, Any], adapters: Sequence[type[Netw
 def find_component(
     name: str, library: str, class_name: str, repository: Folder, *, half: bool = False, folder: str | None = None
 ) -> Component:
-    """Where the files of a part lie; the folder is the part's own, or the root, unless it is given.
+    """The component of a name, with the paths of its files.
+
+    Args:
+        name, library, class_name: see `Component`.
+        repository: its files.
+        half: see `read_layout`.
+        folder: where they lie; by default a folder of the component's name, or the root.
 
     Raises:
         ModelError: if it has no configuration, or no weights that can be loaded safely.
     """
+    if "Tokenizer" in class_name or name == "scheduler":
+        config = "scheduler_config.json" if name == "scheduler" else "tokenizer_config.json"
+        folder = _component_folder(name, config, repository)
+        return Component(name, library, class_name, folder, f"{folder}/{config}".lstrip("/"))
     files = repository.sizes
-    if "Tokenizer" in class_name:
-        folder = _folder(name, "tokenizer_config.json", repository)
-        return Component(name, library, class_name, folder, f"{folder}/tokenizer_config.json".lstrip("/"))
-    if name == "scheduler":
-        folder = _folder(name, "scheduler_config.json", repository)
-        return Component(name, library, class_name, folder, f"{folder}/scheduler_config.json".lstrip("/"))
-    folder = _folder(name, "config.json", repository) if folder is None else folder
+    folder = _component_folder(name, "config.json", repository) if folder is None else folder
     prefix = f"{folder}/" if folder else ""
     stem = "diffusion_pytorch_model" if library == "diffusers" else "model"
     for variant in ("fp16", None) if half else (None, "fp16"):
@@ -139,7 +151,7 @@ def find_component(
             # Two conventions for the names of a variant's shards are in use.
             weights = (whole, pieces, shards) + ((f"{prefix}{stem}-*-of-*.{variant}.safetensors",) if variant else ())
             return Component(name, library, class_name, folder, f"{prefix}config.json", weights, variant, shards)
-    if any(f.startswith(prefix) and f.removeprefix(prefix).endswith((".bin", ".pt", ".ckpt")) for f in files):
+    if any(file.startswith(prefix) and file.endswith((".bin", ".pt", ".ckpt")) for file in files):
         raise ModelError(
             f"{repository.name} has only pickled weights, which can run code when they are opened; mia_hub loads safetensors alone. "
             "Ask its owner to add safetensors (https://huggingface.co/spaces/safetensors/convert does it), or convert a copy you trust."
@@ -147,7 +159,7 @@ def find_component(
     raise ModelError(f"{repository.name} has no weights: {stem}.safetensors is missing from its {folder or 'root'} folder. {ASK_OWNER}")
 
 
-def _folder(component: str, config: str, repository: Folder) -> str:
+def _component_folder(component: str, config: str, repository: Folder) -> str:
     # Older repositories keep the files of a one-network pipeline in their root.
     for folder in (component, ""):
         if f"{folder}/{config}".lstrip("/") in repository.sizes:
@@ -156,7 +168,7 @@ def _folder(component: str, config: str, repository: Folder) -> str:
 
 
 def check_shards(component: Component, repository: Folder) -> None:
-    """Refuses weights whose list names anything but safetensors beside it: diffusers opens whatever it names, pickled files too.
+    """Refuse a list of shards that names anything but safetensors beside it: diffusers opens any file that it names, pickled ones too.
 
     Raises:
         ModelError: if it does.
@@ -164,7 +176,7 @@ def check_shards(component: Component, repository: Folder) -> None:
     if component.shard_index not in repository.sizes:
         return
     shards = repository.read_json(component.shard_index).get("weight_map")
-    names = set(shards.values()) if isinstance(shards, dict) else {None}
+    names: set[Any] = set(shards.values()) if isinstance(shards, dict) else {None}
     if not all(isinstance(shard, str) and re.fullmatch(r"[\w.-]+\.safetensors", shard) for shard in names):
         file = component.shard_index.rpartition("/")[2]
         raise ModelError(f"{repository.name} is refused: {file} names weights that are no safetensors files beside it. {ASK_OWNER}")

@@ -1,66 +1,67 @@
-"""What a name of a model stands for, before its weights are loaded: a stranger's on the Hub, or one of our own folders."""
+"""Models looked up before their weights are loaded: a stranger's on the Hub, or one of our own folders."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from mia_hub.errors import ModelError
-from mia_hub.models.assembly import ADAPTERS, MOST_UNTRUSTED, planned
+from mia_hub.models.assembly import plan_model, refuse_many_overlays
+from mia_hub.models.families.registry import ADAPTERS
 from mia_hub.models.layout import INDEX, check_shards, read_layout
-from mia_hub.models.overlays.on_top import locate_top, split_name
-from mia_hub.models.repository import LARGEST_UNTRUSTED, open_repository
+from mia_hub.models.overlays.names import base_and_overlays, locate_overlay
+from mia_hub.models.repository import LARGEST_UNTRUSTED, Access, open_repository
 
 
 @dataclass(frozen=True)
-class FoundModel:
-    """A model that is there and seems fit to be audited.
+class PublicModel:
+    """A model on the Hub that anyone can load, and that can be audited as far as its files tell.
 
     Attributes:
-        base, tops: as named, the latter without a revision.
+        base, overlays: as named, the latter without a revision.
         revision: commit of the base.
-        top_revisions: commit of each top.
+        overlay_revisions: commit of each overlay.
     """
 
     base: str
     revision: str
-    tops: tuple[str, ...] = ()
-    top_revisions: tuple[str, ...] = ()
+    overlays: tuple[str, ...] = ()
+    overlay_revisions: tuple[str, ...] = ()
 
 
-def look_up_model(name: str, revision: str | None = None, *, largest: int = LARGEST_UNTRUSTED) -> FoundModel:
-    """Looks a model up as anyone sees it, with no login, and refuses what can be refused by its list of files and model_index.json.
+def look_up_model(name: str, revision: str | None = None, *, largest: int = LARGEST_UNTRUSTED) -> PublicModel:
+    """Look a model up without a login, and refuse it as far as its list of files and model_index.json can tell.
 
     Args:
-        name: a Hub id, or "base + top"; each top may name its revision after an @.
+        name: a Hub id, or "base + overlay"; each overlay may name its revision after an @.
         revision: branch, tag or commit of the base.
         largest: most bytes of weights.
 
     Raises:
         ModelError: if it isn't there for everyone, is no model that can be audited, has only pickled weights, or is too large.
     """
-    base, *tops = split_name(name)
-    if len(tops) > MOST_UNTRUSTED:
-        raise ModelError(f"At most {MOST_UNTRUSTED} things can be put on a model here; name fewer after plus signs.")
-    whence = {"trusted": False, "largest": largest}
-    found = []
-    for top in tops:
-        repository, path = locate_top(top, **whence)
+    base, *overlays = base_and_overlays(name)
+    access = Access(trusted=False, largest=largest)
+    refuse_many_overlays(overlays, access)
+    commits = []
+    for overlay in overlays:
+        repository, path = locate_overlay(overlay, access=access)
         if path in repository.sizes and not path.endswith(".safetensors"):
-            raise ModelError(f"{top} is no safetensors file; pickled weights can run code when they are opened, and are not read.")
+            raise ModelError(f"{overlay} is no safetensors file; pickled weights can run code when they are opened, and are not read.")
         repository.check_size([path])
-        found.append((top.partition("@")[0].rstrip("/"), repository.revision))
-    repository = open_repository(base, revision, **whence)
+        commits.append(repository.revision or "")
+    repository = open_repository(base, revision, access)
     _, components = read_layout(repository, ADAPTERS)
     for component in components.values():
         check_shards(component, repository)
-    if not tops:
-        # What lies on top may replace parts, which are then not fetched.
+    if not overlays:
+        # An overlay may replace parts of the base, which are then not fetched.
         repository.check_size([INDEX, *(pattern for component in components.values() for pattern in component.patterns)])
-    return FoundModel(base, repository.revision, tuple(top for top, _ in found), tuple(commit for _, commit in found))
+    names = tuple(overlay.partition("@")[0].rstrip("/") for overlay in overlays)
+    return PublicModel(base, repository.revision or "", names, tuple(commits))
 
 
 def local_revision(name: str) -> str:
-    """What `mia_hub.load_model` records as the revision of a model in a folder: the hash of its weights, which are read for it.
+    """The revision that `mia_hub.load_model` records for a model in a folder: the hash of its weights, which are read for it.
 
     Args:
         name: a folder, or "folder + folder".
@@ -68,5 +69,5 @@ def local_revision(name: str) -> str:
     Raises:
         ModelError: if it is no model that can be audited, or has only pickled weights.
     """
-    base, *tops = split_name(name)
-    return planned(base, tops).revision
+    base, *overlays = base_and_overlays(name)
+    return plan_model(base, overlays).revision

@@ -1,4 +1,4 @@
-"""The files of a model: a folder, or a repository on the Hub at one commit, of which only what is asked for is fetched."""
+"""The files of a model: a folder, or a repository on the Hub at one commit, of which only the files needed are fetched."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -24,39 +25,67 @@ LARGEST_JSON = 32 * 2**20
 ASK_OWNER = "Download it again, or ask its owner to repair it."
 
 
+@dataclass(frozen=True)
+class Access:
+    """Rights of the person who named a model.
+
+    Attributes:
+        trusted: False for a stranger: then folders are refused, our own token is not used, and large weights are not fetched.
+        largest: the most bytes that are fetched at once for a stranger.
+    """
+
+    trusted: bool = True
+    largest: int = LARGEST_UNTRUSTED
+
+
+TRUSTED = Access()
+
+
 class Folder:
     """A model in a folder.
 
     Attributes:
-        name: how it was asked for, for messages and results.
+        name: as the user gave it, for messages and results.
         revision: the commit, where the folder is that of a commit in the Hub's cache; else None.
         sizes: bytes of each file by its path, 0 where unknown.
     """
+
+    revision: str | None
 
     def __init__(self, folder: Path, name: str, revision: str | None = None):
         self.root, self.name, self.revision = folder, name, revision
         self.sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
 
     def read_json(self, path: str) -> dict[str, Any]:
-        """A small configuration file.
+        """The content of a small configuration file.
 
         Raises:
             ModelError: if it is not readable as a JSON object.
         """
-        self._check_small(path)
-        return read_json(self.root / path, self.name)
+        self._check_json_size(path)
+        return _json_object(self.root / path, self.name)
 
-    def _check_small(self, path: str) -> None:
+    def _check_json_size(self, path: str) -> None:
         if self.sizes.get(path, 0) > LARGEST_JSON:
-            raise ModelError(f"{self.name} is refused: its {path} is {self.sizes[path] / 2**20:.0f} MiB, and no configuration. {ASK_OWNER}")
+            raise ModelError(
+                f"{self.name} is refused: its {path} is {self.sizes[path] / 2**20:.0f} MiB, too large for a configuration. {ASK_OWNER}"
+            )
 
     def matching(self, patterns: Sequence[str]) -> list[str]:
         """Paths of the files that match any of the patterns, in order."""
         return sorted(path for path in self.sizes if any(fnmatch(path, pattern) for pattern in patterns))
 
     def fetch(self, patterns: Sequence[str]) -> Path:
-        """Makes sure that the matching files are here; returns the folder that they lie in."""
+        """Make sure that the matching files are on this machine; returns the folder that they lie in."""
         return self.root
+
+    def check_size(self, patterns: Sequence[str]) -> None:
+        """Refuse a download that is too large for a stranger; a folder needs none."""
+        return
+
+    def remember(self, path: str) -> None:
+        """Make the Hub's cache note the commit of a branch, as far as that is a repository on the Hub."""
+        return
 
     def hash(self, paths: Iterable[str]) -> str:
         """``sha256:…`` over the contents of some files, in this order."""
@@ -73,15 +102,14 @@ class HubRepository(Folder):
     Args:
         name: ``owner/name``.
         revision: branch, tag or commit; resolved to a commit before anything is read.
-        trusted: False for a name that comes from a stranger: then our own token is not used, and large weights are not fetched.
-        largest: the most bytes that are then fetched at once.
+        access: rights of the person who named it.
     """
 
-    def __init__(self, name: str, revision: str | None, trusted: bool, largest: int = LARGEST_UNTRUSTED):
+    def __init__(self, name: str, revision: str | None, access: Access):
         from huggingface_hub import HfApi
 
-        self.name, self.asked, self.trusted, self.largest = name, revision, trusted, largest
-        self._token = None if trusted else False
+        self.name, self._revision_name, self._access = name, revision, access
+        self._token = None if access.trusted else False
         with _model_errors(name, revision):
             try:
                 info = HfApi(token=self._token).model_info(name, revision=revision, files_metadata=True, timeout=HUB_TIMEOUT)
@@ -95,59 +123,64 @@ class HubRepository(Folder):
     def read_json(self, path: str) -> dict[str, Any]:
         from huggingface_hub import hf_hub_download
 
-        self._check_small(path)
-        with _model_errors(self.name, self.asked):
-            return read_json(Path(hf_hub_download(self.name, path, revision=self.revision, token=self._token)), self.name)
+        self._check_json_size(path)
+        with _model_errors(self.name, self._revision_name):
+            return _json_object(Path(hf_hub_download(self.name, path, revision=self.revision, token=self._token)), self.name)
 
     def fetch(self, patterns: Sequence[str]) -> Path:
         from huggingface_hub import snapshot_download
 
         self._announce(patterns)
-        with _model_errors(self.name, self.asked):
+        with _model_errors(self.name, self._revision_name):
             self.root = Path(snapshot_download(self.name, revision=self.revision, allow_patterns=list(patterns), token=self._token))
         return self.root
 
     def check_size(self, patterns: Sequence[str]) -> None:
-        """Refuses a large download that a stranger asks for.
+        """Refuse a download that is too large for a stranger.
 
         Raises:
-            ModelError: if the matching files are larger than what is then fetched.
+            ModelError: if the matching files are larger than `Access.largest`, and access is not trusted.
         """
-        in_all = sum(self.sizes[path] for path in self.matching(patterns))
-        if not self.trusted and in_all > self.largest:
+        total, most = sum(self.sizes[path] for path in self.matching(patterns)), self._access.largest
+        if not self._access.trusted and total > most:
             raise ModelError(
-                f"The weights of {self.name} are {in_all / 2**30:.1f} GiB; here at most {self.largest / 2**30:.3g} GiB are fetched. "
+                f"The weights of {self.name} are {total / 2**30:.1f} GiB; here at most {most / 2**30:.3g} GiB are fetched. "
                 "Check such a model on a machine of your own, with the command line or a script."
             )
 
     def remember(self, path: str) -> None:
-        """Makes the cache note which commit the branch is, once all is there: it then serves when there is no network."""
+        """Make the Hub's cache note the commit of the branch, once all files are there; the cache then serves when there is no network."""
         from huggingface_hub import hf_hub_download
 
-        with _model_errors(self.name, self.asked):
-            hf_hub_download(self.name, path, revision=self.asked, token=self._token)
+        with _model_errors(self.name, self._revision_name):
+            hf_hub_download(self.name, path, revision=self._revision_name, token=self._token)
 
     def _announce(self, patterns: Sequence[str]) -> None:
-        """Says how large a download is, on the standard error stream; refuses a large one that a stranger asks for."""
+        """Print the size of a large download to the standard error stream; refuse one that is too large for a stranger."""
         from huggingface_hub import try_to_load_from_cache
 
         self.check_size(patterns)
-        asked = self.matching(patterns)
-        wanted = [path for path in asked if not isinstance(try_to_load_from_cache(self.name, path, revision=self.revision), str)]
-        size = sum(self.sizes[path] for path in wanted)
+        needed = self.matching(patterns)
+        missing = [path for path in needed if not isinstance(try_to_load_from_cache(self.name, path, revision=self.revision), str)]
+        size = sum(self.sizes[path] for path in missing)
         if size >= ANNOUNCED:
             shown = f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
-            print(f"Downloading {self.name}: {shown} in {len(wanted)} files.", file=sys.stderr)
+            print(f"Downloading {self.name}: {shown} in {len(missing)} files.", file=sys.stderr)
 
 
-def open_repository(name: str, revision: str | None = None, *, trusted: bool = True, largest: int = LARGEST_UNTRUSTED) -> Folder:
-    """A folder, or a Hub id; what is in the Hub's local cache serves when there is no network.
+def open_repository(name: str, revision: str | None = None, access: Access = TRUSTED) -> Folder:
+    """The repository of a name: a folder, or a Hub id, for which the Hub's local cache serves when there is no network.
+
+    Args:
+        name: of a folder, or ``owner/name``.
+        revision: branch, tag or commit on the Hub.
+        access: rights of the person who named it.
 
     Raises:
         ModelError: if there is none of that name, or it can't be reached.
     """
-    if trusted and os.path.isdir(name):
-        no_revision(revision, name)
+    if access.trusted and os.path.isdir(name):
+        refuse_revision(revision, name)
         return Folder(Path(name), name)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise ModelError(
@@ -155,19 +188,19 @@ def open_repository(name: str, revision: str | None = None, *, trusted: bool = T
             f"(such as {_id_in_address(name) or 'google/ddpm-cifar10-32'!r})."
         )
     try:
-        return HubRepository(name, revision, trusted, largest)
+        return HubRepository(name, revision, access)
     except HubUnreachable as error:
-        if not trusted:
-            # What lies in the cache may be private, and is of any size.
+        if not access.trusted:
+            # The files in the cache may be private, and of any size.
             raise ModelError(f"The Hub can't be reached ({error}); try again later, or give 'demo'.") from error
         return _cached(name, revision, error)
 
 
-def no_revision(revision: str | None, name: str) -> None:
-    """For a local model.
+def refuse_revision(revision: str | None, name: str) -> None:
+    """Refuse a revision of a local model.
 
     Raises:
-        ModelError: if a revision was asked for.
+        ModelError: if there is one.
     """
     if revision is not None:
         raise ModelError(f"revision={revision!r} is for models on the Hub; {name} is a local one and has none. Leave it out.")
@@ -194,12 +227,12 @@ def _cached(name: str, revision: str | None, error: HubUnreachable) -> Folder:
 
 def _id_in_address(name: str) -> str | None:
     """The Hub id in the address of a model's page."""
-    found = re.match(r"https?://[^/]+/(?!datasets/|spaces/)([\w.-]+/[\w.-]+)", name)
-    return found and found[1]
+    match = re.match(r"https?://[^/]+/(?!datasets/|spaces/)([\w.-]+/[\w.-]+)", name)
+    return match and match[1]
 
 
-def read_json(path: Path, name: str) -> dict[str, Any]:
-    """A JSON object in a file of the model ``name``.
+def _json_object(path: Path, name: str) -> dict[str, Any]:
+    """The JSON object in a file of the model ``name``.
 
     Raises:
         ModelError: if it is not readable as one.

@@ -12,19 +12,19 @@ from mia_hub.models.schedule import NoiseSchedule
 
 def ddim_timesteps(schedule: NoiseSchedule, steps: int) -> list[int]:
     """``steps`` timesteps of a sampling trajectory, evenly spaced from the noisiest down to 0; 1 ≤ steps ≤ T."""
-    # Where no signal is left (ᾱ_t = 0) the noise says nothing of the clean image; such a schedule is entered one step later.
+    # Where no signal is left (ᾱ_t = 0) the noise says nothing about the clean image; such a schedule is entered one step later.
     noisiest = int((schedule.signals > 0).sum()) - 1
     return torch.linspace(noisiest, 0, steps, dtype=torch.float64).round().long().tolist()
 
 
-def predicted_clean_images(model, x: torch.Tensor, timesteps: Sequence[int], cond: Any = None) -> Iterator[torch.Tensor]:
-    """Samples along a trajectory; nothing random happens on the way.
+def predicted_clean_images(model: Any, x: torch.Tensor, timesteps: Sequence[int], cond: Any = None) -> Iterator[torch.Tensor]:
+    """Sample along a trajectory by deterministic DDIM steps.
 
     Args:
         model: a `DiffusionModel`, or anything else with its ``schedule`` and its ``predict_noise(x, t, cond)``.
-        x: ``[N, C, H, W]``, draws of N(0, I), the sample at the first timestep.
-        timesteps: the trajectory, falling.
-        cond: the batch's condition.
+        x: ``[N, C, H, W]``, draws from N(0, I): the sample at the first timestep.
+        timesteps: of the trajectory, in descending order.
+        cond: condition of the batch.
 
     Yields:
         The predicted clean image x̂0 ``[N, C, H, W]`` at each timestep; the last one is the generated sample.

@@ -1,4 +1,4 @@
-"""One model asked by several threads at once: what waits for a forward pass goes through it together."""
+"""One model queried by several threads at once: queries that wait share a forward pass."""
 
 from __future__ import annotations
 
@@ -8,100 +8,110 @@ from typing import Any
 
 import torch
 
-from mia_hub.models.condition_rows import joined
+from mia_hub.models.condition_rows import concatenated_conditions
 from mia_hub.models.protocol import DiffusionModel
 
 
 class SharedModel:
-    """A model whose forward passes are shared by the threads that ask it at the same time.
+    """A model whose forward passes are shared by the threads that query it at the same time.
 
-    No thread of its own runs them, so that it can be forked, and nobody waits for company: whoever finds the model free asks it for all
-    that waits at that moment. Passes of a long question stand in the same line as all others.
+    It has no thread of its own, so that it can be forked, and no query waits for others to join it: the thread that finds the model free
+    runs one pass for as many queries as fit, in the order of their arrival. The passes of a large batch stand in the same queue as all
+    others.
 
     Args:
-        model: any; it is asked by one thread at a time.
-        rows: most rows of a shared pass; what a single thread asks for goes through whole.
+        model: any; it is queried by one thread at a time.
+        rows: most rows of a shared pass; a larger query has a pass of its own.
     """
 
     def __init__(self, model: DiffusionModel, rows: int):
         self._model, self._rows = model, rows
-        self._line: deque[_Asked] = deque()
-        self._turn, self._asking = threading.Condition(), False
+        self._queue: deque[_Query] = deque()
+        self._changed, self._busy = threading.Condition(), False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
     def predict_noise(self, x: torch.Tensor, t: torch.Tensor, cond: Any = None) -> torch.Tensor:
-        """As the model's own."""
+        """The predicted noise, as the model returns it."""
         if torch.is_grad_enabled():
             return self._model.predict_noise(x, t, cond)
-        own = _Asked(x, t, cond)
-        with self._turn:
-            self._line.append(own)
-        while asked := self._next(own):
+        own = _Query(x, t, cond)
+        with self._changed:
+            self._queue.append(own)
+        while queries := self._next_pass(own):
             try:
-                self._ask(asked)
+                self._run(queries)
             finally:
-                self._end(asked)
-        if own.error is not None:
-            raise own.error
-        return own.found
+                self._finish(queries)
+        return own.result()
 
-    def _next(self, own: _Asked) -> list[_Asked]:
-        """The pass that the thread which waits for ``own`` is to run now: the first in line, and those behind it that fit. None once its
-        own is done."""
-        with self._turn:
-            self._turn.wait_for(lambda: own.done or not self._asking)
+    def _next_pass(self, own: _Query) -> list[_Query]:
+        """The queries of the pass that the calling thread is to run now: the first in the queue, and those behind it that fit.
+
+        Args:
+            own: the thread's query. Once it is done, there is nothing to run.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: own.done or not self._busy)
             if own.done:
                 return []
-            self._asking = True
-            first = self._line.popleft()
-            found, rows, left = [first], len(first.x), deque()
-            while self._line:
-                other = self._line.popleft()
-                if other.kind == first.kind and rows + len(other.x) <= self._rows:
-                    found.append(other)
-                    rows += len(other.x)
+            self._busy = True
+            first = self._queue.popleft()
+            queries, rows, rest = [first], len(first.x), deque[_Query]()
+            while self._queue:
+                query = self._queue.popleft()
+                if query.kind == first.kind and rows + len(query.x) <= self._rows:
+                    queries.append(query)
+                    rows += len(query.x)
                 else:
-                    left.append(other)
-            self._line = left
-        return found
+                    rest.append(query)
+            self._queue = rest
+        return queries
 
-    def _end(self, asked: list[_Asked]) -> None:
-        """Lets the others go on: those with an answer, and the next that finds the model free."""
-        with self._turn:
-            for one in asked:
-                if not one.done:
-                    one.error, one.done = RuntimeError("The forward pass was interrupted."), True
-            self._asking = False
-            self._turn.notify_all()
+    def _finish(self, queries: list[_Query]) -> None:
+        """Wake the threads whose queries are done, and the one that finds the model free next."""
+        with self._changed:
+            for query in queries:
+                if not query.done:
+                    query.error, query.done = RuntimeError("The forward pass was interrupted."), True
+            self._busy = False
+            self._changed.notify_all()
 
-    def _ask(self, asked: list[_Asked]) -> None:
+    def _run(self, queries: list[_Query]) -> None:
         try:
-            if len(asked) == 1:
-                found = [self._model.predict_noise(asked[0].x, asked[0].t, asked[0].cond)]
+            if len(queries) == 1:
+                epsilon = [self._model.predict_noise(queries[0].x, queries[0].t, queries[0].cond)]
             else:
-                x, t = (torch.cat([getattr(one, name) for one in asked]) for name in ("x", "t"))
-                found = self._model.predict_noise(x, t, joined([one.cond for one in asked])).split([len(one.x) for one in asked])
+                x, t = torch.cat([query.x for query in queries]), torch.cat([query.t for query in queries])
+                cond = concatenated_conditions([query.cond for query in queries])
+                epsilon = list(torch.split(self._model.predict_noise(x, t, cond), [len(query.x) for query in queries]))
         except Exception as error:
-            if len(asked) > 1:  # each learns of its own trouble only, such as too little memory
-                for one in asked:
-                    self._ask([one])
-                return
-            found = [None]
-            asked[0].error = error
-        for one, its in zip(asked, found):
-            one.found, one.done = its, True
+            if len(queries) > 1:  # each is run alone, so that only the query at fault fails, as with too little memory
+                for query in queries:
+                    self._run([query])
+            else:
+                queries[0].error, queries[0].done = error, True
+            return
+        for query, rows in zip(queries, epsilon):
+            query.epsilon, query.done = rows, True
 
 
-class _Asked:
+class _Query:
     """A forward pass that a thread waits for."""
 
     def __init__(self, x: torch.Tensor, t: torch.Tensor, cond: Any):
         self.x, self.t, self.cond = x, t, cond
-        self.found: torch.Tensor | None = None
+        self.epsilon: torch.Tensor | None = None
         self.error: Exception | None = None
         self.done = False
-        told = {"": cond} if isinstance(cond, torch.Tensor) else cond or {}
-        # What must be the same to go through a pass together.
-        self.kind = tuple((name, tuple(value.shape[1:]), value.dtype, value.device) for name, value in {"x": x, **told}.items())
+        values = {"": cond} if isinstance(cond, torch.Tensor) else cond or {}
+        # Queries of one kind can share a pass.
+        self.kind = tuple((name, tuple(value.shape[1:]), value.dtype, value.device) for name, value in {"x": x, **values}.items())
+
+    def result(self) -> torch.Tensor:
+        """The predicted noise; raises the error of its pass if that failed."""
+        if self.error is not None:
+            raise self.error
+        assert self.epsilon is not None
+        return self.epsilon

@@ -738,7 +738,7 @@ def test_the_empty_caption_of_sdxl_is_what_guidance_uses(copied, zeros):
 def test_half_precision_is_near(ours, name, dtype, tolerance):
     half, full = ours(name, dtype), ours(name, "float32")
     assert half.network.dtype == half.dtype == getattr(torch, dtype)
-    for t in (10, 500):
+    for t in (10, 499):  # at σ = 1/2, which bfloat16 holds exactly: diffusers rounds a flow's time to the denoiser's precision
         found = epsilon(half, t)
         assert found.dtype == torch.float32
         assert difference(found, epsilon(full, t)) < tolerance
@@ -797,10 +797,9 @@ def test_a_text_encoder_that_overflows_falls_back(copied, name, weights):
     assert half.fallbacks == {"text encoder": "float32"} and full.fallbacks == {}
 
 
-def test_a_denoiser_that_overflows_can_be_moved(copied):
+def test_a_denoiser_that_overflows_falls_back(copied):
     half, full = both(copied("sd1", scaled("unet:conv_in.weight,down_blocks.0.downsamplers.0.conv.weight", 1000)))
-    assert not epsilon(half, 300).isfinite().all()
-    assert half.fall_back() and half.fallbacks == {"denoiser": "bfloat16"}
+    assert half.fallbacks == {"denoiser": "bfloat16"}, "as met when it was loaded"
     assert difference(epsilon(half, 300), epsilon(full, 300)) < 0.1
     assert not half.fall_back() and not full.fall_back() and full.fallbacks == {}
 
@@ -832,7 +831,7 @@ REFUSED = {
         "sd1",
         all_of(index(_class_name="LatentConsistencyModelPipeline"), changed("unet/config.json", time_cond_proj_dim=8)),
         {},
-        ("told its guidance (a latent consistency model)", "Audit the model that it was distilled from"),
+        ("conditioned on its guidance (a latent consistency model)", "Audit the model that it was distilled from"),
     ),
     "own text encoder": (
         "sdxl",

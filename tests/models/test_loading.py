@@ -390,8 +390,8 @@ REFUSED = {
     "broken index": (write("model_index.json", b"{"), ("model_index.json is not readable JSON", *REPAIR)),
     "index is a list": (write("model_index.json", b"[]"), ("model_index.json should hold a JSON object", *REPAIR)),
     "nested index": (write("model_index.json", b"[" * 200_000), ("model_index.json is not readable JSON", *REPAIR)),
-    "quantised": (change_unet(quantization_config={"quant_method": "x"}), ("asks for quantised weights in its unet",)),
-    "attention of its own": (change_unet(attn_implementation="evil/kernel"), ("asks for attention of the kind 'evil/kernel'",)),
+    "quantised": (change_unet(quantization_config={"quant_method": "x"}), ("needs quantised weights in its unet",)),
+    "attention of its own": (change_unet(attn_implementation="evil/kernel"), ("needs attention of the kind 'evil/kernel'",)),
     "broken unet config": (write("unet/config.json", b"\xff"), ("is broken: config.json is not readable JSON", *REPAIR)),
     "broken scheduler config": (
         write("scheduler/scheduler_config.json", b""),

@@ -17,10 +17,10 @@ from support import tiny_pipelines
 import mia_hub
 import mia_hub.models.loading as loading
 from mia_hub.errors import ModelError
-from mia_hub.models.overlays.on_top import split_name
+from mia_hub.models.overlays.names import base_and_overlays
 from mia_hub.models.repository import HubRepository, HubUnreachable
 
-CAPTIONS, T = ["a red cat", "a photo of the house"], torch.tensor([30, 500])
+CAPTIONS, T = ["a red cat", "a photo of the house"], torch.tensor([30, 499])
 LORA_FILE, RANK = "pytorch_lora_weights.safetensors", 4
 SD1 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 
@@ -244,8 +244,8 @@ def test_two_at_once(base, tmp_path, capfd, recwarn):
 
 
 def test_names_are_split_at_spaced_plus_signs():
-    assert split_name(" a/b + ./c+d.safetensors  +  e ") == ["a/b", "./c+d.safetensors", "e"]
-    assert split_name("a/b +") == ["a/b", ""]
+    assert base_and_overlays(" a/b + ./c+d.safetensors  +  e ") == ["a/b", "./c+d.safetensors", "e"]
+    assert base_and_overlays("a/b +") == ["a/b", ""]
 
 
 # The namings that are in use. Each writes updates as files.
@@ -894,7 +894,7 @@ CLIP, INPUT = "cond_stage_model.transformer.text_model.", "input_blocks.0.0.weig
 NO_CHECKPOINT = {
     "a layer missing": ("sd1", without("middle_block.1.proj_in"), (*OTHER_MODEL, "its denoiser has")),
     "a layer more": ("sd1", lambda weights: weights | {f"{DENOISER}label_emb.weight": torch.ones(3)}, (*OTHER_MODEL, "its denoiser has")),
-    "that predicts v": ("sd1", lambda weights: weights | {"v_pred": torch.ones(0)}, ("says that its denoiser predicts v", "Name a base")),
+    "that predicts v": ("sd1", lambda weights: weights | {"v_pred": torch.ones(0)}, ("states that its denoiser predicts v", "Name a base")),
     "SD1's on SD2": ("sd2", dict, (*OTHER_MODEL, "its denoiser has")),
     "SD1's on SDXL": ("sdxl", dict, (*OTHER_MODEL, "its denoiser has")),
     "SD1's on Flux": ("flux-dev", dict, (*OTHER_MODEL, "its denoiser has")),
@@ -924,7 +924,7 @@ def test_a_checkpoint_that_doesnt_fit_is_refused(base, checkpoint, tmp_path, on_
 
 def test_what_can_not_stand_alone(base, checkpoint, tmp_path, on_hub):
     without_base = refusal(checkpoint[0])
-    assert f"{checkpoint[0]} seems to be made from {SD1}, which can't be had. The Hub has no model" in without_base
+    assert f"{checkpoint[0]} seems to be made from {SD1}, which can't be loaded. The Hub has no model" in without_base
     assert f"Or name another base, as 'base + {checkpoint[0]}'" in without_base
     weights = load_file(checkpoint[0])
     save_file(

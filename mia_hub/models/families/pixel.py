@@ -7,30 +7,26 @@ from typing import Any, ClassVar
 import torch
 
 from mia_hub.errors import ModelError
-from mia_hub.models.denoiser import PixelSpace
-from mia_hub.models.network import NetworkModel
+from mia_hub.models.families.base import NetworkModel
+from mia_hub.models.families.scheduler_reading import prediction_type_of, schedule_of
 from mia_hub.models.protocol import ModelInfo
-from mia_hub.models.schedules import prediction_type_of, schedule_of
 
 
 class UNetModel(NetworkModel):
-    """A UNet2DModel, of pixels or latents: how it is called, and its classes if it has any.
+    """A UNet2DModel of pixels or latents, unconditional or conditioned on classes."""
 
-    Absorbs the prediction type (see `NoiseSchedule.to_epsilon`) and learned variance.
-    """
-
-    def output(self, x, t, cond):
+    def output(self, x: torch.Tensor, t: torch.Tensor, cond: Any) -> Any:
         return self.network(x, t, class_labels=cond).sample
 
 
-class PixelModel(PixelSpace, UNetModel):
+class PixelModel(UNetModel):
     """A UNet2DModel on pixels, as in DDPMPipeline and DDIMPipeline, unconditional or conditioned on classes.
 
     Args:
         unet: the network; moved to ``device`` and ``dtype``, in eval mode.
         scheduler: a diffusers scheduler; its noise schedule and prediction type are read, nothing else.
         id, revision: as recorded in results.
-        size: the images' side; the network's own by default.
+        size: side of the images in pixels; the network's own by default.
 
     Raises:
         ModelError: if the network, its size or its schedule can't be audited.
@@ -41,7 +37,7 @@ class PixelModel(PixelSpace, UNetModel):
     components: ClassVar[dict[str, tuple[str, ...]]] = {"unet": ("UNet2DModel",), "scheduler": ()}
 
     @classmethod
-    def check(cls, configs: dict[str, Any], scheduler, id: str, *, size: int | None = None, **options: Any) -> None:
+    def check(cls, configs: dict[str, Any], scheduler: Any, id: str, *, size: int | None = None, **options: Any) -> None:
         config = configs["unet"]
         classes_of(config, id)
         schedule_of(scheduler, id)
@@ -56,18 +52,26 @@ class PixelModel(PixelSpace, UNetModel):
                 "Add it to a copy of the model, and give that folder."
             )
         if size is not None:
-            multiple_of(size, 2 ** (len(config.block_out_channels) - 1), id)
+            check_size(size, 2 ** (len(config.block_out_channels) - 1), id)
 
     def __init__(
-        self, unet, scheduler, *, id: str, revision: str | None = None, device="cpu", dtype: torch.dtype = torch.float32, size=None
+        self,
+        unet: Any,
+        scheduler: Any,
+        *,
+        id: str,
+        revision: str | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        size: int | None = None,
     ):
         self.check({"unet": unet.config}, scheduler, id, size=size)
         config = unet.config
         # torch's own method: the one of diffusers warns of modules to be kept in float32 even where there are none.
         network = torch.nn.Module.to(unet, device=device, dtype=dtype)
         super().__init__(network, schedule_of(scheduler, id), device=device, dtype=dtype)
-        stated = config.sample_size
-        height, width = (stated, stated) if isinstance(stated, int) else stated
+        native = config.sample_size
+        height, width = (native, native) if isinstance(native, int) else native
         if size is not None:
             height = width = size
         classes = classes_of(config, id)
@@ -83,8 +87,8 @@ class PixelModel(PixelSpace, UNetModel):
         )
 
 
-def classes_of(config, id: str) -> int | None:
-    """How many classes a UNet2DModel is conditioned on; None if it is unconditional.
+def classes_of(config: Any, id: str) -> int | None:
+    """Number of classes that a UNet2DModel is conditioned on; None if it is unconditional.
 
     Raises:
         ModelError: if its condition is no class index.
@@ -97,13 +101,17 @@ def classes_of(config, id: str) -> int | None:
     return config.get("num_class_embeds") or None
 
 
-def multiple_of(size: Any, unit: int, id: str) -> int:
-    """A image's side that the model can take.
+def check_size(size: Any, unit: int, id: str) -> None:
+    """Refuse a side of images that the model can't take.
+
+    Args:
+        size: in pixels.
+        unit: the model takes positive multiples of it.
+        id: of the model, for messages.
 
     Raises:
-        ModelError: if it is no positive multiple of ``unit``.
+        ModelError: if the side is no positive multiple of ``unit``.
     """
     if isinstance(size, bool) or not isinstance(size, int) or size < unit or size % unit:
         near = max(unit, round(size / unit) * unit) if isinstance(size, (int, float)) and not isinstance(size, bool) else unit
         raise ModelError(f"{id} takes images whose side is a multiple of {unit} pixels; got size={size!r}. Try size={near}.")
-    return size

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mia_hub.errors import ModelError
 from mia_hub.models.components import broken_files, quiet
-from mia_hub.models.overlays.top import Top, shapes_in, size_of
+from mia_hub.models.overlays.overlay import Base, Overlay, shapes_in, size_of
+
+if TYPE_CHECKING:
+    import torch
 
 # Fine-tuning tools write this entry where the network predicts v though its family predicts ε.
 V_PREDICTION = "v_pred"
 
 
-class Checkpoint(Top):
+class Checkpoint(Overlay):
     """Weights in one safetensors file, as the models' authors and most fine-tuning tools write them: of all parts, or of some."""
 
-    # Where the weights of each part stand in such files. T5 is called the same wherever it comes.
+    # Prefixes of the weights of each part in such files. T5 has one prefix, whichever of the text encoders it is.
     PREFIXES: ClassVar[dict[str, tuple[str, ...]]] = {
         "vae": ("first_stage_model.", "vae.", "encoder.", "decoder.", "quant_conv.", "post_quant_conv."),
         "text_encoder": ("cond_stage_model.", "conditioner.embedders.0.", "text_encoders.clip_l."),
@@ -26,7 +29,7 @@ class Checkpoint(Top):
     }
     WHOLE, DENOISER_ALONE = "model.diffusion_model.", ("double_blocks.", "single_blocks.", "joint_blocks.")
 
-    def check(self, base):
+    def check(self, base: Base) -> None:
         if not hasattr(base.pipeline, "from_single_file"):
             raise ModelError(
                 f"{self.name} is a single-file checkpoint, and diffusers reads none for {base.name}, a model of the kind "
@@ -36,27 +39,27 @@ class Checkpoint(Top):
             return
         if V_PREDICTION in self._shapes and base.scheduler.config.get("prediction_type") != "v_prediction":
             raise ModelError(
-                f"{self.name} says that its denoiser predicts v, and that of {base.name} doesn't. Name a base that does, as "
+                f"{self.name} states that its denoiser predicts v, and that of {base.name} doesn't. Name a base that does, as "
                 f"'base + {self.name}'; it may be a copy of {base.name} with another scheduler_config.json."
             )
-        given = sum(math.prod(self._shapes[key]) for key in self._denoiser)
-        there = size_of(base.empty_denoiser().state_dict().values())
-        if given != there:
-            raise self.misfit(base, f"its denoiser has {given:,} weights, and that of {base.name} has {there:,}")
+        own = sum(math.prod(self._shapes[key]) for key in self._denoiser)
+        other = size_of(base.empty_denoiser().state_dict().values())
+        if own != other:
+            raise self.misfit(base, f"its denoiser has {own:,} weights, and that of {base.name} has {other:,}")
 
-    def replaces(self, base):
-        found = {base.adapter.denoiser} if self._denoiser else set()
+    def replaces(self, base: Base) -> set[str]:
+        replaced = {base.adapter.denoiser} if self._denoiser else set()
         for name, component in base.components.items():
             prefixes = self.PREFIXES.get("t5" if "T5EncoderModel" in component.class_name else name)
             if prefixes and any(key.startswith(prefixes) for key in self._shapes):
-                found.add(name)
-        return found
+                replaced.add(name)
+        return replaced
 
-    def load(self, base, loaded, dtype):
+    def load(self, base: Base, parts: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
         import inspect
 
-        wanted = self.replaces(base)
-        others = {name: loaded.get(name) for name in ("safety_checker", "feature_extractor", "image_encoder", *base.components)}
+        own = self.replaces(base)
+        others = {name: parts.get(name) for name in ("safety_checker", "feature_extractor", "image_encoder", *base.components)}
         accepted = inspect.signature(base.pipeline.__init__).parameters
         with self.fitting(base):
             pipeline = base.pipeline.from_single_file(
@@ -64,17 +67,17 @@ class Checkpoint(Top):
                 config=str(base.repository.root),
                 torch_dtype=dtype,
                 local_files_only=True,
-                **{name: part for name, part in others.items() if name in accepted and name not in wanted},
+                **{name: part for name, part in others.items() if name in accepted and name not in own},
             )
-        found = {name: getattr(pipeline, name) for name in wanted}
-        for name, part in found.items():
-            if left := [key for key, value in part.named_parameters() if value.is_meta]:
-                raise self.misfit(base, f"it lacks weights of the {name}, such as {left[0]}")
-        return found
+        loaded = {name: getattr(pipeline, name) for name in own}
+        for name, part in loaded.items():
+            if missing := [key for key, value in part.named_parameters() if value.is_meta]:
+                raise self.misfit(base, f"it lacks weights of the {name}, such as {missing[0]}")
+        return loaded
 
     @property
     def made_from(self) -> str:
-        """The Hub id of its base, as diffusers tells by the weights.
+        """The Hub id of the model that it was made from, which diffusers recognises by the weights.
 
         Raises:
             ModelError: if it is a part alone.
@@ -86,7 +89,8 @@ class Checkpoint(Top):
             raise ModelError(f"{self.name} holds no denoiser; name its base as well, as 'base + {self.name}'.")
         with broken_files(self.name), quiet():
             weights = {key: torch.empty(shape, device="meta") for key, shape in self._shapes.items()}
-            return fetch_diffusers_config(weights)["pretrained_model_name_or_path"]
+            base: str = fetch_diffusers_config(weights)["pretrained_model_name_or_path"]
+        return base
 
     @cached_property
     def _shapes(self) -> dict[str, list[int]]:
@@ -101,7 +105,7 @@ class Checkpoint(Top):
         others = tuple(prefix for prefixes in self.PREFIXES.values() for prefix in prefixes)
         return [key for key in self._shapes if alone and not key.startswith(others)]
 
-    def misfit(self, base, why):
+    def misfit(self, base: Base, why: str) -> ModelError:
         return ModelError(
             f"{self.name} can't be loaded with {base.name} as its base: it was made from another model, or is incomplete ({why}). Name the "
             f"base that it was made from, as 'base + {self.name}'."

@@ -1,4 +1,4 @@
-"""Low-rank updates on top of a model: read whatever tool wrote them, put on whole or refused."""
+"""Low-rank updates on top of a model: read whichever tool wrote them, and put on in full or refused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from mia_hub.errors import ModelError
 from mia_hub.models.components import broken_files
-from mia_hub.models.overlays.top import Base, Top, beside, size_of
+from mia_hub.models.overlays.overlay import Base, Overlay, beside, size_of
 
 PEFT_PREFIX = "base_model.model."
 MERGE = "Merge it into the model with the tool that it was made with, and give the result."
@@ -18,13 +18,16 @@ A = ".lora_A.weight"
 DOWN = re.compile(r"[._](lora_A|lora_down|lora\d?(_linear_layer)?\.down)\.")
 
 
-class LoRA(Top):
+class LoRA(Overlay):
     """Low-rank updates (Hu et al. 2022, arXiv 2106.09685) of the denoiser and, perhaps, of text encoders.
 
     They are not fused into the weights: in half precision small ones would be lost to rounding.
     """
 
-    def check(self, base):
+    # By part and name, as peft names them; set by `check`.
+    _updates: dict[str, dict[str, Any]]
+
+    def check(self, base: Base) -> None:
         if not hasattr(base.pipeline, "load_lora_weights"):
             raise ModelError(
                 f"{self.name} is a LoRA, and diffusers puts none on {base.name}, a model of the kind {base.adapter.__name__}. Audit that "
@@ -35,15 +38,15 @@ class LoRA(Top):
         weights, denoiser = self._read(base), base.adapter.denoiser
         with self.fitting(base):
             options = {"unet_config": base.configs[denoiser]} if denoiser == "unet" else {}
-            found = base.pipeline.lora_state_dict(dict(weights), **options)
-        found = found[0] if isinstance(found, tuple) else found
+            converted = base.pipeline.lora_state_dict(dict(weights), **options)
+        converted = converted[0] if isinstance(converted, tuple) else converted
         self._updates = {}
-        for key, value in found.items():
-            # Names that diffusers leaves without their part are the denoiser's.
+        for key, value in converted.items():
+            # Names without a part are the denoiser's.
             part, _, name = key.partition(".") if key.partition(".")[0] in base.components else (denoiser, "", key)
             self._updates.setdefault(part, {})[name] = value
         for part, own in self._updates.items():
-            # To peft's names; each function passes over what it doesn't know.
+            # To peft's names; each function leaves names that it doesn't know unchanged.
             own = own if part == denoiser else convert_state_dict_to_peft(own, StateDictType.DIFFUSERS_OLD)
             self._updates[part] = convert_unet_state_dict_to_peft(own)
         if not math.isclose(sum(map(_energy, self._updates.values())), _energy(weights), rel_tol=1e-9):
@@ -51,15 +54,15 @@ class LoRA(Top):
         if denoiser in self._updates:
             self._put(base.empty_denoiser(), denoiser, base)
 
-    def apply(self, base, parts):
+    def apply(self, base: Base, parts: dict[str, Any]) -> None:
         for name in self._updates:
             self._put(parts[name], name, base)
 
-    def _put(self, module, part: str, base: Base) -> None:
-        """Puts its updates on one part.
+    def _put(self, module: Any, part: str, base: Base) -> None:
+        """Put the updates of one part on it.
 
         Raises:
-            ModelError: if they don't all have a place there, of the same shape.
+            ModelError: if it has no layer of the same shape for one of them.
         """
         from peft import LoraConfig, inject_adapter_in_model
         from peft.utils import set_peft_model_state_dict
@@ -79,23 +82,40 @@ class LoRA(Top):
         with self.fitting(base):
             inject_adapter_in_model(config, module, name, low_cpu_mem_usage=True, state_dict=own)
             set_peft_model_state_dict(module, own, name, low_cpu_mem_usage=True)
-        placed, given = size_of(module.parameters()) - before, size_of(own.values())
-        if placed != given:
-            raise self.misfit(base, f"of its {given:,} numbers for the {part} {placed:,} have a place")
+        added, total = size_of(module.parameters()) - before, size_of(own.values())
+        if added != total:
+            raise self.misfit(base, f"of its {total:,} numbers for the {part} {added:,} fit")
         for layer in module.modules():
             if adapters := list(getattr(layer, "lora_A", ())):
-                layer.set_adapter(adapters)  # peft had left the newest alone at work
+                layer.set_adapter(adapters)  # peft had left only the newest active
 
     def _read(self, base: Base) -> dict[str, Any]:
-        """Its weights, with the scale of each update multiplied in.
+        """The weights, with the scale of each update multiplied in.
 
-        The scale (alpha / rank) stands in the file, one per update or one for all, and diffusers gets some mixtures wrong. Nor does it get
-        to see the file's own settings: peft would import modules that they name.
+        The scale (alpha / rank) stands in the file, one per update or one for all, and diffusers reads some mixtures wrong. The file's own
+        settings are kept from diffusers: peft would import modules that they name.
 
         Raises:
             ModelError: if it holds anything else than low-rank updates.
         """
-        import torch
+        weights, settings = self._content(base)
+        scaled: dict[str, Any] = {}
+        for key in weights:
+            if match := DOWN.search(key):
+                scaled |= self._scaled_update(key, key[: match.start()], weights, settings)
+        others = [key for key, value in weights.items() if key not in scaled and not key.endswith(".alpha") and value.float().any()]
+        if others or not scaled:
+            raise ModelError(
+                f"{self.name} holds something else than low-rank updates (such as {min(others, default='nothing')}), which diffusers "
+                f"doesn't put on {base.name}. {MERGE}"
+            )
+        strength = _energy(scaled)
+        if not math.isfinite(strength) or strength == 0:
+            raise ModelError(f"{self.name} {'is broken: it has NaN or infinity' if strength else 'changes nothing: its updates are zero'}.")
+        return scaled
+
+    def _content(self, base: Base) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The weights as they are stored, and the settings, ``{"unet.lora_alpha": 8, …}``."""
         from safetensors import safe_open
 
         with broken_files(self.name), safe_open(self.file, "pt") as file:
@@ -106,34 +126,28 @@ class LoRA(Top):
             denoiser = base.adapter.denoiser
             weights = {f"{denoiser}.{key.removeprefix(PEFT_PREFIX)}": value for key, value in weights.items()}
             settings = {f"{denoiser}.{key}": value for key, value in self.repository.read_json(config).items()}
-        found = {}
-        for key, down in weights.items():
-            if not (match := DOWN.search(key)):
-                continue
-            up, stem = _up(key), key[: match.start()]
-            if up not in weights:
-                raise ModelError(f"{self.name} is broken: it has {key}, and no {up}. Download it again, or ask its owner to repair it.")
-            with broken_files(self.name):
-                alpha = weights.get(f"{stem}.alpha")
-                scale = _scale(settings, stem, len(down)) if alpha is None else float(alpha) / len(down)
-            # Half of it to each side, so that neither becomes too small for half precision.
-            wide = torch.promote_types(down.dtype, torch.float32) if down.dtype.itemsize > 1 else torch.float32
-            root = abs(scale) ** 0.5
-            found[key], found[up] = down.to(wide) * root, weights[up].to(wide) * math.copysign(root, scale)
-            for other, factor in ((f"{up.removesuffix('weight')}bias", scale), (f"{stem}.lora_magnitude_vector", 1)):
-                found |= {other: weights[other].to(wide) * factor} if other in weights else {}
-        other = [key for key, value in weights.items() if key not in found and not key.endswith(".alpha") and value.float().any()]
-        if other or not found:
-            raise ModelError(
-                f"{self.name} holds something else than low-rank updates (such as {min(other, default='nothing')}), which diffusers "
-                f"doesn't put on {base.name}. {MERGE}"
-            )
-        strength = _energy(found)
-        if not math.isfinite(strength) or strength == 0:
-            raise ModelError(f"{self.name} {'is broken: it has NaN or infinity' if strength else 'changes nothing: its updates are zero'}.")
-        return found
+        return weights, settings
 
-    def misfit(self, base, why):
+    def _scaled_update(self, key: str, stem: str, weights: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+        """The matrices of one update, with its scale multiplied in, and its biases and magnitudes if it has any."""
+        import torch
+
+        up, down = _up(key), weights[key]
+        if up not in weights:
+            raise ModelError(f"{self.name} is broken: it has {key}, and no {up}. Download it again, or ask its owner to repair it.")
+        with broken_files(self.name):
+            alpha = weights.get(f"{stem}.alpha")
+            scale = _scale(settings, stem, len(down)) if alpha is None else float(alpha) / len(down)
+        # Half of it to each side, so that neither becomes too small for half precision.
+        wide = torch.promote_types(down.dtype, torch.float32) if down.dtype.itemsize > 1 else torch.float32
+        root = abs(scale) ** 0.5
+        update = {key: down.to(wide) * root, up: weights[up].to(wide) * math.copysign(root, scale)}
+        for other, factor in ((f"{up.removesuffix('weight')}bias", scale), (f"{stem}.lora_magnitude_vector", 1)):
+            if other in weights:
+                update[other] = weights[other].to(wide) * factor
+        return update
+
+    def misfit(self, base: Base, why: str) -> ModelError:
         return ModelError(
             f"{self.name} can't be put on {base.name}: it is a LoRA for another base, or broken ({why}). Its page says which model it was "
             "trained on; name that one before the plus."
@@ -142,15 +156,14 @@ class LoRA(Top):
 
 def _up(down: str) -> str:
     """The name of the second matrix of an update, from that of the first."""
-    match = DOWN.search(down)
-    return down[: match.start()] + match[0].replace("lora_A", "lora_B").replace("down", "up") + down[match.end() :]
+    return DOWN.sub(lambda match: match[0].replace("lora_A", "lora_B").replace("down", "up"), down, count=1)
 
 
 def _scale(settings: dict[str, Any], stem: str, rank: int) -> float:
-    """The scale of an update by the file's settings, ``{"unet.lora_alpha": 8, …}``; 1 where they don't say.
+    """The scale of an update by the file's settings, ``{"unet.lora_alpha": 8, …}``; 1 if they don't state it.
 
     Raises:
-        ValueError: if they can't be followed.
+        ValueError: for settings that can't be applied.
     """
     part, _, module = stem.partition(".")
     own = {key.partition(".")[2]: value for key, value in settings.items() if key.partition(".")[0] == part}
@@ -169,7 +182,7 @@ def _scale(settings: dict[str, Any], stem: str, rank: int) -> float:
 
 
 def _energy(weights: dict[str, Any]) -> float:
-    """Σ ‖B·A‖² over the updates among some weights: what splitting, joining, and renaming them leaves as it is."""
+    """Σ ‖B·A‖² over the updates among some weights, which splitting, joining and renaming updates leaves unchanged."""
     total = 0.0
     for key, value in weights.items():
         if DOWN.search(key):

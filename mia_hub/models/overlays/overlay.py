@@ -1,4 +1,4 @@
-"""What can be put on top of a base, seen from outside: what it fits, what it replaces, what it changes."""
+"""The base of all overlays: what one fits, replaces and changes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mia_hub.errors import ModelError, first_line
 from mia_hub.models.components import broken_files, quiet
+from mia_hub.models.families.base import NetworkModel
 from mia_hub.models.layout import Component
-from mia_hub.models.network import NetworkModel
-from mia_hub.models.repository import Folder, HubRepository
+from mia_hub.models.repository import Folder
+
+if TYPE_CHECKING:
+    import torch
 
 # peft's own file of settings, as its fine-tuning examples save it beside the weights.
 PEFT_CONFIG = "adapter_config.json"
@@ -22,7 +25,7 @@ PEFT_CONFIG = "adapter_config.json"
 
 @dataclass
 class Base:
-    """What something is put on.
+    """The model under the overlays, before its weights are loaded.
 
     Attributes:
         repository: its files.
@@ -43,14 +46,14 @@ class Base:
         return self.repository.name
 
     @property
-    def pipeline(self) -> type | None:
-        """The class of diffusers that knows LoRAs and single files of this family; None where there is none."""
+    def pipeline(self) -> Any:
+        """The diffusers pipeline that can load LoRAs and single files of this family; None if there is none."""
         import diffusers
 
         return getattr(diffusers, getattr(self.adapter, "pipeline_class", ""), None)
 
-    def empty_denoiser(self):
-        """The denoiser without memory for its weights: it tells what fits before any weights are fetched."""
+    def empty_denoiser(self) -> Any:
+        """The denoiser without memory for its weights, which shows whether an overlay fits before any weights are fetched."""
         import diffusers
         import torch
 
@@ -60,11 +63,11 @@ class Base:
 
 
 @dataclass
-class Top(ABC):
-    """Something to be put on top of a base.
+class Overlay(ABC):
+    """Something that goes on top of a base.
 
     Attributes:
-        name: as it was given.
+        name: as the user gave it.
         repository: where it lies.
         path: its file in there, or its folder ("" for the root).
         revision: commit, or hash of the weights.
@@ -77,7 +80,7 @@ class Top(ABC):
 
     @abstractmethod
     def check(self, base: Base) -> None:
-        """Refuses a base that it doesn't fit, as far as that can be told before the base's weights are fetched.
+        """Refuse a base that the overlay doesn't fit, as far as that shows before the base's weights are fetched.
 
         Raises:
             ModelError: with the reason.
@@ -91,12 +94,12 @@ class Top(ABC):
         """Parts of the base that need not be loaded."""
         return set()
 
-    def load(self, base: Base, loaded: dict[str, Any], dtype) -> dict[str, Any]:
-        """The parts that it brings; ``loaded`` are those of the base."""
+    def load(self, base: Base, parts: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
+        """The parts that it brings; ``parts`` are those of the base."""
         return {}
 
     def apply(self, base: Base, parts: dict[str, Any]) -> None:
-        """Changes parts in place, once all are loaded."""
+        """Change parts in place, once all are loaded."""
         return
 
     @property
@@ -105,7 +108,7 @@ class Top(ABC):
 
     @contextmanager
     def fitting(self, base: Base) -> Iterator[None]:
-        """Within it, whatever another library says against putting it there becomes one clear message."""
+        """Context in which an error of another library about the overlay and its base becomes one clear message."""
         try:
             with quiet(), warnings.catch_warnings(action="ignore"):
                 yield
@@ -115,17 +118,12 @@ class Top(ABC):
 
     @abstractmethod
     def misfit(self, base: Base, why: str) -> ModelError:
-        """The error that it is for another base."""
+        """The error that the overlay is for another base."""
 
 
 def beside(path: str) -> str:
     """Path of peft's configuration in the folder of a file."""
     return f"{path.rpartition('/')[0]}/{PEFT_CONFIG}".lstrip("/")
-
-
-def remember(repository: Folder, path: str) -> None:
-    if isinstance(repository, HubRepository):
-        repository.remember(path)
 
 
 def shapes_in(path: Path, name: str) -> dict[str, list[int]]:
@@ -137,4 +135,5 @@ def shapes_in(path: Path, name: str) -> dict[str, list[int]]:
 
 
 def size_of(tensors: Iterable[Any]) -> int:
+    """Number of values in some tensors."""
     return sum(tensor.numel() for tensor in tensors)

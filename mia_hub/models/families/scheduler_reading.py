@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from mia_hub.errors import ModelError
 from mia_hub.models.schedule import PREDICTION_TYPES, NoiseSchedule
 
 
-def prediction_type_of(scheduler) -> str:
-    """What the network puts out, as `mia_hub.models.schedule.PREDICTION_TYPES` calls it."""
+def prediction_type_of(scheduler: Any) -> str:
+    """The quantity that the network predicts, one of `mia_hub.models.schedule.PREDICTION_TYPES`."""
     if type(scheduler).__name__.startswith("FlowMatch"):
         return "flow_prediction"
     return scheduler.config.get("prediction_type") or "epsilon"
 
 
-def schedule_of(scheduler, id: str) -> NoiseSchedule:
+def schedule_of(scheduler: Any, id: str) -> NoiseSchedule:
     """The noise schedule that a model was trained with.
 
     Args:
         scheduler: one with ``alphas_cumprod`` (DDPM, DDIM, PNDM, Euler, DPM-Solver, …), one of flow matching, or that of Score SDE (VP).
-        id: the model's, for messages.
+        id: of the model, for messages.
 
     Raises:
         ModelError: if the schedule can't be derived, as for variance-exploding ones.
@@ -42,11 +44,11 @@ def schedule_of(scheduler, id: str) -> NoiseSchedule:
 
 
 def network_times(schedule: NoiseSchedule, prediction_type: str) -> torch.Tensor | None:
-    """What a network of diffusers is told at each timestep, float64 ``[T]``: T·σ_t for rectified flow; None where it is t itself."""
+    """The time that a diffusers network is conditioned on at each timestep, float64 ``[T]``: T·σ_t for rectified flow; None if it is t."""
     return schedule.noises * len(schedule) if prediction_type == "flow_prediction" else None
 
 
-def _vp_sde(config) -> torch.Tensor:
-    """ᾱ of the variance-preserving SDE (Song et al. 2021, arXiv 2011.13456, Eq. 33), whose network is told t·(T-1) for t in [ε, 1]."""
+def _vp_sde(config: Any) -> torch.Tensor:
+    """ᾱ of the variance-preserving SDE (Song et al. 2021, arXiv 2011.13456, Eq. 33); its network's time is t·(T-1) for t in [ε, 1]."""
     t = torch.linspace(0, 1, config.num_train_timesteps, dtype=torch.float64).clamp(min=config.sampling_eps)
     return torch.exp(-0.5 * t**2 * (config.beta_max - config.beta_min) - t * config.beta_min)

@@ -67,7 +67,7 @@ def test_what_waits_goes_through_together_and_each_gets_its_own():
         first = asking(shared, pool, [0])
         assert comes(lambda: slow.passes)
         others = asking(shared, pool, range(1, 10))
-        assert comes(lambda: len(shared._line) == 9)
+        assert comes(lambda: len(shared._queue) == 9)
         slow.gate.set()
         for number, found in enumerate([*first, *others]):
             assert torch.equal(found.result(10), torch.full((2, 1, SIDE, SIDE), 10.0 * number))
@@ -94,7 +94,7 @@ def test_trouble_of_one_is_no_trouble_of_others():
     shared = SharedModel(slow.model, rows=100)
     with ThreadPoolExecutor(20) as pool:
         found = asking(shared, pool, range(20))
-        assert comes(lambda: len(shared._line) == 19)
+        assert comes(lambda: len(shared._queue) == 19)
         slow.gate.set()
         for number, one in enumerate(found):
             if number == 13:
@@ -112,9 +112,9 @@ def test_an_interrupted_pass_leaves_nobody_waiting():
         [first] = asking(shared, pool, [0])
         assert comes(lambda: slow.passes)
         found = asking(shared, pool, together)
-        assert comes(lambda: len(shared._line) == 3)
+        assert comes(lambda: len(shared._queue) == 3)
         found += asking(shared, pool, behind)
-        assert comes(lambda: len(shared._line) == 7)
+        assert comes(lambda: len(shared._queue) == 7)
         slow.gate.set()
         errors = {number: one.exception(10) for number, one in zip(together + behind, found)}
     assert first.exception() is None
@@ -133,7 +133,7 @@ def test_back_to_back_everybody_is_in_every_second_pass():
 
     def denoiser(x, t):
         passes.append(len(x))
-        if not late and not comes(lambda: len(shared._line) + len(x) + len(ended) == threads):
+        if not late and not comes(lambda: len(shared._queue) + len(x) + len(ended) == threads):
             late.append(len(passes))
         return x
 

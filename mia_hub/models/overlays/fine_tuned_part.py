@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mia_hub.errors import ModelError
 from mia_hub.models.components import load_component, read_configs
 from mia_hub.models.layout import Component, check_shards, find_component
-from mia_hub.models.overlays.top import Base, Top, remember
+from mia_hub.models.overlays.overlay import Base, Overlay
 
-# What a part takes from the others and gives to them. A fine-tuned part has these as the base's has.
+if TYPE_CHECKING:
+    import torch
+
+# The fields of a part's configuration that concern the other parts. A fine-tuned part has the same values as the base's.
 INTERFACE = (
     "in_channels", "latent_channels", "scaling_factor", "shift_factor", "cross_attention_dim", "joint_attention_dim", "caption_channels",
     "pooled_projection_dim", "projection_class_embeddings_input_dim", "addition_embed_type", "class_embed_type", "encoder_hid_dim",
@@ -17,50 +21,51 @@ INTERFACE = (
 )  # fmt: skip
 
 
-class Part(Top):
+class FineTunedPart(Overlay):
     """One part, fully fine-tuned, that takes the place of the base's, such as a DreamBooth UNet or a better autoencoder."""
 
-    def check(self, base):
+    def check(self, base: Base) -> None:
         component = self._component(base)
         check_shards(component, self.repository)
         if component.library == "diffusers":
-            own, there = self.configs(base)[component.name], base.configs[component.name]
+            own, other = self.configs(base)[component.name], base.configs[component.name]
         else:
-            own, there = self.repository.read_json(component.config), base.repository.read_json(base.components[component.name].config)
+            own, other = self.repository.read_json(component.config), base.repository.read_json(base.components[component.name].config)
         for field in INTERFACE:
-            if field in own and field in there and own[field] != there[field]:
-                raise self.misfit(base, f"its {field} is {own[field]}, and the base's is {there[field]}")
+            if field in own and field in other and own[field] != other[field]:
+                raise self.misfit(base, f"its {field} is {own[field]}, and the base's is {other[field]}")
 
-    def misfit(self, base, why):
+    def misfit(self, base: Base, why: str) -> ModelError:
         return ModelError(
             f"{self.name} is no {self._component(base).name} for {base.name}: {why}. Name the base that it was fine-tuned from."
         )
 
-    def configs(self, base):
+    def configs(self, base: Base) -> dict[str, Any]:
         component = self._component(base)
         return read_configs(self.repository, {component.name: component})[0]
 
-    def replaces(self, base):
+    def replaces(self, base: Base) -> set[str]:
         return {self._component(base).name}
 
-    def load(self, base, loaded, dtype):
+    def load(self, base: Base, parts: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
         component = self._component(base)
         folder = self.repository.fetch(component.patterns)
-        remember(self.repository, component.config)
+        self.repository.remember(component.config)
         return {component.name: load_component(folder, component, self.name, dtype)}
 
     def _component(self, base: Base) -> Component:
-        """Which part of the base it is, by its class; where several have it, by the name of its folder."""
+        """The part of the base that it replaces, by its class; if several parts have that class, by the name of its folder."""
         config = self.repository.read_json(f"{self.path}/config.json".lstrip("/"))
-        own = config.get("_class_name") or next(iter(config.get("architectures") or []), None)
+        class_name = config.get("_class_name") or next(iter(config.get("architectures") or []), None)
         parts = {name: part for name, part in base.components.items() if part.weights}
-        fitting = [part for part in parts.values() if own in (base.adapter.components[part.name] or (part.class_name,))]
-        if not fitting:
-            has = ", ".join(f"{part.class_name} ({name})" for name, part in sorted(parts.items()))
-            raise ModelError(f"{self.name} holds {f'a {own}' if own else 'no part'} that {base.name} has; that has a {has}.")
+        fitting = [part for part in parts.values() if class_name in (base.adapter.components[part.name] or (part.class_name,))]
+        if not isinstance(class_name, str) or not fitting:
+            classes = ", ".join(f"{part.class_name} ({name})" for name, part in sorted(parts.items()))
+            own = f"a {class_name}" if class_name else "no part"
+            raise ModelError(f"{self.name} holds {own} that {base.name} has; that has a {classes}.")
         folder = Path(self.path or self.name).resolve().name
         named = [part for part in fitting if part.name == folder] or fitting
         if len(named) > 1:
             names = " or ".join(part.name for part in named)
             raise ModelError(f"{self.name} could be the {names} of {base.name}. Put it in a folder of that name.")
-        return find_component(named[0].name, named[0].library, own, self.repository, folder=self.path)
+        return find_component(named[0].name, named[0].library, class_name, self.repository, folder=self.path)
