@@ -25,7 +25,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from benchmarks.running_app import running_app
-from leaderboard.requests.submission import Request
+from leaderboard.requests.request import Request
 from leaderboard.stores.store import as_json
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -103,10 +103,10 @@ class Stopwatch:
 
 def time_reading(folder: Path) -> tuple[float, float]:
     from leaderboard.page.current import standing_of
-    from leaderboard.results.reader import Reader
+    from leaderboard.results.reader import ResultsReader
 
     watch = Stopwatch()
-    standing_of(Reader(str(folder)).read())
+    standing_of(ResultsReader(str(folder)).read())
     return watch.read()
 
 

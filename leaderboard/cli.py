@@ -61,16 +61,16 @@ def _add_shared_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _submit(args: argparse.Namespace) -> int:
-    from leaderboard.requests.intake import propose, submit, submitter_of
-    from leaderboard.requests.local import LocalFolder
+    from leaderboard.requests.intake import Draft, propose, submit, submitter_of
+    from leaderboard.requests.local_folder import LocalFolder
     from leaderboard.requests.queue import Queue
 
     store = _store(args)
     asked = {name: getattr(args, name) for name in ("model", "split", "revision", "split_revision", "captions", "seed", "note", "scores")}
     asked |= {"attacks": args.attacks or (), "attack_name": args.attack_name or "", "push": args.offer_result}
-    queue, who = Queue(store), submitter_of(store)
+    draft, queue, who = Draft(**asked), Queue(store), submitter_of(store)
     local = LocalFolder(args.local) if args.local and not args.pull_request else None
-    done = propose(queue, asked, submitter=who) if args.pull_request else submit(queue, asked, submitter=who, local=local)
+    done = propose(queue, draft, submitter=who) if args.pull_request else submit(queue, draft, submitter=who, local=local)
     if args.json:
         print(json.dumps(done.to_dict(), indent=2))
     else:

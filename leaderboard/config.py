@@ -1,8 +1,8 @@
-"""Which stores are used where nothing else is said: those that the environment names, or two folders in the user's home.
+"""The stores that are used by default: those named by the environment, or two folders in the user's home.
 
 MIA_HUB_REQUESTS, MIA_HUB_RESULTS     a folder, or hub:owner/name
 MIA_HUB_LOCAL                         folder of the models and splits named local:NAME, for the worker and 'mia-hub submit' (default: none)
-MIA_HUB_HOME                          where the folders are otherwise (default: ~/.local/share/mia_hub)
+MIA_HUB_HOME                          the home of the default folders (default: ~/.local/share/mia_hub)
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ ENTRIES_FOLDER = Path(__file__).parent / "entries"
 
 
 def requests_address() -> str:
-    """The store of requests, as `leaderboard.stores.opening.open_store` takes it."""
+    """Return the address of the store of requests, as `leaderboard.stores.opening.open_store` takes it."""
     return os.environ.get("MIA_HUB_REQUESTS") or str(home() / "requests")
 
 
 def results_address() -> str:
-    """The store of results, as `leaderboard.stores.opening.open_store` takes it."""
+    """Return the address of the store of results, as `leaderboard.stores.opening.open_store` takes it."""
     return os.environ.get("MIA_HUB_RESULTS") or str(home() / "results")
 
 
 def local_folder() -> str | None:
-    """The folder of local models and splits; None where none is named."""
+    """Return the folder of local models and splits; None if there is none."""
     return os.environ.get("MIA_HUB_LOCAL") or None

@@ -4,7 +4,7 @@ from mia_hub.errors import MiaHubError
 
 
 class SubmissionError(MiaHubError):
-    """A submission that is refused: the message says what was given, what is accepted, and the next step."""
+    """A submission that is refused: the message names what was given, what is accepted, and the next step."""
 
 
 class StoreError(MiaHubError):
@@ -12,12 +12,12 @@ class StoreError(MiaHubError):
 
 
 class Conflict(StoreError):
-    """Something was written since what a change was based on."""
+    """The store was written to after the version that a change is based on."""
 
 
 class BrokenFile(StoreError):
-    """A file in a store that isn't what it should be: somebody wrote it by hand, or changed it."""
+    """A file in a store that can't be understood: somebody wrote it by hand, or changed it."""
 
 
 class AccessDenied(StoreError):
-    """A store that the present login may not read, or not write to."""
+    """A store that the current login may not read, or not write to."""

@@ -1,10 +1,10 @@
-"""Computes every figure of entries again from their scores.
+"""Compute every figure of entries again from their scores.
 
     python -m leaderboard.verify                                  # all entries that the board shows
     python -m leaderboard.verify 0123456789abcdef --results hub:owner/results
 
-An entry is in order if its file is of the form that it should have, its scores are those that it names, every figure follows from them, and
-the reports say the same. The exit status is 0 if all are in order, 1 if something differs, and 2 if an entry or a store isn't there.
+An entry is in order if its file has the right format, its scores are those that it names, every figure follows from them, and its reports
+agree. The exit status is 0 if all are in order, 1 if something differs, and 2 if an entry or a store isn't there.
 """
 
 from __future__ import annotations
@@ -13,37 +13,39 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from leaderboard.config import results_address
 from leaderboard.errors import StoreError
-from leaderboard.results.entry import FIGURES, recomputed
+from leaderboard.results.entry import FIGURES
 from leaderboard.results.index import read_index
-from leaderboard.results.reader import ENTRY, LeftOut, Reader, Results, store_to_read
+from leaderboard.results.reader import ENTRY, OmittedEntry, Results, ResultsReader, store_to_read
+from leaderboard.results.recomputation import Read, discrepancies
 from leaderboard.stores.store import Store
 from mia_hub.errors import MiaHubError
 
 IN_ORDER, DIFFERS, NOT_THERE = 0, 1, 2
+Write = Callable[[str], object]
 
 
 def differences(results: Results, entry: Mapping[str, Any]) -> list[str]:
-    """What of an entry doesn't follow from its scores, or isn't said alike by its reports; nothing, for an honest entry."""
+    """Return what of an entry doesn't follow from its scores, or differs from its reports; nothing for an honest entry."""
 
     def read(path: str) -> bytes:
         return results.read(entry["id"], path)
 
     try:
-        wrong = recomputed(entry, read)
+        wrong = discrepancies(entry, read)
     except MiaHubError as error:
         wrong = [f"its scores can't be measured: {error}"]
     for number, row in enumerate(entry["rows"]):
-        wrong += [f"{row['attack']}: {what}" for what in _of_report(row, f"reports/{number:02d}.json", read)]
+        wrong += [f"{row['attack']}: {text}" for text in _report_differences(row, f"reports/{number:02d}.json", read)]
     return wrong
 
 
-def _of_report(row: Mapping[str, Any], path: str, read) -> list[str]:
+def _report_differences(row: Mapping[str, Any], path: str, read: Read) -> list[str]:
     try:
         report = json.loads(read(path))
         if report["selection"]["timestep"] != row["timestep"]:
@@ -56,21 +58,21 @@ def _of_report(row: Mapping[str, Any], path: str, read) -> list[str]:
 
 
 def index_differences(store: Store) -> list[str]:
-    """Where a store's index doesn't have what its files have; nothing where there is no index."""
+    """Return where a store's index differs from its files; nothing if there is no index."""
     index = read_index(store)
-    present = {found[1] for path in store.files() if (found := ENTRY.fullmatch(path))} if index else set()
+    present = {match[1] for path in store.files() if (match := ENTRY.fullmatch(path))} if index else set()
     contents = store.read_many(f"results/{id}/entry.json" for id in index)
-    other = [f"{id}: the index has another content" for id, entry in index.items() if contents.get(f"results/{id}/entry.json") != entry]
-    return other + [f"{id}: not in the index" for id in sorted(present - index.keys())]
+    differing = [f"{id}: the index has another content" for id, entry in index.items() if contents.get(f"results/{id}/entry.json") != entry]
+    return differing + [f"{id}: not in the index" for id in sorted(present - index.keys())]
 
 
-def verify(ids: Sequence[str], address: str | None, *, write=print) -> int:
-    """Verifies entries and says what comes of each.
+def verify(ids: Sequence[str], address: str | None, *, write: Write = print) -> int:
+    """Verify entries and write the outcome for each.
 
     Args:
-        ids: which; all of them if empty.
-        address: of a store of results; by default what the board shows: the configured store and what comes with the software.
-        write: is given each line.
+        ids: of the entries; all entries if empty.
+        address: of a store of results; by default all that the board shows: the configured store and the entries of the software.
+        write: is called with each line.
 
     Returns:
         The exit status.
@@ -80,32 +82,32 @@ def verify(ids: Sequence[str], address: str | None, *, write=print) -> int:
     """
     for id in ids:
         if not re.fullmatch("[0-9a-f]{16}", id):
-            raise StoreError(f"{id[:40]!r} is no id of an entry; an id has 16 hexadecimal digits, and stands on the entry's page.")
+            raise StoreError(f"{id[:40]!r} is no id of an entry; an id has 16 hexadecimal digits, and is on the entry's page.")
     if address is not None and not address.startswith("hub:") and not Path(address).is_dir():
         raise StoreError(f"There is no folder {address!r}; give a folder of results, or hub:owner/name.")
-    results = (Reader(results_address()) if address is None else Reader(address, None)).read()
+    results = (ResultsReader(results_address()) if address is None else ResultsReader(address, None)).read()
     if results.problem and (address is not None or ids):
         raise StoreError(results.problem)
     if results.problem:
-        write(f"Only what comes with the software is verified: {results.problem}")
-    asked = [entry for entry in results.entries if not ids or entry["id"] in ids]
-    broken = [left for left in results.left_out if not ids or left.id in ids]
-    gone = set(ids) - {entry["id"] for entry in asked} - {left.id for left in broken}
-    status = _said(results, asked, broken, write)
+        write(f"Only the entries of the software are verified: {results.problem}")
+    chosen = [entry for entry in results.entries if not ids or entry["id"] in ids]
+    omitted = [entry for entry in results.omitted if not ids or entry.id in ids]
+    gone = set(ids) - {entry["id"] for entry in chosen} - {entry.id for entry in omitted}
+    status = _verify_each(results, chosen, omitted, write)
     for id in sorted(gone):
         write(f"{id}  is not there")
     if not ids and address is not None:
         for line in index_differences(store_to_read(address)):
             status = DIFFERS
-            write(f"{line}; publishing an entry again mends it")
-    if not asked and not broken and not gone:
+            write(f"{line}; publishing an entry again repairs it")
+    if not chosen and not omitted and not gone:
         write("There are no entries.")
     return NOT_THERE if gone else status
 
 
-def _said(results: Results, asked: Sequence[Mapping[str, Any]], broken: Sequence[LeftOut], write) -> int:
+def _verify_each(results: Results, chosen: Sequence[Mapping[str, Any]], omitted: Sequence[OmittedEntry], write: Write) -> int:
     status = IN_ORDER
-    for entry in asked:
+    for entry in chosen:
         wrong = differences(results, entry)
         rows = "1 attack" if len(entry["rows"]) == 1 else f"{len(entry['rows'])} attacks"
         write(
@@ -114,22 +116,22 @@ def _said(results: Results, asked: Sequence[Mapping[str, Any]], broken: Sequence
         for line in wrong:
             write(f"    {line}")
         status = DIFFERS if wrong else status
-    for left in broken:
-        write(f"{left.id}  DIFFERS  in {left.where}")
-        write(f"    {left.reason}")
+    for broken in omitted:
+        write(f"{broken.id}  DIFFERS  in {broken.where}")
+        write(f"    {broken.reason}")
         status = DIFFERS
     return status
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m leaderboard.verify", description="Computes every figure of entries again from their scores."
+        prog="python -m leaderboard.verify", description="Compute every figure of entries again from their scores."
     )
     parser.add_argument("ids", nargs="*", metavar="ID", help="of an entry, as its page has it (default: all)")
     parser.add_argument(
         "--results",
         metavar="ADDRESS",
-        help="a folder, or hub:owner/name (default: what the board shows: MIA_HUB_RESULTS and shipped entries)",
+        help="a folder, or hub:owner/name (default: all that the board shows: MIA_HUB_RESULTS and shipped entries)",
     )
     args = parser.parse_args(arguments)
     try:

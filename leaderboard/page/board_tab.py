@@ -13,8 +13,8 @@ from leaderboard.errors import StoreError
 from leaderboard.page import tables
 from leaderboard.page.current import Standing, current, leaderboard
 from leaderboard.page.entry_page import EntryPage, attack_page, claim_page, claims_of, entry_page, problem_page, row_number
-from leaderboard.results import board
-from leaderboard.results.claimed import claimed_figures
+from leaderboard.results.board_rows import FAILS, NOT_CHECKED, split_summaries
+from leaderboard.results.claims import published_claims
 from leaderboard.results.reader import Results
 
 STYLE = Path(__file__).parent / "board.css"
@@ -129,20 +129,20 @@ def _said(results: Results) -> str:
     lines = []
     if results.problem:
         lines.append(f"The store of results can't be reached at the moment, so some entries may be missing: {results.problem}")
-    if results.left_out:
-        some = "; ".join(f"{left.id}: {left.reason}" for left in results.left_out[:SHOWN_IDS])
-        more = f"; and {len(results.left_out) - SHOWN_IDS} more" if len(results.left_out) > SHOWN_IDS else ""
-        lines.append(f"{len(results.left_out)} of the entries can't be shown. {some}{more}")
+    if results.omitted:
+        some = "; ".join(f"{entry.id}: {entry.reason}" for entry in results.omitted[:SHOWN_IDS])
+        more = f"; and {len(results.omitted) - SHOWN_IDS} more" if len(results.omitted) > SHOWN_IDS else ""
+        lines.append(f"{len(results.omitted)} of the entries can't be shown. {some}{more}")
     return "".join(f"<p class='mia-problem' role='status'>{escape(line)}</p>" for line in lines)
 
 
 def _choices(now: Standing) -> list[tuple[str, str]]:
-    return [(_split_name(row), row["split_hash"]) for row in board.splits_of([*now.ranked, *now.apart])]
+    return [(_split_name(row), row["split_hash"]) for row in split_summaries([*now.ranked, *now.apart])]
 
 
 def _split_name(row: dict[str, Any]) -> str:
     models = "1 model" if row["models"] == 1 else f"{row['models']} models"
-    apart = {board.FAILS: "; fails the shift check", board.NOT_CHECKED: "; not checked for a shift"}.get(row["shift_check"], "")
+    apart = {FAILS: "; fails the shift check", NOT_CHECKED: "; not checked for a shift"}.get(row["shift_check"], "")
     # Two versions of a data set have one name; the beginning of the hash tells them apart.
     return f"{row['split'][:100]} ({models}; {row['split_hash'].removeprefix('sha256:')[:8]}{apart})"
 
@@ -201,10 +201,10 @@ def _page_of(asked: dict[str, str]) -> EntryPage:
         if "entry" in asked:
             entry = now.results.entry(asked["entry"])
             number = row_number(entry, attack)
-            claims = claims_of(entry, entry["rows"][number]["attack"], claimed_figures())
+            claims = claims_of(entry, entry["rows"][number]["attack"], published_claims())
             return entry_page(now.results, entry["id"], number, claims)
         if "benchmark" in asked:
-            claims = [claim for claim in claimed_figures() if claim["benchmark"] == asked["benchmark"] and claim["attack"] == attack]
+            claims = [claim for claim in published_claims() if claim["benchmark"] == asked["benchmark"] and claim["attack"] == attack]
             return claim_page(claims) if claims else problem_page("There is no such published figure.")
         rows = [row for row in now.rows if row["attack"] == attack and row["auc"] is not None and row["budget"] == asked.get("budget")]
         if len(rows) == 1:

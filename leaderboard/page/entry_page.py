@@ -16,7 +16,6 @@ from urllib.parse import quote
 from leaderboard.errors import BrokenFile, StoreError
 from leaderboard.page.tables import claim_text
 from leaderboard.requests.naming import is_local
-from leaderboard.results.board import name_of
 from leaderboard.results.entry import COMPUTED, FIGURES
 from leaderboard.results.reader import Results
 from mia_hub.auditing.report import AuditReport
@@ -73,9 +72,9 @@ def entry_page(results: Results, id: str, row: int = 0, claims: Iterable[Mapping
 
 def attack_page(rows: Sequence[Mapping[str, Any]], attack: str) -> EntryPage:
     """An attack in all settings that it was run in."""
-    from leaderboard.results.board import shown
+    from leaderboard.results.board_rows import estimate_text
 
-    named = [(row, escape(f"{row['model']} on {row['split']}: AUC {shown(row['auc'])}")) for row in rows]
+    named = [(row, escape(f"{row['model']} on {row['split']}: AUC {estimate_text(row['auc'])}")) for row in rows]
     links = "".join(f"<a href='{link_to(row['entry'], row['attack'])}'>{name}</a>" for row, name in named)
     says = "one setting" if len(rows) == 1 else f"{len(rows)} settings"
     return EntryPage(_wrapped(f"<h2>{escape(attack)}</h2><p class='mia-over'>In {says}; each opens its entry.</p>{_links(links)}"))
@@ -249,8 +248,9 @@ def _provenance(entry: Mapping[str, Any], reported: Rows) -> str:
 
 
 def claims_of(entry: Mapping[str, Any], attack: str, claims: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The claims that belong to an attack of an entry, as `leaderboard.results.board.is_setting` says."""
-    from leaderboard.results.board import is_setting, setting_of
+    """The claims that belong to an attack of an entry, as `leaderboard.results.claims.is_claimed_setting` says."""
+    from leaderboard.results.board_rows import setting_of
+    from leaderboard.results.claims import attack_name, is_claimed_setting
 
     row = {"split": entry["split"]["name"], "model": setting_of(entry)[0]}
-    return [claim for claim in claims if claim["attack"] == name_of(attack) and is_setting(row, claim)]
+    return [claim for claim in claims if claim["attack"] == attack_name(attack) and is_claimed_setting(row, claim)]

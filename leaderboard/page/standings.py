@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from leaderboard.page import tables
-from leaderboard.results import board
-from leaderboard.results.claimed import claimed_figures
+from leaderboard.results import board_rows, claims
 from leaderboard.results.reader import Results, read_results
 
 
@@ -23,18 +22,19 @@ class Standings:
     """
 
     results: Results
-    ranked: tuple[board.Entry, ...]
-    apart: tuple[board.Entry, ...]
+    ranked: tuple[board_rows.Entry, ...]
+    apart: tuple[board_rows.Entry, ...]
     rows: list[dict[str, Any]]
     rows_apart: list[dict[str, Any]]
 
 
 def standings_of(results: Results) -> Standings:
     """Return the standings of all entries, with the published figures."""
-    ranked, apart = board.parted(results.entries)
-    checks = board.shift_checks(apart)
-    rows, rows_apart = board.rows_of(ranked), [row | {"shift_check": checks[row["split_hash"]]} for row in board.rows_of(apart)]
-    everything = board.with_claims([*rows, *rows_apart], claimed_figures())
+    ranked, apart = board_rows.ranked_and_apart(results.entries)
+    checks = board_rows.shift_checks(apart)
+    rows = board_rows.board_rows(ranked)
+    rows_apart = [row | {"shift_check": checks[row["split_hash"]]} for row in board_rows.board_rows(apart)]
+    everything = claims.rows_with_claims([*rows, *rows_apart], claims.published_claims())
     computed, claimed_alone = everything[: len(rows) + len(rows_apart)], everything[len(rows) + len(rows_apart) :]
     # Where a setting is known to differ by itself, what is claimed of it stands apart, too.
     shifted: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
@@ -50,7 +50,7 @@ def standings_of(results: Results) -> Standings:
 
 
 def _in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return sorted(rows, key=lambda row: (row["split"], *board.by_model_then_auc(row)))
+    return sorted(rows, key=lambda row: (row["split"], *board_rows.row_order(row)))
 
 
 _lock = threading.Lock()

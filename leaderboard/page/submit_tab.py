@@ -9,8 +9,8 @@ import gradio as gr
 
 from leaderboard.errors import SubmissionError
 from leaderboard.page.access import bearer, board_queue, has_login, who
-from leaderboard.requests.intake import Accepted, submit
-from leaderboard.requests.submission import LARGEST_SCORES
+from leaderboard.requests.intake import Accepted, Draft, submit
+from leaderboard.requests.scores import LARGEST_SCORES
 from leaderboard.requests.submission_text import HEADERS, revision_text, state_text, table_rows
 from mia_hub.attacks import list_attacks
 from mia_hub.errors import MiaHubError
@@ -173,7 +173,7 @@ def submit_scores(
 
 
 def shared_fields(model, split, revision, split_revision, captions, seed, note, push) -> dict[str, Any]:
-    """What models and scores have in common, as arguments of `leaderboard.requests.intake.prepare`."""
+    """What models and scores have in common, as fields of `leaderboard.requests.intake.Draft`."""
     asked = {"model": model, "split": split, "revision": revision, "split_revision": split_revision}
     whole = int(seed) if isinstance(seed, float) and seed.is_integer() else seed
     return asked | {"captions": captions, "seed": 0 if whole is None else whole, "note": note, "push": push}
@@ -192,7 +192,7 @@ def submit_as(asked: dict[str, Any], profile: Any, token: Any, request: gr.Reque
     """Submits for whoever is asking. A token is used to ask the Hub for their name, and for nothing else.
 
     Args:
-        asked: arguments of `leaderboard.requests.intake.prepare`.
+        asked: fields of `leaderboard.requests.intake.Draft`.
         profile: a gr.OAuthProfile of whoever signed in, or None.
         token: a gr.OAuthToken that came with a call, or None.
         request: that carries it.
@@ -205,7 +205,7 @@ def submit_as(asked: dict[str, Any], profile: Any, token: Any, request: gr.Reque
         raise SubmissionError(f"The {empty[0]} is missing: give 'demo', or a Hub id of the form 'owner/name'.")
     queue = board_queue(write=True)
     given = token.token if token is not None else bearer(request.headers if request is not None else None)
-    return submit(queue, asked, submitter=who(queue, profile.username if profile is not None else None, given))
+    return submit(queue, Draft(**asked), submitter=who(queue, profile.username if profile is not None else None, given))
 
 
 def _refused(error: MiaHubError):

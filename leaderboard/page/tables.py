@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from leaderboard.results import board
+from leaderboard.results.board_rows import BUDGETS, UNKNOWN_BUDGET
+from leaderboard.results.ranking import attack_ranking, model_ranking
 
 TEXT, NUMBER, MEAN, DECIMAL, PERCENT, CLAIMS = "text", "number", "mean", "decimal", "percent", "claims"
 LONGEST_CELL = 200
@@ -71,7 +72,7 @@ def _access(row: Row) -> str:
 
 
 def _budget(row: Row) -> str:
-    return NOT_STATED if row["budget"] == board.UNKNOWN_BUDGET else row["budget"]
+    return NOT_STATED if row["budget"] == UNKNOWN_BUDGET else row["budget"]
 
 
 def _split(row: Row) -> str:
@@ -183,7 +184,7 @@ def payload(columns: Sequence[Column], rows: Iterable[Row], *, name: str, empty:
 
     Args:
         columns: of the table; one of them has the key "attack".
-        rows: of `leaderboard.results.board`.
+        rows: of `leaderboard.results.board_rows`.
         name: of the files that it is downloaded as.
         empty: what to say where there are no rows.
         link: what a click on a row asks for, beside its attack: ``what=which``.
@@ -209,8 +210,8 @@ def attack_link(row: Row) -> str:
 
 def attacks_table(entries: Iterable[Row], empty: str) -> str:
     """Attacks, ranked within their budgets."""
-    rows, places = [], dict.fromkeys((*board.BUDGETS, board.UNKNOWN_BUDGET), 0)
-    for row in board.attacks_ranked(entries):
+    rows, places = [], dict.fromkeys((*BUDGETS, UNKNOWN_BUDGET), 0)
+    for row in attack_ranking(entries):
         places[row["budget"]] += 1
         rows.append(row | {"rank": places[row["budget"]]})
     return payload(ATTACKS, rows, name="leaderboard-attacks", empty=empty, link=attack_link)
@@ -218,7 +219,7 @@ def attacks_table(entries: Iterable[Row], empty: str) -> str:
 
 def models_table(entries: Iterable[Row], empty: str) -> str:
     """Models by what the strongest attack finds."""
-    return payload(MODELS, board.models_ranked(entries), name="leaderboard-models", empty=empty, link=entry_link)
+    return payload(MODELS, model_ranking(entries), name="leaderboard-models", empty=empty, link=entry_link)
 
 
 def rows_table(columns: Sequence[Column], rows: Sequence[Row], name: str, empty: str) -> str:

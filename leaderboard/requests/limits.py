@@ -1,21 +1,23 @@
-"""What a public queue takes, and from whom: one place to change it, ``limits.json`` in the store of requests."""
+"""Limits of a public queue, and who is excluded from it. They are configured in one place: ``limits.json`` in the store of requests."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic.dataclasses import dataclass
 
 from leaderboard.errors import StoreError, SubmissionError
 from leaderboard.requests.naming import repositories_of
+from leaderboard.validation import CLOSED, FROM_LIST, InvalidData, NonNegative, parsed
 
 if TYPE_CHECKING:
-    from leaderboard.requests.submission import Request
+    from leaderboard.requests.request import Request
     from leaderboard.stores.store import View
 
 FILE = "limits.json"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CLOSED)
 class Limits:
     """Limits of a queue.
 
@@ -28,35 +30,29 @@ class Limits:
         banned: users whose requests are refused, and models or owners that are not audited, as Hub ids or owners.
     """
 
-    model_gib: float = 30.0
-    split_gib: float = 20.0
-    images: int = 100_000
-    hours: float = 12.0
-    per_day: int = 10
-    banned: tuple[str, ...] = ()
+    model_gib: NonNegative = 30.0
+    split_gib: NonNegative = 20.0
+    images: NonNegative = 100_000
+    hours: NonNegative = 12.0
+    per_day: NonNegative = 10
+    banned: Annotated[tuple[str, ...], FROM_LIST] = ()
 
     @classmethod
     def of(cls, store: View) -> Limits:
-        """Those of a store; the defaults where it says nothing.
+        """Return the limits of a store; the defaults where it names none.
 
         Raises:
-            StoreError: if they can't be understood: a queue without its limits takes nothing.
+            StoreError: if they can't be understood: a queue without its limits accepts nothing.
         """
         try:
-            values = store.read_json(FILE)
+            return parsed(cls, store.read_json(FILE), FILE)
         except KeyError:
             return cls()
-        unknown = set(values) - {field.name for field in fields(cls)}
-        numbers = [values.get(name, 1) for name in ("model_gib", "split_gib", "images", "hours", "per_day")]
-        banned = values.get("banned", [])
-        sound = all(isinstance(number, (int, float)) and not isinstance(number, bool) and number >= 0 for number in numbers)
-        if unknown or not sound or not isinstance(banned, list) or not all(isinstance(name, str) for name in banned):
-            known = "numbers for model_gib, split_gib, images, hours and per_day, and a list banned"
-            raise StoreError(f"{FILE} in {store} can't be understood: {known}.")
-        return cls(**values | {"banned": tuple(banned)})
+        except InvalidData as error:
+            raise StoreError(f"{FILE} in {store} can't be understood: {error}") from error
 
     def check_request(self, request: Request, today: int) -> None:
-        """Refuses what can be refused before anything is loaded.
+        """Refuse what can be refused before anything is loaded.
 
         Args:
             request: the request.
@@ -65,17 +61,17 @@ class Limits:
         Raises:
             SubmissionError: with the reason.
         """
-        barred = {name.lower() for name in self.banned}
-        asked = {request.submitter, request.split, *repositories_of(request.model)}
-        asked |= {name.partition("/")[0] for name in asked if "/" in name}
-        if barred & {name.lower() for name in asked if name}:
-            raise SubmissionError("Requests of this user, or about this model or data set, are not taken here.")
+        banned = {name.lower() for name in self.banned}
+        names = {request.submitter, request.split, *repositories_of(request.model)}
+        names |= {name.partition("/")[0] for name in names if "/" in name}
+        if banned & {name.lower() for name in names if name}:
+            raise SubmissionError("Requests of this user, or about this model or data set, are not accepted here.")
         if today >= self.per_day:
-            who = request.submitter or "Somebody"
-            raise SubmissionError(f"{who} has made {today} requests in 24 hours; at most {self.per_day} are taken.")
+            submitter = request.submitter or "Somebody"
+            raise SubmissionError(f"{submitter} has made {today} requests in 24 hours; at most {self.per_day} are accepted.")
 
     def check_images(self, count: int) -> None:
-        """Refuses a split that is too large.
+        """Refuse a split that is too large.
 
         Raises:
             SubmissionError: with the limit.
@@ -84,13 +80,13 @@ class Limits:
             raise SubmissionError(f"The split has {count:,} images; at most {self.images:,} are evaluated here.")
 
     def check_bytes(self, size: int) -> None:
-        """Refuses a data set that is too large to be fetched.
+        """Refuse a data set that is too large to be fetched.
 
         Raises:
             SubmissionError: with the limit.
         """
         if size > self.split_gib * 2**30:
             raise SubmissionError(
-                f"The data set has {size / 2**30:,.3g} GiB of Parquet files; at most {self.split_gib:g} GiB are taken here. "
+                f"The data set has {size / 2**30:,.3g} GiB of Parquet files; at most {self.split_gib:g} GiB are accepted here. "
                 "Publish a draw of it: 'mia-hub make-split … --members N --nonmembers N --push OWNER/NAME'."
             )

@@ -1,4 +1,4 @@
-"""How requests name models and data sets: Hub ids with what lies on top of a model, each at a commit; or local ones, each with a hash."""
+"""Names of models and data sets in requests: Hub ids, also of a model's overlays, each at a commit; or local ones, each with a hash."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from leaderboard.errors import SubmissionError
 LONGEST_NAME = 96
 ON_TOP = " + "
 COMMIT = re.compile(r"[0-9a-f]{40}")
-# Two dots in a row, and anything that isn't printed, are in none of them.
+# None allows two dots in a row, or anything that isn't printable.
 _PART = r"[A-Za-z0-9_-][\w-]*(?:\.[\w-]+)*"
 _ID = rf"[A-Za-z0-9][\w-]*(?:\.[\w-]+)*/{_PART}"
 NAME = re.compile(rf"demo|{_ID}", re.ASCII)
@@ -20,25 +20,25 @@ TOP = re.compile(rf"(?P<id>{_ID})(?P<path>(?:/{_PART})*)(?:@(?P<revision>[\w.-]+
 
 
 def is_local(name: str) -> bool:
-    """Whether a model, or any part of it, or a split is named as a local one; no Hub id has a colon in it."""
+    """Whether a model, any part of it, or a split has a local name; no Hub id has a colon in it."""
     return any(part.startswith(LOCAL_PREFIX) for part in parts_of(name))
 
 
 def check_local(name: str) -> None:
-    """Refuses what is no name of a local model or split.
+    """Refuse a name that no local model or split can have.
 
     Raises:
         SubmissionError: for such a name.
     """
     if not LOCAL.fullmatch(name) or len(name) > LONGEST_NAME:
         raise SubmissionError(
-            "A local model, what lies on top of it, or a local split is 'local:NAME', where NAME is the name of a folder: letters, digits, "
-            f"'-', '_' and single dots; got {name!r:.120}."
+            "A local model, overlay or split must be 'local:NAME', where NAME is the name of a folder: letters, digits, '-', '_' and "
+            f"single dots; got {name!r:.120}."
         )
 
 
 def check_name(what: str, name: str) -> None:
-    """Refuses what is neither "demo" nor a Hub id nor the name of a local one.
+    """Refuse a name that is neither "demo" nor a Hub id nor a local name.
 
     Raises:
         SubmissionError: for such a name.
@@ -50,33 +50,33 @@ def check_name(what: str, name: str) -> None:
 
 
 def parse_top(name: str) -> re.Match[str]:
-    """Id, path and revision of what lies on top of a model.
+    """Return a match with the id, path and revision of an overlay on top of a model.
 
     Raises:
-        SubmissionError: if it names nothing on the Hub.
+        SubmissionError: if it is no name of anything on the Hub.
     """
-    found = TOP.fullmatch(name)
-    if found is None or ".." in name or len(name) > 3 * LONGEST_NAME:
+    match = TOP.fullmatch(name)
+    if match is None or ".." in name or len(name) > 3 * LONGEST_NAME:
         raise SubmissionError(
-            f"What lies on top of a model is 'owner/name', or a file or folder in it, 'owner/name/file.safetensors'; got {name!r:.120}."
+            f"A model's overlay must be 'owner/name', or a file or folder in it, 'owner/name/file.safetensors'; got {name!r:.120}."
         )
-    return found
+    return match
 
 
 def parts_of(model: str) -> list[str]:
-    """A model and what lies on top of it, as `mia_hub.models.overlays.names.base_and_overlays` returns them (which would load torch)."""
+    """Split a name into the model and its overlays, as `mia_hub.models.overlays.names.base_and_overlays` does (which would load torch)."""
     return [part.strip() for part in re.split(r"\s\+(?:\s|$)", model.strip())]
 
 
 def check_model(name: str) -> None:
-    """Refuses a model whose name isn't that of one on the Hub, and what lies on top of it if that has no commit.
+    """Refuse a name that no model on the Hub or in a local folder can have, and an overlay without its commit.
 
     Raises:
         SubmissionError: with the reason.
     """
     base, *tops = name.split(ON_TOP)
     if is_local(name):
-        # Of all parts or of none: what is loaded from here is trusted, and what is on the Hub is not.
+        # All parts are local or none is: local files are trusted, and those on the Hub are not.
         for part in (base, *tops):
             check_local(part)
         return
@@ -84,15 +84,15 @@ def check_model(name: str) -> None:
     for top in tops:
         if not COMMIT.fullmatch(parse_top(top)["revision"] or ""):
             raise SubmissionError(
-                f"What lies on top of a model needs a commit hash after an @, so that what is audited can't change; got {top!r:.120}."
+                f"A model's overlay needs a commit hash after an @, so that what is audited can't change; got {top!r:.120}."
             )
 
 
 def check_revision(what: str, name: str, revision: object) -> None:
-    """Refuses what doesn't pin a model or a split: of "demo" nothing, on the Hub a commit, of a local one a hash for each of its parts.
+    """Refuse a revision that doesn't pin a model or a split: "demo" has none, the Hub has commits, local names a hash for each part.
 
     Raises:
-        SubmissionError: with what is needed.
+        SubmissionError: with the form that is needed.
     """
     base = name.split(ON_TOP)[0]
     if base == "demo":
@@ -101,22 +101,22 @@ def check_revision(what: str, name: str, revision: object) -> None:
         return
     pinned, needed = COMMIT, "a commit hash of 40 hexadecimal digits"
     if is_local(name):
-        pinned, needed = re.compile(r" \+ ".join([HASH] * len(name.split(ON_TOP)))), "the hash of what is there, 'sha256:…' for each part"
+        pinned, needed = re.compile(r" \+ ".join([HASH] * len(name.split(ON_TOP)))), "the hash of its files, 'sha256:…' for each part"
     if not isinstance(revision, str) or not pinned.fullmatch(revision):
         raise SubmissionError(f"{what} must be {needed}, so that what is audited can't change; got {revision!r:.60}.")
 
 
 def repositories_of(model: str) -> list[str]:
-    """Hub ids of a model and of what lies on top of it."""
+    """Return the Hub ids of a model and of its overlays."""
     base, *tops = model.split(ON_TOP)
-    return [base, *(found["id"] if (found := TOP.fullmatch(top)) else top for top in tops)]
+    return [base, *(match["id"] if (match := TOP.fullmatch(top)) else top for top in tops)]
 
 
 def target_of(model: str) -> str:
-    """The repository that a result is offered to: the model's, or that of what lies on top of it; without its commit."""
+    """Return the repository that a result is offered to, without its commit: the model's, or that of the last overlay."""
     return repositories_of(model)[-1]
 
 
 def owner_of(model: str) -> str:
-    """The namespace of that repository; empty for "demo"."""
+    """Return the namespace of that repository; "" for "demo"."""
     return target_of(model).rpartition("/")[0]

@@ -1,14 +1,14 @@
-"""The queue of requests in a store: submitted, claimed with a lease, kept alive by a heartbeat, finished or failed with the reason.
+"""The queue of requests in a store: submitted, claimed with a lease that heartbeats renew, finished or failed with the reason.
 
 requests/<id>/request.json     as submitted; never changed
-requests/<id>/status.json      state, times, worker, lease, error, and what it was before
+requests/<id>/status.json      state, times, worker, lease, error, and earlier states
 requests/<id>/scores.parquet   of kind "scores"
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,12 +16,13 @@ from typing import Any
 from leaderboard.errors import BrokenFile, StoreError, SubmissionError
 from leaderboard.requests.limits import Limits
 from leaderboard.requests.naming import LONGEST_NAME, is_local, owner_of
-from leaderboard.requests.status import Status, stamp, utc
-from leaderboard.requests.submission import LARGEST_SCORES, Request, check_size, validated
+from leaderboard.requests.request import Request, with_canonical_attacks
+from leaderboard.requests.scores import LARGEST_SCORES, check_size
+from leaderboard.requests.status import Status, timestamp, utc_now
 from leaderboard.stores.store import Changes, Store, View, as_json
 
 LEASE = timedelta(minutes=5)
-# A request that takes its worker down each time must not do so for ever.
+# A request that crashes its worker each time must not do so for ever.
 MOST_ATTEMPTS = 3
 BY_PULL_REQUEST = " (pull request)"
 
@@ -33,8 +34,8 @@ class Submission:
     Attributes:
         id: its id.
         status: its status.
-        request: as submitted; None where what lies there is none.
-        place: in the queue, from 1; None where it doesn't wait.
+        request: as submitted; None if the stored file is no request.
+        place: in the queue, from 1; None if it doesn't wait.
     """
 
     id: str
@@ -43,8 +44,8 @@ class Submission:
     place: int | None
 
     def to_dict(self) -> dict[str, Any]:
-        asked = None if self.request is None else self.request.to_dict()
-        return {"id": self.id, "place": self.place, "status": self.status.to_dict(), "request": asked}
+        request = None if self.request is None else self.request.to_dict()
+        return {"id": self.id, "place": self.place, "status": self.status.to_dict(), "request": request}
 
 
 class Queue:
@@ -52,7 +53,7 @@ class Queue:
 
     Args:
         store: where they are.
-        limits: what is taken; read from the store's ``limits.json`` by default.
+        limits: read from the store's ``limits.json`` by default.
     """
 
     def __init__(self, store: Store, limits: Limits | None = None):
@@ -65,13 +66,13 @@ class Queue:
     def submit(
         self, request: Request, scores: bytes | None = None, *, at: datetime | None = None, namespaces: Container[str] = ()
     ) -> tuple[str, Status, bool]:
-        """Puts a request into the queue, unless it is there already. One that failed is tried again.
+        """Put a request into the queue, unless it is there already. One that failed is tried again.
 
         Args:
-            request: checked here once more, whichever way it came in.
+            request: from any way to submit; its attacks are checked here once more.
             scores: the Parquet file, of kind "scores".
             at: the time; now by default.
-            namespaces: on the Hub that the submitter is known to own, or to write for.
+            namespaces: on the Hub that the submitter is known to own, or to have write access to.
 
         Returns:
             ``(id, status, new)``; ``new`` is False if it was there and is waiting, running or finished.
@@ -79,28 +80,19 @@ class Queue:
         Raises:
             SubmissionError: if it is refused, with the reason; nothing is written then.
         """
-        at = at or utc()
-        request = replace(validated(request), submitted=stamp(at))
+        at = at or utc_now()
+        request = replace(with_canonical_attacks(request), submitted=timestamp(at))
         _check_scores(request, scores)
         result: tuple[Status, bool] | None = None
 
         def change(view: View) -> Changes | None:
             nonlocal result
-            known = self._status(view, request.id)
-            if known is not None and known.state != "FAILED":
-                result = known, False
+            present = self._status(view, request.id)
+            if present is not None and present.state != "FAILED":
+                result = present, False
                 return None
             self._check_day(view, request, at)
-            if known is None:
-                owner = owner_of(request.model)
-                status = Status(
-                    submitted=stamp(at), submitter=request.submitter, owns=owner if request.push and owner in namespaces else ""
-                )
-            else:
-                # A status that couldn't be understood has forgotten who was first.
-                first = {"submitted": known.submitted or stamp(at), "submitter": known.submitter or request.submitter}
-                again = {"error": None, "finished": None, "attempts": 0}
-                status = known.now("PENDING", "submitted again", at, by=request.submitter, **first, **again)
+            status = _first_status(request, at, namespaces) if present is None else _again(present, request, at)
             result = status, True
             files = files_of(request, scores)
             if self._request_or_none(view, request.id) is not None:
@@ -108,32 +100,33 @@ class Queue:
             return files | {_path(request.id, "status"): as_json(status.to_dict())}
 
         self.store.update(change, f"Request {request.id}")
+        assert result is not None
         return request.id, *result
 
     def check(self, request: Request, *, at: datetime | None = None) -> None:
-        """Refuses what `submit` would refuse for who asks and how often, before anything of it is read.
+        """Refuse what `submit` would refuse because of the submitter and their number of requests, before its scores are read.
 
         Raises:
             SubmissionError: with the reason.
         """
         view = self.store.at()
-        known = self._status(view, request.id)
-        if known is None or known.state == "FAILED":
-            self._check_day(view, request, at or utc())
+        present = self._status(view, request.id)
+        if present is None or present.state == "FAILED":
+            self._check_day(view, request, at or utc_now())
 
     def _check_day(self, view: View, request: Request, at: datetime) -> None:
         self._limits_at(view).check_request(request, _count(self._statuses(view), request.submitter, at))
 
     def ids(self) -> list[str]:
-        """Of all requests, in order."""
+        """Return the ids of all requests, in order."""
         return _ids(self.store.at().files("requests"))
 
     def find(self, id: str) -> Status | None:
-        """The status of a request; None if there is no such request."""
+        """Return the status of a request; None if there is no such request."""
         view = self.store.at()
-        found = self._status(view, id)
-        if found is not None:
-            return found
+        status = self._status(view, id)
+        if status is not None:
+            return status
         try:
             view.read(_path(id, "request"))
         except (KeyError, BrokenFile):
@@ -142,26 +135,26 @@ class Queue:
         return Status()
 
     def status(self, id: str) -> Status:
-        """The status of a request.
+        """Return the status of a request.
 
         Raises:
             StoreError: if there is no such request.
         """
-        found = self.find(id)
-        if found is None:
+        status = self.find(id)
+        if status is None:
             raise StoreError(f"There is no request {id!r:.80} in {self.store}.")
-        return found
+        return status
 
     def request(self, id: str) -> Request:
-        """A request as it was submitted.
+        """Return a request as it was submitted.
 
         Raises:
-            SubmissionError: if what lies there isn't it: somebody changed it, or put it there by hand and wrong.
+            SubmissionError: if the stored file is another one: somebody changed it, or wrote it by hand and wrong.
         """
         return self._request(self.store.at(), id)
 
     def scores(self, id: str) -> bytes:
-        """The scores that came with a request.
+        """Return the scores that came with a request.
 
         Raises:
             SubmissionError: if there are none, or others than the request names.
@@ -176,62 +169,64 @@ class Queue:
         _check_scores(self._request(view, id), content)
         return content
 
-    def all(self) -> list[tuple[str, Status]]:
-        """All requests with their statuses."""
-        return list(self._statuses(self.store.at()).items())
+    def statuses(self) -> dict[str, Status]:
+        """Return the status of each request by its id."""
+        return self._statuses(self.store.at())
 
     def listing(self) -> list[Submission]:
-        """All requests with what they ask and where they stand, the newest first."""
+        """Return all requests with their statuses, the newest first."""
         view = self.store.at()
         ids = _ids(view.files("requests"))
         view.prefetch(_path(id, "request") for id in ids)
         statuses = self._statuses(view)
-        waiting = [id for id in _waiting(statuses, utc()) if statuses[id].state == "PENDING"]
-        places = {id: number for number, id in enumerate(waiting, 1)}
-        found = [Submission(id, status, self._request_or_none(view, id, past=True), places.get(id)) for id, status in statuses.items()]
+        pending = [id for id in _claimable(statuses, utc_now()) if statuses[id].state == "PENDING"]
+        places = {id: number for number, id in enumerate(pending, 1)}
+        submissions = [
+            Submission(id, status, self._request_or_none(view, id, past=True), places.get(id)) for id, status in statuses.items()
+        ]
         # Those that a pull request just brought are the newest of all.
-        return sorted(found, key=lambda each: (each.status.submitted or "~", each.id), reverse=True)
+        return sorted(submissions, key=lambda each: (each.status.submitted or "~", each.id), reverse=True)
 
     def submission(self, id: str) -> Submission:
-        """One request with what it asks and where it stands.
+        """Return one request with its status and its place.
 
         Raises:
             StoreError: if there is no such request.
         """
-        found = next((each for each in self.listing() if each.id == id), None)
-        if found is None:
+        submission = next((each for each in self.listing() if each.id == id), None)
+        if submission is None:
             raise StoreError(f"There is no request {id!r:.80} in {self.store}. 'mia-hub submissions' lists all.")
-        return found
+        return submission
 
-    def claim(self, worker: str, *, at: datetime | None = None, lease=LEASE, skip: Container[str] = ()) -> str | None:
-        """Takes the oldest request that waits, or whose worker went away; returns its id, or None if there is none.
+    def claim(self, worker: str, *, at: datetime | None = None, lease: timedelta = LEASE, skip: Container[str] = ()) -> str | None:
+        """Claim the oldest request that waits, or whose worker went away; return its id, or None if there is none.
 
-        What pull requests brought is let in before, or refused with the reason.
+        Requests from pull requests are admitted first, or refused with the reason.
 
         Args:
-            worker: who takes it.
+            worker: name of the worker that claims it.
             at: the time; now by default.
             lease: how long it stays with the worker.
-            skip: ids of requests that are left to others, or for later.
+            skip: ids of requests to leave to other workers, or for later.
         """
         claimed: str | None = None
 
         def change(view: View) -> Changes:
             nonlocal claimed
-            moment, claimed = at or utc(), None
+            moment, claimed = at or utc_now(), None
             statuses = self._statuses(view)
-            changed = self._let_in(view, statuses, moment)
-            for id in _waiting(statuses | changed, moment):
+            changed = self._admitted(view, statuses, moment)
+            for id in _claimable(statuses | changed, moment):
                 if id in skip:
                     continue
                 status = (statuses | changed)[id]
                 if status.attempts >= MOST_ATTEMPTS:
-                    why = f"It was started {status.attempts} times and its worker went away each time (out of memory, perhaps)."
-                    changed[id] = status.now("FAILED", "given up", moment, error=why, finished=stamp(moment), lease=None)
+                    reason = f"It was started {status.attempts} times and its worker went away each time (out of memory, perhaps)."
+                    changed[id] = status.next("FAILED", "given up", moment, error=reason, finished=timestamp(moment), lease=None)
                     continue
-                changed[id] = status.now(
-                    "RUNNING", f"claimed by {worker}", moment, worker=worker, started=stamp(moment), attempts=status.attempts + 1,
-                    lease=stamp(moment + lease), progress="",
+                changed[id] = status.next(
+                    "RUNNING", f"claimed by {worker}", moment, worker=worker, started=timestamp(moment), attempts=status.attempts + 1,
+                    lease=timestamp(moment + lease), progress="",
                 )  # fmt: skip
                 claimed = id
                 break
@@ -240,76 +235,80 @@ class Queue:
         self.store.update(change, f"{worker} takes a request")
         return claimed
 
-    def keep(self, id: str, worker: str, *, progress: str | None = None, at: datetime | None = None, lease=LEASE) -> bool:
-        """The heartbeat: prolongs the lease; False if the request is not this worker's any more."""
+    def renew(self, id: str, worker: str, *, progress: str | None = None, at: datetime | None = None, lease: timedelta = LEASE) -> bool:
+        """Renew the lease (the heartbeat); return False if the request is not this worker's any more."""
 
         def change(status: Status, moment: datetime) -> Status:
-            said = status.progress if progress is None else progress
-            return replace(status, lease=stamp(moment + lease), progress=said)
+            now_at = status.progress if progress is None else progress
+            return replace(status, lease=timestamp(moment + lease), progress=now_at)
 
         return self._as_owner(id, worker, change, f"{worker} is at {id}", at)
 
     def finish(self, id: str, worker: str, *, offered: str = "", at: datetime | None = None) -> bool:
-        """Marks a request as done; False if it is not this worker's any more, whose results then don't count twice: they are the same."""
+        """Mark a request as done; return False if it is not this worker's any more. Results that are written twice are the same."""
 
         def change(status: Status, moment: datetime) -> Status:
-            done = {"finished": stamp(moment), "lease": None, "error": None, "progress": "", "offered": offered[:500]}
-            return status.now("FINISHED", "done", moment, **done)
+            done: dict[str, Any] = {"finished": timestamp(moment), "lease": None, "error": None, "progress": "", "offered": offered[:500]}
+            return status.next("FINISHED", "done", moment, **done)
 
         return self._as_owner(id, worker, change, f"{id} is finished", at)
 
     def fail(self, id: str, worker: str, error: str, *, at: datetime | None = None) -> bool:
-        """Marks a request as failed, with what the submitter should know."""
+        """Mark a request as failed, with a reason for its submitter."""
 
         def change(status: Status, moment: datetime) -> Status:
-            return status.now("FAILED", "failed", moment, finished=stamp(moment), lease=None, error=error[:2000], progress="")
+            return status.next("FAILED", "failed", moment, finished=timestamp(moment), lease=None, error=error[:2000], progress="")
 
         return self._as_owner(id, worker, change, f"{id} failed", at)
 
-    def give_back(self, id: str, worker: str, why: str, *, at: datetime | None = None) -> bool:
-        """Lets a request wait again that this worker can't work on, through no fault of the request; it counts as no attempt."""
+    def release(self, id: str, worker: str, why: str, *, at: datetime | None = None) -> bool:
+        """Return a request to the queue that this worker can't evaluate, through no fault of the request; it counts as no attempt."""
 
         def change(status: Status, moment: datetime) -> Status:
-            back = {"worker": None, "lease": None, "progress": "", "attempts": max(0, status.attempts - 1)}
-            return status.now("PENDING", f"given back: {why[:200]}", moment, **back)
+            back: dict[str, Any] = {"worker": None, "lease": None, "progress": "", "attempts": max(0, status.attempts - 1)}
+            return status.next("PENDING", f"given back: {why[:200]}", moment, **back)
 
         return self._as_owner(id, worker, change, f"{worker} gives {id} back", at)
 
-    def _as_owner(self, id: str, worker: str, change, message: str, at: datetime | None) -> bool:
+    def _as_owner(self, id: str, worker: str, change: Callable[[Status, datetime], Status], message: str, at: datetime | None) -> bool:
+        """Change the status of a request that a worker has; return False if it is not this worker's any more."""
+
         def apply(view: View) -> Changes | None:
             status = self._status(view, id)
             if status is None or status.state != "RUNNING" or status.worker != worker:
                 return None
-            return {_path(id, "status"): as_json(change(status, at or utc()).to_dict())}
+            return {_path(id, "status"): as_json(change(status, at or utc_now()).to_dict())}
 
         return self.store.update(apply, message)
 
-    def _let_in(self, view: View, statuses: Mapping[str, Status], at: datetime) -> dict[str, Status]:
-        """Statuses for the requests that came without one: they wait from now on, or have failed with the reason.
+    def _admitted(self, view: View, statuses: Mapping[str, Status], at: datetime) -> dict[str, Status]:
+        """Return statuses for the requests that came without one: they wait from now on, or have failed with the reason.
 
-        Nobody has checked the name that such a request gives as its submitter. It has a count of its own, so that it takes nothing away
-        from whoever is really called that.
+        Nobody has checked the name that such a request gives as its submitter. It has a count of its own, so that it uses up nothing of
+        the real user's.
         """
-        brought, limits = [id for id, status in statuses.items() if status.submitted is None and status.state == "PENDING"], None
-        found: dict[str, Status] = {}
-        for id in brought:
-            limits = limits or self._limits_at(view)
+        proposed = [id for id, status in statuses.items() if status.submitted is None and status.state == "PENDING"]
+        admitted: dict[str, Status] = {}
+        limits = self._limits_at(view) if proposed else Limits()
+        for id in proposed:
             try:
                 request = self._request(view, id)
                 submitter = (request.submitter or "unknown")[: LONGEST_NAME - len(BY_PULL_REQUEST)] + BY_PULL_REQUEST
-                limits.check_request(request, _count(statuses | found, submitter, at))
+                limits.check_request(request, _count(dict(statuses) | admitted, submitter, at))
                 if is_local(request.model) or is_local(request.split):
-                    raise SubmissionError("A local model or split is never taken from a pull request; who runs this board can submit it.")
-                found[id] = Status(submitted=stamp(at), submitter=submitter)
+                    raise SubmissionError(
+                        "A local model or split is never accepted from a pull request; whoever runs this board can submit it."
+                    )
+                admitted[id] = Status(submitted=timestamp(at), submitter=submitter)
             except (SubmissionError, BrokenFile) as error:
-                found[id] = Status(state="FAILED", submitted=stamp(at), finished=stamp(at), error=str(error)[:2000])
-        return found
+                admitted[id] = Status(state="FAILED", submitted=timestamp(at), finished=timestamp(at), error=str(error)[:2000])
+        return admitted
 
     def _limits_at(self, view: View) -> Limits:
         return self._limits or Limits.of(view)
 
     def _status(self, view: View, id: str) -> Status | None:
-        """None where there is none; one that can't be understood is a failure that everyone can see."""
+        """Return the status; None if there is none. One that can't be understood becomes a failure that everyone can see."""
         try:
             return Status.from_dict(view.read_json(_path(id, "status")))
         except KeyError:
@@ -341,13 +340,26 @@ class Queue:
 
 
 def files_of(request: Request, scores: bytes | None) -> dict[str, bytes]:
-    """The files that a request consists of, by their paths in the store."""
+    """Return the files of a request by their paths in the store."""
     files = {_path(request.id, "request"): as_json(request.to_dict())}
     return files | ({} if scores is None else {f"requests/{request.id}/scores.parquet": scores})
 
 
+def _first_status(request: Request, at: datetime, namespaces: Container[str]) -> Status:
+    owner = owner_of(request.model)
+    return Status(submitted=timestamp(at), submitter=request.submitter, owns=owner if request.push and owner in namespaces else "")
+
+
+def _again(failed: Status, request: Request, at: datetime) -> Status:
+    """Return the status of a failed request that is submitted again."""
+    # A status that couldn't be understood doesn't name its first submitter.
+    first = {"submitted": failed.submitted or timestamp(at), "submitter": failed.submitter or request.submitter}
+    reset: dict[str, Any] = {"error": None, "finished": None, "attempts": 0}
+    return failed.next("PENDING", "submitted again", at, by=request.submitter, **first, **reset)
+
+
 def _check_scores(request: Request, scores: bytes | None) -> None:
-    """Refuses scores that aren't those that the request names."""
+    """Refuse scores that the request doesn't name."""
     if (request.kind == "scores") != (scores is not None):
         raise SubmissionError("Scores come with a request of kind 'scores', and with no other.")
     if scores is None:
@@ -361,17 +373,17 @@ def _ids(paths: list[str]) -> list[str]:
     return sorted({path.split("/")[1] for path in paths if path.count("/") == 2})
 
 
-def _waiting(statuses: Mapping[str, Status], at: datetime) -> list[str]:
-    """Ids of the requests that a worker may take, the one whose turn it is first."""
-    found = [(status.waits_since or "~", id) for id, status in statuses.items() if status.state == "PENDING" or status.expired(at)]
-    return [id for _, id in sorted(found)]
+def _claimable(statuses: Mapping[str, Status], at: datetime) -> list[str]:
+    """Return the ids of the requests that a worker may claim, in the order of their turns."""
+    turns = [(status.waiting_since or "~", id) for id, status in statuses.items() if status.state == "PENDING" or status.expired(at)]
+    return [id for _, id in sorted(turns)]
 
 
 def _count(statuses: Mapping[str, Status], submitter: str, at: datetime) -> int:
-    """How many requests somebody has made in the 24 hours before."""
-    since = stamp(at - timedelta(days=1))
+    """Return how many requests somebody has made in the 24 hours before."""
+    since = timestamp(at - timedelta(days=1))
     return sum(status.submissions(submitter, since) for status in statuses.values())
 
 
-def _path(id: str, what: str) -> str:
-    return f"requests/{id}/{what}.json"
+def _path(id: str, kind: str) -> str:
+    return f"requests/{id}/{kind}.json"

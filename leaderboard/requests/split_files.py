@@ -1,4 +1,4 @@
-"""Which data sets are taken from strangers: Parquet files of their own, of a limited size. Other formats may name other files."""
+"""Data sets that are accepted from strangers: Parquet files of their own, of limited size. Other formats may refer to other files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ADVICE = "Publish it as Parquet: 'mia-hub make-split … --push OWNER/NAME' does
 
 
 def check_listing(name: str, sizes: Mapping[str, int], limits: Limits) -> None:
-    """Refuses a data set by the list of its files, before one of them is opened.
+    """Refuse a data set by the list of its files, before any of them is opened.
 
     Args:
         name: its Hub id.
@@ -32,8 +32,8 @@ def check_listing(name: str, sizes: Mapping[str, int], limits: Limits) -> None:
     limits.check_bytes(sum(parquet))
 
 
-def check_stated(dataset: HubDataset, limits: Limits) -> None:
-    """As `check_listing`, and that its card names nothing but its own Parquet files.
+def check_card(dataset: HubDataset, limits: Limits) -> None:
+    """Check its files as `check_listing` does, and that its card names nothing but its own Parquet files.
 
     Raises:
         MiaHubError: with the reason.

@@ -11,6 +11,7 @@ from mia_hub.rendering.text import one_line
 if TYPE_CHECKING:
     from leaderboard.requests.intake import Accepted
     from leaderboard.requests.queue import Submission
+    from leaderboard.requests.request import Request
     from leaderboard.requests.status import Status
 
 SHOWN_COMMIT = 8
@@ -18,18 +19,18 @@ LONGEST_CELL = 2000
 HEADERS = ["State", "What", "Attacks", "Submitted", "By", "ID"]
 
 
-def accepted_text(done: Accepted, requests: str | None = None) -> str:
-    """What became of a submission, and where to follow it."""
-    follow = f"mia-hub submissions {done.id}" + (f" --requests {requests}" if requests else "")
-    if done.pull_request:
-        return f"The request {done.id} is proposed: {done.pull_request}\nOnce it is merged, follow it with: {follow}"
-    if not done.new:
-        return f"The request {done.id} was made before: {state_text(done.status)}.\nFollow it with: {follow}"
-    return f"The request {done.id} is in the queue.\nFollow it with: {follow}"
+def accepted_text(accepted: Accepted, requests: str | None = None) -> str:
+    """Return what became of a submission, and how to follow it."""
+    id, follow = accepted.id, f"mia-hub submissions {accepted.id}" + (f" --requests {requests}" if requests else "")
+    if accepted.pull_request:
+        return f"The request {id} is proposed: {accepted.pull_request}\nOnce it is merged, follow it with: {follow}"
+    if not accepted.new:
+        return f"The request {id} was made before: {state_text(accepted.status)}.\nFollow it with: {follow}"
+    return f"The request {id} is in the queue.\nFollow it with: {follow}"
 
 
 def state_text(status: Status, place: int | None = None) -> str:
-    """Where a request stands, in a few words."""
+    """Return where a request stands, in a few words."""
     if status.state == "PENDING" and status.submitted is None:
         return "waiting; a pull request brought it, and no worker has seen it yet"
     if status.state == "PENDING":
@@ -40,27 +41,24 @@ def state_text(status: Status, place: int | None = None) -> str:
 
 
 def time_text(stamped: str | None) -> str:
-    """A time as people read it, in UTC to the minute."""
+    """Return a time as people read it, in UTC to the minute."""
     return stamped[:16].replace("T", " ") + " UTC" if stamped else ""
 
 
 def revision_text(name: str, revision: str | None) -> str:
-    """A name with the beginning of its commit."""
+    """Return a name with the beginning of its commit."""
     return f"{name} at {revision.removeprefix('sha256:')[:SHOWN_COMMIT]}" if revision else name
 
 
-def what_text(found: Submission) -> str:
-    """Which model on which split."""
-    if found.request is None:
-        return ""
-    request = found.request
+def setting_text(request: Request) -> str:
+    """Return which model is audited on which split."""
     return f"{revision_text(request.model, request.revision)} on {revision_text(request.split, request.split_revision)}"
 
 
-def submission_text(found: Submission) -> str:
-    """One request, line by line."""
-    status, request = found.status, found.request
-    rows = [["Request", one_line(found.id)], ["State", state_text(status, found.place)]]
+def submission_text(submission: Submission) -> str:
+    """Return one request, line by line."""
+    status, request = submission.status, submission.request
+    rows = [["Request", one_line(submission.id)], ["State", state_text(status, submission.place)]]
     if request is not None:
         kind = "scores of their own" if request.kind == "scores" else "a model to audit"
         rows += [["Kind", kind], ["Model", revision_text(request.model, request.revision)]]
@@ -74,24 +72,24 @@ def submission_text(found: Submission) -> str:
     return "\n".join(columns([[name, one_line(value, LONGEST_CELL)] for name, value in rows if value]))
 
 
-def submissions_text(found: Sequence[Submission]) -> str:
-    """All requests, two lines each and one more for an error."""
-    if not found:
-        return "Nothing was submitted yet. 'mia-hub submit --model … --split … --attacks …' does it."
+def submissions_text(submissions: Sequence[Submission]) -> str:
+    """Return all requests, two lines each and one more for an error."""
+    if not submissions:
+        return "Nothing was submitted yet. Submit with 'mia-hub submit --model … --split … --attacks …'."
     lines = []
-    for each in found:
+    for each in submissions:
         lines += [f"{one_line(each.id, 64)}  {state_text(each.status, each.place)}  {time_text(each.status.submitted)}"]
-        asked = ", ".join(each.request.attacks) if each.request else ""
-        lines += paragraph(one_line(f"{what_text(each)}: {asked}"), "    ") if each.request else []
+        if each.request:
+            lines += paragraph(one_line(f"{setting_text(each.request)}: {', '.join(each.request.attacks)}"), "    ")
         lines += paragraph(one_line(f"Error: {each.status.error}"), "    ") if each.status.error else []
         lines += paragraph(one_line(f"Offered: {each.status.offered}"), "    ") if each.status.offered else []
     return "\n".join(lines)
 
 
-def table_rows(found: Sequence[Submission]) -> list[list[str]]:
-    """Rows of `HEADERS`, as plain text; no cell begins like a spreadsheet's formula."""
+def table_rows(submissions: Sequence[Submission]) -> list[list[str]]:
+    """Return rows of `HEADERS`, as plain text; no cell begins like a spreadsheet's formula."""
     rows = []
-    for each in found:
+    for each in submissions:
         status, request = each.status, each.request
         state = state_text(status, each.place)
         state += f", {time_text(status.finished)}" if status.finished else ""
@@ -99,11 +97,11 @@ def table_rows(found: Sequence[Submission]) -> list[list[str]]:
         state += f"; offered: {status.offered}" if status.offered else ""
         attacks = ", ".join(request.attacks) if request else ""
         own = " (own scores)" if request and request.kind == "scores" else ""
-        row = [state, what_text(each), attacks + own, time_text(status.submitted), status.submitter, each.id]
-        rows.append([unformulaic(one_line(cell)) for cell in row])
+        row = [state, setting_text(request) if request else "", attacks + own, time_text(status.submitted), status.submitter, each.id]
+        rows.append([without_formula(one_line(cell)) for cell in row])
     return rows
 
 
-def unformulaic(text: str) -> str:
-    """A cell that a spreadsheet, into which somebody pastes it, takes for text."""
+def without_formula(text: str) -> str:
+    """Return a cell that a spreadsheet takes for text when it is pasted there."""
     return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text

@@ -1,1 +1,1 @@
-"""Results: entries, their index, and the tables made of them."""
+"""Results: entries, their index, and the rows and rankings of the board."""

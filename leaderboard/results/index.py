@@ -9,13 +9,13 @@ import io
 from collections.abc import Mapping
 
 from leaderboard.errors import StoreError
-from leaderboard.stores.store import Changes, Store
+from leaderboard.stores.store import Changes, View
 
 FILE = "entries.parquet"
 
 
-def read_index(store: Store) -> dict[str, bytes]:
-    """Contents of ``entry.json`` by the entries' ids; empty where there is no index.
+def read_index(store: View) -> dict[str, bytes]:
+    """Return the contents of ``entry.json`` by the entries' ids; none if there is no index.
 
     Raises:
         StoreError: if there is one that can't be read.
@@ -35,20 +35,20 @@ def read_index(store: Store) -> dict[str, bytes]:
         raise StoreError(f"The index {FILE} in {store} can't be read ({type(error).__name__}).") from error
 
 
-def index_with(store: Store, id: str, content: bytes) -> Changes:
-    """What a commit changes so that the index has an entry; nothing if it has it already."""
+def index_with(store: View, id: str, content: bytes) -> Changes:
+    """Return the changes after which the index has an entry; none if it has it already."""
     try:
-        known = read_index(store)
+        present = read_index(store)
     except StoreError:
-        # The entries' files are read in its place by whoever shows them; each new entry brings the index one further.
-        known = {}
-    if known.get(id) == content:
+        # A new index is begun; entries that it lacks are read from their own files.
+        present = {}
+    if present.get(id) == content:
         return {}
-    return {FILE: index_of(known | {id: content})}
+    return {FILE: index_of(present | {id: content})}
 
 
 def index_of(entries: Mapping[str, bytes]) -> bytes:
-    """The index file of some entries."""
+    """Return the index file of some entries."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,1 +1,1 @@
-"""Where requests and results are kept: a folder, or data set repositories on the Hub."""
+"""Stores of requests and results: a folder, or data set repositories on the Hub."""

@@ -1,9 +1,4 @@
-"""Where requests and results are kept: a folder, or data set repositories on the Hub. One layout, one interface,
-every write guarded.
-
-A change names the version that it was based on and is refused if anything was written since (`Conflict`); `update` tries again on the newer
-version. A change of several files happens whole or not at all, also when the process is killed in between.
-"""
+"""A store in a folder. A commit of several files happens whole or not at all, also when the process is killed in between."""
 
 from __future__ import annotations
 
@@ -13,16 +8,20 @@ import os
 import shutil
 import uuid
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from leaderboard.errors import Conflict, StoreError
 from leaderboard.stores.store import LARGEST_FILE, Changes, Store, check_path, is_path, too_large
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 
 class FolderStore(Store):
     """A folder on this machine, or on a file system that several share.
 
-    A commit is first written aside whole, with a list of what it does; then its list is put in place, which is the moment at which it has
-    happened; then the files are moved. What a killed process left undone is done by whoever comes next.
+    A commit is first written aside whole, with a journal of its moves. Then the journal is put in place, which is the moment at which the
+    commit has happened; then the files are moved. The next process completes what a killed one has left.
     """
 
     AUX = ".store"
@@ -38,7 +37,7 @@ class FolderStore(Store):
     def __str__(self) -> str:
         return f"the folder {self.folder}"
 
-    def _locked(self):
+    def _locked(self) -> BaseFileLock:
         from filelock import FileLock
 
         return FileLock(self.folder / self.AUX / "lock", timeout=60)
@@ -50,8 +49,8 @@ class FolderStore(Store):
 
     def files(self, under: str = "") -> list[str]:
         root = self.folder / check_path(under) if under else self.folder
-        found = (path.relative_to(self.folder) for path in root.rglob("*") if path.is_file())
-        return sorted(path for path in (path.as_posix() for path in found if path.parts[0] != self.AUX) if is_path(path))
+        files = (path.relative_to(self.folder) for path in root.rglob("*") if path.is_file())
+        return sorted(path for path in (path.as_posix() for path in files if path.parts[0] != self.AUX) if is_path(path))
 
     def read(self, path: str, *, largest: int = LARGEST_FILE) -> bytes:
         file = self.folder / check_path(path)
@@ -86,7 +85,7 @@ class FolderStore(Store):
         return new
 
     def _recover(self) -> None:
-        """Finishes the commit whose list is in place, if there is one. Doing it twice does no harm."""
+        """Complete the commit whose journal is in place, if there is one. Doing it twice does no harm."""
         if not self._journal.exists():
             return
         journal = json.loads(self._journal.read_text())
@@ -104,14 +103,14 @@ class FolderStore(Store):
 
 
 class ReadOnlyFolder(FolderStore):
-    """A folder that is only read, such as one that comes with the software. Nothing is made in it, and it need not be there."""
+    """A folder that is only read, such as the one that comes with the software. Nothing is created in it, and it need not exist."""
 
     def __init__(self, folder: str | os.PathLike[str]):
         self.folder = Path(folder)
 
     def version(self) -> str:
-        seen = ((path, (self.folder / path).stat()) for path in self.files())
-        return hashlib.sha256(repr([(path, found.st_size, found.st_mtime_ns) for path, found in seen]).encode()).hexdigest()
+        stats = [(path, (self.folder / path).stat()) for path in self.files()]
+        return hashlib.sha256(repr([(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]).encode()).hexdigest()
 
     def commit(self, changes: Changes, message: str, *, parent: str) -> str:
         raise StoreError(f"{self} is only read.")

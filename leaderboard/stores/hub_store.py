@@ -9,18 +9,22 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from leaderboard.errors import AccessDenied, BrokenFile, Conflict, StoreError
 from leaderboard.stores.store import LARGEST_FILE, Changes, Store, View, as_json, check_path, is_path, too_large
 from leaderboard.stores.submitter import Submitter
 from mia_hub.system.hub import HUB_TIMEOUT, HubTask, hub_errors, status_of
 
-# Roles in an organisation whose holders may change its models. A contributor may change their own alone.
+if TYPE_CHECKING:
+    from huggingface_hub import CommitInfo
+
+# Roles in an organisation whose holders may change its models. A contributor may only change their own.
 MAY_WRITE = ("admin", "write")
 AT_ONCE = 8
-# Contents that are kept in memory by their git name, and in the pack.
-LARGEST_KEPT = 16 * 2**10
-MOST_KEPT = 64 * 2**20
+# Bytes of one content, and of all, that are cached by their git names, and stored in the pack.
+LARGEST_CACHED = 16 * 2**10
+MOST_CACHED = 64 * 2**20
 # Fewer files than this are fetched one by one; so many changes are worth a new pack.
 WORTH_A_PACK = 50
 
@@ -28,18 +32,18 @@ WORTH_A_PACK = 50
 class HubStore(Store):
     """A data set repository on the Hub.
 
-    What is read is remembered by its git name (the hash of its content), which a listing gives for every file, so that only what changed is
-    fetched again. For those who come new, a *pack* holds the small files of a former version together. It is only believed where a content
-    has the git name that the listing gives, so that it may be old, or tampered with, and nothing wrong is read from it.
+    Contents are cached by their git names (hashes), which a listing gives for every file, so that only changed files are fetched again. For
+    a process with an empty cache, a *pack* holds the small files of an earlier version together. A content from the pack is only used where
+    it has the git name that the listing gives, so that an old pack, or one that was tampered with, does no harm.
 
     Args:
         repo_id: ``owner/name``.
         token: the login's own by default.
-        private: of a repository that is made.
-        make: whether a repository that isn't there is made.
+        private: whether a repository that is created is private.
+        make: whether a repository that isn't there is created.
 
     Raises:
-        StoreError: if it can't be reached, or isn't there and shall not be made.
+        StoreError: if it can't be reached, or isn't there and ``make`` is False.
     """
 
     MARK, PACK = ".store.json", ".pack.json"
@@ -48,10 +52,10 @@ class HubStore(Store):
         from huggingface_hub import HfApi
 
         self.repo_id, self.api = repo_id, HfApi(token=token)
-        self.kept: dict[str, bytes] = {}
-        self._kept_bytes = 0
+        self.cache: dict[str, bytes] = {}
+        self._cached_bytes = 0
         self.packed: frozenset[str] = frozenset()
-        self._seen: HubView | None = None
+        self._newest: HubView | None = None
         with self.errors():
             if not self.api.repo_exists(repo_id, repo_type="dataset"):
                 if not make:
@@ -66,13 +70,13 @@ class HubStore(Store):
 
     def version(self) -> str:
         with self.errors():
-            return self.api.dataset_info(self.repo_id, timeout=HUB_TIMEOUT).sha
+            return str(self.api.dataset_info(self.repo_id, timeout=HUB_TIMEOUT).sha)
 
     def at(self, version: str | None = None) -> HubView:
-        version, seen = version or self.version(), self._seen
-        if seen is None or seen.version != version:
-            seen = self._seen = HubView(self, version)
-        return seen
+        version, view = version or self.version(), self._newest
+        if view is None or view.version != version:
+            view = self._newest = HubView(self, version)
+        return view
 
     def files(self, under: str = "") -> list[str]:
         return self.at().files(under)
@@ -84,20 +88,20 @@ class HubStore(Store):
         return self.at().read_many(paths)
 
     def commit(self, changes: Changes, message: str, *, parent: str) -> str:
-        return self._commit(changes, message, parent_commit=parent).oid
+        return str(self._commit(changes, message, parent_commit=parent).oid)
 
     def propose(self, changes: Changes, message: str, description: str = "") -> str:
-        """Opens a pull request with these changes, for those who may not write; returns its address."""
-        return self._commit(changes, message, create_pr=True, commit_description=description).pr_url
+        """Open a pull request with these changes, for those who may not write; return its address."""
+        return str(self._commit(changes, message, create_pr=True, commit_description=description).pr_url)
 
     def user(self) -> Submitter:
-        """Who is logged in here; see `user_of`."""
+        """Return who is logged in here; see `user_of`."""
         return user_of(self.api.token)
 
     def link(self, path: str) -> str:
         return f"{self.api.endpoint}/datasets/{self.repo_id}/blob/main/{check_path(path)}"
 
-    def _commit(self, changes: Changes, message: str, **options):
+    def _commit(self, changes: Changes, message: str, **options: Any) -> CommitInfo:
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
         from huggingface_hub.errors import HfHubHTTPError
 
@@ -106,10 +110,10 @@ class HubStore(Store):
             for path, content in sorted(changes.items())
         ]
         if "parent_commit" in options:
-            # The client drops files that are there already with the same content, and a commit without any others is not made: then the
-            # parent would not be looked at. So each commit brings something that no other has.
+            # The client drops files that are already there with the same content, and makes no commit without others: then the parent
+            # would not be checked. So each commit contains something that no other has.
             operations.append(CommitOperationAdd(self.MARK, as_json({"commit": uuid.uuid4().hex, "message": message})))
-            if self._seen and self._seen.version == options["parent_commit"] and (pack := self._seen.new_pack()):
+            if self._newest and self._newest.version == options["parent_commit"] and (pack := self._newest.new_pack()):
                 operations.append(CommitOperationAdd(self.PACK, pack))
         with self.errors():
             try:
@@ -120,17 +124,17 @@ class HubStore(Store):
                 raise
 
     def fetch(self, path: str, version: str, largest: int) -> bytes:
-        """A file's content, in one request; it breaks off where the file is too large."""
+        """Return a file's content, in one request; stop if the file is too large."""
         from huggingface_hub import hf_hub_url
         from huggingface_hub.errors import EntryNotFoundError
         from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_stream_backoff
 
         url = hf_hub_url(self.repo_id, path, repo_type="dataset", revision=version, endpoint=self.api.endpoint)
         headers = build_hf_headers(token=self.api.token)
-        asked = {"headers": headers, "timeout": HUB_TIMEOUT, "follow_redirects": True, "max_retries": 2}
+        options: dict[str, Any] = {"headers": headers, "timeout": HUB_TIMEOUT, "follow_redirects": True, "max_retries": 2}
         with self.errors():
             try:
-                with http_stream_backoff("GET", url, **asked) as response:
+                with http_stream_backoff("GET", url, **options) as response:
                     if response.is_error:
                         response.read()
                     hf_raise_for_status(response)
@@ -143,15 +147,15 @@ class HubStore(Store):
                 raise KeyError(path) from None
         return bytes(content)
 
-    def keep(self, content: bytes) -> None:
-        """Remembers a small content by its git name."""
-        if len(content) > LARGEST_KEPT:
+    def remember(self, content: bytes) -> None:
+        """Cache a small content by its git name."""
+        if len(content) > LARGEST_CACHED:
             return
-        if self._kept_bytes > MOST_KEPT:
-            self.kept.clear()
-            self._kept_bytes = 0
-        self.kept[git_name(content)] = content
-        self._kept_bytes += len(content)
+        if self._cached_bytes > MOST_CACHED:
+            self.cache.clear()
+            self._cached_bytes = 0
+        self.cache[git_name(content)] = content
+        self._cached_bytes += len(content)
 
     def errors(self) -> AbstractContextManager[None]:
         """Translate the client's errors into `StoreError`, or `AccessDenied` where the login has no right."""
@@ -161,7 +165,7 @@ class HubStore(Store):
 
 
 class HubView(View):
-    """A repository at one commit. Its files are listed once, where they are listed at all.
+    """A repository at one commit. Its files are listed once, if at all.
 
     Args:
         store: of the repository.
@@ -176,12 +180,12 @@ class HubView(View):
 
     @cached_property
     def _tree(self) -> dict[str, tuple[str, int]]:
-        """``(git name, bytes)`` of each file by its path."""
+        """Return ``(git name, bytes)`` of each file by its path."""
         from huggingface_hub.hf_api import RepoFile
 
         with self.store.errors():
-            found = self.store.api.list_repo_tree(self.store.repo_id, recursive=True, revision=self.version, repo_type="dataset")
-            tree = {entry.path: (entry.blob_id, entry.size) for entry in found if isinstance(entry, RepoFile)}
+            entries = self.store.api.list_repo_tree(self.store.repo_id, recursive=True, revision=self.version, repo_type="dataset")
+            tree = {entry.path: (entry.blob_id, entry.size) for entry in entries if isinstance(entry, RepoFile)}
         self._listed = True
         return tree
 
@@ -196,11 +200,11 @@ class HubView(View):
         name, size = self._tree[path]
         if size > largest:
             raise too_large(path, self, size, largest)
-        kept = self.store.kept.get(name)
-        if kept is None:
-            kept = self.store.fetch(path, self.version, largest)
-            self.store.keep(kept)
-        return kept
+        content = self.store.cache.get(name)
+        if content is None:
+            content = self.store.fetch(path, self.version, largest)
+            self.store.remember(content)
+        return content
 
     def read_many(self, paths: Iterable[str]) -> dict[str, bytes]:
         present = [path for path in paths if path in self._tree]
@@ -217,47 +221,47 @@ class HubView(View):
             list(several.map(self.read, missing))
 
     def _missing(self, paths: Iterable[str]) -> list[str]:
-        wanted = ((path, self._tree.get(path)) for path in paths)
-        return [path for path, found in wanted if found and found[1] <= LARGEST_KEPT and found[0] not in self.store.kept]
+        files = ((path, self._tree.get(path)) for path in paths)
+        return [path for path, file in files if file and file[1] <= LARGEST_CACHED and file[0] not in self.store.cache]
 
     def _unpack(self) -> None:
         try:
-            contents = [text.encode() for text in json.loads(self.store.fetch(self.store.PACK, self.version, MOST_KEPT))]
+            contents = [text.encode() for text in json.loads(self.store.fetch(self.store.PACK, self.version, MOST_CACHED))]
         except (BrokenFile, ValueError, TypeError, AttributeError, RecursionError):
-            # A pack saves time, and is never needed.
+            # A pack only saves time.
             return
         for content in contents:
-            self.store.keep(content)
+            self.store.remember(content)
         self.store.packed = frozenset(map(git_name, contents))
 
     def new_pack(self) -> bytes | None:
-        """All small files that were read at this version, where the pack lacks many of them; it lists their contents."""
+        """Return a pack of all small files that were read at this version, if the present pack lacks many of them."""
         if not self._listed:
             return None
-        small = {name for path, (name, size) in self._tree.items() if is_path(path) and path.endswith(".json") and size <= LARGEST_KEPT}
-        known = small & self.store.kept.keys()
-        if len(known - self.store.packed) < WORTH_A_PACK:
+        small = {name for path, (name, size) in self._tree.items() if is_path(path) and path.endswith(".json") and size <= LARGEST_CACHED}
+        cached = small & self.store.cache.keys()
+        if len(cached - self.store.packed) < WORTH_A_PACK:
             return None
-        self.store.packed = frozenset(known)
-        texts = [self.store.kept[name].decode("utf-8", "replace") for name in sorted(known)]
+        self.store.packed = frozenset(cached)
+        texts = [self.store.cache[name].decode("utf-8", "replace") for name in sorted(cached)]
         return json.dumps(texts, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def user_of(token: str | bool | None = None) -> Submitter:
-    """The user or organisation that a token belongs to, and the organisations for which they may write; of the login's own by default.
+    """Return the user or organisation that a token belongs to, and the organisations that they may write for; the login's own by default.
 
     Raises:
         AccessDenied: if there is none, or the Hub doesn't accept it.
-        StoreError: if the Hub can't be asked.
+        StoreError: if the Hub can't be reached.
     """
     from huggingface_hub import HfApi
 
     with hub_errors(HubTask("dataset", "", failure="The user can't be looked up on the Hub"), StoreError, denied=AccessDenied):
-        said = HfApi(token=token).whoami()
-        for_these = (each["name"] for each in said.get("orgs") or () if each.get("roleInOrg") in MAY_WRITE)
-        return Submitter(said["name"], (said["name"], *for_these))
+        user = HfApi(token=token).whoami()
+        organisations = (each["name"] for each in user.get("orgs") or () if each.get("roleInOrg") in MAY_WRITE)
+        return Submitter(user["name"], (user["name"], *organisations))
 
 
 def git_name(content: bytes) -> str:
-    """The hash by which git, and so a listing, names a content."""
+    """Return the hash by which git, and so a listing, names a content."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()

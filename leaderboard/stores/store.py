@@ -1,8 +1,7 @@
-"""Where requests and results are kept: a folder, or data set repositories on the Hub. One layout, one interface,
-every write guarded.
+"""The interface of a store: files with versions, and guarded writes.
 
-A change names the version that it was based on and is refused if anything was written since (`Conflict`); `update` tries again on the newer
-version. A change of several files happens whole or not at all, also when the process is killed in between.
+A change names the version that it is based on and is refused if anything was written since (`Conflict`); `Store.update` tries again on the
+newer version. A change of several files happens whole or not at all, also when the process is killed in between.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from typing import Any
 
 from leaderboard.errors import BrokenFile, Conflict, StoreError
 
@@ -26,15 +26,15 @@ LARGEST_JSON = 2**20
 
 
 class View(ABC):
-    """What can be read of a set of files."""
+    """A set of files that can be read."""
 
     @abstractmethod
     def files(self, under: str = "") -> list[str]:
-        """Paths of all files below a folder ("" for all), in order."""
+        """Return the paths of all files below a folder ("" for all), in order."""
 
     @abstractmethod
     def read(self, path: str, *, largest: int = LARGEST_FILE) -> bytes:
-        """The content of a file.
+        """Return the content of a file.
 
         Raises:
             KeyError: if there is none.
@@ -42,19 +42,19 @@ class View(ABC):
         """
 
     def prefetch(self, paths: Iterable[str]) -> None:  # noqa: B027
-        """Says that these will be read, so that they can be fetched together; where reading is cheap, nothing is done."""
+        """Fetch files together that will be read; where reading is cheap, nothing is done."""
 
     def read_many(self, paths: Iterable[str]) -> dict[str, bytes]:
-        """The contents of those of the files that are there."""
-        paths, found = list(paths), {}
+        """Return the contents of those of the files that exist."""
+        paths, contents = list(paths), {}
         self.prefetch(paths)
         for path in paths:
             with suppress(KeyError):
-                found[path] = self.read(path)
-        return found
+                contents[path] = self.read(path)
+        return contents
 
-    def read_json(self, path: str) -> dict:
-        """A JSON object.
+    def read_json(self, path: str) -> dict[str, Any]:
+        """Return a JSON object.
 
         Raises:
             KeyError: if there is no such file.
@@ -74,36 +74,36 @@ class Store(View):
 
     @abstractmethod
     def version(self) -> str:
-        """Changes with every write."""
+        """Return the current version, which changes with every write."""
 
     @abstractmethod
     def commit(self, changes: Changes, message: str, *, parent: str) -> str:
-        """Writes all of the changes, or none; returns the new version.
+        """Write all of the changes, or none; return the new version.
 
         Raises:
             Conflict: if the version is not ``parent`` any more.
         """
 
     def link(self, path: str) -> str | None:
-        """Where people can read a file with a browser; None where nowhere."""
+        """Return the address at which a browser shows a file; None if there is none."""
         return None
 
     def at(self, version: str | None = None) -> View:
-        """The store as it is now, or was at a version, for reading much of it; a store without a memory is seen as it is."""
+        """Return a view of the store now, or at a version, for reading many files; a store without a history shows its present state."""
         return self
 
     def update(self, change: Callable[[View], Changes | None], message: str) -> bool:
-        """Applies what ``change`` makes of the store's present state; asked again where somebody else was faster.
+        """Commit the changes that ``change`` derives from the store's present state; it is called again after a conflict.
 
         Args:
-            change: reads what it is given and returns changes, or None if there is nothing to do.
-            message: says what is done.
+            change: reads the view that it is called with and returns changes, or None if there is nothing to do.
+            message: of the commit.
 
         Returns:
             Whether anything was written.
 
         Raises:
-            Conflict: if it didn't come through in a dozen attempts.
+            Conflict: if all attempts failed.
         """
         for attempt in range(ATTEMPTS):
             parent = self.version()
@@ -113,34 +113,34 @@ class Store(View):
             try:
                 self.commit(changes, message, parent=parent)
             except Conflict:
-                # Whoever collided waits a random while, longer each time, so that they don't collide again.
+                # A random wait, longer each time, so that the same writers don't collide again.
                 time.sleep(random.uniform(0, 0.05 * 2 ** min(attempt, 6)))
                 continue
             return True
-        raise Conflict(f"{self} is being written to by others all the time; {message!r} didn't come through in {ATTEMPTS} attempts.")
+        raise Conflict(f"Others keep writing to {self}; {message!r} failed in {ATTEMPTS} attempts.")
 
 
 def is_path(path: str) -> bool:
-    """Whether a path stays inside of a store, and can be shown."""
+    """Whether a path stays inside a store, and can be shown."""
     return bool(PATH.fullmatch(path)) and ".." not in path and len(path) <= 400
 
 
 def check_path(path: str) -> str:
-    """Refuses a path that could lead outside of the store.
+    """Refuse a path that could lead out of the store.
 
     Raises:
         StoreError: for such a path.
     """
     if not is_path(path):
-        raise StoreError(f"{path!r} is no path that a store takes.")
+        raise StoreError(f"{path!r} is no path in a store; names of letters, digits, and - _ . , = + after the first are accepted.")
     return path
 
 
 def too_large(path: str, where: object, size: int, largest: int) -> BrokenFile:
-    """The error about a file that is not read because of its size."""
+    """Return the error about a file that is not read because of its size."""
     return BrokenFile(f"{path} in {where} is {size / 2**20:,.1f} MiB; at most {largest / 2**20:,.0f} MiB are read.")
 
 
-def as_json(value: dict) -> bytes:
-    """The bytes that a store keeps of a JSON object: stable, so that equal objects are equal files."""
+def as_json(value: Mapping[str, Any]) -> bytes:
+    """Return the stored form of a JSON object: stable, so that equal objects are equal files."""
     return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""Where a request stands, and where it stood before."""
+"""People who submit."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Submitter:
-    """Who submits, as the way in knows them.
+    """Whoever submits, as far as they are known.
 
     Attributes:
         name: their name.
-        namespaces: on the Hub that they may write to: their login, and organisations; none for a name that isn't a login there.
+        namespaces: on the Hub that they may write to: their login, and organisations; none for a name that isn't known to be a login.
     """
 
     name: str

@@ -1,1 +1,1 @@
-"""The worker: claims requests, evaluates them, writes their results."""
+"""The worker: claims requests, evaluates them, publishes the results."""

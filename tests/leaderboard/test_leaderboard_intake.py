@@ -13,22 +13,34 @@ from huggingface_hub import HfApi
 from support.tiny_pipelines import save, save_lora
 
 from leaderboard.errors import AccessDenied, StoreError, SubmissionError
-from leaderboard.requests.intake import prepare, submit, submitter_of
+from leaderboard.requests import intake
+from leaderboard.requests.intake import submitter_of
 from leaderboard.requests.limits import Limits
-from leaderboard.requests.queue import Queue, utc
-from leaderboard.requests.status import Status, stamp
-from leaderboard.requests.submission import LARGEST_SCORES, Request, read_scores
+from leaderboard.requests.queue import Queue, utc_now
+from leaderboard.requests.request import Request
+from leaderboard.requests.scores import LARGEST_SCORES, read_scores
+from leaderboard.requests.status import Status, timestamp
 from leaderboard.requests.submission_text import table_rows
 from leaderboard.stores.hub_store import HubStore, git_name
 from leaderboard.stores.opening import open_store
 from leaderboard.stores.store import as_json
 from leaderboard.stores.submitter import Submitter
-from leaderboard.worker import running
+from leaderboard.worker import work_folder
 from mia_hub.cli import parser as cli
 from mia_hub.scores import ScoreTable
 
 DEMO = {"model": "demo", "split": "demo", "attacks": "sima"}
 N = 40
+
+
+def prepare(**asked):
+    """`intake.prepare` of a draft with these fields."""
+    options = {name: asked.pop(name) for name in ("submitter", "limits", "check", "local") if name in asked}
+    return intake.prepare(intake.Draft(**asked), **options)
+
+
+def submit(queue, asked, **options):
+    return intake.submit(queue, intake.Draft(**asked), **options)
 
 
 @pytest.fixture(scope="module")
@@ -84,24 +96,24 @@ def test_what_lies_on_top_is_pinned_too(hub):
 
 
 WRONG = [
-    ({"model": "in/gone"}, "no model 'in/gone' that everyone may see"),
-    ({"model": "in/private"}, "no model 'in/private' that everyone may see"),
+    ({"model": "in/gone"}, "no public model 'in/gone'"),
+    ({"model": "in/private"}, "no public model 'in/private'"),
     ({"model": "in/gated"}, "gated"),
     ({"model": "in/pickled"}, "only pickled weights"),
     ({"model": "in/text"}, "not a diffusion model"),
     ({"model": "in/lora"}, "with its base"),
     ({"model": "in/tiny", "revision": "gone"}, "no revision 'gone'"),
     ({"model": "in/tiny", "revision": "0" * 40}, "no revision"),
-    ({"model": "in/draws + in/gone"}, "no model 'in/gone'"),
+    ({"model": "in/draws + in/gone"}, "no public model 'in/gone'\\."),
     ({"model": "in/draws + in/lora/other.safetensors"}, "no file or part other.safetensors"),
     ({"model": "in/draws + in/lora@gone"}, "no revision 'gone'"),
     ({"model": "in/draws + in/lora + in/lora + in/lora"}, "At most 2"),
     ({"model": "in/../x"}, "Hub id"),
     ({"model": "in/x\u202ey"}, "Hub id"),
     ({"model": "demo", "revision": "main"}, "has no revision"),
-    ({"model": "demo + in/lora"}, "nothing is put on top"),
-    ({"split": "in/gone"}, "no data set 'in/gone' that everyone may see"),
-    ({"split": "in/private-split"}, "no data set 'in/private-split' that everyone may see"),
+    ({"model": "demo + in/lora"}, "takes no overlays here"),
+    ({"split": "in/gone"}, "no public data set 'in/gone'"),
+    ({"split": "in/private-split"}, "no public data set 'in/private-split'"),
     ({"split": "in/gated-split"}, "gated"),
     ({"split": "in/split", "split_revision": "gone"}, "no revision 'gone'"),
     ({"split": "in/tables"}, "no Parquet files.*mia-hub make-split … --push"),
@@ -235,8 +247,6 @@ def test_what_is_large_inside_is_refused_before_it_is_unpacked(tmp_path, monkeyp
 
 
 def test_the_day_is_counted_before_scores_are_read(tmp_path, monkeypatch):
-    from leaderboard.requests import intake
-
     queue = Queue(open_store(tmp_path / "store"), Limits(per_day=1))
     submit(queue, DEMO, submitter="alice")
     monkeypatch.setattr(intake, "read_scores", lambda content: pytest.fail("they were read"))
@@ -348,7 +358,7 @@ def test_a_request_comes_by_pull_request(on_the_hub, hub, capsys, monkeypatch):
     assert queue.claim("w") == made["id"]
     assert queue.status(made["id"]).submitter == "bob (pull request)" and queue.status(made["id"]).submitted
     queue.fail(made["id"], "w", "It broke.")
-    assert "failed: It broke. A pull request can't bring it once more" in run(capsys, *asked, "--pull-request")[2]
+    assert "failed: It broke. A pull request can't submit it again" in run(capsys, *asked, "--pull-request")[2]
 
 
 def test_who_submits_is_who_is_logged_in(on_the_hub, hub, tmp_path, monkeypatch):
@@ -408,7 +418,7 @@ FORGED = {
     "a path": (as_json(GOOD.to_dict() | {"model": "../../etc"}), "Hub id"),
     "a lone surrogate": (json.dumps(GOOD.to_dict() | {"note": "\ud800"}).encode(), "control characters"),
     "numbers for texts": (as_json(GOOD.to_dict() | {"submitter": 7}), "submitter must be text"),
-    "a banned user": (as_json((GOOD.to_dict()) | {"submitter": "Mallory"}), "not taken here"),
+    "a banned user": (as_json((GOOD.to_dict()) | {"submitter": "Mallory"}), "not accepted here"),
     "scores that aren't there": (as_json(GOOD.to_dict() | {"kind": "scores", "scores": "0" * 64}), "is not what was submitted"),
 }
 
@@ -439,7 +449,7 @@ def test_what_a_pull_request_brings_wrong_fails_visibly_and_holds_nobody_up(tmp_
 
 
 def test_odd_places_and_statuses_do_no_harm(store):
-    now = stamp(utc())
+    now = timestamp(utc_now())
     statuses = {
         "state": {"state": "DONE"}, "attempts": {"attempts": "many"}, "time": {"submitted": "yesterday"}, "zone": {"lease": "2026-01-01"},
         "field": {"reproduced": True}, "history": {"history": [{"why": 1}]}, "text": {"error": "x" * 5000}, "list": {"history": 5},
@@ -458,7 +468,7 @@ def test_odd_places_and_statuses_do_no_harm(store):
     found = {each.id: each for each in queue.listing()}
     assert set(found) == {*statuses, "my-request", "x" * 90, "empty"}
     assert {each.status.state for each in found.values()} == {"FAILED"} and all(each.status.error for each in found.values())
-    assert submit(queue, DEMO, submitter="alice").new and queue.claim("w", at=utc()) is not None
+    assert submit(queue, DEMO, submitter="alice").new and queue.claim("w", at=utc_now()) is not None
     assert queue.status("my-request").submitted >= now
 
 
@@ -478,9 +488,9 @@ def test_names_in_pull_requests_have_a_count_of_their_own(store):
     put(store, {f"requests/{each.id}/request.json": as_json(each.to_dict()) for each in requests} | {"limits.json": b'{"per_day": 3}'})
     queue = Queue(store)
     assert queue.claim("w") is not None
-    states = sorted(status.state for _, status in queue.all())
+    states = sorted(status.state for _, status in queue.statuses().items())
     assert states == ["FAILED", "PENDING", "PENDING", "RUNNING"]
-    (failed,) = [status for _, status in queue.all() if status.state == "FAILED"]
+    (failed,) = [status for _, status in queue.statuses().items() if status.state == "FAILED"]
     assert "alice has made 3 requests in 24 hours; at most 3" in failed.error
     # Whoever really is alice still has all of hers.
     made = [submit(queue, DEMO | {"seed": seed}, submitter="alice") for seed in range(10, 13)]
@@ -496,16 +506,16 @@ def test_a_name_from_a_pull_request_is_shown_as_one(tmp_path, name, shown):
     put(store, {f"requests/{claimed.id}/request.json": as_json(claimed.to_dict())})
     queue = Queue(store)
     assert queue.claim("w") == claimed.id
-    running.prepare(queue, claimed.id, tmp_path / "work")
+    work_folder.fill(queue, claimed.id, tmp_path / "work")
     evaluated = Request.from_dict(json.loads((tmp_path / "work" / "request.json").read_text()))
     assert evaluated.submitter == queue.status(claimed.id).submitter == shown and evaluated.id == claimed.id
     honest = submit(queue, DEMO, submitter="alice").id
-    running.prepare(queue, honest, tmp_path / "honest")
+    work_folder.fill(queue, honest, tmp_path / "honest")
     assert json.loads((tmp_path / "honest" / "request.json").read_text())["submitter"] == "alice"
 
 
 def test_trying_again_counts_and_goes_to_the_end(tmp_path):
-    queue, start = Queue(open_store(tmp_path), Limits(per_day=2)), utc()
+    queue, start = Queue(open_store(tmp_path), Limits(per_day=2)), utc_now()
     at = [start + timedelta(minutes=minutes) for minutes in range(6)]
     alices = replace(GOOD, submitter="alice")
     queue.submit(alices, at=at[0])
@@ -539,7 +549,7 @@ def test_scores_are_those_that_were_named(tmp_path):
 
 
 def test_a_long_list_costs_few_questions(on_the_hub, hub):
-    many, start = 400, stamp(utc())
+    many, start = 400, timestamp(utc_now())
     files = {}
     for seed in range(many):
         request = Request.from_dict(GOOD.to_dict() | {"seed": seed})

@@ -11,13 +11,15 @@ from support.loopback_jobs import run_here
 
 from leaderboard.errors import StoreError
 from leaderboard.requests.queue import Queue
-from leaderboard.requests.submission import Request
-from leaderboard.results.entry import parse_entry, recomputed
+from leaderboard.requests.request import Request
+from leaderboard.results.entry import parse_entry
+from leaderboard.results.recomputation import discrepancies
 from leaderboard.stores.opening import open_store
-from leaderboard.worker import inside_job
-from leaderboard.worker.jobs import Jobs
-from leaderboard.worker.running import Unavailable
-from leaderboard.worker.worker import Worker, main
+from leaderboard.worker import run_job
+from leaderboard.worker.backend import Unavailable
+from leaderboard.worker.command import main
+from leaderboard.worker.hub_jobs import HubJobs, JobOptions
+from leaderboard.worker.worker import Worker
 
 PAYER, TOKEN = "payer", "hf_payer"
 PACKAGE = "git+https://huggingface.co/spaces/payer/mia_hub"
@@ -48,7 +50,7 @@ def submitted(hub, stores) -> str:
 
 
 def worker_of(stores, tmp_path, name="w", lease=0.6, **options) -> Worker:
-    jobs = Jobs(*stores, **{"package": PACKAGE, "poll": 0.05, "flavor": "a10g-small", "device": "cpu"} | options)
+    jobs = HubJobs(*stores, JobOptions(**{"package": PACKAGE, "poll": 0.05, "device": "cpu"} | options))
     return Worker(*stores, name=name, folder=tmp_path / name, lease=timedelta(seconds=lease), backend=jobs)
 
 
@@ -87,7 +89,7 @@ def test_a_job_evaluates_and_a_second_worker_finds_it_again(submitted, stores, t
     status = Queue(requests).status(submitted)
     assert (status.state, status.worker, status.attempts) == ("FINISHED", "last", 3)
     entry = parse_entry(results.read(f"results/{submitted}/entry.json"), submitted)
-    assert recomputed(entry, lambda path: results.read(f"results/{submitted}/{path}")) == []
+    assert discrepancies(entry, lambda path: results.read(f"results/{submitted}/{path}")) == []
     assert [row["attack"] for row in entry["rows"]] == ["random", "sima:timesteps=50,100"]
     assert results.files("jobs") == [], "what the job left was taken away when it was published"
     assert seen and all(f"as a job on the Hub: {loopback_hub.url}/jobs/{PAYER}/{job.id}" in said for said in seen)
@@ -95,7 +97,7 @@ def test_a_job_evaluates_and_a_second_worker_finds_it_again(submitted, stores, t
 
 def _was_sent_as_the_api_expects(spec: dict, stores, id: str) -> None:
     requests, results = (f"hub:{store.repo_id}" for store in stores)
-    python = ["python", "-m", "leaderboard.worker.inside_job", id, "--requests", requests, "--results", results]
+    python = ["python", "-m", "leaderboard.worker.run_job", id, "--requests", requests, "--results", results]
     assert spec["command"][:7] == ["uv", "run", "--no-project", "--python", "3.11", "--with", PACKAGE]
     assert spec["command"][7:] == [*python, "--into", f"jobs/{id}-0", "--device", "cpu"]
     assert spec["secrets"] == {"HF_TOKEN": TOKEN} and TOKEN not in str({key: spec[key] for key in spec if key != "secrets"})
@@ -142,9 +144,9 @@ def test_a_job_without_a_result_fails_its_request_with_its_last_words(submitted,
 
 def test_a_job_that_cannot_reach_what_it_needs_is_followed_by_another(submitted, stores, tmp_path, loopback_hub):
     """At most as often as a request is started: jobs are paid for."""
-    leave = "import sys; from leaderboard.worker.inside_job import leave; from leaderboard.stores.store import open_store; "
+    leave = "import sys; from leaderboard.worker.run_job import store_outcome; from leaderboard.stores.opening import open_store; "
     loopback_hub.jobs.run_with = lambda job: runs(
-        leave + f"leave({{'later.txt': b'The Hub was away.'}}, open_store('hub:{stores[1].repo_id}'), {job.spec['command'][16]!r})"
+        leave + f"store_outcome({{'later.txt': b'The Hub was away.'}}, open_store('hub:{stores[1].repo_id}'), {job.spec['command'][16]!r})"
     )(job)
     worker_of(stores, tmp_path, lease=0.2).run(once=True)
     status = Queue(stores[0]).status(submitted)
@@ -167,13 +169,13 @@ def test_a_refusal_inside_the_job_reaches_the_submitter(submitted, stores, tmp_p
     requests, results = stores
     requests.commit({"limits.json": b'{"images": 10}'}, "limits", parent=requests.version())
     options = ["--requests", f"hub:{requests.repo_id}", "--results", f"hub:{results.repo_id}", "--into", f"jobs/{submitted}-0"]
-    assert inside_job.main([submitted, *options, "--device", "cpu"]) == 0
+    assert run_job.main([submitted, *options, "--device", "cpu"]) == 0
     assert results.files("jobs") == [f"jobs/{submitted}-0/error.txt"]
     loopback_hub.jobs.run_with = runs("pass")
     worker_of(stores, tmp_path).step()
     status = Queue(requests).status(submitted)
     assert status.state == "FAILED" and "60 images; at most 10" in status.error and results.files("jobs") == []
-    assert inside_job.main(["0" * 16, *options]) == 0 and b"no request.json" in results.read(f"jobs/{submitted}-0/error.txt")
+    assert run_job.main(["0" * 16, *options]) == 0 and b"no request.json" in results.read(f"jobs/{submitted}-0/error.txt")
 
 
 def test_a_job_that_takes_too_long_or_is_cancelled_fails_its_request(submitted, stores, tmp_path, loopback_hub):
@@ -235,7 +237,7 @@ def test_what_cannot_work_is_said_at_once(stores, tmp_path, monkeypatch, options
         token = given.pop("token")
         monkeypatch.setenv("HF_TOKEN", token) if token else monkeypatch.delenv("HF_TOKEN")
     with pytest.raises(error, match=says):
-        Jobs(**given)
+        HubJobs(given.pop("requests"), given.pop("results"), JobOptions(**given))
 
 
 def test_while_it_is_refused_a_worker_tries_less_and_less_often(tmp_path, monkeypatch):

@@ -14,22 +14,22 @@ from leaderboard.errors import StoreError, SubmissionError
 from leaderboard.page.api import submit_model
 from leaderboard.page.entry_page import entry_page
 from leaderboard.page.submit_tab import submit_scores
-from leaderboard.requests.intake import prepare, propose
+from leaderboard.requests import intake
 from leaderboard.requests.limits import Limits
-from leaderboard.requests.local import LocalFolder
+from leaderboard.requests.local_folder import LocalFolder
 from leaderboard.requests.queue import Queue
+from leaderboard.requests.request import Request
 from leaderboard.requests.status import Status
-from leaderboard.requests.submission import Request
-from leaderboard.results.board import models_ranked
-from leaderboard.results.entry import command_of, parse_entry
-from leaderboard.results.reader import Reader
-from leaderboard.results.trained import trained
+from leaderboard.results.entry import parse_entry, reproduction_command
+from leaderboard.results.ranking import model_ranking
+from leaderboard.results.reader import ResultsReader
+from leaderboard.results.training_facts import training_facts
 from leaderboard.stores.opening import open_store
 from leaderboard.stores.store import as_json
 from leaderboard.verify import IN_ORDER, verify
-from leaderboard.worker import running, worker
-from leaderboard.worker.offer import why_not
-from leaderboard.worker.running import NotNow
+from leaderboard.worker import command, work_folder
+from leaderboard.worker.backend import RequestUnavailable
+from leaderboard.worker.offer import reason_against
 from mia_hub.cli import parser as cli
 from mia_hub.splits.member_split import make_split
 
@@ -39,6 +39,12 @@ FACTS = {
     "data": "noise-8", "source": "drawn <b>by hand</b>", "licence": "MIT", "members": N, "steps": 7, "recipe": {"batch": 4, "at": [1, 2]},
     "command": "python -m training.demo --out 'runs/<i>x</i>'",
 }  # fmt: skip
+
+
+def prepare(**asked):
+    """`intake.prepare` of a draft with these fields."""
+    options = {name: asked.pop(name) for name in ("submitter", "limits", "check", "local") if name in asked}
+    return intake.prepare(intake.Draft(**asked), **options)
 
 
 @pytest.fixture(scope="module")
@@ -77,12 +83,12 @@ def submitted(capsys, *options, model="local:tiny", split="local:split") -> tupl
 
 
 def worked(tmp_path, *options) -> int:
-    return worker.main(["--once", "--device", "cpu", "--work", str(tmp_path / "work"), *map(str, options)])
+    return command.main(["--once", "--device", "cpu", "--work", str(tmp_path / "work"), *map(str, options)])
 
 
 def test_a_local_model_comes_all_the_way_to_the_board(folder, stores, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("MIA_HUB_LOCAL", str(folder))
-    assert worker.build_parser().parse_args([]).local == str(folder)
+    assert command.worker_parser().parse_args([]).local == str(folder)
     status, said, _ = submitted(capsys)
     asked = json.loads(said)
     assert status == 0 and asked["request"]["model"] == "local:tiny" and asked["request"]["split"] == "local:split"
@@ -91,15 +97,15 @@ def test_a_local_model_comes_all_the_way_to_the_board(folder, stores, tmp_path, 
     assert json.loads(submitted(capsys, "--local", folder)[1])["new"] is False
     assert worked(tmp_path, "--local", folder) == 0 and Queue(stores[0]).status(asked["id"]).state == "FINISHED"
 
-    results = Reader(stores[1].folder, None).read()
+    results = ResultsReader(stores[1].folder, None).read()
     (entry,) = results.entries
-    assert not results.left_out and entry["origin"] == "computed" and entry["model"]["id"] == "local:tiny"
+    assert not results.omitted and entry["origin"] == "computed" and entry["model"]["id"] == "local:tiny"
     assert entry["model"]["revision"] == model.info.revision and entry["split"]["name"] == "local:split"
     assert entry["split"]["hash"] == mia_hub.load_split(folder / "split").hash
-    assert models_ranked([entry])[0]["model"] == "local:tiny"
+    assert model_ranking([entry])[0]["model"] == "local:tiny"
     for path in stores[1].files():
         assert str(folder).encode() not in stores[1].read(path), "the operator's paths are shown nowhere"
-    assert "a local model is no repository" in why_not(entry, "")
+    assert "a local model is no repository" in reason_against(entry, "")
 
     # All of it is there without the folder, but asking the model again.
     page = entry_page(results, entry["id"])
@@ -108,7 +114,7 @@ def test_a_local_model_comes_all_the_way_to_the_board(folder, stores, tmp_path, 
     assert model.info.revision in page.html and "huggingface.co/local" not in page.html
     assert verify([entry["id"]], str(stores[1].folder), write=lambda line: None) == IN_ORDER
     monkeypatch.chdir(folder)
-    assert page.command == entry["command"] == command_of(Request.from_dict(entry["request"]))
+    assert page.command == entry["command"] == reproduction_command(Request.from_dict(entry["request"]))
     again = [*shlex.split(page.command)[1:], "--device", "cpu", "--quiet", "--out", str(tmp_path / "out")]
     assert cli.main(again) == 0
     rows = json.loads((tmp_path / "out" / "comparison.json").read_text())["rows"]
@@ -122,7 +128,7 @@ def test_a_lora_on_top_is_pinned_with_its_base(made):
     found = local.load_model(request.model, device="cpu")
     assert request.model == found.info.id == "local:draws + local:lora" and request.revision == found.info.revision
     assert Request.from_dict(request.to_dict()) == request and request.revision.count("sha256:") == 2
-    assert "'./draws + ./lora'" in command_of(request)
+    assert "'./draws + ./lora'" in reproduction_command(request)
 
 
 def changed_weights(folder):
@@ -144,8 +150,8 @@ def linked(folder):
 
 
 AFTERWARDS = {
-    "other weights": (changed_weights, "local:tiny is not what was asked for"),
-    "other images": (changed_split, "local:split is not what was asked for"),
+    "other weights": (changed_weights, "local:tiny has changed since it was requested"),
+    "other images": (changed_split, "local:split has changed since it was requested"),
     "no model any more": (lambda folder: shutil.rmtree(folder / "tiny"), "There is no local:tiny"),
     "no images any more": (lambda folder: shutil.rmtree(folder / "split"), "There is no local:split"),
     "a link in its place": (linked, "local:tiny is a link out of the folder"),
@@ -273,7 +279,7 @@ def by_a_proposal(**asked):
             raise AssertionError("it was proposed")
 
     queue = Queue(Hub(), Limits())
-    propose(queue, asked | {"attacks": "sima"}, submitter="mallory")
+    intake.propose(queue, intake.Draft(**asked, attacks="sima"), submitter="mallory")
 
 
 @pytest.mark.parametrize("way", [by_the_api, by_the_page, by_a_proposal])
@@ -299,14 +305,14 @@ def test_a_pull_request_that_brings_one_fails_and_an_operator_can_still_ask(made
     stores[0].commit({path: as_json(request.to_dict())}, "put", parent=stores[0].version())
     assert queue.claim("w") is None
     status = queue.status(request.id)
-    assert status.state == "FAILED" and "never taken from a pull request" in status.error
+    assert status.state == "FAILED" and "never accepted from a pull request" in status.error
     assert queue.submit(request)[2] and queue.claim("w") == request.id
 
 
 def test_a_worker_without_the_folder_leaves_it_to_others(made, stores, tmp_path, capsys):
     id = json.loads(submitted(capsys, "--local", made)[1])["id"]
-    with pytest.raises(NotNow, match="worker --local FOLDER"):
-        running.prepare(Queue(stores[0]), id, tmp_path / "work")
+    with pytest.raises(RequestUnavailable, match="worker --local FOLDER"):
+        work_folder.fill(Queue(stores[0]), id, tmp_path / "work")
     assert worked(tmp_path) == 2 and "--local FOLDER" in capsys.readouterr().err
     status = Queue(stores[0]).status(id)
     assert (status.state, status.attempts) == ("PENDING", 0) and isinstance(status, Status)
@@ -334,7 +340,7 @@ def test_where_a_model_comes_from_is_one_bounded_line(tmp_path, case):
     content, begins, command = SAID[case]
     if content is not None:
         (tmp_path / "training.json").write_text(content)
-    (found,) = trained(["local:x"], [tmp_path])
+    (found,) = training_facts(["local:x"], [tmp_path])
     assert found["sentence"].startswith(begins) and bool(found["sentence"]) == bool(begins) and found["command"] == command
     for text in found.values():
         assert text.isprintable() and len(text) <= 1001
@@ -358,5 +364,5 @@ def test_an_entry_that_says_it_otherwise_is_left_out(tmp_path, case):
     entry, _ = honest_entry(tmp_path, model="local:tiny", revision=HASH)
     honest = [{"name": "local:tiny", "sentence": "", "command": ""}]
     assert parse_entry(as_json(entry | {"trained": honest}), entry["id"])["trained"] == honest
-    with pytest.raises(StoreError, match="where its model comes from"):
+    with pytest.raises(StoreError, match="trained"):
         parse_entry(as_json(entry | {"trained": FORGED[case]}), entry["id"])

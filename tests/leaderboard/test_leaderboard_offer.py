@@ -11,11 +11,12 @@ from support.board_setting import N, add_model_and_split
 
 from leaderboard.requests.naming import target_of
 from leaderboard.requests.queue import Queue
-from leaderboard.requests.submission import Request
-from leaderboard.results.board import SHIFTED, shown
+from leaderboard.requests.request import Request
+from leaderboard.results.board_rows import SHIFTED, estimate_text
 from leaderboard.results.entry import parse_entry
 from leaderboard.stores.opening import open_store
-from leaderboard.worker.offer import OfferError, title, why_not
+from leaderboard.worker.local_backend import LocalBackend
+from leaderboard.worker.offer import OfferError, pull_request_title, reason_against
 from leaderboard.worker.offer import offer as offer_as
 from leaderboard.worker.worker import Worker
 
@@ -62,7 +63,7 @@ def evaluated(hub, loopback_hub, tmp_path_factory):
     folder = tmp_path_factory.mktemp("stores")
     stores = open_store(folder / "requests"), open_store(folder / "results")
     id, _, _ = Queue(stores[0]).submit(pushed(hub, submitter="alice", note="<script>"), namespaces=("alice", OWNER))
-    options = {"folder": folder / "work", "device": "cpu", "lease": timedelta(seconds=3)}
+    options = {"folder": folder / "work", "backend": LocalBackend(device="cpu"), "lease": timedelta(seconds=3)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_TOKEN", f"hf_{BOT}")
         killed = Worker(*stores, name="killed", **options)
@@ -108,7 +109,12 @@ def test_a_worker_killed_after_offering_opens_no_second_pull_request(evaluated, 
     _, id, status = evaluated
     opened = discussions(loopback_hub, "offered/tiny")
     assert status.state == "FINISHED" and status.attempts == 2 and status.worker == "survivor"
-    assert len(opened) == 1 and opened[0]["title"] == title(entry) and id in opened[0]["title"] and opened[0]["author"] == {"name": BOT}
+    assert (
+        len(opened) == 1
+        and opened[0]["title"] == pull_request_title(entry)
+        and id in opened[0]["title"]
+        and opened[0]["author"] == {"name": BOT}
+    )
     assert status.offered == f"{loopback_hub.url}/offered/tiny/discussions/1"
     assert "README.md" not in HfApi().list_repo_files("offered/tiny"), "the owner's branch is left alone"
     for state in ("closed", "merged"):
@@ -122,8 +128,8 @@ def test_the_pull_request_says_what_the_figures_mean(entry, loopback_hub):
     for part in (
         "A high value means leakage",
         "Members are the positive class",
-        shown(row["auc"]),
-        shown(entry["blind_auc"]),
+        estimate_text(row["auc"]),
+        estimate_text(entry["blind_auc"]),
         "`sima:timesteps=50,100`",
         "chosen on one half",
         f"offered/split) at commit `{entry['request']['split_revision']}`",
@@ -199,19 +205,19 @@ def refs(loopback_hub, name: str) -> dict[str, str]:
 def test_ours_is_found_among_many(entry, loopback_hub):
     other = about(entry, loopback_hub, "offered/busy", {"README.md": "busy"})
     repo = loopback_hub._repos["model", "offered/busy"]
-    loopback_hub.add_discussion(repo, "mallory", title(entry), pull_request=True)
-    mine = loopback_hub.add_discussion(repo, BOT, title(entry), pull_request=True)
+    loopback_hub.add_discussion(repo, "mallory", pull_request_title(entry), pull_request=True)
+    mine = loopback_hub.add_discussion(repo, BOT, pull_request_title(entry), pull_request=True)
     for number in range(25):
         loopback_hub.add_discussion(repo, BOT, f"Add membership-inference results ({number:016d})", pull_request=True)
     assert offer(other) == f"{loopback_hub.url}/offered/busy/discussions/{mine}"
 
 
 CHANGES = {
-    "it is what others report": ({"origin": "self-reported"}, "never what others report"),
+    "it is what others report": ({"origin": "self-reported"}, "never reported ones"),
     "the demo": ({"request": {"model": "demo"}}, "demo model is no repository"),
     "two on top": ({"request": {"model": "a/b + c/d + e/f"}}, "none of them alone"),
-    "another's model": ({"request": {"model": "google/ddpm"}}, "only google may ask for that"),
-    "something of another's on top": ({"request": {"model": f"offered/tiny + google/lora@{'0' * 40}"}}, "only google may ask"),
+    "another's model": ({"request": {"model": "google/ddpm"}}, "only google may request that"),
+    "something of another's on top": ({"request": {"model": f"offered/tiny + google/lora@{'0' * 40}"}}, "only google may request"),
     "the demo's split": ({"request": {"split": "demo"}}, "no data set on the Hub"),
     "no shift check": ({"blind_auc": None}, "was not checked for a shift"),
     "a shift": ({"flags": [{"name": SHIFTED, "raised_by": "", "meaning": ""}]}, "fails the shift check"),
@@ -222,10 +228,10 @@ CHANGES = {
 def test_what_is_not_offered(entry, loopback_hub, changes, says):
     before = len(loopback_hub.log)
     changed = {key: entry[key] | value if isinstance(value, dict) else value for key, value in changes.items()}
-    assert why_not(entry, OWNER) is None and says in why_not(entry | changed, OWNER)
+    assert reason_against(entry, OWNER) is None and says in reason_against(entry | changed, OWNER)
     with pytest.raises(OfferError, match="not offered"):
         offer(entry | changed)
-    with pytest.raises(OfferError, match="only offered may ask for that"):
+    with pytest.raises(OfferError, match="only offered may request that"):
         offer(entry, owns="")
     assert len(loopback_hub.log) == before
 
@@ -240,7 +246,7 @@ def test_a_result_with_something_on_top_is_offered_to_that(entry, loopback_hub):
 def test_an_owner_who_takes_none_fails_no_request(evaluated, entry, hub, loopback_hub, tmp_path, monkeypatch):
     """The request is finished, and its status says why nothing was offered."""
     requests, results = open_store(tmp_path / "requests"), open_store(tmp_path / "results")
-    worker = Worker(requests, results, name="w", folder=tmp_path / "work", device="cpu")
+    worker = Worker(requests, results, name="w", folder=tmp_path / "work")
     closed = about(entry, loopback_hub, "offered/closed", {"README.md": "closed"})
     loopback_hub._repos["model", "offered/closed"].takes_discussions = False
 
@@ -259,7 +265,7 @@ def test_an_owner_who_takes_none_fails_no_request(evaluated, entry, hub, loopbac
     assert "nobody is logged in" in offered(closed)
     assert discussions(loopback_hub, "offered/closed") == []
     with monkeypatch.context() as patch:
-        patch.setattr("leaderboard.worker.offer.why_not", lambda *_: [][0])
+        patch.setattr("leaderboard.worker.offer.reason_against", lambda *_: [][0])
         assert "because of an error of ours (IndexError)" in offered(closed)
     # Nobody asked for it; or somebody else has the request now.
     id, _, _ = Queue(requests).submit(pushed(hub, push=False, seed=99))

@@ -18,17 +18,17 @@ from leaderboard.page import tables
 from leaderboard.page.current import standing_of
 from leaderboard.page.entry_page import attack_page, claim_page, entry_page, row_number
 from leaderboard.requests.limits import Limits
-from leaderboard.requests.submission import Request
-from leaderboard.results import board
-from leaderboard.results.claimed import claimed_figures
-from leaderboard.results.entry import command_of
+from leaderboard.requests.request import Request
+from leaderboard.results import board_rows, claims, ranking
+from leaderboard.results.claims import published_claims
+from leaderboard.results.entry import reproduction_command
 from leaderboard.results.index import FILE, read_index
-from leaderboard.results.reader import Reader, Results
+from leaderboard.results.reader import Results, ResultsReader
 from leaderboard.stores.folder_store import FolderStore, ReadOnlyFolder
 from leaderboard.stores.opening import open_store
 from leaderboard.stores.store import as_json
 from leaderboard.verify import DIFFERS, IN_ORDER, NOT_THERE, differences, main, verify
-from leaderboard.worker.evaluate import evaluate
+from leaderboard.worker.evaluate import Environment, evaluate
 from mia_hub.cli import parser as cli
 
 ROOT = Path(leaderboard.__file__).parent.parent
@@ -51,7 +51,7 @@ def other(tmp_path):
 
 
 def read(store, **options) -> Results:
-    return Reader(store.folder, None, check_every=0, **options).read()
+    return ResultsReader(store.folder, None, check_every=0, **options).read()
 
 
 # Reading
@@ -64,18 +64,18 @@ def test_entries_of_both_places_are_read_and_nothing_is_made_in_them(store, tmp_
         target = shipped / "results" / other[0]["id"] / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
-    found = Reader(store.folder, shipped).read()
-    assert {entry["id"] for entry in found.entries} == {one[0]["id"], other[0]["id"]} and not found.left_out and found.problem is None
+    found = ResultsReader(store.folder, shipped).read()
+    assert {entry["id"] for entry in found.entries} == {one[0]["id"], other[0]["id"]} and not found.omitted and found.problem is None
     assert found.entry(one[0]["id"]) == one[0] and found.read(other[0]["id"], "scores/00.parquet") == other[1]["scores/00.parquet"]
     assert not (shipped / ".store").exists()
     # The same entry in both places is one; a different one of the same id is said.
     put_entry(store, *other)
-    assert len(Reader(store.folder, shipped).read().entries) == 2
+    assert len(ResultsReader(store.folder, shipped).read().entries) == 2
     changed = other[0] | {"command": "echo"}
     put_entry(store, changed, other[1] | {"entry.json": as_json(changed)})
-    found = Reader(store.folder, shipped).read()
-    assert found.entry(other[0]["id"]) == other[0] and [left.id for left in found.left_out] == [other[0]["id"]]
-    assert "differs from the entry of this id" in found.left_out[0].reason
+    found = ResultsReader(store.folder, shipped).read()
+    assert found.entry(other[0]["id"]) == other[0] and [left.id for left in found.omitted] == [other[0]["id"]]
+    assert "differs from the entry of this id" in found.omitted[0].reason
 
 
 SHIPPED_ONE = "d9ee68f526686fb1"
@@ -103,12 +103,12 @@ def again_elsewhere(entry):
 def test_a_shipped_entry_that_was_computed_again_is_no_problem(store, change, left_out):
     shipped = ReadOnlyFolder(ENTRIES_FOLDER).read_json(f"results/{SHIPPED_ONE}/entry.json")
     put_entry(store, shipped, {"entry.json": as_json(change(again_elsewhere(shipped)))})
-    found = Reader(store.folder).read()
-    assert [left.id for left in found.left_out] == [SHIPPED_ONE] * left_out and found.entry(SHIPPED_ONE) == shipped
+    found = ResultsReader(store.folder).read()
+    assert [left.id for left in found.omitted] == [SHIPPED_ONE] * left_out and found.entry(SHIPPED_ONE) == shipped
 
 
 def test_a_folder_that_is_not_there_is_empty_and_is_not_made(tmp_path):
-    found = Reader(tmp_path / "none", None).read()
+    found = ResultsReader(tmp_path / "none", None).read()
     assert found.entries == () and found.problem is None and not (tmp_path / "none").exists()
     with pytest.raises(StoreError, match="only read"):
         ReadOnlyFolder(tmp_path).commit({"a": b""}, "", parent="")
@@ -165,8 +165,8 @@ def test_broken_and_hostile_entries_are_left_out_and_said(store, tmp_path, one, 
         written[entry["id"]] = case
     found = read(store)
     assert [entry["id"] for entry in found.entries] == [one[0]["id"]]
-    assert {written[left.id] for left in found.left_out} == set(BROKEN)
-    assert all(left.reason and str(store) == left.where for left in found.left_out)
+    assert {written[left.id] for left in found.omitted} == set(BROKEN)
+    assert all(left.reason and str(store) == left.where for left in found.omitted)
 
 
 def test_an_entry_whose_attack_is_not_known_any_more_stays(store, tmp_path):
@@ -179,12 +179,12 @@ def test_an_entry_whose_attack_is_not_known_any_more_stays(store, tmp_path):
 
 def test_only_what_changed_is_read_again(store, one, other):
     put_entry(store, *one)
-    reader = Reader(store.folder, None, check_every=0)
+    reader = ResultsReader(store.folder, None, check_every=0)
     first = reader.read()
     assert reader.read().version == first.version and reader.read().entries[0] is first.entries[0]
     put_entry(store, *other)
     assert len(reader.read().entries) == 2 and reader.read().version != first.version
-    patient = Reader(store.folder, None, check_every=600)
+    patient = ResultsReader(store.folder, None, check_every=600)
     assert patient.read() is patient.read()
 
 
@@ -199,7 +199,7 @@ def test_many_entries_on_the_hub_take_few_requests(loopback_hub, tmp_path):
 
     index = index_of({id: changes[f"results/{id}/entry.json"] for id in ids})
     store.commit(changes | {FILE: index}, "all", parent=store.version())
-    reader, before = Reader("hub:alice/many", None, check_every=0), len(loopback_hub.log)
+    reader, before = ResultsReader("hub:alice/many", None, check_every=0), len(loopback_hub.log)
     assert {entry["id"] for entry in reader.read().entries} == set(ids)
     assert len(loopback_hub.log) - before < 15
     before = len(loopback_hub.log)
@@ -210,11 +210,11 @@ def test_many_entries_on_the_hub_take_few_requests(loopback_hub, tmp_path):
 
 
 def test_a_store_that_cannot_be_reached_is_said_and_what_was_read_stays(loopback_hub, tmp_path, one):
-    found = Reader("hub:alice/never-there", ENTRIES_FOLDER).read()
+    found = ResultsReader("hub:alice/never-there", ENTRIES_FOLDER).read()
     assert found.problem and "alice/never-there" in found.problem
     store = open_store("hub:alice/short", token="hf_alice")
     put_entry(store, *one)
-    reader = Reader("hub:alice/short", None, check_every=0)
+    reader = ResultsReader("hub:alice/short", None, check_every=0)
     assert len(reader.read().entries) == 1
     loopback_hub.delete_repo("dataset", "alice/short")
     found = reader.read()
@@ -228,7 +228,7 @@ def test_the_index_is_a_copy(store, one, other):
     # What is in the index alone is said; an index that can't be read is done without.
     store.commit({f"results/{one[0]['id']}/entry.json": None}, "gone", parent=store.version())
     found = read(store)
-    assert [entry["id"] for entry in found.entries] == [other[0]["id"]] and "its files are gone" in found.left_out[0].reason
+    assert [entry["id"] for entry in found.entries] == [other[0]["id"]] and "its files are gone" in found.omitted[0].reason
     for broken in (b"PAR1", b""):
         store.commit({FILE: broken}, "broken", parent=store.version())
         assert [entry["id"] for entry in read(store).entries] == [other[0]["id"]]
@@ -237,7 +237,7 @@ def test_the_index_is_a_copy(store, one, other):
 
 
 def test_reading_and_ranking_need_neither_torch_nor_gradio():
-    rooms = ["board", "results", "tables", "claimed", "current", "index", "entry", "entry_page"]
+    rooms = ["results.reader", "results.ranking", "results.claims", "page.tables", "page.current", "page.entry_page", "verify"]
     code = "\n".join(f"import leaderboard.{room}" for room in rooms)
     code += "\nfrom leaderboard.page.current import leaderboard\nleaderboard()\nimport sys, json; print(json.dumps(list(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
@@ -267,14 +267,14 @@ CLAIM = {"benchmark": "set-1", "title": "", "model": "their model", "model_id": 
 )
 def test_a_claim_stands_beside_its_setting_and_attack_alone(split, model_id, attack, matches):
     row = {"model": "owner/model", "split": split, "attack": attack, "auc": {"value": 0.6}}
-    rows = board.with_claims([row], [CLAIM | {"model_id": model_id}])
+    rows = claims.rows_with_claims([row], [CLAIM | {"model_id": model_id}])
     assert len(rows) == 2 - matches and (len(rows[0]["claimed"]) == 1) == matches
     if not matches:
         assert rows[1]["auc"] is None and rows[1]["entry"] is None and rows[1]["claimed"][0]["value"] == 0.9
 
 
 def test_every_published_figure_has_its_row_and_ranks_nothing():
-    claims = claimed_figures()
+    claims = published_claims()
     assert len(claims) > 40 and all(0 <= claim["value"] <= 1 and claim["source"] and claim["positive"] for claim in claims)
     now = standing_of(Results(()))
     shown = [claim for row in (*now.rows, *now.rows_apart) for claim in row["claimed"]]
@@ -287,8 +287,8 @@ def test_every_published_figure_has_its_row_and_ranks_nothing():
 def test_captions_that_differ_are_rows_that_differ(tmp_path):
     told, _ = honest_entry(tmp_path)
     empty, _ = honest_entry(tmp_path, captions="empty")
-    assert len(board.rows_of([told, empty])) == 2 * len(board.rows_of([told]))
-    assert {row["settings"] for row in board.attacks_ranked([told, empty])} == {2}
+    assert len(board_rows.board_rows([told, empty])) == 2 * len(board_rows.board_rows([told]))
+    assert {row["settings"] for row in ranking.attack_ranking([told, empty])} == {2}
 
 
 def test_tables_have_numbers_in_their_cells_and_a_link_to_the_entry(tmp_path):
@@ -320,7 +320,7 @@ def test_the_command_of_an_entry_makes_it_again(loopback_hub, tiny_pixel_repo, t
     work.mkdir()
     (work / "request.json").write_bytes(as_json(asked | commits))
     (work / "limits.json").write_bytes(as_json(asdict(Limits()) | {"banned": []}))
-    entry = evaluate(work, device="cpu")
+    entry = evaluate(work, Environment(device="cpu"))
     # The data set goes on; what was audited stays.
     loopback_hub.commit("dataset", "again/split", {"data/member-00000-of-00001.parquet": b"PAR1"})
     command = [*shlex.split(entry["command"])[1:], "--device", "cpu", "--quiet", "--out", str(tmp_path / "out")]
@@ -363,7 +363,7 @@ def test_what_is_too_large_for_a_link_is_named_and_not_read(store, one, monkeypa
 
 def test_the_page_of_an_attack_names_its_settings(tmp_path):
     entries = [honest_entry(tmp_path, name=name)[0] for name in ("a", "b")]
-    page = attack_page([row for row in board.rows_of(entries) if row["attack"] == "sima"], "sima")
+    page = attack_page([row for row in board_rows.board_rows(entries) if row["attack"] == "sima"], "sima")
     assert page.html.count("?entry=") == 2 and "owner/model on data/b" in page.html and not page.command
 
 
@@ -445,11 +445,11 @@ SHIPPED = (
 
 
 def test_no_shipped_entry_is_gone_and_every_figure_follows_from_its_scores(tmp_path):
-    results = Reader(tmp_path / "none").read()
-    assert tuple(entry["id"] for entry in results.entries) == SHIPPED and results.left_out == ()
+    results = ResultsReader(tmp_path / "none").read()
+    assert tuple(entry["id"] for entry in results.entries) == SHIPPED and results.omitted == ()
     for entry in results.entries:
         assert differences(results, entry) == []
-        assert entry["command"] == command_of(Request.from_dict(entry["request"]))
+        assert entry["command"] == reproduction_command(Request.from_dict(entry["request"]))
         numbers = [f"{number:02d}" for number in range(len(entry["rows"]))]
         files = ["entry.json", *(f"reports/{n}.json" for n in numbers), *(f"scores/{n}.parquet" for n in numbers)]
         assert results.stores[entry["id"]].files(f"results/{entry['id']}") == [f"results/{entry['id']}/{path}" for path in files]
@@ -457,7 +457,7 @@ def test_no_shipped_entry_is_gone_and_every_figure_follows_from_its_scores(tmp_p
 
 
 def test_the_shipped_entries_show_a_leak_and_chance(tmp_path):
-    now = standing_of(Reader(tmp_path / "none").read())
+    now = standing_of(ResultsReader(tmp_path / "none").read())
     rows = {row["attack"]: row for row in now.rows if row["auc"] is not None}
     assert rows["random"]["auc"]["low"] <= 0.5 <= rows["random"]["auc"]["high"]
     assert max(row["auc"]["low"] for row in rows.values()) > 0.9 and not now.apart

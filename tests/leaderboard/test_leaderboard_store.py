@@ -10,8 +10,8 @@ import pytest
 
 from leaderboard.errors import Conflict, StoreError, SubmissionError
 from leaderboard.requests.limits import Limits
-from leaderboard.requests.queue import MOST_ATTEMPTS, Queue, stamp, utc
-from leaderboard.requests.submission import Request
+from leaderboard.requests.queue import MOST_ATTEMPTS, Queue, timestamp, utc_now
+from leaderboard.requests.request import Request
 from leaderboard.stores.folder_store import FolderStore
 from leaderboard.stores.hub_store import HubStore
 from leaderboard.stores.opening import open_store
@@ -82,13 +82,13 @@ def test_racing_writers_lose_nothing(open_again):
 @pytest.mark.parametrize("path", ["../out", "a/../../out", "/etc/passwd", "a//b", ".hidden", "a/.git", "a b", "a\nb", "", "x" * 500])
 def test_no_path_leads_out_of_a_store(open_again, path):
     store = open_again()
-    with pytest.raises(StoreError, match="no path that a store takes"):
+    with pytest.raises(StoreError, match="no path in a store"):
         store.commit({path: b""}, "out", parent=store.version())
 
 
 KILLED = """
 import os, sys
-import leaderboard.stores.store as store
+import leaderboard.stores.folder_store as store
 place = sys.argv[2]
 real = os.replace
 count = 0
@@ -135,7 +135,7 @@ def test_a_store_that_is_none_is_said(tmp_path, loopback_hub):
 
 def in_queue(store, count=1, **changes) -> list[str]:
     queue, made = Queue(store), [Request.from_dict(DEMO | {"seed": seed} | changes) for seed in range(count)]
-    return [queue.submit(request, at=utc() + timedelta(seconds=request.seed))[0] for request in made]
+    return [queue.submit(request, at=utc_now() + timedelta(seconds=request.seed))[0] for request in made]
 
 
 def test_the_same_request_is_one_request(open_again):
@@ -151,15 +151,15 @@ def test_the_same_request_is_one_request(open_again):
 def test_requests_are_taken_in_order_and_kept_alive(open_again):
     store = open_again()
     ids = in_queue(store, 2)
-    queue, start = Queue(store), utc()
+    queue, start = Queue(store), utc_now()
     assert [queue.claim(name, at=start) for name in ("w1", "w2", "w3")] == [*ids, None]
-    assert queue.keep(ids[0], "w1", at=start + timedelta(minutes=4), progress="3 attacks scored")
+    assert queue.renew(ids[0], "w1", at=start + timedelta(minutes=4), progress="3 attacks scored")
     later = start + timedelta(minutes=6)
     assert queue.claim("w3", at=later) == ids[1], "the other's lease ran out, this one's was prolonged"
-    assert not queue.keep(ids[1], "w2") and not queue.finish(ids[1], "w2") and not queue.fail(ids[1], "w2", "late")
+    assert not queue.renew(ids[1], "w2") and not queue.finish(ids[1], "w2") and not queue.fail(ids[1], "w2", "late")
     assert queue.finish(ids[1], "w3", at=later)
     status = queue.status(ids[1])
-    assert (status.state, status.finished, status.attempts) == ("FINISHED", stamp(later), 2)
+    assert (status.state, status.finished, status.attempts) == ("FINISHED", timestamp(later), 2)
     assert [past["why"] for past in status.history] == ["claimed by w2", "claimed by w3", "done"]
     assert queue.status(ids[0]).progress == "3 attacks scored"
 
@@ -167,7 +167,7 @@ def test_requests_are_taken_in_order_and_kept_alive(open_again):
 def test_a_request_that_takes_its_workers_down_fails_and_may_be_submitted_again(open_again):
     store = open_again()
     (id,), queue = in_queue(store), Queue(store)
-    at = utc()
+    at = utc_now()
     for _ in range(MOST_ATTEMPTS):
         assert queue.claim("w", at=at) == id
         at += timedelta(hours=1)
@@ -197,7 +197,7 @@ def test_limits_hold(open_again):
     revision = {"revision": "0" * 40}
     for asked in ({"submitter": "mallory"}, {"model": "evil/model"} | revision, {"model": "bob/secret"} | revision,
                   {"model": f"a/b + Evil/lora@{'0' * 40}"} | revision):  # fmt: skip
-        with pytest.raises(SubmissionError, match="not taken here"):
+        with pytest.raises(SubmissionError, match="not accepted here"):
             Queue(store).submit(Request.from_dict(DEMO | {"seed": 8} | asked))
     for broken in ({"per_day": "many"}, {"banned": "bob"}, {"hour": 3}):
         put(store, **{"limits.json": json.dumps(broken).encode()})

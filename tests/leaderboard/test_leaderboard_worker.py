@@ -19,15 +19,17 @@ from support.board_setting import N, add_model_and_split
 import mia_hub
 from leaderboard.errors import SubmissionError
 from leaderboard.requests.limits import Limits
-from leaderboard.requests.queue import Queue, utc
-from leaderboard.requests.submission import Request
-from leaderboard.results.board import attacks_ranked, models_ranked
-from leaderboard.results.entry import parse_entry, recomputed
+from leaderboard.requests.queue import Queue, utc_now
+from leaderboard.requests.request import Request
+from leaderboard.results.entry import parse_entry
 from leaderboard.results.index import read_index
+from leaderboard.results.ranking import attack_ranking, model_ranking
+from leaderboard.results.recomputation import discrepancies
 from leaderboard.stores.opening import open_store
 from leaderboard.worker import evaluate
-from leaderboard.worker.inside_job import outcome
-from leaderboard.worker.running import Unavailable
+from leaderboard.worker.backend import Unavailable
+from leaderboard.worker.local_backend import LocalBackend
+from leaderboard.worker.run_job import job_outcome
 from leaderboard.worker.worker import FIRST_WAIT, Worker
 from mia_hub.splits.loading import load_split
 
@@ -48,7 +50,7 @@ def stores(tmp_path):
 
 @pytest.fixture
 def worker(stores, tmp_path):
-    return Worker(*stores, name="w", folder=tmp_path / "work", device="cpu", lease=timedelta(seconds=30))
+    return Worker(*stores, backend=LocalBackend(device="cpu"), name="w", folder=tmp_path / "work", lease=timedelta(seconds=30))
 
 
 def about(hub, **changes) -> Request:
@@ -68,13 +70,13 @@ def test_a_model_is_evaluated_and_its_figures_follow_from_its_scores(hub, stores
     status = Queue(requests).status(id)
     assert status.state == "FINISHED" and status.finished and status.error is None
     entry = entry_in(results, id)
-    assert recomputed(entry, lambda path: results.read(f"results/{id}/{path}")) == []
+    assert discrepancies(entry, lambda path: results.read(f"results/{id}/{path}")) == []
     assert entry["origin"] == "computed" and entry["model"]["revision"] == hub["revision"] and entry["split"]["n_members"] == N
     direct = mia_hub.compare("board/tiny", "board/split", ["random", mia_hub.get_attack("sima", timesteps=(50, 100))], device="cpu")
     assert [row["auc"]["value"] for row in entry["rows"]] == [row.report.auc.value for row in direct.rows]
     assert [row["attack"] for row in entry["rows"]] == ["random", "sima:timesteps=50,100"]
-    assert {row["attack"] for row in attacks_ranked([entry])} == {"random", "sima:timesteps=50,100"}
-    assert models_ranked([entry])[0]["model"] == "board/tiny"
+    assert {row["attack"] for row in attack_ranking([entry])} == {"random", "sima:timesteps=50,100"}
+    assert model_ranking([entry])[0]["model"] == "board/tiny"
     assert not (worker.folder / id).exists()
     assert read_index(results) == {id: results.read(f"results/{id}/entry.json")}
     # The same again is the same.
@@ -96,17 +98,17 @@ def test_scores_are_measured_by_us_and_marked_as_reported(hub, stores, worker, t
     assert worker.step() == id
     entry = entry_in(results, id)
     assert entry["origin"] == "self-reported" and [row["attack"] for row in entry["rows"]] == ["our new attack"]
-    assert recomputed(entry, lambda path: results.read(f"results/{id}/{path}")) == []
-    assert attacks_ranked([entry]) == []
+    assert discrepancies(entry, lambda path: results.read(f"results/{id}/{path}")) == []
+    assert attack_ranking([entry]) == []
 
 
 @pytest.mark.parametrize(
     "changes, says",
     [
-        ({"model": "board/gone"}, "no model 'board/gone' that everyone may see"),
+        ({"model": "board/gone"}, "no public model 'board/gone'"),
         ({"revision": "0" * 40}, "has no revision"),
         ({"split_revision": "0" * 40}, "has no revision"),
-        ({"split": "board/gone"}, "no data set 'board/gone'"),
+        ({"split": "board/gone"}, "no public data set 'board/gone'"),
         ({"attacks": ["clid"]}, "isn't conditioned on text"),
     ],
 )
@@ -188,7 +190,7 @@ def test_what_cannot_be_reached_at_the_moment_waits_on(hub, loopback_hub, stores
         status = queue.status(id)
         assert (status.state, status.attempts, status.error) == ("PENDING", 0, None)
         assert [past["why"][:10] for past in status.history] == ["claimed by", "given back"]
-    assert worker.step() is None and 0 < worker._later[ids[0]][1] - time.monotonic() <= FIRST_WAIT
+    assert worker.step() is None and 0 < worker._postponed[ids[0]][1] - time.monotonic() <= FIRST_WAIT
 
 
 def test_what_the_hub_refuses_for_good_fails(hub, loopback_hub, stores, worker):
@@ -199,7 +201,7 @@ def test_what_the_hub_refuses_for_good_fails(hub, loopback_hub, stores, worker):
 
 
 def test_an_evaluation_tells_what_will_pass_from_what_will_last(hub, loopback_hub, tmp_path):
-    (tmp_path / "limits.json").write_text(json.dumps(dataclasses.asdict(Limits())))
+    (tmp_path / "limits.json").write_text(json.dumps(dataclasses.asdict(Limits()) | {"banned": []}))
     (tmp_path / "request.json").write_text(json.dumps(about(hub).to_dict()))
     with loopback_hub.broken(503):
         assert evaluate.main([str(tmp_path)]) == evaluate.LATER
@@ -209,12 +211,12 @@ def test_an_evaluation_tells_what_will_pass_from_what_will_last(hub, loopback_hu
     with loopback_hub.broken(503):
         queue = Queue(open_store(tmp_path / "requests"))
         id, _, _ = queue.submit(about(hub))
-        assert list(outcome(queue, id)) == ["later.txt"], "and so does a job"
+        assert list(job_outcome(queue, id)) == ["later.txt"], "and so does a job"
 
 
 def test_a_crash_holds_up_nobody_and_no_error_ends_the_worker(hub, stores, worker, monkeypatch, caplog):
     queue, started, slept = Queue(stores[0]), [], []
-    ids = [queue.submit(about(hub, seed=seed), at=utc() + timedelta(seconds=seed - 9))[0] for seed in range(3)]
+    ids = [queue.submit(about(hub, seed=seed), at=utc_now() + timedelta(seconds=seed - 9))[0] for seed in range(3)]
 
     def evaluate(id, work):
         started.append(id)
@@ -251,11 +253,11 @@ def test_a_killed_worker_loses_nothing(hub, stores, tmp_path, after):
     process.wait()
     time.sleep(2.5)
     status = Queue(requests).status(id)
-    survivor = Worker(*stores, name="survivor", folder=tmp_path / "work", device="cpu")
+    survivor = Worker(*stores, backend=LocalBackend(device="cpu"), name="survivor", folder=tmp_path / "work")
     assert (survivor.step() == id) == (status.state != "FINISHED")
     assert Queue(requests).status(id).state == "FINISHED"
     entry = entry_in(results, id)
-    assert recomputed(entry, lambda path: results.read(f"results/{id}/{path}")) == []
+    assert discrepancies(entry, lambda path: results.read(f"results/{id}/{path}")) == []
     assert len([path for path in results.files() if path.endswith("entry.json")]) == 1
 
 

@@ -19,7 +19,7 @@ from leaderboard.errors import AccessDenied
 from leaderboard.page.access import LOG_IN, NO_LOGIN, NO_STORE, NO_TOKEN
 from leaderboard.page.submit_tab import _listing, submit_as
 from leaderboard.requests.queue import Queue
-from leaderboard.requests.submission import Request
+from leaderboard.requests.request import Request
 from leaderboard.stores.hub_store import HubStore
 from leaderboard.stores.opening import open_store
 from leaderboard.stores.store import as_json

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from leaderboard.requests.submission import Request
+from leaderboard.requests.request import Request
 from leaderboard.results.entry import build_entry, build_row
 from leaderboard.stores.store import as_json
 from mia_hub.auditing.measurement import measure

@@ -1,6 +1,6 @@
-"""Models and splits in a folder of whoever runs a board, named ``local:NAME``: evaluated and shown as those on the Hub are.
+"""Models and splits in a folder of whoever runs a board, named ``local:NAME``: evaluated and shown like those on the Hub.
 
-The folder is given to the worker and to ``mia-hub submit``, and to nothing that strangers reach. A name never leads out of it.
+Only the worker and ``mia-hub submit`` are given the folder, and nothing that strangers reach. A name never leads out of it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leaderboard.errors import StoreError, SubmissionError
-from leaderboard.requests.naming import LOCAL, LOCAL_PREFIX, ON_TOP, check_local
+from leaderboard.requests.naming import LOCAL_PREFIX, ON_TOP, check_local
 from mia_hub.errors import MiaHubError
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ class LocalFolder:
     """A folder of models and splits.
 
     Args:
-        folder: in which ``NAME`` is what ``local:NAME`` stands for.
+        folder: holds in ``NAME`` the model or split named ``local:NAME``.
 
     Raises:
-        StoreError: if it isn't there, or its name can't be told from two of models.
+        StoreError: if it isn't there, or its own name looks like that of a model with an overlay.
     """
 
     def __init__(self, folder: str | os.PathLike[str]):
@@ -38,27 +38,28 @@ class LocalFolder:
             raise StoreError(f"The folder {str(self.root)!r} of local models has a plus sign between blanks in its name; rename it.")
 
     def path(self, name: str) -> Path:
-        """Where ``local:NAME`` lies.
+        """Return the folder of ``local:NAME``.
 
         Raises:
-            SubmissionError: for another name, where nothing lies, and where anything in there is a link out of the folder, or to a folder.
+            SubmissionError: for a name of another form, if there is no such folder, and if anything in it links out of the local folder,
+                or to a folder.
         """
         check_local(name)
-        found = self.root / LOCAL.fullmatch(name)[1]
-        if not found.is_dir():
+        path = self.root / name.removeprefix(LOCAL_PREFIX)
+        if not path.is_dir():
             raise SubmissionError(f"There is no {name}: the folder of local models has no folder of that name.")
-        inside = (Path(parent) / each for parent, folders, files in os.walk(found) for each in (*folders, *files))
-        for each in (found, *inside):
-            if each != found and each.is_symlink() and each.is_dir():
-                # What lies behind it would be in no hash.
-                raise SubmissionError(f"{self.named(str(each))} is a link to a folder, and not followed. Copy what it names there.")
+        inside = (Path(parent) / each for parent, folders, files in os.walk(path) for each in (*folders, *files))
+        for each in (path, *inside):
+            link = self.public_text(str(each))
+            if each != path and each.is_symlink() and each.is_dir():
+                # The hash would leave out the files behind it.
+                raise SubmissionError(f"{link} is a link to a folder, which is not followed. Copy the files there.")
             if each.is_symlink() and not each.resolve().is_relative_to(self.root):
-                link = self.named(str(each))
-                raise SubmissionError(f"{link} is a link out of the folder of local models, and not followed. Copy what it names there.")
-        return found
+                raise SubmissionError(f"{link} is a link out of the folder of local models, which is not followed. Copy the files there.")
+        return path
 
     def revision(self, model: str) -> str:
-        """The hash of a model's weights, and of what lies on top of it, as reports state it; the weights are not loaded.
+        """Return the hash of the weights of a model and of its overlays, as reports state it; the weights are not loaded.
 
         Raises:
             SubmissionError: if it is no model that can be audited.
@@ -69,22 +70,22 @@ class LocalFolder:
         try:
             return local_revision(paths)
         except MiaHubError as error:
-            raise SubmissionError(self.named(str(error))) from error
+            raise SubmissionError(self.public_text(str(error))) from error
 
     def load_model(self, model: str, **options: Any) -> DiffusionModel:
-        """The model, under its own name and not under its path; ``options`` as for `mia_hub.load_model`.
+        """Load the model, named by its local name and not by its path; ``options`` as for `mia_hub.load_model`.
 
         Raises:
             MiaHubError: if it can't be loaded.
         """
         from mia_hub.models.loading import load_model
 
-        found = load_model(self._paths(model), **options)
-        found.info = replace(found.info, id=self.named(found.info.id))
-        return found
+        loaded = load_model(self._paths(model), **options)
+        loaded.info = replace(loaded.info, id=self.public_text(loaded.info.id))
+        return loaded
 
     def load_split(self, name: str) -> MemberSplit:
-        """The split, whose `revision` is a hash over the paths and contents of all files in its folder: images, captions, classes.
+        """Load the split; its `revision` is a hash over the paths and contents of all files in its folder: images, captions, classes.
 
         Raises:
             SubmissionError: if it is none.
@@ -95,10 +96,10 @@ class LocalFolder:
         try:
             return replace(load_split(path), name=name, revision=_hash(path))
         except MiaHubError as error:
-            raise SubmissionError(self.named(str(error))) from error
+            raise SubmissionError(self.public_text(str(error))) from error
 
-    def named(self, text: str) -> str:
-        """A text with names in place of paths, which are nobody's business but ours."""
+    def public_text(self, text: str) -> str:
+        """Return a text with local names in place of paths, which are private."""
         return text.replace(f"{self.root}{os.sep}", LOCAL_PREFIX)
 
     def _paths(self, model: str) -> str:

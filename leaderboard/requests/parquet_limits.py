@@ -1,11 +1,16 @@
-"""What a submitted Parquet file holds, found out without unpacking it: a small one can fill the memory of whoever reads it."""
+"""Limits on the content of a submitted Parquet file, checked before it is unpacked: a small file can fill the memory of its reader."""
 
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
 
 from leaderboard.errors import SubmissionError
 from mia_hub.errors import MetricError
+
+if TYPE_CHECKING:
+    from pyarrow import ChunkedArray, Schema
+    from pyarrow.parquet import FileMetaData
 
 LARGEST_UNPACKED, MOST_ROWS, MOST_TIMESTEPS = 2**28, 1_000_000, 1000
 # A content id has 71 characters.
@@ -13,7 +18,7 @@ LONGEST_ID = 100
 
 
 def check_unpacked(content: bytes, name: str) -> None:
-    """Refuses a table of scores that is too large inside, or has columns that no such table has.
+    """Refuse a table of scores that is too large once unpacked, or has columns that no such table has.
 
     Args:
         content: the Parquet file.
@@ -30,7 +35,7 @@ def check_unpacked(content: bytes, name: str) -> None:
         file = pq.ParquetFile(io.BytesIO(content))
         _check_size(file.metadata, name)
         _check_columns(file.schema_arrow)
-        # Equal entries are stored once, and are here once, too; elsewhere each would be a text of its own.
+        # As a dictionary, equal values are in memory once.
         ids = pq.read_table(io.BytesIO(content), columns=["id"], read_dictionary=["id"], use_threads=False)["id"]
     except (OSError, ValueError, KeyError, OverflowError, pa.ArrowException) as error:
         raise MetricError(f"no Parquet file of scores: {error}") from error
@@ -41,19 +46,19 @@ def check_unpacked(content: bytes, name: str) -> None:
         )
 
 
-def _check_size(found, name: str) -> None:
-    said = sum(found.row_group(group).total_byte_size for group in range(found.num_row_groups))
-    # What the file says of itself is the size of its encoded columns, in which equal values are one.
-    size = max(said, found.num_rows * found.num_columns * 8)
-    if found.num_rows > MOST_ROWS or found.num_columns > MOST_TIMESTEPS + 2 or size > LARGEST_UNPACKED:
+def _check_size(metadata: FileMetaData, name: str) -> None:
+    encoded = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+    # The size in the metadata is that of encoded columns, in which equal values are stored once.
+    size = max(encoded, metadata.num_rows * metadata.num_columns * 8)
+    if metadata.num_rows > MOST_ROWS or metadata.num_columns > MOST_TIMESTEPS + 2 or size > LARGEST_UNPACKED:
         raise SubmissionError(
-            f"{name} have {found.num_rows:,} rows and {found.num_columns:,} columns, {size / 2**20:,.0f} MiB unpacked; at most "
-            f"{MOST_ROWS:,} rows, {MOST_TIMESTEPS + 2:,} columns and {LARGEST_UNPACKED // 2**20:,} MiB are taken."
+            f"{name} have {metadata.num_rows:,} rows and {metadata.num_columns:,} columns, {size / 2**20:,.0f} MiB unpacked; at most "
+            f"{MOST_ROWS:,} rows, {MOST_TIMESTEPS + 2:,} columns and {LARGEST_UNPACKED // 2**20:,} MiB are accepted."
         )
 
 
-def _check_columns(schema) -> None:
-    """Only flat columns have the size that their number of rows says."""
+def _check_columns(schema: Schema) -> None:
+    """Refuse nested columns: only flat ones have the size that follows from their number of rows."""
     from pyarrow import types
 
     for field in schema:
@@ -64,8 +69,8 @@ def _check_columns(schema) -> None:
             raise MetricError(f"the column {field.name!r:.80} holds {field.type!s:.80}, and should hold numbers")
 
 
-def _longest(ids) -> int:
-    """Length of the longest entry of a column with dictionaries, in bytes; 0 of none."""
+def _longest(ids: ChunkedArray) -> int:
+    """Return the length of the longest value of a dictionary-encoded column, in bytes; 0 for an empty one."""
     import pyarrow.compute as pc
 
     lengths = (pc.max(pc.binary_length(chunk.dictionary)).as_py() for chunk in ids.chunks)
