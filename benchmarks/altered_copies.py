@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from mia_hub.checking.checker import Checker, get_checker
+from mia_hub.checking.checker import Checker
+from mia_hub.checking.checks import get_checker
 from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.images.sources import as_images
 from mia_hub.metrics.intervals import clopper_pearson

@@ -18,7 +18,7 @@ from benchmarks.reporting import Row, benchmark_parser, facts, finish, positive,
 from mia_hub.attacks.draw_by_draw import DrawByDraw
 from mia_hub.attacks.sima import SimAMC
 from mia_hub.checking.early_stopping import EarlyStopping, doubling
-from mia_hub.checking.image_answers import EVIDENCE
+from mia_hub.checking.verdicts import EVIDENCE
 from mia_hub.metrics.intervals import auc_difference, clopper_pearson
 from mia_hub.metrics.roc import auc
 from mia_hub.models.loading import pick_device

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mia_hub.checking.image_answers import EVIDENCE, NO_NULL, NOT_COMPARABLE, VERDICTS, ImageCheck
-from mia_hub.metrics.p_values import ALPHA, FALSE_DISCOVERY_RATE
+from mia_hub.checking.image_answers import ImageCheck
+from mia_hub.checking.verdict_texts import P_VALUE_CAVEAT, P_VALUE_IN_GENERAL, VERDICTS, q_value_text
+from mia_hub.checking.verdicts import EVIDENCE, NO_NULL, NOT_COMPARABLE
+from mia_hub.metrics.p_values import ALPHA
 from mia_hub.rendering.html import fragment
-from mia_hub.rendering.numbers import floored_percent, p_text, share
+from mia_hub.rendering.numbers import floored_percent, p_text
 from mia_hub.rendering.terminal import bullets, columns, paragraph
 from mia_hub.rendering.text import MISSING, Rows, shorten
 
@@ -19,19 +21,14 @@ if TYPE_CHECKING:
 NAME_WIDTH, TABLE_NAME_WIDTH = 34, 24
 SHORT_VERDICTS = {EVIDENCE: "evidence", NOT_COMPARABLE: "not comparable", NO_NULL: "no verdict"}
 Q_VALUE = f"p, adjusted for the images checked together; p above {ALPHA:g} counts as 1"
-P_VALUE_CAVEAT = "The p-value is not the probability of innocence"
-P_VALUE_IN_GENERAL = (
-    f"{P_VALUE_CAVEAT}: it is the share of images never in the training set that would look at least this much like training images "
-    "by chance."
-)
 
 
-def figures_of(check: ImageCheck) -> Rows:
-    """Names and values of one answer's figures; what does not exist is left out."""
+def image_figures(check: ImageCheck) -> Rows:
+    """Return names and values of one answer's figures, without those that it doesn't have."""
     rows = [["Model", check.model], ["Attack", check.attack]]
     if check.p_value is not None:
         rows.append(["Compared with", f"{check.n_null:,} of {check.source}"])
-    rows += [["Timestep", f"t = {check.timestep}"], ["Membership score (higher = more like a training image)", _score(check.score)]]
+    rows += [["Timestep", f"t = {check.timestep}"], ["Membership score (higher = more like a training image)", _score_text(check.score)]]
     if check.share_below is not None:
         rows.append(["Known non-members with a lower score", f"{floored_percent(check.share_below):.1f} %"])
     if check.p_value is not None:
@@ -41,67 +38,68 @@ def figures_of(check: ImageCheck) -> Rows:
     return rows
 
 
-def _score(score: float) -> str:
+def _score_text(score: float) -> str:
     return f"{score:.4g}".replace("-", "−")
 
 
+# As text for a terminal.
+
+
 def check_text(checks: Sequence[ImageCheck], *, model: str, attack: str) -> str:
-    """Answers for a terminal: one image in full, several as a table."""
+    """Return answers as text: one image in full, several as a table."""
     if not checks:
         return "No images were checked.\n"
     if len(checks) == 1:
-        return "\n".join(_one_as_text(checks[0])) + "\n"
-    return "\n".join([*_several_as_text(checks), "", *paragraph(f"Model: {model}"), *paragraph(f"Attack: {attack}")]) + "\n"
+        return "\n".join(_one_image_text(checks[0])) + "\n"
+    return "\n".join([*_several_images_text(checks), "", *paragraph(f"Model: {model}"), *paragraph(f"Attack: {attack}")]) + "\n"
 
 
-def _one_as_text(check: ImageCheck) -> list[str]:
+def _one_image_text(check: ImageCheck) -> list[str]:
     lines = [*paragraph(check.name), "", *paragraph(check.sentence, "  ")]
-    lines += ["", *columns(figures_of(check)), "", "What this does not mean", *bullets(check.caveats)]
+    lines += ["", *columns(image_figures(check)), "", "What this does not mean", *bullets(check.caveats)]
     return lines + (["", "About this image", *bullets(check.notes)] if check.notes else [])
 
 
-def _several_as_text(checks: Sequence[ImageCheck]) -> list[str]:
+def _several_images_text(checks: Sequence[ImageCheck]) -> list[str]:
     rows = [
-        [_short_name(c.name), _verdict(c), *(MISSING if p is None else p_text(p) for p in (c.p_value, c.q_value)), _score(c.score)]
+        [
+            _short_name(c.name),
+            _short_verdict(c),
+            *(MISSING if p is None else p_text(p) for p in (c.p_value, c.q_value)),
+            _score_text(c.score),
+        ]
         for c in checks
     ]
     table = [["image", "verdict", "p", "q", "score"], *rows]
     widths = [max(len(row[i]) for row in table) for i in range(5)]
     lines = ["  ".join(f"{cell:<{w}}" if i < 2 else f"{cell:>{w}}" for i, (cell, w) in enumerate(zip(row, widths))) for row in table]
     lines.insert(1, "  ".join("─" * w for w in widths))
-    lines += ["", *paragraph(_tally(checks)), *paragraph(f"Scores: higher = more like a training image; at t = {checks[0].timestep}.")]
+    lines += ["", *paragraph(_tally_text(checks)), *paragraph(f"Scores: higher = more like a training image; at t = {checks[0].timestep}.")]
     lines += ["", "What this does not mean", *bullets(shared_caveats(checks))]
     notes = Counter(note for check in checks for note in check.notes)
     counted = [f"{note} ({n} images)" if n > 1 else note for note, n in notes.items()]
     return lines + (["", "About these images", *bullets(counted)] if counted else [])
 
 
-def _tally(checks: Sequence[ImageCheck]) -> str:
-    """How many got which verdict, and what is held when several images are judged together."""
-    counts = Counter(map(_verdict, checks))
-    said = f"{len(checks)} images: {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}."
-    judged = sum(check.q_value is not None for check in checks)
-    if not judged:
-        return said
-    return f"{said} {q_explained(judged)}"
-
-
-def q_explained(judged: int) -> str:
-    """What a q-value is, for whoever sees one."""
-    return (
-        f"q is p adjusted for the {judged} image{'s' * (judged != 1)} judged together (Benjamini–Hochberg; p above {ALPHA:g} counts as "
-        f"1): of those called evidence, at most {share(FALSE_DISCOVERY_RATE)} are expected to be false discoveries (FDR)."
-    )
+def _tally_text(checks: Sequence[ImageCheck]) -> str:
+    """Return how many images got which verdict, and what q-values are where there are any."""
+    counts = Counter(map(_short_verdict, checks))
+    tally = f"{len(checks)} images: {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}."
+    n_judged = sum(check.q_value is not None for check in checks)
+    return f"{tally} {q_value_text(n_judged)}" if n_judged else tally
 
 
 def shared_caveats(checks: Sequence[ImageCheck]) -> list[str]:
-    """The caveats of several answers, each once; that of the p-value in general terms."""
+    """Return the caveats of several answers, each once; that of the p-value in general terms."""
     lines = (P_VALUE_IN_GENERAL if line.startswith(P_VALUE_CAVEAT) else line for check in checks for line in check.caveats)
     return list(dict.fromkeys(lines))
 
 
-def checks_table(checks: Sequence[ImageCheck]) -> tuple[list[str], list[list]]:
-    """Headers and rows, one per image, the smallest p first, for a table on screen.
+# As a table on screen.
+
+
+def checks_table(checks: Sequence[ImageCheck]) -> tuple[list[str], list[list[Any]]]:
+    """Return headers and rows, one per image, the smallest p first.
 
     What matters most stands leftmost, for narrow screens. The column "Image" begins with the image's number among ``checks``,
     from 1; `row_number` reads it. Figures are numbers, so that they sort; missing ones are "—".
@@ -110,7 +108,7 @@ def checks_table(checks: Sequence[ImageCheck]) -> tuple[list[str], list[list]]:
     order = sorted(range(len(checks)), key=lambda i: (checks[i].p_value is None, checks[i].p_value or 0))
     rows = [
         [
-            _verdict(check),
+            _short_verdict(check),
             *(MISSING if value is None else float(p_text(value)) for value in (check.p_value, check.q_value)),
             f"{number + 1} · {_short_name(check.name, TABLE_NAME_WIDTH)}",
             float(f"{check.score:.4g}"),
@@ -120,12 +118,12 @@ def checks_table(checks: Sequence[ImageCheck]) -> tuple[list[str], list[list]]:
     return headers, rows
 
 
-def row_number(row: Sequence) -> int:
-    """The number, from 0, of the image that a row of `checks_table` is of."""
+def row_number(row: Sequence[Any]) -> int:
+    """Return the number, from 0, of the image that a row of `checks_table` is of."""
     return int(row[3].split(" ", 1)[0]) - 1
 
 
-def _verdict(check: ImageCheck) -> str:
+def _short_verdict(check: ImageCheck) -> str:
     return SHORT_VERDICTS.get(check.verdict, "cannot tell")
 
 
@@ -133,21 +131,19 @@ def _short_name(name: str, longest: int = NAME_WIDTH) -> str:
     return shorten(name, longest, end=longest // 3 + 1)
 
 
-def check_html(check: ImageCheck) -> Markup:
-    """One answer as a fragment for a page, without its plot. Styled by ``ui/style.css``."""
-    return answer_html(check) + figures_html(check) + caveats_html(check)
+# As fragments for a page, styled by ``ui/style.css``.
 
 
 def answer_html(check: ImageCheck) -> Markup:
-    """Verdict and sentence."""
+    """Return verdict and sentence."""
     return fragment("answer", check.verdict, VERDICTS[check.verdict], check.sentence)
 
 
 def figures_html(check: ImageCheck) -> Markup:
-    """The table of figures, and how the image was read."""
-    return fragment("figures", figures_of(check), check.notes)
+    """Return the table of figures, and the notes on how the image was read."""
+    return fragment("figures", image_figures(check), check.notes)
 
 
 def caveats_html(check: ImageCheck) -> Markup:
-    """What the answer does not mean."""
+    """Return what the answer does not mean."""
     return fragment("caveats", check.caveats)

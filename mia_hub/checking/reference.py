@@ -1,52 +1,48 @@
-"""What a new image is judged by: known images of one model, as one attack sees them."""
+"""The known non-members of one model, as one attack observes them: what a new image is compared with."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from pathlib import Path
-from typing import Any
+from functools import cached_property
+from typing import Any, Unpack
 
 import numpy as np
+import numpy.typing as npt
 
 from mia_hub.attacks import Attack
-from mia_hub.auditing.measurement import measure
+from mia_hub.attacks.conditional import ConditionalAttack
 from mia_hub.checking.image_answers import Band
-from mia_hub.defaults import DEMO_FOLDER
+from mia_hub.checking.options import CaptionsOrClasses, ScoringOptions
+from mia_hub.checking.verdict_attack import profile_attack, verdict_attack, verdict_observations
+from mia_hub.errors import SplitError
 from mia_hub.images.image import InputImage
 from mia_hub.metrics.estimates import Estimate
 from mia_hub.metrics.intervals import clopper_pearson
-from mia_hub.metrics.p_values import ALPHA, ConditionalNull, Judged, NullDistribution
-from mia_hub.models.precision import precision_of
+from mia_hub.metrics.p_values import ALPHA, FEWEST_NULL, ConditionalNull, Judged, NullDistribution
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.scores import ScoreTable
-from mia_hub.splits.loading import load_split
-from mia_hub.splits.member_split import Chosen, MemberSplit, split_hash
-
-DEMO_PROFILES, DEMO_OBSERVATIONS = DEMO_FOLDER / "scores.parquet", DEMO_FOLDER / "observations.parquet"
-DEMO_SOURCE = "the demo's non-members, greyscale images of clothing"
+from mia_hub.splits.member_split import distinct, split_hash
 
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Known images of one model: what a new image is judged by.
+    """Known images of one model: what a new image is compared with.
 
     Attributes:
         profiles: their plain scores over the timesteps, with labels, for the bands of a plot.
-        observed: what the verdict's attack saw of them at the verdict's timestep: float64 ``[n]`` scores, or ``[n, 1 + F]`` for a
-            conditional attack. The non-members among them are the null set.
+        observations: of the verdict's attack at the verdict's timestep, one row per image of ``profiles``: float64 ``[n]`` scores, or
+            ``[n, 1 + F]`` for a conditional attack. Those of the non-members are the null set.
         images: the non-members themselves, for the comparability check.
         attack: identity of the verdict's attack.
-        chosen: parameters that it chose, see `Attack.choose`.
+        chosen: parameters that it chose, see `mia_hub.Attack.choose`.
         timestep: at which verdicts are made.
         timestep_chosen: how that timestep was chosen.
         source: where the images come from.
     """
 
     profiles: ScoreTable
-    observed: np.ndarray
+    observations: npt.NDArray[np.float64]
     images: Sequence[InputImage]
     attack: str
     chosen: dict[str, Any]
@@ -56,31 +52,39 @@ class Reference:
 
     @cached_property
     def null(self) -> NullDistribution | ConditionalNull:
-        ids, labels = self.profiles.ids, self.profiles.is_member
-        if self.observed.ndim == 1:
-            rows = np.flatnonzero(labels == 0)
-            return NullDistribution(self.observed[rows], tuple(ids[row] for row in rows), self.timestep)
-        return ConditionalNull.from_observations(ids, labels, self.observed)
+        """The null set: what p-values are computed from."""
+        if self.observations.ndim == 1:
+            rows = np.flatnonzero(self.profiles.is_member == 0)
+            return NullDistribution(self.observations[rows], tuple(self.profiles.ids[int(row)] for row in rows), self.timestep)
+        return ConditionalNull.from_observations(self.profiles.ids, self.profiles.is_member, self.observations)
 
     @cached_property
     def bands(self) -> tuple[Band | None, Band | None]:
-        """Of members and of non-members."""
-        return tuple(Band.of(self.profiles.scores[self.profiles.is_member == label]) for label in (1, 0))
+        """Bands of the scores of members and of non-members."""
+        members, nonmembers = (Band.of(self.profiles.scores[self.profiles.is_member == label]) for label in (1, 0))
+        return members, nonmembers
+
+    @cached_property
+    def labels_by_id(self) -> dict[str, int]:
+        """Whether each known image is a member (1) or a non-member (0), by content id."""
+        return dict(zip(self.profiles.ids, self.profiles.is_member.tolist()))
 
     @cached_property
     def members(self) -> tuple[Judged, ...]:
         """The known members, each judged as any other image is."""
-        return tuple(self.null.judge(row) for row in self.observed[self.profiles.is_member == 1])
+        return tuple(self.null.judge(row) for row in self.observations[self.profiles.is_member == 1])
 
     @cached_property
     def power(self) -> Estimate | None:
         """Share of known members that reach p ≤ `ALPHA`; None where no members are known."""
         if not self.members:
             return None
-        caught = sum(judged.p_value <= ALPHA for judged in self.members)
-        return Estimate(caught / len(self.members), *clopper_pearson(caught, len(self.members)), len(self.members), len(self.null))
+        recognised = sum(judged.p_value <= ALPHA for judged in self.members)
+        interval = clopper_pearson(recognised, len(self.members))
+        return Estimate(recognised / len(self.members), *interval, len(self.members), len(self.null))
 
     def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON-ready values."""
         members, nonmembers = (None if band is None else vars(band) for band in self.bands)
         return {
             "source": self.source,
@@ -97,72 +101,46 @@ class Reference:
         }
 
 
-@lru_cache(maxsize=1)
-def _demo_profiles() -> ScoreTable:
-    return ScoreTable.from_parquet(DEMO_PROFILES)
-
-
-def write_observations(path: Path, ids: Sequence[str], is_member: np.ndarray, observed: np.ndarray, **meta: Any) -> None:
-    """Writes what a conditional attack saw, ``[n, 1 + F]``, one column each; ``meta`` goes into the file's metadata."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    columns = {"id": pa.array(ids, pa.string()), "is_member": pa.array(is_member, pa.int8())}
-    columns |= {f"observed_{i}": pa.array(observed[:, i]) for i in range(observed.shape[1])}
-    pq.write_table(pa.table(columns).replace_schema_metadata({"mia_hub": json.dumps(meta)}), path, compression="zstd")
-
-
-def read_observations(path: Path) -> tuple[list[str], np.ndarray, dict[str, Any]]:
-    """Ids, ``[n, 1 + F]`` and metadata, as `write_observations` wrote them."""
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(path)
-    names = [name for name in table.column_names if name.startswith("observed_")]
-    observed = np.stack([table[name].to_numpy() for name in names], axis=1)
-    return table["id"].to_pylist(), observed, json.loads(table.schema.metadata[b"mia_hub"])
-
-
-@lru_cache(maxsize=1)
-def _demo_observations() -> tuple[list[str], np.ndarray, dict[str, Any]]:
-    return read_observations(DEMO_OBSERVATIONS)
-
-
-def demo_reference(split: MemberSplit | None = None, *, plain: bool = False) -> Reference:
-    """The demo model's reference: the part of its split on which nothing was chosen, as stored with the model.
+def score_nonmembers(
+    model: DiffusionModel,
+    attack: Attack,
+    nonmembers: Sequence[InputImage],
+    captions: CaptionsOrClasses,
+    source: str,
+    *,
+    progress: bool = True,
+    on_batch: Callable[[int, int], None] | None = None,
+    **scoring: Unpack[ScoringOptions],
+) -> Reference:
+    """Query a model for its known non-members; copies count once.
 
     Args:
-        split: the demo's split, where it is at hand.
-        plain: for plain SimA, instead of the conditional attack that verdicts are made by.
+        model, nonmembers, captions, progress, on_batch, scoring: as for `mia_hub.Attack.score`.
+        attack: that gives verdicts.
+        source: where the images come from.
+
+    Raises:
+        SplitError: with fewer than 20 different images.
     """
-    split = load_split("demo") if split is None else split
-    table = _demo_profiles()
-    measured = measure(table)
-    reported, nonmembers = measured.reported, np.flatnonzero(measured.reported & (table.is_member == 0))
-    meta = {"attack": table.attack, "chosen": {}, "timestep": measured.timestep, "timestep_chosen": measured.selection["description"]}
-    observed = table.at(measured.timestep)
-    if not plain:
-        ids, observed, stored = _demo_observations()
-        assert ids == list(table.ids), "the demo's files don't belong together"
-        meta = {key: stored[key] for key in meta}
-    images = Chosen(split.images, nonmembers)
-    return Reference(table.select(reported), observed[reported], images, source=DEMO_SOURCE, **meta)
-
-
-def is_demo(model: DiffusionModel) -> bool:
-    """Whether it is the embedded model, asked at its own size; another one may be called so."""
-    stored, info = _demo_profiles().model, model.info.to_dict()
-    return all(info.get(name) == stored[name] for name in stored)
-
-
-def stored_for(attack: Attack, model: DiffusionModel) -> Reference | None:
-    """The demo's stored reference if it was made by this attack, of this model and in this precision, so that it need not be made again.
-
-    A conditional attack that chooses its neighbours itself is answered with those chosen on the demo's calibration part.
-    """
-    table = _demo_profiles()
-    if not is_demo(model) or table.precision != precision_of(model):
-        return None
-    if repr(attack) == table.attack:
-        return demo_reference(plain=True)
-    meta = _demo_observations()[2]
-    return demo_reference() if repr(attack) in (meta["asked"], meta["attack"]) else None
+    images, captions, copies = distinct(nonmembers, captions)
+    if copies:
+        source = f"{source}, {copies} copies left out"
+    if len(images) < FEWEST_NULL:
+        raise SplitError(
+            f"{len(images)} different known non-members are too few to compare images with; give at least {FEWEST_NULL}, better "
+            f"{round(1 / ALPHA) - 1} or more: with n of them, p can't fall below 1/(n + 1)."
+        )
+    labels = np.zeros(len(images), np.int8)
+    profile = profile_attack(attack, model.info.num_train_timesteps)
+    profiles = profile.score(model, images, captions=captions, is_member=labels, progress=progress, on_batch=on_batch, **scoring)
+    chosen: dict[str, Any] = {}
+    timestep = attack.default_timestep
+    if isinstance(attack, ConditionalAttack):
+        chosen, _ = attack.choose(model, images, labels, captions=captions)
+        attack = verdict_attack(attack, chosen, timestep)
+        observed = attack.observe(model, images, captions=captions, is_member=labels, progress=progress, on_batch=on_batch, **scoring)
+        observations = verdict_observations(attack, observed)
+    else:
+        observations = profiles.at(timestep)
+    timestep_chosen = f"t = {timestep}, the middle of the grid, fixed beforehand"
+    return Reference(profiles, observations, images, repr(attack), chosen, timestep, timestep_chosen, source)

@@ -198,17 +198,18 @@ def _asked(args: argparse.Namespace) -> tuple:
         raise MiaHubError(f"{args.json} exists and is no .json file, so it is not overwritten; name another file, or '-' to print.")
     from mia_hub.attacks import get_attack
     from mia_hub.attacks.spelling import attack_parameters
-    from mia_hub.checking.checker import Checker, readable
+    from mia_hub.checking.checker import Checker
+    from mia_hub.checking.checks import readable_images
     from mia_hub.images.sources import find_images
 
     attack = get_attack(args.attack, **attack_parameters(args.set))
     sources = [path for given in args.images for path in (find_images(given) if Path(given).is_dir() else [given])]
-    good, problems = readable(sources)
+    good, problems = readable_images(sources)
     for problem in problems:
         print(f"mia-hub: {problem}", file=sys.stderr)
     if not good:
         return None, good, None, problems
-    nonmembers, unreadable = readable(find_images(args.nonmembers)) if args.nonmembers else (None, [])
+    nonmembers, unreadable = readable_images(find_images(args.nonmembers)) if args.nonmembers else (None, [])
     for problem in unreadable:
         print(f"mia-hub: left out of the non-members: {problem}", file=sys.stderr)
     if unreadable and not nonmembers:

@@ -354,7 +354,7 @@ def _audit(split: MemberSplit, order: np.ndarray, model, attack, **options) -> d
 
 
 def _check(predictions, model, attack, captions, *, progress: bool, **options) -> dict[str, Any]:
-    from mia_hub.checking.checker import get_checker
+    from mia_hub.checking.checks import get_checker
 
     checker = get_checker(model, attack, progress=progress, **options)
     started = time.perf_counter()

@@ -15,7 +15,7 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from mia_hub.attacks import get_attack
 from mia_hub.attacks.conditional import CANDIDATES, neighbour
-from mia_hub.checking.reference import DEMO_OBSERVATIONS, demo_reference, read_observations
+from mia_hub.checking.demo_reference import DEMO_OBSERVATIONS, demo_reference, read_observations
 from mia_hub.errors import AttackError
 from mia_hub.images.complexity import complexity
 from mia_hub.images.sources import as_images

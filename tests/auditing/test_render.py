@@ -18,22 +18,11 @@ from mia_hub.auditing.measurement import measure
 from mia_hub.auditing.plots import roc_svg, timesteps_svg
 from mia_hub.auditing.report import AuditReport, Cost
 from mia_hub.auditing.report_pages import audit_html, audit_markdown, figure_table, headline
-from mia_hub.checking.image_answers import (
-    CANNOT_TELL,
-    EVIDENCE,
-    NO_NULL,
-    NOT_COMPARABLE,
-    TREATMENT,
-    VERDICTS,
-    Band,
-    ImageCheck,
-    Profile,
-    explain,
-    judge,
-    say,
-)
-from mia_hub.checking.image_pages import answer_html, caveats_html, check_html, check_text, checks_table, figures_html, row_number
-from mia_hub.checking.plots import profile_svg
+from mia_hub.checking.image_answers import Band, ImageCheck, Profile
+from mia_hub.checking.image_pages import answer_html, caveats_html, check_text, checks_table, figures_html, row_number
+from mia_hub.checking.profile_plot import profile_svg
+from mia_hub.checking.verdict_texts import TREATMENT, VERDICTS, image_caveats, image_sentence
+from mia_hub.checking.verdicts import CANNOT_TELL, EVIDENCE, NO_NULL, NOT_COMPARABLE, verdict_of
 from mia_hub.errors import MetricError
 from mia_hub.flags import Flag, flag
 from mia_hub.metrics.estimates import Estimate
@@ -90,7 +79,7 @@ def a_check(row, *, name="image.png", verdict=None, bands=True, q_value=None) ->
     if verdict is None:
         judged = null.judge(score, table.ids[row])
         p, share, n = judged.p_value, judged.share_below, judged.n
-        verdict = judge(p, q_value)
+        verdict = verdict_of(p, q_value)
     asked = {"model": "demo", "source": None if verdict == NO_NULL else "the demo's non-members, greyscale images of clothing"}
     figures = {"p_value": p, "q_value": q_value, "share_below": share, "n_null": n}
     return ImageCheck(
@@ -99,8 +88,8 @@ def a_check(row, *, name="image.png", verdict=None, bands=True, q_value=None) ->
         **asked,
         attack="sima",
         verdict=verdict,
-        sentence=say(verdict, **asked, **figures),
-        caveats=explain(verdict, p, q_value, n, Estimate(0.18, 0.15, 0.21, 400, 400)),
+        sentence=image_sentence(verdict, **asked, **figures),
+        caveats=image_caveats(verdict, p, q_value, n, Estimate(0.18, 0.15, 0.21, 400, 400)),
         profile=Profile(TIMESTEPS, tuple(table.scores[row].tolist()), members, nonmembers),
         timestep=80,
         score=score,
@@ -124,6 +113,10 @@ def doubtful(**options) -> ImageCheck:
     check = a_check(400 + int(np.argsort(scores().at(80)[400:])[200]), **options)
     assert check.verdict == CANNOT_TELL
     return check
+
+
+def check_html(check: ImageCheck) -> str:
+    return answer_html(check) + figures_html(check) + caveats_html(check)
 
 
 class Text(HTMLParser):

@@ -7,7 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from mia_hub.checking.image_answers import CANNOT_TELL, EVIDENCE, NO_NULL, NOT_COMPARABLE, VERDICTS, explain, judge, say, smallest_p
+from mia_hub.checking.verdict_texts import VERDICTS, few_nonmembers_warning, image_caveats, image_sentence
+from mia_hub.checking.verdicts import CANNOT_TELL, EVIDENCE, NO_NULL, NOT_COMPARABLE, verdict_of
 from mia_hub.errors import MetricError
 from mia_hub.metrics.estimates import Estimate
 from mia_hub.metrics.p_values import ALPHA, NullDistribution, adjusted, benjamini_hochberg
@@ -72,7 +73,7 @@ def test_false_discoveries_stay_below_five_percent_against_a_shared_null():
         one = null(rng.normal(size=500))
         scores = np.concatenate([rng.normal(3.5, 1, 20), rng.normal(size=80)])
         p = [one.p_value(s) for s in scores]
-        called = np.array([judge(*both) == EVIDENCE for both in zip(p, adjusted(p))])
+        called = np.array([verdict_of(*both) == EVIDENCE for both in zip(p, adjusted(p))])
         shares.append(called[20:].sum() / max(1, called.sum()))
         found.append(called[:20].mean())
     assert np.mean(shares) <= 0.05 + 2 * np.std(shares) / np.sqrt(200)
@@ -87,7 +88,7 @@ def test_demanding_a_small_p_value_too_does_not_break_false_discovery_control():
         p = np.concatenate([np.full(70, 0.03), rng.uniform(size=30)])
         for how, called in (
             ("after", (benjamini_hochberg(p) <= 0.05) & (p <= ALPHA)),
-            ("in", np.array([judge(*both) == EVIDENCE for both in zip(p, adjusted(p))])),
+            ("in", np.array([verdict_of(*both) == EVIDENCE for both in zip(p, adjusted(p))])),
         ):
             shares[how].append(called[70:].sum() / max(1, called.sum()))
     assert np.mean(shares["in"]) <= 0.05
@@ -96,21 +97,21 @@ def test_demanding_a_small_p_value_too_does_not_break_false_discovery_control():
 
 def test_company_never_makes_a_image_look_more_suspicious():
     assert adjusted([0.02, 0.02]).tolist() == [1, 1]
-    assert judge(0.04, adjusted([0.04, 0.04])[0]) == judge(0.04, None) == CANNOT_TELL
+    assert verdict_of(0.04, adjusted([0.04, 0.04])[0]) == verdict_of(0.04, None) == CANNOT_TELL
 
 
 def test_verdicts_and_words():
-    assert judge(ALPHA, None) == EVIDENCE
-    assert judge(0.0101, None) == CANNOT_TELL
-    assert judge(0.001, 0.06) == CANNOT_TELL  # among many images the adjusted value decides
-    assert judge(0.01, 0.05) == EVIDENCE
-    assert "about 100 % would" in explain(CANNOT_TELL, 1.0, None, 2000, None)[0]
-    assert "not the probability of innocence" in explain(EVIDENCE, 0.004, None, 2000, None)[0]
+    assert verdict_of(ALPHA, None) == EVIDENCE
+    assert verdict_of(0.0101, None) == CANNOT_TELL
+    assert verdict_of(0.001, 0.06) == CANNOT_TELL  # among many images the adjusted value decides
+    assert verdict_of(0.01, 0.05) == EVIDENCE
+    assert "about 100 % of images never in the training set would" in image_caveats(CANNOT_TELL, 1.0, None, 2000, None)[0]
+    assert "not the probability of innocence" in image_caveats(EVIDENCE, 0.004, None, 2000, None)[0]
 
 
 def said(verdict=CANNOT_TELL, share_below=0.5, n_null=2000, p_value=0.5, q_value=None, **others) -> str:
     figures = {"n_null": n_null, "share_below": share_below, "p_value": p_value, "q_value": q_value}
-    return say(verdict, **({"model": "a/model", "source": "the non-members given"} | figures | others))
+    return image_sentence(verdict, **({"model": "a/model", "source": "the non-members given"} | figures | others))
 
 
 def test_a_sentence_begins_with_the_verdict_and_names_the_model():
@@ -146,17 +147,20 @@ def test_q_is_said_only_where_it_says_something():
 
 
 def test_what_too_few_nonmembers_mean_is_said_first():
-    assert smallest_p(99) is None and "With 98 known non-members" in smallest_p(98) and "99 or more" in smallest_p(98)
-    assert said(share_below=1.0, n_null=49, p_value=1 / 50).endswith("; p = 0.02, the lowest that so few can give.")
+    warning = few_nonmembers_warning(98)
+    assert few_nonmembers_warning(99) is None and "With 98 known non-members" in warning and "99 or more" in warning
+    assert said(share_below=1.0, n_null=49, p_value=1 / 50).endswith("; p = 0.02, the lowest possible with so few.")
     assert "lowest" not in said(n_null=49, p_value=2 / 50) and "lowest" not in said(n_null=99, p_value=1 / 100)
-    assert "p can't get below 0.02," in explain(CANNOT_TELL, 0.5, None, 49, None)[0]
-    assert not any("below" in line for line in explain(CANNOT_TELL, 0.5, None, 99, None))
+    assert "p can't fall below 0.02," in image_caveats(CANNOT_TELL, 0.5, None, 49, None)[0]
+    assert not any("below" in line for line in image_caveats(CANNOT_TELL, 0.5, None, 99, None))
 
 
 def test_what_the_attack_misses_is_said_only_where_members_are_known():
     power = Estimate(0.21, 0.18, 0.25, 256, 2000)
-    assert any("recognises 21 % at p ≤ 0.01" in line for line in explain(CANNOT_TELL, 0.5, None, 2000, power))
-    assert any("isn't known for this model" in line for line in explain(CANNOT_TELL, 0.5, None, 2000, None))
+    assert any(
+        "recognises 21 % of known training images at p ≤ 0.01" in line for line in image_caveats(CANNOT_TELL, 0.5, None, 2000, power)
+    )
+    assert any("for this model it isn't known" in line for line in image_caveats(CANNOT_TELL, 0.5, None, 2000, None))
 
 
 def test_refusals():

@@ -17,9 +17,10 @@ from PIL import Image
 import mia_hub
 from mia_hub.auditing.audit import held_out
 from mia_hub.auditing.report import AuditReport
-from mia_hub.checking.checker import KEPT_DECODED, Checker, demo_reference, get_checker
+from mia_hub.checking.checker import MOST_DECODED, Checker
+from mia_hub.checking.checks import get_checker
+from mia_hub.checking.demo_reference import DEMO_OBSERVATIONS, DEMO_PROFILES, demo_reference, read_observations
 from mia_hub.checking.image_answers import ImageCheck
-from mia_hub.checking.reference import DEMO_OBSERVATIONS, DEMO_PROFILES, read_observations
 from mia_hub.cli import parser as cli
 from mia_hub.errors import AttackError, MiaHubError, SplitError
 from mia_hub.images.sources import as_images
@@ -155,14 +156,14 @@ def test_without_nonmembers_there_is_no_verdict(memory):
     assert (answer.verdict, answer.p_value, answer.comparable) == ("no-null", None, None)
     assert answer.sentence.startswith("No verdict is possible")
     assert answer.timestep == SIMA.default_timestep == 60
-    with pytest.raises(SplitError, match=r"19 different images known not to be .* too few"):
+    with pytest.raises(SplitError, match=r"19 different known non-members are too few"):
         Checker(model, SIMA, nonmembers=blobs(19, 1))
 
 
 def test_a_long_series_is_decoded_lazily_and_judged_alike(memory):
     members, model = memory
     checker = Checker(model, SIMA, nonmembers=blobs(60, 1), progress=False)
-    images = np.concatenate([members[:4], blobs(KEPT_DECODED, 6)])
+    images = np.concatenate([members[:4], blobs(MOST_DECODED, 6)])
     long = checker.check(images, progress=False)
     short = checker.check(images[:4], progress=False)
     assert [a.p_value for a in long[:4]] == [a.p_value for a in short]
@@ -305,7 +306,7 @@ def test_demo_answers(demo):
     assert "scaled from 400×300" in answer.notes[0]
     reference = demo_reference(demo)
     assert len(reference.null) == 2000
-    p = np.array([reference.null.judge(seen).p_value for seen in reference.observed[reference.profiles.is_member == 1]])
+    p = np.array([reference.null.judge(seen).p_value for seen in reference.observations[reference.profiles.is_member == 1]])
     assert len(p) == 256 and np.median(p) < 0.01
     assert reference.power.value == (p <= ALPHA).mean() >= 0.6
     assert get_checker("demo") is checker
@@ -335,7 +336,7 @@ def test_a_stored_reference_is_what_would_be_computed(demo, attack):
     images = [reference.images[i] for i in range(8)]
     assert [image.id for image in images] == [reference.profiles.ids[row] for row in rows]
     for answer, row in zip(checker.check(images, progress=False), rows):
-        judged = reference.null.judge(reference.observed[row], reference.profiles.ids[row])
+        judged = reference.null.judge(reference.observations[row], reference.profiles.ids[row])
         assert answer.score == pytest.approx(judged.score, rel=1e-3, abs=1e-3)
         assert answer.p_value == pytest.approx(judged.p_value, abs=0.01)
 
@@ -554,7 +555,7 @@ def test_captions_for_the_nonmembers_of_an_unconditional_model_are_refused():
     "label, said", [(1, "known to be in the training set"), (0, "known not to be in the training set, and was not compared")]
 )
 def test_a_image_that_the_answer_is_known_of_is_told_so(label, said):
-    from mia_hub.checking.reference import demo_reference
+    from mia_hub.checking.demo_reference import demo_reference
 
     profiles, split = demo_reference().profiles, mia_hub.load_split("demo")
     known = {sample for sample, own in zip(profiles.ids, profiles.is_member) if own == label}

@@ -12,7 +12,7 @@ from benchmarks.early_stopping import measure
 from mia_hub.attacks import get_attack
 from mia_hub.attacks.draw_by_draw import DrawByDraw
 from mia_hub.checking.early_stopping import EarlyChecker, EarlyStopping, doubling
-from mia_hub.checking.image_answers import CANNOT_TELL, EVIDENCE, NOT_COMPARABLE
+from mia_hub.checking.verdicts import CANNOT_TELL, EVIDENCE, NOT_COMPARABLE
 from mia_hub.errors import AttackError, MetricError
 from mia_hub.images.sources import as_images
 from mia_hub.models.denoiser import wrap_denoiser
@@ -175,14 +175,14 @@ def test_copies_of_a_known_non_member_count_once():
     alone = EarlyChecker(model_of(), images(40), attack, progress=False)
     assert np.array_equal(checker.rule.null, alone.rule.null) and len(checker.rule.null) == 32 and sum(rows) == 40 * 8
     rows.clear()
-    with pytest.raises(MetricError, match="10 different known non-members are too few to stop early by; at least 25"):
+    with pytest.raises(MetricError, match="10 different known non-members are too few for early stopping; at least 25"):
         EarlyChecker(model_of(rows), np.concatenate([images(10)] * 13), attack, progress=False)
     assert not rows, "it is refused before any query"
 
 
 def test_what_is_refused():
     attack = get_attack("sima-mc", timesteps=(100,), draws=8)
-    with pytest.raises(MetricError, match="20 different known non-members are too few to stop early by; at least 25"):
+    with pytest.raises(MetricError, match="20 different known non-members are too few for early stopping; at least 25"):
         EarlyChecker(model_of(), images(20), attack, progress=False)
     with pytest.raises(MetricError, match="all have the same score"):
         rule_of(np.zeros((50, 4)))

@@ -320,7 +320,7 @@ def test_what_was_scored_before_an_overflow_is_scored_again(folder_of):
     wide = overflowing(folder_of("sd1"))
     SIMA.score(wide, [bright])
     early = Checker(wide, SIMA, nonmembers=dark, progress=False)
-    assert np.array_equal(late.reference.observed, early.reference.observed) and late.reference is not before
+    assert np.array_equal(late.reference.observations, early.reference.observations) and late.reference is not before
     assert answer.p_value == early.check([bright])[0].p_value
     assert late.reference.profiles.precision == "float16 (autoencoder in float32)"
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from mia_hub.checking.image_answers import VERDICTS
+from mia_hub.checking.verdict_texts import VERDICTS
 
 # p- and q-values are shown with two significant digits or more.
 ROUNDING = 0.05

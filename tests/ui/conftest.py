@@ -33,7 +33,7 @@ def page(open_page):
 @pytest.fixture(scope="session")
 def checker():
     """What the page should say, without the page."""
-    from mia_hub.checking.checker import get_checker
+    from mia_hub.checking.checks import get_checker
 
     return get_checker("demo", progress=False)
 

@@ -8,7 +8,7 @@ import urllib.request
 import pytest
 from gradio_client import Client, handle_file
 
-from mia_hub.checking.image_answers import CANNOT_TELL, EVIDENCE
+from mia_hub.checking.verdicts import CANNOT_TELL, EVIDENCE
 
 
 def test_the_api_gives_the_same_answer(app, checker, images):

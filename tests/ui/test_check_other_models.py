@@ -24,7 +24,7 @@ from support.check_page import (
 from support.tiny_pipelines import save, save_lora
 
 from mia_hub.checking.checker import Checker
-from mia_hub.checking.image_answers import NO_NULL
+from mia_hub.checking.verdicts import NO_NULL
 from mia_hub.models.loading import load_model
 
 
@@ -117,7 +117,7 @@ def test_another_model_gets_a_curve_and_with_known_non_members_a_verdict(page, h
     expected = known.check([images.nonmembers[0]], progress=False)[0]
     expect_answer(page, expected)
     assert expected.n_null == 25
-    expect(page.locator("#caveats")).to_contain_text("p can't get below 0.038")
+    expect(page.locator("#caveats")).to_contain_text("p can't fall below 0.038")
 
     # An example is of the demo, and is answered by it.
     page.locator("#examples-member img").first.click()
@@ -129,7 +129,7 @@ def test_too_few_known_non_members_are_refused(page, images):
     upload(page, images.nonmembers[1:6], "nonmembers")
     expect(page.locator("#nonmembers tr.file")).to_have_count(5)
     upload(page, images.nonmembers[0])
-    expect(page.locator(PROBLEM)).to_contain_text("known not to be in the training set are too few; give at least 20")
+    expect(page.locator(PROBLEM)).to_contain_text("known non-members are too few to compare images with; give at least 20")
 
 
 def test_a_model_that_cannot_be_used_gets_a_message(page, hub_models, images):

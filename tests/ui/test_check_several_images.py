@@ -6,8 +6,8 @@ import pytest
 from playwright.sync_api import expect
 from support.check_page import PROBLEM, ROUNDING, cell, expect_answer, figures, fold_out, press_check, sentence, upload
 
-from mia_hub.checking.image_answers import NOT_COMPARABLE
-from mia_hub.checking.set_answers import SET_VERDICTS
+from mia_hub.checking.verdict_texts import SET_VERDICTS
+from mia_hub.checking.verdicts import NOT_COMPARABLE
 
 
 def test_several_images_are_judged_together_whatever_some_of_them_are(page, checker, images):

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from support.check_page import EMPTY, cell, fold_out, upload
 from support.running_app import ROOT, loaded
 
-from mia_hub.checking.image_answers import CANNOT_TELL, EVIDENCE
+from mia_hub.checking.verdicts import CANNOT_TELL, EVIDENCE
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from mia_hub.checking.checker import readable
+from mia_hub.checking.checks import readable_images
 from mia_hub.checking.set_answers import SetCheck
 from mia_hub.errors import MiaHubError
 from mia_hub.ui.check.checkers import DEMO, batch_progress, checker_for
@@ -89,12 +89,12 @@ def answer(question: Question, running: RunningCheck | None) -> Outputs:
         return problem_outputs(
             f"{count} images are too many at once; the page takes up to {MOST_IMAGES}. The command line takes any number."
         )
-    images, problems = readable(question.images)
+    images, problems = readable_images(question.images)
     if not images:
         return problem_outputs(*problems)
     if known > MOST_NONMEMBERS:
         return problem_outputs(f"{known} non-members are too many for this page; it takes up to {MOST_NONMEMBERS}.", *problems)
-    nonmembers, unreadable = readable(question.nonmembers or [])
+    nonmembers, unreadable = readable_images(question.nonmembers or [])
     problems += [f"Left out of the non-members: {problem}" for problem in unreadable]
     if known and not nonmembers:
         return problem_outputs(*problems)

@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mia_hub.checking.checker import Checker, get_checker
+from mia_hub.checking.checker import Checker
+from mia_hub.checking.checks import get_checker
 from mia_hub.errors import ModelError
 from mia_hub.models.loading import load_model
 from mia_hub.models.rows import default_rows

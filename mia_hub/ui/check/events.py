@@ -9,7 +9,7 @@ import gradio as gr
 from gradio.components import Component
 from gradio.events import Dependency
 
-from mia_hub.checking.checker import readable
+from mia_hub.checking.checks import readable_images
 from mia_hub.images.image import InputImage
 from mia_hub.ui.check.answering import NO_FILE, SHOWN_PROGRESS, Question, answer, check, question_of
 from mia_hub.ui.check.checkers import DEMO
@@ -118,7 +118,7 @@ def _check_fields(fields: Fields, shown: Answer, nothing: str | None = None) -> 
             return *(message_outputs() if nothing is None else problem_outputs(nothing)), number, gr.skip()
         image = values[fields.image]
         # The browser would show what can't be read as a broken image.
-        broken = image is not None and not readable([image])[0]
+        broken = image is not None and not readable_images([image])[0]
         return _numbered(question, RunningCheck(progress, session_of(request), number), None if broken else gr.skip())
 
     return run

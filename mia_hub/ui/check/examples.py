@@ -11,8 +11,9 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from mia_hub.checking.checker import demo_reference
-from mia_hub.checking.image_answers import EVIDENCE, ImageCheck
+from mia_hub.checking.demo_reference import demo_reference
+from mia_hub.checking.image_answers import ImageCheck
+from mia_hub.checking.verdicts import EVIDENCE
 from mia_hub.images.image import InputImage
 from mia_hub.metrics.p_values import ALPHA
 from mia_hub.rendering.html import fragment

@@ -8,7 +8,8 @@ from pathlib import Path
 import gradio as gr
 from gradio.components import Component
 
-from mia_hub.checking.image_answers import ENOUGH_NULL, smallest_p
+from mia_hub.checking.verdict_texts import few_nonmembers_warning
+from mia_hub.checking.verdicts import ENOUGH_NULL
 from mia_hub.metrics.p_values import FEWEST_NULL
 from mia_hub.metrics.set_tests import FEWEST_IN_SET
 from mia_hub.splits.loading import load_split
@@ -209,5 +210,5 @@ def null_size_html(nonmembers: list[str] | None) -> gr.HTML:
     if 0 < count < FEWEST_NULL:
         text = f"{count} are too few: upload at least {FEWEST_NULL}, and {ENOUGH_NULL} or more for any image to get evidence."
     else:
-        text = (smallest_p(count) if count else None) or ""
+        text = (few_nonmembers_warning(count) if count else None) or ""
     return gr.HTML(piece("problems", [text]) if text else "", visible=bool(text))

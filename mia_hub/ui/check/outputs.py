@@ -12,11 +12,13 @@ from typing import Any
 import gradio as gr
 from markupsafe import Markup
 
-from mia_hub.checking.image_answers import NOT_COMPARABLE, ImageCheck
-from mia_hub.checking.image_pages import answer_html, caveats_html, checks_table, figures_html, q_explained, row_number
-from mia_hub.checking.plots import profile_svg
+from mia_hub.checking.image_answers import ImageCheck
+from mia_hub.checking.image_pages import answer_html, caveats_html, checks_table, figures_html, row_number
+from mia_hub.checking.profile_plot import profile_svg
 from mia_hub.checking.set_answers import SetCheck
-from mia_hub.checking.set_pages import set_figures_html, set_html
+from mia_hub.checking.set_pages import set_answer_html, set_figures_html
+from mia_hub.checking.verdict_texts import q_value_text
+from mia_hub.checking.verdicts import NOT_COMPARABLE
 from mia_hub.rendering.html import fragment
 from mia_hub.ui.check.examples import TEMPLATE, truth_html
 
@@ -51,7 +53,7 @@ def set_outputs(result: SetCheck, caption: str | None, problems: list[str]) -> O
     """Return the outputs of one answer to a set."""
     everything = {"set": result.to_dict(), "model": {"id": result.model}, "caption": caption or ""}
     return (
-        gr.HTML(set_html(result) + piece("problems", problems)),
+        gr.HTML(set_answer_html(result) + piece("problems", problems)),
         gr.Dataframe(visible=False),
         gr.HTML(visible=False),
         gr.HTML(set_figures_html(result), visible=True),
@@ -96,7 +98,7 @@ def _together(checks: Sequence[ImageCheck]) -> Markup:
     evidence = sum(check.verdict == "evidence" for check in checks)
     judged = sum(check.q_value is not None for check in checks)
     headline = f"{len(checks)} images checked together on the model {checks[0].model}: evidence of membership for {evidence or 'none'}."
-    return piece("summary", headline, q_explained(judged) if judged else "")
+    return piece("summary", headline, q_value_text(judged) if judged else "")
 
 
 def _curve_note(check: ImageCheck) -> str:

@@ -1,14 +1,13 @@
-"""The figures of reports, checks and comparisons, as SVG text."""
+"""The figure of an answer: one image's score at each timestep, as SVG text."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 from mia_hub.checking.image_answers import Profile
 from mia_hub.rendering.svg import (
     INK,
     MEMBERS,
     NONMEMBERS,
+    SCORE_LABEL,
     add_band,
     add_legend,
     add_mark,
@@ -17,13 +16,9 @@ from mia_hub.rendering.svg import (
     to_svg,
 )
 
-if TYPE_CHECKING:
-    pass
-from mia_hub.rendering.svg import SCORE_LABEL
-
 
 def profile_svg(profile: Profile, timestep: int, *, title: str | None = None, judged: bool = True) -> str:
-    """One image's membership score per timestep, over the bands of known members and known non-members.
+    """Draw one image's membership score per timestep, over the bands of known members and known non-members.
 
     Args:
         profile: the scores, and the bands where there are any.
@@ -54,15 +49,15 @@ def profile_svg(profile: Profile, timestep: int, *, title: str | None = None, ju
     (line,) = axes.plot(x, profile.scores, color=INK, marker="o", markersize=3.6, linewidth=1.8, zorder=5)
     legend.insert(0, (line, "this image"))
     add_mark(axes, timestep, f"t = {timestep}: {'verdict made' if judged else 'score given'} here")
-    here = [score for t, score in zip(x, profile.scores) if t == timestep]
-    axes.plot([timestep] * len(here), here, "o", color="white", markersize=8, markeredgecolor=INK, markeredgewidth=2, zorder=6)
+    marked = [score for t, score in zip(x, profile.scores) if t == timestep]
+    axes.plot([timestep] * len(marked), marked, "o", color="white", markersize=8, markeredgecolor=INK, markeredgewidth=2, zorder=6)
     timestep_axis(axes, x)
     add_legend(figure, legend)
-    return to_svg(figure, _describe_profile(profile, timestep, title, judged))
+    return to_svg(figure, _description(profile, timestep, title, judged))
 
 
-def _describe_profile(profile: Profile, timestep: int, title: str | None, judged: bool) -> str:
-    """The figure in words, for those who can't see it."""
+def _description(profile: Profile, timestep: int, title: str | None, judged: bool) -> str:
+    """Return the figure in words, for those who can't see it."""
     text = f"Membership score of {title or 'this image'} at {len(profile.timesteps)} timesteps."
     if timestep not in profile.timesteps:
         return text

@@ -1,0 +1,101 @@
+"""The demo model's reference, which is stored with the model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mia_hub.attacks import Attack
+from mia_hub.auditing.measurement import measure
+from mia_hub.checking.reference import Reference
+from mia_hub.defaults import DEMO_FOLDER
+from mia_hub.images.sequences import Chosen
+from mia_hub.models.precision import precision_of
+from mia_hub.models.protocol import DiffusionModel
+from mia_hub.scores import ScoreTable
+from mia_hub.splits.loading import load_split
+from mia_hub.splits.member_split import MemberSplit
+
+DEMO_PROFILES, DEMO_OBSERVATIONS = DEMO_FOLDER / "scores.parquet", DEMO_FOLDER / "observations.parquet"
+DEMO_SOURCE = "the demo's non-members, greyscale images of clothing"
+
+Observed = tuple[list[str], npt.NDArray[np.float64], dict[str, Any]]
+
+
+def demo_reference(split: MemberSplit | None = None, *, plain: bool = False) -> Reference:
+    """Return the demo model's reference: the part of its split on which nothing was chosen.
+
+    Args:
+        split: the demo's split, where it is loaded already.
+        plain: for plain SimA, instead of the conditional attack that gives verdicts.
+    """
+    split = load_split("demo") if split is None else split
+    table = _profiles()
+    measured = measure(table)
+    reported, nonmembers = measured.reported, np.flatnonzero(measured.reported & (table.is_member == 0))
+    meta = {"attack": table.attack, "chosen": {}, "timestep": measured.timestep, "timestep_chosen": measured.selection["description"]}
+    observations = table.at(measured.timestep)
+    if not plain:
+        ids, observations, stored = _observations()
+        assert ids == list(table.ids), "the demo's files don't belong together"
+        meta = {key: stored[key] for key in meta}
+    images = Chosen(split.images, nonmembers.tolist())
+    return Reference(table.select(reported), observations[reported], images, source=DEMO_SOURCE, **meta)
+
+
+def is_demo(model: DiffusionModel) -> bool:
+    """Return whether a model is the embedded one at its own image size; another model may have its name."""
+    stored, info = _profiles().model, model.info.to_dict()
+    return all(info.get(name) == stored[name] for name in stored)
+
+
+def stored_reference(attack: Attack, model: DiffusionModel) -> Reference | None:
+    """Return the demo's stored reference if it is by this attack, of this model and in this precision; otherwise None.
+
+    For a conditional attack that chooses its neighbours itself, it is the one with the neighbours chosen on the demo's calibration part.
+    """
+    table = _profiles()
+    if not is_demo(model) or table.precision != precision_of(model):
+        return None
+    if repr(attack) == table.attack:
+        return demo_reference(plain=True)
+    meta = _observations()[2]
+    return demo_reference() if repr(attack) in (meta["asked"], meta["attack"]) else None
+
+
+def write_observations(
+    path: Path, ids: Sequence[str], is_member: npt.NDArray[np.int8], observations: npt.NDArray[np.float64], **meta: Any
+) -> None:
+    """Write observations ``[n, 1 + F]`` of a conditional attack, one column each; ``meta`` goes into the file's metadata."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {"id": pa.array(ids, pa.string()), "is_member": pa.array(is_member, pa.int8())}
+    columns |= {f"observed_{i}": pa.array(observations[:, i]) for i in range(observations.shape[1])}
+    pq.write_table(pa.table(columns).replace_schema_metadata({"mia_hub": json.dumps(meta)}), path, compression="zstd")
+
+
+def read_observations(path: Path) -> Observed:
+    """Return ids, observations ``[n, 1 + F]`` and metadata, as `write_observations` wrote them."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    names = [name for name in table.column_names if name.startswith("observed_")]
+    observations = np.stack([table[name].to_numpy() for name in names], axis=1)
+    return table["id"].to_pylist(), observations, json.loads(table.schema.metadata[b"mia_hub"])
+
+
+@lru_cache(maxsize=1)
+def _profiles() -> ScoreTable:
+    return ScoreTable.from_parquet(DEMO_PROFILES)
+
+
+@lru_cache(maxsize=1)
+def _observations() -> Observed:
+    return read_observations(DEMO_OBSERVATIONS)

@@ -1,0 +1,131 @@
+"""From observations of a set of images to the answer about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mia_hub.attacks import Attack
+from mia_hub.attacks.base import Observations
+from mia_hub.checking.comparability import SetComparability
+from mia_hub.checking.reference import Reference
+from mia_hub.checking.set_answers import SetCheck
+from mia_hub.checking.verdict_attack import verdict_observations
+from mia_hub.checking.verdict_texts import copies_note, overlap_note, remark_notes, set_caveats, set_sentence
+from mia_hub.checking.verdicts import NO_NULL, NOT_COMPARABLE, set_verdict_of
+from mia_hub.errors import SplitError
+from mia_hub.images.image import InputImage
+from mia_hub.metrics.p_values import FEWEST_NULL
+from mia_hub.metrics.set_tests import SetTest, compare_sets
+
+
+@dataclass(frozen=True, eq=False)
+class ObservedSet:
+    """A set of different images, and what the verdict's attack observed of them.
+
+    Attributes:
+        images: n of them.
+        copies: number of copies that were left out.
+        model: id of the model that was queried.
+        attack: that gives the verdict.
+        attack_name: its short name.
+        timestep: at which the images were scored.
+        observations: of the images, by this attack.
+    """
+
+    images: Sequence[InputImage]
+    copies: int
+    model: str
+    attack: Attack
+    attack_name: str
+    timestep: int
+    observations: Observations
+
+
+@dataclass(frozen=True, eq=False)
+class SetComparison:
+    """The outcome of comparing a set with a reference: a test, or the difference in kind that makes it meaningless.
+
+    Attributes:
+        n_null: number of known non-members that it was compared with.
+        overlap: number of known non-members that are in the set themselves.
+        test: None where the set is not comparable.
+        difference: in kind; "" where the set is comparable.
+    """
+
+    n_null: int
+    overlap: int
+    test: SetTest | None
+    difference: str
+
+    @property
+    def verdict(self) -> str:
+        return NOT_COMPARABLE if self.test is None else set_verdict_of(self.test.p_value)
+
+
+def compare_with_reference(observed: ObservedSet, reference: Reference, comparability: SetComparability, *, seed: int) -> SetComparison:
+    """Compare a set with the known non-members that are not in it.
+
+    Args:
+        comparability: of sets with this reference.
+        seed: of the test's folds, permutations and intervals.
+
+    Raises:
+        SplitError: if fewer than 20 known non-members are outside the set.
+    """
+    ids = set(observed.observations.ids)
+    rows = [row for row, sample in enumerate(reference.profiles.ids) if sample not in ids]
+    nonmembers, members = (_observations_of(reference, rows, label) for label in (0, 1))
+    n_null = len(nonmembers)
+    overlap = len(reference.null) - n_null
+    if n_null < FEWEST_NULL:
+        raise SplitError(
+            f"{overlap} of the known non-members are in the set themselves, and of the others there are only {n_null}; give at least "
+            f"{FEWEST_NULL} that are not in it."
+        )
+    test = compare_sets(verdict_observations(observed.attack, observed.observations), nonmembers, members, seed=seed)
+    difference = comparability.difference(observed.images, ids)
+    return SetComparison(n_null, overlap, None if difference else test, difference)
+
+
+def _observations_of(reference: Reference, rows: Sequence[int], label: int) -> npt.NDArray[np.float64]:
+    """Return the reference's observations of members (1) or non-members (0) among some rows."""
+    return reference.observations[[row for row in rows if reference.profiles.is_member[row] == label]]
+
+
+def set_answer(observed: ObservedSet, reference: Reference | None, comparison: SetComparison | None) -> SetCheck:
+    """Return the answer about a set.
+
+    Args:
+        reference, comparison: None where no non-members are known.
+    """
+    n, ids = len(observed.images), observed.observations.ids
+    verdict, test, n_null, difference = NO_NULL, None, 0, ""
+    notes = [copies_note(observed.copies)] if observed.copies else []
+    notes += remark_notes(observed.observations.remarks)
+    if comparison is not None:
+        verdict, test, n_null, difference = comparison.verdict, comparison.test, comparison.n_null, comparison.difference
+        notes += [overlap_note(comparison.overlap)] if comparison.overlap else []
+    return SetCheck(
+        verdict=verdict,
+        sentence=set_sentence(verdict, model=observed.model, n=n, n_null=n_null, test=test, difference=difference),
+        caveats=set_caveats(verdict, test),
+        n=n,
+        n_null=n_null,
+        p_value=None if test is None else test.p_value,
+        p_welch=None if test is None else test.p_welch,
+        fraction=None if test is None else test.fraction,
+        more_needed=None if test is None else test.more_needed,
+        scores=() if test is None else tuple(test.scores.tolist()),
+        ids=tuple(ids),
+        model=observed.model,
+        attack=repr(observed.attack),
+        attack_name=observed.attack_name,
+        timestep=observed.timestep,
+        source=None if reference is None else reference.source,
+        names=tuple(image.name for image in observed.images),
+        notes=tuple(notes),
+    )

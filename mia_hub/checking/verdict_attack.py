@@ -1,0 +1,56 @@
+"""What a checker does with its attack: show a profile over the timesteps, and give the verdict at one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mia_hub.attacks import Attack
+from mia_hub.attacks.base import Observations
+from mia_hub.attacks.conditional import ConditionalAttack
+from mia_hub.errors import AttackError
+
+
+def check_usable(attack: Attack) -> None:
+    """Refuse an attack that gives no verdict on a single image.
+
+    Raises:
+        AttackError: for an attack that must be fitted on known members first.
+    """
+    if attack.needs_training and not isinstance(attack, ConditionalAttack):
+        raise AttackError(
+            f"The attack {attack.name!r} is fitted on known members too, and a check has none. Fit it first, with "
+            "attack.fit(model, images, is_member), and pass the fitted attack; or choose another attack."
+        )
+
+
+def profile_attack(attack: Attack, num_train_timesteps: int) -> Attack:
+    """Return the attack whose scores over the timesteps are shown, without timesteps outside a short schedule."""
+    if not isinstance(attack, ConditionalAttack):
+        return attack
+    profile, last = attack.profile, num_train_timesteps - 1
+    return profile if profile.timesteps[-1] <= last else replace(profile, timesteps=tuple(t for t in profile.timesteps if t <= last))
+
+
+def verdict_attack(attack: Attack, chosen: Mapping[str, Any], timestep: int) -> Attack:
+    """Return the attack that gives verdicts, with the parameters that it chose, at their timestep alone."""
+    return attack.settled(dict(chosen)).at(timestep)
+
+
+def verdict_observations(attack: Attack, observations: Observations) -> npt.NDArray[np.float64]:
+    """Return what verdicts are made from: ``[n, 1 + F]`` for a conditional attack, or scores ``[n]``.
+
+    Args:
+        attack: as `verdict_attack` returns it.
+        observations: by this attack.
+    """
+    values: npt.NDArray[np.float64]
+    if isinstance(attack, ConditionalAttack):
+        values = observations.values[:, 0]
+    else:
+        values = attack.conclude(observations.values, observations.ids, observations.is_member, observations.seed)[:, 0]
+    return values

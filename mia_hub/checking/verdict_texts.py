@@ -1,0 +1,256 @@
+"""Every sentence of an answer: verdicts, what they do not mean, and notes. Here, and only here, their wording is decided.
+
+A sentence that gives a verdict begins with the verdict and a colon. No sentence may say more than the statistics behind it: a small p-value
+is evidence about one model and not proof, and no score can show that an image was *not* used.
+"""
+
+from __future__ import annotations
+
+from mia_hub.checking.verdicts import CANNOT_TELL, ENOUGH_NULL, EVIDENCE, NO_NULL, NOT_COMPARABLE
+from mia_hub.flags import FLAGS
+from mia_hub.metrics.estimates import Estimate
+from mia_hub.metrics.p_values import ALPHA, FALSE_DISCOVERY_RATE
+from mia_hub.metrics.set_tests import Fraction, SetTest
+from mia_hub.rendering.numbers import floored_percent, p_text, share
+
+# --- answers about one image ---
+
+VERDICTS = {
+    EVIDENCE: "Evidence that this image was in the training set",
+    CANNOT_TELL: "Cannot tell",
+    NOT_COMPARABLE: "Not comparable",
+    NO_NULL: "No verdict is possible",
+}
+
+
+def image_sentence(
+    verdict: str,
+    *,
+    model: str,
+    source: str | None = None,
+    n_null: int = 0,
+    share_below: float | None = None,
+    p_value: float | None = None,
+    q_value: float | None = None,
+) -> str:
+    """Return the answer about one image: a sentence that begins with the verdict and, where there is none, a second one with the next step.
+
+    Args:
+        model, source, n_null, share_below, p_value, q_value: as in `mia_hub.ImageCheck`; the last three where there is a p-value.
+    """
+    if verdict == NO_NULL:
+        return (
+            f"{VERDICTS[verdict]}: there are no known non-members to compare this image with. Give {ENOUGH_NULL} or more images of the "
+            f"same kind that are certainly not in the training set of the model {model}."
+        )
+    if verdict == NOT_COMPARABLE:
+        return (
+            f"{VERDICTS[verdict]}: this image is unlike the {n_null:,} images that scores of the model {model} are compared with "
+            f"({source}). For a verdict, name the model that you suspect, and give {ENOUGH_NULL} or more images of the same kind as this "
+            "one that are certainly not in its training set."
+        )
+    assert share_below is not None and p_value is not None
+    side, part = ("more", share_below) if share_below >= 0.5 else ("less", 1 - share_below)
+    than = "any" if part == 1 else f"{floored_percent(part):.1f} %"
+    lowest = ", the lowest possible with so few" if few_nonmembers_warning(n_null) and p_value <= 1 / (n_null + 1) else ""
+    # Above `ALPHA` q is 1 whatever p is, and says nothing.
+    together = f" (q = {p_text(q_value)} among the images checked together)" if q_value is not None and p_value <= ALPHA else ""
+    return (
+        f"{VERDICTS[verdict]}: it is {side} like a training image of the model {model} than {than} of {n_null:,} images known not to be in "
+        f"the training set; p = {p_text(p_value)}{together}{lowest}."
+    )
+
+
+def few_nonmembers_warning(n_null: int) -> str | None:
+    """Return what it means that there are too few known non-members for evidence; None where there are enough."""
+    if 1 / (n_null + 1) <= ALPHA:
+        return None
+    return (
+        f"With {n_null} known non-members no image can get evidence: p can't fall below {p_text(1 / (n_null + 1))}, and evidence starts at "
+        f"{p_text(ALPHA)}. Give {ENOUGH_NULL} or more."
+    )
+
+
+P_VALUE_CAVEAT = "The p-value is not the probability of innocence"
+P_VALUE_IN_GENERAL = (
+    f"{P_VALUE_CAVEAT}: it is the share of images never in the training set that would look at least this much like training images "
+    "by chance."
+)
+# Measured by benchmarks/altered_copies.py.
+TREATMENT = (
+    "The answer holds for images that are like the reference images and were processed in the same way. An altered copy can look less like "
+    "a training image than it is: on the demo, few or none of the training images that had been shifted by one pixel or mirrored got "
+    "evidence, and JPEG compression and enlarging cost many theirs."
+)
+
+
+def image_caveats(verdict: str, p_value: float | None, q_value: float | None, n_null: int, power: Estimate | None) -> tuple[str, ...]:
+    """Return what an answer about one image does *not* mean.
+
+    Args:
+        verdict, p_value, q_value, n_null: as in `mia_hub.ImageCheck`.
+        power: share of known members that reach p ≤ `ALPHA`; None where no members are known.
+    """
+    if verdict == NO_NULL:
+        return (
+            "The curve alone says nothing about membership: how high a score is depends on how hard the image is, whether it was used or "
+            "not.",
+        )
+    if verdict == NOT_COMPARABLE:
+        return (
+            "This says nothing about whether the image was in the training set: images of another kind can't tell what its score means.",
+        )
+    assert p_value is not None
+    p_value_caveat = (
+        f"{P_VALUE_CAVEAT}: about {share(p_value)} of images never in the training set would look at least this much like training images "
+        "by chance."
+    )
+    if verdict == CANNOT_TELL:
+        warning = few_nonmembers_warning(n_null)
+        return (*([warning] if warning else []), p_value_caveat, _missed_members_caveat(power), TREATMENT)
+    return (
+        p_value_caveat,
+        f"It is statistical evidence about one model, not proof: {_false_evidence(q_value)}",
+        "A near copy of this image in the training set would give the same result.",
+        TREATMENT,
+    )
+
+
+def _missed_members_caveat(power: Estimate | None) -> str:
+    missed = (
+        f"the attack recognises {share(power.value)} of known training images at p ≤ {p_text(ALPHA)} and misses the others."
+        if power
+        else "for this model it isn't known how many training images the attack misses."
+    )
+    return f"“Cannot tell” doesn't clear the image: {missed}"
+
+
+def _false_evidence(q_value: float | None) -> str:
+    """Return how much evidence is expected to be false: of one image by itself, or, with a q-value, of several checked together."""
+    if q_value is None:
+        return (
+            f"by design, {share(ALPHA)} of images that were never used get this verdict too, so checking many images one by one will turn "
+            "up false ones."
+        )
+    return f"of all images that get this verdict, up to {share(FALSE_DISCOVERY_RATE)} are expected to be false."
+
+
+def q_value_text(n_judged: int) -> str:
+    """Return what a q-value is.
+
+    Args:
+        n_judged: the number of images checked together that could be compared.
+    """
+    return (
+        f"q is p adjusted for the {n_judged} image{'s' * (n_judged != 1)} judged together (Benjamini–Hochberg; p above {ALPHA:g} counts as "
+        f"1): of those called evidence, at most {share(FALSE_DISCOVERY_RATE)} are expected to be false discoveries (FDR)."
+    )
+
+
+# --- answers about a set of images ---
+
+SET_VERDICTS = VERDICTS | {EVIDENCE: "Evidence that images of this set were in the training set"}
+
+
+def set_sentence(verdict: str, *, model: str, n: int, n_null: int, test: SetTest | None, difference: str = "") -> str:
+    """Return the answer about a set: a sentence that begins with the verdict and, where there is none, a second one with the next step.
+
+    Args:
+        model, n, n_null: as in `mia_hub.SetCheck`.
+        test: where there is a p-value.
+        difference: what makes the set not comparable.
+    """
+    if verdict == NO_NULL:
+        return (
+            f"{SET_VERDICTS[verdict]}: there are no known non-members to compare these images with. Give {ENOUGH_NULL} or more images of "
+            f"the same kind that are certainly not in the training set of the model {model}."
+        )
+    if verdict == NOT_COMPARABLE:
+        return (
+            f"{SET_VERDICTS[verdict]}: {difference}. For a verdict, give {ENOUGH_NULL} or more images drawn from the same source as these "
+            "that are certainly not in the training set."
+        )
+    assert test is not None
+    side = "more" if test.scores.mean() >= 0 else "no more"
+    return (
+        f"{SET_VERDICTS[verdict]}: as a set, the {n} images look {side} like training images of the model {model} than {n_null:,} "
+        f"images known not to be in the training set do; p = {p_text(test.p_value)}."
+    )
+
+
+def set_caveats(verdict: str, test: SetTest | None) -> tuple[str, ...]:
+    """Return what an answer about a set does *not* mean."""
+    if test is None:
+        return ("This says nothing about whether the images were in the training set.",)
+    strength = (
+        "It is statistical evidence about the set and one model, not proof, and doesn't say which of the images were used; by design, "
+        f"{share(ALPHA)} of sets that were never used get this verdict too."
+        if verdict == EVIDENCE
+        else "“Cannot tell” doesn't clear the set: it may hold few training images, or the model may remember them too weakly."
+    )
+    return (
+        f"{P_VALUE_CAVEAT}: about {share(test.p_value)} of sets that were never used would look at least this much like training images by "
+        "chance.",
+        strength,
+        "The answer holds if the known non-members come from the same source as these images: any other difference between the two that "
+        "makes images easier for the model would look the same.",
+    )
+
+
+def unlike_images_text(n_unlike: int, n: int) -> str:
+    """Return what makes a set not comparable when images in it are."""
+    return f"{n_unlike} of the {n} images are unlike the images that scores are compared with"
+
+
+def blind_classifier_text(blind: Estimate) -> str:
+    """Return what makes a set not comparable when a classifier that never sees the model recognises it."""
+    return f"the images can be told from the known non-members without querying the model (a blind classifier reaches AUC {blind})"
+
+
+def fraction_text(fraction: Fraction) -> str:
+    """Return the estimated share of members in words."""
+    if fraction.at_least:
+        return f"at least {share(fraction.value)} (95 % interval: from {share(fraction.low)} up)"
+    return f"{share(fraction.value)} (95 % interval: {share(fraction.low)} to {share(fraction.high)})"
+
+
+def more_needed_text(more_needed: int | None) -> str:
+    """Return in words how many more images evidence would take."""
+    if more_needed is None:
+        return "no number of further images like these"
+    return "none" if more_needed == 0 else f"about {more_needed:,} further images, if they are like these"
+
+
+# --- notes: what was done with the images, and what is known of them ---
+
+KNOWN_IMAGE_NOTES = {
+    1: "This image is itself one of the images known to be in the training set.",
+    0: "This image is itself one of the images known not to be in the training set, and was not compared with itself.",
+}
+
+
+def scaled_note(size: tuple[int, int], model_size: tuple[int, int]) -> str:
+    """Return the note on an image of another size than the model's; sizes are ``(width, height)``."""
+    (width, height), (model_width, model_height) = size, model_size
+    return f"It was scaled from {width}×{height} to the model's {model_width}×{model_height} pixels, which changes its score."
+
+
+def copies_note(copies: int) -> str:
+    """Return the note on copies in a set."""
+    return f"{copies} copies of images in the set were left out." if copies > 1 else "1 copy of another image in the set was left out."
+
+
+def overlap_note(overlap: int) -> str:
+    """Return the note on known non-members that are in the set themselves."""
+    return f"{overlap} of the known non-members are in the set themselves; the set was not compared with them."
+
+
+def unreadable_note(unreadable: int) -> str:
+    """Return the note on files of a set that could not be read."""
+    files = "1 file could not be read, and is" if unreadable == 1 else f"{unreadable} files could not be read, and are"
+    return f"{files} not part of the set."
+
+
+def remark_notes(remarks: dict[str, str]) -> tuple[str, ...]:
+    """Return notes on the remarks of a `mia_hub.ScoreTable`, with what each means."""
+    return tuple(f"{raised[:1].upper()}{raised[1:]}. {FLAGS[name][1]}" for name, raised in remarks.items())
