@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mia_hub.checking.image_answers import ImageCheck
+from mia_hub.checking.set_answers import SetCheck
 from mia_hub.checking.verdict_texts import P_VALUE_CAVEAT, P_VALUE_IN_GENERAL, VERDICTS, q_value_text
 from mia_hub.checking.verdicts import EVIDENCE, NO_NULL, NOT_COMPARABLE
 from mia_hub.metrics.p_values import ALPHA
@@ -144,6 +145,6 @@ def figures_html(check: ImageCheck) -> Markup:
     return fragment("figures", image_figures(check), check.notes)
 
 
-def caveats_html(check: ImageCheck) -> Markup:
+def caveats_html(check: ImageCheck | SetCheck) -> Markup:
     """Return what the answer does not mean."""
     return fragment("caveats", check.caveats)

@@ -146,7 +146,7 @@ def test_copies_among_the_nonmembers_count_once(memory):
     assert len(checker.reference.null) == 25
     assert "100 copies left out" in checker.reference.source
     assert checker.check(blobs(1, 7), progress=False)[0].n_null == 25
-    with pytest.raises(SplitError, match="15 different images"):
+    with pytest.raises(SplitError, match="15 different known non-members"):
         Checker(model, SIMA, nonmembers=np.concatenate([null[:15]] * 5), progress=False)
 
 

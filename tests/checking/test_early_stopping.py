@@ -132,7 +132,7 @@ def test_the_benchmark_counts_members_that_lost_their_evidence():
     members[:60, 2:] += 9
     scores, labels = np.vstack([members, known]), np.repeat([1, 0], [100, 400])
     found = {row.what.strip(): row.measured for row in measure(scores, [f"{i:032}" for i in range(500)], labels, LOOKS, 0.05)}
-    lost, _, those, interval = found["members with evidence after all draws, given up before"].split(maxsplit=3)
+    lost, _, those, interval = found["members with evidence after all draws, given up earlier"].split(maxsplit=3)
     assert 0 < int(lost) <= 60 <= int(those) and interval.startswith("[")
 
 
