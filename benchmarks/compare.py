@@ -26,7 +26,7 @@ from mia_hub.models.loading import pick_device
 from mia_hub.models.rows import default_rows
 from mia_hub.splits.loading import load_split
 from mia_hub.splits.member_split import MemberSplit
-from mia_hub.system.timing import seconds
+from mia_hub.system.timing import measured_seconds
 
 MOST_RATIO = 1.1
 
@@ -64,13 +64,15 @@ def measure(model, split: MemberSplit, attacks: list[Attack], batch_size: int, r
     def bare_side(i: int) -> None:
         started = time.process_time()
         for j, passes in enumerate(rows):
-            alone[i, j] = seconds(lambda passes=passes: bare(-(-passes // batch_size)), model.device)
+            alone[i, j] = measured_seconds(lambda passes=passes: bare(-(-passes // batch_size)), model.device)
         processor[i, 0] = time.process_time() - started
 
     def compare_side(i: int) -> None:
         comparisons: list[Comparison] = []
         started = time.process_time()
-        whole[i] = seconds(lambda: comparisons.append(compare(model, split, attacks, batch_size=batch_size, progress=False)), model.device)
+        whole[i] = measured_seconds(
+            lambda: comparisons.append(compare(model, split, attacks, batch_size=batch_size, progress=False)), model.device
+        )
         processor[i, 1] = time.process_time() - started
         compared[i] = [report.cost.seconds for report in comparisons[0].reports]
 

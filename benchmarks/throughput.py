@@ -36,7 +36,7 @@ from mia_hub.models.loading import pick_device
 from mia_hub.models.rows import default_rows
 from mia_hub.splits.loading import load_split
 from mia_hub.splits.member_split import MemberSplit
-from mia_hub.system.timing import seconds
+from mia_hub.system.timing import measured_seconds
 
 PARTS = ("scoring", "elsewhere", "check", "imports", "memory")
 
@@ -72,7 +72,7 @@ def in_turns(rounds: int, runs: list[Callable[[], Any]], device: torch.device | 
     times = np.empty((rounds, len(runs)))
     for i in range(rounds):
         for j in range(len(runs))[:: -1 if i % 2 else 1]:
-            times[i, j] = seconds(runs[j], device)
+            times[i, j] = measured_seconds(runs[j], device)
     return times
 
 
@@ -123,7 +123,7 @@ class _Twice(_ModelProxy):
         self._swap = not self._swap
         prediction = self.model.predict_noise(x, t, cond) if self._swap else None
         # This thread's time alone: the attack is charged for what other threads read meanwhile.
-        self.bare_seconds += seconds(lambda: self.model.predict_noise(x, t.contiguous(), cond), clock=time.thread_time)
+        self.bare_seconds += measured_seconds(lambda: self.model.predict_noise(x, t.contiguous(), cond), clock=time.thread_time)
         return self.model.predict_noise(x, t, cond) if prediction is None else prediction
 
 
@@ -170,7 +170,7 @@ def measure_scoring(model, attack, split: MemberSplit, batch_size: int, rounds: 
         for each in times:
             twice = _Twice(model)
             with at_most_threads(1):
-                both = seconds(lambda twice=twice: run(work, twice), clock=time.process_time)
+                both = measured_seconds(lambda twice=twice: run(work, twice), clock=time.process_time)
             each[:] = twice.bare_seconds, both - twice.bare_seconds
         return tuple(times.T)
 
@@ -242,10 +242,10 @@ def measure_check() -> list[Row]:
         loading = time.perf_counter() - loading
         # Each image is new to the checker, and arrives as a file.
         uploads = [_png(split.nonmembers[i]) for i in range(CHECKS + 1)]
-        first = seconds(lambda: checker.check(uploads[-1], progress=False))
-        each = np.array([seconds(lambda upload=upload: checker.check(upload, progress=False)) for upload in uploads[:-1]])
+        first = measured_seconds(lambda: checker.check(uploads[-1], progress=False))
+        each = np.array([measured_seconds(lambda upload=upload: checker.check(upload, progress=False)) for upload in uploads[:-1]])
         photo = _photo()
-        large = np.array([seconds(lambda: checker.check(photo, progress=False)) for _ in range(5)])
+        large = np.array([measured_seconds(lambda: checker.check(photo, progress=False)) for _ in range(5)])
         used = torch.get_num_threads()
     p50, p95 = np.quantile(each, (0.5, 0.95))
     n = len(checker.attack.timesteps)
@@ -362,7 +362,7 @@ def run(args: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
 
     rows: list[Row] = []
     if "scoring" in args.only:
-        split = load_split(args.split, limit=args.limit).told(model.info.conditioning)
+        split = load_split(args.split, limit=args.limit).conditioned_on(model.info.conditioning)
         attacks = [get_attack(name) for name in args.attacks] if args.attacks else gray_box(model, split)
         for attack in attacks:
             attack = replace(attack, **SHORTER.get(attack.name, {}))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mia_hub.system.home import home
+from mia_hub.system.files import home_folder
 
 # Results that come with the software, in the layout of a store of results.
 ENTRIES_FOLDER = Path(__file__).parent / "entries"
@@ -18,12 +18,12 @@ ENTRIES_FOLDER = Path(__file__).parent / "entries"
 
 def requests_address() -> str:
     """Return the address of the store of requests, as `leaderboard.stores.opening.open_store` takes it."""
-    return os.environ.get("MIA_HUB_REQUESTS") or str(home() / "requests")
+    return os.environ.get("MIA_HUB_REQUESTS") or str(home_folder() / "requests")
 
 
 def results_address() -> str:
     """Return the address of the store of results, as `leaderboard.stores.opening.open_store` takes it."""
-    return os.environ.get("MIA_HUB_RESULTS") or str(home() / "results")
+    return os.environ.get("MIA_HUB_RESULTS") or str(home_folder() / "results")
 
 
 def local_folder() -> str | None:

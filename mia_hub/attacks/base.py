@@ -27,7 +27,7 @@ from mia_hub.models.precision import denoiser_precision, precision_of
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.models.rows import default_rows
 from mia_hub.scores import UNKNOWN, ScoreTable
-from mia_hub.system.processes import current
+from mia_hub.system.processes import current_processes
 
 # Pieces that images are dealt out in to processes, each of at least so many images: with smaller batches an attack of one timestep
 # would leave an accelerator idle. A CPU's batches are smaller anyway.
@@ -281,7 +281,7 @@ class Attack(ABC):
             precision = precision_of(model)
             found = self.choose(model, inputs, labels, captions=captions, **options)
             # What is asked next depends on it, so that it must be the same in all processes.
-            chosen, spent = current().first(lambda found=found: found)
+            chosen, spent = current_processes().first(lambda found=found: found)
             attack = self.settled(chosen)
             found = attack._observe(model, inputs, labels, captions, source, on_batch=on_batch, **options)
             if precision_of(model) == precision:
@@ -353,7 +353,7 @@ class Attack(ABC):
         )
         with torch.no_grad(), full_precision():
             queried.prepared = _retried(queried, lambda: self.prepare(queried, seed))
-        processes, setup = current(), queried.queries
+        processes, setup = current_processes(), queried.queries
         rows = min(most, *processes.together(lambda: queried.rows))
         # The pieces are the same for any number of processes, since a batch's composition may change a score in its last digits.
         pieces = [range(start, min(start + rows, len(images))) for start in range(0, len(images), rows)]

@@ -21,12 +21,12 @@ from mia_hub.attacks.learning import FittedAttack, Scorer, TrainedAttack, auc_of
 from mia_hub.attacks.querying import QueriedModel
 from mia_hub.attacks.sima import SimA
 from mia_hub.errors import AttackError
-from mia_hub.images.captions import rows_of
+from mia_hub.images.captions import select_rows
 from mia_hub.images.complexity import complexity
+from mia_hub.images.sequences import SelectedSequence
 from mia_hub.metrics.expected_statistic import ExpectedStatistic
 from mia_hub.models.noise import SampleNoise
 from mia_hub.scores import UNKNOWN
-from mia_hub.splits.member_split import Chosen
 from mia_hub.splits.partition import calibration_part
 
 COMPLEXITY, AUTO = "complexity", "auto"
@@ -125,8 +125,8 @@ class ConditionalAttack(AsksFor, TrainedAttack):
             attack = replace(self.at(self.default_timestep), given=(COMPLEXITY, *candidate))
             seen = attack.observe(
                 model,
-                Chosen(images, part),
-                captions=rows_of(captions, part),
+                SelectedSequence(images, part),
+                captions=select_rows(captions, part),
                 batch_size=batch_size,
                 seed=seed,
                 is_member=is_member[part],

@@ -14,7 +14,7 @@ from mia_hub.auditing.report import AuditReport, Cost
 from mia_hub.auditing.stored_scores import Shelf
 from mia_hub.errors import MetricError, whole_number
 from mia_hub.flags import flag
-from mia_hub.images.captions import rows_of
+from mia_hub.images.captions import select_rows
 from mia_hub.metrics.estimates import Estimate
 from mia_hub.models.conditions import resolved_conditions
 from mia_hub.models.loading import load_model
@@ -24,7 +24,7 @@ from mia_hub.splits.loading import load_split
 from mia_hub.splits.member_split import MemberSplit, captions_hash, split_hash
 from mia_hub.splits.shift import Survey, shift_flags, survey
 from mia_hub.system.memory import peak_memory_mb, reset_peak_memory
-from mia_hub.system.processes import current
+from mia_hub.system.processes import current_processes
 from mia_hub.system.provenance import provenance
 
 SCORES = "scores.parquet"
@@ -78,7 +78,7 @@ def audit(
     attack = get_attack(attack)
     split = load_split(split, limit=limit, seed=seed)
     model = load_model(model, device=device, dtype=dtype, revision=revision)
-    split = split.told(model.info.conditioning, captions)
+    split = split.conditioned_on(model.info.conditioning, captions)
     attack.check(model, split.captions)
     resolved_conditions(model, split.captions, len(split.images))
     attack.check_labels(split.is_member)
@@ -103,7 +103,7 @@ def audit(
 def held_out(split: MemberSplit) -> MemberSplit:
     """The control of an audit: the first half of the non-members against the second. Any attack must find about 0.5 there."""
     half = len(split.nonmembers) // 2
-    captions, classes = (rows_of(given, range(len(split.members), len(split.images))) for given in (split.captions, split.classes))
+    captions, classes = (select_rows(given, range(len(split.members), len(split.images))) for given in (split.captions, split.classes))
     name = f"{split.name}, held-out against held-out"
     return MemberSplit(name, split.nonmembers[:half], split.nonmembers[half:], captions, split.revision, classes, split.notes)
 
@@ -140,7 +140,7 @@ def audit_attack(
         blind: AUC of the blind classifier on this split, or None.
         table: the attack's scores of this very split, where they were made before; then the model is not queried.
         resume: as for `mia_hub.Attack.score`.
-        split: with the captions that the model is to be told, as `MemberSplit.told` gives it.
+        split: with the captions that the model is conditioned on, as `MemberSplit.conditioned_on` returns it.
         model, attack, selection, timestep, fprs, batch_size, seed, progress: as for `audit`.
     """
     if table is None:
@@ -149,7 +149,7 @@ def audit_attack(
             model, split.images, captions=split.captions, batch_size=batch_size, seed=seed, is_member=split.is_member, progress=progress,
             resume=resume,
         )  # fmt: skip
-        peaks = current().together(lambda: peak_memory_mb(model.device))
+        peaks = current_processes().together(lambda: peak_memory_mb(model.device))
         table = replace(table, peak_memory_mb=max(peaks, key=lambda peak: peak or 0))
     table = replace(table, split=described)
     attack = attack.settled(table.chosen)

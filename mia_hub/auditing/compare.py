@@ -74,7 +74,7 @@ def compare(
     planned, asked = _asked(attacks, combine)
     split = load_split(split, limit=limit, seed=seed)
     model = load_model(model, device=device, dtype=dtype, revision=revision)
-    split = split.told(model.info.conditioning, captions)
+    split = split.conditioned_on(model.info.conditioning, captions)
     resolved_conditions(model, split.captions, len(split.images))
     check_plan(len(split.members), len(split.nonmembers), (), selection=selection, fprs=fprs)
     whole_number("seed", seed, 0, MetricError)

@@ -20,7 +20,7 @@ from mia_hub.models.precision import match_precision
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.scores import ScoreTable
 from mia_hub.system.files import write_text
-from mia_hub.system.processes import current
+from mia_hub.system.processes import current_processes
 
 BATCHES = "unfinished"
 
@@ -58,7 +58,7 @@ class Shelf:
 
     def find(self, name: str, attack: Attack) -> ScoreTable | None:
         """Scores that needn't be made again; None where there are none."""
-        table = current().first(lambda: self._read(name))
+        table = current_processes().first(lambda: self._read(name))
         if table is None:
             return None
         hashes = [[(split or {}).get(key) for key in ("hash", "captions_hash")] for split in (table.split, self.split)]
@@ -86,7 +86,7 @@ class Shelf:
         by = computed_by(attack)
         if by and table.computed_by == by:
             return True
-        if self.progress and by and not self._outdated and current().is_first:
+        if self.progress and by and not self._outdated and current_processes().is_first:
             why = "were made by other code or versions of libraries" if table.computed_by else "don't say by which code they were made"
             tqdm.write(f"The scores in {self.folder / name} {why}; such scores are made again.", file=sys.stderr)
         self._outdated.append(name)
@@ -103,7 +103,7 @@ class Shelf:
             with suppress(OSError):  # there are those of others, or none at all
                 (self.folder / BATCHES).rmdir()
 
-        current().first(tidied)
+        current_processes().first(tidied)
 
     def write(self, name: str, text: str) -> None:
         """Writes what else there is to say."""
@@ -118,4 +118,4 @@ class Shelf:
             except OSError as error:
                 raise MiaHubError(f"{self.folder} can't be written to ({error.strerror}); give another folder.") from error
 
-        current().first(written)
+        current_processes().first(written)

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from mia_hub.checking.verdict_texts import blind_classifier_text, unlike_images_text
 from mia_hub.errors import SplitError
-from mia_hub.images.features import THUMBNAIL, _look, _thumbnail, describe
+from mia_hub.images.features import THUMBNAIL, appearance_features, blind_features, thumbnail
 from mia_hub.images.image import InputImage
 from mia_hub.metrics.p_values import ALPHA
 from mia_hub.splits.shift import blind_auc
@@ -70,7 +70,7 @@ class Comparability:
         rgb = source.resized(height, width, 3).astype(np.float64)
         image = Image.fromarray((rgb * 255).round().astype(np.uint8))
         # The thumbnail among the features is coarser than the one beside them.
-        return _look(rgb)[: -(THUMBNAIL**2)], _thumbnail(image, self.SIDE)
+        return appearance_features(rgb)[: -(THUMBNAIL**2)], thumbnail(image, self.SIDE)
 
     def _features(self, looks: Features, thumbnails: Features) -> Features:
         coefficients = self._pca.transform(thumbnails)
@@ -115,7 +115,7 @@ class SetComparability:
             return unlike_images_text(unlike, len(images))
         reference_ids, reference_features = self._reference_features
         rows = [row for row, sample in enumerate(reference_ids) if sample not in ids]
-        features = np.vstack([[describe(image) for image in images], reference_features[rows]])
+        features = np.vstack([[blind_features(image) for image in images], reference_features[rows]])
         blind = blind_auc(features, np.repeat([1, 0], [len(images), len(rows)]), seed=self._seed)
         return blind_classifier_text(blind) if blind is not None and blind.low > 0.5 else ""
 
@@ -123,5 +123,5 @@ class SetComparability:
     def _reference_features(self) -> tuple[list[str], Features]:
         """Content ids of the references, and what a blind classifier sees of them."""
         # One image at a time: decoded photographs would fill the memory.
-        described = [(image.id, describe(image)) for image in self._references]
+        described = [(image.id, blind_features(image)) for image in self._references]
         return [sample for sample, _ in described], np.array([features for _, features in described])

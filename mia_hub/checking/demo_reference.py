@@ -15,7 +15,7 @@ from mia_hub.attacks import Attack
 from mia_hub.auditing.measurement import measure
 from mia_hub.checking.reference import Reference
 from mia_hub.defaults import DEMO_FOLDER
-from mia_hub.images.sequences import Chosen
+from mia_hub.images.sequences import SelectedSequence
 from mia_hub.models.precision import precision_of
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.scores import ScoreTable
@@ -45,7 +45,7 @@ def demo_reference(split: MemberSplit | None = None, *, plain: bool = False) -> 
         ids, observations, stored = _observations()
         assert ids == list(table.ids), "the demo's files don't belong together"
         meta = {key: stored[key] for key in meta}
-    images = Chosen(split.images, nonmembers.tolist())
+    images = SelectedSequence(split.images, nonmembers.tolist())
     return Reference(table.select(reported), observations[reported], images, source=DEMO_SOURCE, **meta)
 
 

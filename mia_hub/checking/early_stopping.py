@@ -23,7 +23,7 @@ from mia_hub.checking.options import ScoringOptions
 from mia_hub.checking.verdicts import CANNOT_TELL, EVIDENCE, NOT_COMPARABLE
 from mia_hub.errors import AttackError, MetricError
 from mia_hub.images.image import InputImage
-from mia_hub.images.sequences import Chosen
+from mia_hub.images.sequences import SelectedSequence
 from mia_hub.images.sources import as_images
 from mia_hub.metrics.p_values import ALPHA, FEWEST_NULL
 from mia_hub.models.loading import load_model
@@ -215,7 +215,7 @@ class EarlyChecker:
         """
         inputs = as_images(images)
         comparable = [self.comparability(image) for image in inputs]
-        answers = iter(self._answers(Chosen(inputs, np.flatnonzero(comparable).tolist())) if any(comparable) else ())
+        answers = iter(self._answers(SelectedSequence(inputs, np.flatnonzero(comparable).tolist())) if any(comparable) else ())
         return [next(answers) if ok else EarlyCheck(image.id, NOT_COMPARABLE, None, None, 0) for image, ok in zip(inputs, comparable)]
 
     def _answers(self, images: Sequence[InputImage]) -> list[EarlyCheck]:

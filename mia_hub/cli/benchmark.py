@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from mia_hub.cli.output import INTERRUPTED, write_comparison
-from mia_hub.system.output import make_folder, write
+from mia_hub.system.files import make_output_folder, write_output
 
 
 def add_command(commands: argparse._SubParsersAction) -> None:
@@ -66,7 +66,7 @@ def _run(args: argparse.Namespace) -> int:
 
     out = Path(args.out) if args.out else None
     if out:
-        make_folder(out)
+        make_output_folder(out)
     options = {name: getattr(args, name) for name in ("model", "revision", "limit", "seed", "batch_size", "device", "dtype", "cache")}
     try:
         done = run_and_tell(args.name, folder=out, progress=not args.quiet, **options)
@@ -77,7 +77,7 @@ def _run(args: argparse.Namespace) -> int:
     comparison, said = done.comparison, run_markdown(done)
     if out:  # before anything is printed, which a reader like `head` may cut short
         write_comparison(out, comparison)
-        write(out / "benchmark.md", said)
+        write_output(out / "benchmark.md", said)
     print(f"{said}\n\n{comparison.to_markdown()}")
     if out:
         print(

@@ -52,20 +52,20 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Makes the split; what can be refused is refused before images are read."""
-    from mia_hub.splits.card import card_text, check_license, check_model, shift_text
+    from mia_hub.splits.card import card_text, check_license_name, check_model_name, shift_text
     from mia_hub.splits.publishing import find_target, push_folder
-    from mia_hub.splits.writing import check_folder, describe_drawn, earlier_record, write_drawn
+    from mia_hub.splits.writing import check_folder, earlier_record, split_record, write_decoded
 
     _check_options(args)
-    check_license(args.license)
-    check_model(args.model)
+    check_license_name(args.license)
+    check_model_name(args.model)
     if args.out:
         check_folder(args.out)
     target = find_target(args.push, private=args.private) if args.push else None
     drawn, origins, seed = _drawn(args)
     _say_left_out(drawn)
     shown = {"shift_check": not args.no_shift_check, "progress": not args.quiet}
-    record = describe_drawn(drawn, origins=origins, seed=seed, license=args.license, model=args.model, **shown)
+    record = split_record(drawn, origins=origins, seed=seed, license=args.license, model=args.model, **shown)
     record = _with_earlier(record, earlier_record(args.source))
     if args.dry_run:
         print(card_text(record, name=args.push))
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     with tempfile.TemporaryDirectory(prefix="mia_hub_split_") as temporary:
         folder = Path(args.out or Path(temporary) / "split")
-        write_drawn(drawn, record, folder, name=args.push, progress=not args.quiet)
+        write_decoded(drawn, record, folder, name=args.push, progress=not args.quiet)
         commit = push_folder(folder, target) if target else None
     print(f"{record.n_members:,} members and {record.n_nonmembers:,} non-members, {record.hash}")
     print(f"Shift check: {shift_text(record).replace('**', '')}")
@@ -112,13 +112,13 @@ def _check_options(args: argparse.Namespace) -> None:
 
 def _drawn(args: argparse.Namespace) -> tuple:
     """The images, where they come from, and the seed if they were drawn."""
-    from mia_hub.splits.drawing import checked, draw
+    from mia_hub.splits.drawing import decode_split, draw_split
     from mia_hub.splits.member_split import MemberSplit
-    from mia_hub.splits.parts import Columns, Fetching
+    from mia_hub.splits.parts import ColumnNames, FetchOptions
     from mia_hub.splits.sources import open_source
 
-    columns = Columns(args.image_column, args.caption_column, args.class_column)
-    options = {"columns": columns, "fetching": Fetching(args.fetch, None, args.seed, not args.quiet)}
+    columns = ColumnNames(args.image_column, args.caption_column, args.class_column)
+    options = {"columns": columns, "fetching": FetchOptions(args.fetch, None, args.seed, not args.quiet)}
     hub = {"config": args.config, "revision": args.revision, "source_split": args.source_split}
     source, origin = open_source(args.source, **hub, **options)
     if isinstance(source, MemberSplit):
@@ -126,7 +126,7 @@ def _drawn(args: argparse.Namespace) -> tuple:
             raise SplitError(f"{args.source} says already which images are members; leave --members and --nonmembers out.")
         for note in source.notes:
             print(f"mia-hub: {note}", file=sys.stderr)
-        return checked(source, progress=not args.quiet), (origin,), None
+        return decode_split(source, progress=not args.quiet), (origin,), None
     if args.members is None:
         raise SplitError(
             f"{args.source} doesn't say which images are members; say how many are to be drawn with --members and --nonmembers."
@@ -142,13 +142,13 @@ def _drawn(args: argparse.Namespace) -> tuple:
             "without the model. The shift check below says what is to be seen of it.",
             file=sys.stderr,
         )
-    return draw(source, args.members, args.nonmembers, seed=args.seed, other=other, progress=not args.quiet), origins, args.seed
+    return draw_split(source, args.members, args.nonmembers, seed=args.seed, other=other, progress=not args.quiet), origins, args.seed
 
 
 def _say_left_out(drawn) -> None:
-    from mia_hub.splits.drawing import said
+    from mia_hub.splits.drawing import left_out_text
 
     if drawn.left_out:
-        print(f"mia-hub: some images were not used{said(drawn.left_out)}.", file=sys.stderr)
+        print(f"mia-hub: some images were not used{left_out_text(drawn.left_out)}.", file=sys.stderr)
     if drawn.example:
         print(f"mia-hub: the first that can't be read: {drawn.example}", file=sys.stderr)

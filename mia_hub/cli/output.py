@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mia_hub.system.output import write
+from mia_hub.system.files import write_output
 
 EXIT_ERROR = 2
 INTERRUPTED = 130
@@ -17,4 +17,4 @@ def write_comparison(folder: Path, comparison) -> None:
         MiaHubError: if they can't be written.
     """
     for ending, text in (("md", comparison.to_markdown()), ("html", comparison.to_html()), ("svg", comparison.plot_svg())):
-        write(folder / f"comparison.{ending}", text)
+        write_output(folder / f"comparison.{ending}", text)

@@ -17,8 +17,8 @@ from mia_hub.cli.output import EXIT_ERROR, INTERRUPTED, write_comparison
 from mia_hub.cli.publish import add_command as add_publish_command
 from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.errors import MiaHubError
-from mia_hub.system.output import make_folder, write
-from mia_hub.system.processes import joined, launched, launched_as, launched_first
+from mia_hub.system.files import make_output_folder, write_output
+from mia_hub.system.processes import joined_processes, launched, launched_as, launched_first
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -173,7 +173,7 @@ def _check(args: argparse.Namespace) -> int:
     if args.json != "-":
         print(text)
     if args.json:
-        write(args.json, json.dumps(values, indent=2))
+        write_output(args.json, json.dumps(values, indent=2))
     return EXIT_ERROR if problems else 0
 
 
@@ -223,7 +223,7 @@ def _asked(args: argparse.Namespace) -> tuple:
 
 def _captions(args: argparse.Namespace, paths: list):
     """What the images' model is told beside them."""
-    from mia_hub.images.captions import captions_beside, complete
+    from mia_hub.images.captions import captions_beside, require_complete
 
     if not args.captions:
         return args.caption
@@ -233,7 +233,7 @@ def _captions(args: argparse.Namespace, paths: list):
             f"There are no captions beside {paths[0]}: a text file of the same name, or metadata.jsonl or metadata.csv in its folder. Add "
             "them, or leave --captions out."
         )
-    return complete(found, "caption", f"the folder of {paths[0]}")
+    return require_complete(found, "caption", f"the folder of {paths[0]}")
 
 
 def _model(args: argparse.Namespace):
@@ -264,7 +264,7 @@ def _audit(args: argparse.Namespace) -> int:
     attack = get_attack(args.attack, **attack_parameters(args.set))
     out = Path(args.out) if args.out else None
     try:
-        with joined() as processes, _output_folder(out):
+        with joined_processes() as processes, _output_folder(out):
             report = audit(
                 _model(args), attack, _split(args), selection=args.selection, timestep=args.timestep, fprs=args.fpr,
                 batch_size=args.batch_size, seed=args.seed, captions=args.captions, shift_check=not args.no_shift_check,
@@ -279,7 +279,7 @@ def _audit(args: argparse.Namespace) -> int:
     print(report.to_markdown())
     if out:
         for name, text in (("report.json", report.to_json()), ("report.md", report.to_markdown()), ("report.html", report.to_html())):
-            write(out / name, text)
+            write_output(out / name, text)
         print(f"\nWritten to {out}: report.json, report.md, report.html, scores.parquet", file=sys.stderr)
     return 0
 
@@ -292,9 +292,9 @@ def _compare(args: argparse.Namespace) -> int:
     combine = [parts_from(text) for text in args.combine]
     out = Path(args.out) if args.out else None
     if out:
-        make_folder(out)
+        make_output_folder(out)
     try:
-        with joined() as processes:
+        with joined_processes() as processes:
             comparison = compare(
                 _model(args), _split(args), attacks, combine=combine, selection=args.selection, fprs=args.fpr, batch_size=args.batch_size,
                 seed=args.seed, captions=args.captions, shift_check=not args.no_shift_check, folder=out,
@@ -343,7 +343,7 @@ def _output_folder(folder: Path | None):
     """Makes the folder before hours of compute, not after, and takes it away again if nothing comes of them."""
     made = [] if folder is None else [part for part in (folder, *folder.parents) if not part.exists()]
     if folder is not None:
-        make_folder(folder)
+        make_output_folder(folder)
     try:
         yield
     except BaseException:

@@ -304,8 +304,9 @@ def _checked(references, count: int) -> np.ndarray:
 
 def _split(images: Sequence[InputImage], references, captions) -> tuple[MemberSplit, np.ndarray]:
     """The images, with what is said of them, as members and non-members; and where each, members first, stands among ``images``."""
-    from mia_hub.images.captions import rows_of
-    from mia_hub.splits.member_split import Chosen, MemberSplit
+    from mia_hub.images.captions import select_rows
+    from mia_hub.images.sequences import SelectedSequence
+    from mia_hub.splits.member_split import MemberSplit
 
     labels = _checked(references, len(images))
     rows = [np.flatnonzero(labels == label) for label in (1, 0)]
@@ -319,9 +320,9 @@ def _split(images: Sequence[InputImage], references, captions) -> tuple[MemberSp
         captions = [captions] * len(images) if isinstance(captions, (str, int)) else captions
         if len(captions) != len(images):
             raise MetricError(f"There are {len(images)} predictions and {len(captions)} captions; give one per image.")
-        captions = rows_of(captions, order)
+        captions = select_rows(captions, order)
     # Whether these are texts or classes is for the model to say.
-    return MemberSplit("predictions", *(Chosen(images, part) for part in rows), captions=captions, classes=captions), order
+    return MemberSplit("predictions", *(SelectedSequence(images, part) for part in rows), captions=captions, classes=captions), order
 
 
 def _audit(split: MemberSplit, order: np.ndarray, model, attack, **options) -> dict[str, Any]:

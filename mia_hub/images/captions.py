@@ -14,28 +14,28 @@ CAPTION_COLUMNS = ("caption", "captions", "text", "prompt")
 CLASS_COLUMNS = ("class", "class_label", "class_index")
 
 
-def rows_of(captions: Sequence | None, rows) -> Sequence | None:
+def select_rows(captions: Sequence | None, rows) -> Sequence | None:
     """The captions of some images. What kind of captions they are, which their type may tell, is kept."""
     if captions is None:
         return None
     return (type(captions) if isinstance(captions, tuple) else list)(captions[row] for row in rows)
 
 
-def first_of(value: Any) -> Any:
+def first_value(value: Any) -> Any:
     """What stands for a image that has several captions: the first of them, or None where the list is empty."""
     if not isinstance(value, (list, tuple)):
         return value
     return value[0] if value else None
 
 
-class Told(NamedTuple):
+class Annotations(NamedTuple):
     """What lies beside image files: one entry per image, None where there is none; None for the list if there are none at all."""
 
     captions: list[str | None] | None
     classes: list[str | None] | None
 
 
-def told_beside(paths: Sequence[str | Path], *, caption_column: str | None = None, class_column: str | None = None) -> Told:
+def annotations_beside(paths: Sequence[str | Path], *, caption_column: str | None = None, class_column: str | None = None) -> Annotations:
     """Caption and class of each image file, from ``metadata.jsonl`` or ``metadata.csv`` in its folder; a caption also from a text file.
 
     The first is the convention of `datasets` (a column ``file_name``, and further ones), the second that of most LoRA trainers
@@ -47,7 +47,7 @@ def told_beside(paths: Sequence[str | Path], *, caption_column: str | None = Non
         class_column: of the metadata, where it isn't called class.
 
     Returns:
-        `complete` refuses gaps in either.
+        `require_complete` refuses gaps in either.
 
     Raises:
         SplitError: if there is no such column, or the metadata can't be read.
@@ -58,15 +58,15 @@ def told_beside(paths: Sequence[str | Path], *, caption_column: str | None = Non
     if caption_column is None:
         captions = [caption if caption is not None else _text_file(Path(path)) for path, caption in zip(paths, captions)]
     classes = [_first(row, (class_column,) if class_column else CLASS_COLUMNS) for row in rows]
-    return Told(_any(captions, paths, caption_column), _any(classes, paths, class_column))
+    return Annotations(_any(captions, paths, caption_column), _any(classes, paths, class_column))
 
 
 def captions_beside(paths: Sequence[str | Path]) -> list[str | None] | None:
-    """The captions of `told_beside`."""
-    return told_beside(paths).captions
+    """The captions of `annotations_beside`."""
+    return annotations_beside(paths).captions
 
 
-def complete(given: Sequence, what: str, where: str) -> Sequence:
+def require_complete(given: Sequence, what: str, where: str) -> Sequence:
     """Captions as texts, or classes as whole numbers, one for each image; their type is kept where nothing has to be changed.
 
     Args:
@@ -119,7 +119,7 @@ def _metadata(folder: Path) -> dict[str, dict[str, Any]]:
 
 def _first(row: dict[str, Any], columns: Sequence[str]) -> str | None:
     """The value of the first of these columns that there is; of a list of captions the first."""
-    value = first_of(next((row[name] for name in columns if row.get(name) is not None), None))
+    value = first_value(next((row[name] for name in columns if row.get(name) is not None), None))
     return None if value is None else str(value)
 
 

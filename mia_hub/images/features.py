@@ -13,13 +13,15 @@ THUMBNAIL = 8
 BANDS = 8
 
 
-def describe(image: InputImage) -> np.ndarray:
+def blind_features(image: InputImage) -> np.ndarray:
     """What a blind classifier sees of a image: size, brightness, colour, edges, frequencies, compressed size, a thumbnail.
 
     Returns:
         float64 ``[F]``; the same F for every image.
     """
-    return np.concatenate([[np.log(image.height * image.width), np.log(image.width / image.height)], _look(_working_copy(image))])
+    return np.concatenate(
+        [[np.log(image.height * image.width), np.log(image.width / image.height)], appearance_features(_working_copy(image))]
+    )
 
 
 def _working_copy(source: InputImage) -> np.ndarray:
@@ -29,7 +31,7 @@ def _working_copy(source: InputImage) -> np.ndarray:
     return np.asarray(image, dtype=np.float64) / 255
 
 
-def _look(rgb: np.ndarray) -> np.ndarray:
+def appearance_features(rgb: np.ndarray) -> np.ndarray:
     grey = rgb @ (0.299, 0.587, 0.114)
     spectrum = np.abs(np.fft.rfft2(grey - grey.mean()))
     radius = np.hypot(np.fft.fftfreq(grey.shape[0])[:, None], np.fft.rfftfreq(grey.shape[1])[None])
@@ -46,7 +48,7 @@ def _look(rgb: np.ndarray) -> np.ndarray:
             edges(grey),
             [np.log1p(_mean(band)) for band in bands],
             [np.log(png_bytes(bytes_, compress_level=1) / grey.size)],
-            _thumbnail(Image.fromarray(bytes_), THUMBNAIL),
+            thumbnail(Image.fromarray(bytes_), THUMBNAIL),
         ]
     )
 
@@ -56,5 +58,5 @@ def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if values.size else 0.0
 
 
-def _thumbnail(image: Image.Image, side: int) -> np.ndarray:
+def thumbnail(image: Image.Image, side: int) -> np.ndarray:
     return np.asarray(image.convert("L").resize((side, side), Image.Resampling.BOX), dtype=np.float64).ravel() / 255

@@ -113,7 +113,7 @@ def content_id(pixels: np.ndarray) -> str:
     return hashlib.sha256(head + rgb.tobytes()).hexdigest()[:32]
 
 
-def encoded(images: Sequence[InputImage], index: int) -> bytes | None:
+def encoded_file(images: Sequence[InputImage], index: int) -> bytes | None:
     """The file that a image of a sequence came in, as it is, where there is one."""
     method = getattr(images, "encoded", None)
     return method(index) if method else None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 
-class Lazy(Sequence):
+class LazySequence(Sequence):
     """A sequence whose subclass gives the item at an index from 0 to its length - 1; a slice is a list."""
 
     def item(self, index: int) -> Any:
@@ -22,7 +22,7 @@ class Lazy(Sequence):
         return self.item(number % len(self))
 
 
-class Joined(Lazy):
+class ConcatenatedSequence(LazySequence):
     """Two sequences, one after the other."""
 
     def __init__(self, first: Sequence, second: Sequence):
@@ -34,15 +34,15 @@ class Joined(Lazy):
     def item(self, index: int) -> Any:
         return self.first[index] if index < len(self.first) else self.second[index - len(self.first)]
 
-    def encoded(self, index: int) -> bytes | None:
+    def encoded_file(self, index: int) -> bytes | None:
         """See `mia_hub.images.image.encoded`."""
-        from mia_hub.images.image import encoded
+        from mia_hub.images.image import encoded_file
 
         first = index < len(self.first)
-        return encoded(self.first, index) if first else encoded(self.second, index - len(self.first))
+        return encoded_file(self.first, index) if first else encoded_file(self.second, index - len(self.first))
 
 
-class Chosen(Lazy):
+class SelectedSequence(LazySequence):
     """Some rows of a sequence; a slice is lazy too."""
 
     def __init__(self, items: Sequence, rows: Sequence[int]):
@@ -52,19 +52,19 @@ class Chosen(Lazy):
         return len(self.rows)
 
     def __getitem__(self, index):
-        return Chosen(self.items, self.rows[index]) if isinstance(index, slice) else super().__getitem__(index)
+        return SelectedSequence(self.items, self.rows[index]) if isinstance(index, slice) else super().__getitem__(index)
 
     def item(self, index: int) -> Any:
         return self.items[int(self.rows[index])]
 
-    def encoded(self, index: int) -> bytes | None:
+    def encoded_file(self, index: int) -> bytes | None:
         """See `mia_hub.images.image.encoded`."""
-        from mia_hub.images.image import encoded
+        from mia_hub.images.image import encoded_file
 
-        return encoded(self.items, int(self.rows[index]))
+        return encoded_file(self.items, int(self.rows[index]))
 
 
-class Mapped(Lazy):
+class MappedSequence(LazySequence):
     """A function of each item."""
 
     def __init__(self, items: Sequence, function: Callable[[Any], Any]):
@@ -77,7 +77,7 @@ class Mapped(Lazy):
         return self.function(self.items[index])
 
 
-class Repeated(Lazy):
+class RepeatedItem(LazySequence):
     """One value, ``count`` times."""
 
     def __init__(self, value: Any, count: int):

@@ -14,7 +14,7 @@ import PIL.Image
 
 from mia_hub.errors import ImageError, MiaHubError
 from mia_hub.images.decoding import ACCEPTED_TYPES, SUFFIXES, decode, image_error, is_tensor, printable, reason
-from mia_hub.images.image import InputImage, encoded
+from mia_hub.images.image import InputImage, encoded_file
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://|data:", re.IGNORECASE)
 
@@ -127,11 +127,11 @@ class _Images(Sequence[InputImage]):
         # Sequence's own would take an IndexError from inside a broken collection for the end.
         return map(self._decode, self._indices)
 
-    def encoded(self, index: int) -> bytes | None:
+    def encoded_file(self, index: int) -> bytes | None:
         """The file that a image came in; None for an array, a tensor or a PIL image."""
         row = self._indices[operator.index(index)]
         if hasattr(self._items, "encoded"):  # images of another such sequence, which decodes them
-            return encoded(self._items, row)
+            return encoded_file(self._items, row)
         item = self._items[row]
         if isinstance(item, Mapping):
             item = item.get("bytes") if item.get("bytes") is not None else item.get("path")

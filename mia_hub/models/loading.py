@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mia_hub.errors import ModelError, first_line
-from mia_hub.system.processes import current
+from mia_hub.system.processes import current_processes
 
 if TYPE_CHECKING:
     import torch
@@ -89,8 +89,8 @@ def pick_device(device: Any = None) -> torch.device:
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         picked = torch.device(device)
-        if picked.type == "cuda" and picked.index is None and current().count > 1:
-            picked = torch.device("cuda", current().local_index % torch.cuda.device_count())
+        if picked.type == "cuda" and picked.index is None and current_processes().count > 1:
+            picked = torch.device("cuda", current_processes().local_index % torch.cuda.device_count())
         torch.empty(0, device=picked)
     except (RuntimeError, AssertionError, TypeError) as error:
         raise ModelError(f"The device {device!r} is not available here ({first_line(error)}); try 'cpu'.") from error

@@ -12,9 +12,8 @@ from typing import Any
 import torch
 
 from mia_hub.models.protocol import DiffusionModel
-from mia_hub.system.files import write_text
-from mia_hub.system.home import home
-from mia_hub.system.processes import current
+from mia_hub.system.files import home_folder, write_text
+from mia_hub.system.processes import current_processes
 
 
 class StoredMeasurements:
@@ -26,7 +25,7 @@ class StoredMeasurements:
     """
 
     def __init__(self, kind: str, folder: Path | None = None):
-        self.path = (folder or home()) / f"measured-{kind}.json"
+        self.path = (folder or home_folder()) / f"measured-{kind}.json"
 
     def of(self, model: DiffusionModel, measure: Callable[[], Any]) -> Any:
         """The stored measurement of a model, or else a new one, which is stored; the same in all processes.
@@ -48,7 +47,7 @@ class StoredMeasurements:
                 write_text(self.path, json.dumps(self._read() | {key: measured}, indent=1) + "\n")
             return measured
 
-        return current().first(measurement)
+        return current_processes().first(measurement)
 
     def _read(self) -> dict[str, Any]:
         try:

@@ -11,7 +11,7 @@ import torch
 from mia_hub.models.measurements import StoredMeasurements
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.system.memory import is_out_of_memory
-from mia_hub.system.processes import current
+from mia_hub.system.processes import current_processes
 
 # A CPU's caches are filled long before its memory is. Values of all samples of a batch: 64 samples of 3 x 32 x 32, 16 of Stable Diffusion's
 # latents. A batch that is too large is not refused there but ends the process.
@@ -29,7 +29,7 @@ def default_rows(model: DiffusionModel) -> int:
     if model.device.type != "cuda":
         return max(1, min(MOST_ON_CPU, MOST_VALUES // math.prod(model.info.sample_shape)))
     memory = StoredMeasurements("row-memory").of(model, lambda: memory_of_rows(lambda rows: _peak_memory(model, rows)))
-    return current().first(lambda: 1 if memory is None else rows_within(_free_memory(model.device), **memory))
+    return current_processes().first(lambda: 1 if memory is None else rows_within(_free_memory(model.device), **memory))
 
 
 def memory_of_rows(peak: Callable[[int], int]) -> dict[str, float] | None:

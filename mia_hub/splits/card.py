@@ -63,11 +63,11 @@ class SplitRecord:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_license(self.license)
-        check_model(self.model)
+        check_license_name(self.license)
+        check_model_name(self.model)
 
 
-def check_license(license: str | None) -> None:
+def check_license_name(license: str | None) -> None:
     """Refuses what can't be a licence's name on the Hub.
 
     Raises:
@@ -77,7 +77,7 @@ def check_license(license: str | None) -> None:
         raise SplitError(f"A licence is named as on the Hub, such as cc-by-4.0, mit or other; got {license!r:.80}.")
 
 
-def check_model(model: str | None) -> None:
+def check_model_name(model: str | None) -> None:
     """Refuses what can't be a model's name.
 
     Raises:
@@ -119,13 +119,13 @@ def _front_matter(record: SplitRecord, bytes_of: Mapping[str, int]) -> str:
     splits = datasets.SplitDict.from_split_dict(
         [{"name": name, "num_bytes": bytes_of.get(name, 0), "num_examples": count} for name, count in counts.items()]
     )
-    info = datasets.DatasetInfo(features=features(captions=record.has_captions, classes=record.has_classes), splits=splits)
+    info = datasets.DatasetInfo(features=split_features(captions=record.has_captions, classes=record.has_classes), splits=splits)
     info.dataset_size = info.download_size = sum(bytes_of.values())
     DatasetInfosDict({"default": info}).to_dataset_card_data(card)
     return card.to_yaml()
 
 
-def features(*, captions: bool, classes: bool):
+def split_features(*, captions: bool, classes: bool):
     """The columns of a published split, as a `datasets.Features`."""
     import datasets
 

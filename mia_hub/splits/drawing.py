@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from mia_hub.errors import ImageError, SplitError, whole_number
 from mia_hub.images.image import InputImage
-from mia_hub.images.sequences import Chosen, Joined
+from mia_hub.images.sequences import ConcatenatedSequence, SelectedSequence
 from mia_hub.splits.member_split import MemberSplit
 from mia_hub.splits.sources import Pool
 
@@ -22,7 +22,7 @@ ID_TYPE = "S32"
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
+class DecodedSplit:
     """A split whose images were each decoded once.
 
     Attributes:
@@ -73,7 +73,9 @@ class _Reader:
         return rows[kept], ids[kept]
 
 
-def draw(pool: Pool, members: int, nonmembers: int, *, seed: int = 0, other: Pool | None = None, progress: bool = True) -> Drawn:
+def draw_split(
+    pool: Pool, members: int, nonmembers: int, *, seed: int = 0, other: Pool | None = None, progress: bool = True
+) -> DecodedSplit:
     """Draws members and non-members at random.
 
     Different images are drawn, and only then which of them are members: a image that occurs often in the source is as likely to be a
@@ -102,12 +104,12 @@ def draw(pool: Pool, members: int, nonmembers: int, *, seed: int = 0, other: Poo
         found = [(each, *_collect(each, count, rng, reader)) for each, count in ((pool, members), (other, nonmembers))]
     split = MemberSplit(
         pool.origin.name,
-        *(Chosen(each.images, rows) for each, rows, _ in found),
+        *(SelectedSequence(each.images, rows) for each, rows, _ in found),
         captions=_both([(each.captions, rows) for each, rows, _ in found]),
         revision=pool.origin.revision,
         classes=_both([(each.classes, rows) for each, rows, _ in found]),
     )
-    return Drawn(split, np.concatenate([ids for *_, ids in found]), reader.left_out, reader.example)
+    return DecodedSplit(split, np.concatenate([ids for *_, ids in found]), reader.left_out, reader.example)
 
 
 def _collect(pool: Pool, count: int, rng: np.random.Generator, reader: _Reader) -> tuple[np.ndarray, np.ndarray]:
@@ -122,7 +124,7 @@ def _collect(pool: Pool, count: int, rng: np.random.Generator, reader: _Reader) 
     if len(rows) < count:
         raise SplitError(
             f"{pool.origin.name} has {len(rows):,} different images that can be used, and {count:,} are asked for"
-            f"{said(reader.left_out)}. Ask for fewer, or give a larger source."
+            f"{left_out_text(reader.left_out)}. Ask for fewer, or give a larger source."
         )
     ordered = np.argsort(rows)
     return rows[ordered], ids[ordered]
@@ -132,16 +134,16 @@ def _both(given: list[tuple[Sequence | None, np.ndarray]]) -> Sequence | None:
     """Captions or classes of both sides, where both have them."""
     if any(values is None for values, _ in given):
         return None
-    return Joined(*(Chosen(values, rows) for values, rows in given))
+    return ConcatenatedSequence(*(SelectedSequence(values, rows) for values, rows in given))
 
 
-def said(left_out: Counter[str]) -> str:
+def left_out_text(left_out: Counter[str]) -> str:
     """In brackets, what was left out; "" for nothing."""
     counts = ", ".join(f"{count:,} {reason}" for reason, count in sorted(left_out.items()))
     return f" (left out: {counts})" if counts else ""
 
 
-def checked(split: MemberSplit, *, progress: bool = True) -> Drawn:
+def decode_split(split: MemberSplit, *, progress: bool = True) -> DecodedSplit:
     """A split that is there already, without the images that can't be read.
 
     Raises:
@@ -164,8 +166,14 @@ def checked(split: MemberSplit, *, progress: bool = True) -> Drawn:
         )
     (members, first), (nonmembers, second) = found
     rows = np.concatenate([members, nonmembers + len(split.members)])
-    captions, classes = (None if given is None else Chosen(given, rows) for given in (split.captions, split.classes))
+    captions, classes = (None if given is None else SelectedSequence(given, rows) for given in (split.captions, split.classes))
     readable = MemberSplit(
-        split.name, Chosen(split.members, members), Chosen(split.nonmembers, nonmembers), captions, split.revision, classes, split.notes
+        split.name,
+        SelectedSequence(split.members, members),
+        SelectedSequence(split.nonmembers, nonmembers),
+        captions,
+        split.revision,
+        classes,
+        split.notes,
     )
-    return Drawn(readable, np.concatenate([first, second]), reader.left_out, reader.example, copies)
+    return DecodedSplit(readable, np.concatenate([first, second]), reader.left_out, reader.example, copies)

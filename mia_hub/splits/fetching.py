@@ -15,8 +15,8 @@ from tqdm.auto import tqdm
 from mia_hub.errors import SplitError
 from mia_hub.images.image import InputImage
 from mia_hub.images.sources import as_images
-from mia_hub.splits.image_store import COPY, RowStore, StoredImages, row_of
-from mia_hub.splits.parts import Fetching, Part
+from mia_hub.splits.image_store import COPY, StoredImages, StoredRows, stored_row
+from mia_hub.splits.parts import FetchOptions, SplitPart
 from mia_hub.system.web import fetch_all
 
 ON_BOTH_SIDES = "the same image on the other side"
@@ -25,8 +25,8 @@ LEVEL = 0.01
 
 
 def fetch_parts(
-    name: str, parts: list[Part], columns: Sequence[str], fetching: Fetching, revision: str | None
-) -> tuple[list[Sequence[InputImage]], list[Part], tuple[str, tuple[str, ...]]]:
+    name: str, parts: list[SplitPart], columns: Sequence[str], fetching: FetchOptions, revision: str | None
+) -> tuple[list[Sequence[InputImage]], list[SplitPart], tuple[str, tuple[str, ...]]]:
     """Fetches the images of members and of non-members.
 
     Returns:
@@ -52,20 +52,20 @@ def fetch_parts(
     return images, [part.only(rows) for part, rows in zip(parts, kept)], (_name(name, parts, kept), _notes(parts, kept, missing))
 
 
-def _fetched(name: str, part: Part, column: str, fetching: Fetching, revision: str | None) -> RowStore:
+def _fetched(name: str, part: SplitPart, column: str, fetching: FetchOptions, revision: str | None) -> StoredRows:
     """The store in which all rows of a part are, as far as they can be had."""
-    store = RowStore(_folder(name, part, column, revision))
+    store = StoredRows(_folder(name, part, column, revision))
     chosen = np.arange(len(part)) if part.chosen is None else part.chosen
     places = np.array([place for place, row in enumerate(chosen) if int(row) not in store], dtype=np.int64)
     addresses = part.lazy(column)
     came = fetch_all(str(addresses[int(place)] or "") for place in places)
-    rows = (row_of(int(chosen[places[number]]), file) for number, file in came)
+    rows = (stored_row(int(chosen[places[number]]), file) for number, file in came)
     with tqdm(total=len(places), desc=f"fetching {part.name}", unit="image", delay=1.0, disable=not fetching.progress) as bar:
         store.add_all(rows, bar.update)
     return store
 
 
-def _folder(name: str, part: Part, column: str, revision: str | None) -> Path:
+def _folder(name: str, part: SplitPart, column: str, revision: str | None) -> Path:
     """Where the fetched images of these very addresses lie."""
     from huggingface_hub.constants import HF_HOME
 
@@ -75,7 +75,7 @@ def _folder(name: str, part: Part, column: str, revision: str | None) -> Path:
     return Path(HF_HOME) / "mia_hub" / "fetched" / label / hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
-def _digest(part: Part, column: str) -> str:
+def _digest(part: SplitPart, column: str) -> str:
     """Of the addresses of files that no commit identifies."""
     digest = hashlib.sha256()
     for address in part.rows.lazy(column):
@@ -83,7 +83,7 @@ def _digest(part: Part, column: str) -> str:
     return digest.hexdigest()
 
 
-def _sifted(parts: list[Part], stores: list[RowStore]) -> tuple[list[np.ndarray], list[Counter]]:
+def _sifted(parts: list[SplitPart], stores: list[StoredRows]) -> tuple[list[np.ndarray], list[Counter]]:
     """Of each side the places that have a image of their own, and why the others are left out.
 
     One image behind many addresses is most often a site's "not found": within a side it counts once, and on both sides not at all.
@@ -109,7 +109,7 @@ def _sifted(parts: list[Part], stores: list[RowStore]) -> tuple[list[np.ndarray]
     return kept, missing
 
 
-def _name(name: str, parts: list[Part], kept: list[np.ndarray]) -> str:
+def _name(name: str, parts: list[SplitPart], kept: list[np.ndarray]) -> str:
     if all(len(part) == len(rows) for part, rows in zip(parts, kept)):
         return name
     found = [f"{len(rows):,} of {len(part):,}" for part, rows in zip(parts, kept)]
@@ -120,7 +120,7 @@ def _reasons(lacking: Counter) -> str:
     return ", ".join(f"{count:,} {reason}" for reason, count in sorted(lacking.items()))
 
 
-def _notes(parts: list[Part], kept: list[np.ndarray], missing: list[Counter]) -> tuple[str, ...]:
+def _notes(parts: list[SplitPart], kept: list[np.ndarray], missing: list[Counter]) -> tuple[str, ...]:
     """What the reader must know of the missing images."""
     from scipy.stats import fisher_exact
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mia_hub.errors import SplitError
-from mia_hub.images.sequences import Mapped
+from mia_hub.images.sequences import MappedSequence
 from mia_hub.splits.parquet_rows import ParquetRows
 from mia_hub.system.hub import HUB_TIMEOUT, HubTask, hub_errors
 
@@ -237,7 +237,7 @@ class LoadedRows:
 
     def lazy(self, name: str) -> Sequence:
         values = self._loaded[name]
-        return Mapped(values, self._own_files.filled) if name in self._images else values
+        return MappedSequence(values, self._own_files.filled) if name in self._images else values
 
     def take(self, rows: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
         some = self._loaded.select_columns(list(columns))

@@ -13,7 +13,7 @@ from mia_hub.errors import ImageError, SplitError
 from mia_hub.images.image import InputImage
 from mia_hub.images.sources import open_image
 from mia_hub.system.files import replacing
-from mia_hub.system.web import Fetched
+from mia_hub.system.web import FetchResult
 
 # Rows that are read at once, where their images together are no larger than this.
 ROWS_PER_GROUP, GROUP_BYTES = 32, 16 * 2**20
@@ -24,7 +24,7 @@ COPY = "the same image as another row"
 
 
 @dataclass(frozen=True)
-class Row:
+class StoredRow:
     """A drawn row.
 
     Attributes:
@@ -46,7 +46,9 @@ class Row:
     lasting: bool = True
 
 
-def row_of(number: int, file: Fetched, *, prepare: Callable[[InputImage], InputImage] | None = None, min_bytes: int = 0, **told) -> Row:
+def stored_row(
+    number: int, file: FetchResult, *, prepare: Callable[[InputImage], InputImage] | None = None, min_bytes: int = 0, **told
+) -> StoredRow:
     """A row, from what came of fetching its image.
 
     Args:
@@ -57,17 +59,17 @@ def row_of(number: int, file: Fetched, *, prepare: Callable[[InputImage], InputI
         told: caption and label.
     """
     if file.content is None:
-        return Row(number, missing=file.reason, lasting=file.lasting, **told)
+        return StoredRow(number, missing=file.reason, lasting=file.lasting, **told)
     if len(file.content) < min_bytes:
-        return Row(number, missing="too small", **told)
+        return StoredRow(number, missing="too small", **told)
     try:
         image = open_image(file.content)
-        return Row(number, (prepare(image) if prepare else image).id, file.content, **told)
+        return StoredRow(number, (prepare(image) if prepare else image).id, file.content, **told)
     except ImageError:
-        return Row(number, missing=NO_IMAGE, **told)
+        return StoredRow(number, missing=NO_IMAGE, **told)
 
 
-def in_batches(rows: Iterable[Row], count: int | None = None, size: int | None = None) -> Iterator[list[Row]]:
+def in_batches(rows: Iterable[StoredRow], count: int | None = None, size: int | None = None) -> Iterator[list[StoredRow]]:
     """Rows in batches of so many, or of about so many bytes, whichever comes first; `ROWS_AT_ONCE` and `BYTES_AT_ONCE` where None."""
     count, size, batch, held = count or ROWS_AT_ONCE, size or BYTES_AT_ONCE, [], 0
     for row in rows:
@@ -81,7 +83,7 @@ def in_batches(rows: Iterable[Row], count: int | None = None, size: int | None =
         yield batch
 
 
-class RowStore:
+class StoredRows:
     """Rows of one data set in one folder, as Parquet files that are added to and never changed.
 
     Args:
@@ -95,7 +97,7 @@ class RowStore:
             raise SplitError(f"The folder {folder} can't be made ({error.strerror}); give another one to keep images in.") from error
         self.folder = folder
         self._where: dict[int, tuple[Path, int, int]] = {}
-        self._known: dict[int, Row] = {}
+        self._known: dict[int, StoredRow] = {}
         self._read = lru_cache(maxsize=4)(self._read_group)
         for path in sorted(folder.glob("*.parquet")):
             self._index(path)
@@ -103,7 +105,7 @@ class RowStore:
     def __contains__(self, row: int) -> bool:
         return row in self._known
 
-    def __getitem__(self, row: int) -> Row:
+    def __getitem__(self, row: int) -> StoredRow:
         """A row without its image's file."""
         return self._known[row]
 
@@ -112,7 +114,7 @@ class RowStore:
         path, group, place = self._where[row]
         return self._read(path, group)[place].as_py()
 
-    def add_all(self, rows: Iterable[Row], done: Callable[[int], Any] = lambda count: None) -> None:
+    def add_all(self, rows: Iterable[StoredRow], done: Callable[[int], Any] = lambda count: None) -> None:
         """Keeps rows as they come, so that no more of them are in memory than are written at once.
 
         Args:
@@ -123,7 +125,7 @@ class RowStore:
             self.add(batch)
             done(len(batch))
 
-    def add(self, rows: Sequence[Row]) -> None:
+    def add(self, rows: Sequence[StoredRow]) -> None:
         """Keeps rows; those whose lack of a image may pass are known for now, and not written."""
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -159,7 +161,7 @@ class RowStore:
             raise SplitError(f"{path} is broken ({error}); delete it, and its images are fetched again.") from error
         places = ((group, place) for group, count in enumerate(groups) for place in range(count))
         for values, where in zip(found, places):
-            self._known[values["row"]] = Row(**values)
+            self._known[values["row"]] = StoredRow(**values)
             self._where[values["row"]] = (path, *where)
 
     def _read_group(self, path: Path, group: int):
@@ -168,14 +170,14 @@ class RowStore:
         return pq.ParquetFile(path).read_row_group(group, columns=["content"])["content"]
 
 
-def _without_content(row: Row) -> Row:
-    return Row(row.row, row.id, None, row.caption, row.label, row.missing, row.lasting)
+def _without_content(row: StoredRow) -> StoredRow:
+    return StoredRow(row.row, row.id, None, row.caption, row.label, row.missing, row.lasting)
 
 
 class StoredImages(Sequence):
     """Some rows of a store as images, for `mia_hub.images.sources.as_images`; each is read when it is asked for."""
 
-    def __init__(self, store: RowStore, rows: Iterable[int], name: str):
+    def __init__(self, store: StoredRows, rows: Iterable[int], name: str):
         self.store, self.rows, self.name = store, list(rows), name
 
     def __len__(self) -> int:

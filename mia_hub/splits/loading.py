@@ -60,10 +60,10 @@ def load_split(
 
 
 def _loaded(name: str, given: dict, named: dict, fetching: dict) -> MemberSplit:
-    from mia_hub.splits.parts import Columns, Fetching
+    from mia_hub.splits.parts import ColumnNames, FetchOptions
     from mia_hub.splits.reading import read_folder, read_hub, read_parquet
 
-    path, how = Path(name), (Columns(**named), Fetching(**fetching))
+    path, how = Path(name), (ColumnNames(**named), FetchOptions(**fetching))
     if name == "demo":
         return read_parquet(DEMO_FOLDER, sorted(DEMO_FOLDER.glob("data/*.parquet")), "demo", *how)
     if path.is_dir():

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from mia_hub.errors import AttackError, SplitError, whole_number
-from mia_hub.images.captions import complete, rows_of
+from mia_hub.images.captions import require_complete, select_rows
 from mia_hub.images.image import InputImage
-from mia_hub.images.sequences import Chosen, Joined
+from mia_hub.images.sequences import ConcatenatedSequence, SelectedSequence
 from mia_hub.images.sources import as_images
 
 MEMBER_NAMES = ("member", "members")
@@ -44,7 +44,7 @@ class MemberSplit:
     classes: Sequence[int] | None = None
     notes: tuple[str, ...] = ()
 
-    def told(self, conditioning: str, source: str = "split") -> MemberSplit:
+    def conditioned_on(self, conditioning: str, source: str = "split") -> MemberSplit:
         """The split whose `captions` are what a model is to be told beside each image.
 
         Args:
@@ -59,13 +59,13 @@ class MemberSplit:
             raise SplitError(f"captions must be {' or '.join(map(repr, CAPTION_SOURCES))}; got {source!r}.")
         given = {"text": self.captions, "class": self.classes}.get(conditioning) if source == "split" else None
         if given is not None:
-            given = complete(given, "caption" if conditioning == "text" else "class", self.name)
+            given = require_complete(given, "caption" if conditioning == "text" else "class", self.name)
         return replace(self, captions=given)
 
     @cached_property
     def images(self) -> Sequence[InputImage]:
         """All images, members first."""
-        return Joined(self.members, self.nonmembers)
+        return ConcatenatedSequence(self.members, self.nonmembers)
 
     @cached_property
     def is_member(self) -> np.ndarray:
@@ -86,9 +86,9 @@ class MemberSplit:
         if limit is None:
             return self
         keep = drawn_rows([len(part) for part in (self.members, self.nonmembers)], limit, seed)
-        members, nonmembers = (Chosen(part, rows) for part, rows in zip((self.members, self.nonmembers), keep))
+        members, nonmembers = (SelectedSequence(part, rows) for part, rows in zip((self.members, self.nonmembers), keep))
         rows = np.concatenate([keep[0], keep[1] + len(self.members)])
-        captions, classes = (rows_of(given, rows) for given in (self.captions, self.classes))
+        captions, classes = (select_rows(given, rows) for given in (self.captions, self.classes))
         return replace(self, members=members, nonmembers=nonmembers, captions=captions, classes=classes)
 
 
@@ -143,8 +143,8 @@ def distinct(images: Sequence[InputImage], captions=None) -> tuple[Sequence[Inpu
     if captions is not None and not isinstance(captions, (str, int)):
         if len(captions) != len(images):
             raise AttackError(f"There are {len(captions)} captions for {len(images)} images; one per image is needed.")
-        captions = rows_of(captions, first.values())
-    return Chosen(images, list(first.values())), captions, len(images) - len(first)
+        captions = select_rows(captions, first.values())
+    return SelectedSequence(images, list(first.values())), captions, len(images) - len(first)
 
 
 def make_split(members, nonmembers, *, captions=None, classes=None, name: str = "custom") -> MemberSplit:

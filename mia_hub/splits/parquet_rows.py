@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 
 from mia_hub.errors import SplitError, first_line
-from mia_hub.images.sequences import Lazy
+from mia_hub.images.sequences import LazySequence
 from mia_hub.splits.parquet_footer import bytes_in_memory, chunks, class_names, difference, held_once, rows_in_groups, stated_types
 
 # Footers are small and many, and on the Hub each waits for the network.
@@ -269,7 +269,7 @@ def _values(array) -> list:
     return [known[place] for place in array.indices.fill_null(-1).to_pylist()]
 
 
-class ParquetColumn(Lazy):
+class ParquetColumn(LazySequence):
     """A column of Parquet files, one Python value at a time; of its row groups only those last used are in memory."""
 
     def __init__(self, rows: ParquetRows, name: str):

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mia_hub.images.sequences import Chosen
+from mia_hub.images.sequences import SelectedSequence
 from mia_hub.splits.hub_rows import Rows
 
 
-class Columns(NamedTuple):
+class ColumnNames(NamedTuple):
     """The columns of a data set that were asked for by name; the usual ones where None."""
 
     image_column: str | None = None
@@ -21,7 +21,7 @@ class Columns(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Part:
+class SplitPart:
     """Some rows of a table: the members, or the non-members.
 
     Attributes:
@@ -39,13 +39,13 @@ class Part:
 
     def lazy(self, column: str) -> Sequence:
         values = self.rows.lazy(column)
-        return values if self.chosen is None else Chosen(values, self.chosen)
+        return values if self.chosen is None else SelectedSequence(values, self.chosen)
 
-    def only(self, places: np.ndarray) -> Part:
+    def only(self, places: np.ndarray) -> SplitPart:
         return replace(self, chosen=places if self.chosen is None else self.chosen[places])
 
 
-class Fetching(NamedTuple):
+class FetchOptions(NamedTuple):
     """How addresses are dealt with.
 
     Attributes:

@@ -15,7 +15,7 @@ MADE_BY_THE_HUB = {".gitattributes", "README.md"}
 
 
 @dataclass(frozen=True)
-class Target:
+class PushTarget:
     """A data set repository that may be written to.
 
     Attributes:
@@ -29,7 +29,7 @@ class Target:
     exists: bool
 
 
-def find_target(name: str, *, private: bool = False) -> Target:
+def find_target(name: str, *, private: bool = False) -> PushTarget:
     """Checks everything about a push that can be refused before a split is made.
 
     Raises:
@@ -57,7 +57,7 @@ def find_target(name: str, *, private: bool = False) -> Target:
         try:
             info = HfApi().dataset_info(name, timeout=HUB_TIMEOUT)
         except RepositoryNotFoundError:
-            return Target(name, private, exists=False)
+            return PushTarget(name, private, exists=False)
     files = {sibling.rfilename for sibling in info.siblings or []}
     if files - MADE_BY_THE_HUB:
         other = foreign_data(files) or ([] if RECORD in files else sorted(files - MADE_BY_THE_HUB))
@@ -67,7 +67,7 @@ def find_target(name: str, *, private: bool = False) -> Target:
             )
     if private and not info.private:
         raise SplitError(f"The data set {name} exists and is public; make it private in its settings, or choose another name.")
-    return Target(name, private, exists=True)
+    return PushTarget(name, private, exists=True)
 
 
 def _is_ours(name: str, commit: str) -> bool:
@@ -83,7 +83,7 @@ def _is_ours(name: str, commit: str) -> bool:
     return True
 
 
-def push_folder(folder: str | Path, target: Target) -> str:
+def push_folder(folder: str | Path, target: PushTarget) -> str:
     """Publishes a folder that `mia_hub.splits.writing.write_split` has written; returns the commit.
 
     Raises:

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from mia_hub.errors import SplitError
-from mia_hub.images.captions import CAPTION_COLUMNS, CLASS_COLUMNS, first_of, told_beside
+from mia_hub.images.captions import CAPTION_COLUMNS, CLASS_COLUMNS, annotations_beside, first_value
 from mia_hub.images.image import InputImage
-from mia_hub.images.sequences import Joined, Mapped, Repeated
+from mia_hub.images.sequences import ConcatenatedSequence, MappedSequence, RepeatedItem
 from mia_hub.images.sources import as_images, find_images
 from mia_hub.splits.hub_rows import HubDataset, Rows, file_bytes
 from mia_hub.splits.local_rows import open_local
 from mia_hub.splits.member_split import MEMBER_NAMES, NONMEMBER_NAMES, MemberSplit, drawn_rows
-from mia_hub.splits.parts import Columns, Fetching, Part
+from mia_hub.splits.parts import ColumnNames, FetchOptions, SplitPart
 
 LABEL_COLUMNS = ("label", "is_member", "member", "membership")
 # Columns of true and false whose name says which is which.
@@ -31,7 +31,7 @@ NEEDED = (
 )
 
 
-def read_folder(folder: Path, columns: Columns, fetching: Fetching) -> MemberSplit:
+def read_folder(folder: Path, columns: ColumnNames, fetching: FetchOptions) -> MemberSplit:
     """The split in a folder: ``member/`` and ``nonmember/`` with images in them, or Parquet files.
 
     Raises:
@@ -41,7 +41,7 @@ def read_folder(folder: Path, columns: Columns, fetching: Fetching) -> MemberSpl
     parts = [next((named[n] for n in names if n in named), None) for names in (MEMBER_NAMES, NONMEMBER_NAMES)]
     if all(parts) and not any(any(part.glob("*.parquet")) for part in parts):
         files = [find_images(part) for part in parts]
-        told = told_beside([*files[0], *files[1]], caption_column=columns.caption_column, class_column=columns.class_column)
+        told = annotations_beside([*files[0], *files[1]], caption_column=columns.caption_column, class_column=columns.class_column)
         return MemberSplit(str(folder), *map(as_images, files), told.captions, None, told.classes)
     if any(parts) and not all(parts):
         raise SplitError(f"The folder {folder} has a {'member' if parts[0] else 'nonmember'} folder but not the other; both are needed.")
@@ -54,24 +54,24 @@ def read_folder(folder: Path, columns: Columns, fetching: Fetching) -> MemberSpl
     )
 
 
-def read_parquet(folder: Path, paths: Sequence[Path], name: str, columns: Columns, fetching: Fetching) -> MemberSplit:
+def read_parquet(folder: Path, paths: Sequence[Path], name: str, columns: ColumnNames, fetching: FetchOptions) -> MemberSplit:
     """The split in Parquet files: two splits by the files' names (or folders'), or one with a label column.
 
     Raises:
         SplitError: if they don't say which rows are members.
     """
-    parts = [[path for path in paths if split_name(path, folder) in names] for names in (MEMBER_NAMES, NONMEMBER_NAMES)]
+    parts = [[path for path in paths if split_of_file(path, folder) in names] for names in (MEMBER_NAMES, NONMEMBER_NAMES)]
     if all(parts):
-        return _split(name, [Part(open_local(folder, files), None, files[0].parent.name) for files in parts], columns, fetching)
+        return _split(name, [SplitPart(open_local(folder, files), None, files[0].parent.name) for files in parts], columns, fetching)
     if any(parts):
         raise SplitError(f"{name} has Parquet files of {'members' if parts[0] else 'non-members'} only; both splits are needed.")
-    splits = sorted({split_name(path, folder) for path in paths})
+    splits = sorted({split_of_file(path, folder) for path in paths})
     if len(splits) > 1:
         raise SplitError(f"The Parquet files of {name} are of the splits {', '.join(splits)}; needed are 'member' and 'nonmember'.")
     return read_rows(open_local(folder, paths), splits[0], name, columns, fetching)
 
 
-def read_rows(rows: Rows, split: str, name: str, columns: Columns, fetching: Fetching) -> MemberSplit:
+def read_rows(rows: Rows, split: str, name: str, columns: ColumnNames, fetching: FetchOptions) -> MemberSplit:
     """The split in one table, by its label column.
 
     Raises:
@@ -80,14 +80,14 @@ def read_rows(rows: Rows, split: str, name: str, columns: Columns, fetching: Fet
     return _split(name, _by_label(rows, split, name), columns, fetching, rows.commit)
 
 
-def split_name(path: Path, folder: Path) -> str:
+def split_of_file(path: Path, folder: Path) -> str:
     """``data/member-00000-of-00001.parquet`` and ``member/0.parquet`` are of the split ``member``."""
     stem = re.sub(r"-\d+(-of-\d+)?([-.].*)?$", "", path.stem).lower()
     parents = [part.lower() for part in path.relative_to(folder).parts[:-1]]
     return next((part for part in reversed(parents) if part in MEMBER_NAMES + NONMEMBER_NAMES), stem)
 
 
-def read_hub(name: str, config: str | None, revision: str | None, columns: Columns, fetching: Fetching) -> MemberSplit:
+def read_hub(name: str, config: str | None, revision: str | None, columns: ColumnNames, fetching: FetchOptions) -> MemberSplit:
     """The split in a data set on the Hub.
 
     Raises:
@@ -96,17 +96,17 @@ def read_hub(name: str, config: str | None, revision: str | None, columns: Colum
     return read_dataset(HubDataset(name, config, revision), columns, fetching)
 
 
-def split_names(names: Sequence[str]) -> list[str | None]:
+def member_split_names(names: Sequence[str]) -> list[str | None]:
     """Of some names, that of the members and that of the non-members; None for one that there isn't."""
     return [next((n for n in names if n.lower() in known), None) for known in (MEMBER_NAMES, NONMEMBER_NAMES)]
 
 
-def read_dataset(dataset: HubDataset, columns: Columns, fetching: Fetching) -> MemberSplit:
+def read_dataset(dataset: HubDataset, columns: ColumnNames, fetching: FetchOptions) -> MemberSplit:
     """As `read_hub`, of a data set that is open already."""
     splits = dataset.splits
-    names = split_names(list(splits))
+    names = member_split_names(list(splits))
     if all(names):
-        parts = [Part(dataset.open(split, splits[split]), None, split) for split in names]
+        parts = [SplitPart(dataset.open(split, splits[split]), None, split) for split in names]
     elif len(splits) == 1:
         split, files = next(iter(splits.items()))
         parts = _by_label(dataset.open(split, files), split, f"The data set {dataset.name}")
@@ -115,7 +115,7 @@ def read_dataset(dataset: HubDataset, columns: Columns, fetching: Fetching) -> M
     return _split(dataset.name, parts, columns, fetching, dataset.commit)
 
 
-def _by_label(rows: Rows, split: str, name: str) -> list[Part]:
+def _by_label(rows: Rows, split: str, name: str) -> list[SplitPart]:
     """Members and non-members of one table by its label column; which value means member must be said by the data itself."""
     found = label_values(rows)
     if found is None:
@@ -124,7 +124,7 @@ def _by_label(rows: Rows, split: str, name: str) -> list[Part]:
     labels = rows.numbers(column)
     if (labels < 0).any():
         raise SplitError(f"{name}: {(labels < 0).sum():,} rows have no {column!r}; each must be a member or a non-member.")
-    parts = [Part(rows, np.flatnonzero(labels == value), split) for value in values]
+    parts = [SplitPart(rows, np.flatnonzero(labels == value), split) for value in values]
     for lacking, part in zip(("members", "non-members"), parts):
         if not len(part):
             raise SplitError(
@@ -140,7 +140,7 @@ def label_values(rows: Rows) -> tuple[str, tuple[int, int]] | None:
     for column in LABEL_COLUMNS:
         feature = features.get(column)
         names = [str(name).lower() for name in getattr(feature, "names", None) or ()]
-        if all(found := split_names(names)):
+        if all(found := member_split_names(names)):
             _check_names(rows, column, names)
             return column, (names.index(found[0]), names.index(found[1]))
         if getattr(feature, "dtype", None) == "bool" and column in BOOLEAN_COLUMNS:
@@ -171,7 +171,7 @@ def image_column(rows: Rows, asked: str | None, name: str) -> tuple[str, bool]:
     return found, rows.is_text(found)
 
 
-def further_columns(names: Sequence[str], columns: Columns, what: str) -> list[str | None]:
+def further_columns(names: Sequence[str], columns: ColumnNames, what: str) -> list[str | None]:
     """The columns of captions and of classes, if there are any.
 
     Raises:
@@ -187,7 +187,7 @@ def further_columns(names: Sequence[str], columns: Columns, what: str) -> list[s
 
 def images_of(cells: Sequence) -> Sequence[InputImage]:
     """The images in the cells of an image column."""
-    return as_images(Mapped(cells, _image_file)) if len(cells) else ()
+    return as_images(MappedSequence(cells, _image_file)) if len(cells) else ()
 
 
 def _image_file(cell) -> dict:
@@ -197,7 +197,7 @@ def _image_file(cell) -> dict:
     return {"bytes": content, "path": Path(path).name if path and content else None}
 
 
-def _split(name: str, parts: list[Part], columns: Columns, fetching: Fetching, revision: str | None = None) -> MemberSplit:
+def _split(name: str, parts: list[SplitPart], columns: ColumnNames, fetching: FetchOptions, revision: str | None = None) -> MemberSplit:
     images = [image_column(part.rows, columns.image_column, name) for part in parts]
     further = [further_columns(part.rows.columns, columns, name) for part in parts]
     told = name, ()
@@ -214,12 +214,12 @@ def _split(name: str, parts: list[Part], columns: Columns, fetching: Fetching, r
     return MemberSplit(told[0], *both, captions, revision, classes, told[1])
 
 
-def _told(parts: list[Part], columns: list[str | None]) -> Sequence | None:
+def _told(parts: list[SplitPart], columns: list[str | None]) -> Sequence | None:
     """Captions, or classes, of two parts, of which one may have none."""
     if columns == [None, None]:
         return None
-    values = [Repeated(None, len(part)) if column is None else part.lazy(column) for part, column in zip(parts, columns)]
-    return Mapped(Joined(*values), _short)
+    values = [RepeatedItem(None, len(part)) if column is None else part.lazy(column) for part, column in zip(parts, columns)]
+    return MappedSequence(ConcatenatedSequence(*values), _short)
 
 
 def _short(cell):
@@ -228,7 +228,7 @@ def _short(cell):
     Raises:
         SplitError: if it is a text so long that many of them would fill the memory.
     """
-    value = first_of(cell)
+    value = first_value(cell)
     if isinstance(value, str) and len(value) > MOST_TEXT:
         raise SplitError(f"A caption has {len(value):,} characters; at most {MOST_TEXT:,} are read. Shorten it, or name another column.")
     return value

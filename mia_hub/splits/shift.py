@@ -10,12 +10,12 @@ from tqdm.auto import tqdm
 
 from mia_hub.errors import SplitError
 from mia_hub.flags import Flag, flag
-from mia_hub.images.features import describe
+from mia_hub.images.features import blind_features
 from mia_hub.images.image import InputImage
 from mia_hub.metrics.estimates import Estimate
 from mia_hub.metrics.intervals import delong
 from mia_hub.metrics.roc import auc
-from mia_hub.system.processes import current
+from mia_hub.system.processes import current_processes
 
 FOLDS = 5
 FEWEST_FOR_BLIND = 25
@@ -45,7 +45,7 @@ def survey(images: Sequence[InputImage], is_member: np.ndarray, *, blind: bool =
         SplitError: if a image is on both sides.
         ImageError: for a image that can't be read.
     """
-    return current().first(lambda: _surveyed(images, np.asarray(is_member), blind, progress))
+    return current_processes().first(lambda: _surveyed(images, np.asarray(is_member), blind, progress))
 
 
 def _surveyed(images: Sequence[InputImage], is_member: np.ndarray, blind: bool, progress: bool) -> Survey:
@@ -57,7 +57,7 @@ def _surveyed(images: Sequence[InputImage], is_member: np.ndarray, blind: bool, 
         image = images[i]
         ids.append(image.id)
         if i in place:
-            features[place[i]] = describe(image)
+            features[place[i]] = blind_features(image)
     members = {i for i, label in zip(ids, is_member) if label == 1}
     both = members & {i for i, label in zip(ids, is_member) if label == 0}
     if both:
@@ -70,7 +70,7 @@ def _surveyed(images: Sequence[InputImage], is_member: np.ndarray, blind: bool, 
 
 
 def blind_auc(features: np.ndarray, is_member: np.ndarray, *, seed: int = 0) -> Estimate | None:
-    """AUC of a classifier that sees `describe`'s features and never the model, cross-validated over 5 folds.
+    """AUC of a classifier that sees `blind_features`'s features and never the model, cross-validated over 5 folds.
 
     Scores of held-out folds are pooled; the classifier is a mean of logistic regression and gradient boosting, in ranks. The interval is
     DeLong's, widened by `OVERDISPERSION`, so that about 2.5 % of splits drawn at random are called shifted.

@@ -7,25 +7,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mia_hub.errors import SplitError
-from mia_hub.images.captions import first_of, told_beside
+from mia_hub.images.captions import annotations_beside, first_value
 from mia_hub.images.image import InputImage
-from mia_hub.images.sequences import Mapped
+from mia_hub.images.sequences import MappedSequence
 from mia_hub.images.sources import as_images, find_images
 from mia_hub.splits.hub_rows import HubDataset, Rows
 from mia_hub.splits.local_rows import open_local
 from mia_hub.splits.member_split import MEMBER_NAMES, NONMEMBER_NAMES, MemberSplit
-from mia_hub.splits.parts import Columns, Fetching
+from mia_hub.splits.parts import ColumnNames, FetchOptions
 from mia_hub.splits.reading import (
     further_columns,
     image_column,
     images_of,
     label_values,
+    member_split_names,
     read_dataset,
     read_folder,
     read_parquet,
     read_rows,
-    split_name,
-    split_names,
+    split_of_file,
 )
 
 
@@ -70,8 +70,8 @@ def open_source(
     config: str | None = None,
     revision: str | None = None,
     source_split: str | None = None,
-    columns: Columns | None = None,
-    fetching: Fetching | None = None,
+    columns: ColumnNames | None = None,
+    fetching: FetchOptions | None = None,
 ) -> tuple[Pool | MemberSplit, Origin]:
     """Opens what a split is to be made of.
 
@@ -89,7 +89,7 @@ def open_source(
         SplitError: if it can't be read.
         ImageError: for a folder without images.
     """
-    columns, fetching, path = columns or Columns(), fetching or Fetching(), Path(source)
+    columns, fetching, path = columns or ColumnNames(), fetching or FetchOptions(), Path(source)
     if path.exists():
         for option, value in (("config", config), ("revision", revision)):
             if value is not None:
@@ -99,7 +99,7 @@ def open_source(
         raise SplitError(f"{str(source)!r} is neither a folder, nor a Parquet file, nor a data set on the Hub of the form 'owner/name'.")
     dataset = HubDataset(str(source), config, revision)
     splits = dataset.splits
-    if all(split_names(list(splits))) and source_split is None:
+    if all(member_split_names(list(splits))) and source_split is None:
         return read_dataset(dataset, columns, fetching), Origin(dataset.name, None, config, dataset.commit, dataset.license)
     name = _chosen(list(splits), source_split, f"The data set {dataset.name}")
     rows = dataset.open(name, splits[name])
@@ -109,7 +109,7 @@ def open_source(
     return _pool(rows, origin, columns), origin
 
 
-def _local(path: Path, source_split: str | None, columns: Columns, fetching: Fetching) -> tuple[Pool | MemberSplit, Origin]:
+def _local(path: Path, source_split: str | None, columns: ColumnNames, fetching: FetchOptions) -> tuple[Pool | MemberSplit, Origin]:
     origin = Origin(path.resolve().name)
     folder = path if path.is_dir() else path.parent
     paths = sorted(path.glob("**/*.parquet")) if path.is_dir() else [path]
@@ -119,12 +119,12 @@ def _local(path: Path, source_split: str | None, columns: Columns, fetching: Fet
         return read_folder(path, columns, fetching), origin
     if not paths:
         files = find_images(path)
-        told = told_beside(files, caption_column=columns.caption_column, class_column=columns.class_column)
+        told = annotations_beside(files, caption_column=columns.caption_column, class_column=columns.class_column)
         return Pool(origin, as_images(files), told.captions, told.classes), origin
     splits: dict[str, list[Path]] = {}
     for file in paths:
-        splits.setdefault(split_name(file, folder), []).append(file)
-    if all(split_names(list(splits))) and source_split is None:
+        splits.setdefault(split_of_file(file, folder), []).append(file)
+    if all(member_split_names(list(splits))) and source_split is None:
         return read_parquet(folder, paths, str(path), columns, fetching), origin
     name = _chosen(list(splits), source_split, str(path))
     rows = open_local(folder, splits[name])
@@ -142,7 +142,7 @@ def _chosen(splits: list[str], asked: str | None, name: str) -> str:
     return wanted
 
 
-def _pool(rows: Rows, origin: Origin, columns: Columns) -> Pool:
+def _pool(rows: Rows, origin: Origin, columns: ColumnNames) -> Pool:
     column, by_address = image_column(rows, columns.image_column, origin.name)
     if by_address:
         raise SplitError(
@@ -150,5 +150,5 @@ def _pool(rows: Rows, origin: Origin, columns: Columns) -> Pool:
             "there. Download them first (img2dataset does it), and give the folder."
         )
     found = further_columns(rows.columns, columns, origin.name)
-    captions, classes = (None if name is None else Mapped(rows.lazy(name), first_of) for name in found)
+    captions, classes = (None if name is None else MappedSequence(rows.lazy(name), first_value) for name in found)
     return Pool(origin, images_of(rows.lazy(column)), captions, classes)

@@ -16,10 +16,10 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from mia_hub.errors import SplitError
-from mia_hub.images.image import encoded
+from mia_hub.images.image import encoded_file
 from mia_hub.metrics.estimates import Estimate
-from mia_hub.splits.card import LABELS, SplitRecord, card_text, features
-from mia_hub.splits.drawing import Drawn, checked
+from mia_hub.splits.card import LABELS, SplitRecord, card_text, split_features
+from mia_hub.splits.drawing import DecodedSplit, decode_split
 from mia_hub.splits.member_split import MemberSplit, split_hash
 from mia_hub.splits.notes import split_notes
 from mia_hub.splits.sources import Origin
@@ -36,7 +36,7 @@ HASH = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def write_split(
-    split: MemberSplit | Drawn,
+    split: MemberSplit | DecodedSplit,
     folder: str | Path,
     *,
     origins: tuple[Origin, ...] = (),
@@ -71,15 +71,15 @@ def write_split(
         SplitError: if the folder can't be written to, or a image is on both sides.
     """
     check_folder(folder)
-    drawn = split if isinstance(split, Drawn) else checked(split, progress=progress)
+    drawn = split if isinstance(split, DecodedSplit) else decode_split(split, progress=progress)
     described = {"origins": origins, "seed": seed, "license": license, "model": model, "shift_check": shift_check, "progress": progress}
-    record = describe_drawn(drawn, **described)
-    write_drawn(drawn, record, folder, name=name, progress=progress)
+    record = split_record(drawn, **described)
+    write_decoded(drawn, record, folder, name=name, progress=progress)
     return record
 
 
-def describe_drawn(
-    drawn: Drawn,
+def split_record(
+    drawn: DecodedSplit,
     *,
     origins: tuple[Origin, ...] = (),
     seed: int | None = None,
@@ -114,14 +114,14 @@ def describe_drawn(
 
 def _blind(split: MemberSplit, seed: int, progress: bool) -> Estimate | None:
     """The blind classifier's AUC, on a sample: it is trained on no more."""
-    from mia_hub.images.features import describe
+    from mia_hub.images.features import blind_features
     from mia_hub.splits.shift import MOST_FOR_BLIND, blind_auc
 
     rng = np.random.default_rng(seed)
     sizes = (len(split.members), len(split.nonmembers))
     places = [np.sort(rng.permutation(size)[:MOST_FOR_BLIND]) for size in sizes]
     rows = np.concatenate([places[0], places[1] + sizes[0]])
-    seen = [describe(split.images[int(row)]) for row in tqdm(rows, desc="shift check", unit="image", delay=1.0, disable=not progress)]
+    seen = [blind_features(split.images[int(row)]) for row in tqdm(rows, desc="shift check", unit="image", delay=1.0, disable=not progress)]
     return blind_auc(np.array(seen), split.is_member[rows], seed=seed)
 
 
@@ -187,7 +187,7 @@ def check_folder(folder: str | Path) -> None:
         ) from error
 
 
-def write_drawn(drawn: Drawn, record: SplitRecord, folder: str | Path, *, name: str | None = None, progress: bool = True) -> None:
+def write_decoded(drawn: DecodedSplit, record: SplitRecord, folder: str | Path, *, name: str | None = None, progress: bool = True) -> None:
     """Writes the files. They appear under their names once they are complete.
 
     Raises:
@@ -226,7 +226,7 @@ def _settle(folder: Path, earlier: Path) -> None:
 
 def _write_parts(split: MemberSplit, folder: Path, progress: bool) -> Iterator[tuple[str, int]]:
     """Writes members and non-members; gives each split's name and the bytes of its rows."""
-    start, columns = 0, features(captions=split.captions is not None, classes=split.classes is not None)
+    start, columns = 0, split_features(captions=split.captions is not None, classes=split.classes is not None)
     for label, images in ((1, split.members), (0, split.nonmembers)):
         with _Shards(folder, LABELS[label], columns) as shards:
             for place in tqdm(range(len(images)), desc=f"writing {LABELS[label]}s", unit="image", delay=1.0, disable=not progress):
@@ -236,7 +236,7 @@ def _write_parts(split: MemberSplit, folder: Path, progress: bool) -> Iterator[t
 
 
 def _row(split: MemberSplit, images, place: int, row: int, label: int) -> dict[str, Any]:
-    values: dict[str, Any] = {"image": {"bytes": encoded(images, place) or _png(images[place]), "path": None}, "label": label}
+    values: dict[str, Any] = {"image": {"bytes": encoded_file(images, place) or _png(images[place]), "path": None}, "label": label}
     if split.captions is not None:
         caption = split.captions[row]
         values["caption"] = None if caption is None else str(caption)

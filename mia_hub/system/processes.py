@@ -1,8 +1,8 @@
 """The processes that share scoring out among them: those of one ``accelerate launch``, or this one alone.
 
 All of them run the same program on the same images. What costs queries is shared out and gathered, what is decided is decided by the
-first process, and only the first writes and prints. `mia-hub` joins them by itself; a script does so where it says `joined`, so that
-a function that is called in one process of a training, say, never waits for the others.
+first process, and only the first writes and prints. `mia-hub` joins them by itself; a script does so within
+`joined_processes`, so that a function that is called in one process of a training, say, never waits for the others.
 """
 
 from __future__ import annotations
@@ -127,13 +127,13 @@ def _outcome(work: Callable[[], Any]) -> tuple[tuple[Any, Exception | None], Exc
 _current = Processes()
 
 
-def current() -> Processes:
+def current_processes() -> Processes:
     """The processes that this one has joined, or itself."""
     return _current
 
 
 @contextmanager
-def joined() -> Iterator[Processes]:
+def joined_processes() -> Iterator[Processes]:
     """Within it scoring is shared out among the processes of one ``accelerate launch``; all of them must come here.
 
     Started otherwise, it changes nothing.

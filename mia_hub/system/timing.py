@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 
-def seconds(work: Callable[[], Any], device: torch.device | None = None, clock: Callable[[], float] = time.perf_counter) -> float:
+def measured_seconds(work: Callable[[], Any], device: torch.device | None = None, clock: Callable[[], float] = time.perf_counter) -> float:
     """Time of one call.
 
     Args:

@@ -37,7 +37,7 @@ USER_AGENT = f"mia_hub/{__version__} (membership audits of diffusion models; fet
 
 
 @dataclass(frozen=True)
-class Fetched:
+class FetchResult:
     """What came of an address.
 
     Attributes:
@@ -158,49 +158,49 @@ class _Web(urllib.request.OpenerDirector):
         self.addheaders = [("User-Agent", USER_AGENT), ("Accept", "image/*,*/*;q=0.5")]
 
 
-def fetch(address: str) -> Fetched:
+def fetch(address: str) -> FetchResult:
     """Fetches one file from a public host, within the limits above."""
     with TimeLimit(IMAGE_SECONDS) as limit:
         found = _fetch(address, limit)
         # A connection that was shut down looks like a short file, or any kind of failure.
-        return Fetched(reason="too slow", lasting=False) if limit.passed else found
+        return FetchResult(reason="too slow", lasting=False) if limit.passed else found
 
 
-def _fetch(address: str, limit: TimeLimit) -> Fetched:
+def _fetch(address: str, limit: TimeLimit) -> FetchResult:
     try:
         with _Web(limit).open(_quoted(address), timeout=ANSWER_SECONDS) as answer:
             return _content(answer)
     except urllib.error.HTTPError as error:
         error.close()
-        return Fetched(reason=f"HTTP {error.code}", lasting=error.code not in PASSING)
+        return FetchResult(reason=f"HTTP {error.code}", lasting=error.code not in PASSING)
     except urllib.error.URLError as error:
         if isinstance(error.reason, NotPublicError):
-            return Fetched(reason=NOT_PUBLIC)
+            return FetchResult(reason=NOT_PUBLIC)
         known = isinstance(error.reason, OSError)
-        return Fetched(reason="no answer" if known else "no web address", lasting=not known)
+        return FetchResult(reason="no answer" if known else "no web address", lasting=not known)
     except NotPublicError:
-        return Fetched(reason=NOT_PUBLIC)
+        return FetchResult(reason=NOT_PUBLIC)
     except (OSError, http.client.HTTPException):
-        return Fetched(reason="no answer", lasting=False)
+        return FetchResult(reason="no answer", lasting=False)
     except ValueError:  # what can't be an address: no host, a bad port, a control character
-        return Fetched(reason="no web address")
+        return FetchResult(reason="no web address")
 
 
-def _content(answer: http.client.HTTPResponse) -> Fetched:
+def _content(answer: http.client.HTTPResponse) -> FetchResult:
     stated = answer.headers.get("Content-Length") or "0"
     if not (stated.isascii() and stated.strip().isdigit()):
         raise http.client.HTTPException("a length that is no number")
     length = answer.length or 0  # of the body; 0 where it comes in chunks
     if length > MOST_BYTES:
-        return Fetched(reason="too large")
+        return FetchResult(reason="too large")
     content = bytearray()
     while part := answer.read1(2**16):
         content += part
         if len(content) > MOST_BYTES:
-            return Fetched(reason="too large")
+            return FetchResult(reason="too large")
     if len(content) < length:
         raise http.client.IncompleteRead(bytes(content))
-    return Fetched(bytes(content))
+    return FetchResult(bytes(content))
 
 
 def _quoted(address: str) -> str:
@@ -221,7 +221,7 @@ def _quoted(address: str) -> str:
     return urlunsplit((parts.scheme, host + port, quote(parts.path, safe), quote(parts.query, safe + "?"), ""))
 
 
-def fetch_all(addresses: Iterable[str]) -> Iterator[tuple[int, Fetched]]:
+def fetch_all(addresses: Iterable[str]) -> Iterator[tuple[int, FetchResult]]:
     """Fetches several files at once, of which no more than `WORKERS` are held here.
 
     Yields:

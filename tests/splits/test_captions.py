@@ -14,7 +14,7 @@ import mia_hub
 from mia_hub.checking.checker import Checker
 from mia_hub.cli import parser as cli
 from mia_hub.errors import AttackError, MetricError, ModelError, SplitError
-from mia_hub.images.captions import captions_beside, complete, told_beside
+from mia_hub.images.captions import annotations_beside, captions_beside, require_complete
 from mia_hub.splits.loading import load_split
 from mia_hub.splits.member_split import make_split
 
@@ -75,13 +75,13 @@ def test_metadata_is_read(tmp_path, file, column):
     paths = in_folder(tmp_path)
     write_rows(tmp_path / file, [{"file_name": p.name, column: f'a "cat", no {i}', "class": i} for i, p in reversed([*enumerate(paths)])])
     assert captions_beside(paths) == [f'a "cat", no {i}' for i in range(3)]
-    assert complete(told_beside(paths).classes, "class", "here") == [0, 1, 2]
-    assert told_beside(paths, caption_column="class").captions == ["0", "1", "2"]
+    assert require_complete(annotations_beside(paths).classes, "class", "here") == [0, 1, 2]
+    assert annotations_beside(paths, caption_column="class").captions == ["0", "1", "2"]
 
 
 def test_text_files_are_read_and_the_first_of_several_captions_counts(tmp_path):
     paths = in_folder(tmp_path)
-    assert told_beside(paths) == (None, None)
+    assert annotations_beside(paths) == (None, None)
     for i, path in enumerate(paths):
         path.with_suffix(".txt").write_text(f" cat {i}\n")
     assert captions_beside(paths) == ["cat 0", "cat 1", "cat 2"]
@@ -101,10 +101,10 @@ def test_incomplete_or_broken_metadata_is_refused(tmp_path, rows, says):
     paths = in_folder(tmp_path)
     write_rows(tmp_path / "metadata.jsonl", rows)
     with pytest.raises(SplitError, match=says):
-        complete(captions_beside(paths), "caption", "the folder")
+        require_complete(captions_beside(paths), "caption", "the folder")
     write_rows(tmp_path / "metadata.jsonl", [{"file_name": p.name, "class": "cat"} for p in paths])
     with pytest.raises(SplitError, match="must be whole numbers"):
-        complete(told_beside(paths).classes, "class", "the folder")
+        require_complete(annotations_beside(paths).classes, "class", "the folder")
 
 
 # In splits
@@ -150,20 +150,20 @@ def test_splits_bring_captions_and_classes(tmp_path, loopback_hub, stored):
     names = sorted(f"{i}.png" for i in range(N))
     expected = [f"{part} {name[:-4]}" for part in ("member", "nonmember") for name in names]
     assert list(split.captions) == expected
-    assert list(split.told("class").captions) == [int(caption.split()[1]) % 5 for caption in expected]
+    assert list(split.conditioned_on("class").captions) == [int(caption.split()[1]) % 5 for caption in expected]
     known = dict(zip((image.id for image in split.images), expected))
     fewer = split.limited(4, seed=3)
     assert [known[image.id] for image in fewer.images] == list(fewer.captions)
-    assert list(fewer.told("class").captions) == [int(caption.split()[1]) % 5 for caption in fewer.captions]
-    assert split.told("text").captions == split.captions
-    assert split.told("none").captions is None and split.told("text", "empty").captions is None
+    assert list(fewer.conditioned_on("class").captions) == [int(caption.split()[1]) % 5 for caption in fewer.captions]
+    assert split.conditioned_on("text").captions == split.captions
+    assert split.conditioned_on("none").captions is None and split.conditioned_on("text", "empty").captions is None
     with pytest.raises(SplitError, match="captions must be 'split' or 'empty'; got 'swapped'"):
-        split.told("text", "swapped")
+        split.conditioned_on("text", "swapped")
 
 
 def test_columns_can_be_named(tmp_path):
     as_parquet(tmp_path, None)
-    assert load_split(tmp_path, caption_column="class").told("text").captions[:2] == ["0", "1"]
+    assert load_split(tmp_path, caption_column="class").conditioned_on("text").captions[:2] == ["0", "1"]
     with pytest.raises(SplitError, match="has no column 'title'; it has image, text, class"):
         load_split(tmp_path, caption_column="title")
     with pytest.raises(SplitError, match="captions has 3 entries for 4 images"):
@@ -178,9 +178,9 @@ def test_captions_of_one_kind_alone_would_give_away_which_is_which(tmp_path):
         rows = rows.remove_columns("text") if kept is None else rows.map(lambda row: {"text": None}).cast(rows.features)
         rows.to_parquet(file)
         split = load_split(tmp_path)
-        assert split.told("none").captions is None and split.told("class").captions
+        assert split.conditioned_on("none").captions is None and split.conditioned_on("class").captions
         with pytest.raises(SplitError, match=f"{N} of the {2 * N} images of .* have no caption, and the others do"):
-            split.told("text")
+            split.conditioned_on("text")
 
 
 # To the model

@@ -25,12 +25,12 @@ from mia_hub.auditing.audit import held_out
 from mia_hub.auditing.compare import compare
 from mia_hub.cli import parser as cli
 from mia_hub.errors import SplitError
-from mia_hub.images.image import encoded
+from mia_hub.images.image import encoded_file
 from mia_hub.images.sources import as_images
 from mia_hub.models.exact import ddpm_alphas_cumprod
 from mia_hub.splits import writing as split_writing
 from mia_hub.splits.card import SplitRecord, card_text
-from mia_hub.splits.drawing import checked, draw
+from mia_hub.splits.drawing import decode_split, draw_split
 from mia_hub.splits.loading import load_split
 from mia_hub.splits.member_split import make_split
 from mia_hub.splits.publishing import find_target
@@ -139,7 +139,7 @@ def test_there_and_back(source, tmp_path, loopback_hub, logged_in, capsys):
     rows = [number[id] for id in found["ids"]]
     assert len(set(rows)) == 17
     assert found["captions"] == [f"text {row:02}" for row in rows] and found["classes"] == [row % 3 for row in rows]
-    kept = [encoded(here.images, i) for i in range(17)]
+    kept = [encoded_file(here.images, i) for i in range(17)]
     assert kept == [files[row] if isinstance(files[row], bytes) else files[row].read_bytes() for row in rows]
     # What the Hub's viewer reads.
     front = yaml.safe_load((tmp_path / "out" / "README.md").read_text().split("---\n")[1])
@@ -168,13 +168,13 @@ def test_a_draw_is_seeded_and_never_has_a_image_on_both_sides(tmp_path):
     files = [png(pixels) for pixels in noise(30)]
     # The same image in another file, and files that are none.
     files += [png(noise(30)[i], compress_level=1) for i in range(10)] + [b"nonsense"] * 5
-    one, again, other = (draw(pool(files), 15, 15, seed=seed, progress=False) for seed in (1, 1, 2))
+    one, again, other = (draw_split(pool(files), 15, 15, seed=seed, progress=False) for seed in (1, 1, 2))
     assert one.split.hash == again.split.hash != other.split.hash
     assert len(set(one.ids.tolist())) == 30 and one.left_out["duplicate"] and one.left_out["unreadable"]
     assert "this is not an image file" in one.example
     assert [id.decode() for id in one.ids] == [image.id for image in one.split.images]
     with pytest.raises(SplitError, match=r"has 30 different images that can be used, and 31 are asked for \(left out: 10 dup.*, 5 unr"):
-        draw(pool(files), 15, 16, progress=False)
+        draw_split(pool(files), 15, 16, progress=False)
 
 
 def test_images_that_occur_often_are_no_likelier_members():
@@ -185,7 +185,7 @@ def test_images_that_occur_often_are_no_likelier_members():
     ids = {as_images(files)[i].id for i in often}
     sides = Counter()
     for seed in range(120):
-        drawn = draw(pool(files), 4, 4, seed=seed, progress=False)
+        drawn = draw_split(pool(files), 4, 4, seed=seed, progress=False)
         sides["member"] += len({id.decode() for id in drawn.ids[:4]} & ids)
         sides["nonmember"] += len({id.decode() for id in drawn.ids[4:]} & ids)
     total = sides.total()
@@ -220,7 +220,7 @@ def test_a_split_that_is_there_is_written_as_it_is(tmp_path, capsys):
     code, _, err = run(tmp_path / "one", "--members", 2, "--nonmembers", 2, "--out", tmp_path / "three", capsys=capsys)
     assert code == 2 and "says already which images are members; leave --members and --nonmembers out" in err
     broken = make_split([*noise(3), b"nonsense"], [*noise(3, 1), noise(3, 1)[0]])
-    drawn = checked(broken, progress=False)
+    drawn = decode_split(broken, progress=False)
     assert (drawn.left_out, drawn.copies, len(drawn.split.members)) == (Counter(unreadable=1), 1, 3)
     with pytest.raises(SplitError, match="1 images of custom are both members and non-members"):
         write_split(make_split(noise(3), [*noise(2, 1), noise(3)[0]]), tmp_path / "four", progress=False)
@@ -297,7 +297,7 @@ def test_images_of_another_split_keep_their_files(tmp_path):
     for split in (limited, make_split(limited.members, limited.nonmembers), make_split(limited.members[1:], limited.nonmembers[:2])):
         write_split(split, tmp_path / "out", shift_check=False, progress=False)
         found = load_split(tmp_path / "out").images
-        kept = [encoded(found, i) for i in range(len(found))]
+        kept = [encoded_file(found, i) for i in range(len(found))]
         assert set(kept) <= came and len(set(kept)) == len(split.images) and found[0].id == split.images[0].id
 
 

@@ -29,7 +29,7 @@ from mia_hub.splits.loading import load_split
 from mia_hub.splits.parquet_rows import ParquetRows
 from mia_hub.splits.reading import images_of
 from mia_hub.system import web as fetching
-from mia_hub.system.web import NOT_PUBLIC, Fetched, fetch, fetch_all, is_public
+from mia_hub.system.web import NOT_PUBLIC, FetchResult, fetch, fetch_all, is_public
 
 LARGE, SMALL = 100_000, 1000
 
@@ -72,14 +72,14 @@ from pathlib import Path
 import datasets, numpy, PIL.Image, pyarrow.parquet, huggingface_hub
 import mia_hub
 from mia_hub import hub_rows, parquet_rows
-from mia_hub.images.image import encoded
+from mia_hub.images.image import encoded_file
 hub_rows.LARGEST_KEPT, parquet_rows.CACHED_BYTES = 0, 2**20
 def peak():  # of this process alone: getrusage's begins with that of the process which started it
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 mia_hub.load_split("sized/small").images[0].id
 before = peak()
 split = mia_hub.load_split(sys.argv[1])
-seen = sum(len(encoded(split.images, row)) for row in range(0, len(split.images), 20))
+seen = sum(len(encoded_file(split.images, row)) for row in range(0, len(split.images), 20))
 ids = [split.images[row].id for row in range(0, len(split.images), len(split.images) // 50)]
 captions = sum(len(split.captions[row]) for row in range(0, len(split.images), 20))
 after = peak()
@@ -588,7 +588,7 @@ def test_what_is_fetched_is_written_before_it_fills_the_memory(web, monkeypatch,
 
 def test_nothing_inside_is_asked(web, monkeypatch, loopback_hub, forget):
     """A data set from a stranger must not make this machine ask its own network."""
-    assert fetch(f"{web.url}/inside/3") == Fetched(reason=NOT_PUBLIC), "by a redirect"
+    assert fetch(f"{web.url}/inside/3") == FetchResult(reason=NOT_PUBLIC), "by a redirect"
     assert web.asked == ["/inside/3"]
     monkeypatch.setattr(fetching, "ALLOWED_INSIDE", frozenset())
     web.asked.clear()
@@ -599,15 +599,15 @@ def test_nothing_inside_is_asked(web, monkeypatch, loopback_hub, forget):
         assert found.reason == NOT_PUBLIC or host == "[::1]"
     # urllib undoes these escapes; what it would then ask was never looked at.
     for host in ("127.0.0.%31", "%6cocalhost", "127.0.0.\uff051", "[::1%25lo]"):
-        assert fetch(f"http://{host}:{port}/good/1") == Fetched(reason="no web address"), host
+        assert fetch(f"http://{host}:{port}/good/1") == FetchResult(reason="no web address"), host
     with monkeypatch.context() as only_here:
         only_here.setattr(fetching, "ALLOWED_INSIDE", frozenset({"127.0.0.1"}))
-        assert fetch(f"{web.url}/escaped/3") == Fetched(reason="no web address") and web.asked == ["/escaped/3"]
+        assert fetch(f"{web.url}/escaped/3") == FetchResult(reason="no web address") and web.asked == ["/escaped/3"]
         web.asked.clear()
     monkeypatch.setattr(
         fetching.socket, "getaddrinfo", lambda *_: [(2, 1, 6, "", ("93.184.216.34", 80)), (2, 1, 6, "", ("127.0.0.1", port))]
     )
-    assert fetch(f"http://two-faced.example:{port}/good/1") == Fetched(reason=NOT_PUBLIC), "a name with a public and a private address"
+    assert fetch(f"http://two-faced.example:{port}/good/1") == FetchResult(reason=NOT_PUBLIC), "a name with a public and a private address"
     monkeypatch.undo()
     name = by_address(loopback_hub, [f"{web.url}/good/1"] * 3, [f"{web.url}/good/2"] * 3)
     with pytest.raises(SplitError, match=f"None of the 3 images of the members of alice/layout can be had: 3 {NOT_PUBLIC}"):
@@ -620,7 +620,7 @@ def test_a_proxy_may_lie_inside_but_not_what_it_is_asked_for(web, monkeypatch):
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("http_proxy", web.url)
-    assert fetch("http://10.1.2.3/good/1") == Fetched(reason=NOT_PUBLIC) and not web.asked
+    assert fetch("http://10.1.2.3/good/1") == FetchResult(reason=NOT_PUBLIC) and not web.asked
     fetch("http://93.184.216.34/good/1")
     assert len(web.asked) <= 1
     web.asked.clear()
@@ -647,13 +647,13 @@ def test_a_server_that_never_ends_is_left(kind, monkeypatch):
     if kind.startswith("what"):  # is not waited for; the address leads to itself
         assert found.reason == "HTTP 302"
     else:
-        assert found == Fetched(reason="too slow", lasting=False)
+        assert found == FetchResult(reason="too slow", lasting=False)
     assert time.monotonic() - begun < 3
 
 
 def test_an_answer_with_a_wrong_length_may_be_right_another_time(web):
     for kind in ("lengthless", "short"):
-        assert fetch(f"{web.url}/{kind}/1") == Fetched(reason="no answer", lasting=False)
+        assert fetch(f"{web.url}/{kind}/1") == FetchResult(reason="no answer", lasting=False)
 
 
 @pytest.mark.parametrize(

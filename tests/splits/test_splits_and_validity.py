@@ -12,7 +12,7 @@ from PIL import Image
 
 from mia_hub.checking.comparability import Comparability
 from mia_hub.errors import ImageError, SplitError
-from mia_hub.images.features import describe
+from mia_hub.images.features import blind_features
 from mia_hub.images.sources import as_images
 from mia_hub.metrics.estimates import Estimate
 from mia_hub.splits.loading import load_split
@@ -173,12 +173,12 @@ def test_a_hub_that_breaks_off_without_a_word_is_one_clear_message(monkeypatch):
 
 
 def test_blind_classifier_sees_a_shift_and_no_shift_where_there_is_none():
-    same = np.stack([describe(image) for image in as_images(noise_images(300))])
+    same = np.stack([blind_features(image) for image in as_images(noise_images(300))])
     labels = np.repeat([1, 0], 150)
     fair = blind_auc(same, labels)
     assert fair.low < 0.5 < fair.high
     assert shift_flags(fair) == ()
-    brighter = np.concatenate([same[:150], np.stack([describe(p) for p in as_images(noise_images(150, 10, 256))])])
+    brighter = np.concatenate([same[:150], np.stack([blind_features(p) for p in as_images(noise_images(150, 10, 256))])])
     shifted = blind_auc(brighter, labels)
     assert shifted.low > 0.6
     assert shift_flags(shifted)[0].name == "distribution-shift"
@@ -199,7 +199,7 @@ def test_false_alarms_of_the_shift_check_are_rare():
 
 def test_features_are_the_same_in_number_for_any_image_and_finite():
     images = [np.zeros((8, 8), np.uint8), np.full((9, 700, 3), 255, np.uint8), np.zeros((8, 3000), np.uint8), noise_images(1)[0]]
-    seen = [describe(image) for image in as_images(images)]
+    seen = [blind_features(image) for image in as_images(images)]
     assert len({len(one) for one in seen}) == 1
     assert all(np.isfinite(one).all() for one in seen)
 

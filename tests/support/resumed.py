@@ -17,7 +17,7 @@ from mia_hub.auditing.compare import compare
 from mia_hub.models.denoiser import wrap_denoiser
 from mia_hub.models.exact import ddpm_alphas_cumprod
 from mia_hub.splits.member_split import make_split
-from mia_hub.system.processes import joined
+from mia_hub.system.processes import joined_processes
 
 IMAGES, BATCH, SIDE = 96, 16, 8
 ATTACKS = {
@@ -70,7 +70,7 @@ def run(folder: Path, told: Path, **launch: str) -> None:
     os.environ |= launch
     torch.set_num_threads(1)
     attacks = [attack(name) for name in ATTACKS]
-    with threadpool_limits(1), joined():
+    with threadpool_limits(1), joined_processes():
         compare(model_of(told), split(), attacks, folder=folder, batch_size=BATCH, shift_check=False, progress=False)
 
 

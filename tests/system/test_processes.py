@@ -19,7 +19,7 @@ from mia_hub.errors import MiaHubError, ModelError
 from mia_hub.models.denoiser import wrap_denoiser
 from mia_hub.models.exact import ddpm_alphas_cumprod
 from mia_hub.scores import ScoreTable
-from mia_hub.system.processes import LaunchedProcesses, Processes, current, joined, launched, launched_first
+from mia_hub.system.processes import LaunchedProcesses, Processes, current_processes, joined_processes, launched, launched_first
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 300
@@ -39,9 +39,9 @@ def test_every_part_is_shared_out_once(n, count):
 
 def test_a_process_alone_shares_nothing(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert not launched() and launched_first() and current().count == 1
-    with joined() as processes:
-        assert processes is current() and processes.is_first
+    assert not launched() and launched_first() and current_processes().count == 1
+    with joined_processes() as processes:
+        assert processes is current_processes() and processes.is_first
     assert processes.together(lambda: 3) == [3] and processes.first(lambda: 4) == 4
 
 
@@ -58,8 +58,8 @@ def talking(results, **launch: str) -> None:
 
         return work
 
-    with joined() as processes:
-        assert isinstance(processes, LaunchedProcesses) and current() is processes
+    with joined_processes() as processes:
+        assert isinstance(processes, LaunchedProcesses) and current_processes() is processes
         told.append(processes.together(lambda: rank * 10))
         told.append(processes.first(lambda: f"from {rank}"))
         for work in (fails_in(1, MiaHubError("said")), fails_in(2, ValueError("what\nand more")), fails_in(0, OSError(5, "disk"))):
@@ -73,7 +73,7 @@ def talking(results, **launch: str) -> None:
         except MiaHubError as error:
             told.append(str(error))
         told += [processes.together(lambda: rank), elsewhere]
-    assert current().count == 1
+    assert current_processes().count == 1
     results.put((rank, told))
 
 
@@ -130,7 +130,7 @@ def with_room(results, timesteps: tuple[int, ...], batch_size: int | None, **lau
 
     model = wrap_denoiser(denoise, ddpm_alphas_cumprod(), sample_shape=(1, 8, 8))
     images = np.random.default_rng(0).integers(0, 256, (400, 8, 8), dtype=np.uint8)
-    with joined() as processes:
+    with joined_processes() as processes:
         table = get_attack("sima", timesteps=timesteps).score(model, images, batch_size=batch_size, progress=False)
         results.put((processes.index, passes, table.scores.tobytes()))
 
@@ -169,7 +169,7 @@ def broken_in_one(results, **launch: str) -> None:
 
     model, attack = wrap_denoiser(denoise, ddpm_alphas_cumprod(), sample_shape=(1, 8, 8)), get_attack("sima", timesteps=(100,))
     images = np.zeros((200, 8, 8), np.uint8)
-    with joined() as processes:
+    with joined_processes() as processes:
         with pytest.raises(ModelError, match="broken"):
             attack.score(model, images, batch_size=1, progress=False)
         asked, broken = len(passes), False

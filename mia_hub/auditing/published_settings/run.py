@@ -14,7 +14,7 @@ from mia_hub.auditing.published_settings.setting import Benchmark, load_benchmar
 from mia_hub.auditing.published_settings.sources import Drawn, Opened
 from mia_hub.models.loading import load_model
 from mia_hub.models.protocol import DiffusionModel, ModelInfo
-from mia_hub.system.output import write
+from mia_hub.system.files import write_output
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def run_and_tell(
     )  # fmt: skip
     run = BenchmarkRun(benchmark, comparison, drawn, limit, given)
     if folder is not None:
-        write(Path(folder) / "benchmark.json", json.dumps(run.to_dict(), indent=2))
+        write_output(Path(folder) / "benchmark.json", json.dumps(run.to_dict(), indent=2))
     return run
 
 

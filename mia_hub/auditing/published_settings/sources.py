@@ -20,14 +20,15 @@ from mia_hub.auditing.published_settings.opening import open_rows
 from mia_hub.auditing.published_settings.setting import Benchmark
 from mia_hub.auditing.published_settings.source import DEMO, Source
 from mia_hub.errors import SplitError, whole_number
-from mia_hub.images.captions import first_of
+from mia_hub.images.captions import first_value
 from mia_hub.images.image import InputImage
+from mia_hub.images.sequences import SelectedSequence
 from mia_hub.images.sources import as_images
 from mia_hub.splits.hub_rows import dataset_errors, file_bytes
-from mia_hub.splits.image_store import COPY, NO_IMAGE, ROWS_AT_ONCE, Row, RowStore, StoredImages, row_of
+from mia_hub.splits.image_store import COPY, NO_IMAGE, ROWS_AT_ONCE, StoredImages, StoredRow, StoredRows, stored_row
 from mia_hub.splits.loading import load_split
-from mia_hub.splits.member_split import Chosen, MemberSplit
-from mia_hub.system.web import Fetched, fetch_all
+from mia_hub.splits.member_split import MemberSplit
+from mia_hub.system.web import FetchResult, fetch_all
 
 ON_BOTH_SIDES = "also among the members"
 
@@ -124,7 +125,7 @@ class Opened:
             if source.count > len(part):
                 raise SplitError(f"The demo has {len(part):,} images in {source.split!r}, and {source.count:,} are asked for.")
         split = split.limited(self.limit)
-        rows = [part.rows if isinstance(part, Chosen) else range(len(part)) for part in (split.members, split.nonmembers)]
+        rows = [part.rows if isinstance(part, SelectedSequence) else range(len(part)) for part in (split.members, split.nonmembers)]
         return Drawn(split, *(Draw("demo", None, tuple(map(int, part)), len(part)) for part in rows))
 
 
@@ -138,7 +139,7 @@ class _Part:
         self.caption, self.label = self._column(source.caption_column), self._column(source.class_column)
         self.order = self._order()
         self.count = source.count if limit is None else min(limit, source.count)
-        self.store = RowStore(self._folder(cache))
+        self.store = StoredRows(self._folder(cache))
 
     def _column(self, names: Sequence[str]) -> str | None:
         found = next((name for name in names if name in self.rows.columns), None)
@@ -205,23 +206,23 @@ class _Part:
         with dataset_errors(self.source.dataset, self.source.revision):
             yield from self.rows.take(rows, columns)
 
-    def _behind_addresses(self, taken: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[Row]:
+    def _behind_addresses(self, taken: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[StoredRow]:
         while part := list(islice(taken, ROWS_AT_ONCE)):
             for place, file in fetch_all(str(values[self.image] or "") for _, values in part):
                 yield self._row(*part[place], file)
 
-    def _with_images(self, taken: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[Row]:
+    def _with_images(self, taken: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[StoredRow]:
         for number, values in taken:
             content = file_bytes(values[self.image])
-            yield self._row(number, values, Fetched(content, "" if content else NO_IMAGE))
+            yield self._row(number, values, FetchResult(content, "" if content else NO_IMAGE))
 
-    def _row(self, number: int, values: dict[str, Any], file: Fetched) -> Row:
+    def _row(self, number: int, values: dict[str, Any], file: FetchResult) -> StoredRow:
         told = {
             "caption": _caption(values[self.caption]) if self.caption else "",
             "label": self._class(values[self.label]) if self.label else None,
         }
         least = self.source.min_bytes if self.source.url_column else 0
-        return row_of(number, file, prepare=lambda image: cropped(image, self.crop), min_bytes=least, **told)
+        return stored_row(number, file, prepare=lambda image: cropped(image, self.crop), min_bytes=least, **told)
 
     def _class(self, value: Any) -> int:
         pattern = self.source.class_pattern
@@ -248,7 +249,7 @@ class _Part:
 
 def _caption(value: Any) -> str:
     """The first of several captions; "" for none."""
-    first = first_of(value)
+    first = first_value(value)
     return "" if first is None else str(first)
 
 
