@@ -614,18 +614,18 @@ def test_addresses_that_lead_nowhere_or_elsewhere(web, monkeypatch):
         assert (found.content, found.reason, found.lasting) == (None, "no web address", True), address
     away = fetching.fetch(f"{web.url}/away/1")
     assert away.content is None and away.reason == "HTTP 302"
-    assert fetching.fetch("http://127.0.0.1:9/x.png") == fetching.Fetched(reason="no answer", lasting=False)
+    assert fetching.fetch("http://127.0.0.1:9/x.png") == fetching.FetchResult(reason="no answer", lasting=False)
     silent = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler, bind_and_activate=True)  # accepts, and never answers
     monkeypatch.setattr(fetching, "ANSWER_SECONDS", 0.2)
-    assert fetching.fetch(f"http://127.0.0.1:{silent.server_address[1]}/x.png") == fetching.Fetched(reason="no answer", lasting=False)
+    assert fetching.fetch(f"http://127.0.0.1:{silent.server_address[1]}/x.png") == fetching.FetchResult(reason="no answer", lasting=False)
     silent.server_close()
     for most in (50_000, 20):  # a length that was announced, and one that wasn't
         with monkeypatch.context() as patched:
             patched.setattr(fetching, "MOST_BYTES", most)
-            assert fetching.fetch(f"{web.url}/{'huge' if most > 20 else 'good'}/1") == fetching.Fetched(reason="too large")
+            assert fetching.fetch(f"{web.url}/{'huge' if most > 20 else 'good'}/1") == fetching.FetchResult(reason="too large")
     monkeypatch.setattr(fetching, "ANSWER_SECONDS", 10.0)
     monkeypatch.setattr(fetching, "IMAGE_SECONDS", -1.0)
-    assert fetching.fetch(f"{web.url}/good/1") == fetching.Fetched(reason="too slow", lasting=False)
+    assert fetching.fetch(f"{web.url}/good/1") == fetching.FetchResult(reason="too slow", lasting=False)
 
 
 # The demo
