@@ -16,7 +16,7 @@ class MiaHubError(Exception):
 
 
 class ImageError(MiaHubError):
-    """A image that can't be read, or is not fit to be scored."""
+    """An image that can't be read, or is not fit to be scored."""
 
 
 class ModelError(MiaHubError):

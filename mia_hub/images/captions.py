@@ -1,10 +1,10 @@
-"""Captions and classes that lie beside image files, as the tools that train on folders expect them."""
+"""Captions and classes that lie beside image files, in the layouts that tools for training on folders expect."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,95 +14,96 @@ CAPTION_COLUMNS = ("caption", "captions", "text", "prompt")
 CLASS_COLUMNS = ("class", "class_label", "class_index")
 
 
-def select_rows(captions: Sequence | None, rows) -> Sequence | None:
-    """The captions of some images. What kind of captions they are, which their type may tell, is kept."""
-    if captions is None:
-        return None
-    return (type(captions) if isinstance(captions, tuple) else list)(captions[row] for row in rows)
-
-
-def first_value(value: Any) -> Any:
-    """What stands for a image that has several captions: the first of them, or None where the list is empty."""
-    if not isinstance(value, (list, tuple)):
-        return value
-    return value[0] if value else None
-
-
 class Annotations(NamedTuple):
-    """What lies beside image files: one entry per image, None where there is none; None for the list if there are none at all."""
+    """Captions and classes read beside image files: one entry per image, None for an image without one; None if no image has one."""
 
     captions: list[str | None] | None
     classes: list[str | None] | None
 
 
 def annotations_beside(paths: Sequence[str | Path], *, caption_column: str | None = None, class_column: str | None = None) -> Annotations:
-    """Caption and class of each image file, from ``metadata.jsonl`` or ``metadata.csv`` in its folder; a caption also from a text file.
+    """Return caption and class of each image file, from the metadata in its folder; a caption also from a text file.
 
-    The first is the convention of `datasets` (a column ``file_name``, and further ones), the second that of most LoRA trainers
-    (``cat.png`` and ``cat.txt``). Each file of metadata is read once.
+    Metadata is ``metadata.jsonl`` or ``metadata.csv`` with a column ``file_name``, the convention of `datasets`; text files
+    (``cat.txt`` beside ``cat.png``) are that of most LoRA trainers. Each metadata file is read once.
 
     Args:
         paths: image files.
-        caption_column: of the metadata, where it isn't called caption, text or prompt.
-        class_column: of the metadata, where it isn't called class.
+        caption_column: in the metadata, if it isn't called caption, text or prompt.
+        class_column: in the metadata, if it isn't called class.
 
     Returns:
-        `require_complete` refuses gaps in either.
+        The annotations, which may have gaps; `require_complete` refuses them.
 
     Raises:
         SplitError: if there is no such column, or the metadata can't be read.
     """
     metadata = {folder: _metadata(folder) for folder in {Path(path).parent for path in paths}}
     rows = [metadata[Path(path).parent].get(Path(path).name, {}) for path in paths]
-    captions = [_first(row, (caption_column,) if caption_column else CAPTION_COLUMNS) for row in rows]
+    captions = [_first_text(row, (caption_column,) if caption_column else CAPTION_COLUMNS) for row in rows]
     if caption_column is None:
         captions = [caption if caption is not None else _text_file(Path(path)) for path, caption in zip(paths, captions)]
-    classes = [_first(row, (class_column,) if class_column else CLASS_COLUMNS) for row in rows]
-    return Annotations(_any(captions, paths, caption_column), _any(classes, paths, class_column))
+    classes = [_first_text(row, (class_column,) if class_column else CLASS_COLUMNS) for row in rows]
+    return Annotations(_none_if_empty(captions, paths, caption_column), _none_if_empty(classes, paths, class_column))
 
 
 def captions_beside(paths: Sequence[str | Path]) -> list[str | None] | None:
-    """The captions of `annotations_beside`."""
+    """Return the captions of `annotations_beside`."""
     return annotations_beside(paths).captions
 
 
-def require_complete(given: Sequence, what: str, where: str) -> Sequence:
-    """Captions as texts, or classes as whole numbers, one for each image; their type is kept where nothing has to be changed.
+def require_complete(values: Sequence[Any], what: str, where: str) -> Sequence[Any]:
+    """Return captions as texts, or classes as integers, one for each image; the same object where no value has to be converted.
 
     Args:
-        given: one per image, None where there is none.
+        values: one per image, None for an image without one.
         what: "caption" or "class".
-        where: what they belong to, for messages.
+        where: what the images belong to, for messages.
 
     Raises:
-        SplitError: if some images have one and others none: that alone could tell members from non-members.
+        SplitError: if only some images have one: that alone could tell members from non-members.
     """
-    kind, missing, as_it_is = str if what == "caption" else int, 0, True
-    for value in given:  # once only: they may come over the network
+    kind, missing, converted = str if what == "caption" else int, 0, True
+    for value in values:  # one pass: the values may come over the network
         missing += value is None
-        as_it_is = as_it_is and isinstance(value, kind) and not isinstance(value, bool)
+        converted = converted and isinstance(value, kind) and not isinstance(value, bool)
     if missing:
         raise SplitError(
-            f"{missing} of the {len(given)} images of {where} have no {what}, and the others do; give each one, or ask with empty ones."
+            f"{missing} of the {len(values)} images of {where} have no {what}, and the others do; give each one, or use empty ones for all."
         )
-    if as_it_is:
-        return given
+    if converted:
+        return values
     try:
-        return [kind(value) for value in given]
+        return [kind(value) for value in values]
     except (TypeError, ValueError) as error:
-        raise SplitError(f"The classes of {where} must be whole numbers, indices of the model's classes ({error}).") from error
+        raise SplitError(f"The classes of {where} must be integers, indices of the model's classes ({error}).") from error
 
 
-def _any(found: list, paths: Sequence[str | Path], column: str | None) -> list | None:
-    if any(value is not None for value in found):
-        return found
+def select_rows(captions: Sequence[Any] | None, rows: Iterable[Any]) -> Sequence[Any] | None:
+    """Return the captions of some images, as a tuple of the same class if they are one, else as a list."""
+    if captions is None:
+        return None
+    selected = [captions[row] for row in rows]
+    return type(captions)(selected) if isinstance(captions, tuple) else selected
+
+
+def first_value(value: Any) -> Any:
+    """Return the first caption of an image that has several; None for an empty list, and any other value unchanged."""
+    if not isinstance(value, (list, tuple)):
+        return value
+    return value[0] if value else None
+
+
+def _none_if_empty(values: list[str | None], paths: Sequence[str | Path], column: str | None) -> list[str | None] | None:
+    if any(value is not None for value in values):
+        return values
     if column:
         raise SplitError(f"There is no column {column!r} in a metadata.jsonl or metadata.csv beside {paths[0]}.")
     return None
 
 
 def _metadata(folder: Path) -> dict[str, dict[str, Any]]:
-    """The row of each file name."""
+    """Return the row of each file name."""
     try:
         if (folder / "metadata.jsonl").is_file():
             lines = (folder / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
@@ -117,8 +118,8 @@ def _metadata(folder: Path) -> dict[str, dict[str, Any]]:
         raise SplitError(f"The metadata of {folder} can't be read ({error!r}); each line needs a file_name.") from error
 
 
-def _first(row: dict[str, Any], columns: Sequence[str]) -> str | None:
-    """The value of the first of these columns that there is; of a list of captions the first."""
+def _first_text(row: dict[str, Any], columns: Sequence[str]) -> str | None:
+    """Return the value of the first of these columns that has one."""
     value = first_value(next((row[name] for name in columns if row.get(name) is not None), None))
     return None if value is None else str(value)
 

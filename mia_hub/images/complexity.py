@@ -1,31 +1,34 @@
-"""How busy a image is: edges and compressed size, as both the shift check and conditional attacks describe it."""
+"""The complexity of an image: edges and compressed size, for the shift check and for conditional attacks."""
 
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 # Keeps the logarithm of an empty image finite; a quarter of one grey level.
 FLOOR = 1e-3
 
 
-def edges(grey: np.ndarray) -> tuple[float, float, float]:
-    """Mean absolute horizontal and vertical difference, and mean absolute Laplacian, of ``[H, W]``; 0 where there is none to take."""
+def edge_strengths(grey: npt.NDArray[np.float64]) -> tuple[float, float, float]:
+    """Return mean absolute horizontal and vertical difference, and mean absolute Laplacian, of ``[H, W]``; 0 for one of no pixels."""
     laplacian = grey[1:-1, 1:-1] * 4 - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]
-    return tuple(float(np.abs(d).mean()) if d.size else 0.0 for d in (np.diff(grey, axis=1), np.diff(grey, axis=0), laplacian))
+    dx, dy, curvature = (float(np.abs(d).mean()) if d.size else 0.0 for d in (np.diff(grey, axis=1), np.diff(grey, axis=0), laplacian))
+    return dx, dy, curvature
 
 
-def png_bytes(pixels: np.ndarray, compress_level: int = 6) -> int:
-    """Size as PNG of uint8 ``[H, W]`` or ``[H, W, 3]``."""
+def png_bytes(pixels: npt.NDArray[np.uint8], compress_level: int = 6) -> int:
+    """Return the size in bytes of uint8 ``[H, W]`` or ``[H, W, 3]`` as PNG."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", compress_level=compress_level)
     return buffer.tell()
 
 
-def complexity(pixels: np.ndarray) -> np.ndarray:
-    """How hard a image is to denoise, as far as it can be seen without a model.
+def complexity(pixels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Return how hard an image is to denoise, as far as it can be told without a model.
 
     Args:
         pixels: float ``[C, H, W]`` in [0, 1], C = 1 or 3, at the model's image size.
@@ -34,7 +37,7 @@ def complexity(pixels: np.ndarray) -> np.ndarray:
         float64 ``[5]``: log of the PNG's size in bytes, logs of the mean absolute gradient and Laplacian, mean, standard deviation.
     """
     grey = pixels.astype(np.float64).mean(axis=0)
-    bytes_ = np.rint(pixels * 255).clip(0, 255).astype(np.uint8)
-    dx, dy, laplacian = edges(grey)
-    size = png_bytes(bytes_[0] if len(bytes_) == 1 else np.ascontiguousarray(bytes_.transpose(1, 2, 0)))
+    levels = np.rint(pixels * 255).clip(0, 255).astype(np.uint8)
+    dx, dy, laplacian = edge_strengths(grey)
+    size = png_bytes(levels[0] if len(levels) == 1 else np.ascontiguousarray(levels.transpose(1, 2, 0)))
     return np.array([np.log(size), np.log((dx + dy) / 2 + FLOOR), np.log(laplacian + FLOOR), grey.mean(), grey.std()])

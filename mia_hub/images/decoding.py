@@ -1,4 +1,4 @@
-"""From files, PIL images, arrays and tensors to pixels; every bad one ends here, in an `ImageError` that says what to do.
+"""Decode files, PIL images, arrays and tensors into pixels; every bad one raises an `ImageError` that names the next step.
 
 Nothing is fetched from the network, written to disk or logged, and only the formats in `FORMATS` are ever opened.
 """
@@ -10,16 +10,19 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import PIL.Image
 
 from mia_hub.errors import ImageError
 
+# uint8 or float32 ``[H, W, C]``.
+Pixels: TypeAlias = npt.NDArray[Any]
 MAX_PIXELS = 50_000_000
 MIN_SIDE = 8
-# Given to Image.open, so that nothing exotic is ever opened (EPS, for one, would start ghostscript).
+# Passed to Image.open, so that nothing exotic is ever opened (EPS would start ghostscript).
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 SUFFIXES = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 _ACCEPTED_FILES = "Accepted are PNG, JPEG, WebP, GIF, BMP, TIFF and AVIF files"
@@ -33,8 +36,8 @@ _ACCEPTED_ARRAYS = (
 )
 _TOLERANCE = 1e-6
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-# How to turn [H, W, C] upright, by EXIF orientation.
-_UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+# Functions that turn [H, W, C] upright, by EXIF orientation.
+_UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
     2: lambda x: x[:, ::-1],
     3: lambda x: x[::-1, ::-1],
     4: lambda x: x[::-1],
@@ -43,7 +46,7 @@ _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     7: lambda x: x.swapaxes(0, 1)[::-1, ::-1],
     8: np.rot90,
 }
-# What people upload by mistake, told from the first 4,096 bytes: (pattern, what it is, next step).
+# Common files that are no images, recognised by their first 4,096 bytes: (pattern, description, next step).
 _NOT_IMAGES = (
     (rb"(?is)\s*(<!doctype html|<html)", "a web page", "Download the image itself and pass that"),
     (rb"(?s).*<svg[\s>]", "an SVG drawing", "Export it as PNG and pass that"),
@@ -56,15 +59,15 @@ _NOT_IMAGES = (
 _KNOWN_MAGIC = re.compile(rb"(?s)\x89PNG|\xff\xd8\xff|RIFF....WEBP|GIF8[79]a|II\*\0|MM\0\*|....ftypavi[fs]")
 
 
-def decode(source: Any, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The pixels of one image, uint8 or float32 [H, W, C], and what was changed on the way in.
+def decode(source: Any, name: str) -> tuple[Pixels, tuple[str, ...]]:
+    """Return the pixels of one image, uint8 or float32 [H, W, C], and the changes made while decoding, one sentence each.
 
     Args:
-        source: what `mia_hub.images.sources.open_image` takes, but no dict and no `InputImage`.
-        name: what to call it in messages.
+        source: anything that `mia_hub.images.sources.open_image` takes, except a dict or an `InputImage`.
+        name: for messages.
 
     Raises:
-        ImageError: whenever it can't be read, or isn't fit to be scored.
+        ImageError: if it can't be read, or isn't fit to be scored.
     """
     if isinstance(source, (str, os.PathLike)):
         return _from_path(source, name)
@@ -75,7 +78,7 @@ def decode(source: Any, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
             return _decode(source, name)
         except _UndecodableError as err:
             raise image_error(
-                name, f"the PIL image can't be decoded ({reason(err.__cause__)})", "Open it again, from a complete file"
+                name, f"the PIL image can't be decoded ({failure_reason(err.__cause__)})", "Open it again, from a complete file"
             ) from err
     elif isinstance(source, np.ndarray):
         return _from_array(source, name)
@@ -89,15 +92,15 @@ def decode(source: Any, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
     elif hasattr(source, "read"):
         return _from_file(source, name)
     else:
-        raise image_error(name, f"what was given ({type(source).__name__}) is no image", f"{ACCEPTED_TYPES}: pass one of these")
+        raise image_error(name, f"an object of type {type(source).__name__} is no image", f"{ACCEPTED_TYPES}: pass one of these")
 
 
-def _from_path(source: str | os.PathLike[str], name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+def _from_path(source: str | os.PathLike[str], name: str) -> tuple[Pixels, tuple[str, ...]]:
     path = Path(os.fsdecode(source))
     try:
         if path.is_dir():
             raise image_error(
-                name, "this is a folder, not an image", "Pass the files in it; where several images are taken, the folder alone will do"
+                name, "this is a folder, not an image", "Pass the files in it; where several images are accepted, pass the folder"
             )
         if not path.exists():
             raise image_error(name, f"there is no file {printable(path)}", "Check the path")
@@ -106,10 +109,10 @@ def _from_path(source: str | os.PathLike[str], name: str) -> tuple[np.ndarray, t
         with path.open("rb") as stream:
             return _from_stream(stream, name)
     except (OSError, ValueError) as err:
-        raise image_error(name, f"the file can't be read ({reason(err)})", "Check the path and its permissions") from err
+        raise image_error(name, f"the file can't be read ({failure_reason(err)})", "Check the path and its permissions") from err
 
 
-def _from_file(source: Any, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+def _from_file(source: Any, name: str) -> tuple[Pixels, tuple[str, ...]]:
     try:
         if hasattr(source, "seek") and (not hasattr(source, "seekable") or source.seekable()):
             source.seek(0)
@@ -119,14 +122,14 @@ def _from_file(source: Any, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
             is_text = not isinstance(source, bytes)
             source = None if is_text else io.BytesIO(source)
     except (OSError, ValueError) as err:
-        raise image_error(name, f"the file object can't be read ({reason(err)})", "Open the file again, or pass its path") from err
+        raise image_error(name, f"the file object can't be read ({failure_reason(err)})", "Open the file again, or pass its path") from err
     if is_text:
         raise image_error(name, "the file is open in text mode", 'Open it with open(path, "rb"), or pass its path')
     return _from_stream(source, name)
 
 
-def _from_stream(stream: BinaryIO, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Decodes an image file. `stream` stands at its start, can seek, and stays open."""
+def _from_stream(stream: BinaryIO, name: str) -> tuple[Pixels, tuple[str, ...]]:
+    """Decode an image file. `stream` stands at its start, can seek, and stays open."""
     head = stream.read(4096)
     if not head:
         raise image_error(name, "the file is empty (0 bytes)", "Save or download the image again")
@@ -148,7 +151,7 @@ def _from_stream(stream: BinaryIO, name: str) -> tuple[np.ndarray, tuple[str, ..
             raise image_error(name, f"this is {what}, which can't be read as pixels", f"{advice}. {_ACCEPTED_FILES}") from failure
     unidentified = isinstance(failure, PIL.UnidentifiedImageError)
     if _KNOWN_MAGIC.match(head) or not unidentified:
-        why = "" if unidentified else f" ({reason(failure)})"
+        why = "" if unidentified else f" ({failure_reason(failure)})"
         raise image_error(name, f"the file is damaged or cut short{why}", "Save or download the image again") from failure
     raise image_error(
         name, "this is not an image file, whatever its name says", f"{_ACCEPTED_FILES}: convert it to one of these"
@@ -156,10 +159,10 @@ def _from_stream(stream: BinaryIO, name: str) -> tuple[np.ndarray, tuple[str, ..
 
 
 class _UndecodableError(Exception):
-    """Pillow failed, in whatever way; its own error is the cause."""
+    """Pillow failed; its own error is the cause."""
 
 
-def _decode(source: BinaryIO | PIL.Image.Image, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+def _decode(source: BinaryIO | PIL.Image.Image, name: str) -> tuple[Pixels, tuple[str, ...]]:
     try:
         if isinstance(source, PIL.Image.Image):
             return _from_pil(source, name)
@@ -174,14 +177,14 @@ def _decode(source: BinaryIO | PIL.Image.Image, name: str) -> tuple[np.ndarray, 
         raise _UndecodableError from err
 
 
-def _from_pil(im: PIL.Image.Image, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Decodes an opened PIL image. Raises an ImageError, or whatever Pillow raises on a damaged file."""
+def _from_pil(im: PIL.Image.Image, name: str) -> tuple[Pixels, tuple[str, ...]]:
+    """Decode an opened PIL image; raise an ImageError, or anything that Pillow raises on a damaged file."""
     _check_size(im.height, im.width, name)
-    # To be asked before load(): it turns a TIFF upright by itself, and it forgets the file's bit depth.
+    # Read before load(), which turns a TIFF upright by itself and forgets the file's bit depth.
     orientation = _orientation(im) if im.format == "TIFF" else 1
     deep = re.search(r";16[BLNS]", str([tile[3] for tile in getattr(im, "tile", [])])) is not None
     im.load()
-    notes = []
+    notes: list[str] = []
     pixels, frame = _flatten(im, name, notes, deep), im.tell()
     if im.format != "TIFF":
         orientation = _orientation(im)
@@ -194,8 +197,8 @@ def _from_pil(im: PIL.Image.Image, name: str) -> tuple[np.ndarray, tuple[str, ..
     return pixels, tuple(notes)
 
 
-def _flatten(im: PIL.Image.Image, name: str, notes: list[str], deep: bool) -> np.ndarray:
-    """The pixels of a loaded PIL image of any mode, [H, W, 1] or [H, W, 3]; what was changed is added to `notes`."""
+def _flatten(im: PIL.Image.Image, name: str, notes: list[str], deep: bool) -> Pixels:
+    """Return the pixels of a loaded PIL image of any mode, [H, W, 1] or [H, W, 3]; add the changes to `notes`."""
     if im.mode == "F":
         return _from_array(np.asarray(im), name)[0]
     if im.mode.startswith("I"):
@@ -217,7 +220,7 @@ def _flatten(im: PIL.Image.Image, name: str, notes: list[str], deep: bool) -> np
         im = im.convert("LA" if grey else "RGBA")
         alpha = im.getchannel("A")
         im = im.convert("L" if grey else "RGB")
-        if alpha.getextrema()[0] < 255:
+        if np.asarray(alpha).min() < 255:
             white = PIL.Image.new(im.mode, im.size, "white")
             white.paste(im, mask=alpha)
             im = white
@@ -227,9 +230,9 @@ def _flatten(im: PIL.Image.Image, name: str, notes: list[str], deep: bool) -> np
     return as_array(im.convert("L" if grey else "RGB"))
 
 
-def _from_array(array: np.ndarray, name: str, channels_first: bool = False) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Checks an array or tensor, and copies it: its owner may change it later."""
-    given = f"{array.dtype} {list(array.shape)}"
+def _from_array(array: Pixels, name: str, channels_first: bool = False) -> tuple[Pixels, tuple[str, ...]]:
+    """Check an array or tensor, and copy it, since its owner may change it later."""
+    description = f"{array.dtype} {list(array.shape)}"
     floating = array.dtype.kind == "f"
     if not floating and array.dtype != np.uint8:
         advice = {
@@ -237,13 +240,15 @@ def _from_array(array: np.ndarray, name: str, channels_first: bool = False) -> t
             "u": "Divide by its largest possible value, for floats in [0, 1]",
             "i": "If its values are 0 to 255, use .astype(numpy.uint8)",
         }.get(array.dtype.kind, "Convert it to uint8 or float")
-        raise image_error(name, f"an array of {given} is not taken, as its value range is unclear", f"{advice}. {_ACCEPTED_ARRAYS}")
+        problem = f"an array of {description} is not accepted, as its value range is unclear"
+        raise image_error(name, problem, f"{advice}. {_ACCEPTED_ARRAYS}")
     if array.ndim == 2:
         array = array[..., None]
     elif array.ndim == 3 and (channels_first or (floating and array.shape[0] in (1, 3) and array.shape[2] not in (1, 3))):
         array = np.moveaxis(array, 0, 2)
     if array.ndim != 3 or array.shape[2] not in ((1, 3) if floating or channels_first else (1, 3, 4)):
-        raise image_error(name, f"the shape of {given} is not that of a image", f"{_ACCEPTED_ARRAYS}: reorder or pick its dimensions")
+        problem = f"the shape of {description} is not that of an image"
+        raise image_error(name, problem, f"{_ACCEPTED_ARRAYS}: reorder or pick its dimensions")
     _check_size(array.shape[0], array.shape[1], name)
     if array.shape[2] == 4:
         return _from_pil(as_pil(array), name)
@@ -251,7 +256,7 @@ def _from_array(array: np.ndarray, name: str, channels_first: bool = False) -> t
         return np.array(array, order="C"), ()
     low, high = float(array.min()), float(array.max())
     if not np.isfinite([low, high]).all():
-        raise image_error(name, "the array has values that are NaN or infinite", "Find where they come from; images are expected in [0, 1]")
+        raise image_error(name, "the array has values that are NaN or infinite", "Find their origin; images are expected in [0, 1]")
     if low < -_TOLERANCE or high > 1 + _TOLERANCE:
         raise image_error(
             name,
@@ -274,7 +279,7 @@ def _too_large(name: str, size: str) -> ImageError:
     return image_error(name, f"{size} are too many", f"At most {MAX_PIXELS:,} are accepted: scale it down first")
 
 
-def _orientation(im: PIL.Image.Image) -> int:
+def _orientation(im: PIL.Image.Image) -> Any:
     try:
         return im.getexif().get(0x0112, 1)
     except Exception:  # corrupt EXIF must not kill a readable image
@@ -284,52 +289,57 @@ def _orientation(im: PIL.Image.Image) -> int:
 def _has_frames(im: PIL.Image.Image) -> bool:
     try:
         return bool(getattr(im, "is_animated", False))
-    except Exception:  # a later frame is damaged: it is there, and not used
+    except Exception:  # a later frame is damaged: it exists, and is not used
         return True
 
 
 def _bare_png(data: bytes) -> bytes:
-    """A PNG without its metadata: only the critical chunks (upper-case first letter) and the transparency."""
-    kept, at = [_PNG_MAGIC], len(_PNG_MAGIC)
+    """Return a PNG without its metadata: only the critical chunks (upper-case first letter) and the transparency."""
+    chunks, at = [_PNG_MAGIC], len(_PNG_MAGIC)
     while at + 12 <= len(data):
         end = at + 12 + int.from_bytes(data[at : at + 4], "big")
         kind = data[at + 4 : at + 8]
         if kind[:1].isupper() or kind == b"tRNS":
-            kept.append(data[at:end])
+            chunks.append(data[at:end])
         at = end
-    return b"".join(kept)
+    return b"".join(chunks)
 
 
-def as_pil(pixels: np.ndarray) -> PIL.Image.Image:
+def as_pil(pixels: Pixels) -> PIL.Image.Image:
+    """Return uint8 or float32 pixels [H, W, C] as a PIL image."""
     return PIL.Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
 
 
-def as_array(im: PIL.Image.Image) -> np.ndarray:
+def as_array(im: PIL.Image.Image) -> Pixels:
+    """Return a PIL image as pixels [H, W, C]."""
     pixels = np.array(im)
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def as_uint8(pixels: np.ndarray) -> np.ndarray | None:
-    """The uint8 image that float pixels in [0, 1] are (within 1e-6), or None if they are none."""
+def as_uint8(pixels: Pixels) -> Pixels | None:
+    """Return the uint8 image that float pixels in [0, 1] represent (within 1e-6); None if they don't represent one."""
     levels = np.rint(pixels * 255)
     exact = np.abs(pixels - levels / 255).max(initial=0) <= _TOLERANCE and levels.min(initial=0) >= 0 and levels.max(initial=0) <= 255
     return levels.astype(np.uint8) if exact else None
 
 
 def is_tensor(x: Any) -> bool:
-    # Duck typing, as torch is slow to import and not needed here. Python's file objects have a detach() too.
+    """Whether this is a torch tensor; torch itself, which is slow to import, is not needed."""
+    # Python's file objects have a detach(), too.
     return hasattr(x, "detach") and hasattr(x, "cpu")
 
 
 def printable(text: object) -> str:
-    """One safe line: file names can hold line breaks, terminal codes and bytes that are no text."""
+    """Return one safe line: file names can hold line breaks, terminal codes and bytes that are no text."""
     line = "".join(c if c.isprintable() else "?" for c in str(text))
     return line if len(line) <= 120 else f"{line[:80]}...{line[-30:]}"
 
 
-def reason(err: BaseException | None) -> str:
+def failure_reason(err: BaseException | None) -> str:
+    """Return what an error says, in one safe line; its type if it says nothing."""
     return printable(getattr(err, "strerror", None) or err or type(err).__name__)
 
 
 def image_error(name: str, problem: str, advice: str) -> ImageError:
+    """Return the error about an image: its name, the problem, and the next step."""
     return ImageError(f"{printable(name)}: {problem}. {advice}.")

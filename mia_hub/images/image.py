@@ -1,13 +1,15 @@
-"""Anything a person would pass as a image, as a lazy sequence of images with one identity each."""
+"""One decoded image: its pixels, its identity by content, and its resizing to a model's size."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import PIL.Image
 
 from mia_hub.errors import ImageError
@@ -20,53 +22,52 @@ class InputImage:
 
     Attributes:
         pixels: uint8 [H, W, C], or float32 [H, W, C] in [0, 1]; C is 1 or 3.
-        name: what to call it in tables and messages: its file name where it has one.
-        notes: what was changed on the way in, one sentence each.
+        name: for tables and messages: the file name, if there is one.
+        notes: changes made while decoding, one sentence each.
     """
 
-    pixels: np.ndarray
+    pixels: npt.NDArray[Any]
     name: str
     notes: tuple[str, ...] = ()
 
     @cached_property
     def id(self) -> str:
-        """The `content_id` of the pixels: the same for the same image, whatever file or array it came in."""
+        """The `content_id` of the pixels: equal for the same image, whatever file or array it came in."""
         return content_id(self.pixels)
 
     @property
     def height(self) -> int:
-        return self.pixels.shape[0]
+        return int(self.pixels.shape[0])
 
     @property
     def width(self) -> int:
-        return self.pixels.shape[1]
+        return int(self.pixels.shape[1])
 
     def to_pil(self) -> PIL.Image.Image:
-        """The image as an 8-bit PIL image, mode "L" or "RGB"."""
+        """Return the image as an 8-bit PIL image, mode "L" or "RGB"."""
         return as_pil(self.pixels if self.pixels.dtype == np.uint8 else np.rint(self.pixels * 255).astype(np.uint8))
 
-    def resized(self, height: int, width: int, channels: int | None = None) -> np.ndarray:
-        """The image at a model's size: scaled until it covers the size (antialiased bicubic), then cropped at the centre.
+    def resized(self, height: int, width: int, channels: int | None = None) -> npt.NDArray[np.float32]:
+        """Return the image at a model's size: scaled until it covers the size (antialiased bicubic), then cropped at the centre.
 
-        A image that has the size already is not resampled. uint8 pixels are resampled as 8 bits, as the usual training pipeline does
+        An image of that size is not resampled. uint8 pixels are resampled as 8 bits, as the usual training pipeline does
         (PIL image, Resize of the short side, CenterCrop), and agree with it to within one of 255 levels in rare pixels; float pixels
         are resampled as float.
 
         Args:
-            height: rows wanted.
-            width: columns wanted.
+            height, width: of the result.
             channels: 1 (ITU-R 601 luma), 3 (grey is repeated), or None to keep the image's own.
 
         Returns:
-            float32 [height, width, C] in [0, 1]; a fresh array, free to be changed.
+            float32 [height, width, C] in [0, 1]; a new array, which the caller may change.
 
         Raises:
-            ImageError: for a size below 1, or other channels than 1, 3 and None.
+            ImageError: for a size below 1, or channels other than 1, 3 and None.
         """
         if height < 1 or width < 1 or channels not in (None, 1, 3):
             raise ImageError(
                 f"{self.name}: can't be resized to {height} x {width} with {channels} channels. "
-                "Height and width start at 1, and channels is 1, 3 or None: pass the size that the model's images have."
+                "Height and width are at least 1, and channels is 1, 3 or None: pass the size of the model's images."
             )
         pixels = self.pixels
         if channels == 1 and pixels.shape[2] == 3:
@@ -77,15 +78,16 @@ class InputImage:
             pixels = np.repeat(pixels, 3, axis=2)
         if pixels.dtype == np.uint8:
             return pixels.astype(np.float32) / np.float32(255)
-        return np.clip(pixels, 0, 1).astype(np.float32, copy=False)
+        clipped: npt.NDArray[np.float32] = np.clip(pixels, 0, 1).astype(np.float32, copy=False)
+        return clipped
 
 
 # The name under which earlier versions offered it.
 Picture = InputImage
 
 
-def content_id(pixels: np.ndarray) -> str:
-    """A name for a image's content: 32 hex digits of a SHA-256 over its size and RGB values.
+def content_id(pixels: npt.NDArray[Any]) -> str:
+    """Return the identity of an image's content: 32 hex digits of a SHA-256 over its size and RGB values.
 
     Args:
         pixels: uint8, or float in [0, 1]; [H, W], [H, W, 1] or [H, W, 3]. Grey counts as RGB with equal channels. Floats that are all
@@ -113,24 +115,25 @@ def content_id(pixels: np.ndarray) -> str:
     return hashlib.sha256(head + rgb.tobytes()).hexdigest()[:32]
 
 
-def encoded_file(images: Sequence[InputImage], index: int) -> bytes | None:
-    """The file that a image of a sequence came in, as it is, where there is one."""
-    method = getattr(images, "encoded", None)
+def encoded_file(images: Sequence[Any], index: int) -> bytes | None:
+    """Return the unchanged file that an image of a sequence came in; None if it did not come as a file."""
+    method: Callable[[int], bytes | None] | None = getattr(images, "encoded_file", None)
     return method(index) if method else None
 
 
-def _luma(pixels: np.ndarray) -> np.ndarray:
-    """ITU-R 601 grey [H, W, 1] of RGB pixels, of the same dtype."""
+def _luma(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return ITU-R 601 grey [H, W, 1] of RGB pixels, in the same dtype."""
     if pixels.dtype == np.uint8:
         return as_array(as_pil(pixels).convert("L"))
-    return pixels @ np.array([[0.299], [0.587], [0.114]], np.float32)
+    grey: npt.NDArray[Any] = pixels @ np.array([[0.299], [0.587], [0.114]], np.float32)
+    return grey
 
 
-def _cover(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Pixels scaled until they cover the size, and cropped at the centre; dtype and channels stay."""
+def _cover(pixels: npt.NDArray[Any], height: int, width: int) -> npt.NDArray[Any]:
+    """Return pixels scaled until they cover the size, and cropped at the centre; dtype and channels stay."""
     h, w = pixels.shape[:2]
-    # The size before the crop. The crop is then cut out of the source and not of the scaled image, which gives the same pixels and
-    # never makes the whole of it: for a image of 8 x 1,000,000 that would be huge.
+    # The size before the crop. The crop is taken from the source, not from the scaled image: the pixels are the same, and the whole scaled
+    # image, which would be huge for an image of 8 x 1,000,000, is never made.
     if height * w >= width * h:
         full_h, full_w = height, max(width, height * w // h)
     else:

@@ -1,19 +1,27 @@
-"""Lazy sequences made of others: an item is asked for when it is needed, and none is kept."""
+"""Lazy sequences made of others: an item is read when it is needed, and none is stored."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar, overload
+
+from mia_hub.images.image import encoded_file
+
+Item = TypeVar("Item", covariant=True)
 
 
-class LazySequence(Sequence):
-    """A sequence whose subclass gives the item at an index from 0 to its length - 1; a slice is a list."""
+class LazySequence(Sequence[Item]):
+    """A sequence whose subclass returns the item at an index from 0 to its length - 1; a slice is a list."""
 
-    def item(self, index: int) -> Any:
+    def item(self, index: int) -> Item:
         raise NotImplementedError
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Item]: ...
+    def __getitem__(self, index: int | slice) -> Item | Sequence[Item]:
         if isinstance(index, slice):
             return [self.item(i) for i in range(*index.indices(len(self)))]
         number = operator.index(index)
@@ -22,69 +30,68 @@ class LazySequence(Sequence):
         return self.item(number % len(self))
 
 
-class ConcatenatedSequence(LazySequence):
+class ConcatenatedSequence(LazySequence[Item]):
     """Two sequences, one after the other."""
 
-    def __init__(self, first: Sequence, second: Sequence):
+    def __init__(self, first: Sequence[Item], second: Sequence[Item]):
         self.first, self.second = first, second
 
     def __len__(self) -> int:
         return len(self.first) + len(self.second)
 
-    def item(self, index: int) -> Any:
+    def item(self, index: int) -> Item:
         return self.first[index] if index < len(self.first) else self.second[index - len(self.first)]
 
     def encoded_file(self, index: int) -> bytes | None:
-        """See `mia_hub.images.image.encoded`."""
-        from mia_hub.images.image import encoded_file
-
-        first = index < len(self.first)
-        return encoded_file(self.first, index) if first else encoded_file(self.second, index - len(self.first))
+        """See `mia_hub.images.image.encoded_file`."""
+        return encoded_file(self.first, index) if index < len(self.first) else encoded_file(self.second, index - len(self.first))
 
 
-class SelectedSequence(LazySequence):
-    """Some rows of a sequence; a slice is lazy too."""
+class SelectedSequence(LazySequence[Item]):
+    """Some rows of a sequence; a slice is lazy, too."""
 
-    def __init__(self, items: Sequence, rows: Sequence[int]):
+    def __init__(self, items: Sequence[Item], rows: Sequence[int]):
         self.items, self.rows = items, rows
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Item]: ...
+    def __getitem__(self, index: int | slice) -> Item | Sequence[Item]:
         return SelectedSequence(self.items, self.rows[index]) if isinstance(index, slice) else super().__getitem__(index)
 
-    def item(self, index: int) -> Any:
+    def item(self, index: int) -> Item:
         return self.items[int(self.rows[index])]
 
     def encoded_file(self, index: int) -> bytes | None:
-        """See `mia_hub.images.image.encoded`."""
-        from mia_hub.images.image import encoded_file
-
+        """See `mia_hub.images.image.encoded_file`."""
         return encoded_file(self.items, int(self.rows[index]))
 
 
-class MappedSequence(LazySequence):
-    """A function of each item."""
+class MappedSequence(LazySequence[Item]):
+    """A function of each item of a sequence."""
 
-    def __init__(self, items: Sequence, function: Callable[[Any], Any]):
+    def __init__(self, items: Sequence[Any], function: Callable[[Any], Item]):
         self.items, self.function = items, function
 
     def __len__(self) -> int:
         return len(self.items)
 
-    def item(self, index: int) -> Any:
+    def item(self, index: int) -> Item:
         return self.function(self.items[index])
 
 
-class RepeatedItem(LazySequence):
+class RepeatedItem(LazySequence[Item]):
     """One value, ``count`` times."""
 
-    def __init__(self, value: Any, count: int):
-        self.value, self.count = value, count
+    def __init__(self, value: Item, count: int):
+        self.value, self._length = value, count
 
     def __len__(self) -> int:
-        return self.count
+        return self._length
 
-    def item(self, index: int) -> Any:
+    def item(self, index: int) -> Item:
         return self.value

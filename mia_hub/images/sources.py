@@ -1,4 +1,4 @@
-"""Anything a person would pass as a image, as a lazy sequence of images with one identity each."""
+"""Everything that counts as images (files, folders, arrays, tensors, columns), as a lazy sequence of `InputImage`."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import PIL.Image
 
 from mia_hub.errors import ImageError, MiaHubError
-from mia_hub.images.decoding import ACCEPTED_TYPES, SUFFIXES, decode, image_error, is_tensor, printable, reason
+from mia_hub.images.decoding import ACCEPTED_TYPES, SUFFIXES, decode, failure_reason, image_error, is_tensor, printable
 from mia_hub.images.image import InputImage, encoded_file
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://|data:", re.IGNORECASE)
 
 
 def open_image(source: Any, name: str | None = None) -> InputImage:
-    """Decodes one image.
+    """Decode one image.
 
     Transparent pixels are put on white, EXIF rotation is undone, CMYK and 16 bits become 8-bit RGB or grey, and only the first frame of
     several is used; each such change is noted. ICC profiles are ignored.
@@ -32,21 +32,21 @@ def open_image(source: Any, name: str | None = None) -> InputImage:
             - a NumPy array: uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] (RGBA), or float in [0, 1]: [H, W], [C, H, W] if the first
               dimension is 1 or 3 and the last isn't, else [H, W, C];
             - a tensor, always [C, H, W] (or [H, W]): float in [0, 1], or uint8;
-            - a dict {"bytes", "path"}, as the `datasets` library keeps undecoded images;
-            - a `InputImage`, which is returned as it is.
-        name: what to call it; by default its file name, or else "image".
+            - a dict {"bytes", "path"}, as the `datasets` library represents undecoded images;
+            - an `InputImage`, which is returned as it is.
+        name: for messages; the file name by default, or else "image".
 
     Returns:
-        The image. Floats that are all k / 255 are stored as the uint8 image they are: one id, one set of pixels, one score.
+        The image. Floats that are all k / 255 are stored as the uint8 image that they are, so that both forms share one id and one score.
 
     Raises:
-        ImageError: whenever the source can't be read or isn't fit to be scored, with the reason and the next step.
+        ImageError: if the source can't be read or isn't fit to be scored, with the reason and the next step.
     """
     return _open(source, name, "image")
 
 
 def as_images(images: Any) -> Sequence[InputImage]:
-    """A lazy sequence of images: each is decoded when it is asked for, and none is kept.
+    """Return a lazy sequence of images: each is decoded when it is indexed, and none is stored.
 
     Args:
         images: one of
@@ -58,11 +58,11 @@ def as_images(images: Any) -> Sequence[InputImage]:
             - an image column of a `datasets` Dataset, or any object with a length and integer indices.
 
     Returns:
-        A sequence with `len`, integer indices (negative ones too), lazy slices and iteration. A image without a file name is called
-        "image 1", "image 2"... Indexing raises an `ImageError` that tells which image is at fault.
+        A sequence with `len`, integer indices (negative ones too), lazy slices and iteration. An image without a file name is called
+        "image 1", "image 2"... Indexing raises an `ImageError` that names the image.
 
     Raises:
-        ImageError: for no images, or for something that is neither a image nor a sequence, such as a generator.
+        ImageError: for no images, or for something that is neither an image nor a sequence, such as a generator.
     """
     if isinstance(images, _Images):
         return images
@@ -84,14 +84,14 @@ def as_images(images: Any) -> Sequence[InputImage]:
             "Pass list(...) of it (of its first part, if it has no end)."
         )
     else:
-        raise ImageError(f"What was given ({type(images).__name__}) is no image. {ACCEPTED_TYPES}, or a list of them: pass one of these.")
+        raise ImageError(f"An object of type {type(images).__name__} is no image. {ACCEPTED_TYPES}, or a list of them: pass one of these.")
     if len(items) == 0:
         raise ImageError(f"No images were given (the {type(images).__name__} is empty). Pass at least one image.")
     return _Images(items, range(len(items)))
 
 
 def find_images(folder: str | os.PathLike[str]) -> list[Path]:
-    """The image files in a folder and its subfolders, by suffix, sorted by path; hidden files and folders are skipped.
+    """Return the image files in a folder and its subfolders, by suffix, sorted by path; hidden files and folders are skipped.
 
     Raises:
         ImageError: if there is no such folder, or no image in it.
@@ -100,13 +100,13 @@ def find_images(folder: str | os.PathLike[str]) -> list[Path]:
     if not root.is_dir():
         what = "is a file, not a folder: pass it as an image" if root.is_file() else "doesn't exist: check the path of the folder"
         raise ImageError(f"{printable(root)} {what}.")
-    found = []
+    images: list[Path] = []
     for parent, folders, files in os.walk(root):
         folders[:] = [f for f in folders if not f.startswith(".")]
-        found += [Path(parent, f) for f in files if not f.startswith(".") and f.lower().endswith(SUFFIXES)]
-    if not found:
-        raise ImageError(f"{printable(root)} has no images; accepted: {', '.join(SUFFIXES)}. Check the folder, or convert its files.")
-    return sorted(found)
+        images += [Path(parent, f) for f in files if not f.startswith(".") and f.lower().endswith(SUFFIXES)]
+    if not images:
+        raise ImageError(f"{printable(root)} has no images; accepted are {', '.join(SUFFIXES)}. Check the folder, or convert its files.")
+    return sorted(images)
 
 
 class _Images(Sequence[InputImage]):
@@ -118,7 +118,11 @@ class _Images(Sequence[InputImage]):
     def __len__(self) -> int:
         return len(self._indices)
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> InputImage: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[InputImage]: ...
+    def __getitem__(self, index: int | slice) -> InputImage | Sequence[InputImage]:
         if isinstance(index, slice):
             return _Images(self._items, self._indices[index])
         return self._decode(self._indices[operator.index(index)])
@@ -128,9 +132,9 @@ class _Images(Sequence[InputImage]):
         return map(self._decode, self._indices)
 
     def encoded_file(self, index: int) -> bytes | None:
-        """The file that a image came in; None for an array, a tensor or a PIL image."""
+        """Return the file that an image came in; None for an array, a tensor or a PIL image."""
         row = self._indices[operator.index(index)]
-        if hasattr(self._items, "encoded"):  # images of another such sequence, which decodes them
+        if hasattr(self._items, "encoded_file"):  # a sequence that decodes its own images
             return encoded_file(self._items, row)
         item = self._items[row]
         if isinstance(item, Mapping):
@@ -146,11 +150,10 @@ class _Images(Sequence[InputImage]):
         try:
             item = self._items[i]
         except MiaHubError:
-            raise  # it says for itself what went wrong, which need not be the image
+            raise  # its own message is better, and the fault need not be the image's
         except Exception as err:  # a column decodes its images on access, and may fail in any way
-            raise image_error(
-                default, f"it can't be taken from the {type(self._items).__name__} ({reason(err)})", "Fix or drop it"
-            ) from err
+            problem = f"it can't be taken from the {type(self._items).__name__} ({failure_reason(err)})"
+            raise image_error(default, problem, "Fix or drop it") from err
         try:
             return _open(item, None, default)
         except ImageError as err:
@@ -160,7 +163,7 @@ class _Images(Sequence[InputImage]):
 
 
 def _is_single(images: Any) -> bool:
-    """Whether it is one image (or meant as one), rather than a collection."""
+    """Whether this is one image, or meant as one, rather than a collection."""
     if isinstance(images, np.ndarray) or is_tensor(images):
         stack = images.ndim == 3 and not is_tensor(images) and images.dtype == np.uint8 and images.shape[2] not in (1, 3, 4)
         return images.ndim < 4 and not stack
@@ -169,7 +172,7 @@ def _is_single(images: Any) -> bool:
 
 
 def _open(source: Any, name: str | None, default: str) -> InputImage:
-    """`open_image`, with the name to fall back on."""
+    """As `open_image`, with the name of last resort."""
     if isinstance(source, InputImage):
         return source
     if isinstance(source, Mapping):
@@ -180,7 +183,7 @@ def _open(source: Any, name: str | None, default: str) -> InputImage:
                 f"a dict with the keys {sorted(map(str, source))} is no image",
                 'Pass the image in it (for a dataset, its image column: data["image"]), or a dict with "bytes" or "path"',
             )
-        name = name or (_file_name(path) if path is not None else None)
+        name = name or (_own_file_name(path) if path is not None else None)
         source = path if data is None else data
     if isinstance(source, str) and _URL.match(source):
         raise image_error(
@@ -188,14 +191,14 @@ def _open(source: Any, name: str | None, default: str) -> InputImage:
             f"{printable(source)} is a URL, and nothing is fetched from the network",
             "Download the image and pass the path of the file",
         )
-    name = printable(name or _file_name(source) or default)
+    name = printable(name or _own_file_name(source) or default)
     pixels, notes = decode(source, name)
     pixels.setflags(write=False)  # the id is cached: it must stay true
     return InputImage(pixels, name, notes)
 
 
-def _file_name(source: Any) -> str | None:
-    """The file name that a source knows of itself."""
+def _own_file_name(source: Any) -> str | None:
+    """Return the file name that a source carries."""
     if isinstance(source, PIL.Image.Image):
         source = getattr(source, "filename", None)
     elif hasattr(source, "read"):

@@ -44,7 +44,7 @@ class _Reader:
     """Decodes images, and keeps count of those that are left out.
 
     Args:
-        distinct: whether a image that was seen before is left out.
+        distinct: whether an image that was seen before is left out.
     """
 
     def __init__(self, progress: bool, *, distinct: bool):
@@ -55,7 +55,7 @@ class _Reader:
         self.seen: set[bytes] = set()
 
     def read(self, images: Sequence[InputImage], rows: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
-        """The rows with a image that can be used, and their ids."""
+        """The rows with an image that can be used, and their ids."""
         kept, ids = np.zeros(len(rows), bool), np.zeros(len(rows), ID_TYPE)
         for place in tqdm(range(len(rows)), desc=f"reading {what}", unit="image", delay=1.0, disable=not self.progress):
             try:
@@ -78,7 +78,7 @@ def draw_split(
 ) -> DecodedSplit:
     """Draws members and non-members at random.
 
-    Different images are drawn, and only then which of them are members: a image that occurs often in the source is as likely to be a
+    Different images are drawn, and only then which of them are members: an image that occurs often in the source is as likely to be a
     member as a non-member, and never both.
 
     Args:
@@ -147,7 +147,7 @@ def decode_split(split: MemberSplit, *, progress: bool = True) -> DecodedSplit:
     """A split that is there already, without the images that can't be read.
 
     Raises:
-        SplitError: if a image is on both sides, or a side has fewer than 2 images that can be read.
+        SplitError: if an image is on both sides, or a side has fewer than 2 images that can be read.
     """
     reader, found, copies, sides = _Reader(progress, distinct=False), [], 0, []
     for what, part in (("members", split.members), ("non-members", split.nonmembers)):

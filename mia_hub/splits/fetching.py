@@ -84,7 +84,7 @@ def _digest(part: SplitPart, column: str) -> str:
 
 
 def _sifted(parts: list[SplitPart], stores: list[StoredRows]) -> tuple[list[np.ndarray], list[Counter]]:
-    """Of each side the places that have a image of their own, and why the others are left out.
+    """Of each side the places that have an image of their own, and why the others are left out.
 
     One image behind many addresses is most often a site's "not found": within a side it counts once, and on both sides not at all.
     """

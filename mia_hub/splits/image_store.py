@@ -54,7 +54,7 @@ def stored_row(
     Args:
         number: of the row.
         file: what came.
-        prepare: what is done to a image before it is scored.
+        prepare: what is done to an image before it is scored.
         min_bytes: a file below this counts as missing.
         told: caption and label.
     """
@@ -126,7 +126,7 @@ class StoredRows:
             done(len(batch))
 
     def add(self, rows: Sequence[StoredRow]) -> None:
-        """Keeps rows; those whose lack of a image may pass are known for now, and not written."""
+        """Keeps rows; those whose lack of an image may pass are known for now, and not written."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 

@@ -131,7 +131,7 @@ class ParquetRows:
     def _read_footer(self, path: str):
         import pyarrow.parquet as pq
 
-        # Footers are read again while images are; their errors are the file's, not a image's.
+        # Footers are read again while images are; their errors are the file's, not an image's.
         with self.files.errors(), self.files.open(path) as file:
             return pq.read_metadata(file)
 

@@ -18,11 +18,11 @@ def calibration_mask(ids: Sequence[str], *, fraction: float = 0.5, seed: int = 0
         fraction: share of the calibration part, in (0, 1).
 
     Returns:
-        bool ``[N]`` with round(fraction·N) True (some more where copies of a image stand at the border).
+        bool ``[N]`` with round(fraction·N) True (some more where copies of an image stand at the border).
     """
     keys = np.array([_key("calibration", seed, sample) for sample in ids], dtype=object)
     count = round(fraction * len(keys))
-    # By comparison and not by place in the order, so that copies of a image fall on one side.
+    # By comparison and not by place in the order, so that copies of an image fall on one side.
     return keys <= np.sort(keys)[count - 1] if count else np.zeros(len(keys), bool)
 
 
@@ -40,7 +40,7 @@ def calibration_part(ids: Sequence[str], is_member: np.ndarray, *, fraction: flo
 
 
 def folds(ids: Sequence[str], is_member: np.ndarray, k: int, *, seed: int = 0) -> np.ndarray:
-    """int ``[N]``: the fold, 0 … k-1, of each sample, balanced within each label; copies of a image share a fold."""
+    """int ``[N]``: the fold, 0 … k-1, of each sample, balanced within each label; copies of an image share a fold."""
     fold = np.zeros(len(ids), int)
     for label in np.unique(is_member):
         rows = np.flatnonzero(is_member == label)

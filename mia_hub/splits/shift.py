@@ -42,8 +42,8 @@ def survey(images: Sequence[InputImage], is_member: np.ndarray, *, blind: bool =
     """Reads every image once, and refuses a split whose members and non-members overlap.
 
     Raises:
-        SplitError: if a image is on both sides.
-        ImageError: for a image that can't be read.
+        SplitError: if an image is on both sides.
+        ImageError: for an image that can't be read.
     """
     return current_processes().first(lambda: _surveyed(images, np.asarray(is_member), blind, progress))
 

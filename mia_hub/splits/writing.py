@@ -68,7 +68,7 @@ def write_split(
         What the card says.
 
     Raises:
-        SplitError: if the folder can't be written to, or a image is on both sides.
+        SplitError: if the folder can't be written to, or an image is on both sides.
     """
     check_folder(folder)
     drawn = split if isinstance(split, DecodedSplit) else decode_split(split, progress=progress)
@@ -253,7 +253,7 @@ def _class(value, name: str) -> int | None:
 
 
 def _png(image) -> bytes:
-    """A image that came without a file.
+    """An image that came without a file.
 
     Raises:
         SplitError: for one whose values no 8-bit file can hold.

@@ -130,8 +130,8 @@ BAD_OBJECTS = {
     "truncated PIL": (lambda: Image.open(io.BytesIO(saved(RGB, "JPEG")[:-400])), "truncated", "Open it again"),
     "[-1, 1]": (lambda: FLOAT * 2 - 1, "from -1 to 1", "x / 2 + 0.5"),
     "0..255 float": (lambda: RGB.astype(np.float64), "from 0 to 255", "x / 255"),
-    "NaN": (lambda: np.where(FLOAT > 0.5, np.nan, FLOAT), "NaN", "Find where"),
-    "infinite": (lambda: np.where(FLOAT > 0.5, np.inf, FLOAT), "infinite", "Find where"),
+    "NaN": (lambda: np.where(FLOAT > 0.5, np.nan, FLOAT), "NaN", "Find their origin"),
+    "infinite": (lambda: np.where(FLOAT > 0.5, np.inf, FLOAT), "infinite", "Find their origin"),
     "bool": (lambda: RGB > 9, "bool [24, 32, 3]", "Multiply by 255"),
     "int64": (lambda: RGB.astype(np.int64), "int64 [24, 32, 3]", ".astype(numpy.uint8)"),
     "uint16": (lambda: RGB.astype(np.uint16), "uint16", "Divide"),
@@ -145,8 +145,8 @@ BAD_OBJECTS = {
     "F out of range": (lambda: Image.fromarray(GREY.astype(np.float32)), "from 0 to 255", "x / 255"),
     "dataset row": (lambda: {"image": 1, "label": 2}, "keys ['image', 'label']", 'data["image"]'),
     "empty dict": (lambda: {"bytes": None, "path": None}, "['bytes', 'path']", 'dict with "bytes" or "path"'),
-    "number": (lambda: 3, "what was given (int) is no image", "Accepted are a path"),
-    "pair": (lambda: (RGB, 1), "what was given (tuple) is no image", "pass one of these"),
+    "number": (lambda: 3, "an object of type int is no image", "Accepted are a path"),
+    "pair": (lambda: (RGB, 1), "an object of type tuple is no image", "pass one of these"),
     "None": (lambda: None, "NoneType", "Accepted are a path"),
 }
 
@@ -188,7 +188,7 @@ def test_bomb_warning_as_error_is_an_image_error():
 
 def test_folder_as_image(tmp_path):
     with pytest.raises(
-        ImageError, match=r"this is a folder, not an image\. Pass the files in it; where several images are taken, the folder"
+        ImageError, match=r"this is a folder, not an image\. Pass the files in it; where several images are accepted, pass the folder"
     ):
         open_image(tmp_path)
 
@@ -668,7 +668,7 @@ def test_datasets_column():
         ((x for x in [RGB]), "A generator can be read only once", "Pass list(...)"),
         (iter([RGB]), "A list_iterator can be read only once", "Pass list(...)"),
         ({1, 2}, "A set", "Pass list(...)"),
-        (3, "What was given (int) is no image", "a list of them"),
+        (3, "An object of type int is no image", "a list of them"),
     ],
 )
 def test_as_images_refuses(images, what, step):
@@ -690,7 +690,7 @@ def test_find_images(tmp_path):
 
 
 def test_find_images_refuses(tmp_path):
-    with pytest.raises(ImageError, match=re.escape(f"{tmp_path} has no images; accepted: .png, ") + ".*Check the folder"):
+    with pytest.raises(ImageError, match=re.escape(f"{tmp_path} has no images; accepted are .png, ") + ".*Check the folder"):
         find_images(tmp_path)
     with pytest.raises(ImageError, match="doesn't exist: check the path"):
         find_images(tmp_path / "none")
