@@ -103,7 +103,7 @@ def test_incomplete_or_broken_metadata_is_refused(tmp_path, rows, says):
     with pytest.raises(SplitError, match=says):
         require_complete(captions_beside(paths), "caption", "the folder")
     write_rows(tmp_path / "metadata.jsonl", [{"file_name": p.name, "class": "cat"} for p in paths])
-    with pytest.raises(SplitError, match="must be whole numbers"):
+    with pytest.raises(SplitError, match="must be integers"):
         require_complete(annotations_beside(paths).classes, "class", "the folder")
 
 
