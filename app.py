@@ -1,8 +1,6 @@
-"""The web page: `python app.py` opens it, and a Hugging Face Space runs it as it is."""
+"""The web page: `python app.py` opens it, as `mia-hub app` does, and a Hugging Face Space runs it as it is."""
 
-from mia_hub.ui import build_app, launch_options
-
-demo = build_app()
+from mia_hub.cli.app import launch
 
 if __name__ == "__main__":
-    demo.launch(**launch_options())
+    launch()

@@ -5,6 +5,12 @@ from __future__ import annotations
 import argparse
 import shlex
 from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mia_hub.cli.options import Commands
+
+if TYPE_CHECKING:
+    from mia_hub.cli.publishing.repositories import Names, PublishedRepository
 
 PARTS = {
     "space": "this page, with the leaderboard, as a Gradio Space",
@@ -15,8 +21,8 @@ PARTS = {
 }
 
 
-def add_command(commands: argparse._SubParsersAction) -> None:
-    """Adds ``publish`` to the sub-commands of mia-hub."""
+def add_command(commands: Commands) -> None:
+    """Add ``publish`` to the commands of mia-hub."""
     parser = commands.add_parser(
         "publish",
         help="put the page, the metric, the demo model or its split on the Hub",
@@ -27,23 +33,25 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("owner", metavar="OWNER", help="your user name on the Hub, or an organisation of yours")
     parser.add_argument("--name", help="of the repository (default: mia_hub, sima, mia_hub-demo and mia_hub-demo)")
     parser.add_argument("--private", action="store_true", help="make new repositories private")
-    told = parser.add_mutually_exclusive_group()
-    told.add_argument("--yes", action="store_true", help="push")
-    told.add_argument("--dry-run", action="store_true", help="only show what would be pushed (the default)")
+    confirmation = parser.add_mutually_exclusive_group()
+    confirmation.add_argument("--yes", action="store_true", help="push")
+    confirmation.add_argument("--dry-run", action="store_true", help="only show what would be pushed (the default)")
     of_space = parser.add_argument_group("of the Space")
-    of_space.add_argument("--hardware", help="to ask for, such as zero-a10g (ZeroGPU) or t4-small (default: as it is)")
+    of_space.add_argument("--hardware", help="to request, such as zero-a10g (ZeroGPU) or t4-small (default: unchanged)")
     of_space.add_argument(
-        "--stores", action="store_true", help="make the data sets OWNER/NAME-requests and OWNER/NAME-results, and name them to the Space"
+        "--stores",
+        action="store_true",
+        help="create the data sets OWNER/NAME-requests and OWNER/NAME-results, and name them to the Space",
     )
-    parser.set_defaults(run=_publish)
+    parser.set_defaults(run=run)
 
 
-def _publish(args: argparse.Namespace) -> int:
-    from mia_hub.cli.publishing.parts import PARTS as MAKERS
-    from mia_hub.cli.publishing.parts import Names, PublishError
+def run(args: argparse.Namespace) -> int:
+    """Describe the repositories, and push them with ``--yes``."""
     from mia_hub.cli.publishing.push import check_names, endpoint
+    from mia_hub.cli.publishing.repositories import REPOSITORIES, Names, PublishError
 
-    chosen = list(MAKERS) if args.part == "all" else [args.part]
+    chosen = list(REPOSITORIES) if args.part == "all" else [args.part]
     if args.name and len(chosen) > 1:
         raise PublishError("--name is for one repository, and 'all' makes four; leave it out, or publish them one by one.")
     if "space" not in chosen and (args.hardware or args.stores):
@@ -52,34 +60,34 @@ def _publish(args: argparse.Namespace) -> int:
     names = Names(args.owner)
     if args.name:
         names = replace(names, **{args.part.replace("-", "_"): args.name})
-    parts = [MAKERS[name](names, endpoint()) for name in chosen]
-    for part in parts:
-        _describe(part, listed=not args.yes)
+    repositories = [REPOSITORIES[name](names, endpoint()) for name in chosen]
+    for repository in repositories:
+        _describe(repository, listed=not args.yes)
         if args.yes:
-            _push(part, args)
+            _push(repository, args)
     if not args.yes:
-        _say_settings(names, args)
+        _describe_settings(names, args)
         print(f"Nothing was pushed. This does it:\n\n    {_command(args)}")
     return 0
 
 
-def _describe(part, *, listed: bool) -> None:
+def _describe(repository: PublishedRepository, *, listed: bool) -> None:
     from mia_hub.cli.publishing.push import endpoint
 
-    kind, sizes = {"space": "Space", "model": "model", "dataset": "data set"}[part.kind], part.sizes
-    folder = "" if part.kind == "model" else f"{part.kind}s/"
+    kind, sizes = {"space": "Space", "model": "model", "dataset": "data set"}[repository.kind], repository.sizes
+    folder = "" if repository.kind == "model" else f"{repository.kind}s/"
     total = f"{len(sizes)} files, {_size(sum(sizes.values()))}"
-    print(f"{kind} {part.repo_id}: {part.what}. {total}, to {endpoint()}/{folder}{part.repo_id}", flush=True)
+    print(f"{kind} {repository.repo_id}: {repository.what}. {total}, to {endpoint()}/{folder}{repository.repo_id}", flush=True)
     if listed:
         for path, size in sizes.items():
             print(f"    {_size(size):>10}  {path}")
-    for remark in part.remarks:
+    for remark in repository.remarks:
         print(f"    {remark}")
     if listed:
         print()
 
 
-def _say_settings(names, args: argparse.Namespace) -> None:
+def _describe_settings(names: Names, args: argparse.Namespace) -> None:
     from mia_hub.cli.publishing.push import STORES
 
     if args.hardware:
@@ -89,15 +97,15 @@ def _say_settings(names, args: argparse.Namespace) -> None:
             print(f"Data set {names.id('space')}-{name}, named to the Space as {variable}")
 
 
-def _push(part, args: argparse.Namespace) -> None:
+def _push(repository: PublishedRepository, args: argparse.Namespace) -> None:
     from mia_hub.cli.publishing.push import configure, make_stores, push
 
-    done = push(part, private=args.private)
-    print(f"    {'pushed' if done.new else 'already up to date'}: commit {done.commit}")
-    if part.sdk != "gradio":
+    pushed = push(repository, private=args.private)
+    print(f"    {'pushed' if pushed.new else 'already up to date'}: commit {pushed.commit}")
+    if repository.sdk != "gradio":
         return
-    variables = make_stores(part.repo_id, private=args.private) if args.stores else {}
-    for line in configure(part.repo_id, hardware=args.hardware, variables=variables):
+    variables = make_stores(repository.repo_id, private=args.private) if args.stores else {}
+    for line in configure(repository.repo_id, hardware=args.hardware, variables=variables):
         print(f"    {line}")
     if variables:
         print(
@@ -107,6 +115,7 @@ def _push(part, args: argparse.Namespace) -> None:
 
 
 def _command(args: argparse.Namespace) -> str:
+    """The command that pushes what this one described."""
     words = ["mia-hub", "publish", args.part, args.owner]
     for option in ("name", "hardware"):
         words += [f"--{option}", getattr(args, option)] if getattr(args, option) else []

@@ -14,7 +14,7 @@ import pytest
 
 import mia_hub
 from mia_hub.cli.parser import main
-from mia_hub.cli.publishing.parts import Names, PublishError, space_part
+from mia_hub.cli.publishing.repositories import Names, PublishError, space_repository
 from mia_hub.ui import TITLE
 
 ROOT = Path(__file__).parents[2]
@@ -209,7 +209,7 @@ def checkout(tmp_path):
 
 
 def test_only_tracked_files_are_published(checkout):
-    part = space_part(Names("alice"), checkout)
+    part = space_repository(Names("alice"), checkout)
     tracked = {"app.py", "README.md", "requirements.txt", "pyproject.toml", ".gitignore", "tool/__init__.py", "tool/data/weights.bin"}
     assert set(part.files) == tracked | {"notes/__init__.py"}
     assert "1 of these files have changes that are not committed (app.py)" in part.remarks[0]
@@ -217,11 +217,11 @@ def test_only_tracked_files_are_published(checkout):
 
 def test_without_git_the_projects_packages_are_published(checkout):
     (checkout / ".git").rename(checkout / "elsewhere")
-    part = space_part(Names("alice"), checkout)
+    part = space_repository(Names("alice"), checkout)
     known = {"app.py", "README.md", "requirements.txt", "pyproject.toml", "tool/__init__.py", "tool/data/weights.bin"}
     assert set(part.files) == known and "git can't say" in part.remarks[0]
 
 
 def test_an_installed_package_is_no_checkout(tmp_path):
     with pytest.raises(PublishError, match="clone the repository"):
-        space_part(Names("alice"), tmp_path)
+        space_repository(Names("alice"), tmp_path)

@@ -1,0 +1,60 @@
+"""``mia-hub audit``: how well one attack tells known members from known non-members."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mia_hub.cli.options import Commands, add_attack_options, add_measuring_options, add_model_options, model_from, split_from
+from mia_hub.cli.output import output_folder, report_files, report_interruption
+from mia_hub.system.files import write_output
+from mia_hub.system.processes import joined_processes
+
+
+def add_command(commands: Commands) -> None:
+    """Add ``audit`` to the commands of mia-hub."""
+    parser = commands.add_parser(
+        "audit",
+        help="measure an attack on known members and non-members",
+        description="Measures how well an attack tells members from non-members.",
+    )
+    parser.add_argument("--timestep", type=int, metavar="T", help="a timestep fixed beforehand, instead of choosing one")
+    add_measuring_options(parser)
+    parser.add_argument(
+        "--out",
+        metavar="FOLDER",
+        help="write report.json, report.md, report.html and scores.parquet there; the same command resumes an interrupted audit",
+    )
+    add_attack_options(parser, "sima")
+    add_model_options(parser)
+    parser.set_defaults(run=run, shares_work=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the report, and write it into the folder of ``--out``."""
+    from mia_hub.attacks import get_attack
+    from mia_hub.attacks.spelling import attack_parameters
+    from mia_hub.auditing.audit import audit
+    from mia_hub.auditing.stored_scores import BATCHES
+
+    attack = get_attack(args.attack, **attack_parameters(args.set))
+    out = Path(args.out) if args.out else None
+    try:
+        with joined_processes() as processes, output_folder(out):
+            report = audit(
+                model_from(args), attack, split_from(args), selection=args.selection, timestep=args.timestep, fprs=args.fpr,
+                batch_size=args.batch_size, seed=args.seed, captions=args.captions, shift_check=not args.no_shift_check,
+                folder=out, progress=not args.quiet and processes.is_first,
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        if not out or not (out / BATCHES).exists():
+            raise
+        return report_interruption(f"finished work is in {out}")
+    if not processes.is_first:
+        return 0
+    print(report.to_markdown())
+    if out:
+        for name, text in (("report.json", report.to_json()), ("report.md", report.to_markdown()), ("report.html", report.to_html())):
+            write_output(out / name, text)
+        report_files(out, ("report.json", "report.md", "report.html", "scores.parquet"))
+    return 0

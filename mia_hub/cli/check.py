@@ -1,0 +1,126 @@
+"""``mia-hub check IMAGE …`` and ``mia-hub check-set IMAGE …``: was an image, or a set of images, in a model's training set?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mia_hub.cli.options import Commands, add_attack_options, add_model_options, model_from
+from mia_hub.cli.output import EXIT_ERROR, message
+from mia_hub.defaults import VERDICT_ATTACK
+from mia_hub.errors import MiaHubError
+from mia_hub.system.files import write_output
+
+if TYPE_CHECKING:
+    from mia_hub.attacks import Attack
+    from mia_hub.checking.checker import Checker
+
+
+def add_command(commands: Commands) -> None:
+    """Add ``check`` and ``check-set`` to the commands of mia-hub."""
+    for name, question, enough, answer in (
+        (
+            "check",
+            "was this image in the model's training set?",
+            "99 or more, since with fewer no image can get evidence",
+            _answer_each,
+        ),
+        ("check-set", "were these images, as a set, in the training data?", "20 or more, better some hundreds", _answer_set),
+    ):
+        parser = commands.add_parser(name, help=question, description=question[0].upper() + question[1:])
+        parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, or folders of them")
+        parser.add_argument(
+            "--nonmembers",
+            metavar="FOLDER",
+            help=f"images certainly not in the training set, of the same kind; needed for any model but the demo: {enough}",
+        )
+        condition = parser.add_mutually_exclusive_group()
+        condition.add_argument(
+            "--captions",
+            action="store_true",
+            help="for a model conditioned on text: the captions beside the images, and beside the non-members (cat.txt for cat.png, or "
+            "metadata.jsonl or metadata.csv in the folder; default: empty captions)",
+        )
+        condition.add_argument("--caption", metavar="TEXT", help="one caption for all images and non-members, or one class index")
+        parser.add_argument("--json", metavar="FILE", help="also write the answer as JSON; '-' prints it in place of the text")
+        add_attack_options(parser, VERDICT_ATTACK)
+        add_model_options(parser)
+        parser.set_defaults(run=run, answer=answer)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the answer; the images that can't be read are named, and make the exit status 2."""
+    if args.json not in (None, "-") and Path(args.json).exists() and Path(args.json).suffix.lower() != ".json":
+        raise MiaHubError(f"{args.json} exists and is no .json file, so it is not overwritten; name another file, or '-' to print.")
+    from mia_hub.attacks import get_attack
+    from mia_hub.attacks.spelling import attack_parameters
+    from mia_hub.checking.checks import readable_images
+    from mia_hub.images.sources import find_images
+
+    attack = get_attack(args.attack, **attack_parameters(args.set))
+    images, unreadable = readable_images(
+        [path for source in args.images for path in (find_images(source) if Path(source).is_dir() else [source])]
+    )
+    for problem in unreadable:
+        message(str(problem))
+    if not images:
+        return EXIT_ERROR
+    nonmembers, left_out = readable_images(find_images(args.nonmembers)) if args.nonmembers else (None, [])
+    for problem in left_out:
+        message(f"left out of the non-members: {problem}")
+    if left_out and not nonmembers:
+        return EXIT_ERROR
+    captions = _captions(args, images)
+    checker = _checker(args, attack, nonmembers)
+    text, values = args.answer(checker, images, len(unreadable), captions=captions, progress=not args.quiet)
+    if args.json != "-":
+        print(text)
+    if args.json:
+        write_output(args.json, json.dumps(values, indent=2))
+    return EXIT_ERROR if unreadable else 0
+
+
+def _answer_each(checker: Checker, images: list[Any], unreadable: int, **options: Any) -> tuple[str, dict[str, Any]]:
+    """Answers for each image, as text and as JSON values."""
+    from mia_hub.checking.image_pages import check_text
+
+    checks = checker.check(images, **options)
+    return check_text(checks, model=checker.model.info.id, attack=checker.attack.name), checker.to_dict(checks)
+
+
+def _answer_set(checker: Checker, images: list[Any], unreadable: int, **options: Any) -> tuple[str, dict[str, Any]]:
+    """One answer for all images, as text and as JSON values."""
+    from mia_hub.checking.set_pages import set_text
+
+    check = checker.check_set(images, **options).without(unreadable)
+    return set_text(check), check.to_dict()
+
+
+def _checker(args: argparse.Namespace, attack: Attack, nonmembers: list[Any] | None) -> Checker:
+    from mia_hub.checking.checker import Checker
+
+    return Checker(
+        model_from(args),
+        attack,
+        nonmembers=nonmembers,
+        nonmember_captions=None if nonmembers is None else _captions(args, nonmembers),
+        batch_size=args.batch_size,
+        progress=not args.quiet,
+    )
+
+
+def _captions(args: argparse.Namespace, paths: list[Any]) -> Any:
+    """Captions, one per image, or one for all; None without any."""
+    from mia_hub.images.captions import captions_beside, require_complete
+
+    if not args.captions:
+        return args.caption
+    captions = captions_beside(paths)
+    if captions is None:
+        raise MiaHubError(
+            f"There are no captions beside {paths[0]}: a text file of the same name, or metadata.jsonl or metadata.csv in its folder. Add "
+            "them, or leave --captions out."
+        )
+    return require_complete(captions, "caption", f"the folder of {paths[0]}")
