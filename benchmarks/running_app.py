@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,12 +19,15 @@ STARTING_SECONDS = 300
 
 
 @contextmanager
-def running_app(folder: Path, *, checkout: Path = ROOT, **environment: str) -> Iterator[SimpleNamespace]:
+def running_app(
+    folder: Path, *, command: Sequence[str] = ("app.py",), checkout: Path = ROOT, **environment: str
+) -> Iterator[SimpleNamespace]:
     """Runs the app.
 
     Args:
         folder: for its uploads and its log.
-        checkout: where app.py lies.
+        command: arguments of Python that start it.
+        checkout: the folder to start it in.
         environment: what is set beside the tests' own.
 
     Yields:
@@ -45,7 +48,7 @@ def running_app(folder: Path, *, checkout: Path = ROOT, **environment: str) -> I
     } | environment  # fmt: skip
     log = folder / "log.txt"
     with log.open("wb") as stream:
-        process = subprocess.Popen([sys.executable, "app.py"], cwd=checkout, env=environment, stdout=stream, stderr=subprocess.STDOUT)
+        process = subprocess.Popen([sys.executable, *command], cwd=checkout, env=environment, stdout=stream, stderr=subprocess.STDOUT)
     running = SimpleNamespace(url=f"http://127.0.0.1:{port}/", log=log.read_text, pid=process.pid)
     try:
         _wait_for(running, process)

@@ -584,7 +584,7 @@ def test_an_interruption_says_where_the_finished_part_is(capsys, tiny, split_fol
     monkeypatch.setattr("mia_hub.auditing.compare.audit_attack", stop)
     arguments = ["--model", tiny, "--split", split_folder, "--attacks", "sima", "--no-shift-check", "--quiet"]
     assert run(capsys, *arguments, "--out", tmp_path / "out")[::2] == (
-        130, f"\nmia-hub: interrupted; what was finished is in {tmp_path / 'out'}, and the same command goes on from there.\n"
+        130, f"\nmia-hub: interrupted; finished work is in {tmp_path / 'out'}. The same command resumes it.\n"
     )  # fmt: skip
     assert run(capsys, *arguments)[::2] == (130, "\nmia-hub: interrupted; nothing was written.\n")
 

@@ -441,7 +441,7 @@ def test_an_interrupted_audit_goes_on(capsys, tmp_path, monkeypatch):
     settings = ("audit", "--limit", 40, "--set", "timesteps=60,100", "--batch-size", 16, "--no-shift-check", "--quiet")
     out = tmp_path / "out"
     assert run(capsys, *settings, "--out", out)[::2] == (
-        130, f"\nmia-hub: interrupted; what was finished is in {out}, and the same command goes on from there.\n"
+        130, f"\nmia-hub: interrupted; finished work is in {out}. The same command resumes it.\n"
     )  # fmt: skip
     # Five batches of two passes each; two batches were finished.
     assert run(capsys, *settings, "--out", out)[0] == 0 and passes == [16] * (5 + 6)

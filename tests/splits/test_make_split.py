@@ -199,7 +199,7 @@ def test_two_sources_are_drawn_from_and_warned_of(tmp_path, capsys):
             Image.fromarray(pixels).save(tmp_path / name / f"{i}.png")
     words = [tmp_path / "bright", "--nonmembers-from", tmp_path / "dark", "--members", 40, "--nonmembers", 40, "--out", tmp_path / "out"]
     code, out, err = run(*words, capsys=capsys)
-    assert code == 0 and "members and non-members come from two sources and may differ by themselves" in err
+    assert code == 0 and "members and non-members come from two sources, which may differ in more than their use in training" in err
     assert "Shift check: Yes. A classifier that sees the images and never a model" in out and "no licence was given" in err
     card = (tmp_path / "out" / "README.md").read_text()
     assert "- **Source of the members:** files of `bright`" in card and "- **Source of the non-members:** files of `dark`" in card
@@ -218,7 +218,7 @@ def test_a_split_that_is_there_is_written_as_it_is(tmp_path, capsys):
     assert code == 0 and not err and two.hash == split.hash and list(two.captions) == list(split.captions)
     assert "as it was given" in (tmp_path / "two" / "README.md").read_text()
     code, _, err = run(tmp_path / "one", "--members", 2, "--nonmembers", 2, "--out", tmp_path / "three", capsys=capsys)
-    assert code == 2 and "says already which images are members; leave --members and --nonmembers out" in err
+    assert code == 2 and "already says which images are members; leave --members and --nonmembers out" in err
     broken = make_split([*noise(3), b"nonsense"], [*noise(3, 1), noise(3, 1)[0]])
     drawn = decode_split(broken, progress=False)
     assert (drawn.left_out, drawn.copies, len(drawn.split.members)) == (Counter(unreadable=1), 1, 3)
@@ -414,7 +414,7 @@ def test_a_second_push_replaces_the_first(tmp_path, loopback_hub, logged_in, cap
         (["--members", "3", "--nonmembers", "3", "--seed", "-1"], "seed must be a whole number from 0 up; got -1"),
         (["--members", "1", "--nonmembers", "3"], "members must be a whole number from 2 up; got 1"),
         (["--members", "3"], "--members and --nonmembers go together"),
-        ([], "doesn't say which images are members; say how many are to be drawn"),
+        ([], "doesn't say which images are members; give the numbers to draw"),
         (["--nonmembers-from", "x"], "say how many with --members and --nonmembers"),
         (["--members", "3", "--nonmembers", "3", "--license", "mine: all"], "A licence is named as on the Hub, such as cc-by-4.0"),
         (["--members", "3", "--nonmembers", "3", "--model", "<b>x"], "A model is named by its id on the Hub"),
@@ -457,7 +457,7 @@ def test_sources_that_are_none(tmp_path, loopback_hub, capsys):
         tmp_path / "several", *counts, "--source-split", "test", "--out", tmp_path / "out", "--no-shift-check", capsys=capsys
     )
     assert code == 0, err
-    assert run(tmp_path / "several", *counts, capsys=capsys)[2].startswith("mia-hub: Say where the split is to go: --out FOLDER")
+    assert run(tmp_path / "several", *counts, capsys=capsys)[2].startswith("mia-hub: Say where to write the split: --out FOLDER")
 
 
 @pytest.mark.parametrize("where", ["folder", "hub"])
