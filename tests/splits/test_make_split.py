@@ -415,7 +415,7 @@ def test_a_second_push_replaces_the_first(tmp_path, loopback_hub, logged_in, cap
         (["--members", "1", "--nonmembers", "3"], "members must be a whole number from 2 up; got 1"),
         (["--members", "3"], "--members and --nonmembers go together"),
         ([], "doesn't say which images are members; give the numbers to draw"),
-        (["--nonmembers-from", "x"], "say how many with --members and --nonmembers"),
+        (["--nonmembers-from", "x"], "give both numbers, --members and --nonmembers"),
         (["--members", "3", "--nonmembers", "3", "--license", "mine: all"], "A licence is named as on the Hub, such as cc-by-4.0"),
         (["--members", "3", "--nonmembers", "3", "--model", "<b>x"], "A model is named by its id on the Hub"),
         (["--members", "3", "--nonmembers", "3", "--config", "x"], "config='x' is for data sets on the Hub"),
