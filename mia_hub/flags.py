@@ -1,12 +1,8 @@
-"""Results with their uncertainty and provenance. No bare number leaves as a result."""
+"""Flags: what the reader of a result must know."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -15,8 +11,8 @@ class Flag:
 
     Attributes:
         name: short, stable, such as "distribution-shift"; `FLAGS` documents each.
-        raised_by: what was measured.
-        meaning: what it means for the reader.
+        raised_by: the measurement that raised it.
+        meaning: its meaning for the reader.
     """
 
     name: str
@@ -36,7 +32,7 @@ FLAGS = {
         "The figures are optimistic. Use them only to compare with papers that select in this way.",
     ),
     "few-nonmembers": (
-        "there are fewer non-members than an asked false-positive rate can resolve",
+        "there are fewer non-members than a false-positive rate needs to be resolved",
         "Figures at such rates are left out: they can't be measured with so few, and are not extrapolated.",
     ),
     "duplicates": (
@@ -64,5 +60,10 @@ FLAGS = {
 
 
 def flag(name: str, raised_by: str) -> Flag:
-    """The documented flag of that name, with what was measured."""
+    """Return the documented flag of that name.
+
+    Args:
+        name: a key of `FLAGS`.
+        raised_by: the measurement that raised it.
+    """
     return Flag(name, raised_by, FLAGS[name][1])

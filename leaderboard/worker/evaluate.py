@@ -126,7 +126,7 @@ def _entry_of_model(request: Request, split: MemberSplit, limits: Limits, folder
 
 
 def _entry_of_scores(request: Request, split: MemberSplit, folder: Path) -> dict[str, Any]:
-    from mia_hub.auditing.audit import describe_split, report_of
+    from mia_hub.auditing.preparation import describe_split, report_from_scores
     from mia_hub.auditing.report import Cost
     from mia_hub.splits.shift import survey
 
@@ -137,7 +137,9 @@ def _entry_of_scores(request: Request, split: MemberSplit, folder: Path) -> dict
     model = {"id": request.model, "revision": request.revision}
     table = replace(table, attack=request.attacks[0], model=model, split=described, seed=request.seed, chosen={}, remarks={})
     cost = Cost(0, 0, None, None, None)
-    report = report_of(table, table.attack, blind=surveyed.blind, cost=cost, seed=request.seed, device="unknown", precision="unknown")
+    report = report_from_scores(
+        table, table.attack, blind=surveyed.blind, cost=cost, seed=request.seed, device="unknown", precision="unknown"
+    )
     path, content = _write_row(folder / OUT, 0, report)
     row = build_row(table.attack, report, path, content, access="unknown", queries=None)
     shared = {"blind": surveyed.blind, "flags": report.flags, "provenance": report.provenance}

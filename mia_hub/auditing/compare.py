@@ -7,63 +7,49 @@ import json
 import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Unpack
 
 from tqdm.auto import tqdm
 
 from mia_hub.attacks import ATTACKS, Attack, get_attack
 from mia_hub.attacks.combination import Combination, alone
 from mia_hub.attacks.spelling import spelled
-from mia_hub.auditing.audit import audit_attack, describe_split
-from mia_hub.auditing.comparison import ComparedAttack, Comparison, LeftOut
-from mia_hub.auditing.measurement import Selection, check_plan
+from mia_hub.auditing.comparison import ComparedAttack, Comparison, SkippedAttack
+from mia_hub.auditing.options import AuditOptions
+from mia_hub.auditing.preparation import AuditInputs, PreparedAudit
 from mia_hub.auditing.report import AuditReport
-from mia_hub.auditing.stored_scores import Shelf
-from mia_hub.errors import AttackError, MetricError, whole_number
-from mia_hub.models.conditions import resolved_conditions
-from mia_hub.models.loading import load_model
+from mia_hub.errors import AttackError
 from mia_hub.models.protocol import DiffusionModel
-from mia_hub.splits.loading import load_split
 from mia_hub.splits.member_split import MemberSplit
-from mia_hub.splits.shift import survey
+from mia_hub.system.signatures import with_options
 
 LONGEST_FILE_NAME = 60
-UNFINISHED = "It was not finished when this was written; the same command goes on from here."
+UNFINISHED = "It was not finished when this was written; the same command resumes it."
 
 
+@with_options
 def compare(
     model: str | DiffusionModel = "demo",
     split: str | MemberSplit = "demo",
     attacks: Sequence[str | Attack] | None = None,
     *,
     combine: Sequence[Sequence[str | Attack]] = (),
-    selection: Selection = "calibration",
-    fprs: Sequence[float] | None = None,
-    limit: int | None = None,
-    batch_size: int | None = None,
-    seed: int = 0,
-    captions: str = "split",
-    shift_check: bool = True,
-    device=None,
-    dtype=None,
-    revision: str | None = None,
-    folder: str | Path | None = None,
-    progress: bool = True,
+    **options: Unpack[AuditOptions],
 ) -> Comparison:
-    """Runs several attacks over one split and lays their figures side by side.
+    """Run several attacks on one model and one split, and compare their figures.
 
     Args:
         model, split, selection, fprs, limit, batch_size, seed, captions, shift_check, device, dtype, revision, progress: as for
             `mia_hub.audit`.
         attacks: names or Attacks. By default `default_attacks()`: all registered ones; those that can't run on this model and split are
-            listed with the reason. One asked for by name that can't run is an error, before the model is queried.
+            listed with the reason. A named attack that can't run is an error, before the model is queried.
         combine: combinations of attacks, such as ``[["sima", "pia"]]``. Each gets a row, and so does each of its parts alone with as
             many queries per image as the combination has; see `mia_hub.attacks.combination.alone` for the rule.
-        folder: where each attack's scores are kept as soon as they are there, as ``scores-<attack>.parquet``, and all figures so far
-            as ``comparison.json``; and, of the attack at hand, each finished batch. Scores found there of the same attack, model revision,
-            split, seed and precision, made by the same code and versions of libraries, are not made again, so that a comparison that was
-            killed at any moment goes on where it was. (A wrapped function has no revision to be known by; it is scored anew.)
+        folder: where each attack's scores are stored once they are computed, as ``scores-<attack>.parquet``, and all figures so far as
+            ``comparison.json``; and, of the attack at hand, each finished batch. Stored scores of the same attack, model revision, split,
+            seed and precision, computed by the same code and versions of libraries, are not computed again; a comparison that was
+            killed at any moment resumes. (A wrapped function has no revision to be known by; it is scored anew.)
 
     Returns:
         A Comparison: ``.rows``, ``.reports``, ``.left_out``, ``.to_markdown()``, ``.to_html()``, ``.to_dict()``, ``.plot_svg()``.
@@ -71,83 +57,81 @@ def compare(
     Raises:
         MiaHubError: with a message for the user; what can be refused is refused before the model is queried.
     """
-    planned, asked = _asked(attacks, combine)
-    split = load_split(split, limit=limit, seed=seed)
-    model = load_model(model, device=device, dtype=dtype, revision=revision)
-    split = split.conditioned_on(model.info.conditioning, captions)
-    resolved_conditions(model, split.captions, len(split.images))
-    check_plan(len(split.members), len(split.nonmembers), (), selection=selection, fprs=fprs)
-    whole_number("seed", seed, 0, MetricError)
-    left_out = []
-    for attack in list(planned):
-        try:
-            attack.check(model, split.captions)
-            attack.check_labels(split.is_member)
-        except AttackError as error:
-            if asked:
-                raise
-            planned.remove(attack)
-            left_out.append(LeftOut(spelled(attack), str(error)))
-    labels = _labelled(planned, [_combination(parts) for parts in combine], model, split)
+    planned = _planned_attacks(attacks, combine)
+    inputs = AuditInputs.load(model, split, options)
+    inputs.check_plan()
+    planned, skipped = _runnable(planned, inputs, strict=attacks is not None)
+    labels = _labelled(planned, [_combination(parts) for parts in combine], inputs)
     if not labels:
-        raise AttackError(f"None of the attacks can run on {model.info.id} with this split. The first: {left_out[0].reason}")
+        raise AttackError(f"None of the attacks can run on {inputs.model.info.id} with this split. The first: {skipped[0].reason}")
+    return _Run(inputs.survey(), labels, skipped).comparison()
 
-    seen = survey(split.images, split.is_member, blind=shift_check, progress=progress)
-    described = describe_split(split, seen)
-    shelf = None if folder is None else Shelf(folder, model, described, seen.ids, split.is_member, seed, progress)
-    rows: dict[str, ComparedAttack] = {}
 
-    def so_far() -> Comparison:
-        unfinished = tuple(LeftOut(label, UNFINISHED) for label in labels if label not in rows)
-        return Comparison(tuple(rows[label] for label in labels if label in rows), (*left_out, *unfinished))
+@dataclass
+class _Run:
+    """A comparison under way.
 
-    files = {label: _file_name(label, attack) for label, attack in labels.items()}
-    kept = {label: shelf.find(files[label], attack) for label, attack in labels.items()} if shelf else {}
-    # First those that are there already, so that the figures written meanwhile lack none of them.
-    for label in sorted(labels, key=lambda label: kept.get(label) is None):
-        attack = labels[label]
-        table = kept.get(label)
-        report = audit_attack(
-            model, attack, split, described, blind=seen.blind, selection=selection, fprs=fprs, batch_size=batch_size, seed=seed,
-            progress=progress, table=table, resume=shelf and shelf.unfinished(files[label]),
-        )  # fmt: skip
-        rows[label] = _row(label, attack, report)
-        if shelf:
-            # The scores last: that they are there says that the attack is finished.
-            shelf.write("comparison.json", so_far().to_json())
-        if shelf and table is None:
-            shelf.keep(files[label], report.scores)
-        elif progress and table is not None:
-            tqdm.write(f"{label}: scores taken from {shelf.folder / files[label]}", file=sys.stderr)
-    return so_far()
+    Attributes:
+        prepared: model and split.
+        labels: attacks by their labels, in the order of the rows.
+        skipped: attacks that can't run.
+        rows: of the attacks that are finished.
+    """
+
+    prepared: PreparedAudit
+    labels: dict[str, Attack]
+    skipped: list[SkippedAttack]
+    rows: dict[str, ComparedAttack] = field(default_factory=dict)
+
+    def comparison(self) -> Comparison:
+        """Audit each attack, and return the comparison."""
+        files = {label: _file_name(label, attack) for label, attack in self.labels.items()}
+        tables = {label: self.prepared.load_scores(files[label], attack) for label, attack in self.labels.items()}
+        stored = self.prepared.stored
+        # Stored ones first, so that the figures written meanwhile lack none of them.
+        for label in sorted(self.labels, key=lambda label: tables[label] is None):
+            attack, table, file = self.labels[label], tables[label], files[label]
+            report = self.prepared.report(attack, file, table=table)
+            self.rows[label] = _row(label, attack, report)
+            if stored:
+                # Before the scores, whose presence says that the attack is finished.
+                stored.save_text("comparison.json", self._so_far().to_json())
+            if table is None:
+                self.prepared.save_scores(file, report)
+            elif stored and self.prepared.inputs.options["progress"]:
+                tqdm.write(f"{label}: scores taken from {stored.folder / file}", file=sys.stderr)
+        return self._so_far()
+
+    def _so_far(self) -> Comparison:
+        unfinished = tuple(SkippedAttack(label, UNFINISHED) for label in self.labels if label not in self.rows)
+        return Comparison(tuple(self.rows[label] for label in self.labels if label in self.rows), (*self.skipped, *unfinished))
 
 
 def default_attacks() -> list[str]:
-    """What `compare` runs unless told otherwise: chance, then all other registered attacks but "combine", which combine=[…] asks for."""
+    """Return the attacks that `compare` runs by default: "random", then all other registered ones but "combine"."""
     return sorted((name for name in ATTACKS if name != Combination.name), key=lambda name: name != "random")
 
 
 def _row(label: str, attack: Attack, report: AuditReport) -> ComparedAttack:
-    chosen = report.scores.chosen
-    settled = attack.settled(chosen)
-    queries = settled.at(report.timestep).queries_per_image
-    return ComparedAttack(label, attack.access, attack.one_score, queries, attack.setup_queries, _as_json(chosen), report)
+    chosen = report.scores.chosen if report.scores is not None else {}
+    queries = attack.settled(chosen).at(report.timestep).queries_per_image
+    # As it is read back from JSON, so that a comparison equals the one read back.
+    chosen = json.loads(json.dumps(chosen))
+    return ComparedAttack(label, attack.access, attack.one_score, queries, attack.setup_queries, chosen, report)
 
 
-def _as_json(values: dict[str, Any]) -> dict[str, Any]:
-    """As it is read back from JSON, so that a comparison equals the one read back."""
-    return json.loads(json.dumps(values))
+# Attacks and their labels.
 
 
-# Which attacks, and how they are called.
+def _planned_attacks(attacks: Sequence[str | Attack] | str | Attack | None, combine: Sequence[Any]) -> list[Attack]:
+    """Return the attacks.
 
-
-def _asked(attacks, combine) -> tuple[list[Attack], bool]:
-    """The attacks, and whether they were asked for; refuses what is no attack, or is there twice."""
-    asked = attacks is not None
-    if isinstance(attacks, (str, Attack)):
-        attacks = [attacks]
-    planned = [get_attack(attack) for attack in (attacks if asked else default_attacks())]
+    Raises:
+        AttackError: for what is no attack, an attack that is named twice, or none at all.
+    """
+    if attacks is None:
+        attacks = default_attacks()
+    planned = [get_attack(attack) for attack in ([attacks] if isinstance(attacks, (str, Attack)) else attacks)]
     for i, attack in enumerate(planned):
         if attack in planned[:i]:
             raise AttackError(f"{spelled(attack)} is to be compared with itself; name each attack once: {attack!r}.")
@@ -157,10 +141,10 @@ def _asked(attacks, combine) -> tuple[list[Attack], bool]:
         raise AttackError(f"combine takes a list of lists of attacks, such as combine=[['sima', 'pia']]; got {combine!r}.")
     for parts in combine:
         _combination(parts)
-    return planned, asked
+    return planned
 
 
-def _combination(parts) -> Combination:
+def _combination(parts: Any) -> Combination:
     if isinstance(parts, Combination):
         return parts
     if isinstance(parts, (str, Attack)) or not isinstance(parts, Sequence):
@@ -168,31 +152,42 @@ def _combination(parts) -> Combination:
     return Combination(parts=tuple(parts))
 
 
-def _labelled(planned: list[Attack], combinations: list[Combination], model, split) -> dict[str, Attack]:
-    """All rows in order: attacks, then each combination with its parts alone; what is there already gets no second row."""
-    wanted = [(spelled(attack), attack) for attack in planned]
+def _runnable(planned: list[Attack], inputs: AuditInputs, *, strict: bool) -> tuple[list[Attack], list[SkippedAttack]]:
+    """Return the attacks that can run on a model and a split, and the others with the reason; ``strict``: there may be no others."""
+    runnable, skipped = [], []
+    for attack in planned:
+        try:
+            inputs.check_attack(attack)
+        except AttackError as error:
+            if strict:
+                raise
+            skipped.append(SkippedAttack(spelled(attack), str(error)))
+        else:
+            runnable.append(attack)
+    return runnable, skipped
+
+
+def _labelled(planned: list[Attack], combinations: list[Combination], inputs: AuditInputs) -> dict[str, Attack]:
+    """Return all rows in order: attacks, then each combination with its parts alone. An attack gets one row."""
+    rows = [(spelled(attack), attack) for attack in planned]
     for combination in combinations:
-        combination.check(model, split.captions)
-        combination.check_labels(split.is_member)
-        wanted.append((spelled(combination), combination))
+        inputs.check_attack(combination)
+        rows.append((spelled(combination), combination))
         budget = combination.queries_per_image
-        for part in combination.parts if len(combination.parts) > 1 else ():
+        for part in map(get_attack, combination.parts) if len(combination.parts) > 1 else ():
             label = f"{spelled(part, without=('timesteps',))} alone, ≤ {budget:,} queries"
-            wanted.append((label, alone(part, budget, model, split.captions)))
-    found: dict[str, Attack] = {}
-    for label, attack in wanted:
-        if attack in found.values():
+            rows.append((label, alone(part, budget, inputs.model, inputs.split.captions)))
+    labels: dict[str, Attack] = {}
+    for label, attack in rows:
+        if attack in labels.values():
             continue
-        namesakes = sum(other == label or other.startswith(f"{label} (") for other in found)
-        found[f"{label} ({namesakes + 1})" if namesakes else label] = attack
-    return found
-
-
-# What is kept on disk.
+        namesakes = sum(other == label or other.startswith(f"{label} (") for other in labels)
+        labels[f"{label} ({namesakes + 1})" if namesakes else label] = attack
+    return labels
 
 
 def _file_name(label: str, attack: Attack) -> str:
-    """Of an attack's scores; a name that doesn't say all about the attack has a hash of its identity in it."""
+    """Return the name of an attack's scores; a label that doesn't say all about the attack gets a hash of its identity."""
     name = re.sub(r"[^\w.=,+-]+", "-", label)[:LONGEST_FILE_NAME]
     if label != attack.name:
         name += "-" + hashlib.sha256(repr(attack).encode()).hexdigest()[:8]

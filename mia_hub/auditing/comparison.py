@@ -41,7 +41,7 @@ class ComparedAttack:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class SkippedAttack:
     """An attack that is not in the table, and why."""
 
     label: str
@@ -58,7 +58,7 @@ class Comparison:
     """
 
     rows: tuple[ComparedAttack, ...]
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[SkippedAttack, ...] = ()
 
     @property
     def reports(self) -> tuple[AuditReport, ...]:
@@ -114,7 +114,7 @@ class Comparison:
         """The inverse of `to_dict`."""
         return cls(
             tuple(ComparedAttack(**row | {"report": AuditReport.from_dict(row["report"])}) for row in values["rows"]),
-            tuple(LeftOut(**left) for left in values["left_out"]),
+            tuple(SkippedAttack(**left) for left in values["left_out"]),
         )
 
     def to_markdown(self) -> str:

@@ -1,12 +1,13 @@
-"""From a ScoreTable to its figures. What is chosen is chosen on the calibration part, and reported on the rest."""
+"""From a ScoreTable to its figures: timesteps and thresholds are chosen on the calibration part, and reported on the rest."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from mia_hub.errors import MetricError
 from mia_hub.flags import Flag, flag
@@ -16,6 +17,9 @@ from mia_hub.metrics.roc import allowed_false_positives, asr, auc, best_threshol
 from mia_hub.scores import UNKNOWN, ScoreTable
 from mia_hub.splits.partition import calibration_part
 
+Floats = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int8]
+Mask = npt.NDArray[np.bool_]
 Selection = Literal["calibration", "oracle"]
 DEFAULT_FPRS = (0.01, 0.001)
 # Below this a part can neither choose a timestep nor carry a figure.
@@ -25,25 +29,26 @@ ROC_POINTS = 2000
 
 @dataclass(frozen=True)
 class Measurement:
-    """The figures of one ScoreTable, as in `mia_hub.auditing.report.AuditReport`, with the rows that they were measured on.
+    """The figures of one ScoreTable, as in `mia_hub.auditing.report.AuditReport`, and the rows that they were measured on.
 
     Attributes:
         reported: bool ``[N]``, the rows that the figures come from.
     """
 
-    selection: dict
+    selection: dict[str, Any]
     rows: tuple[TimestepRow, ...]
     roc: dict[str, list[float]]
     flags: tuple[Flag, ...]
-    reported: np.ndarray
+    reported: Mask
 
     @property
     def timestep(self) -> int:
         """The selected timestep."""
-        return self.selection["timestep"]
+        return int(self.selection["timestep"])
 
     @property
     def at_selected(self) -> TimestepRow:
+        """The figures at the selected timestep."""
         return next(row for row in self.rows if row.timestep == self.timestep)
 
 
@@ -58,7 +63,7 @@ def check_plan(
     calibration_fraction: float = 0.5,
     fitted: bool = False,
 ) -> list[float]:
-    """What `measure` would refuse for the numbers of images alone, so that it can be refused before any compute is spent.
+    """Refuse what `measure` would refuse for the numbers of images alone, before any compute is spent.
 
     Returns:
         The false-positive rates that can be measured.
@@ -74,14 +79,14 @@ def check_plan(
         raise MetricError(f"calibration_fraction must lie between 0 and 1; got {calibration_fraction}.")
     if timestep is not None and timestep not in timesteps:
         raise MetricError(f"Timestep {timestep} is not among the scored ones: {', '.join(map(str, timesteps))}. Choose one of these.")
-    chosen_by = [round(calibration_fraction * n) for n in (n_members, n_nonmembers)]
-    left = [n - c for n, c in zip((n_members, n_nonmembers), chosen_by)]
-    if selection == "calibration" and min(*chosen_by, *left) < SMALLEST_PART:
+    calibration = [round(calibration_fraction * n) for n in (n_members, n_nonmembers)]
+    rest = [n - c for n, c in zip((n_members, n_nonmembers), calibration)]
+    if selection == "calibration" and min(*calibration, *rest) < SMALLEST_PART:
         raise MetricError(
             f"{n_members} members and {n_nonmembers} non-members are too few to choose a timestep or threshold on one part and report on "
-            f"the other: {2 * SMALLEST_PART} of each are needed at least, and some hundreds to learn anything."
+            f"the other: at least {2 * SMALLEST_PART} of each are needed, and some hundreds to learn anything."
         )
-    reported = left[1] if selection == "calibration" and (timestep is None or fitted) else n_nonmembers
+    reported = rest[1] if selection == "calibration" and (timestep is None or fitted) else n_nonmembers
     if fprs is None:
         return [rate for rate in DEFAULT_FPRS if rate * reported >= 1]
     for rate in fprs:
@@ -99,7 +104,7 @@ def measure(
     fitted: bool = False,
     seed: int = 0,
 ) -> Measurement:
-    """Computes AUC, ASR and TPR at low FPR with 95 % intervals.
+    """Compute AUC, ASR and TPR at low FPR with 95 % intervals.
 
     Args:
         table: scores with a label, 1 or 0, for every row.
@@ -107,7 +112,7 @@ def measure(
             on the rest; "oracle" chooses on the reported images themselves, as many papers do: optimistic, and flagged so.
         timestep: a timestep fixed beforehand; then all rows are reported, and the threshold of ASR is cross-fitted between parts.
         fprs: false-positive rates; 1 % and 0.1 % by default, of which those that the reported non-members can't resolve are left
-            out, with a flag. A rate that was asked for and can't be resolved is an error.
+            out, with a flag. A rate that is given and can't be resolved is an error.
         calibration_fraction: share of the calibration part, in (0, 1).
         fitted: whether the attack was fitted, or chose anything, on the calibration part; then a fixed timestep, too, is reported on the
             rest.
@@ -120,11 +125,11 @@ def measure(
         raise MetricError("Some images have no label; figures need is_member = 1 or 0 for every image.")
     for i in range(len(table.timesteps)):
         check(table.scores[:, i], table.is_member)
-    n_members, n_nonmembers = (int((table.is_member == label).sum()) for label in (1, 0))
-    resolvable = check_plan(
+    n_members, n_nonmembers = _counts(table.is_member)
+    rates = check_plan(
         n_members,
         n_nonmembers,
-        table.timesteps,
+        table.timesteps.tolist(),
         selection=selection,
         timestep=timestep,
         fprs=fprs,
@@ -132,73 +137,86 @@ def measure(
         fitted=fitted,
     )
     calibration = calibration_part(table.ids, table.is_member, fraction=calibration_fraction, seed=seed)
-    by_choice = (timestep is None or fitted) and selection == "calibration"
-    reported = ~calibration if by_choice else np.ones(len(table), bool)
-
-    flags = []
-    members, nonmembers = (int((table.is_member[reported] == label).sum()) for label in (1, 0))
-    missing = [rate for rate in (DEFAULT_FPRS if fprs is None else fprs) if rate not in resolvable]
-    if missing:
-        rates = ", ".join(f"{rate * 100:g} %" for rate in missing)
-        flags.append(flag("few-nonmembers", f"{nonmembers:,} non-members can't resolve a false-positive rate of {rates}"))
-    copies = sum(label_count - len(set(ids)) for ids, label_count in _ids_by_label(table))
-    if copies:
-        flags.append(flag("duplicates", f"{copies} of {len(table)} images are copies of another one with the same label"))
-
-    if timestep is not None:
-        chosen = {"method": "fixed", "timestep": int(timestep), "description": f"t = {timestep} was fixed beforehand"}
-    else:
-        chooser = calibration if selection == "calibration" else reported
-        aucs = [auc(table.scores[chooser, i], table.is_member[chooser]) for i in range(len(table.timesteps))]
-        best = int(table.timesteps[int(np.argmax(aucs))])
-        where = (
-            "the calibration part, which is not reported" if selection == "calibration" else "the reported images themselves (optimistic)"
-        )
-        why = f"t = {best} has the highest AUC on {where}"
-        if len(table.timesteps) == 1:
-            why = f"there is one score per image, and no timestep to choose; the threshold was chosen on {where}"
-        chosen = {"method": selection, "timestep": best, "criterion": "auc", "description": why}
-    if selection == "oracle" and timestep is None:
-        flags.append(flag("oracle-selection", chosen["description"]))
+    held_back = (timestep is None or fitted) and selection == "calibration"
+    reported = ~calibration if held_back else np.ones(len(table), bool)
+    members, nonmembers = _counts(table.is_member[reported])
+    chosen = _selection(table, calibration if selection == "calibration" else reported, selection, timestep)
     chosen |= {"n_members": members, "n_nonmembers": nonmembers}
-    if by_choice:
+    if held_back:
         chosen |= {"n_calibration_members": n_members - members, "n_calibration_nonmembers": n_nonmembers - nonmembers}
         chosen |= {"seed": seed, "fraction": calibration_fraction}
-
     rows = tuple(
         TimestepRow(
             int(t),
             _estimate(auc, delong, table.scores[reported, i], table.is_member[reported]),
-            _asr(table.scores[:, i], table.is_member, calibration, selection=selection, cross_fitted=not by_choice),
-            {
-                rate: _estimate(
-                    lambda s, m, rate=rate: tpr_at_fpr(s, m, rate),
-                    lambda s, m, rate=rate: tpr_at_fpr_interval(s, m, rate, seed=seed),
-                    table.scores[reported, i],
-                    table.is_member[reported],
-                )
-                for rate in resolvable
-            },
+            _asr(table.scores[:, i], table.is_member, calibration, selection=selection, cross_fitted=not held_back),
+            {rate: _tpr(table.scores[reported, i], table.is_member[reported], rate, seed) for rate in rates},
         )
         for i, t in enumerate(table.timesteps)
     )
+    unresolved = [rate for rate in (DEFAULT_FPRS if fprs is None else fprs) if rate not in rates]
+    flags = _flags(table, unresolved, nonmembers)
+    if chosen["method"] == "oracle":
+        flags.append(flag("oracle-selection", chosen["description"]))
     curve = roc_curve(table.at(chosen["timestep"])[reported], table.is_member[reported])
     return Measurement(chosen, rows, _thinned(curve.fpr, curve.tpr), tuple(flags), reported)
 
 
-def _ids_by_label(table: ScoreTable):
-    for label in (0, 1):
-        ids = [table.ids[i] for i in np.flatnonzero(table.is_member == label)]
-        yield ids, len(ids)
+def _counts(is_member: Labels) -> tuple[int, int]:
+    """Return the numbers of members and of non-members."""
+    return int((is_member == 1).sum()), int((is_member == 0).sum())
 
 
-def _estimate(value, interval, scores: np.ndarray, is_member: np.ndarray) -> Estimate:
+def _selection(table: ScoreTable, chooser: Mask, selection: Selection, timestep: int | None) -> dict[str, Any]:
+    """Return which timestep the figures are those of, and why.
+
+    Args:
+        table: the scores.
+        chooser: bool ``[N]``, the rows that a timestep is chosen on.
+        selection: as for `measure`.
+        timestep: a timestep fixed beforehand.
+    """
+    if timestep is not None:
+        return {"method": "fixed", "timestep": int(timestep), "description": f"t = {timestep} was fixed beforehand"}
+    aucs = [auc(table.scores[chooser, i], table.is_member[chooser]) for i in range(len(table.timesteps))]
+    best = int(table.timesteps[int(np.argmax(aucs))])
+    where = "the calibration part, which is not reported" if selection == "calibration" else "the reported images themselves (optimistic)"
+    why = f"t = {best} has the highest AUC on {where}"
+    if len(table.timesteps) == 1:
+        why = f"there is one score per image, and no timestep to choose; the threshold was chosen on {where}"
+    return {"method": selection, "timestep": best, "criterion": "auc", "description": why}
+
+
+def _flags(table: ScoreTable, unresolved: Sequence[float], nonmembers: int) -> list[Flag]:
+    """Return flags about the images: ``nonmembers`` of them can't resolve some rates, or some images are copies."""
+    flags = []
+    if unresolved:
+        rates = ", ".join(f"{rate * 100:g} %" for rate in unresolved)
+        flags.append(flag("few-nonmembers", f"{nonmembers:,} non-members can't resolve a false-positive rate of {rates}"))
+    copies = len(table) - len({(label, id) for label, id in zip(table.is_member.tolist(), table.ids)})
+    if copies:
+        flags.append(flag("duplicates", f"{copies} of {len(table)} images are copies of another one with the same label"))
+    return flags
+
+
+def _tpr(scores: Floats, is_member: Labels, rate: float, seed: int) -> Estimate:
+    return _estimate(
+        lambda scores, is_member: tpr_at_fpr(scores, is_member, rate),
+        lambda scores, is_member: tpr_at_fpr_interval(scores, is_member, rate, seed=seed),
+        scores,
+        is_member,
+    )
+
+
+def _estimate(
+    value: Callable[[Floats, Labels], float], interval: Callable[[Floats, Labels], tuple[float, float]], scores: Floats, is_member: Labels
+) -> Estimate:
     low, high = interval(scores, is_member)
-    return Estimate(float(value(scores, is_member)), float(low), float(high), int((is_member == 1).sum()), int((is_member == 0).sum()))
+    return Estimate(float(value(scores, is_member)), float(low), float(high), *_counts(is_member))
 
 
-def _asr(scores: np.ndarray, is_member: np.ndarray, calibration: np.ndarray, *, selection: Selection, cross_fitted: bool) -> Estimate:
-    """Balanced accuracy at a threshold that was not chosen on the images it judges ("oracle": at the best one on them)."""
+def _asr(scores: Floats, is_member: Labels, calibration: Mask, *, selection: Selection, cross_fitted: bool) -> Estimate:
+    """Return the balanced accuracy at a threshold that was not chosen on the images it judges ("oracle": at the best one on them)."""
     if selection == "oracle":
         return _estimate(asr, asr_interval, scores, is_member)
     folds = [(calibration, ~calibration)]
@@ -214,8 +232,8 @@ def _asr(scores: np.ndarray, is_member: np.ndarray, calibration: np.ndarray, *, 
     return Estimate(float((correct / total).mean()), float(low), float(high), int(total[0]), int(total[1]))
 
 
-def _thinned(fpr: np.ndarray, tpr: np.ndarray) -> dict[str, list[float]]:
-    """The corners of the curve, and of very many corners those spread evenly on both a log and a linear axis."""
+def _thinned(fpr: Floats, tpr: Floats) -> dict[str, list[float]]:
+    """Return the corners of a curve, and of very many corners those spread evenly on both a log and a linear axis."""
     # A corner is where the direction changes: horizontal, vertical, or slanting (tied scores, each with a slope of its own).
     step = [np.sign(np.diff(fpr)), np.sign(np.diff(tpr))]
     slanting = (step[0] != 0) & (step[1] != 0)

@@ -1,4 +1,4 @@
-"""Results with their uncertainty and provenance. No bare number leaves as a result."""
+"""The report of an audit: figures with their uncertainty and provenance."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from mia_hub.scores import ScoreTable
 from mia_hub.flags import Flag
 from mia_hub.metrics.estimates import Estimate, Rates, TimestepRow
+
+if TYPE_CHECKING:
+    from mia_hub.scores import ScoreTable
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What the scores cost.
+    """What scoring cost.
 
     Attributes:
         queries_per_image: denoiser forward passes per image.
@@ -75,51 +76,56 @@ class AuditReport:
     @property
     def timestep(self) -> int:
         """The selected timestep."""
-        return self.selection["timestep"]
+        return int(self.selection["timestep"])
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-ready values; rates of ``tpr_at_fpr`` become strings such as "0.01"."""
+        """Return plain JSON-ready values; rates of ``tpr_at_fpr`` become strings such as "0.01"."""
         values = asdict(replace(self, scores=None))
         del values["scores"]
-        return _plain(values)
+        return {key: _json_ready(value) for key, value in values.items()}
 
     def to_json(self) -> str:
+        """Return `to_dict` as JSON."""
         return json.dumps(self.to_dict(), indent=2)
 
     def to_markdown(self) -> str:
+        """Return the report as Markdown with GitHub's tables."""
         from mia_hub.auditing.report_pages import audit_markdown
 
         return audit_markdown(self)
 
     def to_html(self) -> str:
-        """A self-contained page: no script, no request to anywhere."""
+        """Return a self-contained page: no script, no request to anywhere."""
         from mia_hub.auditing.report_pages import audit_html
 
         return audit_html(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> AuditReport:
-        """The inverse of `to_dict`."""
-        rates = lambda part: {float(rate): Estimate(**e) for rate, e in part.items()}  # noqa: E731
+        """Return the report that `to_dict` gave these values for, without its scores."""
         rows = tuple(
-            TimestepRow(row["timestep"], Estimate(**row["auc"]), Estimate(**row["asr"]), rates(row["tpr_at_fpr"]))
+            TimestepRow(row["timestep"], Estimate(**row["auc"]), Estimate(**row["asr"]), _estimates_by_rate(row["tpr_at_fpr"]))
             for row in values["per_timestep"]
         )
         return cls(
             **{key: values[key] for key in ("attack", "model", "split", "selection", "roc", "provenance")},
             auc=Estimate(**values["auc"]),
             asr=Estimate(**values["asr"]),
-            tpr_at_fpr=rates(values["tpr_at_fpr"]),
+            tpr_at_fpr=_estimates_by_rate(values["tpr_at_fpr"]),
             per_timestep=rows,
             blind_auc=Estimate(**values["blind_auc"]) if values["blind_auc"] else None,
-            flags=tuple(Flag(**f) for f in values["flags"]),
+            flags=tuple(Flag(**flag) for flag in values["flags"]),
             cost=Cost(**values["cost"]),
         )
 
 
-def _plain(value: Any) -> Any:
+def _estimates_by_rate(values: dict[str, dict[str, Any]]) -> dict[float, Estimate]:
+    return {float(rate): Estimate(**estimate) for rate, estimate in values.items()}
+
+
+def _json_ready(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _json_ready(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_json_ready(item) for item in value]
     return value.item() if hasattr(value, "item") else value

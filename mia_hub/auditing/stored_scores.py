@@ -1,4 +1,4 @@
-"""A folder in which scores are kept as soon as they are there, so that what was interrupted goes on where it was."""
+"""A folder in which scores are stored once they are computed, so that an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from tqdm.auto import tqdm
 
 from mia_hub.attacks import Attack
@@ -26,96 +27,102 @@ BATCHES = "unfinished"
 
 
 @dataclass(frozen=True)
-class Shelf:
-    """Scores of attacks on one model and one split, and what was known of these when the scores were made.
+class StoredScores:
+    """Scores of attacks on one model and one split, each in a file of its own.
 
     Attributes:
-        folder: made if it isn't there.
-        model, split, ids, is_member, seed: what scores must have been made with to be taken from the shelf.
-        progress: says so where scores are made again because other code made those that are there.
+        folder: created if it doesn't exist.
+        model, split, ids, is_member, seed: what scores must have been computed with to be loaded.
+        progress: reports on stderr when stored scores are computed again because other code computed them.
     """
 
-    folder: str | Path
+    folder: Path
     model: DiffusionModel
     split: dict[str, Any]
     ids: list[str]
-    is_member: np.ndarray
+    is_member: npt.NDArray[np.int8]
     seed: int
     progress: bool = True
     _outdated: list[str] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        folder = Path(self.folder)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise MiaHubError(f"The folder {folder} can't be made ({error.strerror}); give another one.") from error
-        object.__setattr__(self, "folder", folder)
+            raise MiaHubError(f"The folder {self.folder} can't be made ({error.strerror}); give another one.") from error
 
-    def unfinished(self, name: str) -> Path:
-        """Where `Attack.score` keeps the finished batches of the scores in a file, until the file is there."""
-        return self.folder / BATCHES / Path(name).stem
+    def batches_folder(self, file: str) -> Path:
+        """Return where `Attack.score` stores finished batches of the scores in ``file``, until the file is there."""
+        return self.folder / BATCHES / Path(file).stem
 
-    def find(self, name: str, attack: Attack) -> ScoreTable | None:
-        """Scores that needn't be made again; None where there are none."""
-        table = current_processes().first(lambda: self._read(name))
+    def load(self, file: str, attack: Attack) -> ScoreTable | None:
+        """Return the scores in ``file`` if they needn't be computed again; else None."""
+        table = current_processes().first(lambda: self._read(file))
         if table is None:
             return None
         hashes = [[(split or {}).get(key) for key in ("hash", "captions_hash")] for split in (table.split, self.split)]
-        found = (table.attack, table.model, hashes[0], table.seed, table.ids)
+        stored = (table.attack, table.model, hashes[0], table.seed, table.ids)
         needed = (repr(attack), self.model.info.to_dict(), hashes[1], self.seed, self.ids)
-        if found == needed and not self._by_this_code(name, table, attack):
+        if stored != needed or not self._is_current(file, table, attack):
             return None
-        # Last, since it moves parts of the model that have overflowed before, so that what is left is asked as it would have been.
-        if found != needed or not np.array_equal(table.is_member, self.is_member) or not match_precision(self.model, table.precision):
+        # Last, since it widens parts of the model that overflowed then, so that further queries are as they would have been.
+        if not np.array_equal(table.is_member, self.is_member) or not match_precision(self.model, table.precision):
             return None
-        self._tidy(name)  # where it was killed between the scores and this
+        self._remove_batches(file)  # left by a process that was killed after it had saved the scores
         return table
 
-    def _read(self, name: str) -> ScoreTable | None:
-        path = self.folder / name
+    def _read(self, file: str) -> ScoreTable | None:
+        path = self.folder / file
         if self.model.info.revision is None or not path.exists():
             return None
         try:
             return ScoreTable.from_parquet(path)
-        except MetricError:  # cut short, or another file of that name: made again
+        except MetricError:  # cut short, or another file of that name: computed again
             return None
 
-    def _by_this_code(self, name: str, table: ScoreTable, attack: Attack) -> bool:
-        """Whether the same code would make the scores now; where it wouldn't, that is said once."""
-        by = computed_by(attack)
-        if by and table.computed_by == by:
+    def _is_current(self, file: str, table: ScoreTable, attack: Attack) -> bool:
+        """Whether the same code would compute the scores now; the first time that it wouldn't, the reason is printed."""
+        code = computed_by(attack)
+        if code and table.computed_by == code:
             return True
-        if self.progress and by and not self._outdated and current_processes().is_first:
-            why = "were made by other code or versions of libraries" if table.computed_by else "don't say by which code they were made"
-            tqdm.write(f"The scores in {self.folder / name} {why}; such scores are made again.", file=sys.stderr)
-        self._outdated.append(name)
+        if self.progress and code and not self._outdated and current_processes().is_first:
+            why = "were computed by other code or versions of libraries" if table.computed_by else "don't say which code computed them"
+            tqdm.write(f"The scores in {self.folder / file} {why}; such scores are computed again.", file=sys.stderr)
+        self._outdated.append(file)
         return False
 
-    def keep(self, name: str, table: ScoreTable) -> None:
-        """Writes new scores, whose finished batches are needed no more."""
-        self._written(lambda: table.to_parquet(self.folder / name))
-        self._tidy(name)
+    def save(self, file: str, table: ScoreTable) -> None:
+        """Write scores, and remove their finished batches.
 
-    def _tidy(self, name: str) -> None:
-        def tidied() -> None:
-            shutil.rmtree(self.unfinished(name), ignore_errors=True)
-            with suppress(OSError):  # there are those of others, or none at all
+        Raises:
+            MiaHubError: if the folder can't be written to.
+        """
+        self._write(lambda: table.to_parquet(self.folder / file))
+        self._remove_batches(file)
+
+    def save_text(self, file: str, text: str) -> None:
+        """Write a text.
+
+        Raises:
+            MiaHubError: if the folder can't be written to.
+        """
+        self._write(lambda: write_text(self.folder / file, text + "\n"))
+
+    def _remove_batches(self, file: str) -> None:
+        def remove() -> None:
+            shutil.rmtree(self.batches_folder(file), ignore_errors=True)
+            with suppress(OSError):  # the folder holds other batches, or doesn't exist
                 (self.folder / BATCHES).rmdir()
 
-        current_processes().first(tidied)
+        current_processes().first(remove)
 
-    def write(self, name: str, text: str) -> None:
-        """Writes what else there is to say."""
-        self._written(lambda: write_text(self.folder / name, text + "\n"))
+    def _write(self, write: Callable[[], object]) -> None:
+        """Write in the first process alone."""
 
-    def _written(self, write: Callable[[], object]) -> None:
-        """Done by the first process alone."""
-
-        def written() -> None:
+        def attempt() -> None:
             try:
                 write()
             except OSError as error:
                 raise MiaHubError(f"{self.folder} can't be written to ({error.strerror}); give another folder.") from error
 
-        current_processes().first(written)
+        current_processes().first(attempt)

@@ -62,14 +62,14 @@ def _show(args: argparse.Namespace) -> int:
 
 def _compute(args: argparse.Namespace) -> int:
     from mia_hub.auditing.published_settings.pages import run_markdown
-    from mia_hub.auditing.published_settings.run import run_and_tell
+    from mia_hub.auditing.published_settings.run import benchmark_run
 
     out = Path(args.out) if args.out else None
     if out:
         make_output_folder(out)
     options = {name: getattr(args, name) for name in ("model", "revision", "limit", "seed", "batch_size", "device", "dtype", "cache")}
     try:
-        result = run_and_tell(args.name, folder=out, progress=not args.quiet, **options)
+        result = benchmark_run(args.name, folder=out, progress=not args.quiet, **options)
     except KeyboardInterrupt:
         finished = f"finished work is in {out}, and " if out else ""
         return report_interruption(f"{finished}fetched images stay in the cache")

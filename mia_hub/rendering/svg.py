@@ -1,7 +1,7 @@
-"""What all figures share: one palette, one style, and SVG that is the same for the same input.
+"""What all plots share: one palette, one style, and SVG that is the same for the same input.
 
-Figures are drawn safely in threads, and ready to stand inside a page. matplotlib takes a second to import, so it is imported only when a
-figure is drawn; pyplot, which keeps global state, never is.
+Plots may be drawn in several threads at once, and can stand inside a page. matplotlib takes a second to import, so it is imported only
+when a figure is drawn; pyplot, which keeps global state, never is.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Sequence
-from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from mia_hub.rendering.html import render
 from mia_hub.rendering.numbers import share
 from mia_hub.rendering.text import shorten
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 # Okabe & Ito's palette, told apart by the colour-blind; line styles differ too, for print in grey.
 INK, GREY, RULE, MEMBERS, NONMEMBERS = "#1c1f23", "#5b626b", "#d9dbde", "#D55E00", "#0072B2"
+# A handle, as matplotlib draws it, and its label.
+LegendEntry = tuple[Any, str]
+Floats = Sequence[float]
 # In units of the viewBox, which is 360 wide: a phone shows the figures at about this size in pixels.
 WIDTH, FONT_SIZE = 360, 11.5
 FONTS = "system-ui, -apple-system, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif"
@@ -37,7 +40,7 @@ _WRITING = threading.Lock()
 
 
 def new_figure(height: float, heading: str, title: str | None = None) -> tuple[Figure, Axes]:
-    """A figure with one set of axes. The vertical axis is named above, to be read without tilting one's head."""
+    """Return a figure with one set of axes. The vertical axis is named above, to be read without tilting one's head."""
     from matplotlib.figure import Figure
 
     # Two lines stand above the axes: the axis's name and the marks; a title takes one more.
@@ -56,6 +59,7 @@ def new_figure(height: float, heading: str, title: str | None = None) -> tuple[F
 
 
 def set_style(axes: Axes) -> None:
+    """Give axes the style of all plots."""
     axes.tick_params(labelsize=FONT_SIZE, labelcolor=GREY, color=RULE, length=3)
     axes.grid(color=RULE, linewidth=0.6)
     axes.set_axisbelow(True)
@@ -69,19 +73,28 @@ def short_label(text: str) -> str:
     return shorten(text, LABEL_CHARACTERS, end=12)
 
 
-def add_band(axes: Axes, x, low, middle, high, colour: str, dashes, **line_style):
-    """A shaded band and its middle line; returns both, as one legend handle."""
+def add_band(
+    axes: Axes,
+    x: Sequence[float],
+    low: Sequence[float],
+    middle: Sequence[float],
+    high: Sequence[float],
+    colour: str,
+    dashes: Any,
+    **line: Any,
+) -> tuple[Any, Any]:
+    """Draw a shaded band and its middle line; return both, as one legend handle."""
     if len(x) == 1:  # a band needs a width
         x, low, middle, high = (x[0] - 0.5, x[0] + 0.5), *(part * 2 for part in map(tuple, (low, middle, high)))
     area = axes.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0, zorder=2)
     for edge in (low, high):
         axes.plot(x, edge, color=colour, linewidth=0.6, alpha=0.55, zorder=2)
-    (line,) = axes.plot(x, middle, color=colour, linestyle=dashes, linewidth=1.7, zorder=3, **line_style)
-    return area, line
+    (middle_line,) = axes.plot(x, middle, color=colour, linestyle=dashes, linewidth=1.7, zorder=3, **line)
+    return area, middle_line
 
 
 def add_mark(axes: Axes, timestep: int, label: str) -> None:
-    """A vertical line at a timestep, named above the axes, where it can't cover data."""
+    """Draw a vertical line at a timestep, named above the axes, where it can't cover data."""
     axes.axvline(timestep, color=INK, linewidth=0.9, alpha=0.75, zorder=1)
     left, right = axes.get_xlim()
     place = (timestep - left) / (right - left)
@@ -92,6 +105,7 @@ def add_mark(axes: Axes, timestep: int, label: str) -> None:
 
 
 def timestep_axis(axes: Axes, timesteps: Sequence[int]) -> None:
+    """Name the horizontal axis and set its ticks."""
     from matplotlib.ticker import MaxNLocator
 
     axes.set_xlabel(TIMESTEP_LABEL)
@@ -102,15 +116,15 @@ def timestep_axis(axes: Axes, timesteps: Sequence[int]) -> None:
 
 
 def percent_ticks(axes: Axes, lowest: float) -> None:
-    """Powers of ten, in per cent and in words that need no superscripts."""
+    """Set the ticks of both axes at powers of ten, in percent, which needs no superscripts."""
     rates = [10.0**-k for k in range(12) if 10.0**-k >= lowest]
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_ticks(rates, [share(rate) for rate in rates])
         axis.minorticks_off()
 
 
-def add_legend(figure: Figure, entries: list) -> None:
-    """One entry a line, below the axes."""
+def add_legend(figure: Figure, entries: Sequence[LegendEntry]) -> None:
+    """Add a legend below the axes, with one entry a line."""
     from matplotlib.legend_handler import HandlerTuple
 
     handles, labels = zip(*entries)
@@ -121,7 +135,7 @@ def add_legend(figure: Figure, entries: list) -> None:
 
 
 def to_svg(figure: Figure, description: str) -> str:
-    """The figure as one SVG element: scales with its container, has a description, and leaves the page around it alone."""
+    """Return a figure as one SVG element: it scales with its container, has a description, and leaves the page around it alone."""
     import io
 
     import matplotlib
@@ -139,16 +153,15 @@ def to_svg(figure: Figure, description: str) -> str:
 
 
 def _embeddable(svg: str, description: str) -> str:
-    """Without a prologue, without style rules that reach beyond it, and without ids that a second figure has too."""
+    """Return an SVG element without a prologue, style rules that reach beyond it, or ids that a second plot has too."""
+    from markupsafe import Markup
+
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<style.*?</style>", "", svg, count=1, flags=re.S)
     svg = re.sub(r"<defs>\s*</defs>", "", svg, flags=re.S)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
     svg = re.sub(r"font-family: [^;\"]+", f"font-family: {FONTS}", svg)
-    box = re.search(r'viewBox="[^"]*"', svg)[0]
-    start = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" {box} width="100%" role="img" '
-        f'aria-label="{escape(description)}" style="display:block;height:auto;stroke-linejoin:round;stroke-linecap:butt">'
-        f"<title>{escape(description)}</title>"
+    (box,) = re.findall(r'viewBox="([^"]*)"', svg)
+    return render(
+        "mia_hub/rendering/templates/plot.svg", box=box, description=description, content=Markup(svg[svg.index(">") + 1 :].strip())
     )
-    return start + svg[svg.index(">") + 1 :].strip()

@@ -14,6 +14,6 @@ MOST_NOTES, LONGEST_NOTE = 20, 1000
 
 
 def split_notes(split: Mapping[str, Any]) -> list[str]:
-    """What the reader must know of a split, as `mia_hub.auditing.audit.describe_split` records it; not yet escaped."""
+    """What the reader must know of a split, as `mia_hub.auditing.preparation.describe_split` records it; not yet escaped."""
     notes = split.get("notes")
     return [str(note)[:LONGEST_NOTE] for note in notes[:MOST_NOTES]] if isinstance(notes, list) else []

@@ -12,13 +12,13 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from functools import partial
-from html import escape
 from typing import ClassVar
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import torch
+from markupsafe import escape
 from PIL import Image
 
 import mia_hub
@@ -27,7 +27,7 @@ from mia_hub.attacks.combination import Combination, alone
 from mia_hub.attacks.learning import TrainedAttack
 from mia_hub.attacks.spelling import spelled
 from mia_hub.auditing.compare import UNFINISHED, compare, default_attacks
-from mia_hub.auditing.comparison import Comparison, LeftOut
+from mia_hub.auditing.comparison import Comparison, SkippedAttack
 from mia_hub.cli import parser as cli
 from mia_hub.errors import AttackError, MiaHubError
 from mia_hub.metrics.intervals import delong
@@ -581,7 +581,7 @@ def test_an_interruption_says_where_the_finished_part_is(capsys, tiny, split_fol
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mia_hub.auditing.compare.audit_attack", stop)
+    monkeypatch.setattr("mia_hub.auditing.preparation.PreparedAudit.report", stop)
     arguments = ["--model", tiny, "--split", split_folder, "--attacks", "sima", "--no-shift-check", "--quiet"]
     assert run(capsys, *arguments, "--out", tmp_path / "out")[::2] == (
         130, f"\nmia-hub: interrupted; finished work is in {tmp_path / 'out'}. The same command resumes it.\n"
@@ -596,7 +596,7 @@ def nasty(comparison):
     for row in comparison.rows:
         model, split = row.report.model | {"id": NASTY}, row.report.split | {"name": NASTY}
         rows.append(replace(row, label=NASTY + row.label, report=replace(row.report, model=model, split=split, attack=NASTY)))
-    return Comparison(tuple(rows), (LeftOut(NASTY, NASTY),))
+    return Comparison(tuple(rows), (SkippedAttack(NASTY, NASTY),))
 
 
 def test_what_comes_from_outside_is_escaped(nasty):

@@ -90,12 +90,12 @@ def test_scores_of_other_code_are_made_again(tmp_path, monkeypatch, capsys):
     (tmp_path / "halving.py").write_text(FORMULA.replace("/ 2", "/ 20"))
     importlib.invalidate_caches()
     halving = importlib.reload(halving)
-    assert run().count("were made by other code or versions of libraries; such scores are made again") == 1 and asked == 2 * IMAGES
+    assert run().count("were computed by other code or versions of libraries; such scores are computed again") == 1 and asked == 2 * IMAGES
     table = ScoreTable.from_parquet(out / "scores.parquet")
     replace(table, computed_by=table.computed_by | {"versions": {"torch": "1.0"}}).to_parquet(out / "scores.parquet")
-    assert "were made by other code or versions" in run() and asked == 3 * IMAGES
+    assert "were computed by other code or versions" in run() and asked == 3 * IMAGES
     replace(ScoreTable.from_parquet(out / "scores.parquet"), computed_by={}).to_parquet(out / "scores.parquet")
-    assert "don't say by which code they were made; such scores are made again" in run() and asked == 4 * IMAGES
+    assert "don't say which code computed them; such scores are computed again" in run() and asked == 4 * IMAGES
     assert "Scores taken from" in run()
 
 

@@ -1,4 +1,4 @@
-"""Benchmarks in words: the list, the page of one, and a run's figures beside the published ones."""
+"""Text about benchmarks: the list, the page of one, and a run's figures beside the published ones."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from mia_hub.auditing.published_settings.setting import Benchmark, Published
-from mia_hub.auditing.published_settings.source import DEMO, Source
+from mia_hub.auditing.published_settings.image_source import DEMO, ImageSource
+from mia_hub.auditing.published_settings.setting import Benchmark, PlannedAttack, PublishedFigure
 from mia_hub.metrics.estimates import Estimate
 from mia_hub.rendering.markdown import markdown_table
 from mia_hub.rendering.text import MISSING, Rows
@@ -28,7 +28,7 @@ POSITIVE = {"members": "members", "nonmembers": "**non-members**", "not stated":
 
 
 def list_text(benchmarks: Sequence[Benchmark]) -> str:
-    """All of them as a table for a terminal."""
+    """Return a table of benchmarks for a terminal."""
     headers = ("name", "model", "members / others", "runs here?", "computed?")
     rows = [(b.name, b.model.name, b.sizes, RUNS[b.model.available], computed_attacks(b)) for b in benchmarks]
     widths = [max(map(len, column)) for column in zip(headers, *rows)]
@@ -38,19 +38,19 @@ def list_text(benchmarks: Sequence[Benchmark]) -> str:
 
 
 def computed_attacks(benchmark: Benchmark) -> str:
-    """The attacks whose figures are in the repository, by their names."""
+    """Return the names of the attacks whose figures are in the repository."""
     return ", ".join(benchmark.computed) or NOT_COMPUTED
 
 
 def show_markdown(benchmark: Benchmark) -> str:
-    """The page of one benchmark."""
+    """Return the page of one benchmark."""
     b = benchmark
     parts = [f"# {b.title}", "", _status(b), ""]
     facts = [
         ["Name", f"`{b.name}`"],
         ["Model", f"{b.model.name} ({b.model.family}); {AVAILABLE[b.model.available]}"],
         ["Hub id, revision", f"{_id(b.model.id)}, {_revision(b.model.revision)}" if b.model.available == "hub" else "none"],
-        ["Told beside a image", f"{b.model.conditioning}: {b.told}"],
+        ["Condition", f"{b.model.conditioning}: {b.condition}"],
         ["Images", f"{b.resolution} x {b.resolution}. {b.preprocessing}"],
         ["Members / non-members", b.sizes],
         ["Distribution shift", f"{ {True: 'known', False: 'none expected', None: 'not known'}[b.shift.known] }. {b.shift.note}"],
@@ -88,7 +88,7 @@ def _revision(revision: str | None) -> str:
     return f"revision `{revision}`" if revision else "revision not pinned: the newest commit is resolved when run, and recorded"
 
 
-def _source(source: Source) -> list[str]:
+def _source(source: ImageSource) -> list[str]:
     if source.dataset == DEMO:
         return [f"The {source.count:,} images of the split `{source.split}` that come with the package."]
     config = f", configuration `{source.config}`" if source.config else ""
@@ -101,10 +101,10 @@ def _source(source: Source) -> list[str]:
         "captions": source.caption_column,
         "classes": source.class_column,
     }
-    said = [f"{what} in {' or '.join(map(_id, names))}" for what, names in columns.items() if names]
+    parts = [f"{what} in {' or '.join(map(_id, names))}" for what, names in columns.items() if names]
     if source.class_pattern:
-        said[-1] += f", by the pattern `{source.class_pattern}`"
-    lines.append(f"- Columns: {', '.join(said)}.")
+        parts[-1] += f", by the pattern `{source.class_pattern}`"
+    lines.append(f"- Columns: {', '.join(parts)}.")
     n = f"{source.pool:_}" if source.pool else f"{source.rows:_}" if source.rows else "number_of_rows"
     order, part = f"numpy.random.default_rng({source.seed}).permutation({n})", f"[{source.first}:{source.first + source.count}]"
     taken_out = [f"rows without {condition}" for condition in source.where]
@@ -130,7 +130,7 @@ def _model(b: Benchmark) -> list[str]:
     return parts if len(parts) > 2 else []
 
 
-def _attack(planned) -> str:
+def _attack(planned: PlannedAttack) -> str:
     settings = [f"{name} {_values(value)}" for name, value in planned.parameters.items()]
     attack = planned.build()
     if "timesteps" not in planned.parameters:
@@ -147,7 +147,7 @@ def _values(value: Any) -> str:
     return ", ".join(map(str, value))
 
 
-def _published(published: Sequence[Published]) -> list[str]:
+def _published(published: Sequence[PublishedFigure]) -> list[str]:
     if not published:
         return ["Nothing that is known to us."]
     rows: Rows = [
@@ -162,7 +162,7 @@ def _published(published: Sequence[Published]) -> list[str]:
 
 
 def _digits(value: float) -> str:
-    """As published: three decimals, or the four that there are."""
+    """Return a figure as published: with three decimals, or four where there are four."""
     return f"{value:.4f}".removesuffix("0")
 
 
@@ -188,14 +188,14 @@ def _command(b: Benchmark) -> str:
 
 
 def run_markdown(run: BenchmarkRun) -> str:
-    """A run's figures beside the published ones, and what it was run on."""
+    """Return a run's figures beside the published ones, and what it was computed on."""
     b, comparison = run.benchmark, run.comparison
     parts = [f"# Benchmark {b.name}: {b.title}", ""]
     if not run.complete:
         parts += [f"**Not the setting's row:** at most {run.limit:,} members and non-members were used, of {b.sizes}.", ""]
     if run.model_given:
         parts += [
-            f"The model `{comparison.model['id']}` was named by hand. That it was trained on just these members is taken on trust.",
+            f"The model `{comparison.model['id']}` was given. That it was trained on just these members is taken on trust.",
             "",
         ]
     for title, draw in (("Members", run.drawn.members), ("Non-members", run.drawn.nonmembers)):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mia_hub.auditing.published_settings.reading import BenchmarkError, build, read_json
-from mia_hub.auditing.published_settings.source import DEMO, Source
+from pydantic import Field, field_validator, model_validator
+
+from mia_hub.auditing.published_settings.image_source import DEMO, ImageSource
+from mia_hub.auditing.published_settings.validation import BenchmarkError, Stated, read_json, validate
 from mia_hub.defaults import PACKAGE_FOLDER
 
 if TYPE_CHECKING:
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
 SETTINGS = Path(__file__).parent / "settings"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Target:
+class TargetModel(Stated):
     """The model that is attacked.
 
     Attributes:
@@ -39,21 +39,22 @@ class Target:
     conditioning: Literal["none", "class", "text"]
     id: str | None = None
     revision: str | None = None
-    recipe: dict | None = None
+    recipe: dict[str, Any] | None = None
     note: str = ""
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _check(self) -> TargetModel:
         has_id = self.available in ("package", "hub")
         if has_id != (self.id is not None):
-            raise BenchmarkError(f"a model that is available as {self.available!r} has {'an' if has_id else 'no'} id; got {self.id!r}.")
+            raise ValueError(f"a model that is available as {self.available!r} has {'an' if has_id else 'no'} id; got {self.id!r}.")
         if self.available == "train" and self.recipe is None and not self.note:
-            raise BenchmarkError("a model that has to be trained has a recipe, or a note that says why there is none.")
+            raise ValueError("a model that has to be trained has a recipe, or a note that says why there is none.")
         if self.recipe is not None and not self.recipe.get("source"):
-            raise BenchmarkError("a recipe has a 'source'.")
+            raise ValueError("a recipe has a 'source'.")
+        return self
 
 
-@dataclass(frozen=True, kw_only=True)
-class Planned:
+class PlannedAttack(Stated):
     """An attack that is run.
 
     Attributes:
@@ -62,13 +63,15 @@ class Planned:
     """
 
     name: str
-    parameters: dict = field(default_factory=dict)
+    parameters: dict[str, Any] = Field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "parameters", {name: _grid(name, value) for name, value in self.parameters.items()})
+    @field_validator("parameters")
+    @classmethod
+    def _expand_grids(cls, parameters: dict[str, Any]) -> dict[str, Any]:
+        return {name: _grid(name, value) for name, value in parameters.items()}
 
     def build(self) -> Attack:
-        """The attack itself.
+        """Return the attack.
 
         Raises:
             AttackError: if there is no such attack, or it takes no such parameters.
@@ -82,12 +85,11 @@ def _grid(name: str, value: Any) -> Any:
     if not isinstance(value, dict):
         return tuple(value) if isinstance(value, list) else value
     if set(value) != {"from", "to", "step"} or not all(isinstance(v, int) for v in value.values()) or value["step"] < 1:
-        raise BenchmarkError(f'{name} must be a list, or a grid {{"from": 0, "to": 200, "step": 10}}; got {value!r}.')
+        raise ValueError(f'{name} must be a list, or a grid {{"from": 0, "to": 200, "step": 10}}; got {value!r}.')
     return tuple(range(value["from"], value["to"] + 1, value["step"]))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shift:
+class KnownShift(Stated):
     """Whether members and non-members are known to differ by themselves.
 
     Attributes:
@@ -99,8 +101,7 @@ class Shift:
     note: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Published:
+class PublishedFigure(Stated):
     """A figure that somebody published.
 
     Attributes:
@@ -122,15 +123,16 @@ class Published:
     selection: Literal["reported images", "calibration", "not stated"]
     note: str = ""
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _check(self) -> PublishedFigure:
         if not 0 <= self.value <= 1:
-            raise BenchmarkError(f"value must lie in [0, 1]; got {self.value}.")
+            raise ValueError(f"value must lie in [0, 1]; got {self.value}.")
         if not self.source:
-            raise BenchmarkError("a published figure has a source.")
+            raise ValueError("a published figure has a source.")
+        return self
 
 
-@dataclass(frozen=True, kw_only=True)
-class Result:
+class ComputedReport(Stated):
     """An audit of ours that is among the repository's files.
 
     Attributes:
@@ -142,8 +144,7 @@ class Result:
     file: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Benchmark:
+class Benchmark(Stated):
     """One published setting.
 
     Attributes:
@@ -152,11 +153,11 @@ class Benchmark:
         model: what is attacked.
         members, nonmembers: the images.
         resolution: side of the images in pixels, as the model gets them.
-        preprocessing: what happens to a image before it reaches the model.
-        told: what a conditioned model is told beside a image.
+        preprocessing: what happens to an image before it reaches the model.
+        condition: what a conditioned model is conditioned on.
         attacks: what is run.
         shift: whether members and non-members differ by themselves.
-        centre_crop: side of the square that is cut out of a image's middle before it is resized; None for no such cut.
+        centre_crop: side of the square that is cut out of an image's middle before it is resized; None for no such cut.
         published: figures of others.
         results: what we computed; see `computed`.
         notes: what is not verified, and what else there is to know.
@@ -164,61 +165,64 @@ class Benchmark:
 
     name: str
     title: str
-    model: Target
-    members: Source
-    nonmembers: Source
+    model: TargetModel
+    members: ImageSource
+    nonmembers: ImageSource
     resolution: int
     preprocessing: str
-    told: str
-    attacks: tuple[Planned, ...]
-    shift: Shift
+    condition: str = Field(alias="told")
+    attacks: tuple[PlannedAttack, ...]
+    shift: KnownShift
     centre_crop: int | None = None
-    published: tuple[Published, ...] = ()
-    results: tuple[Result, ...] = ()
+    published: tuple[PublishedFigure, ...] = ()
+    results: tuple[ComputedReport, ...] = ()
     notes: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _check(self) -> Benchmark:
         if not self.attacks:
-            raise BenchmarkError("attacks must name one at least.")
+            raise ValueError("attacks must name one at least.")
         names = [planned.name for planned in self.attacks]
         if len(set(names)) < len(names):
-            raise BenchmarkError(f"attacks name each attack once; got {', '.join(names)}.")
-        self.members.check_apart(self.nonmembers)
+            raise ValueError(f"attacks name each attack once; got {', '.join(names)}.")
+        self.members.check_disjoint(self.nonmembers)
         needed = {"text": "caption_column", "class": "class_column"}.get(self.model.conditioning)
         for part in (self.members, self.nonmembers):
             if needed and part.dataset != DEMO and not getattr(part, needed):
-                raise BenchmarkError(f"a model conditioned on {self.model.conditioning} needs a {needed} in members and nonmembers.")
+                raise ValueError(f"a model conditioned on {self.model.conditioning} needs a {needed} in members and nonmembers.")
+        return self
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-ready values; what is empty or the default is left out, but for revisions."""
-        return _plain({key: value for key, value in asdict(self).items() if key != "name"})
+        """Return plain JSON-ready values; what is empty or the default is left out, but for revisions."""
+        values: dict[str, Any] = _without_empty(self.model_dump(mode="json", by_alias=True, exclude={"name"}))
+        return values
 
     @cached_property
     def computed(self) -> dict[str, dict[str, Any]]:
         """The audit reports that are there, by their attack; empty where nothing was computed."""
-        return {
-            result.attack: read_json(PACKAGE_FOLDER / result.file) for result in self.results if (PACKAGE_FOLDER / result.file).is_file()
-        }
+        files = {result.attack: PACKAGE_FOLDER / result.file for result in self.results}
+        return {attack: read_json(file) for attack, file in files.items() if file.is_file()}
 
     @property
     def sizes(self) -> str:
+        """Numbers of members and non-members, as text."""
         return f"{self.members.count:,} / {self.nonmembers.count:,}"
 
 
-def _plain(value: Any) -> Any:
+def _without_empty(value: Any) -> Any:
     if isinstance(value, dict):
-        kept = {key: _plain(item) for key, item in value.items()}
-        return {key: item for key, item in kept.items() if key == "revision" or item not in (None, [], {}, "")}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+        items = {key: _without_empty(item) for key, item in value.items()}
+        return {key: item for key, item in items.items() if key == "revision" or item not in (None, [], {}, "")}
+    return [_without_empty(item) for item in value] if isinstance(value, list) else value
 
 
 def list_benchmarks() -> list[str]:
-    """The names, sorted."""
+    """Return the names of all published settings, sorted."""
     return sorted(path.stem for path in SETTINGS.glob("*.json"))
 
 
 def load_benchmark(name: str | Path) -> Benchmark:
-    """A benchmark by its name, or from a file of one's own.
+    """Return a benchmark by its name, or from a file of one's own.
 
     Raises:
         BenchmarkError: if there is none (the nearest name is suggested), or its file is wrong.
@@ -229,4 +233,4 @@ def load_benchmark(name: str | Path) -> Benchmark:
         near = get_close_matches(str(name).lower(), list_benchmarks(), n=1, cutoff=0.4)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise BenchmarkError(f"There is no benchmark {str(name)!r}.{hint} There are: {', '.join(list_benchmarks())}; or give a .json file.")
-    return build(Benchmark, read_json(path), path.name, name=path.stem)
+    return validate(Benchmark, path, name=path.stem)

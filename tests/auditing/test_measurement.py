@@ -1,57 +1,18 @@
-"""The score table and the figures made from it."""
+"""Figures of a score table: chosen on one part, reported on the other."""
 
 from __future__ import annotations
 
 import json
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
+from support.made_scores import table
 
 from mia_hub.auditing.measurement import measure
 from mia_hub.errors import MetricError
 from mia_hub.flags import FLAGS
-from mia_hub.scores import ScoreTable
-from mia_hub.splits.partition import calibration_mask, calibration_part
-
-
-def table(n_members=300, n_nonmembers=300, shifts=(0.0, 1.0, 0.5), seed=0, **changes) -> ScoreTable:
-    """Normal scores; members are shifted upwards by a different amount at each timestep."""
-    rng = np.random.default_rng(seed)
-    is_member = np.repeat([1, 0], [n_members, n_nonmembers])
-    scores = rng.normal(size=(len(is_member), len(shifts))) + is_member[:, None] * np.array(shifts)
-    ids = [f"{seed}-{i}" for i in range(len(is_member))]
-    fields = dict(
-        ids=ids, is_member=is_member, timesteps=range(10, 10 + 10 * len(shifts), 10), scores=scores, attack="A()", model={"id": "m"}
-    )
-    return ScoreTable(**(fields | changes))
-
-
-def test_parquet_keeps_everything_to_the_last_bit(tmp_path):
-    one = table(seed=3, queries=7, seconds=1.5, split={"hash": "h"}, is_member=np.resize([1, 0, -1], 600))
-    one.to_parquet(tmp_path / "scores.parquet")
-    other = ScoreTable.from_parquet(tmp_path / "scores.parquet")
-    for name in ("is_member", "timesteps", "scores"):
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
-        assert getattr(one, name).dtype == getattr(other, name).dtype
-    for name in ("ids", "attack", "model", "split", "seed", "queries", "seconds", "device", "precision"):
-        assert getattr(one, name) == getattr(other, name)
-    plain = pq.read_table(tmp_path / "scores.parquet")
-    assert plain.column_names == ["id", "is_member", "score_t10", "score_t20", "score_t30"]
-    assert plain["is_member"].null_count == 200  # unknown is null, for other readers
-
-
-def test_what_is_no_table_is_refused(tmp_path):
-    (tmp_path / "not.parquet").write_text("hello")
-    with pytest.raises(MetricError, match="not a ScoreTable"):
-        ScoreTable.from_parquet(tmp_path / "not.parquet")
-    with pytest.raises(MetricError, match="needs scores of shape"):
-        table(scores=np.zeros((5, 3)))
-    with pytest.raises(MetricError, match="must be 1"):
-        table(is_member=np.full(600, 2))
-    with pytest.raises(MetricError, match="no timestep 15; it has 10, 20, 30"):
-        table().at(15)
+from mia_hub.splits.partition import calibration_part
 
 
 def test_the_timestep_is_chosen_on_one_part_and_reported_on_the_other():
@@ -95,15 +56,6 @@ def test_a_fixed_timestep_reports_all_rows():
     assert found.selection["method"] == "fixed"
     assert found.at_selected.timestep == 30
     assert found.at_selected.asr.n == 100  # thresholds are cross-fitted, so that every image is judged once
-
-
-def test_parts_depend_on_content_and_not_on_order():
-    ids = [f"sample {i}" for i in range(101)]
-    mask = calibration_mask(ids, fraction=0.3, seed=5)
-    backwards = calibration_mask(ids[::-1], fraction=0.3, seed=5)
-    assert mask.sum() == 30
-    np.testing.assert_array_equal(mask, backwards[::-1])
-    assert (calibration_mask(ids, fraction=0.3, seed=6) != mask).any()
 
 
 def test_permuted_labels_give_a_half():
