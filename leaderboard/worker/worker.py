@@ -10,10 +10,10 @@ import logging
 import os
 import shutil
 import socket
-import time
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 from leaderboard.errors import StoreError, SubmissionError
@@ -111,14 +111,14 @@ class Worker:
 
     def _postponed_ids(self) -> set[str]:
         """Return the requests that this worker doesn't try again yet."""
-        now = time.monotonic()
+        now = monotonic()
         return {id for id, (_, until) in self._postponed.items() if until > now}
 
     def _release(self, id: str, error: Unavailable) -> None:
         if isinstance(error, RequestUnavailable):
             # Each time adds a line to its history: less and less often.
             times = self._postponed.get(id, (0, 0.0))[0]
-            self._postponed[id] = times + 1, time.monotonic() + min(LONGEST_WAIT, FIRST_WAIT * 2**times)
+            self._postponed[id] = times + 1, monotonic() + min(LONGEST_WAIT, FIRST_WAIT * 2**times)
         self.queue.release(id, self.name, str(error))
 
     def _crash(self, id: str, reason: str, folder: Path) -> str:
@@ -141,7 +141,7 @@ class Worker:
 
     def _evaluate(self, id: str, folder: Path) -> bool:
         """Have the request evaluated, sending heartbeats; return False if it isn't this worker's any more."""
-        started = time.monotonic()
+        started = monotonic()
         evaluation = self.backend.start(id, self.queue.status(id), folder)
         try:
             if not self._watch(id, evaluation):
@@ -150,15 +150,15 @@ class Worker:
         except BaseException:
             evaluation.abandon()
             raise
-        log.info("%s: evaluated in %.1f s", id, time.monotonic() - started)
+        log.info("%s: evaluated in %.1f s", id, monotonic() - started)
         evaluation.collect()
         return True
 
     def _watch(self, id: str, evaluation: Evaluation) -> bool:
         hours, beat = self.queue.limits.hours, self.lease.total_seconds() / 3
-        end = time.monotonic() + hours * evaluation.patience * 3600
-        while not evaluation.wait(max(0.0, min(beat, end - time.monotonic()))):
-            if time.monotonic() >= end:
+        end = monotonic() + hours * evaluation.patience * 3600
+        while not evaluation.wait(max(0.0, min(beat, end - monotonic()))):
+            if monotonic() >= end:
                 evaluation.cancel()
                 raise SubmissionError(f"It took longer than the {hours:g} hours that a request may take here.")
             try:
@@ -224,7 +224,7 @@ class Worker:
             except EvaluationCrashed as error:
                 # It is tried again once its lease has run out; others needn't wait for that.
                 log.warning("%s It is tried again, up to %d times in all.", error, MOST_ATTEMPTS)
-                retry_at = time.monotonic() + self.lease.total_seconds()
+                retry_at = monotonic() + self.lease.total_seconds()
                 continue
             except RequestUnavailable as error:
                 log.warning("%s It is tried again later.", error)
@@ -237,7 +237,7 @@ class Worker:
                 wait = min(LONGEST_WAIT, idle * 2**refusals)
                 log.warning("%s The next try is in %.0f s.", error, wait)
                 refusals += 1
-                time.sleep(wait)
+                sleep(wait)
                 continue
             except StoreError as error:
                 log.warning("The store can't be used at the moment: %s", error)
@@ -247,7 +247,7 @@ class Worker:
                     raise
                 log.exception("An unexpected error")
                 id = None
-            if id is None and not self._rest(retry_at - time.monotonic(), once=once, idle=idle):
+            if id is None and not self._rest(retry_at - monotonic(), once=once, idle=idle):
                 return
 
     def _rest(self, left: float, *, once: bool, idle: float) -> bool:
@@ -261,7 +261,7 @@ class Worker:
             if self._postponed_ids():
                 raise Unavailable(f"Not everything could be evaluated now: {self._last_reason}")
             return False
-        time.sleep(min(idle, left) if left > 0 else idle)
+        sleep(min(idle, left) if left > 0 else idle)
         return True
 
 

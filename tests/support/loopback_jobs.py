@@ -137,6 +137,33 @@ def _wrong_with(spec: dict[str, Any]) -> str | None:
     return None
 
 
+@dataclass
+class Finished:
+    """A job's process that prints some lines and ends, without a process.
+
+    Attributes:
+        stdout: the lines.
+        status: the exit status.
+        action: what the job does before it ends.
+    """
+
+    stdout: list[str]
+    status: int = 0
+    action: Callable[[], object] = lambda: None
+
+    def wait(self) -> int:
+        self.action()
+        return self.status
+
+    def kill(self) -> None:
+        """Nothing runs."""
+
+
+def prints(*lines: str, status: int = 0) -> Callable[[Job], Finished]:
+    """A machine on which every job prints these lines and ends."""
+    return lambda job: Finished(list(lines), status)
+
+
 def run_here(job: Job) -> subprocess.Popen:
     """What the job's ``uv run … python …`` would run, with this Python in place of one that uv installs."""
     command = job.spec["command"]

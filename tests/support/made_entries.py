@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from support.made_requests import COMMIT
 
 from leaderboard.requests.request import Request
 from leaderboard.results.entry import build_entry, build_row
@@ -17,7 +18,6 @@ from mia_hub.flags import flag
 from mia_hub.metrics.estimates import Estimate
 from mia_hub.scores import ScoreTable
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 N = 60
 
 
@@ -80,6 +80,31 @@ def board_entries(folder) -> None:
             put_entry(store, *honest_entry(Path(scores), model=f"owner/model-{number}", strengths=strengths))
         put_entry(store, *honest_entry(Path(scores), model="owner/shifted", name="shifted", shifted=True))
         put_entry(store, *honest_entry(Path(scores), kind="scores", strengths={HOSTILE: 1.0}, submitter="mallory"))
+
+
+def estimate(value, half=0.02, n=100):
+    """A figure as an entry stores it."""
+    return {"value": value, "low": max(0, value - half), "high": min(1, value + half), "n_members": n, "n_nonmembers": n}
+
+
+def entry_of(model, split, aucs, *, origin="computed", shifted=False, created="2026-01-01", queries=None, id="e" * 16) -> dict:
+    """As much of an entry as the board's rows are made of.
+
+    Args:
+        aucs: by the attacks' names.
+        queries: by the attacks' names; 1 by default.
+    """
+    rows = [
+        {"attack": attack, "access": "gray", "queries": (queries or {}).get(attack, 1), "timestep": 100, "auc": estimate(auc),
+         "asr": estimate(0.5), "tpr_at_fpr": {"0.01": estimate(auc / 2)}, "flags": []}
+        for attack, auc in aucs.items()
+    ]  # fmt: skip
+    flags = [{"name": "distribution-shift", "raised_by": "", "meaning": ""}] if shifted else []
+    return {
+        "id": id, "origin": origin, "model": {"id": model, "revision": COMMIT}, "split": {"name": split, "hash": f"sha256:{split}"},
+        "blind_auc": estimate(0.5), "flags": flags, "rows": rows,
+        "request": {"submitter": "alice", "model": model, "revision": COMMIT}, "provenance": {"created": created},
+    }  # fmt: skip
 
 
 def put_entry(store, entry: dict, files: dict[str, bytes], *, index: bool = True) -> None:

@@ -1,13 +1,12 @@
 """Results offered to the model: one pull request, with what its owner must know, and never a second one."""
 
 import copy
-import time
-from datetime import timedelta
 
 import pytest
 import yaml
 from huggingface_hub import HfApi, ModelCard, parse_eval_result_entries
-from support.board_setting import N, add_model_and_split
+from support.board_setting import InProcess, N, add_model_and_split
+from support.clock import Clock
 
 from leaderboard.requests.naming import target_of
 from leaderboard.requests.queue import Queue
@@ -15,12 +14,13 @@ from leaderboard.requests.request import Request
 from leaderboard.results.board_rows import SHIFTED, estimate_text
 from leaderboard.results.entry import parse_entry
 from leaderboard.stores.opening import open_store
-from leaderboard.worker.local_backend import LocalBackend
 from leaderboard.worker.offer import OfferError, pull_request_title, reason_against
 from leaderboard.worker.offer import offer as offer_as
 from leaderboard.worker.worker import Worker
 
 BOT, OWNER = "bot", "offered"
+
+
 OTHERS = """---
 license: mit  # theirs
 model-index:
@@ -37,8 +37,8 @@ Text.
 
 
 @pytest.fixture(scope="module")
-def hub(loopback_hub, tiny_pixel_repo, tmp_path_factory):
-    return add_model_and_split(loopback_hub, "offered", tiny_pixel_repo(), tmp_path_factory.mktemp("split"))
+def hub(loopback_hub, tiny_model, tiny_split):
+    return add_model_and_split(loopback_hub, "offered", tiny_model, tiny_split)
 
 
 @pytest.fixture(autouse=True)
@@ -63,18 +63,19 @@ def evaluated(hub, loopback_hub, tmp_path_factory):
     folder = tmp_path_factory.mktemp("stores")
     stores = open_store(folder / "requests"), open_store(folder / "results")
     id, _, _ = Queue(stores[0]).submit(pushed(hub, submitter="alice", note="<script>"), namespaces=("alice", OWNER))
-    options = {"folder": folder / "work", "backend": LocalBackend(device="cpu"), "lease": timedelta(seconds=3)}
+    options = {"folder": folder / "work", "backend": InProcess(device="cpu")}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_TOKEN", f"hf_{BOT}")
+        clock = Clock(patch)
         killed = Worker(*stores, name="killed", **options)
         patch.setattr(killed.queue, "finish", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             killed.step()
         assert len(discussions(loopback_hub, "offered/tiny")) == 1 and Queue(stores[0]).status(id).state == "RUNNING"
+        clock.passed += 600
         survivor = Worker(*stores, name="survivor", **options)
         patch.setattr(survivor.backend, "start", lambda *_: pytest.fail("what is published is not evaluated again"))
-        while survivor.step() != id:
-            time.sleep(0.2)
+        assert survivor.step() == id
     return stores[1], id, Queue(stores[0]).status(id)
 
 

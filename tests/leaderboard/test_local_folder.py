@@ -7,6 +7,8 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+from support.board_setting import InProcess
+from support.made_requests import prepare
 from support.tiny_pipelines import save, save_lora
 
 import mia_hub
@@ -20,11 +22,9 @@ from leaderboard.requests.local_folder import LocalFolder
 from leaderboard.requests.queue import Queue
 from leaderboard.requests.request import Request
 from leaderboard.requests.status import Status
-from leaderboard.results.entry import parse_entry, reproduction_command
+from leaderboard.results.entry import reproduction_command
 from leaderboard.results.ranking import model_ranking
 from leaderboard.results.reader import ResultsReader
-from leaderboard.results.training_facts import training_facts
-from leaderboard.stores.opening import open_store
 from leaderboard.stores.store import as_json
 from leaderboard.verify import IN_ORDER, verify
 from leaderboard.worker import command, work_folder
@@ -34,24 +34,22 @@ from mia_hub.cli import parser as cli
 from mia_hub.splits.member_split import make_split
 
 N = 30
+
+
 HASH = "sha256:" + "0" * 64
+
+
 FACTS = {
     "data": "noise-8", "source": "drawn <b>by hand</b>", "licence": "MIT", "members": N, "steps": 7, "recipe": {"batch": 4, "at": [1, 2]},
     "command": "python -m training.demo --out 'runs/<i>x</i>'",
 }  # fmt: skip
 
 
-def prepare(**asked):
-    """`intake.prepare` of a draft with these fields."""
-    options = {name: asked.pop(name) for name in ("submitter", "limits", "check", "local") if name in asked}
-    return intake.prepare(intake.Draft(**asked), **options)
-
-
 @pytest.fixture(scope="module")
-def made(tiny_pixel_repo, tmp_path_factory):
+def made(tiny_model, tmp_path_factory):
     """A folder of a model with its facts, one without, a LoRA with its base, and a split."""
     folder = tmp_path_factory.mktemp("operator") / "models"
-    shutil.copytree(tiny_pixel_repo(), folder / "tiny")
+    shutil.copytree(tiny_model, folder / "tiny")
     (folder / "tiny" / "training.json").write_text(json.dumps(FACTS))
     save("sd1", folder / "draws")
     save_lora("sd1", folder / "lora")
@@ -61,18 +59,15 @@ def made(tiny_pixel_repo, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(autouse=True)
+def in_process(monkeypatch):
+    monkeypatch.setattr(command, "LocalBackend", InProcess)
+
+
 @pytest.fixture
 def folder(made, tmp_path):
     """A copy that a test may change."""
     return shutil.copytree(made, tmp_path / "models")
-
-
-@pytest.fixture
-def stores(tmp_path, monkeypatch):
-    for name in ("requests", "results"):
-        monkeypatch.setenv(f"MIA_HUB_{name.upper()}", str(tmp_path / name))
-    monkeypatch.delenv("MIA_HUB_LOCAL", raising=False)
-    return open_store(tmp_path / "requests"), open_store(tmp_path / "results")
 
 
 def submitted(capsys, *options, model="local:tiny", split="local:split") -> tuple[int, str, str]:
@@ -259,9 +254,6 @@ def test_a_folder_that_cannot_be_used_is_said(tmp_path, stores, capsys):
     assert "can't see a folder of this machine" in capsys.readouterr().err
 
 
-# Strangers
-
-
 def by_the_api(**asked):
     submit_model(**asked, attacks="sima")
 
@@ -316,53 +308,3 @@ def test_a_worker_without_the_folder_leaves_it_to_others(made, stores, tmp_path,
     assert worked(tmp_path) == 2 and "--local FOLDER" in capsys.readouterr().err
     status = Queue(stores[0]).status(id)
     assert (status.state, status.attempts) == ("PENDING", 0) and isinstance(status, Status)
-
-
-# Where it comes from
-
-LONG = "x" * 5000
-SAID = {
-    "all": (json.dumps(FACTS), "Trained on 30 images of noise-8", FACTS["command"]),
-    "little": ('{"data": "d"}', "Trained on d.", ""),
-    "nothing": (None, "", ""),
-    "no JSON": ("{", "", ""),
-    "a list": ("[]", "", ""),
-    "too deep": ("[" * 100_000, "", ""),
-    "too large": (json.dumps({"data": "d", "source": "x" * 2**20}), "", ""),
-    "odd values": ('{"data": {"a": 1}, "command": [["a"]], "recipe": 7, "members": true}', "", "[['a']]"),
-    "control characters": (json.dumps({"data": "a\x1b[31m\nb\u202ec", "command": "x\ny"}), "Trained on a [31m b c.", "x y"),
-    "long": (json.dumps({"data": LONG, "command": LONG}), "Trained on xxx", "x" * 999 + "…"),
-}
-
-
-@pytest.mark.parametrize("case", SAID)
-def test_where_a_model_comes_from_is_one_bounded_line(tmp_path, case):
-    content, begins, command = SAID[case]
-    if content is not None:
-        (tmp_path / "training.json").write_text(content)
-    (found,) = training_facts(["local:x"], [tmp_path])
-    assert found["sentence"].startswith(begins) and bool(found["sentence"]) == bool(begins) and found["command"] == command
-    for text in found.values():
-        assert text.isprintable() and len(text) <= 1001
-
-
-FORGED = {
-    "no list": {"name": "x"},
-    "too many": [{"name": "x", "sentence": "", "command": ""}] * 11,
-    "a part more": [{"name": "x", "sentence": "", "command": "", "link": "x"}],
-    "a part less": [{"name": "x"}],
-    "too long": [{"name": "x", "sentence": LONG, "command": ""}],
-    "lines": [{"name": "x", "sentence": "a\nb", "command": ""}],
-    "a number": [{"name": "x", "sentence": 7, "command": ""}],
-}
-
-
-@pytest.mark.parametrize("case", FORGED)
-def test_an_entry_that_says_it_otherwise_is_left_out(tmp_path, case):
-    from support.made_entries import honest_entry
-
-    entry, _ = honest_entry(tmp_path, model="local:tiny", revision=HASH)
-    honest = [{"name": "local:tiny", "sentence": "", "command": ""}]
-    assert parse_entry(as_json(entry | {"trained": honest}), entry["id"])["trained"] == honest
-    with pytest.raises(StoreError, match="trained"):
-        parse_entry(as_json(entry | {"trained": FORGED[case]}), entry["id"])
