@@ -46,8 +46,11 @@ def about(commits):
 
 @pytest.fixture
 def store_on_the_hub(loopback_hub):
-    """The name of a data set of alice's, which is made when it is opened."""
+    """The name of a data set of alice's, into which nobody else may write."""
+    from leaderboard.stores.hub_store import HubStore
+
     name = f"alice/store-{len(loopback_hub.log)}"
+    HubStore(name, token="hf_alice")
     yield name
     loopback_hub.delete_repo("dataset", name)
 

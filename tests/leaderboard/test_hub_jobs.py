@@ -71,7 +71,7 @@ def test_a_job_evaluates_and_a_second_worker_finds_it_again(submitted, stores, w
     _was_sent_as_the_api_expects(job.spec, stores, submitted)
     # It gets its machine when somebody looks at it again.
     clock.passed += 600
-    survivor = worker_of("survivor", lease=1.5)
+    survivor = worker_of("survivor", lease=3, poll=0.5)
     loopback_hub.jobs.run_with = run_here
     loopback_hub.jobs.start(job)
     seen = []

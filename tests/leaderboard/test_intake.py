@@ -17,14 +17,13 @@ from leaderboard.stores.submitter import Submitter
 
 
 @pytest.fixture(scope="module")
-def hub(loopback_hub, tiny_pixel_repo, tmp_path_factory):
+def hub(loopback_hub, tiny_model, tiny_pixel_repo, tmp_path_factory):
     """Models and data sets of all kinds on the Hub."""
     folder = tmp_path_factory.mktemp("models")
     card = {"README.md": "x"}
-    tiny = tiny_pixel_repo()
-    loopback_hub.add_repo("model", "in/tiny", tiny)
-    loopback_hub.add_repo("model", "in/private", tiny, private=True)
-    loopback_hub.add_repo("model", "in/gated", tiny, gated=True)
+    loopback_hub.add_repo("model", "in/tiny", tiny_model)
+    loopback_hub.add_repo("model", "in/private", tiny_model, private=True)
+    loopback_hub.add_repo("model", "in/gated", tiny_model, gated=True)
     loopback_hub.add_repo("model", "in/pickled", tiny_pixel_repo(weights="bin"))
     loopback_hub.add_repo("model", "in/text", card)
     loopback_hub.add_repo("model", "in/draws", save("sd1", folder / "base"))
@@ -129,13 +128,13 @@ def test_the_day_is_counted_before_scores_are_read(tmp_path, monkeypatch):
     assert not submit(queue, DEMO, submitter="alice").new
 
 
-def test_who_submits_is_who_is_logged_in(on_the_hub, hub, tmp_path, monkeypatch):
+def test_who_submits_is_who_is_logged_in(store_on_the_hub, hub, tmp_path, monkeypatch):
     hub.organisations["bob"] = {"acme": "write", "museum": "read"}
-    assert submitter_of(HubStore(on_the_hub, token="hf_bob")) == Submitter("bob", ("bob", "acme"))
+    assert submitter_of(HubStore(store_on_the_hub, token="hf_bob")) == Submitter("bob", ("bob", "acme"))
     monkeypatch.setenv("LOGNAME", "carol")
     assert submitter_of(open_store(tmp_path)) == Submitter("carol"), "which is no login on the Hub"
     with pytest.raises(AccessDenied, match="hf auth login"):
-        submitter_of(HubStore(on_the_hub))
+        submitter_of(HubStore(store_on_the_hub))
 
 
 OWNERS = [
@@ -156,7 +155,7 @@ def test_whether_the_owner_of_a_model_asks_is_what_the_hub_says(hub, tmp_path, s
 
 
 @pytest.mark.parametrize("space, says", [("", "hf auth login"), ("alice/board", "secret HF_TOKEN")])
-def test_no_right_to_write_says_what_to_do(on_the_hub, monkeypatch, space, says):
+def test_no_right_to_write_says_what_to_do(store_on_the_hub, monkeypatch, space, says):
     monkeypatch.setenv("SPACE_ID", space)
     with pytest.raises(AccessDenied, match=says):
-        submit(Queue(HubStore(on_the_hub, token="hf_bob")), DEMO, submitter="bob")
+        submit(Queue(HubStore(store_on_the_hub, token="hf_bob")), DEMO, submitter="bob")

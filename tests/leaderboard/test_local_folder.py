@@ -59,9 +59,13 @@ def made(tiny_model, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(autouse=True)
-def in_process(monkeypatch):
+@pytest.fixture
+def stores(stores, monkeypatch):
+    for store, name in zip(stores, ("REQUESTS", "RESULTS")):
+        monkeypatch.setenv(f"MIA_HUB_{name}", str(store.folder))
+    monkeypatch.delenv("MIA_HUB_LOCAL", raising=False)
     monkeypatch.setattr(command, "LocalBackend", InProcess)
+    return stores
 
 
 @pytest.fixture

@@ -17,22 +17,22 @@ from leaderboard.stores.store import as_json
 from leaderboard.worker import work_folder
 
 
-def test_a_request_comes_by_pull_request(on_the_hub, hub, capsys, monkeypatch):
-    asked = ["submit", "--model", "in/tiny", "--split", "in/split", "--attacks", "sima", "--requests", f"hub:{on_the_hub}"]
+def test_a_request_comes_by_pull_request(store_on_the_hub, commits, capsys, monkeypatch):
+    asked = ["submit", "--model", "board/tiny", "--split", "board/split", "--attacks", "sima", "--requests", f"hub:{store_on_the_hub}"]
     assert "nobody is logged in" in run(capsys, *asked)[2]
     monkeypatch.setenv("HF_TOKEN", "hf_bob")
     status, _, error = run(capsys, *asked)
     assert status == 2 and "--pull-request" in error and "can't be read or written" in error
     status, said, _ = run(capsys, *asked, "--pull-request")
-    assert status == 0 and f"/datasets/{on_the_hub}/discussions/1" in said
+    assert status == 0 and f"/datasets/{store_on_the_hub}/discussions/1" in said
     made = json.loads(run(capsys, *asked, "--pull-request", "--json")[1])
     assert made["pull_request"].endswith("/2")
-    queue = Queue(HubStore(on_the_hub, token="hf_alice"))
+    queue = Queue(HubStore(store_on_the_hub, token="hf_alice"))
     assert queue.listing() == []
-    HfApi(token="hf_alice").merge_pull_request(on_the_hub, 1, repo_type="dataset")
+    HfApi(token="hf_alice").merge_pull_request(store_on_the_hub, 1, repo_type="dataset")
     (found,) = queue.listing()
     assert (found.id, found.status, found.request.submitter, found.place) == (made["id"], Status(), "bob", 1)
-    assert "a pull request brought it" in run(capsys, "submissions", "--requests", f"hub:{on_the_hub}")[1]
+    assert "a pull request brought it" in run(capsys, "submissions", "--requests", f"hub:{store_on_the_hub}")[1]
     assert "made before" in run(capsys, *asked, "--pull-request")[1]
     assert queue.claim("w") == made["id"]
     assert queue.status(made["id"]).submitter == "bob (pull request)" and queue.status(made["id"]).submitted
@@ -69,8 +69,8 @@ FORGED = {
 
 
 @pytest.fixture(params=["folder", "hub"])
-def store(request, tmp_path, on_the_hub):
-    return open_store(tmp_path / "store") if request.param == "folder" else HubStore(on_the_hub, token="hf_alice")
+def store(request, tmp_path, store_on_the_hub):
+    return open_store(tmp_path / "store") if request.param == "folder" else HubStore(store_on_the_hub, token="hf_alice")
 
 
 @pytest.mark.parametrize("case", FORGED)
