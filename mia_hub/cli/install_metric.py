@@ -26,5 +26,5 @@ def run(args: argparse.Namespace) -> int:
         install.uninstall()
         print("evaluate.load('sima') was removed from evaluate's module cache.")
         return 0
-    print(install.describe(install.install()))
+    print(install.usage_text(install.install()))
     return 0

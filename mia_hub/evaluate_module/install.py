@@ -1,4 +1,4 @@
-"""Puts the metric where ``evaluate.load("sima")`` finds it: evaluate has no plug-ins, but looks into its module cache."""
+"""Install the metric where ``evaluate.load("sima")`` looks for it: evaluate has no plug-ins, but it has a module cache."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _HASH_LENGTH = 64
 
 
 def install(cache_dir: str | os.PathLike[str] | None = None) -> Path:
-    """Makes ``evaluate.load("sima")`` find the metric; done again, it changes nothing, or replaces an older version.
+    """Make ``evaluate.load("sima")`` find the metric. Installing again changes nothing, or replaces an older version.
 
     Args:
         cache_dir: evaluate's module cache; by default where evaluate looks: ``$HF_MODULES_CACHE``, else ``$HF_HOME/modules``, else
             ``~/.cache/huggingface/modules``.
 
     Returns:
-        The installed file; `describe` says what to do with it.
+        The installed file; `usage_text` says what to do with it.
 
     Raises:
         MiaHubError: if the folder can't be written.
@@ -38,22 +38,22 @@ def install(cache_dir: str | os.PathLike[str] | None = None) -> Path:
         versions.mkdir(parents=True, exist_ok=True)
         for package in (cache, *(cache / parent for parent in reversed(_FOLDER.parents[:-1])), versions):
             (package / "__init__.py").touch()
-        if not _is_whole(target, script):
+        if not _is_complete(target, script):
             _place(target, script)
         (target / "sima.py").touch()  # of several versions evaluate takes the newest
-        for other in _ours(versions):
+        for other in _installed_versions(versions):
             if other != target:
                 shutil.rmtree(other)
     except OSError as error:
         raise MiaHubError(
             f"The metric can't be installed into {error.filename or versions} ({error.strerror or error}). Make that folder writable, or "
-            "set HF_MODULES_CACHE to one that is, for this command and for the scripts that load the metric."
+            "set HF_MODULES_CACHE to a writable folder, for this command and for the scripts that load the metric."
         ) from error
     return target / "sima.py"
 
 
 def uninstall(cache_dir: str | os.PathLike[str] | None = None) -> bool:
-    """Removes what `install` put into the module cache, and nothing else.
+    """Remove what `install` put into the module cache, and nothing else.
 
     Returns:
         Whether there was anything to remove.
@@ -62,21 +62,21 @@ def uninstall(cache_dir: str | os.PathLike[str] | None = None) -> bool:
         MiaHubError: if it can't be removed.
     """
     versions = _modules_cache(cache_dir) / _FOLDER
-    found = _ours(versions)
+    installed = _installed_versions(versions)
     try:
-        for version in found:
+        for version in installed:
             shutil.rmtree(version)
-        if found and not [path for path in versions.iterdir() if path.name not in ("__init__.py", "__pycache__")]:
+        if installed and not [path for path in versions.iterdir() if path.name not in ("__init__.py", "__pycache__")]:
             shutil.rmtree(versions)
     except OSError as error:
         raise MiaHubError(
             f"The metric can't be removed from {versions} ({error.strerror or error}). Delete that folder yourself."
         ) from error
-    return bool(found)
+    return bool(installed)
 
 
-def describe(installed: Path) -> str:
-    """What to tell the user after `install`."""
+def usage_text(installed: Path) -> str:
+    """Return what to tell the user after `install`."""
     cache = installed.parents[len(_FOLDER.parts) + 1]
     lines = [
         f"The metric 'sima' is installed: {installed}",
@@ -92,14 +92,14 @@ def describe(installed: Path) -> str:
 
 
 def _modules_cache(cache_dir: str | os.PathLike[str] | None) -> Path:
-    """Where evaluate looks, read as evaluate.config reads it (importing that takes seconds)."""
+    """Return where evaluate looks, as evaluate.config reads it (importing that takes seconds)."""
     if cache_dir is None:
         home = os.path.expanduser(os.getenv("HF_HOME", os.path.join(os.getenv("XDG_CACHE_HOME", "~/.cache"), "huggingface")))
         cache_dir = os.getenv("HF_MODULES_CACHE", os.path.join(home, "modules"))
     return Path(cache_dir).absolute()
 
 
-def _is_whole(version: Path, script: bytes) -> bool:
+def _is_complete(version: Path, script: bytes) -> bool:
     try:
         return (version / "__init__.py").is_file() and (version / "sima.py").read_bytes() == script
     except FileNotFoundError:
@@ -107,7 +107,7 @@ def _is_whole(version: Path, script: bytes) -> bool:
 
 
 def _place(target: Path, script: bytes) -> None:
-    # Written beside, under a name that evaluate ignores, then renamed: nobody ever loads half a module.
+    # Written beside the target, under a name that evaluate ignores, then renamed: no script ever loads half a module.
     with tempfile.TemporaryDirectory(prefix="tmp", dir=target.parent) as temporary:
         new = Path(temporary, "new")
         new.mkdir()
@@ -118,11 +118,11 @@ def _place(target: Path, script: bytes) -> None:
         try:
             new.rename(target)
         except OSError:
-            if not _is_whole(target, script):  # else another process was faster
+            if not _is_complete(target, script):  # else another process has installed it meanwhile
                 raise
 
 
-def _ours(versions: Path) -> list[Path]:
-    """Installed versions of this metric; somebody else's metric of the same name is left alone."""
+def _installed_versions(versions: Path) -> list[Path]:
+    """Return the installed versions of this metric, without another's metric of the same name."""
     scripts = versions.glob("*/sima.py")
     return sorted(s.parent for s in scripts if len(s.parent.name) == _HASH_LENGTH and _SIGNATURE in s.read_bytes())

@@ -1,4 +1,4 @@
-"""What ``evaluate.load("sima")`` runs: it takes the first metric class that it finds in this file."""
+"""The script that ``evaluate.load("sima")`` runs: it takes the first metric class in this file."""
 
 from mia_hub.evaluate_module.metric import Sima
 

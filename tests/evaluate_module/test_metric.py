@@ -1,10 +1,9 @@
-"""The metric for `evaluate`: found from anywhere once installed, one path with the audit, and every way it refuses."""
+"""The metric for `evaluate`: one path with the audit and the checker, every way of giving images, and every way it refuses."""
+
+from __future__ import annotations
 
 import doctest
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import evaluate
@@ -14,8 +13,7 @@ import torch
 from PIL import Image
 
 import mia_hub
-from mia_hub.errors import AttackError, ImageError, MetricError, MiaHubError, SplitError
-from mia_hub.evaluate_module import PATH, install
+from mia_hub.errors import AttackError, ImageError, MetricError, SplitError
 from mia_hub.evaluate_module import metric as metric_module
 from mia_hub.models.exact import training_set_denoiser
 
@@ -40,158 +38,6 @@ def interleaved(n: int):
 
 def attack_scores(model, images, timesteps=GRID) -> np.ndarray:
     return mia_hub.get_attack("sima", timesteps=timesteps).score(model, images, progress=False).scores
-
-
-@pytest.fixture(scope="module", autouse=True)
-def installed(loopback_hub) -> Path:
-    return install.install()
-
-
-@pytest.fixture(autouse=True)
-def offline(monkeypatch):
-    """evaluate counts downloads at an address outside, so here it stays offline unless a test says otherwise."""
-    monkeypatch.setattr(evaluate.config, "HF_UPDATE_DOWNLOAD_COUNTS", False)
-    monkeypatch.setattr(evaluate.config, "HF_EVALUATE_OFFLINE", True)
-
-
-@pytest.fixture
-def sima(offline):
-    return evaluate.load("sima")
-
-
-def run_elsewhere(script: str, folder: Path, *arguments, **environment) -> dict:
-    """Runs a script in a fresh process in another folder, and reads the JSON of its last line."""
-    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"HF_UPDATE_DOWNLOAD_COUNTS": "0"} | environment
-    command = [sys.executable, "-c", script, *map(str, arguments)]
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-# ------------------------------------------------------------------ found from anywhere
-
-CLOSED_PORT = "http://127.0.0.1:1"
-
-
-def test_found_in_a_fresh_process_without_a_hub(tmp_path, tiny_pixel_repo):
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    for i, pixels in enumerate(noise_images(12, seed=5)):
-        Image.fromarray(pixels[..., 0]).save(elsewhere / f"{i}.png")
-    script = """
-import json, sys
-from mia_hub.evaluate_module import install
-light = not {"torch", "evaluate", "datasets"} & set(sys.modules)
-import evaluate
-try:
-    evaluate.load("sima")
-    before = "found"
-except FileNotFoundError:
-    before = "not found"
-path = install.install()
-sima = evaluate.load("sima")
-lazy = not {"mia_hub.attacks", "mia_hub.auditing.audit", "diffusers"} & set(sys.modules)
-files = [f"{i}.png" for i in range(12)]
-result = sima.compute(predictions=files, references=[0, 1] * 6, model_id=sys.argv[1], device="cpu", timesteps=[10, 20])
-print(json.dumps({"light": light, "before": before, "path": str(path), "lazy": lazy, "result": result}))
-"""
-    model = tiny_pixel_repo()
-    found = run_elsewhere(script, elsewhere, model, HF_HOME=str(tmp_path / "home"), HF_ENDPOINT=CLOSED_PORT)
-    assert (found["light"], found["before"], found["lazy"]) == (True, "not found", True)
-    assert Path(found["path"]).is_relative_to(tmp_path / "home" / "modules")
-    assert 0 <= found["result"]["auc"] <= 1
-    expected = attack_scores(mia_hub.load_model(model, device="cpu"), noise_images(12, seed=5), (10, 20))
-    np.testing.assert_allclose(found["result"]["scores_per_timestep"], expected, rtol=1e-5)
-
-
-def test_found_in_a_fresh_process_offline(tmp_path):
-    script = """
-import json, evaluate
-sima = evaluate.load("sima")
-print(json.dumps([type(sima).__name__, type(sima).__module__, sima.name]))
-"""
-    modules = tmp_path / "modules"
-    install.install(modules)
-    environment = {"HF_MODULES_CACHE": str(modules), "HF_HOME": str(tmp_path / "home"), "HF_EVALUATE_OFFLINE": "1"}
-    assert run_elsewhere(script, tmp_path, **environment) == ["Sima", "mia_hub.evaluate_module.metric", "sima"]
-
-
-def test_found_where_the_hub_has_no_such_metric(monkeypatch, loopback_hub):
-    monkeypatch.setattr(evaluate.config, "HF_EVALUATE_OFFLINE", False)
-    before = len(loopback_hub.log)
-    assert isinstance(evaluate.load("sima"), metric_module.Sima)
-    assert len(loopback_hub.log) > before
-
-
-def test_found_by_path_without_installing():
-    assert isinstance(evaluate.load(PATH), metric_module.Sima)
-
-
-# ------------------------------------------------------------------ installing
-
-
-def scripts_in(cache: Path) -> list[Path]:
-    return sorted((cache / "evaluate_modules/metrics/evaluate-metric--sima").glob("*/sima.py"))
-
-
-def test_installs_where_evaluate_looks(monkeypatch, tmp_path):
-    assert install.install().is_relative_to(evaluate.config.HF_MODULES_CACHE)
-    for name in ("HF_HOME", "HF_MODULES_CACHE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert install.install().is_relative_to(tmp_path / "xdg/huggingface/modules")
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
-    assert install.install().is_relative_to(tmp_path / "home/modules")
-    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "own"))
-    path = install.install()
-    assert path.is_relative_to(tmp_path / "own")
-    assert str(path) in install.describe(path)
-    assert "HF_MODULES_CACHE" not in install.describe(path)
-    assert f"HF_MODULES_CACHE is {tmp_path / 'given'}" in install.describe(install.install(tmp_path / "given"))
-
-
-def test_every_level_is_a_package(tmp_path):
-    folder = install.install(tmp_path).parent
-    while folder != tmp_path.parent:
-        assert (folder / "__init__.py").is_file(), folder
-        folder = folder.parent
-
-
-def test_installing_again_changes_nothing_and_repairs(tmp_path):
-    path = install.install(tmp_path)
-    assert install.install(tmp_path) == path
-    assert scripts_in(tmp_path) == [path]
-    path.write_text("half a mod")
-    assert install.install(tmp_path) == path
-    assert path.read_bytes() == Path(PATH).read_bytes()
-    assert sorted(p.name for p in path.parent.parent.iterdir()) == sorted(["__init__.py", path.parent.name])
-
-
-def test_installing_replaces_an_older_version_and_leaves_others_alone(tmp_path):
-    path = install.install(tmp_path)
-    old, foreign = (path.parent.parent / (letter * 64) / "sima.py" for letter in "ab")
-    for other, content in ((old, "from mia_hub.evaluate_module.old import Sima\n"), (foreign, "import evaluate\n")):
-        other.parent.mkdir()
-        other.write_text(content)
-    assert install.install(tmp_path) == path
-    assert scripts_in(tmp_path) == sorted([path, foreign])
-    assert path.stat().st_mtime >= foreign.stat().st_mtime  # evaluate takes the newest
-    assert install.uninstall(tmp_path)
-    assert scripts_in(tmp_path) == [foreign]
-
-
-def test_uninstall(tmp_path):
-    assert not install.uninstall(tmp_path)
-    folder = install.install(tmp_path).parent.parent
-    assert install.uninstall(tmp_path)
-    assert not folder.exists()
-    assert not install.uninstall(tmp_path)
-
-
-def test_installing_where_nothing_can_be_written(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(MiaHubError, match=r"can't be installed into .*HF_MODULES_CACHE"):
-        install.install(tmp_path / "file")
 
 
 # ------------------------------------------------------------------ with references
