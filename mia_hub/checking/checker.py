@@ -8,7 +8,7 @@ from typing import Any, Unpack
 
 from mia_hub.attacks import Attack, get_attack
 from mia_hub.attacks.conditional import ConditionalAttack
-from mia_hub.checking.comparability import Comparability, SetComparability
+from mia_hub.checking.comparability import Comparability
 from mia_hub.checking.demo_reference import DEMO_SOURCE, demo_reference, is_demo, stored_reference
 from mia_hub.checking.image_answers import ImageCheck, Profile
 from mia_hub.checking.options import CaptionsOrClasses, CheckerOptions, ScoringOptions
@@ -122,16 +122,10 @@ class Checker:
         further = self._verdict(reference).queries_per_image if isinstance(self.attack, ConditionalAttack) and reference is not None else 0
         return self._profile.queries_per_image + further
 
-    @cached_property
+    @property
     def comparability(self) -> Comparability | None:
         """The check whether an image is of the known non-members' kind; None where none are known."""
-        # The reference's images are the same in every precision.
-        return None if self.reference is None else Comparability(self.reference.images, self.model.info.picture_shape)
-
-    @cached_property
-    def _set_comparability(self) -> SetComparability:
-        assert self.reference is not None and self.comparability is not None
-        return SetComparability(self.reference.images, self.comparability, seed=self._scoring["seed"])
+        return None if self.reference is None else self.reference.comparability
 
     def check(
         self, images: Any, *, captions: CaptionsOrClasses = None, progress: bool = True, on_batch: OnBatch = None
@@ -165,17 +159,13 @@ class Checker:
         reference, table, judged = self._reference.use(score)
         if reference is None or judged is None:
             return [self._answer(inputs[row], table, row) for row in range(len(table))]
-        comparable = [self._is_comparable(inputs[row]) for row in range(len(table))]
+        comparable = [reference.comparability(inputs[row]) for row in range(len(table))]
         q = iter(adjusted([one.p_value for one, ok in zip(judged, comparable) if ok])) if len(table) > 1 else None
         q_values = [float(next(q)) if q is not None and ok else None for ok in comparable]
         return [
             self._answer(inputs[row], table, row, reference, judged[row], comparable=comparable[row], q_value=q_values[row])
             for row in range(len(table))
         ]
-
-    def _is_comparable(self, image: InputImage) -> bool:
-        assert self.comparability is not None
-        return self.comparability(image)
 
     def _answer(
         self,
@@ -291,7 +281,7 @@ class Checker:
         reference, observed = self._reference.use(observe)
         if reference is None:
             return set_answer(observed, None, None)
-        comparison = compare_with_reference(observed, reference, self._set_comparability, seed=self._scoring["seed"])
+        comparison = compare_with_reference(observed, reference, seed=self._scoring["seed"])
         return set_answer(observed, reference, comparison)
 
     def to_dict(self, checks: Sequence[ImageCheck]) -> dict[str, Any]:

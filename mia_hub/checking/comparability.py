@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from functools import cached_property
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from tqdm.auto import tqdm
 
-from mia_hub.checking.verdict_texts import blind_classifier_text, unlike_images_text
 from mia_hub.errors import SplitError
-from mia_hub.images.features import THUMBNAIL, appearance_features, blind_features, thumbnail
+from mia_hub.images.features import THUMBNAIL, appearance_features, thumbnail
 from mia_hub.images.image import InputImage
-from mia_hub.metrics.p_values import ALPHA
-from mia_hub.splits.shift import blind_auc
 
 FEWEST_REFERENCES = 20
 # An image as unusual as the most unusual 1 in 200 of the reference images is called not comparable.
@@ -87,41 +83,3 @@ class Comparability:
     def __call__(self, image: InputImage) -> bool:
         """Return whether the image is of the references' kind."""
         return self.distance(image) <= 1
-
-
-class SetComparability:
-    """Whether a set of images is of the same kind as the reference images.
-
-    Args:
-        references: known non-members.
-        comparability: of single images with them.
-        seed: of the blind classifier's folds.
-    """
-
-    def __init__(self, references: Sequence[InputImage], comparability: Comparability, *, seed: int):
-        self._references, self._comparability, self._seed = references, comparability, seed
-
-    def difference(self, images: Sequence[InputImage], ids: Collection[str]) -> str:
-        """Return how a set differs from the reference images in kind, as `mia_hub.SetCheck` says it; "" where it does not.
-
-        Args:
-            images: the set.
-            ids: their content ids; references among them are left out.
-        """
-        from scipy.stats import binomtest
-
-        unlike = sum(not self._comparability(image) for image in images)
-        if binomtest(unlike, len(images), UNLIKE_BY_CHANCE, alternative="greater").pvalue <= ALPHA:
-            return unlike_images_text(unlike, len(images))
-        reference_ids, reference_features = self._reference_features
-        rows = [row for row, sample in enumerate(reference_ids) if sample not in ids]
-        features = np.vstack([[blind_features(image) for image in images], reference_features[rows]])
-        blind = blind_auc(features, np.repeat([1, 0], [len(images), len(rows)]), seed=self._seed)
-        return blind_classifier_text(blind) if blind is not None and blind.low > 0.5 else ""
-
-    @cached_property
-    def _reference_features(self) -> tuple[list[str], Features]:
-        """Content ids of the references, and what a blind classifier sees of them."""
-        # One image at a time: decoded photographs would fill the memory.
-        described = [(image.id, blind_features(image)) for image in self._references]
-        return [sample for sample, _ in described], np.array([features for _, features in described])

@@ -20,7 +20,6 @@ from mia_hub.models.precision import precision_of
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.scores import ScoreTable
 from mia_hub.splits.loading import load_split
-from mia_hub.splits.member_split import MemberSplit
 
 DEMO_PROFILES, DEMO_OBSERVATIONS = DEMO_FOLDER / "scores.parquet", DEMO_FOLDER / "observations.parquet"
 DEMO_SOURCE = "the demo's non-members, greyscale images of clothing"
@@ -28,14 +27,13 @@ DEMO_SOURCE = "the demo's non-members, greyscale images of clothing"
 Observed = tuple[list[str], npt.NDArray[np.float64], dict[str, Any]]
 
 
-def demo_reference(split: MemberSplit | None = None, *, plain: bool = False) -> Reference:
-    """Return the demo model's reference: the part of its split on which nothing was chosen.
+@lru_cache(maxsize=2)
+def demo_reference(*, plain: bool = False) -> Reference:
+    """Return the demo model's reference: the part of its split on which nothing was chosen. It is loaded once.
 
     Args:
-        split: the demo's split, where it is loaded already.
         plain: for plain SimA, instead of the conditional attack that gives verdicts.
     """
-    split = load_split("demo") if split is None else split
     table = _profiles()
     measured = measure(table)
     reported, nonmembers = measured.reported, np.flatnonzero(measured.reported & (table.is_member == 0))
@@ -45,7 +43,7 @@ def demo_reference(split: MemberSplit | None = None, *, plain: bool = False) -> 
         ids, observations, stored = _observations()
         assert ids == list(table.ids), "the demo's files don't belong together"
         meta = {key: stored[key] for key in meta}
-    images = SelectedSequence(split.images, nonmembers.tolist())
+    images = SelectedSequence(load_split("demo").images, nonmembers.tolist())
     return Reference(table.select(reported), observations[reported], images, source=DEMO_SOURCE, **meta)
 
 

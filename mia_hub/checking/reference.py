@@ -12,10 +12,12 @@ import numpy.typing as npt
 
 from mia_hub.attacks import Attack
 from mia_hub.attacks.conditional import ConditionalAttack
+from mia_hub.checking.comparability import Comparability
 from mia_hub.checking.image_answers import Band
 from mia_hub.checking.options import CaptionsOrClasses, ScoringOptions
 from mia_hub.checking.verdict_attack import profile_attack, verdict_attack, verdict_observations
 from mia_hub.errors import SplitError
+from mia_hub.images.features import blind_features
 from mia_hub.images.image import InputImage
 from mia_hub.metrics.estimates import Estimate
 from mia_hub.metrics.intervals import clopper_pearson
@@ -33,7 +35,7 @@ class Reference:
         profiles: their plain scores over the timesteps, with labels, for the bands of a plot.
         observations: of the verdict's attack at the verdict's timestep, one row per image of ``profiles``: float64 ``[n]`` scores, or
             ``[n, 1 + F]`` for a conditional attack. Those of the non-members are the null set.
-        images: the non-members themselves, for the comparability check.
+        images: the non-members themselves, for the comparability checks.
         attack: identity of the verdict's attack.
         chosen: parameters that it chose, see `mia_hub.Attack.choose`.
         timestep: at which verdicts are made.
@@ -82,6 +84,20 @@ class Reference:
         recognised = sum(judged.p_value <= ALPHA for judged in self.members)
         interval = clopper_pearson(recognised, len(self.members))
         return Estimate(recognised / len(self.members), *interval, len(self.members), len(self.null))
+
+    @cached_property
+    def comparability(self) -> Comparability:
+        """The check whether an image is of the known non-members' kind."""
+        model = self.profiles.model
+        channels, height, width = model.get("picture_shape", model["sample_shape"])
+        return Comparability(self.images, (channels, height, width))
+
+    @cached_property
+    def blind_features(self) -> tuple[list[str], npt.NDArray[np.float64]]:
+        """Content ids of the known non-members, and what a blind classifier sees of them: float64 ``[n, F]``."""
+        # One image at a time: decoded photographs would fill the memory.
+        described = [(image.id, blind_features(image)) for image in self.images]
+        return [sample for sample, _ in described], np.array([features for _, features in described])
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON-ready values."""

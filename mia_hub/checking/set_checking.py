@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,16 +10,26 @@ import numpy.typing as npt
 
 from mia_hub.attacks import Attack
 from mia_hub.attacks.base import Observations
-from mia_hub.checking.comparability import SetComparability
+from mia_hub.checking.comparability import UNLIKE_BY_CHANCE
 from mia_hub.checking.reference import Reference
 from mia_hub.checking.set_answers import SetCheck
 from mia_hub.checking.verdict_attack import verdict_observations
-from mia_hub.checking.verdict_texts import copies_note, overlap_note, remark_notes, set_caveats, set_sentence
+from mia_hub.checking.verdict_texts import (
+    blind_classifier_text,
+    copies_note,
+    overlap_note,
+    remark_notes,
+    set_caveats,
+    set_sentence,
+    unlike_images_text,
+)
 from mia_hub.checking.verdicts import NO_NULL, NOT_COMPARABLE, set_verdict_of
 from mia_hub.errors import SplitError
+from mia_hub.images.features import blind_features
 from mia_hub.images.image import InputImage
-from mia_hub.metrics.p_values import FEWEST_NULL
+from mia_hub.metrics.p_values import ALPHA, FEWEST_NULL
 from mia_hub.metrics.set_tests import SetTest, compare_sets
+from mia_hub.splits.shift import blind_auc
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,12 +76,11 @@ class SetComparison:
         return NOT_COMPARABLE if self.test is None else set_verdict_of(self.test.p_value)
 
 
-def compare_with_reference(observed: ObservedSet, reference: Reference, comparability: SetComparability, *, seed: int) -> SetComparison:
+def compare_with_reference(observed: ObservedSet, reference: Reference, *, seed: int) -> SetComparison:
     """Compare a set with the known non-members that are not in it.
 
     Args:
-        comparability: of sets with this reference.
-        seed: of the test's folds, permutations and intervals.
+        seed: of the folds, permutations and intervals.
 
     Raises:
         SplitError: if fewer than 20 known non-members are outside the set.
@@ -87,13 +96,33 @@ def compare_with_reference(observed: ObservedSet, reference: Reference, comparab
             f"{FEWEST_NULL} that are not in it."
         )
     test = compare_sets(verdict_observations(observed.attack, observed.observations), nonmembers, members, seed=seed)
-    difference = comparability.difference(observed.images, ids)
+    difference = _difference_in_kind(observed.images, ids, reference, seed)
     return SetComparison(n_null, overlap, None if difference else test, difference)
 
 
 def _observations_of(reference: Reference, rows: Sequence[int], label: int) -> npt.NDArray[np.float64]:
     """Return the reference's observations of members (1) or non-members (0) among some rows."""
     return reference.observations[[row for row in rows if reference.profiles.is_member[row] == label]]
+
+
+def _difference_in_kind(images: Sequence[InputImage], ids: Collection[str], reference: Reference, seed: int) -> str:
+    """Return how a set differs in kind from the known non-members, in words; "" where it does not.
+
+    Args:
+        images: the set.
+        ids: their content ids; known non-members among them are left out.
+        seed: of the blind classifier's folds.
+    """
+    from scipy.stats import binomtest
+
+    unlike = sum(not reference.comparability(image) for image in images)
+    if binomtest(unlike, len(images), UNLIKE_BY_CHANCE, alternative="greater").pvalue <= ALPHA:
+        return unlike_images_text(unlike, len(images))
+    null_ids, null_features = reference.blind_features
+    rows = [row for row, sample in enumerate(null_ids) if sample not in ids]
+    features = np.vstack([[blind_features(image) for image in images], null_features[rows]])
+    blind = blind_auc(features, np.repeat([1, 0], [len(images), len(rows)]), seed=seed)
+    return blind_classifier_text(blind) if blind is not None and blind.low > 0.5 else ""
 
 
 def set_answer(observed: ObservedSet, reference: Reference | None, comparison: SetComparison | None) -> SetCheck:

@@ -304,7 +304,7 @@ def test_demo_answers(demo):
     answer = checker.check(photo, progress=False)[0]
     assert (answer.comparable, answer.p_value, answer.verdict) == (False, None, "not-comparable")
     assert "scaled from 400×300" in answer.notes[0]
-    reference = demo_reference(demo)
+    reference = demo_reference()
     assert len(reference.null) == 2000
     p = np.array([reference.null.judge(seen).p_value for seen in reference.observations[reference.profiles.is_member == 1]])
     assert len(p) == 256 and np.median(p) < 0.01
@@ -315,7 +315,7 @@ def test_demo_answers(demo):
 @pytest.mark.parametrize("plain", [True, False])
 def test_p_values_of_the_demos_other_nonmembers_are_uniform_or_larger(demo, plain):
     """Non-members of the calibration part, against the null set of the 2,000 reported ones."""
-    reference = demo_reference(demo, plain=plain)
+    reference = demo_reference(plain=plain)
     table = ScoreTable.from_parquet(DEMO_PROFILES)
     observed = table.at(reference.timestep) if plain else read_observations(DEMO_OBSERVATIONS)[1]
     known = set(reference.profiles.ids)
@@ -329,7 +329,7 @@ def test_p_values_of_the_demos_other_nonmembers_are_uniform_or_larger(demo, plai
 @pytest.mark.parametrize("attack", ["sima", "sima-cn"])
 def test_a_stored_reference_is_what_would_be_computed(demo, attack):
     """What was stored with the demo agrees with the model's answer now."""
-    reference = demo_reference(demo, plain=attack == "sima")
+    reference = demo_reference(plain=attack == "sima")
     checker = get_checker("demo", attack)
     assert checker.reference.attack == reference.attack
     rows = [row for row, m in enumerate(reference.profiles.is_member) if m == 0][:8]
@@ -345,7 +345,7 @@ def test_a_stored_reference_is_what_would_be_computed(demo, attack):
 
 
 def test_check_set_prints_one_answer(tmp_path, demo, capsys):
-    reported = set(demo_reference(demo).profiles.ids)
+    reported = set(demo_reference().profiles.ids)
     members = [image for image in demo.members if image.id in reported][:12]
     for i, image in enumerate(members):
         image.to_pil().save(tmp_path / f"{i}.png")
