@@ -358,3 +358,10 @@ def test_images_are_decoded_batch_by_batch():
     get_attack("sima", timesteps=(5,)).score(failing_model(fn), Column(), batch_size=4, progress=False)
     assert len(decoded) == 40
     assert 4 <= most_ahead <= 8
+
+
+@pytest.mark.parametrize("labels", [[2, 0], [0.7, 1], "01", [1]])
+def test_labels_are_checked_before_the_model_is_queried(labels):
+    model = wrap_denoiser(lambda *_: pytest.fail("the model was queried"), [0.9, 0.5], sample_shape=(1, 12, 12))
+    with pytest.raises(AttackError, match="is_member"):
+        get_attack("sima", timesteps=(1,)).score(model, [np.zeros((12, 12), np.uint8)] * 2, is_member=labels)

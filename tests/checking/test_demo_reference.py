@@ -1,0 +1,78 @@
+"""The demo's stored reference: what would be computed, p-values that hold, and no other model's."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import mia_hub
+from mia_hub.checking.checker import Checker
+from mia_hub.checking.checks import get_checker
+from mia_hub.checking.demo_reference import DEMO_OBSERVATIONS, DEMO_PROFILES, demo_reference, read_observations
+from mia_hub.metrics.p_values import ALPHA
+from mia_hub.scores import ScoreTable
+
+
+def test_demo_answers():
+    """A photograph is not comparable; members, as a set, are found; known non-members seldom are."""
+    checker = get_checker("demo")
+    photo = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    answer = checker.check(photo, progress=False)[0]
+    assert (answer.comparable, answer.p_value, answer.verdict) == (False, None, "not-comparable")
+    assert "scaled from 400×300" in answer.notes[0]
+    reference = demo_reference()
+    assert len(reference.null) == 2000
+    p = np.array([reference.null.judge(row).p_value for row in reference.observations[reference.profiles.is_member == 1]])
+    assert len(p) == 256 and np.median(p) < 0.01
+    assert reference.power.value == (p <= ALPHA).mean() >= 0.6
+    assert get_checker("demo") is checker
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_p_values_of_the_demos_other_nonmembers_are_uniform_or_larger(plain):
+    """Non-members of the calibration part, against the null set of the 2,000 reported ones."""
+    reference = demo_reference(plain=plain)
+    table = ScoreTable.from_parquet(DEMO_PROFILES)
+    observed = table.at(reference.timestep) if plain else read_observations(DEMO_OBSERVATIONS)[1]
+    known = set(reference.profiles.ids)
+    rows = [row for row, (i, m) in enumerate(zip(table.ids, table.is_member)) if m == 0 and i not in known]
+    assert len(rows) == 2000
+    p = np.array([reference.null.judge(observed[row]).p_value for row in rows[::2]])
+    for level in (0.01, 0.05, 0.2, 0.5, 0.8):
+        assert (p <= level).mean() <= level + 3 * math.sqrt(level * (1 - level) * (1 / 1000 + 1 / 2000))
+
+
+@pytest.mark.parametrize("attack", ["sima", "sima-cn"])
+def test_a_stored_reference_is_what_would_be_computed(attack):
+    """What was stored with the demo agrees with the model's answer now."""
+    reference = demo_reference(plain=attack == "sima")
+    checker = get_checker("demo", attack)
+    assert checker.reference.attack == reference.attack
+    rows = [row for row, m in enumerate(reference.profiles.is_member) if m == 0][:8]
+    images = [reference.images[i] for i in range(8)]
+    assert [image.id for image in images] == [reference.profiles.ids[row] for row in rows]
+    for answer, row in zip(checker.check(images, progress=False), rows):
+        judged = reference.null.judge(reference.observations[row], reference.profiles.ids[row])
+        assert answer.score == pytest.approx(judged.score, rel=1e-3, abs=1e-3)
+        assert answer.p_value == pytest.approx(judged.p_value, abs=0.01)
+
+
+def test_the_demos_own_nonmembers_serve_the_demo_alone():
+    """Queried at another size, or under its name alone, it is another model."""
+    image = mia_hub.load_split("demo").nonmembers[0]
+    enlarged = mia_hub.load_model("demo", size=56, device="cpu")
+    namesake = mia_hub.wrap_denoiser(lambda x, t: x, [0.9] * 300, sample_shape=(1, 28, 28), name="demo")
+    for model in (enlarged, namesake):
+        assert Checker(model, "sima", progress=False).check([image])[0].p_value is None
+
+
+@pytest.mark.parametrize(
+    "label, note", [(1, "known to be in the training set"), (0, "known not to be in the training set, and was not compared")]
+)
+def test_the_answer_for_a_known_image_says_that_it_is_known(label, note):
+    profiles, split = demo_reference().profiles, mia_hub.load_split("demo")
+    known = {sample for sample, own in zip(profiles.ids, profiles.is_member) if own == label}
+    image = next(one for one in (split.members if label else split.nonmembers) if one.id in known)
+    assert note in mia_hub.check_image(image, progress=False).notes[0]

@@ -1,0 +1,69 @@
+"""`mia-hub audit`: its reports, and what is left when it fails or is interrupted."""
+
+from __future__ import annotations
+
+import json
+
+import mia_hub
+from mia_hub.auditing.report import AuditReport
+from mia_hub.cli import main
+from mia_hub.scores import ScoreTable
+
+
+def run(capsys, *arguments):
+    status = main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def test_audit_writes_its_reports(capsys, tmp_path):
+    out_folder = tmp_path / "out"
+    settings = ("--limit", 40, "--set", "timesteps=60,100", "p=2", "--quiet", "--out", out_folder)
+    status, out, _ = run(capsys, "audit", *settings)
+    assert status == 0
+    assert {path.name for path in out_folder.iterdir()} == {"report.json", "report.md", "report.html", "scores.parquet"}
+    report = AuditReport.from_dict(json.loads((out_folder / "report.json").read_text()))
+    assert report.attack == "SimA(timesteps=(60, 100), p=2, input='clean')"
+    assert report.to_markdown() in out
+    again = mia_hub.measure(ScoreTable.from_parquet(out_folder / "scores.parquet"))
+    assert again.at_selected.auc == report.auc
+    page = (out_folder / "report.html").read_text()
+    assert "<svg" in page and "<script" not in page
+
+
+def test_an_audit_that_comes_to_nothing_leaves_no_folder(capsys, tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    for out in (tmp_path / "a" / "b", tmp_path / "mine"):
+        assert run(capsys, "audit", "--split", "nonsense", "--out", out)[0] == 2
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mia_hub.auditing.audit.audit", interrupted)
+    assert run(capsys, "audit", "--out", tmp_path / "c")[0] == 130
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_an_interrupted_audit_goes_on(capsys, tmp_path, monkeypatch):
+    kind, passes, last = type(mia_hub.load_model("demo")), [], 5
+    real = kind.predict_noise
+
+    def predict(self, x, t, cond=None):
+        passes.append(len(x))
+        if len(passes) == last:
+            raise KeyboardInterrupt
+        return real(self, x, t, cond)
+
+    monkeypatch.setattr(kind, "predict_noise", predict)
+    settings = ("audit", "--limit", 40, "--set", "timesteps=60,100", "--batch-size", 16, "--no-shift-check", "--quiet")
+    out = tmp_path / "out"
+    assert run(capsys, *settings, "--out", out)[::2] == (
+        130, f"\nmia-hub: interrupted; finished work is in {out}. The same command resumes it.\n"
+    )  # fmt: skip
+    # Five batches of two passes each; two batches were finished.
+    assert run(capsys, *settings, "--out", out)[0] == 0 and passes == [16] * (5 + 6)
+    assert run(capsys, *settings, "--out", tmp_path / "undisturbed")[0] == 0
+    found, expected = (ScoreTable.from_parquet(folder / "scores.parquet") for folder in (out, tmp_path / "undisturbed"))
+    assert found.scores.tobytes() == expected.scores.tobytes() and not (out / "unfinished").exists()
+    # The scores are there: another look at them asks nothing.
+    assert run(capsys, *settings, "--selection", "oracle", "--out", out)[0] == 0 and len(passes) == 5 + 6 + 10

@@ -1,0 +1,66 @@
+"""p-values against known non-members, and false-discovery control."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mia_hub.errors import MetricError
+from mia_hub.metrics.p_values import NullDistribution, benjamini_hochberg
+from mia_hub.scores import ScoreTable
+
+
+def null(scores, ids=None) -> NullDistribution:
+    scores = np.asarray(scores, float)
+    ids = ids or [f"n{i}" for i in range(len(scores))]
+    table = ScoreTable(ids, np.zeros(len(scores)), [5], scores[:, None], "A()", {})
+    return NullDistribution.from_table(table, 5)
+
+
+def test_p_value_by_hand():
+    one = null(np.arange(99.0))  # 0 … 98
+    assert one.p_value(98.5) == 1 / 100
+    assert one.p_value(98.0) == 2 / 100  # a tie counts against
+    assert one.p_value(-1) == 1
+    assert one.p_value(49.5) == 50 / 100
+    assert (one.judge(49.5).share_below, one.judge(49.5).n) == (50 / 99, 99)
+
+
+def test_a_null_image_is_not_compared_with_itself():
+    one = null(np.arange(99.0))
+    assert one.p_value(98.0, "n98") == 1 / 99
+    assert (one.judge(98.0, "n98").share_below, one.judge(98.0, "n98").n) == (1.0, 98)
+    assert isinstance(one.p_value(98.0, "n98"), float)
+
+
+def test_members_raise_no_p_value_and_labels_other_than_nonmember_are_left_out():
+    table = ScoreTable([str(i) for i in range(60)], np.resize([1, 0, -1], 60), [5], np.arange(60.0)[:, None], "A()", {})
+    assert len(NullDistribution.from_table(table, 5)) == 20
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_p_values_of_nonmembers_are_uniform_or_larger(ties):
+    """P(p ≤ a) ≤ a for every a, over fresh null sets of 199 and fresh images; exactly a without ties at a = k/200."""
+    rng = np.random.default_rng(0)
+    draw = (lambda n: rng.integers(0, 8, n).astype(float)) if ties else rng.normal
+    draw = draw if ties else (lambda n: rng.normal(size=n))
+    p = np.array([null(draw(199)).p_value(draw(1)[0]) for _ in range(4000)])
+    for level in (0.01, 0.05, 0.1, 0.25, 0.5, 0.9):
+        rate, error = (p <= level).mean(), np.sqrt(level * (1 - level) / len(p))
+        assert rate <= level + 3.5 * error
+        assert ties or rate >= level - 3.5 * error
+
+
+def test_benjamini_hochberg_by_hand_and_as_scipy_has_it():
+    from scipy.stats import false_discovery_control
+
+    np.testing.assert_allclose(benjamini_hochberg([0.01, 0.04, 0.03, 0.5]), [0.04, 0.16 / 3, 0.16 / 3, 0.5])
+    p = np.random.default_rng(0).uniform(size=50) ** 2
+    np.testing.assert_allclose(benjamini_hochberg(p), false_discovery_control(p))
+
+
+def test_refusals():
+    with pytest.raises(MetricError, match=r"19 images .* too few"):
+        null(np.zeros(19))
+    with pytest.raises(MetricError, match="finite"):
+        null(np.zeros(20)).p_value(float("nan"))
