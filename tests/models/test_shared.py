@@ -1,4 +1,4 @@
-"""Threads that ask one model at the same time share its forward passes, and each gets what it would have got alone."""
+"""Threads that query one model at the same time share its forward passes, and each has the result that it would have alone."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from mia_hub.models.exact import ddpm_alphas_cumprod
 from mia_hub.models.shared import SharedModel
 
 SIDE = 8
+# Seconds; on a busy machine a thread may wait long for its turn.
+PATIENCE = 60
 
 
-class Slow:
-    """A model that tells of the rows of its passes, and waits in each until it is let go on."""
+class Gated:
+    """A model that records the rows of its passes, and waits in each until its gate is open."""
 
     def __init__(self, most: int = 10**6, condition=None):
         self.passes, self.gate, self.at_once, self.most = [], threading.Event(), 0, most
@@ -29,28 +31,28 @@ class Slow:
         self.at_once += 1
         assert self.at_once == 1, "one thread at a time"
         self.passes.append(len(x))
-        self.gate.wait(10)
+        self.gate.wait(PATIENCE)
         self.at_once -= 1
         if (x == 66).any():
             raise KeyboardInterrupt
         if len(x) > self.most or (x == 13).any():
             raise RuntimeError(f"{len(x)} rows are too many")
-        told = cond["text"] if isinstance(cond, dict) else cond
-        return x * t.reshape(-1, 1, 1, 1) + (0 if told is None else told.reshape(-1, 1, 1, 1))
+        shift = cond["text"] if isinstance(cond, dict) else cond
+        return x * t.reshape(-1, 1, 1, 1) + (0 if shift is None else shift.reshape(-1, 1, 1, 1))
 
 
-def asking(shared, pool, numbers, cond=None, rows=2):
-    """Threads that each ask about images of one shade, all of them in line before the first pass ends."""
+def submit(shared, pool, numbers, cond=None, rows=2):
+    """Threads that each query images of one shade."""
 
-    def ask(number):
+    def query(number):
         with torch.no_grad():
             x = torch.full((rows, 1, SIDE, SIDE), float(number))
             return shared.predict_noise(x, torch.full((rows,), 10), cond and cond(number))
 
-    return [pool.submit(ask, number) for number in numbers]
+    return [pool.submit(query, number) for number in numbers]
 
 
-def comes(condition, seconds: float = 10) -> bool:
+def holds(condition, seconds: float = PATIENCE) -> bool:
     """Whether a condition comes true in time."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -60,65 +62,65 @@ def comes(condition, seconds: float = 10) -> bool:
     return True
 
 
-def test_what_waits_goes_through_together_and_each_gets_its_own():
-    slow = Slow()
-    shared = SharedModel(slow.model, rows=8)
+def test_waiting_queries_share_a_pass_and_each_has_its_own_result():
+    gated = Gated()
+    shared = SharedModel(gated.model, rows=8)
     with ThreadPoolExecutor(10) as pool:
-        first = asking(shared, pool, [0])
-        assert comes(lambda: slow.passes)
-        others = asking(shared, pool, range(1, 10))
-        assert comes(lambda: len(shared._queue) == 9)
-        slow.gate.set()
-        for number, found in enumerate([*first, *others]):
-            assert torch.equal(found.result(10), torch.full((2, 1, SIDE, SIDE), 10.0 * number))
-    assert slow.passes == [2, 8, 8, 2]
+        first = submit(shared, pool, [0])
+        assert holds(lambda: gated.passes)
+        others = submit(shared, pool, range(1, 10))
+        assert holds(lambda: len(shared._queue) == 9)
+        gated.gate.set()
+        for number, future in enumerate([*first, *others]):
+            assert torch.equal(future.result(PATIENCE), torch.full((2, 1, SIDE, SIDE), 10.0 * number))
+    assert gated.passes == [2, 8, 8, 2]
 
 
 @pytest.mark.parametrize("kind", ["tensor", "dict", "mixed"])
 def test_conditions_go_along(kind):
-    slow = Slow(condition=lambda captions: None)
-    slow.gate.set()
+    gated = Gated(condition=lambda captions: None)
+    gated.gate.set()
 
     def cond(number):
-        told = torch.full((2, 1), number / 8)
-        return {"tensor": told, "dict": {"text": told}, "mixed": told if number % 2 else told.double()}[kind]
+        shift = torch.full((2, 1), number / 8)
+        return {"tensor": shift, "dict": {"text": shift}, "mixed": shift if number % 2 else shift.double()}[kind]
 
-    shared = SharedModel(slow.model, rows=100)
+    shared = SharedModel(gated.model, rows=100)
     with ThreadPoolExecutor(8) as pool:
-        for number, found in enumerate(asking(shared, pool, range(8), cond)):
-            assert torch.allclose(found.result(10).float(), torch.full((2, 1, SIDE, SIDE), 10.0 * number + number / 8))
+        for number, future in enumerate(submit(shared, pool, range(8), cond)):
+            assert torch.allclose(future.result(PATIENCE).float(), torch.full((2, 1, SIDE, SIDE), 10.0 * number + number / 8))
 
 
-def test_trouble_of_one_is_no_trouble_of_others():
-    slow = Slow(most=4)
-    shared = SharedModel(slow.model, rows=100)
+def test_only_the_query_at_fault_fails():
+    gated = Gated(most=4)
+    shared = SharedModel(gated.model, rows=100)
     with ThreadPoolExecutor(20) as pool:
-        found = asking(shared, pool, range(20))
-        assert comes(lambda: len(shared._queue) == 19)
-        slow.gate.set()
-        for number, one in enumerate(found):
+        futures = submit(shared, pool, range(20))
+        assert holds(lambda: len(shared._queue) == 19)
+        gated.gate.set()
+        for number, future in enumerate(futures):
             if number == 13:
                 with pytest.raises(RuntimeError, match="2 rows are too many"):
-                    one.result(10)
+                    future.result(PATIENCE)
             else:
-                assert torch.equal(one.result(10), torch.full((2, 1, SIDE, SIDE), 10.0 * number))
+                assert torch.equal(future.result(PATIENCE), torch.full((2, 1, SIDE, SIDE), 10.0 * number))
 
 
-def test_an_interrupted_pass_leaves_nobody_waiting():
-    slow = Slow()
-    shared = SharedModel(slow.model, rows=6)
+def test_an_interrupted_pass_leaves_no_thread_waiting():
+    gated = Gated()
+    shared = SharedModel(gated.model, rows=6)
     together, behind = [66, 1, 2], [3, 4, 5, 6]
     with ThreadPoolExecutor(10) as pool:
-        [first] = asking(shared, pool, [0])
-        assert comes(lambda: slow.passes)
-        found = asking(shared, pool, together)
-        assert comes(lambda: len(shared._queue) == 3)
-        found += asking(shared, pool, behind)
-        assert comes(lambda: len(shared._queue) == 7)
-        slow.gate.set()
-        errors = {number: one.exception(10) for number, one in zip(together + behind, found)}
+        [first] = submit(shared, pool, [0])
+        assert holds(lambda: gated.passes)
+        futures = submit(shared, pool, together)
+        assert holds(lambda: len(shared._queue) == 3)
+        futures += submit(shared, pool, behind)
+        assert holds(lambda: len(shared._queue) == 7)
+        gated.gate.set()
+        errors = {number: future.exception(PATIENCE) for number, future in zip(together + behind, futures)}
     assert first.exception() is None
-    # Whoever ran it is interrupted, in it or behind it.
+    # The thread that ran it is interrupted, in its own pass or in a later one.
     [runner] = [number for number, error in errors.items() if isinstance(error, KeyboardInterrupt)]
     for number in {*together, *behind} - {runner}:
         assert ("was interrupted" in str(errors[number])) if number in together else (errors[number] is None)
@@ -126,68 +128,71 @@ def test_an_interrupted_pass_leaves_nobody_waiting():
         assert shared.predict_noise(torch.ones(1, 1, SIDE, SIDE), torch.full((1,), 3))[0, 0, 0, 0] == 3
 
 
-def test_back_to_back_everybody_is_in_every_second_pass():
-    """An answer that is ready waits for no further pass, so that during each pass all the others come to stand in line for the next."""
-    threads, asks = 16, 20
+def test_back_to_back_every_thread_is_in_every_second_pass():
+    """A result that is ready waits for no further pass, so that during each pass all other threads queue for the next."""
+    threads, queries = 16, 20
     passes, ended, late = [], [], []
 
     def denoiser(x, t):
         passes.append(len(x))
-        if not late and not comes(lambda: len(shared._queue) + len(x) + len(ended) == threads):
+        if not late and not holds(lambda: len(shared._queue) + len(x) + len(ended) == threads):
             late.append(len(passes))
         return x
 
-    def ask(_):
+    def query(_):
         with torch.no_grad():
-            for _ in range(asks):
+            for _ in range(queries):
                 shared.predict_noise(torch.ones(1, 1, SIDE, SIDE), torch.full((1,), 1))
         ended.append(1)
 
     shared = SharedModel(wrap_denoiser(denoiser, ddpm_alphas_cumprod(), sample_shape=(1, SIDE, SIDE)), rows=threads)
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(ask, range(threads)))
-    assert not late and sum(passes) == threads * asks
-    assert len(passes) <= 2 * asks
+        list(pool.map(query, range(threads)))
+    assert not late and sum(passes) == threads * queries
+    assert len(passes) <= 2 * queries
 
 
-def test_a_long_question_holds_nobody_up():
-    """Somebody with few rows waits for one pass of a large batch, and not for all of them."""
-    slow = Slow()
-    shared = SharedModel(slow.model, rows=8)
-    long, ends = threading.Event(), []
+def test_a_large_batch_holds_up_no_other_thread():
+    """A thread with few rows waits for one pass of a large batch, and not for all of them."""
+    gated = Gated()
+    shared = SharedModel(gated.model, rows=8)
+    started, ended = threading.Event(), []
 
     def many():
         with torch.no_grad():
-            for _ in range(50):
+            for _ in range(100_000):
                 shared.predict_noise(torch.ones(8, 1, SIDE, SIDE), torch.full((8,), 1))
-                long.set()
-                time.sleep(0.002)
-        ends.append("many")
+                started.set()
+                if ended:
+                    break
+        ended.append("many")
 
-    slow.gate.set()
+    gated.gate.set()
     thread = threading.Thread(target=many)
     thread.start()
-    long.wait(10)
+    started.wait(PATIENCE)
     with torch.no_grad():
         shared.predict_noise(torch.ones(1, 1, SIDE, SIDE), torch.full((1,), 1))
-    ends.append("one")
-    thread.join(30)
-    assert ends == ["one", "many"]
+    ended.append("one")
+    thread.join(PATIENCE)
+    assert ended == ["one", "many"]
 
 
-def test_an_attack_on_a_shared_model_finds_the_same():
+def test_an_attack_on_a_shared_model_has_the_same_scores():
     model = wrap_denoiser(lambda x, t: (x * 3).sin(), ddpm_alphas_cumprod(), sample_shape=(1, SIDE, SIDE))
     images = torch.rand((6, 1, SIDE, SIDE), generator=torch.Generator().manual_seed(0)).numpy()
     attack = get_attack("sima", timesteps=(50, 100))
     alone = attack.score(model, images, progress=False)
     shared = SharedModel(model, rows=64)
     with ThreadPoolExecutor(6) as pool:
-        found = [pool.submit(attack.score, shared, images[i : i + 1], progress=False) for i in range(6)]
-        assert [one.result(30).scores[0].tolist() for one in found] == [pytest.approx(row, rel=1e-6) for row in alone.scores.tolist()]
+        futures = [pool.submit(attack.score, shared, images[i : i + 1], progress=False) for i in range(6)]
+        assert [future.result(PATIENCE).scores[0].tolist() for future in futures] == [
+            pytest.approx(row, rel=1e-6) for row in alone.scores.tolist()
+        ]
     assert alone.model == attack.score(shared, images, progress=False).model
 
 
-def test_gradients_are_asked_for_alone():
+def test_queries_with_gradients_are_not_shared():
     weight = torch.nn.Parameter(torch.tensor(2.0))
     model = wrap_denoiser(lambda x, t: weight * x, ddpm_alphas_cumprod(), sample_shape=(1, SIDE, SIDE))
     SharedModel(model, rows=8).predict_noise(torch.ones(1, 1, SIDE, SIDE), torch.zeros(1, dtype=torch.long)).sum().backward()
