@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from leaderboard.errors import SubmissionError
-from leaderboard.validation import shortened
 from mia_hub.errors import MiaHubError
+from mia_hub.system.validation import shortened
 
 if TYPE_CHECKING:
     from mia_hub.attacks import Attack

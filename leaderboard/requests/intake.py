@@ -25,7 +25,7 @@ from leaderboard.requests.scores import check_size, read_scores
 from leaderboard.requests.status import Status, timestamp, utc_now
 from leaderboard.stores.store import Store
 from leaderboard.stores.submitter import Submitter
-from leaderboard.validation import shortened
+from mia_hub.system.validation import shortened
 
 
 @dataclass(frozen=True, kw_only=True)

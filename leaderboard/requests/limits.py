@@ -8,7 +8,8 @@ from pydantic.dataclasses import dataclass
 
 from leaderboard.errors import StoreError, SubmissionError
 from leaderboard.requests.naming import repositories_of
-from leaderboard.validation import CLOSED, FROM_LIST, InvalidData, NonNegative, parsed
+from leaderboard.validation import NonNegative
+from mia_hub.system.validation import CLOSED, FROM_LIST, InvalidData, parsed
 
 if TYPE_CHECKING:
     from leaderboard.requests.request import Request

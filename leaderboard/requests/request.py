@@ -15,7 +15,8 @@ from pydantic.dataclasses import dataclass
 from leaderboard.errors import SubmissionError
 from leaderboard.requests.attack_checks import canonical_attacks
 from leaderboard.requests.naming import LONGEST_NAME, check_model, check_name, check_revision, is_local
-from leaderboard.validation import CLOSED, FROM_LIST, InvalidData, at_most, checked, line_up_to, parsed, sentence, shortened
+from leaderboard.validation import at_most, checked, line_up_to
+from mia_hub.system.validation import CLOSED, FROM_LIST, InvalidData, parsed, sentence, shortened
 
 LONGEST_ATTACK, LONGEST_NOTE = 200, 500
 MOST_ATTACKS = 24

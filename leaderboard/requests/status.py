@@ -10,7 +10,8 @@ from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
 from leaderboard.errors import BrokenFile
-from leaderboard.validation import CLOSED, FROM_LIST, InvalidData, must_be, parsed, text_up_to
+from leaderboard.validation import text_up_to
+from mia_hub.system.validation import CLOSED, FROM_LIST, InvalidData, must_be, parsed
 
 State = Literal["PENDING", "RUNNING", "FINISHED", "FAILED"]
 LONGEST_TEXT = 4000

@@ -13,8 +13,8 @@ from leaderboard.errors import StoreError
 from leaderboard.requests.naming import LOCAL_PREFIX, is_local
 from leaderboard.requests.request import Request
 from leaderboard.results.entry_format import SCHEMA, StoredEntry
-from leaderboard.validation import parsed
 from mia_hub.errors import MiaHubError
+from mia_hub.system.validation import parsed
 
 if TYPE_CHECKING:
     from mia_hub.auditing.report import AuditReport

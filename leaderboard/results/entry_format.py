@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from leaderboard.results.training_facts import TrainingFacts
-from leaderboard.validation import Closed, Open, at_most, line_up_to, must_be
+from leaderboard.validation import at_most, line_up_to
+from mia_hub.system.validation import Closed, Open, must_be
 
 SCHEMA = 1
 # Files of an entry below its folder, by the number of the row.

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from leaderboard.validation import Closed, line_up_to
+from leaderboard.validation import line_up_to
 from mia_hub.rendering.text import one_line
+from mia_hub.system.validation import Closed
 
 FILE = "training.json"
 LARGEST, LONGEST = 2**20, 1000

@@ -20,8 +20,8 @@ from leaderboard.requests.queue import Queue
 from leaderboard.requests.request import Request
 from leaderboard.requests.resolution import check_still_there
 from leaderboard.stores.store import as_json
-from leaderboard.validation import parsed
 from leaderboard.worker.backend import RequestUnavailable
+from mia_hub.system.validation import parsed
 
 REQUEST, LIMITS, SUBMITTED_SCORES = "request.json", "limits.json", "scores.parquet"
 STORED_SCORES, OUT, ERROR = "scores", "out", "error.txt"

@@ -1,4 +1,4 @@
-"""Several attacks on one model and one split: the same images, the same calibration part, the same reported rows."""
+"""The comparison of several attacks on one model and one split."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Comparison:
     """Attacks side by side. Members are the positive class; higher figures mean that the model leaks more.
 
     Attributes:
-        rows: the attacks, in the order in which they were asked for.
+        rows: the attacks, in the order in which they were named.
         left_out: attacks that can't run on this model and split, with the reason.
     """
 
@@ -67,30 +67,32 @@ class Comparison:
 
     @property
     def model(self) -> dict[str, Any]:
+        """`ModelInfo.to_dict` of the model."""
         return self.rows[0].report.model
 
     @property
     def split(self) -> dict[str, Any]:
+        """What results record of the split."""
         return self.rows[0].report.split
 
     @property
     def blind_auc(self) -> Estimate | None:
-        """Of a classifier that sees the images and never the model."""
+        """AUC of a classifier that sees the images and never the model; None if it was not measured."""
         return self.rows[0].report.blind_auc
 
     @property
     def rates(self) -> list[float]:
-        """The false-positive rates that were measured, falling."""
+        """The false-positive rates that were measured, the highest first."""
         return sorted({rate for row in self.rows for rate in row.report.tpr_at_fpr}, reverse=True)
 
     @property
     def flags(self) -> tuple[Flag, ...]:
-        """What the reader must know, each flag once; where attacks raise it for different reasons, with that of the first."""
+        """What the reader must know, each flag once; of several reasons for a flag, that of the first attack."""
         raised: dict[str, list[tuple[str, Flag]]] = {}
         for row in self.rows:
             for flag in row.report.flags:
                 raised.setdefault(flag.name, []).append((row.label, flag))
-        return tuple(self._one_flag(found) for found in raised.values())
+        return tuple(self._one_flag(same_name) for same_name in raised.values())
 
     def _one_flag(self, raised: list[tuple[str, Flag]]) -> Flag:
         label, flag = raised[0]
@@ -100,36 +102,38 @@ class Comparison:
         return replace(flag, raised_by=f"{label}: {flag.raised_by}{more}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-ready values."""
+        """Return plain JSON-ready values."""
         return {
             "rows": [{f.name: getattr(row, f.name) for f in fields(row)} | {"report": row.report.to_dict()} for row in self.rows],
-            "left_out": [asdict(left) for left in self.left_out],
+            "left_out": [asdict(attack) for attack in self.left_out],
         }
 
     def to_json(self) -> str:
+        """Return `to_dict` as JSON."""
         return json.dumps(self.to_dict(), indent=2)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Comparison:
-        """The inverse of `to_dict`."""
+        """Return the comparison that `to_dict` gave these values for, without scores."""
         return cls(
             tuple(ComparedAttack(**row | {"report": AuditReport.from_dict(row["report"])}) for row in values["rows"]),
-            tuple(SkippedAttack(**left) for left in values["left_out"]),
+            tuple(SkippedAttack(**attack) for attack in values["left_out"]),
         )
 
     def to_markdown(self) -> str:
+        """Return the comparison as Markdown with GitHub's tables."""
         from mia_hub.auditing.comparison_pages import comparison_markdown
 
         return comparison_markdown(self)
 
     def to_html(self) -> str:
-        """A self-contained page: no script, no request to anywhere."""
+        """Return a self-contained page: no script, no request to anywhere."""
         from mia_hub.auditing.comparison_pages import comparison_html
 
         return comparison_html(self)
 
     def plot_svg(self) -> str:
-        """AUC and the true-positive rate of every attack with 95 % intervals, and all ROC curves on logarithmic axes; one ``<svg>``."""
+        """Return every attack's AUC and true-positive rate with 95 % intervals, and all ROC curves on logarithmic axes as one ``<svg>``."""
         from mia_hub.auditing.plots import comparison_svg
 
         return comparison_svg(self.rows)

@@ -10,7 +10,7 @@ from mia_hub.auditing.measurement import Selection
 from mia_hub.system.signatures import Default
 
 
-class ScoringOptions(TypedDict, total=False):
+class QueryOptions(TypedDict, total=False):
     """How a model is loaded and queried; see `mia_hub.audit`."""
 
     batch_size: Annotated[int | None, Default(None)]
@@ -21,7 +21,7 @@ class ScoringOptions(TypedDict, total=False):
     progress: Annotated[bool, Default(True)]
 
 
-class AuditOptions(ScoringOptions, total=False):
+class AuditOptions(QueryOptions, total=False):
     """What `mia_hub.audit` and `mia_hub.compare` share; see the former."""
 
     selection: Annotated[Selection, Default("calibration")]

@@ -236,7 +236,7 @@ def audit_html(report: AuditReport) -> str:
         headline=headline(report),
         raised=sort_flags(report.flags),
         notes=split_notes(report.split),
-        meaning=meaning(report),
+        texts=meaning(report),
         direction=_direction(report),
         figure_table=figure_table(report),
         drawn=[

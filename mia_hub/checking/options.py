@@ -5,23 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeAlias, TypedDict
 
+from mia_hub.auditing.options import QueryOptions
 from mia_hub.system.signatures import Default
 
 # What a model is conditioned on: one text for all images, or a text or a class index per image; None for neither.
 CaptionsOrClasses: TypeAlias = str | Sequence[Any] | None
 
 
-class CheckerOptions(TypedDict, total=False):
+class CheckerOptions(QueryOptions, total=False):
     """Options of `mia_hub.Checker`, which documents them."""
 
     nonmembers: Annotated[Any, Default(None)]
     nonmember_captions: Annotated[CaptionsOrClasses, Default(None)]
-    batch_size: Annotated[int | None, Default(None)]
-    seed: Annotated[int, Default(0)]
-    device: Annotated[Any, Default(None)]
-    dtype: Annotated[Any, Default(None)]
-    revision: Annotated[str | None, Default(None)]
-    progress: Annotated[bool, Default(True)]
 
 
 class ScoringOptions(TypedDict):

@@ -2,12 +2,12 @@
 
 The options are declared as a TypedDict, each with its default::
 
-    class ScoringOptions(TypedDict, total=False):
+    class QueryOptions(TypedDict, total=False):
         batch_size: Annotated[int | None, Default(None)]
         seed: Annotated[int, Default(0)]
 
     @with_options
-    def check(image: Any, *, captions: str | None = None, **options: Unpack[ScoringOptions]) -> Answer: ...
+    def check(image: Any, *, captions: str | None = None, **options: Unpack[QueryOptions]) -> Answer: ...
 
 Type checkers, ``inspect.signature`` and ``help()`` see ``batch_size`` and ``seed`` as keyword parameters of ``check``; its body finds both
 in ``options``, whether or not the caller gave them.

@@ -19,7 +19,7 @@ import mia_hub
 from mia_hub.auditing.published_settings import BenchmarkError, load_benchmark
 from mia_hub.auditing.published_settings.drawing import OpenBenchmark
 from mia_hub.auditing.published_settings.run import benchmark_run, run_benchmark
-from mia_hub.auditing.published_settings.side import ON_BOTH_SIDES, centre_crop
+from mia_hub.auditing.published_settings.side import ON_BOTH_SIDES, centre_square
 from mia_hub.cli import parser as cli
 from mia_hub.errors import SplitError
 from mia_hub.images.sources import open_image
@@ -423,8 +423,8 @@ def test_what_was_fetched_is_kept_and_a_broken_file_is_named(hub, tmp_path):
 
 def test_the_middle_is_cut_out_before_resizing(hub, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (218, 178, 3), dtype=np.uint8)
-    assert np.array_equal(centre_crop(open_image(png(pixels)), 140).pixels, pixels[39:179, 19:159])
-    assert centre_crop(open_image(png(pixels[:100])), 140).pixels.shape == (100, 140, 3)
+    assert np.array_equal(centre_square(open_image(png(pixels)), 140).pixels, pixels[39:179, 19:159])
+    assert centre_square(open_image(png(pixels[:100])), 140).pixels.shape == (100, 140, 3)
     arrays = np.random.default_rng(1).integers(0, 256, (12, 22, 18, 3), dtype=np.uint8)
     member, other = np.random.default_rng(42).permutation(10)[[0, 4]]
     arrays[other, 4:18, 2:16] = arrays[member, 4:18, 2:16]  # alike where they are looked at, and nowhere else

@@ -14,8 +14,8 @@ from support.edited_settings import FAST, edited
 import mia_hub
 from mia_hub.attacks import ATTACKS
 from mia_hub.auditing.published_settings import BenchmarkError, list_benchmarks, load_benchmark
+from mia_hub.auditing.published_settings.draw_order import draw_order
 from mia_hub.auditing.published_settings.pages import list_text, show_markdown
-from mia_hub.auditing.published_settings.row_order import row_order
 from mia_hub.auditing.published_settings.run import run_benchmark
 from mia_hub.auditing.published_settings.setting import SETTINGS
 from mia_hub.auditing.report import AuditReport
@@ -134,7 +134,7 @@ def test_the_page_says_how_to_draw_the_same_rows(name):
             seed, rows, first, last = plain.pop(0)
             n = 100_000 if rows == "number_of_rows" else int(rows)
             by_page = np.random.default_rng(int(seed)).permutation(n)[int(first) : int(last)]
-            assert np.array_equal(by_page, row_order(source, n)[: source.count])
+            assert np.array_equal(by_page, draw_order(source, n)[: source.count])
 
 
 def test_list_is_one_line_each():
@@ -151,36 +151,36 @@ def test_list_is_one_line_each():
 @pytest.mark.parametrize(
     "name, changes, says",
     [
-        ("ddpm-cifar10", {"members.counts": 3}, "own.json, members has no field 'counts'. Did you mean 'count'?"),
-        ("ddpm-cifar10", {"members.count": None}, "own.json, members lacks the field 'count'"),
-        ("ddpm-cifar10", {"members.count": "2.5k"}, "own.json, members: count must be an integer; got '2.5k'"),
+        ("ddpm-cifar10", {"members.counts": 3}, "own.json: members has no field 'counts'. Did you mean 'count'?"),
+        ("ddpm-cifar10", {"members.count": None}, "own.json: members lacks the field 'count'"),
+        ("ddpm-cifar10", {"members.count": "2.5k"}, "own.json: members.count must be an integer; got '2.5k'"),
         ("ddpm-cifar10", {"members.count": True}, "count must be an integer; got True"),
-        ("ddpm-cifar10", {"members.count": 1}, "own.json, members: count must be an integer ≥ 2; got 1"),
+        ("ddpm-cifar10", {"members.count": 1}, "own.json: members.count must be at least 2; got 1"),
         ("ddpm-cifar10", {"members.count": 60_000}, "60,000 rows from 0 on are more than the 50,000 that there are"),
         ("ddpm-cifar10", {"members.dataset": "cifar10"}, "an id on the Hub of the form 'owner/name'; got 'cifar10'"),
         ("ddpm-cifar10", {"members.image_column": None}, "either image_column or url_column must be given"),
         ("ddpm-cifar10", {"members.url_column": "url"}, "either image_column or url_column must be given, and not both"),
         ("ddpm-cifar10", {"nonmembers.first": 24_999}, "own.json: members and non-members are overlapping ranges of one permutation"),
         ("ddpm-cifar10", {"nonmembers.seed": 1}, "must share seed, pool, per_class and where, or they may overlap"),
-        ("ddpm-cifar10", {"model.available": "perhaps"}, "own.json, model: available must be one of 'package', 'hub', "),
-        ("ddpm-cifar10", {"model.id": "a/b"}, "own.json, model: a model that is available as 'train' has no id; got 'a/b'"),
+        ("ddpm-cifar10", {"model.available": "perhaps"}, "own.json: model.available must be 'package', 'hub', "),
+        ("ddpm-cifar10", {"model.id": "a/b"}, "own.json: model: a model that is available as 'train' has no id; got 'a/b'"),
         ("ddpm-cifar10", {"model.recipe": None, "model.note": None}, "a recipe, or a note that says why there is none"),
         ("ddpm-cifar10", {"model.recipe.source": None}, "a recipe has a 'source'"),
-        ("ddpm-cifar10", {"published.0.source": None}, "own.json, published[0] lacks the field 'source'"),
-        ("ddpm-cifar10", {"published.0.positive": None}, "own.json, published[0] lacks the field 'positive'"),
-        ("ddpm-cifar10", {"published.0.value": 90.5}, "own.json, published[0]: value must lie in [0, 1]; got 90.5"),
-        ("ddpm-cifar10", {"published.0.metric": "accuracy"}, "metric must be one of 'auc', 'asr', 'tpr_at_1_fpr'; got 'accuracy'"),
+        ("ddpm-cifar10", {"published.0.source": None}, "own.json: published[0] lacks the field 'source'"),
+        ("ddpm-cifar10", {"published.0.positive": None}, "own.json: published[0] lacks the field 'positive'"),
+        ("ddpm-cifar10", {"published.0.value": 90.5}, "own.json: published[0]: value must lie in [0, 1]; got 90.5"),
+        ("ddpm-cifar10", {"published.0.metric": "accuracy"}, "metric must be 'auc', 'asr' or 'tpr_at_1_fpr'; got 'accuracy'"),
         ("ddpm-cifar10", {"attacks": []}, "own.json: attacks must name one at least"),
         ("ddpm-cifar10", {"attacks": "sima"}, "own.json: attacks must be a list; got 'sima'"),
         ("ddpm-cifar10", {"attacks": [FAST[0], FAST[0]]}, "attacks name each attack once; got sima, sima"),
         ("ddpm-cifar10", {"attacks.0.parameters.timesteps": {"from": 0, "to": 10}}, "timesteps must be a list, or a grid"),
-        ("ddpm-cifar10", {"members": [1]}, "own.json, members must be an object; got [1]"),
+        ("ddpm-cifar10", {"members": [1]}, "own.json: members must be a JSON object; got [1]"),
         ("sd14-coco", {"nonmembers.caption_column": None}, "a model conditioned on text needs a caption_column in members and nonmembers"),
         ("sd14-coco", {"members.replace_missing": True}, "own.json: replace_missing would draw members and non-members of"),
-        ("dit-imagenet", {"members.class_column": None}, "own.json, members: per_class needs a class_column"),
+        ("dit-imagenet", {"members.class_column": None}, "own.json: members: per_class needs a class_column"),
         ("guided-imagenet", {"nonmembers.class_pattern": "("}, "class_pattern '(' is no regular expression"),
         ("guided-imagenet", {"nonmembers.class_pattern": r"\d+"}, "must have one group"),
-        ("sd15-laion-coco", {"members.where.0.above": None}, "own.json, members, where[0]: a condition needs a column, and above"),
+        ("sd15-laion-coco", {"members.where.0.above": None}, "own.json: members.where[0]: a condition needs a column, and above"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_a_file_is_named_with_its_place(tmp_path, name, changes, says):
@@ -217,7 +217,7 @@ def test_seeds_and_ranges_are_those_of_the_authors_own_splits():
     def rows(name):
         b = load_benchmark(name)
         plain = [s.model_copy(update={"where": ()}) for s in (b.members, b.nonmembers)]
-        return [row_order(s, s.pool or s.rows or 31_014)[: s.count].tolist() for s in plain]
+        return [draw_order(s, s.pool or s.rows or 31_014)[: s.count].tolist() for s in plain]
 
     numbers = datasets.Dataset.from_dict({"i": range(833)}).train_test_split(test_size=417, shuffle=True, seed=42)
     assert [sorted(part) for part in rows("sd14-pokemon")] == [sorted(numbers[part]["i"]) for part in ("train", "test")]
@@ -233,13 +233,13 @@ def test_seeds_and_ranges_are_those_of_the_authors_own_splits():
 def test_draws_are_disjoint_nested_and_checked():
     source = load_benchmark("dit-imagenet").members
     classes = np.random.default_rng(1).integers(0, 1000, 100_000)
-    drawn = row_order(source, 100_000, classes=classes)[: source.count]
+    drawn = draw_order(source, 100_000, classes=classes)[: source.count]
     assert set(Counter(classes[drawn].tolist()).values()) == {5} and len(set(drawn.tolist())) == 5000
     fulfils = classes % 2 == 0
     with pytest.raises(SplitError, match=r"has 2,500 rows that fulfil its conditions to draw from .* and 5,000 from 0 on are needed"):
-        row_order(source, 100_000, classes=classes, eligible=fulfils)
+        draw_order(source, 100_000, classes=classes, eligible=fulfils)
     halves = load_benchmark("ddpm-cifar10")
-    members, others = (row_order(s, 50_000)[: s.count] for s in (halves.members, halves.nonmembers))
+    members, others = (draw_order(s, 50_000)[: s.count] for s in (halves.members, halves.nonmembers))
     assert sorted([*members, *others]) == list(range(50_000))
 
 

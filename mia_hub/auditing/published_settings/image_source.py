@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from mia_hub.auditing.published_settings.validation import Stated, Texts
+from mia_hub.system.validation import FROM_LIST
 
 # Images that come with the package, in place of a data set on the Hub.
 DEMO = "demo"
@@ -88,7 +89,7 @@ class ImageSource(Stated):
     seed: FromZero = 0
     first: FromZero = 0
     per_class: FromOne | None = None
-    where: tuple[RowCondition, ...] = ()
+    where: Annotated[tuple[RowCondition, ...], FROM_LIST] = ()
     replace_missing: bool = False
     min_bytes: FromZero = 0
 

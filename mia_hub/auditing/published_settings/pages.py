@@ -149,7 +149,7 @@ def _values(value: Any) -> str:
 
 def _published(published: Sequence[PublishedFigure]) -> list[str]:
     if not published:
-        return ["Nothing that is known to us."]
+        return ["No figures are known to us."]
     rows: Rows = [
         [f"`{p.attack}`", METRICS[p.metric], _digits(p.value), POSITIVE[p.positive], p.selection, p.source, p.note] for p in published
     ]

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Unpack
 
 from mia_hub.auditing.compare import compare
 from mia_hub.auditing.comparison import Comparison
-from mia_hub.auditing.options import ScoringOptions
+from mia_hub.auditing.options import QueryOptions
 from mia_hub.auditing.published_settings.drawing import DrawnSplit, OpenBenchmark
 from mia_hub.auditing.published_settings.setting import Benchmark, load_benchmark
 from mia_hub.auditing.published_settings.validation import BenchmarkError
@@ -19,7 +19,7 @@ from mia_hub.system.files import write_output
 from mia_hub.system.signatures import Default, with_options
 
 
-class BenchmarkOptions(ScoringOptions, total=False):
+class BenchmarkOptions(QueryOptions, total=False):
     """What a benchmark is run with; see `run_benchmark`."""
 
     model: Annotated[str | DiffusionModel | None, Default(None)]

@@ -5,13 +5,14 @@ from __future__ import annotations
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from mia_hub.auditing.published_settings.image_source import DEMO, ImageSource
 from mia_hub.auditing.published_settings.validation import BenchmarkError, Stated, read_json, validate
 from mia_hub.defaults import PACKAGE_FOLDER
+from mia_hub.system.validation import FROM_LIST
 
 if TYPE_CHECKING:
     from mia_hub.attacks import Attack
@@ -171,12 +172,12 @@ class Benchmark(Stated):
     resolution: int
     preprocessing: str
     condition: str = Field(alias="told")
-    attacks: tuple[PlannedAttack, ...]
+    attacks: Annotated[tuple[PlannedAttack, ...], FROM_LIST]
     shift: KnownShift
     centre_crop: int | None = None
-    published: tuple[PublishedFigure, ...] = ()
-    results: tuple[ComputedReport, ...] = ()
-    notes: tuple[str, ...] = ()
+    published: Annotated[tuple[PublishedFigure, ...], FROM_LIST] = ()
+    results: Annotated[tuple[ComputedReport, ...], FROM_LIST] = ()
+    notes: Annotated[tuple[str, ...], FROM_LIST] = ()
 
     @model_validator(mode="after")
     def _check(self) -> Benchmark:

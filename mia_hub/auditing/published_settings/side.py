@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from tqdm.auto import tqdm
 
+from mia_hub.auditing.published_settings.draw_order import draw_order, eligible_rows
 from mia_hub.auditing.published_settings.image_source import ImageSource
-from mia_hub.auditing.published_settings.row_order import eligible_rows, row_order
 from mia_hub.errors import SplitError
 from mia_hub.images.captions import first_value
 from mia_hub.images.image import InputImage
@@ -105,7 +105,7 @@ class Side:
             if source.per_class is not None and self.label is not None:
                 classes = [self._class(value) for value in self.rows.column(self.label)]
             checks = [eligible_rows(condition, self.rows.column(column)) for condition, column in conditions]
-        return row_order(source, len(self.rows), classes=classes, eligible=np.all(checks, axis=0) if checks else None)
+        return draw_order(source, len(self.rows), classes=classes, eligible=np.all(checks, axis=0) if checks else None)
 
     def _folder(self, cache: str | Path | None) -> Path:
         """Return a folder of its own for everything that the stored rows depend on."""
@@ -175,7 +175,7 @@ class Side:
             "label": self._class(values[self.label]) if self.label else None,
         }
         least = self.source.min_bytes if self.source.url_column else 0
-        return stored_row(number, file, prepare=lambda image: centre_crop(image, self.crop), min_bytes=least, **condition)
+        return stored_row(number, file, prepare=lambda image: centre_square(image, self.crop), min_bytes=least, **condition)
 
     def _class(self, value: Any) -> int:
         pattern = self.source.class_pattern
@@ -233,7 +233,7 @@ def _caption(value: Any) -> str:
     return "" if first is None else str(first)
 
 
-def centre_crop(image: InputImage, side: int | None) -> InputImage:
+def centre_square(image: InputImage, side: int | None) -> InputImage:
     """Return the square in the middle of an image; an image that is smaller along an axis keeps its length there.
 
     Args:
@@ -255,4 +255,4 @@ class _CroppedImages(Sequence[InputImage]):
         return len(self.images)
 
     def __getitem__(self, index: Any) -> Any:
-        return centre_crop(self.images[index], self.side)
+        return centre_square(self.images[index], self.side)

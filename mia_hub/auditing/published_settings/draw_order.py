@@ -12,7 +12,7 @@ from mia_hub.auditing.published_settings.image_source import ImageSource, RowCon
 from mia_hub.errors import SplitError
 
 
-def row_order(
+def draw_order(
     source: ImageSource, n_rows: int, *, classes: Sequence[int] | None = None, eligible: npt.NDArray[np.bool_] | None = None
 ) -> npt.NDArray[np.int64]:
     """Return rows in the order in which they are drawn: the first ``source.count``, and then those that can replace missing ones.
