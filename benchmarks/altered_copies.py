@@ -21,6 +21,7 @@ from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.images.sources import as_images
 from mia_hub.metrics.intervals import clopper_pearson
 from mia_hub.metrics.p_values import ALPHA
+from mia_hub.rendering.numbers import percent_with_interval
 from mia_hub.splits.loading import load_split
 
 ENLARGED = 10
@@ -103,7 +104,7 @@ def _row(name: str, by_kind: dict[str, dict[str, int]]) -> str:
     for counts in by_kind.values():
         low, high = clopper_pearson(counts["evidence"], counts["n"])
         rate = counts["evidence"] / counts["n"]
-        cells.append(f"{counts['evidence']} of {counts['n']}: {rate * 100:.1f} % [{low * 100:.1f}, {high * 100:.1f}]")
+        cells.append(f"{counts['evidence']} of {counts['n']}: {percent_with_interval(rate, low, high)}")
         cells.append(f"{counts['not_comparable'] / counts['n'] * 100:.1f} %")
     return f"| {' | '.join(cells)} |"
 

@@ -19,6 +19,7 @@ from PIL import Image, ImageFilter
 
 from mia_hub.metrics.estimates import Estimate
 from mia_hub.rendering.markdown import markdown_table
+from mia_hub.rendering.numbers import with_interval
 from mia_hub.rendering.svg import COLOURS, GREY, add_legend, new_figure, to_svg
 from studies.page import run_study
 
@@ -233,7 +234,7 @@ def _inflated(trained: Sequence[dict[str, Any]]) -> str:
 
 def _percent(split: dict[str, Any], attack: str) -> str:
     value, low, high = (100 * split["attacks"][attack]["tpr"][part] for part in ("value", "low", "high"))
-    return f"{value:.0f} % [{low:.0f}, {high:.0f}]"
+    return with_interval(value, low, high, decimals=0, unit=" %")
 
 
 def table(results: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from leaderboard.results.entry import COMPUTED
+from mia_hub.rendering.numbers import with_interval
 
 Entry = Mapping[str, Any]
 Row = dict[str, Any]
@@ -167,6 +168,4 @@ def split_summaries(entries: Iterable[Entry]) -> list[Row]:
 
 def estimate_text(estimate: Mapping[str, Any] | None) -> str:
     """Return a figure with its interval, as tables show it; "" for None."""
-    if estimate is None:
-        return ""
-    return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
+    return "" if estimate is None else with_interval(estimate["value"], estimate["low"], estimate["high"])
