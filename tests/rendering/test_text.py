@@ -1,9 +1,8 @@
-"""Wording of texts and numbers."""
+"""Wording of texts, in Markdown and for a terminal."""
 
 import pytest
 
 from mia_hub.rendering.markdown import code_span, escape_markdown, markdown_table
-from mia_hub.rendering.numbers import percent_with_interval, quantity, share, with_interval
 from mia_hub.rendering.terminal import bullets, columns, paragraph
 from mia_hub.rendering.text import one_line, sentence_case, shorten, value_text
 
@@ -24,13 +23,6 @@ def test_a_long_text_is_cut_to_its_length(text, longest, end, short):
 def test_a_strangers_text_is_one_printable_line():
     assert one_line("a\x1b[31mb\tc\u2028d") == "a [31mb c d"
     assert len(one_line("x" * 900)) == 500
-
-
-def test_a_value_is_written_with_its_interval():
-    assert with_interval(0.9534, 0.937, 0.968) == "0.953 [0.937, 0.968]"
-    assert percent_with_interval(0.1824, 0.151, 0.216) == "18.2 % [15.1, 21.6]"
-    assert percent_with_interval(0.1824, 0.151, 0.216, rate=0.001) == "18.24 % [15.10, 21.60]"
-    assert (share(0.01), quantity(1234.5, " s"), quantity(0.12345), quantity(None)) == ("1 %", "1,234 s", "0.123", "not recorded")
 
 
 def test_recorded_values_become_text():
