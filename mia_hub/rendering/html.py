@@ -30,11 +30,11 @@ def environment() -> Environment:
     """Return the environment of all templates."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    made = Environment(
+    templates = Environment(
         loader=FileSystemLoader(ROOT), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, auto_reload=False
     )
-    made.filters |= {"prose": prose, "sentence_case": sentence_case}
-    return made
+    templates.filters |= {"prose": prose, "sentence_case": sentence_case}
+    return templates
 
 
 def render(template: str, /, **values: Any) -> str:

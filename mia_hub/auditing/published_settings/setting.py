@@ -27,7 +27,7 @@ class TargetModel(Stated):
         name: what it is called in tables.
         available: "package" (comes with mia_hub), "hub", "elsewhere" (public, in a form that has to be converted first), or "train" (its
             owners trained it on just these members and didn't publish it: it has to be trained by the recipe).
-        family, conditioning: as `mia_hub.ModelInfo` calls them; a model given for it must have this conditioning.
+        family, conditioning: as `mia_hub.ModelInfo` calls them; a model used in its place must have this conditioning.
         id: id on the Hub, or "demo"; None where there is none.
         revision: branch, ref, tag or commit; the newest commit of main where None. Resolved when run, and recorded.
         recipe: hyperparameters of its training, with their source; None where they aren't known.
