@@ -8,32 +8,10 @@ import json
 
 import pytest
 from playwright.sync_api import expect
-from support.made_entries import honest_entry, put_entry
-from support.running_app import running_app, watched_pages
+from support.made_entries import HOSTILE, MODELS
+from support.running_app import watched_pages
 
 from leaderboard.stores.opening import open_store
-
-HOSTILE = "=cmd|'/C calc'!A0 <img src=x onerror=alert(1)>"
-MODELS = 12
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("board")
-    store = open_store(folder / "results")
-    for number in range(MODELS):
-        # The strength isn't in the order of the names, so that a column sorted as text would show.
-        strengths = {"sima": (number * 5) % MODELS / 4, "pia:timesteps=50": 0.3, "random": 0.0}
-        put_entry(store, *honest_entry(folder, model=f"owner/model-{number}", strengths=strengths))
-    put_entry(store, *honest_entry(folder, model="owner/shifted", name="shifted", shifted=True))
-    put_entry(store, *honest_entry(folder, kind="scores", strengths={HOSTILE: 1.0}, submitter="mallory"))
-    return store
-
-
-@pytest.fixture(scope="module")
-def app(store, tmp_path_factory):
-    with running_app(tmp_path_factory.mktemp("app"), MIA_HUB_RESULTS=str(store.folder)) as running:
-        yield running
 
 
 @pytest.fixture
@@ -128,7 +106,7 @@ def test_what_is_shown_can_be_kept_and_obeys_nobody(open_board, tmp_path):
     assert len(line["entry"]) == 16 and row["entry"] == line["entry"]
 
 
-def test_a_row_opens_its_entry_whose_address_opens_it_again(open_board, store):
+def test_a_row_opens_its_entry_whose_address_opens_it_again(open_board, app):
     page = open_board()
     models = view(page, "Models", "models")
     models.get_by_role("searchbox").fill("model-7")
@@ -141,7 +119,7 @@ def test_a_row_opens_its_entry_whose_address_opens_it_again(open_board, store):
         entry.get_by_role("link", name="Scores (Parquet)").click()
     id = page.url.split("entry=")[1][:16]
     with open(download.value.path(), "rb") as file:
-        assert file.read() == store.read(f"results/{id}/scores/00.parquet")
+        assert file.read() == open_store(app.results).read(f"results/{id}/scores/00.parquet")
     entry.get_by_role("link", name="random", exact=True).click()
     expect(entry.get_by_role("heading", name="random on owner/model-7")).to_be_visible()
 

@@ -5,6 +5,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
 
+import gradio.oauth
 import numpy as np
 import pytest
 from gradio_client import Client, handle_file
@@ -13,7 +14,7 @@ from huggingface_hub import HfApi
 from mcp import ClientSession
 from mcp.client.streamable_http import streamablehttp_client
 from playwright.sync_api import expect
-from support.running_app import running_app, watched_pages
+from support.running_app import app_here, watched_pages
 
 from leaderboard.errors import AccessDenied
 from leaderboard.page.access import LOG_IN, NO_LOGIN, NO_STORE, NO_TOKEN
@@ -28,15 +29,16 @@ from mia_hub.scores import ScoreTable
 HOSTILE = "<img src=x onerror=alert(1)>=1+1"
 
 
-@pytest.fixture(scope="module")
-def app(tmp_path_factory, loopback_hub, tiny_pixel_repo):
-    folder = tmp_path_factory.mktemp("submit")
+@pytest.fixture(scope="module", autouse=True)
+def repositories(loopback_hub, tiny_pixel_repo):
+    """A model and a split on the Hub."""
     loopback_hub.add_repo("model", "tab/tiny", tiny_pixel_repo())
     loopback_hub.add_repo("dataset", "tab/split", {"data/member.parquet": "x"})
-    with running_app(folder, MIA_HUB_REQUESTS=str(folder / "requests"), LOGNAME="local-user") as running:
-        running.queue = lambda: Queue(open_store(folder / "requests"))
-        running.store = folder / "requests"
-        yield running
+
+
+def queue(app) -> Queue:
+    """The app's requests."""
+    return Queue(open_store(app.requests))
 
 
 @pytest.fixture
@@ -90,14 +92,14 @@ def test_a_model_is_submitted_and_followed(app, open_tab):
     commit = HfApi().model_info("tab/tiny").sha
     expect(made).to_contain_text("is in the queue")
     expect(made).to_contain_text(f"tab/tiny at {commit[:8]}")
-    (found,) = app.queue().listing()
+    (found,) = queue(app).listing()
     assert (found.request.revision, found.status.submitter) == (commit, "local-user") and found.id in made.inner_text()
     row = page.locator("#submissions tbody tr").filter(has_text=found.id)
     expect(row).to_contain_text("waiting, number 1 in the queue")
     go.click()
     expect(made).to_contain_text("was made before")
-    app.queue().claim("w")
-    app.queue().fail(found.id, "w", f"It broke: {HOSTILE}")
+    queue(app).claim("w")
+    queue(app).fail(found.id, "w", f"It broke: {HOSTILE}")
     page.locator("#submissions-refresh").click()
     expect(row).to_contain_text("failed")
     expect(row).to_contain_text(HOSTILE)
@@ -121,17 +123,17 @@ def test_scores_are_handed_in(app, open_tab, own_scores):
     expect(page.locator("#submit-scores")).to_contain_text("own")
     go.click()
     expect(page.locator("#submit-answer [role=status]")).to_contain_text("is in the queue")
-    found = next(each for each in app.queue().listing() if each.request.kind == "scores")
-    assert found.request.attacks == (HOSTILE,) and app.queue().scores(found.id) == own_scores.read_bytes()
+    found = next(each for each in queue(app).listing() if each.request.kind == "scores")
+    assert found.request.attacks == (HOSTILE,) and queue(app).scores(found.id) == own_scores.read_bytes()
     expect(page.locator("#submissions tbody tr").filter(has_text=found.id)).to_contain_text(f"{HOSTILE} (own scores)")
     expect(page.locator("#submissions img")).to_have_count(0)
 
 
 def test_no_cell_is_a_formula(app, open_tab):
     request = Request.from_dict({"kind": "model", "model": "demo", "split": "demo", "attacks": ["loss"], "submitter": "=1+1"})
-    store = open_store(app.store)
+    store = open_store(app.requests)
     store.commit({f"requests/{request.id}/request.json": as_json(request.to_dict())}, "pull request", parent=store.version())
-    assert request.id in iter(lambda: app.queue().claim("w"), None)
+    assert request.id in iter(lambda: queue(app).claim("w"), None)
     row = open_tab().locator("#submissions tbody tr").filter(has_text=request.id)
     expect(row).to_contain_text("'=1+1 (pull request)")
 
@@ -200,10 +202,7 @@ def test_agents_have_tools(app):
 # A Space
 
 
-def space(tmp_path, **environment):
-    return running_app(tmp_path, SYSTEM="spaces", SPACE_ID="alice/board", **environment)
-
-
+SPACE = {"SYSTEM": "spaces", "SPACE_ID": "alice/board"}
 OAUTH = {
     "OAUTH_CLIENT_ID": "id",
     "OAUTH_CLIENT_SECRET": "secret",
@@ -220,16 +219,19 @@ def requests_on_the_hub(loopback_hub):
     loopback_hub.delete_repo("dataset", name)
 
 
-def test_a_space_lets_in_who_is_known(tmp_path, context, requests_on_the_hub):
-    with space(tmp_path, MIA_HUB_REQUESTS=f"hub:{requests_on_the_hub}", HF_TOKEN="hf_alice", **OAUTH) as app:
+def test_a_space_lets_in_who_is_known(tmp_path, browser, requests_on_the_hub, monkeypatch, capfd):
+    for name, value in OAUTH.items():
+        # Gradio reads them when it is imported.
+        monkeypatch.setattr(gradio.oauth, name, value)
+    with app_here(tmp_path, MIA_HUB_REQUESTS=f"hub:{requests_on_the_hub}", HF_TOKEN="hf_alice", **SPACE, **OAUTH) as app:
         # Not watched: on a Space, Gradio itself loads a script from elsewhere.
-        page = context.new_page()
+        page = browser.new_context().new_page()
         page.goto(app.url)
         expect(to_submit(page).locator("#login")).to_contain_text("Sign in with Hugging Face")
         fill(page, model="demo", split="demo", attacks="sima")
         page.locator("#submit-go-model").click()
         expect(page.locator("#submit-answer [role=alert]")).to_contain_text(LOG_IN)
-        page.close()
+        page.context.close()
         with pytest.raises(AppError, match="Sign in"):
             Client(app.url, verbose=False).predict("demo", "demo", "sima", api_name="/submit_model")
         made = Client(app.url, verbose=False, oauth_token="hf_bob").predict("demo", "demo", "sima", api_name="/submit_model")
@@ -243,7 +245,8 @@ def test_a_space_lets_in_who_is_known(tmp_path, context, requests_on_the_hub):
         said = as_agent(app.url, ask, Authorization="Bearer hf_carol")
         assert "'submitter': 'carol'" in said.content[0].text
         assert as_agent(app.url, ask).isError
-        assert "hf_bob" not in app.log() and "hf_carol" not in app.log()
+    logged = "".join(capfd.readouterr())
+    assert "hf_bob" not in logged and "hf_carol" not in logged
     names = {each.status.submitter for each in Queue(HubStore(requests_on_the_hub, token="hf_alice")).listing()}
     assert names == {"bob", "carol"}
 
@@ -270,7 +273,7 @@ def test_a_space_that_lacks_something_says_so(monkeypatch, requests_on_the_hub, 
 def test_who_signs_in_is_the_submitter(tmp_path, browser, requests_on_the_hub):
     # Outside of a Space, Gradio's login gives the profile of this machine's token.
     environment = {"MIA_HUB_REQUESTS": f"hub:{requests_on_the_hub}", "HF_TOKEN": "hf_alice", "OAUTH_CLIENT_ID": "id"}
-    with running_app(tmp_path, **environment) as app:
+    with app_here(tmp_path, **environment) as app:
         page = browser.new_context().new_page()
         page.goto(app.url)
         with page.expect_navigation():
