@@ -102,11 +102,11 @@ class Stopwatch:
 
 
 def time_reading(folder: Path) -> tuple[float, float]:
-    from leaderboard.page.current import standing_of
+    from leaderboard.page.standings import standings_of
     from leaderboard.results.reader import ResultsReader
 
     watch = Stopwatch()
-    standing_of(ResultsReader(str(folder)).read())
+    standings_of(ResultsReader(str(folder)).read())
     return watch.read()
 
 

@@ -1,8 +1,9 @@
-"""What the page and its API share: the queue of this board, and who is asking."""
+"""Access to the queue of this board, and the identity of whoever submits, for the page and its API."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import lru_cache
 
 from leaderboard.config import requests_address
@@ -12,9 +13,9 @@ from leaderboard.requests.queue import Queue
 from leaderboard.stores.opening import open_store
 from leaderboard.stores.submitter import Submitter
 
-LOG_IN = "Sign in with Hugging Face first: a request says who made it."
+LOG_IN = "Sign in with Hugging Face first: every request names its submitter."
 NO_LOGIN = "This Space has no login: its owner has to put 'hf_oauth: true' into the front matter of its README.md."
-NO_STORE = "Requests can't be kept yet: the owner of this Space has to set the variable MIA_HUB_REQUESTS to hub:owner/name, a data set."
+NO_STORE = "Requests can't be stored yet: the owner of this Space has to set the variable MIA_HUB_REQUESTS to hub:owner/name, a data set."
 NO_TOKEN = "Nothing can be submitted yet: the owner of this Space has to give it a secret HF_TOKEN that may write the requests."
 
 
@@ -29,10 +30,10 @@ def has_login() -> bool:
 
 
 def board_queue(*, write: bool = False) -> Queue:
-    """The queue that the environment names.
+    """Return the queue that the environment names.
 
     Args:
-        write: whether something shall be submitted to it.
+        write: whether a request is to be submitted to it.
 
     Raises:
         StoreError: if its store can't be used.
@@ -48,17 +49,17 @@ def board_queue(*, write: bool = False) -> Queue:
 
 @lru_cache(maxsize=4)
 def _queue(address: str) -> Queue:
-    # Kept, so that what was read of a store on the Hub isn't fetched again for each visitor.
+    # Cached, so that what was read of a store on the Hub isn't fetched again for each visitor.
     return Queue(open_store(address, make=False))
 
 
-def who(queue: Queue, username: str | None, token: str | None) -> Submitter:
-    """Who submits: signed in on the page, or by a token that is used for this question alone; elsewhere the user of this machine.
+def identify_submitter(queue: Queue, username: str | None, token: str | None) -> Submitter:
+    """Return who submits: signed in on the page, or the owner of a token, which is used for this alone; elsewhere the user of this machine.
 
     Args:
         queue: that is submitted to.
         username: of whoever signed in on the page.
-        token: that came with a call of the API.
+        token: of a call of the API.
 
     Raises:
         AccessDenied: if nobody is known and a login is needed.
@@ -74,7 +75,7 @@ def who(queue: Queue, username: str | None, token: str | None) -> Submitter:
     return submitter_of(queue.store)
 
 
-def bearer(headers) -> str | None:
-    """The token in a request's headers, as ``Authorization: Bearer …`` has it."""
+def bearer_token(headers: Mapping[str, str] | None) -> str | None:
+    """Return the token of a request's header ``Authorization: Bearer …``."""
     scheme, _, token = str(headers.get("authorization", "") if headers else "").partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None

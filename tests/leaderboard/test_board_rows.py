@@ -6,8 +6,8 @@ import pytest
 from support.made_entries import entry_of, honest_entry
 from support.made_requests import COMMIT
 
-from leaderboard.page import tables
-from leaderboard.page.current import standing_of
+from leaderboard.page import columns, tables
+from leaderboard.page.standings import standings_of
 from leaderboard.results import board_rows, ranking
 from leaderboard.results.reader import Results
 
@@ -24,10 +24,10 @@ def test_a_split_that_any_entry_flags_is_apart_in_all_of_them_and_so_is_one_that
     for entries in ([flagged, passed, small, fine], [fine, small, passed, flagged]):
         ranked, apart = board_rows.ranked_and_apart(entries)
         assert ranked == [fine] and len(apart) == 3
-    now = standing_of(Results((flagged, passed, small, fine)))
+    now = standings_of(Results((flagged, passed, small, fine)))
     said = {(row["split"], row["attack"]): row["shift_check"] for row in now.rows_apart if row["auc"]}
     assert said == {("s", "sima"): "fails", ("s", "pia"): "fails", ("small", "sima"): "not checked"}
-    table = json.loads(tables.rows_table(tables.APART, now.rows_apart, "name", ""))
+    table = json.loads(tables.rows_table(columns.APART, now.rows_apart, "name", ""))
     place = [column["key"] for column in table["columns"]].index("shift_check")
     assert {row[place] for row in table["rows"]} == {"fails", "not checked", "known to differ"}
 
@@ -79,7 +79,7 @@ def test_nobody_takes_the_place_of_what_another_reports(computed):
         )
         assert [who for who, row in rows.items() if row["auc"]] == (["aa"] if computed else [])
         assert [each["settings"] for each in ranking.attack_ranking(order)] == [1] * len(computed)
-        assert [tables.REPORTED_BY.of(row) for row in rows.values()] == list(rows)
+        assert [columns.REPORTED_BY.of(row) for row in rows.values()] == list(rows)
 
 
 def test_the_newest_of_two_computations_counts():

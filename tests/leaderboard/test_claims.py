@@ -5,8 +5,8 @@ import json
 import pytest
 
 from leaderboard.page import tables
-from leaderboard.page.current import standing_of
 from leaderboard.page.entry_page import claim_page
+from leaderboard.page.standings import standings_of
 from leaderboard.results import claims
 from leaderboard.results.claims import published_claims
 from leaderboard.results.reader import Results
@@ -39,7 +39,7 @@ def test_a_claim_stands_beside_its_setting_and_attack_alone(split, model_id, att
 def test_every_published_figure_has_its_row_and_ranks_nothing():
     claims = published_claims()
     assert len(claims) > 40 and all(0 <= claim["value"] <= 1 and claim["source"] and claim["positive"] for claim in claims)
-    now = standing_of(Results(()))
+    now = standings_of(Results(()))
     shown = [claim for row in (*now.rows, *now.rows_apart) for claim in row["claimed"]]
     assert len(shown) == len(claims) and all(claim["shifted"] for row in now.rows_apart for claim in row["claimed"])
     assert json.loads(tables.attacks_table(now.ranked, ""))["rows"] == [] == json.loads(tables.models_table(now.ranked, ""))["rows"]

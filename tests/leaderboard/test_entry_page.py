@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from support.made_entries import honest_entry, put_entry
 
-from leaderboard.page import tables
-from leaderboard.page.current import standing_of
+from leaderboard.page import columns, tables
 from leaderboard.page.entry_page import attack_page, entry_page, row_number
+from leaderboard.page.standings import standings_of
 from leaderboard.results import board_rows
 from leaderboard.results.reader import Results, ResultsReader
 from leaderboard.stores.folder_store import FolderStore
@@ -36,8 +36,8 @@ def test_tables_have_numbers_in_their_cells_and_a_link_to_the_entry(tmp_path):
     entry, _ = honest_entry(tmp_path)
     shifted, _ = honest_entry(tmp_path, name="shifted", shifted=True)
     reported, _ = honest_entry(tmp_path, kind="scores", strengths={HOSTILE: 1.0}, submitter="alice")
-    now = standing_of(Results((entry, shifted, reported)))
-    table = json.loads(tables.rows_table(tables.ALL_ROWS, now.rows, "name", ""))
+    now = standings_of(Results((entry, shifted, reported)))
+    table = json.loads(tables.rows_table(columns.ALL_ROWS, now.rows, "name", ""))
     keys = [column["key"] for column in table["columns"]]
     rows = {row[keys.index("attack")]: dict(zip(keys, row)) for row in table["rows"] if row[0] == "owner/model"}
     assert set(rows) == {"sima", "random", HOSTILE}
@@ -46,7 +46,7 @@ def test_tables_have_numbers_in_their_cells_and_a_link_to_the_entry(tmp_path):
     assert rows[HOSTILE]["auc"] is None and rows[HOSTILE]["self_reported"] and rows[HOSTILE]["reproduced"] == "not yet"
     links = [link for link, row in zip(table["links"], table["rows"]) if row[keys.index("attack")] == HOSTILE]
     assert links == [f"entry={reported['id']}"]
-    apart = json.loads(tables.rows_table(tables.APART, now.rows_apart, "name", ""))
+    apart = json.loads(tables.rows_table(columns.APART, now.rows_apart, "name", ""))
     assert [link for link in apart["links"] if link.startswith("entry")] == [f"entry={shifted['id']}"] * 2
     ranked = json.loads(tables.attacks_table(now.ranked, ""))["rows"]
     assert [row[:2] for row in ranked] == [[1, "sima"], [2, "random"]]

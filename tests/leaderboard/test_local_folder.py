@@ -13,9 +13,8 @@ from support.tiny_pipelines import save, save_lora
 
 import mia_hub
 from leaderboard.errors import StoreError, SubmissionError
-from leaderboard.page.api import submit_model
+from leaderboard.page.api import submit_model, submit_scores
 from leaderboard.page.entry_page import entry_page
-from leaderboard.page.submit_tab import submit_scores
 from leaderboard.requests import intake
 from leaderboard.requests.limits import Limits
 from leaderboard.requests.local_folder import LocalFolder
@@ -109,7 +108,7 @@ def test_a_local_model_comes_all_the_way_to_the_board(folder, stores, tmp_path, 
     # All of it is there without the folder, but asking the model again.
     page = entry_page(results, entry["id"])
     assert "Trained on 30 images of noise-8 (drawn &lt;b&gt;by hand&lt;/b&gt;), licence MIT, for 7 steps; batch 4, at [1, 2]." in page.html
-    assert "<code>python -m training.demo --out &#x27;runs/&lt;i&gt;x&lt;/i&gt;&#x27;</code>" in page.html and "<b>by" not in page.html
+    assert "<code>python -m training.demo --out &#39;runs/&lt;i&gt;x&lt;/i&gt;&#39;</code>" in page.html and "<b>by" not in page.html
     assert model.info.revision in page.html and "huggingface.co/local" not in page.html
     assert verify([entry["id"]], str(stores[1].folder), write=lambda line: None) == IN_ORDER
     monkeypatch.chdir(folder)

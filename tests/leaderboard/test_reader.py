@@ -212,9 +212,9 @@ def test_the_index_is_a_copy(store, one, other):
 
 
 def test_reading_and_ranking_need_neither_torch_nor_gradio():
-    rooms = ["results.reader", "results.ranking", "results.claims", "page.tables", "page.current", "page.entry_page", "verify"]
+    rooms = ["results.reader", "results.ranking", "results.claims", "page.tables", "page.standings", "page.entry_page", "verify"]
     code = "\n".join(f"import leaderboard.{room}" for room in rooms)
-    code += "\nfrom leaderboard.page.current import leaderboard\nleaderboard()\nimport sys, json; print(json.dumps(list(sys.modules)))"
+    code += "\nfrom leaderboard.page.standings import leaderboard\nleaderboard()\nimport sys, json; print(json.dumps(list(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     loaded = {name.split(".")[0] for name in json.loads(out.stdout.splitlines()[-1])}
     assert not loaded & {"torch", "gradio", "diffusers", "transformers", "datasets"}

@@ -18,7 +18,8 @@ from support.running_app import app_here, watched_pages
 
 from leaderboard.errors import AccessDenied
 from leaderboard.page.access import LOG_IN, NO_LOGIN, NO_STORE, NO_TOKEN
-from leaderboard.page.submit_tab import _listing, submit_as
+from leaderboard.page.submitting import listing_outputs, submit_as
+from leaderboard.requests.intake import Draft
 from leaderboard.requests.queue import Queue
 from leaderboard.requests.request import Request
 from leaderboard.stores.hub_store import HubStore
@@ -266,8 +267,8 @@ def test_a_space_that_lacks_something_says_so(monkeypatch, requests_on_the_hub, 
     for name, value in environment.items():
         monkeypatch.setenv(name, value.format(name=requests_on_the_hub))
     with pytest.raises(AccessDenied, match=re.escape(submitting)):
-        submit_as({"model": "demo", "split": "demo", "attacks": "sima"}, None, None, None)
-    assert escape(listing) in _listing()[1]
+        submit_as(Draft(model="demo", split="demo", attacks="sima"), None, None, None)
+    assert escape(listing) in listing_outputs()[1]
 
 
 def test_who_signs_in_is_the_submitter(tmp_path, browser, requests_on_the_hub):

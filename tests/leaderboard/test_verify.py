@@ -4,7 +4,7 @@ import pytest
 from support.made_entries import honest_entry, put_entry
 
 from leaderboard.config import ENTRIES_FOLDER
-from leaderboard.page.current import standing_of
+from leaderboard.page.standings import standings_of
 from leaderboard.requests.request import Request
 from leaderboard.results.entry import reproduction_command
 from leaderboard.results.reader import Results, ResultsReader
@@ -95,7 +95,7 @@ def test_no_shipped_entry_is_gone_and_every_figure_follows_from_its_scores(tmp_p
 
 
 def test_the_shipped_entries_show_a_leak_and_chance(tmp_path):
-    now = standing_of(ResultsReader(tmp_path / "none").read())
+    now = standings_of(ResultsReader(tmp_path / "none").read())
     rows = {row["attack"]: row for row in now.rows if row["auc"] is not None}
     assert rows["random"]["auc"]["low"] <= 0.5 <= rows["random"]["auc"]["high"]
     assert max(row["auc"]["low"] for row in rows.values()) > 0.9 and not now.apart
