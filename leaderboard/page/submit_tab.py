@@ -55,14 +55,14 @@ def build_submit_tab(tab: gr.Tab) -> None:
     kinds = [form.of_model, form.of_scores, form.submit_model, form.submit_scores, answer]
     form.kind.change(_fields_of, form.kind, kinds, queue=False, **QUIET)
 
-    def submit_model(values: dict[Component, Any], profile: gr.OAuthProfile | None, request: gr.Request) -> tuple[dict[str, Any], str]:
+    def submit_form(values: dict[Component, Any], profile: gr.OAuthProfile | None, request: gr.Request) -> tuple[dict[str, Any], str]:
         fields = {name: values[field] for name, field in form.shared.items()}
         draft = Draft(**fields | {"attacks": values[form.attacks], "seed": whole_seed(fields["seed"])})
         return submission_outputs(draft, profile, None, request)
 
     # A set: the function is given a dictionary.
     submits_model = form.submit_model.click(
-        submit_model, {form.attacks, *form.shared.values()}, [submitted, answer], api_visibility="private"
+        submit_form, {form.attacks, *form.shared.values()}, [submitted, answer], api_visibility="private"
     )
     submits_scores = form.submit_scores.click(
         submit_scores, [form.scores, form.attack_name, *form.shared.values()], [submitted, answer], api_name="submit_scores"
