@@ -29,7 +29,12 @@ def remove_image(page):
 
 
 def fold_out(page, accordion):
+    """Open an accordion. Gradio makes its fields then, and what is filled in before they are ready would be lost."""
     page.get_by_role("button", name=accordion).click()
+    expect(
+        page.locator({"Several images at once": "#question input", "Another model": "#caption textarea, #caption input"}[accordion]).first
+    ).to_be_visible()
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))")
 
 
 def press_check(page):
