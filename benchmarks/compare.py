@@ -18,7 +18,7 @@ import mia_hub
 from benchmarks.gray_box import gray_box
 from benchmarks.reporting import Row, benchmark_parser, facts, finish, positive, with_model, with_split
 from mia_hub.attacks import Attack, get_attack
-from mia_hub.attacks.spelling import spelled
+from mia_hub.attacks.spelling import spell
 from mia_hub.auditing.compare import compare
 from mia_hub.auditing.comparison import Comparison
 from mia_hub.errors import MiaHubError
@@ -84,7 +84,7 @@ def measure(model, split: MemberSplit, attacks: list[Attack], batch_size: int, r
         for side in (bare_side, compare_side)[:: -1 if i % 2 else 1]:
             side(i)
     report_rows = [
-        _row(f"{spelled(attack)}, {attack.queries_per_image} queries per image", taken, least, "", passes)
+        _row(f"{spell(attack)}, {attack.queries_per_image} queries per image", taken, least, "", passes)
         for attack, passes, taken, least in zip(attacks, rows, compared.T, alone.T)
     ]
     rest = whole - compared.sum(axis=1)

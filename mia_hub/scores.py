@@ -1,13 +1,15 @@
-"""The table of scores: the one thing that every figure can be recomputed from."""
+"""The table of scores, from which every figure can be recomputed."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mia_hub.errors import MetricError
 from mia_hub.system.files import replacing
@@ -25,24 +27,24 @@ class ScoreTable:
         is_member: int8 ``[N]``: 1 member, 0 non-member, -1 unknown.
         timesteps: int64 ``[T]``.
         scores: float64 ``[N, T]``, higher = more likely a member; never rescaled.
-        attack: the attack's identity as asked for, its ``repr``.
-        chosen: parameters that it then chose on the calibration part, if any.
+        attack: the identity of the attack that was run, its ``repr``.
+        chosen: parameters that it chose on the calibration part, if any.
         model: `ModelInfo.to_dict` of the model.
-        split: what is known of the split (name, revision, hash), or None.
+        split: the split's name, revision and hash, as far as known, or None.
         seed: of the noise draws.
         queries: denoiser forward passes spent on the table, counted in images.
-        seconds: wall-clock time spent, or None where unknown.
-        device, precision: where and how it was computed.
-        peak_memory_mb: what scoring took at its peak, in MiB, or None where unknown.
-        captions: where the conditions came from: "given", "empty", or "none" for an unconditional model.
-        remarks: what its reader must know, by the names of `mia_hub.flags.FLAGS`.
-        computed_by: hash of the code and versions of the libraries, see `mia_hub.attacks.progress.computed_by`; empty where unknown.
+        seconds: wall-clock time spent, or None if unknown.
+        device, precision: the device that computed it, and in which precision.
+        peak_memory_mb: peak memory of the scoring, in MiB, or None if unknown.
+        captions: the source of the conditions: "given", "empty", or "none" for an unconditional model.
+        remarks: what the reader must know, by the names of `mia_hub.flags.FLAGS`.
+        computed_by: hash of the code and versions of the libraries, see `mia_hub.attacks.identity.computed_by`; empty if unknown.
     """
 
     ids: Sequence[str]
-    is_member: np.ndarray
-    timesteps: np.ndarray
-    scores: np.ndarray
+    is_member: npt.NDArray[np.int8]
+    timesteps: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float64]
     attack: str
     model: dict[str, Any]
     split: dict[str, Any] | None = None
@@ -75,42 +77,42 @@ class ScoreTable:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def at(self, timestep: int) -> np.ndarray:
-        """The scores ``[N]`` at one timestep.
+    def at(self, timestep: int) -> npt.NDArray[np.float64]:
+        """Return the scores ``[N]`` at one timestep.
 
         Raises:
             MetricError: if the table has no such timestep.
         """
-        found = np.flatnonzero(self.timesteps == timestep)
-        if not len(found):
+        columns = np.flatnonzero(self.timesteps == timestep)
+        if not len(columns):
             raise MetricError(f"The table has no timestep {timestep}; it has {', '.join(map(str, self.timesteps))}.")
-        return self.scores[:, found[0]]
+        return self.scores[:, columns[0]]
 
-    def select(self, rows: np.ndarray) -> ScoreTable:
-        """The table of some rows, given as a boolean mask ``[N]`` or as indices."""
-        rows = np.arange(len(self))[rows]
-        return replace(self, ids=[self.ids[i] for i in rows], is_member=self.is_member[rows], scores=self.scores[rows])
+    def select(self, rows: npt.NDArray[Any]) -> ScoreTable:
+        """Return the table of some rows, a boolean mask ``[N]`` or indices."""
+        indices = np.arange(len(self))[rows]
+        return replace(self, ids=[self.ids[i] for i in indices], is_member=self.is_member[indices], scores=self.scores[indices])
 
-    def to_parquet(self, path) -> None:
-        """Writes ``id``, ``is_member`` (null when unknown) and one ``score_t<timestep>`` column each; the rest is file metadata."""
+    def to_parquet(self, path: str | Path) -> None:
+        """Write ``id``, ``is_member`` (null when unknown) and one ``score_t<timestep>`` column each; the rest is file metadata."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         columns = {"id": pa.array(self.ids, pa.string())}
         columns["is_member"] = pa.array(self.is_member, pa.int8(), mask=self.is_member == UNKNOWN)
         columns |= {f"{COLUMN}{t}": pa.array(self.scores[:, i]) for i, t in enumerate(self.timesteps)}
-        known = ("attack", "model", "split", "seed", "queries", "seconds", "device", "precision", "chosen", "peak_memory_mb")
-        meta = {key: getattr(self, key) for key in (*known, "captions", "remarks", "computed_by")}
+        recorded = ("attack", "model", "split", "seed", "queries", "seconds", "device", "precision", "chosen", "peak_memory_mb")
+        meta = {key: getattr(self, key) for key in (*recorded, "captions", "remarks", "computed_by")}
         table = pa.table(columns).replace_schema_metadata({"mia_hub": json.dumps(meta)})
         with replacing(path) as temporary:
             pq.write_table(table, temporary, compression="zstd")
 
     @classmethod
-    def from_parquet(cls, path) -> ScoreTable:
-        """Reads a table written by `to_parquet`.
+    def from_parquet(cls, path: str | Path) -> ScoreTable:
+        """Read a table written by `to_parquet`.
 
         Raises:
-            MetricError: if the file is no such table.
+            MetricError: if the file holds no such table.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -122,7 +124,7 @@ class ScoreTable:
             return cls(
                 ids=table["id"].to_pylist(),
                 is_member=table["is_member"].fill_null(UNKNOWN).to_numpy(),
-                timesteps=[int(name.removeprefix(COLUMN)) for name in names],
+                timesteps=np.array([int(name.removeprefix(COLUMN)) for name in names]),
                 scores=np.stack([table[name].to_numpy() for name in names], axis=1),
                 **meta,
             )

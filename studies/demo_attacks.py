@@ -15,7 +15,7 @@ from pathlib import Path
 from mia_hub.rendering.markup import markdown_table
 
 from mia_hub.attacks import ATTACKS, get_attack
-from mia_hub.attacks.spelling import attack_from, parts_from
+from mia_hub.attacks.spelling import parse_attack, parse_parts
 from mia_hub.auditing.audit import held_out
 from mia_hub.auditing.compare import compare
 from mia_hub.auditing.comparison import Comparison
@@ -68,11 +68,11 @@ def main() -> None:
     parser.add_argument("--skip", nargs="*", default=[], metavar="ATTACK", help="attacks to leave out, as this script spells them")
     args = parser.parse_args()
 
-    combine = [parts_from(text) for text in COMBINED if text not in args.skip]
-    attacks = [attack_from(text) for text in EVERY if text not in args.skip]
+    combine = [parse_parts(text) for text in COMBINED if text not in args.skip]
+    attacks = [parse_attack(text) for text in EVERY if text not in args.skip]
     every = compare("demo", "demo", attacks, combine=combine, limit=args.limit, folder=args.runs / "every")
     control = compare("demo", held_out(load_split("demo")), attacks, limit=80, folder=args.runs / "held-out")
-    conditional = compare("demo", "demo", [attack_from(text) for text in CONDITIONAL], folder=args.runs / "conditional")
+    conditional = compare("demo", "demo", [parse_attack(text) for text in CONDITIONAL], folder=args.runs / "conditional")
     parts = {
         "declared": attack_table(),
         "every": comparison_section(every),
@@ -82,7 +82,7 @@ def main() -> None:
     }
     if args.flips:
         parts["flips"] = comparison_section(
-            compare(str(args.flips), "demo", [attack_from(text) for text in FLIPS], folder=args.runs / "flips")
+            compare(str(args.flips), "demo", [parse_attack(text) for text in FLIPS], folder=args.runs / "flips")
         )
     (DOCS / "attacks.svg").write_text(every.plot_svg(), encoding="utf-8")
     page = fill((DOCS / "attacks.in.md").read_text(encoding="utf-8"), parts)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mia_hub.attacks.spelling import attack_from
+from mia_hub.attacks.spelling import parse_attack
 from mia_hub.auditing.compare import compare
 from mia_hub.auditing.comparison import ComparedAttack, Comparison
 from mia_hub.metrics.estimates import Estimate
@@ -41,7 +41,7 @@ OTHERS = (
 def compare_attacks(model, split: MemberSplit, attacks: Sequence[str], folder: Path, **options: Any) -> Comparison:
     """Compare attacks, spelled as on the command line, on one model; timesteps are chosen on the calibration half."""
     return compare(
-        str(model) if isinstance(model, Path) else model, split, [attack_from(text) for text in attacks], folder=folder, **options
+        str(model) if isinstance(model, Path) else model, split, [parse_attack(text) for text in attacks], folder=folder, **options
     )
 
 

@@ -68,7 +68,7 @@ SHARES = (0.35, 0.45, 0.6, 0.9)
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Every attack on every split: members, then images that nothing was trained on, against honest and shifted non-members."""
-    from mia_hub.attacks.spelling import attack_from
+    from mia_hub.attacks.spelling import parse_attack
     from mia_hub.auditing.compare import compare
     from mia_hub.models.loading import load_model
     from mia_hub.splits.member_split import make_split
@@ -80,7 +80,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         for shift, text, others in nonmembers:
             split = make_split(own, others, name=f"{kind} against {text}")
             folder = args.runs / NAME / re.sub(r"\W+", "-", f"{kind} {text}")
-            compared = compare(model, split, [attack_from(text) for text in ATTACKS.values()], seed=SEED, folder=folder)
+            compared = compare(model, split, [parse_attack(text) for text in ATTACKS.values()], seed=SEED, folder=folder)
             figures = {
                 name: {"auc": asdict(row.report.auc), "tpr": asdict(row.report.tpr_at_fpr[RATE])}
                 for name, row in zip(ATTACKS, compared.rows)

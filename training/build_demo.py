@@ -57,7 +57,7 @@ def write_verdict_observations() -> AuditReport:
     """Write the verdict attack's observations of every known image, at the timestep and with the neighbours of the calibration part."""
     report = audit("demo", VERDICT_ATTACK, "demo")
     default = get_attack(VERDICT_ATTACK)
-    attack = default.settled(report.scores.chosen).at(report.timestep)
+    attack = default.with_chosen(report.scores.chosen).at(report.timestep)
     split = load_split("demo")
     observations = attack.observe(load_model("demo"), split.images, is_member=split.is_member)
     write_observations(

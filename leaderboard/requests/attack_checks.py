@@ -37,10 +37,10 @@ def canonical_spelling(text: str) -> str:
         SubmissionError: if it is no attack, or none that strangers may have run.
     """
     from mia_hub.attacks import get_attack
-    from mia_hub.attacks.spelling import attack_from, attack_words, spelled
+    from mia_hub.attacks.spelling import parse_attack, parse_name_and_parameters, spell
 
     try:
-        name, parameters = attack_words(text)
+        name, parameters = parse_name_and_parameters(text)
         # Before the attack is constructed: some read files then.
         _check_parameters(name, parameters)
         attack = get_attack(name, **parameters)
@@ -49,9 +49,9 @@ def canonical_spelling(text: str) -> str:
     except MiaHubError as error:
         raise SubmissionError(f"attacks: {error}") from error
     _check_cost(attack, text)
-    short = spelled(attack)
+    short = spell(attack)
     try:
-        return short if attack_from(short) == attack else text
+        return short if parse_attack(short) == attack else text
     except MiaHubError:
         return text
 

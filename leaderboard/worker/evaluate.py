@@ -109,11 +109,11 @@ def _load_model(request: Request, limits: Limits, environment: Environment) -> D
 
 
 def _entry_of_model(request: Request, split: MemberSplit, limits: Limits, folder: Path, environment: Environment) -> dict[str, Any]:
-    from mia_hub.attacks.spelling import attack_from
+    from mia_hub.attacks.spelling import parse_attack
     from mia_hub.auditing.compare import compare
 
     model = _load_model(request, limits, environment)
-    attacks = [attack_from(text) for text in request.attacks]
+    attacks = [parse_attack(text) for text in request.attacks]
     options = {"captions": request.captions, "seed": request.seed, "batch_size": environment.batch_size}
     comparison = compare(model, split, attacks, folder=folder / STORED_SCORES, progress=False, **options)
     rows = []

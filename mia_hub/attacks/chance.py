@@ -1,15 +1,17 @@
-"""Random: a score that knows nothing, so that chance has a row in every table."""
+"""Random: a score without information, so that chance has a row in every table."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
 from mia_hub.attacks.base import Attack
+from mia_hub.attacks.querying import QueriedModel
+from mia_hub.models.noise import SampleNoise
 
-# The draw -1 is asked for by no other attack, so that chance is independent of every other score of the same seed.
+# No other attack uses the draw -1, so that chance is independent of every other score of the same seed.
 OWN_DRAW = -1
 
 
@@ -17,10 +19,10 @@ OWN_DRAW = -1
 class ChanceAttack(Attack):
     """Random: one standard normal number per image, a function of (seed, content) alone; the model is not queried.
 
-    Any figure that it reaches is what the number of images allows by luck.
+    Its figures show what luck alone reaches with this number of images.
 
     Attributes:
-        timesteps: the score has none; the one nearest to the middle labels its column and is part of its seed.
+        timesteps: not queried; the one nearest to the middle labels the column and is part of the seed.
     """
 
     timesteps: tuple[int, ...] = (0,)
@@ -35,5 +37,5 @@ class ChanceAttack(Attack):
     def queries_per_image(self) -> int:
         return 0
 
-    def statistic(self, model, x0, cond, noise) -> torch.Tensor:
+    def statistic(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
         return replace(noise, shape=(1,), device="cpu", dtype=torch.float64)(self.default_timestep, OWN_DRAW)

@@ -1,4 +1,4 @@
-"""Refusals of parameters that several attacks share."""
+"""Checks of parameters that several attacks share."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ from mia_hub.errors import AttackError
 
 
 def check_choice(what: str, value: str, accepted: tuple[str, ...]) -> None:
-    """Refuses a value that is not one of those accepted.
+    """Refuse a value that is not one of those accepted.
+
+    Args:
+        what: the parameter's name, for the message.
+        value: what was given.
+        accepted: the values that the parameter takes.
 
     Raises:
-        AttackError: naming the parameter, ``what``, and what it takes.
+        AttackError: if ``value`` is none of them.
     """
     if value not in accepted:
         raise AttackError(f"{what} must be one of {', '.join(map(repr, accepted))}; got {value!r}.")
 
 
 def check_norm(p: float) -> None:
-    """Refuses what is no order of a norm.
+    """Refuse a value that is not the order of a norm.
 
     Raises:
         AttackError: unless ``p`` is a number above 0.

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 
@@ -19,12 +19,14 @@ from mia_hub.attacks.checks import check_choice
 from mia_hub.attacks.nearest_generated import Space, check_steps, described
 from mia_hub.attacks.querying import QueriedModel
 from mia_hub.attacks.sima import p_norm
-from mia_hub.errors import AttackError, whole_number
+from mia_hub.errors import AttackError, integer_at_least
+from mia_hub.models.noise import SampleNoise
+from mia_hub.models.protocol import DiffusionModel
 from mia_hub.models.sampling import ddim_timesteps, predicted_clean_images
 from mia_hub.models.schedule import NoiseSchedule
 
 # The middles of twenty equal parts of a schedule of 1,000 steps. Without t = 0, where ε is hardly predictable from x_t (on the demo model
-# no better for members) and yet the mean of a window is ruled by it.
+# no better for members) and yet dominates the mean of a window.
 WHOLE_SCHEDULE = tuple(range(25, 1000, 50))
 # The part of it in which the signal outweighs the noise (ᾱ_t > ½) in the usual linear schedule.
 MOSTLY_SIGNAL = tuple(range(25, 250, 50))
@@ -41,22 +43,22 @@ AGGREGATES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 def mean_square(difference: torch.Tensor) -> torch.Tensor:
-    """The mean square over all elements of each sample, ``[N]``."""
+    """Return the mean square over all elements of each sample, ``[N]``."""
     return p_norm(difference, 2) ** 2 / difference[0].numel()
 
 
 def vlb_weight(schedule: NoiseSchedule, t: int) -> float:
-    """w_t with KL(q(x_{t-1} | x_t, x0) ‖ p(x_{t-1} | x_t)) = w_t·‖e - ε(x_t, t)‖₂² nats, for t ≥ 1 and the posterior's own variance.
+    """w_t, with KL(q(x_{t-1} | x_t, x0) ‖ p(x_{t-1} | x_t)) = w_t·‖e - ε(x_t, t)‖₂² nats, for t ≥ 1 and the posterior's own variance.
 
     ½(SNR(t-1)/SNR(t) - 1), with SNR = signal²/noise² (Kingma et al. 2021, arXiv 2107.00630, Eq. 14), which is β_t/(2α_t(1-ᾱ_{t-1})),
-    as Ho et al. 2020 (arXiv 2006.11239), Eq. 12 has it for σ_t² = β̃_t.
+    Eq. 12 of Ho et al. 2020 (arXiv 2006.11239) for σ_t² = β̃_t.
     """
     snr = (schedule.signals[t - 1 : t + 1] / schedule.noises[t - 1 : t + 1]) ** 2
     return float(snr[0] / snr[1] - 1) / 2
 
 
 def decoder_variance(schedule: NoiseSchedule) -> float:
-    """Variance of p(x0 | x_1): the posterior's own is 0 there, and β̃ of the next step stands in, as Ho et al. have it."""
+    """Return the variance of p(x0 | x_1): that of the next step, β̃, since the posterior's own is 0 there (Ho et al. 2020)."""
     signal, noise = schedule.signals[:2], schedule.noises[:2]
     if len(schedule) > 1:
         between = noise[1] ** 2 - (signal[1] / signal[0]) ** 2 * noise[0] ** 2
@@ -66,7 +68,7 @@ def decoder_variance(schedule: NoiseSchedule) -> float:
 
 
 def decoder_bpd(x0: torch.Tensor, mean: torch.Tensor, variance: float, *, bins: bool) -> torch.Tensor:
-    """-log₂ p(x0 | x_1) per dimension, ``[N]``, of a Gaussian decoder; computed in float64 on the CPU.
+    """Return -log₂ p(x0 | x_1) per dimension, ``[N]``, of a Gaussian decoder; computed in float64 on the CPU.
 
     Args:
         x0: ``[N, …]``.
@@ -80,7 +82,7 @@ def decoder_bpd(x0: torch.Tensor, mean: torch.Tensor, variance: float, *, bins: 
     if not bins:
         nats = (x0 - mean) ** 2 / (2 * variance) + math.log(std) + math.log(2 * math.pi) / 2
         return nats.mean(dim=1) / math.log(2)
-    # The mass of a bin is that of its mirror image about the mean; in the lower tail the logarithm keeps all its digits.
+    # The mass of a bin equals that of its mirror image about the mean; in the lower tail the logarithm has all its digits.
     away = (x0 - mean).abs()
     upper, lower = (torch.special.log_ndtr((half - away) / std) for half in (1 / 255, -1 / 255))
     mass = upper + torch.log1p(-(lower - upper).exp())
@@ -90,7 +92,7 @@ def decoder_bpd(x0: torch.Tensor, mean: torch.Tensor, variance: float, *, bins: 
 
 
 def prior_bpd(x0: torch.Tensor, schedule: NoiseSchedule) -> torch.Tensor:
-    """KL(q(x_T | x0) ‖ N(0, I)) in bits per dimension, ``[N]``: what the schedule leaves of the image; needs no query."""
+    """Return KL(q(x_T | x0) ‖ N(0, I)) in bits per dimension, ``[N]``: what the schedule leaves of the image; needs no query."""
     signal, noise = float(schedule.signals[-1]), float(schedule.noises[-1])
     mean_of_squares = signal**2 * mean_square(x0)
     return (noise**2 + mean_of_squares - 1 - 2 * math.log(noise)) / (2 * math.log(2))
@@ -98,12 +100,12 @@ def prior_bpd(x0: torch.Tensor, schedule: NoiseSchedule) -> torch.Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Forensics(Attack):
-    """What the three series share: x_t is drawn once per timestep, ε is asked, and a term per timestep is aggregated.
+    """The common part of the three series: at each timestep x_t is drawn and ε queried, and the terms are aggregated.
 
     Attributes:
         timesteps: the window; by default 25, 75, …, 975, over all of a schedule of 1,000 steps.
         aggregate: "mean", "min", "max", "median" or "sum" over the window, or "none": a score per timestep.
-        draws: how many draws of e each term is averaged over, one query each.
+        draws: the number of draws of e that each term is averaged over, one query each.
     """
 
     timesteps: tuple[int, ...] = WHOLE_SCHEDULE
@@ -112,42 +114,44 @@ class Forensics(Attack):
 
     paper: ClassVar[str] = "arXiv 2302.07801"
     aggregates: ClassVar[tuple[str, ...]] = tuple(AGGREGATES)
-    # False where the series itself is asked for.
+    # False if the series itself is the result.
     one_score: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("aggregate", self.aggregate, self.aggregates)
         object.__setattr__(self, "one_score", self.aggregate != "none")
-        object.__setattr__(self, "draws", whole_number("draws", self.draws, 1, AttackError))
+        object.__setattr__(self, "draws", integer_at_least("draws", self.draws, 1, AttackError))
 
     @property
     def queries_per_image(self) -> int:
         return self.draws * len(self.timesteps)
 
     @abstractmethod
-    def term(self, model: QueriedModel, x0: torch.Tensor, x_t: torch.Tensor, e: torch.Tensor, epsilon: torch.Tensor, t: int):
-        """The term ``[N]`` of one timestep, from one draw e and the answer ε(x_t, t)."""
+    def term(
+        self, model: QueriedModel, x0: torch.Tensor, x_t: torch.Tensor, e: torch.Tensor, epsilon: torch.Tensor, t: int
+    ) -> torch.Tensor:
+        """Return the term ``[N]`` of one timestep, from one draw e and the prediction ε(x_t, t)."""
 
-    def statistic(self, model, x0, cond, noise) -> torch.Tensor:
-        # The draws that wait for their answer: only those of one forward pass, however long the window.
-        asked: deque[tuple[torch.Tensor, torch.Tensor]] = deque()
+    def statistic(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
+        # Draws whose prediction is pending: only those of one forward pass, however long the window.
+        pending: deque[tuple[torch.Tensor, torch.Tensor]] = deque()
 
         def x(query: int, t: int) -> torch.Tensor:
             e = noise(t, query % self.draws)
-            asked.append((model.schedule.add_noise(x0, e, t), e))
-            return asked[-1][0]
+            pending.append((model.schedule.add_noise(x0, e, t), e))
+            return pending[-1][0]
 
         series = [t for t in self.timesteps for _ in range(self.draws)]
-        terms = [self.term(model, x0, *asked.popleft(), epsilon, t) for t, epsilon in zip(series, model.epsilons(series, x, cond))]
-        return self.aggregated(model, x0, torch.stack(terms, dim=1).unflatten(1, (-1, self.draws)).mean(dim=2))
+        terms = [self.term(model, x0, *pending.popleft(), epsilon, t) for t, epsilon in zip(series, model.epsilons(series, x, cond))]
+        return self.aggregated(model, x0, torch.unflatten(torch.stack(terms, dim=1), 1, (-1, self.draws)).mean(dim=2))
 
     def aggregated(self, model: QueriedModel, x0: torch.Tensor, series: torch.Tensor) -> torch.Tensor:
-        """``[N, 1]``, or ``[N, T]`` for "none", of the series ``[N, T]``."""
+        """Return the aggregate ``[N, 1]`` of the series ``[N, T]``, or the series itself for "none"."""
         return AGGREGATES[self.aggregate](series)
 
-    def check_signal(self, model) -> None:
-        """Refuses timesteps at which x_t holds nothing of the image, so that ε says nothing of it either."""
+    def check_signal(self, model: DiffusionModel) -> None:
+        """Refuse timesteps at which x_t holds nothing of the image, so that ε is uninformative."""
         without = [t for t in self.timesteps if model.schedule.signals[t] == 0]
         if without:
             raise AttackError(
@@ -163,14 +167,14 @@ class ForensicsVLB(Forensics):
     t ≥ 1: KL(q(x_{t-1} | x_t, x0) ‖ p(x_{t-1} | x_t)), exact for the model's ε and the posterior's variance; t = 0: -log₂ p(x0 | x_1), the
     discretised Gaussian of Ho et al. (arXiv 2006.11239, Eq. 13), or the Gaussian density in a latent space, which has no bins of 8 bits.
 
-    The terms fall steeply (on the demo model: 1.6 bits at t = 0, 0.04 at 10, 0.0005 at 200), so a mean is ruled by the smallest
-    timesteps of its window; the term at t = 0 tells a image's texture more than its membership.
+    The terms fall steeply (on the demo model: 1.6 bits at t = 0, 0.04 at 10, 0.0005 at 200), so the smallest timesteps of a window
+    dominate its mean; the term at t = 0 depends on an image's texture more than on its membership.
 
     Attributes:
-        timesteps: as `Forensics`.
-        aggregate: as `Forensics`, or "total": the sum of all terms and of the prior term, the bound on -log₂ p(x0) per dimension
+        timesteps: see `Forensics`.
+        aggregate: see `Forensics`; or "total": the sum of all terms and of the prior term, the bound on -log₂ p(x0) per dimension
             (``total_bpd``); needs ``timesteps=range(T)``. The prior term (`prior_bpd`) depends on the image alone.
-        draws: as `Forensics`.
+        draws: see `Forensics`.
     """
 
     name: ClassVar[str] = "forensics-vlb"
@@ -179,7 +183,7 @@ class ForensicsVLB(Forensics):
     # Bits of a density may be negative.
     log_scale: ClassVar[bool] = False
 
-    def check(self, model, captions=None) -> None:
+    def check(self, model: DiffusionModel, captions: Sequence[Any] | None = None) -> None:
         super().check(model, captions)
         self.check_signal(model)
         steps = model.info.num_train_timesteps
@@ -189,15 +193,17 @@ class ForensicsVLB(Forensics):
                 f"given: set timesteps=range({steps}), or aggregate='sum' for the sum over a window."
             )
 
-    def term(self, model, x0, x_t, e, epsilon, t):
+    def term(
+        self, model: QueriedModel, x0: torch.Tensor, x_t: torch.Tensor, e: torch.Tensor, epsilon: torch.Tensor, t: int
+    ) -> torch.Tensor:
         if t > 0:
             return vlb_weight(model.schedule, t) * mean_square(e - epsilon) / math.log(2)
         mean = model.schedule.predict_x0(x_t, epsilon, 0)
-        # A latent never has the shape of its image.
+        # A latent never has its image's shape.
         bits = decoder_bpd(x0, mean, decoder_variance(model.schedule), bins=x0.shape == model.pixels.shape)
         return bits.to(x0.device, torch.float32 if x0.device.type == "mps" else torch.float64)
 
-    def aggregated(self, model, x0, series):
+    def aggregated(self, model: QueriedModel, x0: torch.Tensor, series: torch.Tensor) -> torch.Tensor:
         if self.aggregate == "total":
             return series.sum(dim=1, keepdim=True) + prior_bpd(x0, model.schedule)[:, None]
         return super().aggregated(model, x0, series)
@@ -210,7 +216,9 @@ class ForensicsMSE(Forensics):
     name: ClassVar[str] = "forensics-mse"
     access: ClassVar[str] = "white"
 
-    def term(self, model, x0, x_t, e, epsilon, t):
+    def term(
+        self, model: QueriedModel, x0: torch.Tensor, x_t: torch.Tensor, e: torch.Tensor, epsilon: torch.Tensor, t: int
+    ) -> torch.Tensor:
         return mean_square(e - epsilon)
 
 
@@ -218,12 +226,12 @@ class ForensicsMSE(Forensics):
 class ForensicsXstart(Forensics):
     """xstart_mse_t = mean (x0 - x̂0(x_t, t))², the error of the predicted clean image, small for members (gray box).
 
-    It is mse_t·(1-ᾱ_t)/ᾱ_t, so a mean over the whole schedule is ruled by its last timesteps, where x_t hardly shows the image and no
-    model, not even one that knows its training set by heart, tells one member from another.
+    It is mse_t·(1-ᾱ_t)/ᾱ_t, so the last timesteps dominate a mean over the whole schedule; there x_t hardly shows the image, and no model,
+    not even a perfect memory of its training set, distinguishes one member from another.
 
     Attributes:
         timesteps: the window; by default 25, 75, …, 225, where the signal outweighs the noise in the usual linear schedule.
-        aggregate, draws: as `Forensics`.
+        aggregate, draws: see `Forensics`.
     """
 
     timesteps: tuple[int, ...] = MOSTLY_SIGNAL
@@ -231,11 +239,13 @@ class ForensicsXstart(Forensics):
     name: ClassVar[str] = "forensics-xstart"
     access: ClassVar[str] = "gray"
 
-    def check(self, model, captions=None) -> None:
+    def check(self, model: DiffusionModel, captions: Sequence[Any] | None = None) -> None:
         super().check(model, captions)
         self.check_signal(model)
 
-    def term(self, model, x0, x_t, e, epsilon, t):
+    def term(
+        self, model: QueriedModel, x0: torch.Tensor, x_t: torch.Tensor, e: torch.Tensor, epsilon: torch.Tensor, t: int
+    ) -> torch.Tensor:
         return mean_square(x0 - model.schedule.predict_x0(x_t, epsilon, t))
 
 
@@ -247,11 +257,11 @@ class ForensicsText(Attack):
 
     Attributes:
         timesteps: not used; the trajectory runs over the whole schedule.
-        steps: of the trajectory, one query each.
+        steps: the number of steps of the trajectory, one query each.
         compare: "output", the generated image (black box; default), or "intermediate", the predicted clean images at every step, whose
             distances are averaged (gray box).
-        space: in which distances are Euclidean: "pixel" or "feature" (see `mia_hub.attacks.nearest_generated.described`), or "model",
-            the denoiser's own space.
+        space: the space of Euclidean distances: "pixel" or "feature" (see `mia_hub.attacks.nearest_generated.described`), or "model", the
+            denoiser's own.
     """
 
     timesteps: tuple[int, ...] = (0,)
@@ -261,7 +271,7 @@ class ForensicsText(Attack):
 
     name: ClassVar[str] = "forensics-text"
     paper: ClassVar[str] = "arXiv 2302.07801"
-    # "gray" where more than the generated image is seen.
+    # "gray" if more than the generated image is seen.
     access: ClassVar[str] = "black"
     needs_caption: ClassVar[bool] = True
     needs_samples: ClassVar[bool] = True
@@ -269,7 +279,7 @@ class ForensicsText(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "steps", whole_number("steps", self.steps, 1, AttackError))
+        object.__setattr__(self, "steps", integer_at_least("steps", self.steps, 1, AttackError))
         check_choice("compare", self.compare, ("output", "intermediate"))
         check_choice("space", self.space, (*get_args(Space), "model"))
         if self.compare == "intermediate" or self.space == "model":
@@ -279,11 +289,11 @@ class ForensicsText(Attack):
     def queries_per_image(self) -> int:
         return self.steps
 
-    def check(self, model, captions=None) -> None:
+    def check(self, model: DiffusionModel, captions: Sequence[Any] | None = None) -> None:
         super().check(model, captions)
         check_steps(self.steps, model)
 
-    def statistic(self, model, x0, cond, noise) -> torch.Tensor:
+    def statistic(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
         def as_vectors(clean: torch.Tensor) -> torch.Tensor:
             return clean if self.space == "model" else described(model.model.to_pixels(clean), self.space)
 

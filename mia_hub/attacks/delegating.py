@@ -1,17 +1,25 @@
-"""Mixins of attacks that are made of another one: what is true of that one is said once."""
+"""Bases of attacks that are made of another attack, from which they take what it declares."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from dataclasses import dataclass
 from typing import Any
 
 from mia_hub.attacks.base import Attack
 from mia_hub.attacks.querying import QueriedModel
 
+DECLARATIONS = ("name", "paper", "access", "needs_caption", "needs_gradients", "needs_samples", "ignores_captions", "one_score")
 
-class AsksFor:
-    """Mixin of an attack that asks the model what another one, its `base`, asks: its costs, its columns, its preparation."""
 
-    base: Attack
+@dataclass(frozen=True, kw_only=True)
+class DelegatingAttack(Attack):
+    """An attack that makes the queries of another one, its `base`: with the costs, columns and preparation of that one."""
+
+    @property
+    @abstractmethod
+    def base(self) -> Attack:
+        """The attack that this one is made of."""
 
     @property
     def queries_per_image(self) -> int:
@@ -29,14 +37,11 @@ class AsksFor:
         return self.base.prepare(model, seed)
 
 
-class DeclaredBy(AsksFor):
-    """Mixin of an attack that is made of another one at run time: what that one declares of itself is true of it too."""
+@dataclass(frozen=True, kw_only=True)
+class DerivedAttack(DelegatingAttack):
+    """A delegating attack that is made at run time, and declares of itself what its `base` declares."""
 
-    name = property(lambda self: self.base.name)
-    paper = property(lambda self: self.base.paper)
-    access = property(lambda self: self.base.access)
-    needs_caption = property(lambda self: self.base.needs_caption)
-    needs_gradients = property(lambda self: self.base.needs_gradients)
-    needs_samples = property(lambda self: self.base.needs_samples)
-    ignores_captions = property(lambda self: self.base.ignores_captions)
-    one_score = property(lambda self: self.base.one_score)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in DECLARATIONS:
+            object.__setattr__(self, name, getattr(self.base, name))

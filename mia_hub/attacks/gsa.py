@@ -1,13 +1,15 @@
-"""GSA: the sizes of the loss gradient, layer by layer, as what a classifier learns from (arXiv 2308.06405; white box)."""
+"""GSA: a classifier of the norms of the loss gradient, layer by layer (arXiv 2308.06405; white box)."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from mia_hub.attacks.learning import Scorer, TrainedAttack
@@ -15,6 +17,7 @@ from mia_hub.attacks.querying import QueriedModel
 from mia_hub.errors import AttackError, ModelError
 from mia_hub.models.condition_rows import concatenated_conditions, condition_rows
 from mia_hub.models.noise import SampleNoise
+from mia_hub.models.protocol import DiffusionModel
 
 # The middles of ten equal parts of a schedule of 1,000 steps.
 TEN_PARTS = tuple(range(50, 1000, 100))
@@ -22,10 +25,10 @@ TEN_PARTS = tuple(range(50, 1000, 100))
 
 @dataclass(frozen=True, kw_only=True)
 class GradientAttack(TrainedAttack):
-    """What both forms share: gradients of one image at a time, and the classifier of their norms.
+    """The common part of both forms: gradients of one image at a time, and the classifier of their norms.
 
-    Images go one at a time because a gradient is a sum over the batch. (Gradients per sample by torch.func.vmap would hold as many copies
-    of all weights as there are samples.)
+    Images are processed one at a time because a gradient is a sum over the batch. (Gradients per sample by torch.func.vmap would hold as
+    many copies of all weights as there are samples.)
 
     Attributes:
         timesteps: ten, equally spaced over a schedule of 1,000 steps, by default; one query each.
@@ -42,26 +45,26 @@ class GradientAttack(TrainedAttack):
     def queries_per_image(self) -> int:
         return len(self.timesteps)
 
-    def check(self, model, captions=None) -> None:
+    def check(self, model: DiffusionModel, captions: Sequence[Any] | None = None) -> None:
         super().check(model, captions)
+        assert model.network is not None, "the base class refuses a model without a network"
         if next(model.network.parameters(), None) is None:
             raise AttackError(
                 f"The attack {self.name!r} differentiates by the model's weights, and the module of {model.info.id} has none. "
                 "Wrap the network itself, or choose another attack."
             )
-
         if any(parameter.is_meta for parameter in model.network.parameters()):
             raise AttackError(
-                f"The attack {self.name!r} differentiates by the model's weights, which offload='sequential' keeps out of reach; load the "
-                "model without it."
+                f"The attack {self.name!r} differentiates by the model's weights, which aren't accessible with offload='sequential'; load "
+                "the model without it."
             )
 
     @abstractmethod
     def norms(self, loss: _Loss, rows: int) -> torch.Tensor:
-        """The features ``[P]`` of one image, of whose timesteps at most ``rows`` may share a forward pass."""
+        """Return the features ``[P]`` of one image; at most ``rows`` of its timesteps may share a forward pass."""
 
-    def features(self, model, x0, cond, noise) -> torch.Tensor:
-        """ℓ2 norm of the loss gradient per parameter tensor, ``[N, P]``."""
+    def features(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
+        """Return the ℓ2 norm of the loss gradient per parameter tensor, ``[N, P]``."""
         with model.differentiable() as parameters:
             losses = (
                 _Loss(model, parameters, x0[i : i + 1], condition_rows(cond, slice(i, i + 1)), replace(noise, ids=noise.ids[i : i + 1]))
@@ -69,21 +72,21 @@ class GradientAttack(TrainedAttack):
             )
             return torch.stack([self.norms(loss, model.rows) for loss in losses])
 
-    def learn(self, features: np.ndarray, is_member: np.ndarray, seed: int) -> Scorer:
+    def learn(self, features: npt.NDArray[Any], is_member: npt.NDArray[Any], seed: int) -> Scorer:
         from sklearn.ensemble import HistGradientBoostingClassifier
 
-        # In an order of their own, since sums over them depend on it in their last digits, and a split may depend on those.
+        # In a fixed order, since the last digits of sums depend on it, and a split may depend on those.
         order = np.lexsort((is_member, *features.T))
-        # Small trees, since there are some hundreds of images; every split leaves a few of them on each side.
+        # Small trees, for some hundreds of images; every split leaves a few of them on each side.
         classifier = HistGradientBoostingClassifier(
             max_iter=100, learning_rate=0.1, max_leaf_nodes=8, min_samples_leaf=5, early_stopping=False, random_state=seed % 2**32
         ).fit(features[order], is_member[order])
-        return lambda others: classifier.decision_function(others)[:, None] if len(others) else np.empty((0, 1))
+        return lambda others: np.asarray(classifier.decision_function(others)[:, None]) if len(others) else np.empty((0, 1))
 
 
 @dataclass(frozen=True)
 class _Loss:
-    """The training loss mean (e - ε(x_t, t))² of one image, to be differentiated by the weights."""
+    """The training loss, mean (e - ε(x_t, t))², of one image, to be differentiated by the weights."""
 
     model: QueriedModel
     parameters: Sequence[torch.Tensor]
@@ -92,7 +95,7 @@ class _Loss:
     noise: SampleNoise
 
     def gradients(self, timesteps: Sequence[int]) -> list[torch.Tensor | None]:
-        """The gradient of the sum of the losses at some timesteps, by one forward and one backward pass; None where it is zero."""
+        """Return the gradient of the sum of the losses at some timesteps, by one forward and one backward pass; None for zero."""
         e = torch.cat([self.noise(t) for t in timesteps])
         t = torch.as_tensor(timesteps, device=e.device)
         x_t = self.model.schedule.add_noise(self.x0.expand_as(e), e, t)
@@ -107,7 +110,7 @@ class _Loss:
 
 
 def _norms(gradients: Sequence[torch.Tensor | None], device: torch.device) -> torch.Tensor:
-    """ℓ2 norms ``[P]``, 0 for a parameter that the loss doesn't depend on; summed in float64 where the device has it."""
+    """ℓ2 norms ``[P]``, 0 for a parameter that the loss doesn't depend on; summed in float64 if the device has it."""
     wide = torch.float32 if device.type == "mps" else torch.float64
     zero = torch.zeros((), dtype=wide, device=device)
     return torch.stack([zero if g is None else torch.linalg.vector_norm(g, dtype=wide).to(device) for g in gradients])
@@ -119,7 +122,7 @@ class GSA1(GradientAttack):
 
     name: ClassVar[str] = "gsa1"
 
-    def norms(self, loss, rows):
+    def norms(self, loss: _Loss, rows: int) -> torch.Tensor:
         total: list[torch.Tensor | None] = []
         for start in range(0, len(self.timesteps), rows):
             part = loss.gradients(self.timesteps[start : start + rows])
@@ -133,5 +136,6 @@ class GSA2(GradientAttack):
 
     name: ClassVar[str] = "gsa2"
 
-    def norms(self, loss, rows):
-        return sum(_norms(loss.gradients([t]), loss.x0.device) for t in self.timesteps) / len(self.timesteps)
+    def norms(self, loss: _Loss, rows: int) -> torch.Tensor:
+        norms = (_norms(loss.gradients([t]), loss.x0.device) for t in self.timesteps)
+        return reduce(torch.add, norms) / len(self.timesteps)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
 from mia_hub.attacks.base import Attack
+from mia_hub.attacks.querying import QueriedModel
 from mia_hub.attacks.sima import AUTHORS_GRID, p_norm
-from mia_hub.errors import AttackError, whole_number
+from mia_hub.errors import AttackError, integer_at_least
+from mia_hub.models.noise import SampleNoise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +24,7 @@ class Loss(Attack):
 
     Attributes:
         timesteps: SimA's grid, 0, 10, …, 200, by default.
-        draws: how many draws of e the loss is averaged over, one query each; the paper has 1, CDI (arXiv 2411.12858) 5.
+        draws: the number of draws of e that the loss is averaged over, one query each; 1 in the paper, 5 in CDI (arXiv 2411.12858).
     """
 
     timesteps: tuple[int, ...] = AUTHORS_GRID
@@ -33,20 +36,24 @@ class Loss(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "draws", whole_number("draws", self.draws, 1, AttackError))
+        object.__setattr__(self, "draws", integer_at_least("draws", self.draws, 1, AttackError))
 
     @property
     def queries_per_image(self) -> int:
         return self.draws * len(self.timesteps)
 
-    def statistic(self, model, x0, cond, noise) -> torch.Tensor:
-        # The draws that wait for their answer: only those of one forward pass, however long the grid.
-        asked: deque[torch.Tensor] = deque()
+    def statistic(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
+        return self.losses(model, x0, cond, noise)
+
+    def losses(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: Callable[[int, int], torch.Tensor]) -> torch.Tensor:
+        """Return the losses ``[N, T]`` of x0 ``[N, C, H, W]``, with draws from any function of (timestep, draw)."""
+        # Draws whose prediction is pending: only those of one forward pass, however long the grid.
+        pending: deque[torch.Tensor] = deque()
 
         def x(query: int, t: int) -> torch.Tensor:
-            asked.append(noise(t, query % self.draws))
-            return model.schedule.add_noise(x0, asked[-1], t)
+            pending.append(noise(t, query % self.draws))
+            return model.schedule.add_noise(x0, pending[-1], t)
 
         series = [t for t in self.timesteps for _ in range(self.draws)]
-        losses = [p_norm(asked.popleft() - epsilon, 2) ** 2 for epsilon in model.epsilons(series, x, cond)]
-        return torch.stack(losses, dim=1).unflatten(1, (-1, self.draws)).mean(dim=2)
+        losses = [p_norm(pending.popleft() - epsilon, 2) ** 2 for epsilon in model.epsilons(series, x, cond)]
+        return torch.unflatten(torch.stack(losses, dim=1), 1, (-1, self.draws)).mean(dim=2)

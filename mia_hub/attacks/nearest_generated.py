@@ -1,26 +1,27 @@
-"""The distance to the nearest generated image: all that a black box shows (arXiv 2302.07801)."""
+"""The distance to the nearest generated image, which a black box gives (arXiv 2302.07801)."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal, get_args
 
-import numpy as np
+import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
 from mia_hub.attacks.base import Attack
 from mia_hub.attacks.checks import check_choice
 from mia_hub.attacks.querying import QueriedModel
-from mia_hub.errors import AttackError, ModelError, whole_number
+from mia_hub.errors import AttackError, ModelError, integer_at_least
 from mia_hub.images.sources import as_images, find_images
 from mia_hub.models.noise import SampleNoise
 from mia_hub.models.precision import denoiser_precision, result_dtype
+from mia_hub.models.protocol import DiffusionModel
 from mia_hub.models.sampling import ddim_timesteps, predicted_clean_images
 
 Space = Literal["pixel", "feature"]
@@ -31,27 +32,28 @@ COMPARED_AT_ONCE = 1024
 
 
 def described(pixels: torch.Tensor, space: Space) -> torch.Tensor:
-    """Images as vectors whose Euclidean distance says how unlike they are.
+    """Return images as vectors whose Euclidean distance measures how dissimilar they are.
 
     - "pixel": their values.
-    - "feature": what is where, with less regard to exact places and to contrast. Two parts of about equal weight, both fixed, since
-      the denoiser's own features are hidden in a black box: histograms of gradient orientation (Dalal & Triggs 2005; 8 unsigned
+    - "feature": their content, with less regard to exact positions and to contrast. Two parts of about equal weight, both fixed, since
+      a black box hides the denoiser's own features: histograms of gradient orientation (Dalal & Triggs 2005; 8 unsigned
       orientations in 8 x 8 cells, their square roots scaled to length 1), and the low frequencies (the mean colours of the same cells).
 
     Args:
         pixels: ``[N, C, H, W]`` in [0, 1].
+        space: as above.
 
     Returns:
         ``[N, F]``; in feature space on the CPU.
     """
     if space == "pixel":
         return pixels.flatten(1)
-    # One place for all devices, some of which can't pool into cells of unequal size.
+    # On the CPU, since some devices can't pool into cells of unequal size.
     pixels = pixels.cpu()
-    cells = [min(CELLS, side) for side in pixels.shape[-2:]]
+    cells = (min(CELLS, pixels.shape[-2]), min(CELLS, pixels.shape[-1]))
     grey = F.pad(pixels.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
     dy, dx = grey[..., 2:, 1:-1] - grey[..., :-2, 1:-1], grey[..., 1:-1, 2:] - grey[..., 1:-1, :-2]
-    # Each gradient is shared between the two nearest orientations, so that a slight turn changes little.
+    # Each gradient is shared between the two nearest orientations, so that a slight rotation changes little.
     place = torch.atan2(dy, dx).remainder(math.pi) * (ORIENTATIONS / math.pi)
     centres = torch.arange(ORIENTATIONS, dtype=pixels.dtype)[:, None, None]
     away = (place - centres).abs()
@@ -64,7 +66,7 @@ def described(pixels: torch.Tensor, space: Space) -> torch.Tensor:
 
 
 class Gallery:
-    """Images that were generated elsewhere; two of them are equal if they hold the same images."""
+    """Images that were generated elsewhere. Two galleries of the same images are equal."""
 
     def __init__(self, generated: Any):
         is_path = isinstance(generated, (str, os.PathLike))
@@ -72,7 +74,7 @@ class Gallery:
 
     @cached_property
     def id(self) -> str:
-        """Hash of the images' content, in whatever order; decodes each once."""
+        """Hash of the images' content, in any order; decodes each image once."""
         return hashlib.sha256("\n".join(sorted(image.id for image in self.images)).encode()).hexdigest()
 
     def __repr__(self) -> str:
@@ -89,17 +91,17 @@ class Gallery:
 class NearestGenerated(Attack):
     """The mean distance from x to its k nearest neighbours among n generated images, small for members.
 
-    The black-box level of Data Forensics, after GAN-Leaks (Chen et al. 2020, arXiv 1909.03935): a model that puts out its training
-    images gives away those that it does. It takes many more samples than members before most members have one near them.
+    The black-box level of Data Forensics, after GAN-Leaks (Chen et al. 2020, arXiv 1909.03935): a model that generates training images
+    reveals them. Many more samples than members are needed before most members have one near them.
 
     Attributes:
-        timesteps: not used, as no timestep of x itself is queried.
-        samples: n, how many images are generated, once for all images; with ``generated``, their number.
-        steps: of the deterministic DDIM trajectory that generates one (one query each); not used with ``generated``.
+        timesteps: not used, since no timestep of x itself is queried.
+        samples: n, the number of images that are generated, once for all images; with ``generated``, their number.
+        steps: the number of deterministic DDIM steps that generate one (one query each); not used with ``generated``.
         generated: images that were generated elsewhere: a folder, or anything `mia_hub.images.sources.as_images` takes; then nothing is
             generated and the model is never queried. They are held at the model's image size, as floats.
         neighbours: k.
-        space: in which distances are Euclidean, "pixel" or "feature"; see `described`.
+        space: the space in which distances are Euclidean, "pixel" or "feature"; see `described`.
     """
 
     timesteps: tuple[int, ...] = (0,)
@@ -114,7 +116,7 @@ class NearestGenerated(Attack):
     access: ClassVar[str] = "black"
     needs_samples: ClassVar[bool] = True
     one_score: ClassVar[bool] = True
-    # A image that was generated exactly is at distance 0.
+    # An image that was generated exactly is at distance 0.
     log_scale: ClassVar[bool] = False
     local_parameters: ClassVar[tuple[str, ...]] = ("generated",)
 
@@ -125,10 +127,10 @@ class NearestGenerated(Attack):
             object.__setattr__(self, "generated", gallery)
             object.__setattr__(self, "samples", len(gallery.images))
         for what in ("samples", "steps", "neighbours"):
-            object.__setattr__(self, what, whole_number(what, getattr(self, what), 1, AttackError))
+            object.__setattr__(self, what, integer_at_least(what, getattr(self, what), 1, AttackError))
         check_choice("space", self.space, get_args(Space))
         if self.neighbours > self.samples:
-            raise AttackError(f"neighbours={self.neighbours} are more than the {self.samples} generated images; ask for fewer.")
+            raise AttackError(f"neighbours={self.neighbours} are more than the {self.samples} generated images; choose fewer.")
 
     @property
     def queries_per_image(self) -> int:
@@ -138,7 +140,7 @@ class NearestGenerated(Attack):
     def setup_queries(self) -> int:
         return 0 if self.generated is not None else self.samples * self.steps
 
-    def check(self, model, captions=None) -> None:
+    def check(self, model: DiffusionModel, captions: Sequence[Any] | None = None) -> None:
         super().check(model, captions)
         if self.generated is None:
             check_steps(self.steps, model)
@@ -149,19 +151,19 @@ class NearestGenerated(Attack):
                 )
 
     def prepare(self, model: QueriedModel, seed: int) -> torch.Tensor:
-        parts = self._generate(model, seed) if self.generated is None else self._given(model)
+        parts = self._generate(model, seed) if self.generated is None else self._gallery(model, self.generated)
         return torch.cat([described(pixels, self.space) for pixels in parts])
 
-    def _given(self, model: QueriedModel) -> Iterator[torch.Tensor]:
+    def _gallery(self, model: QueriedModel, gallery: Gallery) -> Iterator[torch.Tensor]:
         for start in range(0, self.samples, COMPARED_AT_ONCE):
-            yield model.model.pixels(self.generated.images[start : start + COMPARED_AT_ONCE])
+            yield model.model.pixels(gallery.images[start : start + COMPARED_AT_ONCE])
 
     def _generate(self, model: QueriedModel, seed: int) -> Iterator[torch.Tensor]:
-        """Each sample from noise of its own, so that the batch size changes nothing; under the empty caption where the model takes one."""
+        """Samples, each from its own noise, so that the batch size changes nothing; under the empty caption if the model takes one."""
         for start in range(0, self.samples, model.rows):
             rows = range(start, min(start + model.rows, self.samples))
 
-            def generated(rows: range = rows) -> tuple[list[str], np.ndarray]:
+            def generated(rows: range = rows) -> tuple[list[str], npt.NDArray[Any]]:
                 return [], self._sample(model, [f"generated {i}" for i in rows], seed).cpu().numpy()
 
             part = model.kept(f"generated-in-{self.steps}-steps-{rows.start}-{rows.stop}", generated)
@@ -175,19 +177,19 @@ class NearestGenerated(Attack):
         *_, sample = predicted_clean_images(model, noise(timesteps[0]), timesteps, cond)
         if not sample.isfinite().all():
             raise ModelError(
-                f"{model.info.id} generated NaN or infinity in {denoiser_precision(model.model)}, which nothing can be compared with; load "
-                "it with dtype='float32'."
+                f"{model.info.id} generated NaN or infinity in {denoiser_precision(model.model)}, so no image can be compared with it; "
+                "load it with dtype='float32'."
             )
         return model.model.to_pixels(sample)
 
-    def statistic(self, model, x0, cond, noise) -> torch.Tensor:
+    def statistic(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
         own = _wide(described(model.pixels, self.space))
         parts = [_distances(own, _wide(part)) for part in model.prepared.split(COMPARED_AT_ONCE)]
         return torch.cat(parts, dim=1).topk(self.neighbours, dim=1, largest=False).values.mean(dim=1, keepdim=True)
 
 
-def check_steps(steps: int, model) -> None:
-    """Refuses more steps of sampling than the model has timesteps."""
+def check_steps(steps: int, model: DiffusionModel) -> None:
+    """Refuse more sampling steps than the model has timesteps."""
     if steps > model.info.num_train_timesteps:
         raise AttackError(
             f"steps={steps} are more than the {model.info.num_train_timesteps} timesteps of {model.info.id}; sample with fewer."
@@ -199,5 +201,5 @@ def _wide(vectors: torch.Tensor) -> torch.Tensor:
 
 
 def _distances(x: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    # From explicit differences: expanding the square would cancel digits where a image was generated almost exactly.
+    # From explicit differences: expanding the square would cancel digits of an image that was generated almost exactly.
     return torch.cdist(x, others, compute_mode="donot_use_mm_for_euclid_dist")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
 from mia_hub.attacks.base import Attack
 from mia_hub.attacks.checks import check_norm
+from mia_hub.attacks.querying import QueriedModel
 from mia_hub.attacks.sima import p_norm
+from mia_hub.models.noise import SampleNoise
 
 AUTHORS_GRID = tuple(range(10, 301, 10))
 
@@ -19,7 +21,7 @@ AUTHORS_GRID = tuple(range(10, 301, 10))
 class PIA(Attack):
     """PIA: ‖ε₀ - ε(√ᾱ_t·x0 + √(1-ᾱ_t)·ε₀, t)‖_p with ε₀ = ε(x0, 0), small for members.
 
-    ε₀ takes the place of a random draw, so no noise is drawn; it is asked once for all timesteps.
+    ε₀ takes the place of a random draw, so no noise is drawn; one query gives it for all timesteps.
 
     Attributes:
         timesteps: the authors' grid, 10, 20, …, 300, by default; CDI (arXiv 2411.12858) uses 200 alone.
@@ -42,10 +44,10 @@ class PIA(Attack):
         return 1 + len(self.timesteps)
 
     def added_noise(self, epsilon: torch.Tensor) -> torch.Tensor:
-        """The noise that is added to x0, and that the prediction is then compared with, from ε(x0, 0) ``[N, …]``."""
+        """Return the noise that is added to x0, and that the prediction is then compared with, from ε(x0, 0) ``[N, …]``."""
         return epsilon
 
-    def statistic(self, model, x0, cond, noise) -> torch.Tensor:
+    def statistic(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
         e = self.added_noise(model.predict_noise(x0, 0, cond))
         epsilons = model.epsilons(self.timesteps, lambda _, t: model.schedule.add_noise(x0, e, t), cond)
         return torch.stack([p_norm(e - epsilon, self.p) for epsilon in epsilons], dim=1)
@@ -55,7 +57,7 @@ class PIA(Attack):
 class PIAN(PIA):
     """PIAN: PIA with ε₀ scaled, per sample, to the mean absolute value √(2/π) of a standard Gaussian, small for members.
 
-    ε₀·√(2/π)/mean|ε₀| takes the place of ε₀ both in what is added and in what is compared. (CDI's text has
+    ε₀·√(2/π)/mean|ε₀| takes the place of ε₀, both in the sum and in the comparison. (CDI's text has
     √(π/2) for the factor, which would be off by π/2 from a Gaussian's.)
     """
 

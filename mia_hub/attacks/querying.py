@@ -1,4 +1,4 @@
-"""The model as an attack sees it: queries are counted, batched over timesteps, and split when memory runs out."""
+"""The model as an attack queries it: queries are counted, timesteps share forward passes, and batches are split when memory runs out."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from mia_hub.attacks.progress import Part, Progress
-from mia_hub.attacks.reading import Batch
+from mia_hub.attacks.batch_reading import ImageBatch
+from mia_hub.attacks.finished_batches import FinishedBatch, FinishedBatches
 from mia_hub.errors import ModelError
 from mia_hub.models.condition_rows import concatenated_conditions, condition_rows
 from mia_hub.models.conditions import EMPTY
@@ -21,123 +22,149 @@ from mia_hub.models.precision import dtype_name, fallbacks_of, widen_parts
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.system.memory import is_out_of_memory
 
+Result = TypeVar("Result")
+# Captions that are tokenized at once, to count those that are cut.
+CAPTIONS_AT_ONCE = 1024
+
 
 class QueriedModel:
-    """Wraps a DiffusionModel for the length of one `Attack.score`.
+    """A DiffusionModel for the length of one `Attack.score`.
 
     Attributes:
+        model: the model itself.
         schedule, info: the model's own.
         queries: forward passes so far, counted in images.
-        rows: most rows that go through the denoiser at once; `halve` lowers it when memory runs out.
-        pixels: the batch at hand at the model's image size, ``[N, C, H, W]`` in [0, 1].
-        captions: of the batch at hand, or None.
-        prepared: what the attack's `prepare` returned.
-        overlong: captions that are longer than the model takes.
-        progress: where finished work is kept, or None.
-        earlier_seconds: what the work took that was found finished.
+        rows: most rows per forward pass; halved when memory runs out.
+        pixels: the current batch at the model's image size, ``[N, C, H, W]`` in [0, 1].
+        captions: of the current batch, or None.
+        prepared: the result of the attack's `prepare`.
+        truncated_captions: the number of captions that are longer than the model takes.
+        finished: the store of finished batches, or None.
+        earlier_seconds: the time that the stored batches took when they were computed.
     """
 
     def __init__(self, model: DiffusionModel, rows: int):
         self.model, self.schedule, self.info = model, model.schedule, model.info
-        self.rows, self.queries, self._tried = rows, 0, rows
-        self.pixels: torch.Tensor | None = None
-        self.captions: list[str] | None = None
+        self.rows, self.queries, self._attempted_rows = rows, 0, rows
+        self.pixels: torch.Tensor = torch.empty(0)
+        self.captions: list[Any] | None = None
         self.prepared: Any = None
-        self.overlong = 0
-        self.progress: Progress | None = None
+        self.truncated_captions = 0
+        self.finished: FinishedBatches | None = None
         self.earlier_seconds = 0.0
 
     @property
     def device_name(self) -> str:
+        """The accelerator's name, or the kind of device and machine."""
         device = self.model.device
         return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
 
-    def take(self, read: Callable[[], Batch], n: int, captions: list[str] | None) -> tuple[Batch, torch.Tensor]:
-        """Makes ``n`` images that are read now the batch at hand; returns them, and x0 ``[n, …]``."""
-        self._tried = n
+    def load_batch(self, read: Callable[[], ImageBatch], size: int, captions: list[Any] | None) -> tuple[ImageBatch, torch.Tensor]:
+        """Make a batch the current one.
+
+        Args:
+            read: returns the batch.
+            size: the number of its images, n.
+            captions: of its images, or None.
+
+        Returns:
+            The batch, and its x0 ``[n, C, H, W]``.
+        """
+        self._attempted_rows = size
         batch = read()
         self.captions, self.pixels = captions, batch.pixels
         return batch, self.model.to_model_space(self.pixels)
 
     @property
     def fallbacks(self) -> dict[str, str]:
-        """Parts of the model that overflowed in half precision, and what they run in since."""
+        """Parts of the model that overflowed in half precision, and the precision that they run in since."""
         return fallbacks_of(self.model)
 
-    def count_overlong(self, captions: Sequence[str] | None) -> None:
-        """Sets `overlong`."""
+    def count_truncated(self, captions: Sequence[Any] | None) -> None:
+        """Set `truncated_captions`."""
         count = getattr(self.model, "truncated", None)
-        parts = range(0, len(captions), 1024) if captions is not None and count and self.info.conditioning == "text" else ()
-        self.overlong = sum(count(captions[start : start + 1024]) for start in parts)
+        if captions is None or count is None or self.info.conditioning != "text":
+            self.truncated_captions = 0
+            return
+        starts = range(0, len(captions), CAPTIONS_AT_ONCE)
+        self.truncated_captions = sum(count(captions[start : start + CAPTIONS_AT_ONCE]) for start in starts)
 
     def fall_back(self) -> bool:
-        """Moves the denoiser to a wider precision, if there is one; see `mia_hub.models.precision`."""
-        return getattr(self.model, "fall_back", lambda: False)()
+        """Move the denoiser to a wider precision, and return whether there is one; see `mia_hub.models.precision`."""
+        fall_back: Callable[[], bool] | None = getattr(self.model, "fall_back", None)
+        return fall_back is not None and fall_back()
 
     def widen(self, fallbacks: dict[str, str]) -> None:
-        """Moves what overflowed elsewhere to a wider precision here, too."""
+        """Move parts that overflowed in other processes to the same wider precision here."""
         widen_parts(self.model, fallbacks)
 
-    def remarks(self, captions: str) -> dict[str, str]:
-        """What the reader of the results must know, by the names of `mia_hub.flags.FLAGS`.
+    def remarks(self, caption_source: str) -> dict[str, str]:
+        """Return what the reader of the results must know, by the names of `mia_hub.flags.FLAGS`.
 
         Args:
-            captions: where they came from, as `mia_hub.models.conditions` calls it.
+            caption_source: one of the constants of `mia_hub.models.conditions`.
         """
-        found = {}
-        if captions == EMPTY and self.queries:
-            found["empty-captions"] = f"{self.info.id} is conditioned on {self.info.conditioning}, and was queried without"
-        if self.overlong:
-            found["captions-truncated"] = f"{self.overlong:,} captions are longer than the text encoder takes"
+        remarks = {}
+        if caption_source == EMPTY and self.queries:
+            remarks["empty-captions"] = f"{self.info.id} is conditioned on {self.info.conditioning}, and was queried without"
+        if self.truncated_captions:
+            remarks["captions-truncated"] = f"{self.truncated_captions:,} captions are longer than the text encoder takes"
         if self.fallbacks:
             parts = ", ".join(f"{part} in {precision}" for part, precision in self.fallbacks.items())
-            found["precision-fallback"] = f"values overflowed in {dtype_name(self.model.dtype)}; {parts}"
-        return found
+            remarks["precision-fallback"] = f"values overflowed in {dtype_name(self.model.dtype)}; {parts}"
+        return remarks
 
     def variant(self, change: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-        """x0 of the batch at hand with its pixels changed: ``change`` maps ``[N, C, H, W]`` in [0, 1] to the same."""
+        """Return x0 of the current batch with its pixels changed; ``change`` maps ``[N, C, H, W]`` in [0, 1] to the same."""
         return self.model.to_model_space(change(self.pixels))
 
     @contextmanager
     def changed(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[torch.Tensor]:
-        """Within it the batch at hand is the changed one, so that an attack can be run on it; yields its x0."""
+        """Make the changed batch the current one, so that an attack can be run on it; yields its x0."""
         before, self.pixels = self.pixels, change(self.pixels)
         try:
             yield self.model.to_model_space(self.pixels)
         finally:
             self.pixels = before
 
-    def condition(self, captions: list[str] | None) -> Any:
-        """The condition of the batch at hand under other captions."""
+    def condition(self, captions: list[Any] | None) -> Any:
+        """Return the condition of the current batch under other captions."""
         return self.model.condition(captions)
 
     @contextmanager
     def differentiable(self) -> Iterator[list[torch.Tensor]]:
-        """Within it `predict_noise` builds a graph; yields the denoiser's parameters, by which to differentiate."""
-        parameters = list(self.model.network.parameters())
-        wanted = [parameter.requires_grad for parameter in parameters]
+        """Make `predict_noise` build a graph; yields the denoiser's parameters, by which to differentiate."""
+        assert self.model.network is not None, "Attack.check refuses a model without a network"
+        parameters: list[torch.Tensor] = list(self.model.network.parameters())
+        required = [parameter.requires_grad for parameter in parameters]
         try:
             for parameter in parameters:
                 parameter.requires_grad_(True)
             with torch.enable_grad():
                 yield parameters
         finally:
-            for parameter, before in zip(parameters, wanted):
+            for parameter, before in zip(parameters, required):
                 parameter.requires_grad_(before)
 
     def predict_noise(self, x: torch.Tensor, t: torch.Tensor | int, cond: Any = None) -> torch.Tensor:
-        """ε ``[N, …]`` of ``x`` ``[N, …]``, at most `rows` at once; ``t`` is one timestep or one per row."""
+        """Return ε ``[N, C, H, W]``, computed at most `rows` rows at once.
+
+        Args:
+            x: ``[N, C, H, W]`` in model space.
+            t: one timestep, or one per row.
+            cond: the rows' condition.
+        """
         t = torch.as_tensor(t, device=x.device).long().expand(len(x))
         parts = []
         for start in range(0, len(x), self.rows):
             stop = min(start + self.rows, len(x))
-            self._tried = stop - start
+            self._attempted_rows = stop - start
             parts.append(self.model.predict_noise(x[start:stop], t[start:stop], condition_rows(cond, slice(start, stop))))
         self.queries += len(x)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def epsilons(self, timesteps: Sequence[int], inputs: Callable[[int, int], torch.Tensor], cond: Any = None) -> Iterator[torch.Tensor]:
-        """ε of one batch at a series of timesteps; where the batch is small, several timesteps share a forward pass.
+        """Yield ε of one batch at a series of timesteps; if the batch is small, several timesteps share a forward pass.
 
         Args:
             timesteps: the series; a timestep may occur more than once.
@@ -153,66 +180,81 @@ class QueriedModel:
             group = timesteps[done : done + max(1, self.rows // len(x[0]))]
             x += [inputs(done + i, t) for i, t in enumerate(group[1:], start=1)]
             t = torch.as_tensor(group, device=x[0].device).repeat_interleave(len(x[0]))
-            yield from self.predict_noise(torch.cat(x) if len(x) > 1 else x[0], t, concatenated_conditions([cond] * len(group))).split(
-                len(x[0])
-            )
+            epsilons = self.predict_noise(torch.cat(x) if len(x) > 1 else x[0], t, concatenated_conditions([cond] * len(group)))
+            yield from torch.split(epsilons, len(x[0]))
             done += len(group)
 
-    def kept(self, name: str, work: Callable[[], tuple[list[str], np.ndarray]], holds: Callable[[list[str]], bool] | None = None) -> Part:
-        """Work as it was finished before, or else done now and kept.
+    def kept(
+        self, name: str, work: Callable[[], tuple[list[str], npt.NDArray[Any]]], holds: Callable[[list[str]], bool] | None = None
+    ) -> FinishedBatch:
+        """Return the stored result of some work, or do the work and store its result.
 
         Args:
-            name: of the work, among all that is kept of this attack; fit for a file.
-            work: returns the content ids of the images that it was done on, and what came of it.
-            holds: whether the images that it was done on before are those that it would be done on now.
+            name: of the work, among all work of this attack; used as a file's name.
+            work: returns the content ids of the images that it was done on, and its result ``[n, …]``.
+            holds: returns whether the stored result's ids are those of the images that the work would be done on.
         """
-        part = self.progress and self.progress.find(name)
-        if part is not None and (holds is None or holds(part.ids)):
-            self.rows, self.queries, self.earlier_seconds = part.rows, self.queries + part.queries, self.earlier_seconds + part.seconds
-            return part
-        started, queries, wide = time.perf_counter(), self.queries, self.fallbacks
+        stored = None if self.finished is None else self.finished.read(name)
+        if stored is not None and (holds is None or holds(stored.ids)):
+            self.rows, self.queries = stored.rows, self.queries + stored.queries
+            self.earlier_seconds += stored.seconds
+            return stored
+        started, queries, fallbacks = time.perf_counter(), self.queries, self.fallbacks
         ids, values = work()
-        # Laid out as it would be read back, since sums may depend on that in their last digits.
-        part = Part(ids, np.ascontiguousarray(values), self.rows, self.queries - queries, time.perf_counter() - started)
-        # What was begun in one precision and ended in another is of no use.
-        if self.progress is not None and self.fallbacks == wide:
-            self.progress.keep(name, part)
-        return part
+        # Laid out as it would be read back, since the last digits of sums may depend on the layout.
+        batch = FinishedBatch(ids, np.ascontiguousarray(values), self.rows, self.queries - queries, time.perf_counter() - started)
+        # Work that began in one precision and ended in another is of no use.
+        if self.finished is not None and self.fallbacks == fallbacks:
+            self.finished.write(name, batch)
+        return batch
 
-    def halve(self, error: Exception) -> None:
-        """Halves `rows` after an out-of-memory error, so that the batch can be tried again; any other error passes through.
+    def retry_with_fewer_rows(self, work: Callable[[], Result]) -> Result:
+        """Return the result of some work that queries the model; whenever memory runs out, halve `rows` and do the work again.
 
         Raises:
-            ModelError: if a single row was too much.
+            ModelError: if memory runs out even for a single row.
         """
+        while True:
+            queries = self.queries
+            try:
+                return work()
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                self._halve_rows(error)
+                self.queries = queries
+
+    def _halve_rows(self, error: Exception) -> None:
+        """Halve `rows` after an out-of-memory error; any other error passes through."""
         if not is_out_of_memory(error):
             raise error
-        if self._tried <= 1:
+        if self._attempted_rows <= 1:
             raise ModelError(
                 f"Out of memory on {self.device_name}: {self.info.id} can't run even one image at a time here (the batch was halved down "
                 "to 1). Use a device with more memory, or load the model with dtype='bfloat16'."
             ) from error
-        self.rows = self._tried // 2
+        self.rows = self._attempted_rows // 2
         if self.model.device.type == "cuda":
             torch.cuda.empty_cache()
 
 
-_counting, _inside, _allowed = threading.Lock(), 0, True
+_counter_lock, _threads_inside, _tf32_before = threading.Lock(), 0, True
 
 
 @contextmanager
-def full_precision():
-    """On CUDA, float32 convolutions would otherwise run in TF32, with 10 bits of mantissa, and scores would depend on the device."""
-    global _inside, _allowed
-    # The setting is the process's: of several threads, the first one inside changes it, and the last one out changes it back.
-    with _counting:
-        if not _inside:
-            _allowed, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
-        _inside += 1
+def full_precision() -> Iterator[None]:
+    """Compute float32 convolutions on CUDA in float32.
+
+    In TF32, the default, they have 10 bits of mantissa, and scores would depend on the device.
+    """
+    global _threads_inside, _tf32_before
+    # The setting belongs to the process: the first of several threads changes it, and the last one changes it back.
+    with _counter_lock:
+        if not _threads_inside:
+            _tf32_before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+        _threads_inside += 1
     try:
         yield
     finally:
-        with _counting:
-            _inside -= 1
-            if not _inside:
-                torch.backends.cudnn.allow_tf32 = _allowed
+        with _counter_lock:
+            _threads_inside -= 1
+            if not _threads_inside:
+                torch.backends.cudnn.allow_tf32 = _tf32_before

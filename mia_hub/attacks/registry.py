@@ -1,30 +1,35 @@
-"""Which attacks there are, by name, and how one is made."""
+"""The registered attacks, by name."""
 
 from __future__ import annotations
 
-from difflib import get_close_matches
+from typing import Any
 
 from mia_hub.attacks.base import Attack
 from mia_hub.attacks.conditional import Conditional
 from mia_hub.errors import AttackError
+from mia_hub.rendering.suggestions import did_you_mean
 
 # Filled by `mia_hub.attacks`.
 ATTACKS: dict[str, type[Attack]] = {}
 
 
 def list_attacks() -> list[str]:
-    """The registered names, sorted."""
+    """Return the registered names, sorted."""
     return sorted(ATTACKS)
 
 
-def get_attack(name: str | Attack, **parameters) -> Attack:
-    """An attack by name, with its parameters; an Attack is returned as it is.
+def get_attack(name: str | Attack, **parameters: Any) -> Attack:
+    """Return an attack by name, with its parameters; an Attack is returned as it is.
 
-    ``given=("complexity", "mirror", …)`` makes a conditional one of any attack (`mia_hub.attacks.conditional`): its statistic is
-    judged against non-members of the same difficulty.
+    ``given=("complexity", "mirror", …)`` makes a conditional attack of any attack (`mia_hub.attacks.conditional`): its statistic is
+    compared with that of non-members of the same difficulty.
+
+    Args:
+        name: one of `list_attacks`, or an Attack.
+        parameters: the attack's fields.
 
     Raises:
-        AttackError: for an unknown name or parameter (the nearest known one is suggested), or a value it can't take.
+        AttackError: for an unknown name or parameter (the nearest known one is suggested), or a value that the parameter can't take.
     """
     if isinstance(name, Attack):
         if parameters:
@@ -32,7 +37,7 @@ def get_attack(name: str | Attack, **parameters) -> Attack:
         return name
     attack = ATTACKS.get(str(name))
     if attack is None:
-        raise AttackError(f"There is no attack {name!r}.{_nearest(str(name), list(ATTACKS))} Known are: {', '.join(list_attacks())}.")
+        raise AttackError(f"There is no attack {name!r}.{did_you_mean(name, ATTACKS)} Known are: {', '.join(list_attacks())}.")
     known = list(attack.parameters())
     if "given" in parameters and "given" not in known and not attack.needs_training:
         given = parameters.pop("given")
@@ -40,11 +45,6 @@ def get_attack(name: str | Attack, **parameters) -> Attack:
     for parameter in parameters:
         if parameter not in known:
             raise AttackError(
-                f"The attack {attack.name!r} has no parameter {parameter!r}.{_nearest(parameter, known)} It takes: {', '.join(known)}."
+                f"The attack {attack.name!r} has no parameter {parameter!r}.{did_you_mean(parameter, known)} It takes: {', '.join(known)}."
             )
     return attack(**parameters)
-
-
-def _nearest(given: str, known: list[str]) -> str:
-    close = get_close_matches(given.lower(), known, n=1, cutoff=0.4)
-    return f" Did you mean {close[0]!r}?" if close else ""

@@ -1,4 +1,4 @@
-"""SecMI and SecMI-NNs: what a step of DDIM inversion and back leaves over (arXiv 2302.01316)."""
+"""SecMI and SecMI-NNs: the error of a step of DDIM inversion and back (arXiv 2302.01316)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from mia_hub.attacks.base import Attack
@@ -14,17 +15,22 @@ from mia_hub.attacks.learning import Scorer, TrainedAttack
 from mia_hub.attacks.map_classifier import fit_map_classifier
 from mia_hub.attacks.querying import QueriedModel
 from mia_hub.attacks.sima import p_norm
-from mia_hub.errors import AttackError, whole_number
+from mia_hub.errors import AttackError, integer_at_least
+from mia_hub.models.noise import SampleNoise
+from mia_hub.models.protocol import DiffusionModel
 from mia_hub.models.schedule import NoiseSchedule
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Inversion(Attack):
-    """What both forms share: x̃_t from x0 by deterministic DDIM steps of k, and x̂_t after one step more and one back.
+    """The common part of both forms: x̃_t from x0 by deterministic DDIM steps of k, and x̂_t after one further step and one back.
 
-    The chain x̃_0 = x0, x̃_k, x̃_2k, … is shared by all timesteps. So is the way back: it starts from x̃_(t+k), the chain's next point,
-    and asks for ε(x̃_(t+k), t+k), which the chain's next step needs as well. So a grid costs t_max/k + 2 queries, however dense.
-    (The authors' code asks for both twice: 2 queries per point of a contiguous grid.)
+    The chain x̃_0 = x0, x̃_k, x̃_2k, … is shared by all timesteps. So is the way back: it starts from x̃_(t+k), the chain's next point, and
+    needs ε(x̃_(t+k), t+k), which the chain's next step needs as well. So a grid costs t_max/k + 2 queries, however dense. (The authors'
+    code computes both twice: 2 queries per point of a contiguous grid.)
+
+    Attributes:
+        k: step of the DDIM inversion.
     """
 
     k: int = 10
@@ -34,7 +40,7 @@ class _Inversion(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "k", whole_number("k, the step of the DDIM inversion,", self.k, 1, AttackError))
+        object.__setattr__(self, "k", integer_at_least("k, the step of the DDIM inversion,", self.k, 1, AttackError))
         missed = [t for t in self.timesteps if t % self.k]
         if missed:
             below = {t - t % self.k for t in missed}
@@ -48,9 +54,9 @@ class _Inversion(Attack):
     def queries_per_image(self) -> int:
         return self.timesteps[-1] // self.k + 2
 
-    def check(self, model, captions=None) -> None:
+    def check(self, model: DiffusionModel, captions: Sequence[Any] | None = None) -> None:
         super().check(model, captions)
-        # A schedule may end in pure noise, from which no clean image can be predicted and so no step made.
+        # A schedule may end in pure noise, from which no clean image can be predicted, so that no step is possible.
         last = int((model.schedule.signals > 0).sum()) - 1
         if self.timesteps[-1] + self.k > last:
             raise AttackError(
@@ -60,17 +66,17 @@ class _Inversion(Attack):
             )
 
     def differences(self, model: QueriedModel, x0: torch.Tensor, cond: Any) -> Iterator[torch.Tensor]:
-        """x̂_t - x̃_t ``[N, …]`` at each of the timesteps, in order."""
+        """Yield x̂_t - x̃_t ``[N, …]`` at each of the timesteps, in order."""
         x, ahead = x0, model.predict_noise(x0, 0, cond)
         for t in range(0, self.timesteps[-1] + 1, self.k):
             epsilon, s = ahead, t + self.k
             x = model.schedule.ddim_step(x, epsilon, t, s)
             ahead = model.predict_noise(x, s, cond)
             if t in self.timesteps:
-                yield _returned(model.schedule, t, s) * (ahead - epsilon)
+                yield _return_factor(model.schedule, t, s) * (ahead - epsilon)
 
 
-def _returned(schedule: NoiseSchedule, t: int, s: int) -> float:
+def _return_factor(schedule: NoiseSchedule, t: int, s: int) -> float:
     """c in x̂_t - x̃_t = c·(ε_s - ε_t), for a DDIM step from t to s by ε_t, and back by ε_s.
 
     With a, b for signal and noise: x̃_s = a_s·(x̃_t - b_t·ε_t)/a_t + b_s·ε_t and x̂_t = a_t·(x̃_s - b_s·ε_s)/a_s + b_t·ε_s, whose difference
@@ -88,8 +94,8 @@ class SecMI(_Inversion):
 
     Attributes:
         timesteps: the t at which x̃_t and x̂_t are compared, multiples of k. By default the authors' grid for Stable Diffusion,
-            0, 10, …, 190: its middle, 90, is where their pixel setting compares (their "t_sec = 100": 90 → 100 → 90), and no
-            other point of it costs anything that 190 doesn't.
+            0, 10, …, 190: their pixel setting compares at its middle, 90 (their "t_sec = 100": 90 → 100 → 90), and no other
+            point costs a query that 190 doesn't.
         k: step of the DDIM inversion.
     """
 
@@ -97,7 +103,7 @@ class SecMI(_Inversion):
 
     name: ClassVar[str] = "secmi"
 
-    def statistic(self, model, x0, cond, noise) -> torch.Tensor:
+    def statistic(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
         return torch.stack([p_norm(difference, 2) ** 2 for difference in self.differences(model, x0, cond)], dim=1)
 
 
@@ -106,10 +112,10 @@ class SecMINNs(_Inversion, TrainedAttack):
     """SecMI-NNs: the log-odds of membership that a small ResNet, fitted on known images, gives the map |x̂_t - x̃_t|.
 
     The maps are standardised by those of the training part. The paper trains on a fifth of the images; here, as for every
-    attack that learns, on the calibration part, and no image is judged by a network that has seen it.
+    attack that learns, the network is fitted on the calibration part, and no image is scored by a network that was fitted on it.
 
     Attributes:
-        timesteps: the one t at which the maps are made, a multiple of k; 90 in the paper's pixel setting.
+        timesteps: the one t of the maps, a multiple of k; 90 in the paper's pixel setting.
         k: step of the DDIM inversion.
     """
 
@@ -125,14 +131,14 @@ class SecMINNs(_Inversion, TrainedAttack):
                 "To compare several, run it once for each."
             )
 
-    def features(self, model, x0, cond, noise) -> torch.Tensor:
+    def features(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
         (difference,) = self.differences(model, x0, cond)
         return difference.abs().float()
 
-    def learn(self, features: np.ndarray, is_member: np.ndarray, seed: int) -> Scorer:
+    def learn(self, features: npt.NDArray[Any], is_member: npt.NDArray[Any], seed: int) -> Scorer:
         return fit_map_classifier(features, is_member, seed)
 
-    def learn_images(self, features: np.ndarray, ids: Sequence[str], is_member: np.ndarray, seed: int) -> Scorer:
-        # What a network learns depends on the order in which it meets its examples, and a score must not depend on the images'.
+    def learn_images(self, features: npt.NDArray[Any], ids: Sequence[str], is_member: npt.NDArray[Any], seed: int) -> Scorer:
+        # A fit depends on the order of its examples, and a score must not depend on the order of the images.
         order = np.argsort(np.asarray(ids), kind="stable")
         return self.learn(features[order], is_member[order], seed)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 from itertools import islice
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 
 from mia_hub.attacks.base import Attack
 from mia_hub.attacks.checks import check_choice, check_norm
+from mia_hub.attacks.querying import QueriedModel
 from mia_hub.errors import AttackError
+from mia_hub.models.noise import SampleNoise
 
 AUTHORS_GRID = tuple(range(0, 201, 10))
 HARDNESS_ORDERS = (1, 2, 4)
@@ -19,11 +23,21 @@ Form = Literal["vector-mean", "norm-mean"]
 
 
 def p_norm(epsilon: torch.Tensor, p: float) -> torch.Tensor:
-    """‖ε‖_p with its root over all elements of each sample, ``[N]``; summed in float64 where the device has it."""
-    wide = epsilon.flatten(1) if epsilon.device.type == "mps" else epsilon.flatten(1).double()
+    """Return ‖ε‖_p (with the root) over all elements of each sample.
+
+    Args:
+        epsilon: ``[N, …]``.
+        p: order of the norm.
+
+    Returns:
+        ``[N]``, summed in float64 if the device has it.
+    """
+    wide: torch.Tensor = epsilon.flatten(1) if epsilon.device.type == "mps" else epsilon.flatten(1).double()
     if p == 4:  # many times faster than by powers
-        return torch.linalg.vector_norm(wide.square(), dim=1).sqrt()
-    return torch.linalg.vector_norm(wide, ord=p, dim=1)
+        norm: torch.Tensor = torch.linalg.vector_norm(wide.square(), dim=1).sqrt()
+    else:
+        norm = torch.linalg.vector_norm(wide, ord=p, dim=1)
+    return norm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +50,7 @@ class SimA(Attack):
     Attributes:
         timesteps: the authors' grid for pixel models, 0, 10, …, 200, by default; they call 10 … 150 the strong region.
         p: order of the norm; 4 in the paper.
-        input: what is fed at timestep t: "clean" x0 (default), "scaled" √ᾱ_t·x0, or "noised" one draw of x_t.
+        input: the input at timestep t: "clean" x0 (default), "scaled" √ᾱ_t·x0, or "noised" one draw of x_t.
     """
 
     timesteps: tuple[int, ...] = AUTHORS_GRID
@@ -56,15 +70,15 @@ class SimA(Attack):
     def queries_per_image(self) -> int:
         return len(self.timesteps)
 
-    def statistic(self, model, x0, cond, noise) -> torch.Tensor:
+    def statistic(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
         return torch.stack([p_norm(epsilon, self.p) for epsilon in self._epsilons(model, x0, cond, noise)], dim=1)
 
-    def hardness(self, model, x0, cond, noise) -> torch.Tensor:
-        """Logs of the norms of several orders, ``[N, T, 3]``: how the predicted noise is spread costs no further query."""
-        found = [[p_norm(epsilon, p).log() for p in HARDNESS_ORDERS] for epsilon in self._epsilons(model, x0, cond, noise)]
-        return torch.stack([torch.stack(norms, dim=1) for norms in found], dim=1)
+    def hardness(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
+        """Return logs of the norms of several orders, ``[N, T, 3]``: the shape of the predicted noise, which costs no further query."""
+        norms = [[p_norm(epsilon, p).log() for p in HARDNESS_ORDERS] for epsilon in self._epsilons(model, x0, cond, noise)]
+        return torch.stack([torch.stack(orders, dim=1) for orders in norms], dim=1)
 
-    def _epsilons(self, model, x0, cond, noise):
+    def _epsilons(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> Iterator[torch.Tensor]:
         def x(_: int, t: int) -> torch.Tensor:
             if self.input == "clean":
                 return x0
@@ -105,19 +119,19 @@ class SimAMC(Attack):
         if not isinstance(self.antithetic, bool):
             raise AttackError(f"antithetic must be True or False; got {self.antithetic!r}.")
         if not isinstance(self.draws, int) or self.draws < 1 or (self.antithetic and self.draws % 2):
-            even = "an even whole number from 2 up, for antithetic pairs" if self.antithetic else "a whole number from 1 up"
-            raise AttackError(f"draws must be {even}; got {self.draws!r}.")
+            accepted = "an even integer ≥ 2, for antithetic pairs" if self.antithetic else "an integer ≥ 1"
+            raise AttackError(f"draws must be {accepted}; got {self.draws!r}.")
 
     @property
     def queries_per_image(self) -> int:
         return self.draws * len(self.timesteps)
 
-    def noised(self, model, x0: torch.Tensor, noise, t: int, k: int) -> torch.Tensor:
-        """x_t^(k), the input of the k-th draw."""
+    def noised(self, model: QueriedModel, x0: torch.Tensor, noise: SampleNoise, t: int, k: int) -> torch.Tensor:
+        """Return x_t^(k), the input of the k-th draw."""
         e = noise(t, k // 2) * (-1) ** k if self.antithetic else noise(t, k)
         return model.schedule.add_noise(x0, e, t)
 
-    def statistic(self, model, x0, cond, noise) -> torch.Tensor:
+    def statistic(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
         def x(query: int, t: int) -> torch.Tensor:
             return self.noised(model, x0, noise, t, query % self.draws)
 
@@ -127,7 +141,7 @@ class SimAMC(Attack):
         for _ in self.timesteps:
             draws = islice(epsilons, self.draws)
             if self.form == "vector-mean":
-                columns.append(p_norm(sum(draws) / self.draws, self.p))
+                columns.append(p_norm(reduce(torch.add, draws) / self.draws, self.p))
             else:
-                columns.append(sum(p_norm(epsilon, self.p) for epsilon in draws) / self.draws)
+                columns.append(reduce(torch.add, (p_norm(epsilon, self.p) for epsilon in draws)) / self.draws)
         return torch.stack(columns, dim=1)

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from mia_hub.attacks import ATTACKS, Attack, get_attack
 from mia_hub.attacks.combination import Combination, alone
-from mia_hub.attacks.spelling import spelled
+from mia_hub.attacks.spelling import spell
 from mia_hub.auditing.comparison import ComparedAttack, Comparison, SkippedAttack
 from mia_hub.auditing.options import AuditOptions
 from mia_hub.auditing.preparation import AuditInputs, PreparedAudit
@@ -114,7 +114,7 @@ def default_attacks() -> list[str]:
 
 def _row(label: str, attack: Attack, report: AuditReport) -> ComparedAttack:
     chosen = report.scores.chosen if report.scores is not None else {}
-    queries = attack.settled(chosen).at(report.timestep).queries_per_image
+    queries = attack.with_chosen(chosen).at(report.timestep).queries_per_image
     # As it is read back from JSON, so that a comparison equals the one read back.
     chosen = json.loads(json.dumps(chosen))
     return ComparedAttack(label, attack.access, attack.one_score, queries, attack.setup_queries, chosen, report)
@@ -134,7 +134,7 @@ def _planned_attacks(attacks: Sequence[str | Attack] | str | Attack | None, comb
     planned = [get_attack(attack) for attack in ([attacks] if isinstance(attacks, (str, Attack)) else attacks)]
     for i, attack in enumerate(planned):
         if attack in planned[:i]:
-            raise AttackError(f"{spelled(attack)} is to be compared with itself; name each attack once: {attack!r}.")
+            raise AttackError(f"{spell(attack)} is to be compared with itself; name each attack once: {attack!r}.")
     if not planned and not len(combine):
         raise AttackError(f"There is nothing to compare; name attacks among {', '.join(default_attacks())}, or leave attacks=None for all.")
     if isinstance(combine, str):
@@ -161,7 +161,7 @@ def _runnable(planned: list[Attack], inputs: AuditInputs, *, strict: bool) -> tu
         except AttackError as error:
             if strict:
                 raise
-            skipped.append(SkippedAttack(spelled(attack), str(error)))
+            skipped.append(SkippedAttack(spell(attack), str(error)))
         else:
             runnable.append(attack)
     return runnable, skipped
@@ -169,13 +169,13 @@ def _runnable(planned: list[Attack], inputs: AuditInputs, *, strict: bool) -> tu
 
 def _labelled(planned: list[Attack], combinations: list[Combination], inputs: AuditInputs) -> dict[str, Attack]:
     """Return all rows in order: attacks, then each combination with its parts alone. An attack gets one row."""
-    rows = [(spelled(attack), attack) for attack in planned]
+    rows = [(spell(attack), attack) for attack in planned]
     for combination in combinations:
         inputs.check_attack(combination)
-        rows.append((spelled(combination), combination))
+        rows.append((spell(combination), combination))
         budget = combination.queries_per_image
         for part in map(get_attack, combination.parts) if len(combination.parts) > 1 else ():
-            label = f"{spelled(part, without=('timesteps',))} alone, ≤ {budget:,} queries"
+            label = f"{spell(part, without=('timesteps',))} alone, ≤ {budget:,} queries"
             rows.append((label, alone(part, budget, inputs.model, inputs.split.captions)))
     labels: dict[str, Attack] = {}
     for label, attack in rows:

@@ -13,7 +13,7 @@ from mia_hub.errors import MetricError
 from mia_hub.flags import Flag, flag
 from mia_hub.metrics.estimates import Estimate, TimestepRow
 from mia_hub.metrics.intervals import asr_interval, balanced_accuracy_interval, delong, tpr_at_fpr_interval
-from mia_hub.metrics.roc import allowed_false_positives, asr, auc, best_threshold, check, roc_curve, tpr_at_fpr
+from mia_hub.metrics.roc import allowed_false_positives, asr, auc, best_threshold, roc_curve, scores_by_class, tpr_at_fpr
 from mia_hub.scores import UNKNOWN, ScoreTable
 from mia_hub.splits.partition import calibration_part
 
@@ -124,7 +124,7 @@ def measure(
     if (table.is_member == UNKNOWN).any():
         raise MetricError("Some images have no label; figures need is_member = 1 or 0 for every image.")
     for i in range(len(table.timesteps)):
-        check(table.scores[:, i], table.is_member)
+        scores_by_class(table.scores[:, i], table.is_member)
     n_members, n_nonmembers = _counts(table.is_member)
     rates = check_plan(
         n_members,

@@ -12,7 +12,7 @@ from mia_hub.auditing.measurement import check_plan, measure
 from mia_hub.auditing.options import AuditOptions
 from mia_hub.auditing.report import AuditReport, Cost
 from mia_hub.auditing.stored_scores import StoredScores
-from mia_hub.errors import MetricError, whole_number
+from mia_hub.errors import MetricError, integer_at_least
 from mia_hub.flags import flag
 from mia_hub.metrics.estimates import Estimate
 from mia_hub.models.conditions import resolved_conditions
@@ -71,7 +71,7 @@ class AuditInputs:
         """
         options, sizes = self.options, (len(self.split.members), len(self.split.nonmembers))
         check_plan(*sizes, timesteps, selection=options["selection"], timestep=timestep, fprs=options["fprs"], fitted=fitted)
-        whole_number("seed", options["seed"], 0, MetricError)
+        integer_at_least("seed", options["seed"], 0, MetricError)
 
     def survey(self) -> PreparedAudit:
         """Read every image once, measure the blind AUC, and open the folder of stored scores.
@@ -127,7 +127,7 @@ class PreparedAudit:
         """
         options = self.inputs.options
         table = replace(self._scores(attack, file) if table is None else table, split=self.description)
-        attack = attack.settled(table.chosen)
+        attack = attack.with_chosen(table.chosen)
         rate = len(table) / table.seconds if table.seconds else None
         return report_from_scores(
             table, repr(attack), blind=self.blind_auc, seed=options["seed"], selection=options["selection"], timestep=timestep,

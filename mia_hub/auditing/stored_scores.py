@@ -15,7 +15,7 @@ import numpy.typing as npt
 from tqdm.auto import tqdm
 
 from mia_hub.attacks import Attack
-from mia_hub.attacks.progress import computed_by
+from mia_hub.attacks.identity import computed_by
 from mia_hub.errors import MetricError, MiaHubError
 from mia_hub.models.precision import match_precision
 from mia_hub.models.protocol import DiffusionModel

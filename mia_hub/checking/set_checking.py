@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mia_hub.attacks import Attack
-from mia_hub.attacks.base import Observations
+from mia_hub.attacks.scoring import Observations
 from mia_hub.checking.comparability import UNLIKE_BY_CHANCE
 from mia_hub.checking.reference import Reference
 from mia_hub.checking.set_answers import SetCheck

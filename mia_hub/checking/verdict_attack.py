@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mia_hub.attacks import Attack
-from mia_hub.attacks.base import Observations
 from mia_hub.attacks.conditional import ConditionalAttack
+from mia_hub.attacks.scoring import Observations
 from mia_hub.errors import AttackError
 
 
@@ -38,7 +38,7 @@ def profile_attack(attack: Attack, num_train_timesteps: int) -> Attack:
 
 def verdict_attack(attack: Attack, chosen: Mapping[str, Any], timestep: int) -> Attack:
     """Return the attack that gives verdicts, with the parameters that it chose, at their timestep alone."""
-    return attack.settled(dict(chosen)).at(timestep)
+    return attack.with_chosen(dict(chosen)).at(timestep)
 
 
 def verdict_observations(attack: Attack, observations: Observations) -> npt.NDArray[np.float64]:

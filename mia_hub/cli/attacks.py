@@ -19,9 +19,9 @@ def add_command(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print each attack with its access, its queries, its formula and its parameters."""
     from mia_hub.attacks import ATTACKS, get_attack
-    from mia_hub.attacks.spelling import attack_from
+    from mia_hub.attacks.spelling import parse_attack
 
-    names = [attack_from(name).name for name in args.names] or sorted(ATTACKS)
+    names = [parse_attack(name).name for name in args.names] or sorted(ATTACKS)
     for name in names:
         attack = get_attack(name)
         summary = (attack.__doc__ or "").strip().splitlines()[0]

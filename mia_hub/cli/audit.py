@@ -33,11 +33,11 @@ def add_command(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the report, and write it into the folder of ``--out``."""
     from mia_hub.attacks import get_attack
-    from mia_hub.attacks.spelling import attack_parameters
+    from mia_hub.attacks.spelling import parse_parameters
     from mia_hub.auditing.audit import audit
     from mia_hub.auditing.stored_scores import BATCHES
 
-    attack = get_attack(args.attack, **attack_parameters(args.set))
+    attack = get_attack(args.attack, **parse_parameters(args.set))
     out = Path(args.out) if args.out else None
     try:
         with joined_processes() as processes, output_folder(out):

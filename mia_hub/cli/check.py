@@ -55,11 +55,11 @@ def run(args: argparse.Namespace) -> int:
     if args.json not in (None, "-") and Path(args.json).exists() and Path(args.json).suffix.lower() != ".json":
         raise MiaHubError(f"{args.json} exists and is no .json file, so it is not overwritten; name another file, or '-' to print.")
     from mia_hub.attacks import get_attack
-    from mia_hub.attacks.spelling import attack_parameters
+    from mia_hub.attacks.spelling import parse_parameters
     from mia_hub.checking.checks import readable_images
     from mia_hub.images.sources import find_images
 
-    attack = get_attack(args.attack, **attack_parameters(args.set))
+    attack = get_attack(args.attack, **parse_parameters(args.set))
     images, unreadable = readable_images(
         [path for source in args.images for path in (find_images(source) if Path(source).is_dir() else [source])]
     )

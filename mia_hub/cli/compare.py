@@ -41,11 +41,11 @@ def add_command(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the comparison, and write it into the folder of ``--out``."""
-    from mia_hub.attacks.spelling import attack_from, parts_from
+    from mia_hub.attacks.spelling import parse_attack, parse_parts
     from mia_hub.auditing.compare import compare
 
-    attacks = None if args.attacks is None else [attack_from(text) for text in args.attacks]
-    combine = [parts_from(text) for text in args.combine]
+    attacks = None if args.attacks is None else [parse_attack(text) for text in args.attacks]
+    combine = [parse_parts(text) for text in args.combine]
     out = Path(args.out) if args.out else None
     if out:
         make_output_folder(out)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from mia_hub.errors import MetricError
+from mia_hub.rendering.suggestions import did_you_mean
 
 FOR_LABELLED_IMAGES = ("selection", "timestep", "shift_check")
 FOR_UNLABELLED_IMAGES = ("nonmembers", "nonmember_captions")
@@ -24,10 +24,7 @@ def check_known(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> None
     """
     for name in options:
         if name not in defaults:
-            close = get_close_matches(name, defaults, n=1)
-            raise MetricError(
-                f"This metric has no option {name!r}.{f' Did you mean {close[0]!r}?' if close else ''} It takes: {', '.join(defaults)}."
-            )
+            raise MetricError(f"This metric has no option {name!r}.{did_you_mean(name, defaults)} It takes: {', '.join(defaults)}.")
 
 
 def check_useful(options: Mapping[str, Any], defaults: Mapping[str, Any], *, labelled: bool) -> None:

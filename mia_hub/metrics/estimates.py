@@ -1,4 +1,4 @@
-"""Results with their uncertainty and provenance. No bare number leaves as a result."""
+"""Figures with their uncertainty. No bare number is a result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Estimate:
     Attributes:
         value: the figure, in [0, 1].
         low, high: its 95 % interval.
-        n_members, n_nonmembers: images that it was measured on.
+        n_members, n_nonmembers: the numbers of images that it was measured on.
     """
 
     value: float
@@ -26,7 +26,7 @@ class Estimate:
 
     @property
     def n(self) -> int:
-        """Images that it was measured on, of both kinds."""
+        """The number of images that it was measured on, of both kinds."""
         return self.n_members + self.n_nonmembers
 
     def __str__(self) -> str:
@@ -37,20 +37,26 @@ class Estimate:
         return percent_with_interval(self.value, self.low, self.high, rate=rate)
 
 
-class Rates(dict):
-    """Figures by false-positive rate; a rate that wasn't measured is an error that names those that were."""
+class Rates(dict[float, Estimate]):
+    """Figures by false-positive rate. A rate that wasn't measured raises an error that names the measured ones."""
 
-    def __missing__(self, rate):
+    def __missing__(self, rate: float) -> Estimate:
         measured = ", ".join(f"{known:g}" for known in sorted(self, reverse=True)) or "none"
         raise MetricError(
-            f"There is no figure at a false-positive rate of {rate}. Measured are: {measured}. A rate of 1/n needs n non-members or more, "
-            "and has to be asked for (fprs) where it isn't 0.01 or 0.001."
+            f"There is no figure at a false-positive rate of {rate}. Measured are: {measured}. A rate of 1/n needs at least n non-members; "
+            "give other rates than 0.01 and 0.001 as fprs=(…)."
         )
 
 
 @dataclass(frozen=True)
 class TimestepRow:
-    """The figures at one timestep."""
+    """The figures at one timestep.
+
+    Attributes:
+        timestep: the timestep.
+        auc, asr: the figures.
+        tpr_at_fpr: the true-positive rate by false-positive rate.
+    """
 
     timestep: int
     auc: Estimate

@@ -1,17 +1,20 @@
-"""What a statistic is expected to be for a non-member of the same difficulty, and how far from it a image lies."""
+"""The expected statistic of a non-member of given difficulty, and the deviation of an image from it."""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable
 
-# Below it a quadratic has too many terms to be fitted, and the spread is taken to be the same for all images.
+import numpy as np
+import numpy.typing as npt
+
+# With fewer images a quadratic has too many terms to be fitted, and the spread is assumed to be the same for all images.
 FEWEST_FOR_QUADRATIC = 200
 PENALTY = 10.0
 FLOOR = 1e-3
 
 
 class ExpectedStatistic:
-    """μ(z) and σ(z) of a statistic given a image's difficulty z, by ridge regression on non-members.
+    """μ(z) and σ(z) of a statistic given an image's difficulty z, by ridge regression on non-members.
 
     μ is a polynomial in standardised z, of degree 2 from 200 images on and of degree 1 below; log σ is linear in z, fitted to the
     log of the absolute residuals, and constant with fewer than 200 images. (Degrees and penalty were chosen on the demo's
@@ -22,49 +25,50 @@ class ExpectedStatistic:
         y: the statistic ``[n]``, or its logarithm.
     """
 
-    def __init__(self, z: np.ndarray, y: np.ndarray):
+    def __init__(self, z: npt.NDArray[np.float64], y: npt.NDArray[np.float64]):
         many = len(y) >= FEWEST_FOR_QUADRATIC
         self._mean = _Ridge(z, y, degree=2 if many else 1)
         residual = y - self._mean(z)
+        self._log_spread: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
         if many:
             self._log_spread = _Ridge(z, np.log(np.abs(residual) + FLOOR), degree=1)
         else:
             constant = np.log(residual.std() + FLOOR)
-            self._log_spread = lambda other: np.full(len(other), constant)
+            self._log_spread = lambda others: np.full(len(others), constant)
 
-    def deviation(self, z: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """``(y - μ(z))/σ(z)``, ``[m]``: how far above what is expected."""
-        return (y - self._mean(z)) / np.exp(self._log_spread(z))
+    def deviation(self, z: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return ``(y - μ(z))/σ(z)``, ``[m]``: how far the statistics ``[m]`` lie above the expected ones, in standard deviations."""
+        return np.asarray((y - self._mean(z)) / np.exp(self._log_spread(z)))
 
 
 class _Ridge:
     """Ridge regression on a polynomial of standardised features; the intercept is not penalised."""
 
-    def __init__(self, z: np.ndarray, y: np.ndarray, degree: int):
+    def __init__(self, z: npt.NDArray[np.float64], y: npt.NDArray[np.float64], degree: int):
         self._degree, self._scale = degree, _Scale(z)
-        x = self._expand(z, self._scale)
-        self._terms = _Scale(x)
-        x = self._terms(x)
+        terms = self._terms(z)
+        self._term_scale = _Scale(terms)
+        x = self._term_scale(terms)
         self._intercept = y.mean()
         self._weights = np.linalg.solve(x.T @ x + PENALTY * np.eye(x.shape[1]), x.T @ (y - self._intercept))
 
-    def _expand(self, z: np.ndarray, scale: _Scale) -> np.ndarray:
-        z = scale(z)
+    def _terms(self, z: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        z = self._scale(z)
         if self._degree == 1:
             return z
         i, j = np.triu_indices(z.shape[1])
         return np.hstack([z, z[:, i] * z[:, j]])
 
-    def __call__(self, z: np.ndarray) -> np.ndarray:
-        return self._intercept + self._terms(self._expand(z, self._scale)) @ self._weights
+    def __call__(self, z: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.asarray(self._intercept + self._term_scale(self._terms(z)) @ self._weights)
 
 
 class _Scale:
-    """Centres and scales columns; one that never varies is only centred."""
+    """Centres and scales columns; a constant column is only centred."""
 
-    def __init__(self, x: np.ndarray):
+    def __init__(self, x: npt.NDArray[np.float64]):
         self._mean, spread = x.mean(axis=0), x.std(axis=0)
         self._spread = np.where(spread > 1e-12, spread, 1.0)
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        return (x - self._mean) / self._spread
+    def __call__(self, x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.asarray((x - self._mean) / self._spread)

@@ -22,10 +22,10 @@ from mia_hub.metrics import roc
 
 
 def clopper_pearson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Exact interval for a proportion (Clopper & Pearson 1934). Never covers less than `confidence`.
+    """Return the exact interval for a proportion (Clopper & Pearson 1934), which never covers less than `confidence`.
 
     Args:
-        successes: whole number in [0, n].
+        successes: integer in [0, n].
         n: number of trials, at least 1.
         confidence: in (0, 1).
 
@@ -34,18 +34,18 @@ def clopper_pearson(successes: int, n: int, confidence: float = 0.95) -> tuple[f
     """
     if n != int(n) or successes != int(successes) or not 0 <= successes <= n or n < 1:
         raise MetricError(
-            f"{successes} successes of {n} is not a proportion; whole numbers with 0 <= successes <= n and n >= 1 are accepted. "
+            f"{successes} successes of {n} are no proportion; integers with 0 ≤ successes ≤ n and n ≥ 1 are accepted. "
             "Count the samples again."
         )
     return _beta_limits(successes, n, _tail(confidence))
 
 
 def delong(scores: ArrayLike, is_member: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
-    """Interval for the AUC: DeLong's variance, from midranks in O(n log n), on the logit scale, so that it stays in [0, 1].
+    """Return the interval for the AUC by DeLong's variance, from midranks in O(n log n), on the logit scale, so that it stays in [0, 1].
 
-    Where the variance estimate is 0 or undefined (perfect or inverted separation, all scores equal, a class with one sample) it would
-    claim certainty. The Clopper-Pearson limits for AUC * m successes in m = min(members, non-members) trials are used there instead;
-    with perfect separation that is (tail ** (1 / m), 1).
+    If the variance estimate is 0 or undefined (perfect or inverted separation, all scores equal, a class with one sample), it would claim
+    certainty. Then the Clopper-Pearson limits for AUC * m successes in m = min(members, non-members) trials are used instead; with
+    perfect separation they are (tail ** (1 / m), 1).
 
     Measured coverage (mu 0 to 3, 2000 runs each): 0.98 to 0.99 at 5 + 5 samples, 0.97 to 0.98 at 10 + 10, 0.95 to 0.98 at 20 + 20,
     0.93 to 0.95 at 100 + 200, 0.94 to 0.96 at 256 + 2000. Weak spot: a high AUC with few samples in one class only, 0.95 at mu 1 but
@@ -57,18 +57,18 @@ def delong(scores: ArrayLike, is_member: ArrayLike, confidence: float = 0.95) ->
         confidence: in (0, 1).
 
     Raises:
-        MetricError: see `roc.check`; or if the confidence is out of range.
+        MetricError: see `roc.scores_by_class`; or if the confidence is out of range.
     """
-    members, nonmembers = roc.check(scores, is_member)
+    members, nonmembers = roc.scores_by_class(scores, is_member)
     tail = _tail(confidence)
     area = roc.auc(scores, is_member)
     smaller = min(members.size, nonmembers.size)
     beaten, beating = roc.placements(members, nonmembers)
-    # Variances of the whole-number placements: those of constant placements are then exactly 0.
+    # Variances of integer placements, so that those of constant placements are exactly 0.
     variance = 0.0
     if smaller > 1:
-        variance = np.var(beaten, ddof=1) / members.size / (2 * nonmembers.size) ** 2
-        variance += np.var(beating, ddof=1) / nonmembers.size / (2 * members.size) ** 2
+        variance = float(np.var(beaten, ddof=1)) / members.size / (2 * nonmembers.size) ** 2
+        variance += float(np.var(beating, ddof=1)) / nonmembers.size / (2 * members.size) ** 2
     if variance == 0:
         return _beta_limits(area * smaller, smaller, tail)
     logit = math.log(area / (1 - area))
@@ -77,29 +77,33 @@ def delong(scores: ArrayLike, is_member: ArrayLike, confidence: float = 0.95) ->
 
 
 def auc_difference(scores: ArrayLike, others: ArrayLike, is_member: ArrayLike, confidence: float = 0.95) -> tuple[float, float, float]:
-    """How much larger one AUC is than another of the same samples: ``(difference, low, high)``, by DeLong's paired variance.
+    """Return how much larger one AUC is than another of the same samples, by DeLong's paired variance.
 
     Samples that are easy for one attack are often easy for the other, so that the interval of the difference is narrower than those of
-    the two AUCs suggest. Where the variance is 0 (both separate perfectly, or alike), or a class has one sample, it is (d, -1, 1).
+    the two AUCs suggest. If the variance is 0 (both separate perfectly, or alike), or a class has one sample, the result is (d, -1, 1).
 
     Args:
         scores, others: shape (n,), finite; higher means more likely a member. Of the same samples in the same order.
         is_member: shape (n,), 1 for members, 0 for non-members.
         confidence: in (0, 1).
 
+    Returns:
+        ``(difference, low, high)``.
+
     Raises:
-        MetricError: see `roc.check`; or if the confidence is out of range.
+        MetricError: see `roc.scores_by_class`; or if the confidence is out of range.
     """
     tail, parts = _tail(confidence), []
     for one in (scores, others):
-        members, nonmembers = roc.check(one, is_member)
+        members, nonmembers = roc.scores_by_class(one, is_member)
         beaten, beating = roc.placements(members, nonmembers)
         parts.append((beaten / (2 * nonmembers.size), beating / (2 * members.size)))
-    (beaten, beating), (other_beaten, other_beating) = parts
-    difference = float(beaten.mean() - other_beaten.mean())
-    if min(beaten.size, beating.size) < 2:
+    (share_beaten, share_beating), (other_beaten, other_beating) = parts
+    difference = float(share_beaten.mean() - other_beaten.mean())
+    if min(share_beaten.size, share_beating.size) < 2:
         return difference, -1.0, 1.0
-    variance = np.var(beaten - other_beaten, ddof=1) / beaten.size + np.var(beating - other_beating, ddof=1) / beating.size
+    variance = np.var(share_beaten - other_beaten, ddof=1) / share_beaten.size
+    variance += np.var(share_beating - other_beating, ddof=1) / share_beating.size
     if variance < 1e-30:
         return difference, -1.0, 1.0
     reach = NormalDist().inv_cdf(1 - tail) * math.sqrt(variance)
@@ -109,16 +113,16 @@ def auc_difference(scores: ArrayLike, others: ArrayLike, is_member: ArrayLike, c
 def tpr_at_fpr_interval(
     scores: ArrayLike, is_member: ArrayLike, fpr: float, confidence: float = 0.95, seed: int = 0, resamples: int = 20_000
 ) -> tuple[float, float]:
-    """Interval for the TPR at a given FPR, with the uncertainty of the threshold as well as that of the members.
+    """Return the interval for the TPR at a given FPR, with the uncertainty of the threshold as well as that of the members.
 
     The threshold that truly has this FPR is unknown, but the number of the n0 non-members above it is Binomial(n0, fpr), whatever the
-    scores' distribution: it lies next to the J-th highest non-member, where J is such a draw, plus 0 or 1 with equal chance since it
-    falls between two non-members. For each draw, the s members above that non-member give the Clopper-Pearson beta distributions,
+    scores' distribution: the threshold lies next to the J-th highest non-member, where J is such a draw, plus 0 or 1 with equal chance
+    since it falls between two non-members. For each draw, the s members above that non-member give the Clopper-Pearson beta distributions,
     Beta(s, n1 - s + 1) for the low end and Beta(s + 1, n1 - s) for the high end; the interval takes its tails over all draws. With
     plenty of non-members it becomes the Clopper-Pearson interval, and like that one it never has zero width (but at fpr = 1).
 
-    Below about 3 / fpr non-members the low end is 0: the true threshold may then well lie above all of them, and the scores can't tell
-    how many members it would leave.
+    Below about 3 / fpr non-members the low end is 0: the true threshold may then lie above all of them, and the scores don't show how
+    many members would exceed it.
 
     Measured coverage (mu 0, 1, 2; 2000 runs each, members + non-members): at fpr 0.01 it was 0.99, 0.98, 0.97 with 256 + 2000;
     0.99, 0.97, 0.97 with 512 + 1000; 1.00, 0.99, 0.99 with 100 + 200; 0.96, 0.95, 0.95 with 25,000 + 25,000. At fpr 0.001: 1.00, 0.99,
@@ -137,7 +141,7 @@ def tpr_at_fpr_interval(
     Raises:
         MetricError: see `roc.tpr_at_fpr`; or if the confidence or `resamples` is out of range.
     """
-    members, nonmembers = roc.check(scores, is_member)
+    members, nonmembers = roc.scores_by_class(scores, is_member)
     roc.allowed_false_positives(fpr, nonmembers.size)
     tail = _tail(confidence)
     rng = _generator(seed, resamples)
@@ -156,7 +160,7 @@ def tpr_at_fpr_interval(
 def balanced_accuracy_interval(
     tpr_successes: int, n_members: int, tnr_successes: int, n_nonmembers: int, confidence: float = 0.95
 ) -> tuple[float, float]:
-    """Interval for the balanced accuracy at a FIXED threshold: the mean of two independent proportions.
+    """Return the interval for the balanced accuracy at a FIXED threshold: the mean of two independent proportions.
 
     MOVER (Newcombe 1998; Donner & Zou 2012) on the Clopper-Pearson limits of each; it stays in [0, 1] by construction. The threshold
     must come from other samples; for one chosen on the same samples see `asr_interval`.
@@ -187,10 +191,10 @@ def balanced_accuracy_interval(
 def asr_interval(
     scores: ArrayLike, is_member: ArrayLike, confidence: float = 0.95, seed: int = 0, resamples: int = 500
 ) -> tuple[float, float]:
-    """Interval for the best balanced accuracy that a threshold could reach on fresh samples, in [0.5, 1].
+    """Return the interval for the best balanced accuracy that a threshold could reach on fresh samples, in [0.5, 1].
 
-    `roc.asr` picks its threshold on the samples it is judged on, so it is biased upward. Starting from `balanced_accuracy_interval` at
-    that threshold, the low end is lowered by twice the bias seen in a stratified bootstrap: twice, because resamples start from a curve
+    `roc.asr` picks its threshold on the samples that it is computed on, so it is biased up. Starting from `balanced_accuracy_interval` at
+    that threshold, the low end is lowered by twice the bias observed in a stratified bootstrap: twice, because resamples start from a curve
     that is already too high and show only part of the bias. The high end needs no correction: the bias is on its safe side. And if the
     curve is no higher than one-sided Kolmogorov-Smirnov bounds allow for an attack without any power, the low end is 0.5.
 
@@ -207,9 +211,9 @@ def asr_interval(
         resamples: number of bootstrap resamples, at least 100. 500 take about 1 s for 25,000 + 25,000 samples.
 
     Raises:
-        MetricError: see `roc.check`; or if the confidence or `resamples` is out of range.
+        MetricError: see `roc.scores_by_class`; or if the confidence or `resamples` is out of range.
     """
-    members, nonmembers = roc.check(scores, is_member)
+    members, nonmembers = roc.scores_by_class(scores, is_member)
     tail = _tail(confidence)
     rng = _generator(seed, resamples)
     n1, n0 = members.size, nonmembers.size
@@ -233,7 +237,7 @@ def asr_interval(
 
 
 def _tail(confidence: float) -> float:
-    """The probability left out at each end."""
+    """The probability outside the interval at each end."""
     if not 0 < confidence < 1:
         raise MetricError(f"The confidence {confidence} is out of range; it must lie between 0 and 1. Give 0.95 for 95%.")
     return (1 - confidence) / 2
@@ -241,12 +245,12 @@ def _tail(confidence: float) -> float:
 
 def _generator(seed: int, resamples: int) -> np.random.Generator:
     if resamples < 100:
-        raise MetricError(f"{resamples} resamples are too few for an interval; at least 100 are accepted. Leave it at its default.")
+        raise MetricError(f"{resamples} resamples are too few for an interval; at least 100 are needed. Leave resamples at its default.")
     return np.random.default_rng(seed)
 
 
 def _beta_limits(successes: float, n: int, tail: float) -> tuple[float, float]:
-    """Clopper-Pearson limits, which also make sense for a fraction of a success."""
+    """Clopper-Pearson limits, which are also defined for fractions of a success."""
     from scipy.special import betaincinv  # slow to import
 
     low = 0.0 if successes == 0 else float(betaincinv(successes, n - successes + 1, tail))

@@ -1,4 +1,4 @@
-"""The ROC curve of an attack and the figures read off it. See the package docstring for the conventions."""
+"""The ROC curve of an attack and its figures. See the package docstring for the conventions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RocCurve(NamedTuple):
     thresholds: Floats
 
 
-def check(scores: ArrayLike, is_member: ArrayLike) -> tuple[Floats, Floats]:
+def scores_by_class(scores: ArrayLike, is_member: ArrayLike) -> tuple[Floats, Floats]:
     """Validate scores with their labels, and split them by class.
 
     Args:
@@ -69,19 +69,26 @@ def check(scores: ArrayLike, is_member: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def count_above(values: Floats, thresholds: Floats, *, strictly: bool = False) -> Counts:
-    """How many values are at or above (or strictly above) each threshold."""
+    """Return the number of values at or above (or strictly above) each threshold."""
     return values.size - np.searchsorted(np.sort(values), thresholds, side="right" if strictly else "left")
 
 
 def placements(members: Floats, nonmembers: Floats) -> tuple[Counts, Counts]:
-    """For each sample, twice the number of the other class that it outranks (ties count half): whole numbers, so nothing is rounded."""
-    beaten = sum(np.searchsorted(np.sort(nonmembers), members, side=side) for side in ("left", "right"))
-    beating = sum(count_above(members, nonmembers, strictly=strictly) for strictly in (False, True))
+    """Return, for each sample, twice the number of samples of the other class that it outranks; ties count half.
+
+    These are integers, so nothing is rounded.
+
+    Returns:
+        ``[m]`` of the members, ``[n]`` of the non-members.
+    """
+    ranked = np.sort(nonmembers)
+    beaten = np.searchsorted(ranked, members, side="left") + np.searchsorted(ranked, members, side="right")
+    beating = count_above(members, nonmembers) + count_above(members, nonmembers, strictly=True)
     return beaten, beating
 
 
 def allowed_false_positives(fpr: float, n_nonmembers: int) -> int:
-    """The largest k with k / n_nonmembers <= fpr, at least 1.
+    """Return the largest k with k / n_nonmembers <= fpr, at least 1.
 
     Raises:
         MetricError: if `fpr` is not in (0, 1], or is below what `n_nonmembers` can measure.
@@ -101,34 +108,34 @@ def allowed_false_positives(fpr: float, n_nonmembers: int) -> int:
 
 
 def roc_curve(scores: ArrayLike, is_member: ArrayLike) -> RocCurve:
-    """The ROC curve with every attainable point, collinear ones included.
+    """Return the ROC curve with every attainable point, collinear ones included.
 
     Args:
         scores: shape (n,), finite; higher means more likely a member.
         is_member: shape (n,), 1 for members, 0 for non-members.
 
     Raises:
-        MetricError: see `check`.
+        MetricError: see `scores_by_class`.
     """
-    members, nonmembers = check(scores, is_member)
+    members, nonmembers = scores_by_class(scores, is_member)
     tp, fp, thresholds = _curve_counts(members, nonmembers)
     return RocCurve(fp / nonmembers.size, tp / members.size, thresholds)
 
 
 def auc(scores: ArrayLike, is_member: ArrayLike) -> float:
-    """Area under the ROC curve: the chance that a member outscores a non-member, ties counting half (Mann-Whitney). In [0, 1].
+    """Return the area under the ROC curve: the chance that a member outscores a non-member, ties counting half (Mann-Whitney). In [0, 1].
 
     Args and Raises: see `roc_curve`. Takes O(n log n).
     """
-    members, nonmembers = check(scores, is_member)
+    members, nonmembers = scores_by_class(scores, is_member)
     beaten, _ = placements(members, nonmembers)
     return int(beaten.sum()) / (2 * members.size * nonmembers.size)
 
 
 def asr(scores: ArrayLike, is_member: ArrayLike) -> float:
-    """Attack success rate: the best balanced accuracy (TPR + 1 - FPR) / 2 over all thresholds. In [0.5, 1].
+    """Return the attack success rate: the best balanced accuracy (TPR + 1 - FPR) / 2 over all thresholds. In [0.5, 1].
 
-    The threshold is chosen on the very samples it is judged on, so the figure is biased upward: see `asr_interval`.
+    The threshold is chosen on the samples that the figure is computed on, so the figure is biased upward: see `asr_interval`.
 
     Args and Raises: see `roc_curve`.
     """
@@ -136,7 +143,7 @@ def asr(scores: ArrayLike, is_member: ArrayLike) -> float:
 
 
 def balanced_accuracy_at(scores: ArrayLike, is_member: ArrayLike, threshold: float) -> float:
-    """Balanced accuracy (TPR + 1 - FPR) / 2 when scores at or above `threshold` are called members. In [0, 1].
+    """Return the balanced accuracy (TPR + 1 - FPR) / 2 when scores at or above `threshold` are called members. In [0, 1].
 
     Args:
         scores: shape (n,), finite; higher means more likely a member.
@@ -144,56 +151,56 @@ def balanced_accuracy_at(scores: ArrayLike, is_member: ArrayLike, threshold: flo
         threshold: any number, or inf (nobody is called a member).
 
     Raises:
-        MetricError: see `check`; or if the threshold is NaN.
+        MetricError: see `scores_by_class`; or if the threshold is NaN.
     """
-    members, nonmembers = check(scores, is_member)
+    members, nonmembers = scores_by_class(scores, is_member)
     if math.isnan(threshold):
         raise MetricError("The threshold is NaN; it must be a number or inf. Take it from best_threshold or threshold_at_fpr.")
     return float((np.mean(members >= threshold) + np.mean(nonmembers < threshold)) / 2)
 
 
 def best_threshold(scores: ArrayLike, is_member: ArrayLike) -> float:
-    """The threshold that reaches `asr`; of equally good ones the one with the lowest FPR (inf if none beats calling nobody a member).
+    """Return the threshold that reaches `asr`; of equally good ones that with the lowest FPR (inf if none beats calling nobody a member).
 
     Args and Raises: see `roc_curve`.
     """
-    members, nonmembers = check(scores, is_member)
+    members, nonmembers = scores_by_class(scores, is_member)
     tp, fp, thresholds = _curve_counts(members, nonmembers)
-    # In whole numbers, so that equals are equal; argmax takes the first of them, which has the lowest FPR.
+    # In integers, so that ties are exact; argmax takes the first of them, which has the lowest FPR.
     return float(thresholds[np.argmax(tp * nonmembers.size - fp * members.size)])
 
 
 def tpr_at_fpr(scores: ArrayLike, is_member: ArrayLike, fpr: float) -> float:
-    """The largest attainable true positive rate whose false positive rate is at most `fpr`. No interpolation. In [0, 1].
+    """Return the largest attainable true positive rate whose false positive rate is at most `fpr`. No interpolation. In [0, 1].
 
     Args:
         scores: shape (n,), finite; higher means more likely a member.
         is_member: shape (n,), 1 for members, 0 for non-members.
-        fpr: the false positive rate that is still accepted, in (0, 1].
+        fpr: the highest accepted false positive rate, in (0, 1].
 
     Raises:
-        MetricError: see `check`; or if `fpr` is out of range, or below 1 / (number of non-members).
+        MetricError: see `scores_by_class`; or if `fpr` is out of range, or below 1 / (number of non-members).
     """
     threshold = threshold_at_fpr(scores, is_member, fpr)
-    members, _ = check(scores, is_member)
+    members, _ = scores_by_class(scores, is_member)
     return float(np.mean(members >= threshold))
 
 
 def threshold_at_fpr(scores: ArrayLike, is_member: ArrayLike, fpr: float) -> float:
-    """The score threshold that `tpr_at_fpr` uses; of those with the same TPR the one with the lowest FPR.
+    """Return the score threshold that `tpr_at_fpr` uses; of those with the same TPR the one with the lowest FPR.
 
     It is inf if ties at the top make every other threshold exceed `fpr`, or if no member can be caught.
 
     Args and Raises: see `tpr_at_fpr`.
     """
-    members, nonmembers = check(scores, is_member)
+    members, nonmembers = scores_by_class(scores, is_member)
     allowed = allowed_false_positives(fpr, nonmembers.size)
     tp, fp, thresholds = _curve_counts(members, nonmembers)
     return float(thresholds[np.argmax(np.where(fp <= allowed, tp, -1))])
 
 
 def legacy_swapped_tpr(scores: ArrayLike, is_member: ArrayLike, fpr: float) -> float:
-    """What several public repositories print as "TPR@1%FPR", with the classes swapped. Only to compare with a printed figure.
+    """Return what several public repositories print as "TPR@1%FPR", with the classes swapped; only to compare with a printed figure.
 
     They feed the raw norm (our score times -1) to a ROC routine with the non-members as the positive class, so the figure is the share
     of *non-members* recognised while at most `fpr` of the *members* are mistaken for non-members. It says nothing about how many members
@@ -202,14 +209,14 @@ def legacy_swapped_tpr(scores: ArrayLike, is_member: ArrayLike, fpr: float) -> f
 
     Args:
         scores: as for `tpr_at_fpr`: higher means more likely a member.
-        is_member: as for `tpr_at_fpr`: 1 for members. The swap happens in here.
+        is_member: as for `tpr_at_fpr`: 1 for members. This function swaps the classes.
         fpr: in (0, 1]; here a rate among the members.
 
     Raises:
         MetricError: see `tpr_at_fpr`, with the classes swapped.
     """
-    members, nonmembers = check(scores, is_member)
-    # Not tpr_at_fpr on swapped input: its refusal would speak of too few non-members.
+    members, nonmembers = scores_by_class(scores, is_member)
+    # tpr_at_fpr on swapped input would report too few non-members.
     if 0 < fpr <= 1 and fpr * members.size * (1 + 1e-12) < 1:
         raise MetricError(
             f"The swapped figure at {fpr:g} can't be measured with {members.size} members, as it takes them for the negative class. "

@@ -1,7 +1,7 @@
 """Was this *set* of images used for training? Many weak scores make one strong answer.
 
-After CDI (arXiv 2411.12858), with two differences that guard against a wrong accusation. CDI trains a classifier to tell the suspects from
-known non-members, in whatever direction they differ, and asks whether it succeeds on held-out images; here the direction is fixed
+After CDI (arXiv 2411.12858), with two differences that guard against a wrong accusation. CDI trains a classifier to distinguish suspects
+from known non-members, in whatever direction they differ, and tests whether it succeeds on held-out images; here the direction is fixed
 beforehand, "looks more like a training image", so that suspects which merely differ in kind are no evidence. And the test is one-sided.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from mia_hub.errors import MetricError
 from mia_hub.metrics.expected_statistic import ExpectedStatistic
@@ -21,8 +22,10 @@ FEWEST_IN_SET = 5
 PERMUTATIONS = 9_999
 RESAMPLES = 2_000
 POWER = 0.9
-# One image that is certainly a member must not carry a whole set: a score further out than this counts as this.
+# One image that is certainly a member must not decide about a whole set: a larger deviation counts as this one.
 LARGEST_DEVIATION = 3.0
+
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Fraction:
 
     Attributes:
         value, low, high: in [0, 1].
-        at_least: whether value and low are lower bounds, as they are where no known members show what members look like; high is 1 then.
+        at_least: whether value and low are lower bounds, as without known members, which would show what members look like; high is 1 then.
     """
 
     value: float
@@ -42,31 +45,39 @@ class Fraction:
 
 @dataclass(frozen=True)
 class SetTest:
-    """The figures of `SetCheck`, without words."""
+    """The figures of `SetCheck`.
+
+    Attributes:
+        p_value: of the permutation test.
+        p_welch: of Welch's t-test, for comparison.
+        fraction: estimated share of members.
+        more_needed: further images of the same kind that would give evidence; 0 if there is evidence, None if no number would.
+        scores: of the set, ``[m]``, in standard deviations; higher = more like a member.
+    """
 
     p_value: float
     p_welch: float
     fraction: Fraction
     more_needed: int | None
-    scores: np.ndarray
+    scores: Floats
 
 
 def too_few(n: int) -> MetricError:
-    """The error for a set of so few images."""
-    found = f"{n} different images are" if n != 1 else "One image is"
-    return MetricError(f"{found} too few for a set; give at least {FEWEST_IN_SET} different ones, or have each checked by itself.")
+    """Return the error for a set of n images, which are too few."""
+    images = f"{n} different images are" if n != 1 else "One image is"
+    return MetricError(f"{images} too few for a set; give at least {FEWEST_IN_SET} different ones, or have each checked by itself.")
 
 
-def compare_sets(suspects: np.ndarray, null: np.ndarray, members: np.ndarray | None = None, *, seed: int = 0) -> SetTest:
+def compare_sets(suspects: Floats, null: Floats, members: Floats | None = None, *, seed: int = 0) -> SetTest:
     """Compares a set with known non-members.
 
-    Each score is taken by what was fitted on other folds of suspects and non-members together, blind to which is which; so under the null
-    hypothesis, that the suspects are further non-members of the same kind, all are exchangeable and the permutation test is exact.
+    Each score comes from a fit on other folds of suspects and non-members together, without labels; so under the null hypothesis, that the
+    suspects are further non-members of the same kind, all are exchangeable and the permutation test is exact.
 
     Args:
-        suspects: what the attack saw of the set: float64 ``[m]`` scores, or ``[m, 1 + F]`` for a conditional attack.
+        suspects: the observations of the set: scores ``[m]``, or ``[m, 1 + F]`` of a conditional attack.
         null: the same of known non-members, ``[n, …]``.
-        members: the same of known members, where there are any; they serve the estimated share alone.
+        members: the same of known members, if there are any; they are used for the estimated share alone.
         seed: of folds, permutations and intervals.
 
     Raises:
@@ -91,44 +102,48 @@ def compare_sets(suspects: np.ndarray, null: np.ndarray, members: np.ndarray | N
     )
 
 
-def _scores(pooled: np.ndarray, members: np.ndarray | None, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
+def _scores(pooled: Floats, members: Floats | None, seed: int) -> tuple[Floats, Floats | None]:
     """Scores ``[m + n]`` of suspects and non-members, and of known members, in standard deviations."""
     if pooled.ndim == 1:
         centre, spread = np.median(pooled), np.subtract(*np.quantile(pooled, (0.8413, 0.1587))) / 2 or 1.0
-        scaled = [None if part is None else (part - centre) / spread for part in (pooled, members)]
+        scores, known = (pooled - centre) / spread, None if members is None else (members - centre) / spread
     else:
         fold = np.random.default_rng(seed).permutation(len(pooled)) % FOLDS
-        found = np.empty(len(pooled))
+        scores = np.empty(len(pooled))
         for k in range(FOLDS):
             fit = ExpectedStatistic(pooled[fold != k, 1:], pooled[fold != k, 0])
-            found[fold == k] = -fit.deviation(pooled[fold == k, 1:], pooled[fold == k, 0])
+            scores[fold == k] = -fit.deviation(pooled[fold == k, 1:], pooled[fold == k, 0])
         fit = ExpectedStatistic(pooled[:, 1:], pooled[:, 0])
-        scaled = [found, None if members is None else -fit.deviation(members[:, 1:], members[:, 0])]
-    return tuple(None if part is None else np.clip(part, -LARGEST_DEVIATION, LARGEST_DEVIATION) for part in scaled)
+        known = None if members is None else -fit.deviation(members[:, 1:], members[:, 0])
+    return _clipped(scores), None if known is None else _clipped(known)
 
 
-def _means_of_draws(scores: np.ndarray, m: int, rng: np.random.Generator) -> np.ndarray:
+def _clipped(scores: Floats) -> Floats:
+    return np.clip(scores, -LARGEST_DEVIATION, LARGEST_DEVIATION)
+
+
+def _means_of_draws(scores: Floats, m: int, rng: np.random.Generator) -> Floats:
     """Means of `PERMUTATIONS` random subsets of size m."""
     n = len(scores)
     if m * m < n:
-        # With replacement first, which is much faster; of so small subsets few have a repeated index, and only those are drawn again.
+        # With replacement first, which is much faster; few such small subsets have a repeated index, and only those are drawn again.
         rows = np.sort(rng.integers(n, size=(PERMUTATIONS, m)), axis=1)
-        again = np.flatnonzero((np.diff(rows, axis=1) == 0).any(axis=1))
+        again = np.flatnonzero((np.diff(rows, axis=1) == 0).any(axis=1)).tolist()
     else:
-        rows, again = np.empty((PERMUTATIONS, m), int), range(PERMUTATIONS)
+        rows, again = np.empty((PERMUTATIONS, m), int), list(range(PERMUTATIONS))
     for i in again:
         rows[i] = rng.choice(n, m, replace=False, shuffle=False)
-    return scores[rows].mean(axis=1)
+    return np.asarray(scores[rows].mean(axis=1))
 
 
-def _welch(own: np.ndarray, others: np.ndarray) -> float:
+def _welch(own: Floats, others: Floats) -> float:
     from scipy.stats import ttest_ind
 
     p = float(ttest_ind(own, others, equal_var=False, alternative="greater").pvalue)
     return 1.0 if np.isnan(p) else p
 
 
-def _fraction(own: np.ndarray, others: np.ndarray, members: np.ndarray | None, seed: int) -> Fraction:
+def _fraction(own: Floats, others: Floats, members: Floats | None, seed: int) -> Fraction:
     """π in mean(set) = π·mean(members) + (1-π)·mean(non-members); without known members, a lower bound.
 
     Without them: if every member of the set scored above the non-members' median, its share above would be π + (1-π)/2; so
@@ -139,18 +154,18 @@ def _fraction(own: np.ndarray, others: np.ndarray, members: np.ndarray | None, s
         low, _ = clopper_pearson(above, len(own))
         return Fraction(max(0.0, 2 * above / len(own) - 1), max(0.0, 2 * low - 1), 1.0, at_least=True)
     rng = np.random.default_rng(seed)
-    # Means are drawn from Student's t, which knows how little five images tell of their own spread; a bootstrap doesn't, and is too sure.
+    # Means are drawn from Student's t, which accounts for how little five images show of their own spread; a bootstrap is too narrow.
     means = [
         part.mean() + np.concatenate([[0.0], part.std(ddof=1) / np.sqrt(len(part)) * rng.standard_t(len(part) - 1, RESAMPLES)])
         for part in (own, others, members)
     ]
-    found = ((means[0] - means[1]) / np.maximum(means[2] - means[1], 1e-9)).clip(0, 1)
-    low, high = np.quantile(found[1:], (0.025, 0.975))
-    return Fraction(float(found[0]), float(low), float(high), at_least=False)
+    fractions = ((means[0] - means[1]) / np.maximum(means[2] - means[1], 1e-9)).clip(0, 1)
+    low, high = np.quantile(fractions[1:], (0.025, 0.975))
+    return Fraction(float(fractions[0]), float(low), float(high), at_least=False)
 
 
-def _more_needed(own: np.ndarray, others: np.ndarray, difference: float) -> int | None:
-    """From the two-sample z-test: n with (z_α + z_power)²·(s²/n + s0²/n0) ≤ difference²."""
+def _more_needed(own: Floats, others: Floats, difference: float) -> int | None:
+    """Further images that the two-sample z-test needs: n with (z_α + z_power)²·(s²/n + s0²/n0) ≤ difference²."""
     from scipy.stats import norm
 
     if difference <= 0:

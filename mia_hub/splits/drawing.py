@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from tqdm.auto import tqdm
 
-from mia_hub.errors import ImageError, SplitError, whole_number
+from mia_hub.errors import ImageError, SplitError, integer_at_least
 from mia_hub.images.image import InputImage
 from mia_hub.images.sequences import ConcatenatedSequence, SelectedSequence
 from mia_hub.splits.member_split import MemberSplit
@@ -92,8 +92,8 @@ def draw_split(
         SplitError: for fewer than 2 of either, a seed below 0, or a source that has fewer images than are asked for.
     """
     for what, count in (("members", members), ("nonmembers", nonmembers)):
-        whole_number(what, count, FEWEST, SplitError)
-    whole_number("seed", seed, 0, SplitError)
+        integer_at_least(what, count, FEWEST, SplitError)
+    integer_at_least("seed", seed, 0, SplitError)
     rng, reader = np.random.default_rng(seed), _Reader(progress, distinct=True)
     if other is None:
         rows, ids = _collect(pool, members + nonmembers, rng, reader)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mia_hub.errors import AttackError, SplitError, whole_number
+from mia_hub.errors import AttackError, SplitError, integer_at_least
 from mia_hub.images.captions import require_complete, select_rows
 from mia_hub.images.image import InputImage
 from mia_hub.images.sequences import ConcatenatedSequence, SelectedSequence
@@ -98,8 +98,8 @@ def drawn_rows(sizes: Sequence[int], limit: int, seed: int = 0) -> list[np.ndarr
     Raises:
         SplitError: if ``limit`` is below 2, or ``seed`` below 0.
     """
-    whole_number("limit", limit, 2, SplitError)
-    whole_number("seed", seed, 0, SplitError)
+    integer_at_least("limit", limit, 2, SplitError)
+    integer_at_least("seed", seed, 0, SplitError)
     rng = np.random.default_rng(seed)
     return [np.sort(rng.permutation(size)[:limit]) for size in sizes]
 

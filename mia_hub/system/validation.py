@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from mia_hub.errors import MiaHubError
+from mia_hub.rendering.suggestions import did_you_mean
 
 CLOSED = ConfigDict(strict=True, extra="forbid")
 # For what describes itself: the fields that are used are checked, and further ones are allowed.
@@ -93,10 +93,8 @@ def _problem(error: ErrorDetails, subject: str, schema: Any) -> str:
     if kind in UNKNOWN_FIELD:
         name = str(place.pop())[:40]
         known = _fields(schema, place)
-        near = get_close_matches(name, known, n=1, cutoff=0.5)
         accepted = "" if place else f"; it has {', '.join(known)}"
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        return f"{_path(place) or subject} has no field {name!r}{accepted}.{hint}"
+        return f"{_path(place) or subject} has no field {name!r}{accepted}.{did_you_mean(name, known)}"
     where = _path(place) or subject
     if kind == "predicate":
         return f"{where} {context['text']}."

@@ -210,14 +210,14 @@ def test_vector_mean_cancels_noise_that_norm_mean_keeps():
         ("sima", {"timestep": (1,)}, "Did you mean 'timesteps'"),
         ("sima", {"timesteps": ()}, "one or more different integers"),
         ("sima", {"timesteps": (5, 5)}, "increasing"),
-        ("sima", {"timesteps": (-1, 5)}, "from 0 up"),
+        ("sima", {"timesteps": (-1, 5)}, "≥ 0"),
         ("sima", {"timesteps": ("a",)}, "must be integers"),
         ("sima", {"timesteps": (50.7,)}, "must be integers"),
         ("sima-mc", {"antithetic": "no"}, "True or False"),
         ("sima", {"p": 0}, "above 0"),
         ("sima", {"p": "four"}, "above 0"),
         ("sima", {"input": "dirty"}, "'clean', 'scaled', 'noised'"),
-        ("sima-mc", {"draws": 0}, "from 1 up"),
+        ("sima-mc", {"draws": 0}, "≥ 1"),
         ("sima-mc", {"draws": 3, "antithetic": True}, "even"),
         ("sima-mc", {"form": "mean"}, "'vector-mean', 'norm-mean'"),
     ],
@@ -239,7 +239,7 @@ def test_refusals_come_before_the_model_is_queried():
     sima = get_attack("sima")
     for call, says in (
         (lambda: get_attack("sima", timesteps=(1000,)).score(model, image), "runs from 0 to 999"),
-        (lambda: sima.score(model, image, batch_size=0), "from 1 up"),
+        (lambda: sima.score(model, image, batch_size=0), "≥ 1"),
         (lambda: sima.score(model, image, is_member=[1, 0]), "2 entries for 1 images"),
         (lambda: sima.score(model, image, captions=["a", "b"]), "2 entries for 1 images"),
     ):
@@ -291,7 +291,7 @@ def test_out_of_memory_outside_the_denoiser_is_halved_too():
 
 
 def test_photographs_of_a_batch_are_let_go_once_encoded(monkeypatch):
-    monkeypatch.setattr("mia_hub.attacks.reading.HELD_VALUES", 1000)
+    monkeypatch.setattr("mia_hub.attacks.batch_reading.MAX_DECODED_VALUES", 1000)
     model = failing_model(lambda x, t: x)
     pixels, sizes = model.pixels, []
     model.pixels = lambda inputs: sizes.append(len(inputs)) or pixels(inputs)

@@ -25,7 +25,7 @@ import mia_hub
 from mia_hub.attacks import get_attack, list_attacks
 from mia_hub.attacks.combination import Combination, alone
 from mia_hub.attacks.learning import TrainedAttack
-from mia_hub.attacks.spelling import spelled
+from mia_hub.attacks.spelling import parse_attack, parse_parts, spell
 from mia_hub.auditing.compare import UNFINISHED, compare, default_attacks
 from mia_hub.auditing.comparison import Comparison, SkippedAttack
 from mia_hub.cli import parser as cli
@@ -179,7 +179,7 @@ def test_parts_that_choose_do_so_in_a_combination_too(images):
     table = score(one, memory_of(images[:N], count), images)
     alone_ = score(part, memory_of(images[:N]), images)
     assert table.chosen["parts"][0] == alone_.chosen and table.chosen["parts"][1] == {}
-    assert one.settled(json.loads(json.dumps(table.chosen))).parts[0] == part.settled(alone_.chosen)
+    assert one.with_chosen(json.loads(json.dumps(table.chosen))).parts[0] == part.with_chosen(alone_.chosen)
     assert table.queries == sum(count)
 
 
@@ -378,7 +378,7 @@ def never(x, t):
         ({"attacks": ["sima"], "combine": [[]]}, "one or more attacks"),
         ({"attacks": [get_attack("sima", timesteps=(1000,))]}, "runs from 0 to 999"),
         ({"attacks": ["sima"], "combine": [["sima", "pia"]], "limit": 15}, "too few for the attack 'combine'"),
-        ({"attacks": ["sima"], "seed": -1}, "seed must be a whole number"),
+        ({"attacks": ["sima"], "seed": -1}, "seed must be an integer"),
         ({"attacks": ["sima"], "fprs": (0.001,)}, "At least 1000 non-members"),
         ({"attacks": ["sima"], "selection": "best"}, "'calibration' or 'oracle'"),
         ({"attacks": ["sima"], "limit": 3}, "too few"),
@@ -434,7 +434,7 @@ def test_what_is_there_is_not_scored_again(tiny, tiny_pixel_repo, split, tmp_pat
     loss = get_attack("loss", timesteps=(30,))
     more, queries = run((MC, loss, SIMA), fprs=(0.1,), selection="oracle")
     assert queries == 2 * N
-    assert [row.label for row in more.rows] == [spelled(attack) for attack in (MC, loss, SIMA)]
+    assert [row.label for row in more.rows] == [spell(attack) for attack in (MC, loss, SIMA)]
     assert list(more.reports[0].tpr_at_fpr) == [0.1]
     # Anything that a score depends on makes it anew.
     other = tiny_pixel_repo(size=SIDE, seed=1)
@@ -538,18 +538,18 @@ def test_a_killed_comparison_goes_on_where_it_was(tiny, split_folder, tmp_path, 
     ],
 )
 def test_attacks_in_one_word(text, attack):
-    assert cli.attack_from(text) == attack
-    assert spelled(attack) == text
+    assert parse_attack(text) == attack
+    assert spell(attack) == text
 
 
 def test_combinations_in_one_word():
-    assert cli.parts_from("sima+sima-cn:given=complexity,mirror+shift-right+pia:timesteps=100") == [
+    assert parse_parts("sima+sima-cn:given=complexity,mirror+shift-right+pia:timesteps=100") == [
         get_attack("sima"), get_attack("sima-cn", given=("complexity", "mirror+shift-right")), get_attack("pia", timesteps=(100,))
     ]  # fmt: skip
     parts = Combination(parts=("sima", get_attack("pia", timesteps=(100,))))
-    assert spelled(parts) == "sima+pia:timesteps=100"
-    assert tuple(cli.parts_from(spelled(parts))) == parts.parts
-    assert spelled(get_attack("sima", timesteps=range(0, 100, 10))) == "sima:timesteps=0,…,90"
+    assert spell(parts) == "sima+pia:timesteps=100"
+    assert tuple(parse_parts(spell(parts))) == parts.parts
+    assert spell(get_attack("sima", timesteps=range(0, 100, 10))) == "sima:timesteps=0,…,90"
 
 
 @pytest.mark.parametrize(
@@ -564,7 +564,7 @@ def test_combinations_in_one_word():
         (["--combine", "sima+piaa"], "There is no attack 'piaa'"),
         (["--combine", "sima+"], "There is no attack ''"),
         (["--attacks", "clid"], "isn't conditioned on text"),
-        (["--attacks", "sima", "--limit", "1"], "limit must be a whole number"),
+        (["--attacks", "sima", "--limit", "1"], "limit must be an integer"),
         (["--attacks", "sima", "--split", "nonsense"], "There is no split 'nonsense'"),
         (["--attacks", "sima", "--out", "FILE"], "can't be made"),
     ],

@@ -139,7 +139,7 @@ def test_known_answer(name, memory):
     model, images, labels = memory
     table = get_attack(name, timesteps=(20,)).score(model, images, is_member=labels, progress=False)
     assert auc(table.scores[:, 0], labels) == 1.0
-    settled = get_attack(name, timesteps=(20,)).settled(table.chosen)
+    settled = get_attack(name, timesteps=(20,)).with_chosen(table.chosen)
     choosing = 0 if name == "sima-c" else 30 * sum(1 + len(candidate) for candidate in CANDIDATES)
     assert table.queries == 60 * settled.queries_per_image + choosing
 

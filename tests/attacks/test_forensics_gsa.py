@@ -648,14 +648,14 @@ def test_generating_starts_again_with_fewer_rows_when_memory_runs_out():
     [
         ("forensics-vlb", {"aggregate": "mode"}, "'median', 'sum', 'none', 'total'"),
         ("forensics-mse", {"aggregate": "total"}, "one of 'mean', 'min', 'max', 'median', 'sum', 'none'"),
-        ("forensics-xstart", {"draws": 0}, "draws must be a whole number from 1 up"),
-        ("nearest-generated", {"samples": 0}, "samples must be a whole number from 1 up"),
-        ("nearest-generated", {"steps": 2.5}, "steps must be a whole number"),
+        ("forensics-xstart", {"draws": 0}, "draws must be an integer ≥ 1"),
+        ("nearest-generated", {"samples": 0}, "samples must be an integer ≥ 1"),
+        ("nearest-generated", {"steps": 2.5}, "steps must be an integer"),
         ("nearest-generated", {"neighbours": 300}, "more than the 256 generated"),
         ("nearest-generated", {"space": "latent"}, "'pixel', 'feature'"),
         ("forensics-text", {"compare": "all"}, "'output', 'intermediate'"),
         ("forensics-text", {"space": "latent"}, "'pixel', 'feature', 'model'"),
-        ("forensics-text", {"steps": 0}, "steps must be a whole number"),
+        ("forensics-text", {"steps": 0}, "steps must be an integer"),
     ],
 )
 def test_parameters_that_cannot_be_are_refused(name, parameters, says):

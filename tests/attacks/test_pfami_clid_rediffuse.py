@@ -15,7 +15,7 @@ from support.reference import rediffuse as rediffuse_reference
 
 import mia_hub
 from mia_hub.attacks import get_attack
-from mia_hub.attacks.captions import SwappedCaptions, swapped, without_important_words, word_importance
+from mia_hub.attacks.caption_variants import SwappedCaptions, swapped, without_important_words, word_importance
 from mia_hub.attacks.clid import WEIGHTS
 from mia_hub.attacks.pfami import centre_crop
 from mia_hub.errors import AttackError, ModelError
@@ -474,12 +474,12 @@ def test_sources_of_captions_stand_side_by_side_in_reports(population, memory):
 @pytest.mark.parametrize(
     ("name", "parameters", "says"),
     [
-        ("pfami", {"crops": 0}, "crops must be a whole number from 1 up"),
-        ("pfami", {"crops": 2.5}, "crops must be a whole number"),
+        ("pfami", {"crops": 0}, "crops must be an integer ≥ 1"),
+        ("pfami", {"crops": 2.5}, "crops must be an integer"),
         ("pfami", {"form": "ratio"}, "'relative', 'difference'"),
         ("pfami", {"timesteps": ()}, "one or more different integers"),
-        ("rediffuse", {"k": 0}, "stride of the DDIM steps, must be a whole number from 1 up"),
-        ("rediffuse", {"variations": 0}, "variations must be a whole number from 1 up"),
+        ("rediffuse", {"k": 0}, "stride of the DDIM steps, must be an integer ≥ 1"),
+        ("rediffuse", {"variations": 0}, "variations must be an integer ≥ 1"),
         ("rediffuse", {"variation": "blur"}, "variation must be a function"),
         ("rediffuse", {"variation": darker, "timesteps": (100, 200)}, "makes one score"),
         ("clid", {"captions": "guessed"}, "'ground-truth', 'empty', 'swapped'"),
@@ -511,7 +511,7 @@ def test_refusals_come_before_the_model_is_queried():
         ("clid", conditional, {"captions": texts[:5]} | known, "5 entries for 40 images"),
         ("clid", conditional, {"captions": [*texts[:-1], None]} | known, "must be text; got None"),
         ("clid", conditional, {"captions": swapped(texts)} | known, "would call them ground truth"),
-        ("clid swapped", conditional, {"captions": texts} | known, r"swapped\(captions\) has made"),
+        ("clid swapped", conditional, {"captions": texts} | known, r"needs swapped captions; make them with .*swapped\(captions\)"),
         ("rediffuse", ends_in_noise, {}, "which has signal from 0 to 98: choose timesteps up to 98"),
     ):
         name, *source = name.split()
@@ -525,7 +525,7 @@ def test_refusals_come_before_the_model_is_queried():
 @pytest.mark.parametrize(
     ("variation", "says"),
     [
-        (lambda pixels, draw: pixels[:, :, ::2], r"a tensor of shape \(1, 1, 8, 8\), as its input; got \(1, 1, 4, 8\)"),
+        (lambda pixels, draw: pixels[:, :, ::2], r"a tensor of its input's shape, \(1, 1, 8, 8\); got \(1, 1, 4, 8\)"),
         (lambda pixels, draw: None, "got NoneType"),
         (lambda pixels, draw: pixels * 2 - 1, r"pixels in \[0, 1\]; got -1 to"),
         (lambda pixels, draw: (pixels * 255).to(torch.uint8), r"pixels in \[0, 1\]; got 0 to 63 in uint8"),

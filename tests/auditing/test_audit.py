@@ -64,7 +64,7 @@ def test_audit_refuses_before_any_compute(memory):
     split = mia_hub.make_split(members, blobs(60, 1))
     for options, says in (
         ({"attack": SIMA}, "runs from 0 to 1"),
-        ({"seed": -1}, "seed must be a whole number from 0 up"),
+        ({"seed": -1}, "seed must be an integer ≥ 0"),
         ({"device": "cpu"}, "loaded already"),
         ({"timestep": 5}, "not among the scored ones"),
         ({"fprs": (0.001,)}, "At least 1000 non-members"),

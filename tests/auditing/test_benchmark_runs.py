@@ -417,7 +417,7 @@ def test_what_was_fetched_is_kept_and_a_broken_file_is_named(hub, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SplitError, match="can't be made"):
         OpenBenchmark(b, cache=tmp_path / "file")
-    with pytest.raises(SplitError, match="limit must be a whole number from 2 up; got 1"):
+    with pytest.raises(SplitError, match="limit must be an integer ≥ 2; got 1"):
         OpenBenchmark(b, limit=1, cache=tmp_path / "cache")
 
 

@@ -188,7 +188,7 @@ def test_what_is_refused():
         rule_of(np.zeros((50, 4)))
     with pytest.raises(AttackError, match="at one timestep"):
         EarlyChecker(model_of(), images(30), get_attack("sima-mc", timesteps=(50, 100)), progress=False)
-    with pytest.raises(AttackError, match="rising up to the last, 8"):
+    with pytest.raises(AttackError, match="increasing up to 8"):
         EarlyChecker(model_of(), images(30), attack, looks=(2, 4), progress=False)
 
 

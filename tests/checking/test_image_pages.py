@@ -7,13 +7,13 @@ import re
 from dataclasses import replace
 
 import pytest
+from scipy.stats import false_discovery_control
 from support.made_reports import ATTACK, NASTY, Text, a_check, doubtful, evidence
 
 from mia_hub.checking.image_answers import ImageCheck
 from mia_hub.checking.image_pages import answer_html, caveats_html, check_text, checks_table, figures_html, row_number
 from mia_hub.checking.verdict_texts import TREATMENT, VERDICTS
 from mia_hub.checking.verdicts import EVIDENCE, NO_NULL, NOT_COMPARABLE
-from mia_hub.metrics.p_values import benjamini_hochberg
 
 
 def check_html(check: ImageCheck) -> str:
@@ -52,7 +52,7 @@ def test_an_answer_without_a_verdict_gives_no_p_value(verdict):
 
 
 def several() -> list[ImageCheck]:
-    adjusted = benjamini_hochberg([evidence().p_value, doubtful().p_value])
+    adjusted = false_discovery_control([evidence().p_value, doubtful().p_value])
     return [
         evidence(name="a" * 60 + "-first.png", q_value=float(adjusted[0])),
         doubtful(name="b.png", q_value=float(adjusted[1])),

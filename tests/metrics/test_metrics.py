@@ -159,7 +159,7 @@ def test_tied_scores_are_never_separated():
     ],
 )
 def test_refuses_bad_samples(scores, labels, message):
-    for figure in (metrics.check, metrics.roc_curve, metrics.auc, metrics.asr, metrics.delong, metrics.asr_interval):
+    for figure in (metrics.scores_by_class, metrics.roc_curve, metrics.auc, metrics.asr, metrics.delong, metrics.asr_interval):
         with pytest.raises(MetricError, match=message):
             figure(scores, labels)
 
@@ -177,7 +177,7 @@ def test_refuses_bad_samples(scores, labels, message):
         (lambda: metrics.balanced_accuracy_at(*TOY, math.nan), "threshold is NaN"),
         (lambda: metrics.clopper_pearson(6, 5), "6 successes of 5"),
         (lambda: metrics.clopper_pearson(0, 0), "0 successes of 0"),
-        (lambda: metrics.clopper_pearson(1.5, 5), "whole numbers"),
+        (lambda: metrics.clopper_pearson(1.5, 5), "integers with 0 ≤ successes ≤ n"),
         (lambda: metrics.balanced_accuracy_interval(1, 5, -1, 5), "-1 successes of 5"),
         (lambda: metrics.delong(*TOY, confidence=95), "95 is out of range.*Give 0.95 for 95%"),
         (lambda: metrics.asr_interval(*TOY, resamples=10), "10 resamples are too few"),

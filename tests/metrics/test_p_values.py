@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mia_hub.errors import MetricError
-from mia_hub.metrics.p_values import NullDistribution, benjamini_hochberg
+from mia_hub.metrics.p_values import NullDistribution, adjusted
 from mia_hub.scores import ScoreTable
 
 
@@ -51,12 +51,9 @@ def test_p_values_of_nonmembers_are_uniform_or_larger(ties):
         assert ties or rate >= level - 3.5 * error
 
 
-def test_benjamini_hochberg_by_hand_and_as_scipy_has_it():
-    from scipy.stats import false_discovery_control
-
-    np.testing.assert_allclose(benjamini_hochberg([0.01, 0.04, 0.03, 0.5]), [0.04, 0.16 / 3, 0.16 / 3, 0.5])
-    p = np.random.default_rng(0).uniform(size=50) ** 2
-    np.testing.assert_allclose(benjamini_hochberg(p), false_discovery_control(p))
+def test_q_values_by_hand():
+    np.testing.assert_allclose(adjusted([0.002, 0.008, 0.006, 0.5]), [0.008, 0.032 / 3, 0.032 / 3, 1.0])
+    assert adjusted([0.001]).tolist() == [0.001]
 
 
 def test_refusals():

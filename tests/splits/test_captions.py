@@ -194,7 +194,7 @@ def test_one_caption_for_all_reaches_attacks_that_choose(text_model):
 
 
 def test_swapped_captions_stay_swapped(text_model):
-    from mia_hub.attacks.captions import swapped
+    from mia_hub.attacks.caption_variants import swapped
     from mia_hub.auditing.audit import held_out
 
     split = make_split(some_images(2 * N), some_images(2 * N, 1), captions=swapped([f"cat {i}" for i in range(4 * N)]))

@@ -411,8 +411,8 @@ def test_a_second_push_replaces_the_first(tmp_path, loopback_hub, logged_in, cap
     "words, says",
     [
         (["--members", "30", "--nonmembers", "30"], "has 40 different images that can be used, and 60 are asked for. Ask for fewer"),
-        (["--members", "3", "--nonmembers", "3", "--seed", "-1"], "seed must be a whole number from 0 up; got -1"),
-        (["--members", "1", "--nonmembers", "3"], "members must be a whole number from 2 up; got 1"),
+        (["--members", "3", "--nonmembers", "3", "--seed", "-1"], "seed must be an integer ≥ 0; got -1"),
+        (["--members", "1", "--nonmembers", "3"], "members must be an integer ≥ 2; got 1"),
         (["--members", "3"], "--members and --nonmembers go together"),
         ([], "doesn't say which images are members; give the numbers to draw"),
         (["--nonmembers-from", "x"], "give both numbers, --members and --nonmembers"),

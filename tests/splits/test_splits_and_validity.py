@@ -81,7 +81,7 @@ def test_limit_is_a_seeded_draw():
     assert small.hash == again.hash != other.hash
     assert split.limited(None) is split
     assert len(split.limited(45).members) == 45
-    with pytest.raises(SplitError, match="from 2 up"):
+    with pytest.raises(SplitError, match="≥ 2"):
         split.limited(1)
 
 
@@ -159,7 +159,7 @@ def test_options_without_effect_are_refused():
     ):
         with pytest.raises(SplitError, match="leave it out"):
             load_split(given, **options)
-    with pytest.raises(SplitError, match="seed must be a whole number from 0 up"):
+    with pytest.raises(SplitError, match="seed must be an integer ≥ 0"):
         make_split(noise_images(5), noise_images(5)).limited(2, seed=-1)
 
 

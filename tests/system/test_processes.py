@@ -14,7 +14,7 @@ import pytest
 import torch
 from support import resumed
 
-from mia_hub.attacks import base, get_attack
+from mia_hub.attacks import get_attack, scoring
 from mia_hub.errors import MiaHubError, ModelError
 from mia_hub.models.denoiser import wrap_denoiser
 from mia_hub.models.exact import ddpm_alphas_cumprod
@@ -121,7 +121,7 @@ def with_room(results, timesteps: tuple[int, ...], batch_size: int | None, **lau
     """One of some processes whose device would take more rows than there are images."""
     os.environ |= launch
     torch.set_num_threads(1)
-    base.default_rows = lambda model: 8192
+    scoring.default_rows = lambda model: 8192
     passes: list[int] = []
 
     def denoise(x, t):

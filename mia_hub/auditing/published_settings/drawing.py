@@ -8,7 +8,7 @@ from pathlib import Path
 from mia_hub.auditing.published_settings.image_source import DEMO
 from mia_hub.auditing.published_settings.setting import Benchmark
 from mia_hub.auditing.published_settings.side import ImageDraw, Side
-from mia_hub.errors import SplitError, whole_number
+from mia_hub.errors import SplitError, integer_at_least
 from mia_hub.images.sequences import SelectedSequence
 from mia_hub.splits.loading import load_split
 from mia_hub.splits.member_split import MemberSplit
@@ -38,7 +38,7 @@ class OpenBenchmark:
     def __init__(self, benchmark: Benchmark, *, limit: int | None = None, cache: str | Path | None = None):
         self.benchmark, self.limit, self.cache = benchmark, limit, cache
         if limit is not None:
-            whole_number("limit", limit, 2, SplitError)
+            integer_at_least("limit", limit, 2, SplitError)
         sources = () if benchmark.members.dataset == DEMO else (benchmark.members, benchmark.nonmembers)
         self._sides = [Side(source, benchmark.centre_crop, limit, cache) for source in sources]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from mia_hub.auditing.published_settings.image_source import DEMO, ImageSource
 from mia_hub.auditing.published_settings.validation import BenchmarkError, Stated, read_json, validate
 from mia_hub.defaults import PACKAGE_FOLDER
+from mia_hub.rendering.suggestions import did_you_mean
 from mia_hub.system.validation import FROM_LIST
 
 if TYPE_CHECKING:
@@ -231,7 +231,6 @@ def load_benchmark(name: str | Path) -> Benchmark:
     own = Path(name).suffix == ".json"
     path = Path(name) if own else SETTINGS / f"{name}.json"
     if not own and str(name) not in list_benchmarks():
-        near = get_close_matches(str(name).lower(), list_benchmarks(), n=1, cutoff=0.4)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, list_benchmarks())
         raise BenchmarkError(f"There is no benchmark {str(name)!r}.{hint} There are: {', '.join(list_benchmarks())}; or give a .json file.")
     return validate(Benchmark, path, name=path.stem)

@@ -1,0 +1,100 @@
+"""Batches of images, read ahead: while the model is queried with one batch, the next one is decoded, hashed and resized."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from mia_hub.images.image import InputImage
+from mia_hub.models.protocol import DiffusionModel
+
+# Decoded values (pixels times channels) that are held before they are resized: 32 MB of 8-bit images.
+MAX_DECODED_VALUES = 2**25
+
+
+@dataclass(frozen=True, eq=False)
+class ImageBatch:
+    """Images as a model takes them.
+
+    Attributes:
+        ids: content ids of the N images.
+        names: their names, for messages.
+        pixels: ``[N, C, H, W]`` in [0, 1], at the model's image size, on its device.
+    """
+
+    ids: list[str]
+    names: list[str]
+    pixels: torch.Tensor
+
+
+class BatchReader:
+    """Reads batches of images, one ahead; a context manager, which ends the reading when it is left.
+
+    Only one thread reads at a time, since the images may come from a source that takes no other. Reading ahead has a thread of its own; a
+    batch that can't be read there is read again by the thread that needs it.
+
+    Args:
+        model: whose `pixels` are read.
+        images: all of them.
+    """
+
+    def __init__(self, model: DiffusionModel, images: Sequence[InputImage]):
+        self._model, self._images = model, images
+        # The thread works on the same accelerator in the same order.
+        same_stream: dict[str, Any] = {}
+        if model.device.type == "cuda":
+            same_stream = {"initializer": torch.cuda.set_stream, "initargs": (torch.cuda.current_stream(),)}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="reading ahead", **same_stream)
+        self._ahead: tuple[range, Future[ImageBatch]] | None = None
+        self._cancelled = False
+
+    def __enter__(self) -> BatchReader:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.cancel()
+        self._thread.shutdown(wait=False)
+
+    def read(self, rows: range, following: range) -> ImageBatch:
+        """Return the images of some rows, and begin to read the following ones, which may be none.
+
+        Raises:
+            ImageError: for an image that can't be read.
+        """
+        if self._ahead is not None and self._ahead[0] != rows:
+            self.cancel()
+        # Reading ahead may fail for lack of memory beside the model's pass, or because a source is bound to one thread.
+        ready = self._ahead is not None and self._ahead[1].exception() is None
+        batch = self._ahead[1].result() if self._ahead is not None and ready else self._read(rows)
+        self._ahead = (following, self._thread.submit(self._read, following)) if following else None
+        return batch
+
+    def cancel(self) -> None:
+        """End the reading ahead, so that another reader may use the images."""
+        if self._ahead is not None:
+            self._cancelled = True
+            wait([self._ahead[1]])
+            self._ahead, self._cancelled = None, False
+
+    def _read(self, rows: range) -> ImageBatch:
+        ids: list[str] = []
+        names: list[str] = []
+        parts: list[torch.Tensor] = []
+        decoded: list[InputImage] = []
+        for row in rows:
+            if self._cancelled:
+                raise InterruptedError("Reading ahead was cancelled.")
+            image = self._images[row]
+            ids.append(image.id)
+            names.append(image.name)
+            decoded.append(image)
+            # Large images are released as soon as they are resized: a batch of them, decoded, would fill the memory.
+            if row == rows[-1] or sum(each.pixels.size for each in decoded) > MAX_DECODED_VALUES:
+                parts.append(self._model.pixels(decoded))
+                decoded = []
+        return ImageBatch(ids, names, parts[0] if len(parts) == 1 else torch.cat(parts))
