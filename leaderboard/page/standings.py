@@ -8,7 +8,7 @@ from typing import Any
 
 from leaderboard.page import tables
 from leaderboard.results import board_rows, claims
-from leaderboard.results.reader import Results, read_results
+from leaderboard.results.reader import Results, current_results
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def standings_of(results: Results) -> Standings:
 
 
 def _in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return sorted(rows, key=lambda row: (row["split"], *board_rows.row_order(row)))
+    return sorted(rows, key=lambda row: (row["split"], *board_rows.board_order(row)))
 
 
 _lock = threading.Lock()
@@ -60,7 +60,7 @@ _latest: Standings | None = None
 def current_standings() -> Standings:
     """Return the standings of the configured store and of the entries that come with the software, as they are now."""
     global _latest
-    results = read_results()
+    results = current_results()
     with _lock:
         if _latest is None or _latest.results.version != results.version:
             _latest = standings_of(results)

@@ -21,7 +21,7 @@ from leaderboard.requests.naming import ON_TOP, check_name, is_local, parse_top,
 from leaderboard.requests.queue import Queue, files_of
 from leaderboard.requests.request import Request
 from leaderboard.requests.resolution import NOT_LOCAL, resolve_model, resolve_split
-from leaderboard.requests.scores import check_size, read_scores
+from leaderboard.requests.scores import check_file_size, read_scores
 from leaderboard.requests.status import Status, timestamp, utc_now
 from leaderboard.stores.store import Store
 from leaderboard.stores.submitter import Submitter
@@ -241,10 +241,10 @@ def _stripped(field: str, value: Any) -> str:
 def _content(scores: bytes | str | os.PathLike[str]) -> bytes:
     """Return the content of a file of scores; one that is too large is refused before it is read."""
     if isinstance(scores, bytes):
-        check_size(len(scores))
+        check_file_size(len(scores))
         return scores
     try:
-        check_size(os.stat(scores).st_size)
+        check_file_size(os.stat(scores).st_size)
         with open(scores, "rb") as file:
             return file.read()
     except OSError as error:

@@ -1,6 +1,6 @@
 """Models and splits in a folder of whoever runs a board, named ``local:NAME``: evaluated and shown like those on the Hub.
 
-Only the worker and ``mia-hub submit`` are given the folder, and nothing that strangers reach. A name never leads out of it.
+Only the worker and ``mia-hub submit`` know the folder, and nothing that strangers reach. A name never leads out of it.
 """
 
 from __future__ import annotations

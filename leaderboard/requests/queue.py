@@ -17,7 +17,7 @@ from leaderboard.errors import BrokenFile, StoreError, SubmissionError
 from leaderboard.requests.limits import Limits
 from leaderboard.requests.naming import LONGEST_NAME, is_local, owner_of
 from leaderboard.requests.request import Request, with_canonical_attacks
-from leaderboard.requests.scores import LARGEST_SCORES, check_size
+from leaderboard.requests.scores import LARGEST_SCORES, check_file_size
 from leaderboard.requests.status import Status, timestamp, utc_now
 from leaderboard.stores.store import Changes, Store, View, as_json
 
@@ -232,7 +232,7 @@ class Queue:
                 break
             return {_path(id, "status"): as_json(status.to_dict()) for id, status in changed.items()}
 
-        self.store.update(change, f"{worker} takes a request")
+        self.store.update(change, f"{worker} claims a request")
         return claimed
 
     def renew(self, id: str, worker: str, *, progress: str | None = None, at: datetime | None = None, lease: timedelta = LEASE) -> bool:
@@ -364,7 +364,7 @@ def _check_scores(request: Request, scores: bytes | None) -> None:
         raise SubmissionError("Scores come with a request of kind 'scores', and with no other.")
     if scores is None:
         return
-    check_size(len(scores))
+    check_file_size(len(scores))
     if hashlib.sha256(scores).hexdigest() != request.scores:
         raise SubmissionError("The scores are not those that the request names: their SHA-256 differs. Submit them again.")
 

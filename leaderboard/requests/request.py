@@ -1,4 +1,4 @@
-"""What people submit: "audit this model on this split with these attacks", or scores of their own. One validation for every way in."""
+"""A request: "audit this model on this split with these attacks", or scores of one's own. Every way in validates it alike."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Request:
     """A submission as it was made. Its `id` is derived from its content: the same request made twice is the same request.
 
     Attributes:
-        kind: "model" (we compute the scores) or "scores" (every figure is recomputed from the scores given).
+        kind: "model" (we compute the scores) or "scores" (every figure is recomputed from submitted scores).
         model: "demo", or the Hub id of the model; with something on top, "base + top@commit"; or "local:NAME", or "local:A + local:B".
         revision: commit of the model, or None for "demo"; of a local one the hashes of its weights, as reports state them.
         split: "demo", or the Hub id of the data set, or "local:NAME".

@@ -51,11 +51,11 @@ def resolve_model(name: str, revision: str | None, limits: Limits, local: LocalF
     from mia_hub.models.lookup import look_up_model
 
     try:
-        found = look_up_model(ON_TOP.join([base, *tops]), revision, largest=int(limits.model_gib * 2**30))
+        model = look_up_model(ON_TOP.join([base, *tops]), revision, largest=int(limits.model_gib * 2**30))
     except MiaHubError as error:
         raise SubmissionError(_for_submitters(error, "model")) from error
-    pinned = [f"{top}@{commit}" for top, commit in zip(found.overlays, found.overlay_revisions)]
-    return ON_TOP.join([found.base, *pinned]), found.revision
+    pinned = [f"{top}@{commit}" for top, commit in zip(model.overlays, model.overlay_revisions)]
+    return ON_TOP.join([model.base, *pinned]), model.revision
 
 
 def resolve_split(name: str, revision: str | None, limits: Limits, local: LocalFolder | None = None) -> tuple[str, str | None]:

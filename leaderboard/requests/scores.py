@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 LARGEST_SCORES = 50 * 2**20
 
 
-def check_size(size: int, name: str = "The scores") -> None:
+def check_file_size(size: int, name: str = "The scores") -> None:
     """Refuse a file of scores by its size, before it is read.
 
     Raises:
@@ -46,7 +46,7 @@ def read_scores(content: bytes, name: str = "The scores") -> ScoreTable:
     from mia_hub.errors import MetricError
     from mia_hub.scores import ScoreTable
 
-    check_size(len(content), name)
+    check_file_size(len(content), name)
     try:
         check_unpacked(content, name)
         table = ScoreTable.from_parquet(io.BytesIO(content))

@@ -1,4 +1,4 @@
-"""Where a request stands, and where it stood before."""
+"""The status of a request: where it stands, and where it stood before."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Time = Annotated[Text, AfterValidator(_with_time_zone)]
 
 @dataclass(frozen=True, config=CLOSED)
 class Status:
-    """Where a request stands. Times are ISO 8601 in UTC.
+    """The status of a request. Times are ISO 8601 in UTC.
 
     Attributes:
         state: PENDING, RUNNING, FINISHED or FAILED.

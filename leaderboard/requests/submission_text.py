@@ -32,7 +32,7 @@ def accepted_text(accepted: Accepted, requests: str | None = None) -> str:
 def state_text(status: Status, place: int | None = None) -> str:
     """Return where a request stands, in a few words."""
     if status.state == "PENDING" and status.submitted is None:
-        return "waiting; a pull request brought it, and no worker has seen it yet"
+        return "waiting; it came by a pull request, and no worker has read it yet"
     if status.state == "PENDING":
         return f"waiting, number {place} in the queue" if place else "waiting"
     if status.state == "RUNNING":

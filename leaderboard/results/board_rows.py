@@ -146,7 +146,7 @@ def _reproduction(row: Row, computed: Row | None) -> str:
     return "yes" if low <= row["reported"]["auc"]["value"] <= high else "no"
 
 
-def row_order(row: Mapping[str, Any]) -> tuple[Any, ...]:
+def board_order(row: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return a key that sorts rows by model, then by falling AUC; rows without a computed AUC come last."""
     return row["model"], row["auc"] is None, -(row["auc"] or {"value": 0})["value"], row["attack"]
 

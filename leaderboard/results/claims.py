@@ -41,9 +41,9 @@ def rows_with_claims(rows: Iterable[Mapping[str, Any]], claims: Iterable[Mapping
         rows: of `leaderboard.results.board_rows.board_rows`.
         claims: of `published_claims`.
     """
-    rows = [dict(row) | {"claimed": []} for row in rows]
+    with_claims: list[Row] = [dict(row) | {"claimed": []} for row in rows]
     by_attack = defaultdict(list)
-    for row in rows:
+    for row in with_claims:
         by_attack[attack_name(row["attack"])].append(row)
     alone: dict[tuple[str, str], Row] = {}
     for claim in claims:
@@ -52,7 +52,7 @@ def rows_with_claims(rows: Iterable[Mapping[str, Any]], claims: Iterable[Mapping
             matches = [alone.setdefault((claim["benchmark"], claim["attack"]), _row_without_results(claim))]
         for row in matches:
             row["claimed"].append(claim)
-    return [*rows, *alone.values()]
+    return [*with_claims, *alone.values()]
 
 
 def attack_name(attack: str) -> str:

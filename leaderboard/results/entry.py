@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from leaderboard.errors import StoreError
 from leaderboard.requests.naming import LOCAL_PREFIX, is_local
 from leaderboard.requests.request import Request
-from leaderboard.results.entry_format import SCHEMA, StoredEntry
+from leaderboard.results.entry_format import SCHEMA, EntryFormat
 from mia_hub.errors import MiaHubError
 from mia_hub.system.validation import parsed
 
@@ -114,7 +114,7 @@ def parse_entry(content: bytes, id: str) -> dict[str, Any]:
     """
     try:
         entry = json.loads(content)
-        stored = parsed(StoredEntry, entry, "The entry")
+        stored = parsed(EntryFormat, entry, "The entry")
         request = Request.from_dict(stored.request, past=True)
         if not stored.id == request.id == id:
             raise ValueError(f"its id is {stored.id}, and that of its request {request.id}")

@@ -27,7 +27,7 @@ def _rate(text: str) -> str:
     return text
 
 
-def _not_empty(rows: list[StoredRow]) -> list[StoredRow]:
+def _not_empty(rows: list[RowFormat]) -> list[RowFormat]:
     if not rows:
         raise must_be("a list of at least one row")
     return rows
@@ -39,7 +39,7 @@ Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[str, AfterValidator(_rate)]
 
 
-class StoredEstimate(Closed):
+class EstimateFormat(Closed):
     """A figure with its 95 % interval and the number of images that it was measured on."""
 
     value: Share
@@ -55,22 +55,22 @@ class StoredEstimate(Closed):
         return self
 
 
-class StoredFlag(Closed):
+class FlagFormat(Closed):
     name: Line
     raised_by: Line
     meaning: Line
 
 
-class StoredRow(Closed):
+class RowFormat(Closed):
     """One attack."""
 
     attack: Line
     access: Literal["black", "gray", "white", "unknown"]
     queries: Annotated[int, Field(ge=0)] | None
     timestep: int
-    auc: StoredEstimate
-    asr: StoredEstimate
-    tpr_at_fpr: dict[Rate, StoredEstimate]
+    auc: EstimateFormat
+    asr: EstimateFormat
+    tpr_at_fpr: dict[Rate, EstimateFormat]
     flags: list[Line]
     scores: Annotated[str, Field(pattern=SCORES)]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -91,7 +91,7 @@ class Provenance(Open):
     created: Line
 
 
-class StoredEntry(Closed):
+class EntryFormat(Closed):
     """An entry. Its request has a model of its own, `leaderboard.requests.request.Request`."""
 
     format: Annotated[Literal[1], Field(alias="schema")]
@@ -100,9 +100,9 @@ class StoredEntry(Closed):
     request: dict[str, Any]
     model: ModelDescription
     split: SplitDescription
-    blind_auc: StoredEstimate | None
-    flags: list[StoredFlag]
-    rows: Annotated[list[StoredRow], at_most(MOST_ROWS, "rows"), AfterValidator(_not_empty)]
+    blind_auc: EstimateFormat | None
+    flags: list[FlagFormat]
+    rows: Annotated[list[RowFormat], at_most(MOST_ROWS, "rows"), AfterValidator(_not_empty)]
     command: Line
     provenance: Provenance
     trained: Annotated[list[TrainingFacts], at_most(MOST_TRAINED), Field(default_factory=list)]

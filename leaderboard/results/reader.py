@@ -186,6 +186,6 @@ def reader_of(address: str) -> ResultsReader:
     return ResultsReader(address)
 
 
-def read_results() -> Results:
+def current_results() -> Results:
     """Return all entries of the configured store and of the software, as they are now."""
     return reader_of(results_address()).read()

@@ -117,7 +117,10 @@ class HubStore(Store):
                 operations.append(CommitOperationAdd(self.PACK, pack))
         with self.errors():
             try:
-                return self.api.create_commit(self.repo_id, operations, repo_type="dataset", commit_message=message, **options)
+                commit: CommitInfo = self.api.create_commit(
+                    self.repo_id, operations, repo_type="dataset", commit_message=message, **options
+                )
+                return commit
             except HfHubHTTPError as error:
                 if status_of(error) in (409, 412):
                     raise Conflict(f"{self} was written to since.") from error
@@ -127,7 +130,11 @@ class HubStore(Store):
         """Return a file's content, in one request; stop if the file is too large."""
         from huggingface_hub import hf_hub_url
         from huggingface_hub.errors import EntryNotFoundError
-        from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_stream_backoff
+        from huggingface_hub.utils import (  # type: ignore[attr-defined]  # imported there, and not listed
+            build_hf_headers,
+            hf_raise_for_status,
+            http_stream_backoff,
+        )
 
         url = hf_hub_url(self.repo_id, path, repo_type="dataset", revision=version, endpoint=self.api.endpoint)
         headers = build_hf_headers(token=self.api.token)

@@ -1,4 +1,4 @@
-"""Where evaluations run: the interface between the worker and whatever evaluates a request."""
+"""The interface between the worker and whatever evaluates a request."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Evaluation(Protocol):
 
 
 class Backend(Protocol):
-    """Where evaluations run.
+    """Runs evaluations somewhere.
 
     Attributes:
         local: folder of local models and splits that evaluations can read; None if there is none.
@@ -73,7 +73,7 @@ class Backend(Protocol):
         Args:
             id: of the request.
             status: the request's.
-            folder: work folder, filled by `leaderboard.worker.work_folder.fill`.
+            folder: work folder, filled by `leaderboard.worker.work_folder.fill_work_folder`.
 
         Raises:
             Unavailable: if none can be started at the moment.

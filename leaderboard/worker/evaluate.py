@@ -23,7 +23,7 @@ from leaderboard.requests.split_files import check_card
 from leaderboard.results.entry import build_entry, build_row
 from leaderboard.results.training_facts import training_facts
 from leaderboard.stores.store import as_json
-from leaderboard.worker.work_folder import ERROR, OUT, STORED_SCORES, SUBMITTED_SCORES, read
+from leaderboard.worker.work_folder import ERROR, OUT, STORED_SCORES, SUBMITTED_SCORES, read_work_folder
 from mia_hub.errors import MiaHubError
 from mia_hub.system.hub import is_temporary
 
@@ -38,7 +38,7 @@ REFUSED, LATER = 3, 4
 
 @dataclass(frozen=True)
 class Environment:
-    """Where a request is evaluated.
+    """The device and the files of an evaluation.
 
     Attributes:
         device, batch_size: as for `mia_hub.compare`.
@@ -63,7 +63,7 @@ def evaluate(folder: Path, environment: Environment | None = None) -> dict[str, 
     Raises:
         MiaHubError: with the reason, for the submitter.
     """
-    request, limits = read(folder)
+    request, limits = read_work_folder(folder)
     environment = environment or Environment()
     split = _load_split(request, limits, environment.local)
     (folder / OUT).mkdir(exist_ok=True)
@@ -114,15 +114,30 @@ def _entry_of_model(request: Request, split: MemberSplit, limits: Limits, folder
 
     model = _load_model(request, limits, environment)
     attacks = [parse_attack(text) for text in request.attacks]
-    options = {"captions": request.captions, "seed": request.seed, "batch_size": environment.batch_size}
-    comparison = compare(model, split, attacks, folder=folder / STORED_SCORES, progress=False, **options)
+    comparison = compare(
+        model,
+        split,
+        attacks,
+        captions=request.captions,
+        seed=request.seed,
+        batch_size=environment.batch_size,
+        folder=folder / STORED_SCORES,
+        progress=False,
+    )
     rows = []
     # A comparison's labels shorten long lists of timesteps; the request's own spelling tells any two attacks apart.
     for number, (attack, row) in enumerate(zip(request.attacks, comparison.rows)):
         path, content = _write_row(folder / OUT, number, row.report)
         rows.append(build_row(attack, row.report, path, content, access=row.access, queries=row.queries_at_timestep))
-    shared = {"blind": comparison.blind_auc, "flags": comparison.flags, "provenance": comparison.rows[0].report.provenance}
-    return build_entry(request, rows, model=comparison.model, split=comparison.split, **shared)
+    return build_entry(
+        request,
+        rows,
+        model=comparison.model,
+        split=comparison.split,
+        blind=comparison.blind_auc,
+        flags=comparison.flags,
+        provenance=comparison.rows[0].report.provenance,
+    )
 
 
 def _entry_of_scores(request: Request, split: MemberSplit, folder: Path) -> dict[str, Any]:
@@ -131,7 +146,7 @@ def _entry_of_scores(request: Request, split: MemberSplit, folder: Path) -> dict
     from mia_hub.splits.shift import survey
 
     surveyed = survey(split.images, split.is_member, progress=False)
-    table = check_scores((folder / SUBMITTED_SCORES).read_bytes(), ids=surveyed.ids, is_member=split.is_member)
+    table = check_scores((folder / SUBMITTED_SCORES).read_bytes(), ids=surveyed.ids, is_member=split.is_member.tolist())
     described = describe_split(split, surveyed)
     # The table's metadata about the model is a claim; the entry is filed under the requested model.
     model = {"id": request.model, "revision": request.revision}
@@ -142,8 +157,7 @@ def _entry_of_scores(request: Request, split: MemberSplit, folder: Path) -> dict
     )
     path, content = _write_row(folder / OUT, 0, report)
     row = build_row(table.attack, report, path, content, access="unknown", queries=None)
-    shared = {"blind": surveyed.blind, "flags": report.flags, "provenance": report.provenance}
-    return build_entry(request, [row], model=model, split=described, **shared)
+    return build_entry(request, [row], model=model, split=described, blind=surveyed.blind, flags=report.flags, provenance=report.provenance)
 
 
 def _write_row(out: Path, number: int, report: AuditReport) -> tuple[str, bytes]:
@@ -151,6 +165,7 @@ def _write_row(out: Path, number: int, report: AuditReport) -> tuple[str, bytes]
     for part in ("scores", "reports"):
         (out / part).mkdir(exist_ok=True)
     path = f"scores/{number:02d}.parquet"
+    assert report.scores is not None
     report.scores.to_parquet(out / path)
     (out / "reports" / f"{number:02d}.json").write_bytes(as_json(report.to_dict()))
     return path, (out / path).read_bytes()

@@ -1,8 +1,8 @@
 """Evaluations as jobs on the Hub's GPUs, for a worker whose own machine has none.
 
 The job installs this package, evaluates the request (`leaderboard.worker.run_job`), and writes its outcome into a folder ``jobs/…`` of the
-results' data set. The worker that sent it keeps the lease, checks the result as it checks its own, and publishes it. A job is found
-again by its label: a worker that is restarted doesn't send a second one.
+results' data set. The worker that sent it keeps the lease, checks the result as it checks its own, and publishes it. A job is
+identified by its label: a worker that is restarted doesn't send a second one.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ LINES, LONGEST_TAIL = 20, 1200
 
 @dataclass(frozen=True, kw_only=True)
 class JobOptions:
-    """How jobs run.
+    """Options of jobs.
 
     Attributes:
         flavor: the job's machine, such as "a10g-small".
@@ -100,7 +100,7 @@ class HubJobs:
                 job = self._send(id, key)
                 log.info("%s: sent as a job: %s", id, job.url)
             else:
-                log.info("%s: its job was found again: %s", id, job.url)
+                log.info("%s: its job exists already: %s", id, job.url)
         return HubJob(self, job, f"{JOBS}/{key}", folder)
 
     def _label(self, key: str) -> str:
@@ -148,14 +148,13 @@ class HubJob:
 
     def __init__(self, jobs: HubJobs, job: JobInfo, outcome: str, folder: Path):
         self.jobs, self.job, self.outcome, self.folder = jobs, job, outcome, folder
-        self._identity = {"job_id": job.id, "namespace": jobs.namespace}
 
     def wait(self, seconds: float) -> bool:
         end = time.monotonic() + seconds
         while True:
             try:
                 with _unavailable():
-                    self.job = self.jobs.api.inspect_job(**self._identity)
+                    self.job = self.jobs.api.inspect_job(job_id=self.job.id, namespace=self.jobs.namespace)
             except Unavailable as error:
                 log.warning("%s", error)
             if self.job.status.stage in ENDED:
@@ -197,7 +196,7 @@ class HubJob:
 
         try:
             with _unavailable():
-                lines = list(self.jobs.api.fetch_job_logs(**self._identity, tail=LINES))
+                lines = list(self.jobs.api.fetch_job_logs(job_id=self.job.id, namespace=self.jobs.namespace, tail=LINES))
         except Unavailable as error:
             return str(error)
         text = "\n".join(line.rstrip() for line in lines)
@@ -208,7 +207,7 @@ class HubJob:
     def cancel(self) -> None:
         try:
             with _unavailable():
-                self.jobs.api.cancel_job(**self._identity)
+                self.jobs.api.cancel_job(job_id=self.job.id, namespace=self.jobs.namespace)
         except Unavailable as error:
             log.warning("The job %s could not be cancelled: %s", self.job.url, error)
 

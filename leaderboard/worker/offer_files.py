@@ -20,7 +20,7 @@ LARGEST_CARD = 2**20
 
 def eval_results(entry: Entry, link: str | None) -> dict[str, bytes]:
     """Return the files of ``.eval_results``, one per attack, since the Hub reads one figure of a benchmark from each."""
-    import yaml
+    import yaml  # type: ignore[import-untyped]  # ships no types
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
     request, files = entry["request"], {}
@@ -64,7 +64,8 @@ def model_index(entry: Entry, link: str | None) -> list[dict[str, Any]]:
             if figure is not None:
                 metric = {"metric_type": kind, "metric_name": f"{name} of {row['attack']}", "metric_value": figure["value"]}
                 results.append(EvalResult(**about, **metric, metric_args={"low_95": figure["low"], "high_95": figure["high"]}))
-    return eval_results_to_model_index("", results)[0]["results"]
+    index: list[dict[str, Any]] = eval_results_to_model_index("", results)[0]["results"]
+    return index
 
 
 def card_with_results(api: HfApi, repo_id: str, revision: str | None, entry: Entry, link: str | None) -> bytes | None:

@@ -17,7 +17,7 @@ from leaderboard.requests.queue import Queue
 from leaderboard.stores.opening import open_store
 from leaderboard.stores.store import Changes, Store, View
 from leaderboard.worker.evaluate import Environment, evaluate
-from leaderboard.worker.work_folder import ERROR, fill, output
+from leaderboard.worker.work_folder import ERROR, fill_work_folder, work_output
 from mia_hub.errors import MiaHubError
 from mia_hub.system.hub import is_temporary
 
@@ -39,13 +39,13 @@ def job_outcome(queue: Queue, id: str, environment: Environment | None = None) -
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         try:
-            fill(queue, id, folder)
+            fill_work_folder(queue, id, folder)
             evaluate(folder, environment)
         except StoreError:
             raise
         except MiaHubError as error:
             return {UNREACHABLE if is_temporary(error) else ERROR: str(error).encode()}
-        return output(folder)
+        return work_output(folder)
 
 
 def store_outcome(files: dict[str, bytes], results: Store, into: str) -> None:

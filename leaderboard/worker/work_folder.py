@@ -27,13 +27,13 @@ REQUEST, LIMITS, SUBMITTED_SCORES = "request.json", "limits.json", "scores.parqu
 STORED_SCORES, OUT, ERROR = "scores", "out", "error.txt"
 
 
-def fill(queue: Queue, id: str, folder: Path, local: LocalFolder | None = None) -> None:
+def fill_work_folder(queue: Queue, id: str, folder: Path, local: LocalFolder | None = None) -> None:
     """Write a request with its limits and scores into its work folder.
 
     Args:
         queue: the queue.
         id: of the request.
-        folder: work folder; made if it isn't there.
+        folder: work folder; created if it doesn't exist.
         local: folder of local models and splits.
 
     Raises:
@@ -57,7 +57,7 @@ def fill(queue: Queue, id: str, folder: Path, local: LocalFolder | None = None) 
         (folder / SUBMITTED_SCORES).write_bytes(queue.scores(id))
 
 
-def read(folder: Path) -> tuple[Request, Limits]:
+def read_work_folder(folder: Path) -> tuple[Request, Limits]:
     """Return the request and the limits in a work folder.
 
     Raises:
@@ -67,7 +67,7 @@ def read(folder: Path) -> tuple[Request, Limits]:
     return request, parsed(Limits, json.loads((folder / LIMITS).read_bytes()), LIMITS)
 
 
-def output(folder: Path) -> dict[str, bytes]:
+def work_output(folder: Path) -> dict[str, bytes]:
     """Return the files of an evaluation's output by their paths below ``out/``."""
     out = folder / OUT
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}

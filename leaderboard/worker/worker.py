@@ -26,7 +26,7 @@ from leaderboard.worker.backend import Backend, Evaluation, EvaluationCrashed, R
 from leaderboard.worker.local_backend import LocalBackend
 from leaderboard.worker.offer import OfferError, offer
 from leaderboard.worker.run_job import JOBS
-from leaderboard.worker.work_folder import fill, output
+from leaderboard.worker.work_folder import fill_work_folder, work_output
 from mia_hub.system.hub import is_temporary
 
 log = logging.getLogger("leaderboard.worker")
@@ -41,7 +41,7 @@ class Worker:
         requests, results: stores; they may be the same.
         backend: where evaluations run; on this machine by default.
         name: tells workers apart.
-        folder: holds the work folders of requests; the next worker that is given the same one resumes from them.
+        folder: holds the work folders of requests; the next worker with the same folder resumes from them.
         lease: how long a request stays with a worker that sends no heartbeat.
     """
 
@@ -82,7 +82,7 @@ class Worker:
             # There is a result if a worker was killed after it had published it.
             entry = self._published(id)
             if entry is None:
-                fill(self.queue, id, folder, self.backend.local)
+                fill_work_folder(self.queue, id, folder, self.backend.local)
                 if not self._evaluate(id, folder):
                     log.warning("%s: another worker has it now", id)
                     return id
@@ -182,7 +182,7 @@ class Worker:
 
     def _publish(self, id: str, folder: Path) -> Mapping[str, Any]:
         """Write the result into the store, unless it doesn't follow from its scores."""
-        files = output(folder)
+        files = work_output(folder)
         entry = parse_entry(files["entry.json"], id)
         wrong = discrepancies(entry, files.__getitem__)
         if wrong:

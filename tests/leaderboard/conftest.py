@@ -64,3 +64,35 @@ def open_again(request, tmp_path):
         return lambda: open_store(tmp_path / "store")
     name = request.getfixturevalue("store_on_the_hub")
     return lambda: open_store(f"hub:{name}", token="hf_alice")
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A store in a folder."""
+    from leaderboard.stores.opening import open_store
+
+    return open_store(tmp_path / "store")
+
+
+@pytest.fixture
+def one(tmp_path):
+    """An honest entry and its files."""
+    from support.made_entries import honest_entry
+
+    return honest_entry(tmp_path)
+
+
+@pytest.fixture
+def other(tmp_path):
+    """An honest entry of another model, and its files."""
+    from support.made_entries import honest_entry
+
+    return honest_entry(tmp_path, model="owner/other")
+
+
+@pytest.fixture
+def table():
+    """Scores of the demo's model by which members lie above non-members."""
+    from support.made_requests import split_scores
+
+    return split_scores()

@@ -3,7 +3,6 @@
 import json
 import shlex
 
-import numpy as np
 import pytest
 from support.board_setting import add_model_and_split, write_request
 from support.made_entries import estimate
@@ -20,17 +19,6 @@ from mia_hub.auditing.report import AuditReport, Cost
 from mia_hub.cli import parser as cli
 from mia_hub.cli.parser import build_parser
 from mia_hub.flags import flag
-from mia_hub.scores import ScoreTable
-
-N = 60
-
-
-@pytest.fixture
-def table():
-    rng = np.random.default_rng(0)
-    scores = np.vstack([rng.normal(1, 1, (N, 2)), rng.normal(0, 1, (N, 2))])
-    ids = [f"sha256:{i:064d}" for i in range(2 * N)]
-    return ScoreTable(ids, np.repeat([1, 0], N), [50, 100], scores, attack="sima", model={"id": "demo", "revision": None})
 
 
 @pytest.fixture

@@ -4,32 +4,16 @@ import json
 from pathlib import Path
 
 import pytest
-from support.made_entries import honest_entry, put_entry
+from support.made_entries import honest_entry, put_entry, read_store
 
 from leaderboard.page import columns, tables
 from leaderboard.page.entry_page import attack_page, entry_page, row_number
 from leaderboard.page.standings import standings_of
 from leaderboard.results import board_rows
-from leaderboard.results.reader import Results, ResultsReader
-from leaderboard.stores.folder_store import FolderStore
-from leaderboard.stores.opening import open_store
+from leaderboard.results.reader import Results
 from leaderboard.stores.store import as_json
 
 HOSTILE = "=cmd|'/C calc'!A0 <img src=x onerror=alert(1)>"
-
-
-@pytest.fixture
-def store(tmp_path) -> FolderStore:
-    return open_store(tmp_path / "store")
-
-
-@pytest.fixture
-def one(tmp_path):
-    return honest_entry(tmp_path)
-
-
-def read(store, **options) -> Results:
-    return ResultsReader(store.folder, None, check_every=0, **options).read()
 
 
 def test_tables_have_numbers_in_their_cells_and_a_link_to_the_entry(tmp_path):
@@ -61,7 +45,7 @@ def test_a_page_has_the_report_and_obeys_nothing_in_it(store, tmp_path):
     entry["split"]["notes"] = ["3 of the 9 members are missing.", "<b>beware</b>"]
     files["entry.json"] = as_json(entry)
     put_entry(store, entry, files)
-    results = read(store)
+    results = read_store(store)
     page = entry_page(results, entry["id"], row_number(entry, HOSTILE))
     assert "3 of the 9 members are missing." in page.html and "&lt;b&gt;beware" in page.html and "<b>beware" not in page.html
     assert "<img src=x" not in page.html and "<script>" not in page.html and "<i>alice" not in page.html
@@ -77,7 +61,7 @@ def test_what_is_too_large_for_a_link_is_named_and_not_read(store, one, monkeypa
     monkeypatch.setattr("leaderboard.page.entry_page.LARGEST_LINK", 2**20)
     read_bytes, sizes = Path.read_bytes, []
     monkeypatch.setattr(Path, "read_bytes", lambda path: sizes.append(path.stat().st_size) or read_bytes(path))
-    first, second = (entry_page(read(store), entry["id"], row).html for row in (0, 1))
+    first, second = (entry_page(read_store(store), entry["id"], row).html for row in (0, 1))
     assert f"Scores (Parquet): more than 1 MiB, results/{entry['id']}/scores/00.parquet in the folder" in first
     assert "mia-problem" in second and sizes and max(sizes) < 2**20
 
@@ -107,5 +91,5 @@ def test_a_report_that_is_forged_or_broken_is_not_shown(store, tmp_path, one, re
     if report is not None:
         files["reports/00.json"] = report if isinstance(report, bytes) else json.dumps(report(values)).encode()
     put_entry(store, entry, files)
-    page = entry_page(read(store), entry["id"], 0)
+    page = entry_page(read_store(store), entry["id"], 0)
     assert "mia-problem" in page.html and "<svg" not in page.html and "<b>" not in page.html

@@ -307,7 +307,7 @@ def test_a_pull_request_that_brings_one_fails_and_an_operator_can_still_ask(made
 def test_a_worker_without_the_folder_leaves_it_to_others(made, stores, tmp_path, capsys):
     id = json.loads(submitted(capsys, "--local", made)[1])["id"]
     with pytest.raises(RequestUnavailable, match="worker --local FOLDER"):
-        work_folder.fill(Queue(stores[0]), id, tmp_path / "work")
+        work_folder.fill_work_folder(Queue(stores[0]), id, tmp_path / "work")
     assert worked(tmp_path) == 2 and "--local FOLDER" in capsys.readouterr().err
     status = Queue(stores[0]).status(id)
     assert (status.state, status.attempts) == ("PENDING", 0) and isinstance(status, Status)

@@ -32,7 +32,7 @@ def test_a_request_comes_by_pull_request(store_on_the_hub, commits, capsys, monk
     HfApi(token="hf_alice").merge_pull_request(store_on_the_hub, 1, repo_type="dataset")
     (found,) = queue.listing()
     assert (found.id, found.status, found.request.submitter, found.place) == (made["id"], Status(), "bob", 1)
-    assert "a pull request brought it" in run(capsys, "submissions", "--requests", f"hub:{store_on_the_hub}")[1]
+    assert "it came by a pull request" in run(capsys, "submissions", "--requests", f"hub:{store_on_the_hub}")[1]
     assert "made before" in run(capsys, *asked, "--pull-request")[1]
     assert queue.claim("w") == made["id"]
     assert queue.status(made["id"]).submitter == "bob (pull request)" and queue.status(made["id"]).submitted
@@ -68,9 +68,9 @@ FORGED = {
 }
 
 
-@pytest.fixture(params=["folder", "hub"])
-def store(request, tmp_path, store_on_the_hub):
-    return open_store(tmp_path / "store") if request.param == "folder" else HubStore(store_on_the_hub, token="hf_alice")
+@pytest.fixture
+def store(open_again):
+    return open_again()
 
 
 @pytest.mark.parametrize("case", FORGED)
@@ -136,9 +136,9 @@ def test_a_name_from_a_pull_request_is_shown_as_one(tmp_path, name, shown):
     put(store, {f"requests/{claimed.id}/request.json": as_json(claimed.to_dict())})
     queue = Queue(store)
     assert queue.claim("w") == claimed.id
-    work_folder.fill(queue, claimed.id, tmp_path / "work")
+    work_folder.fill_work_folder(queue, claimed.id, tmp_path / "work")
     evaluated = Request.from_dict(json.loads((tmp_path / "work" / "request.json").read_text()))
     assert evaluated.submitter == queue.status(claimed.id).submitter == shown and evaluated.id == claimed.id
     honest = submit(queue, DEMO, submitter="alice").id
-    work_folder.fill(queue, honest, tmp_path / "honest")
+    work_folder.fill_work_folder(queue, honest, tmp_path / "honest")
     assert json.loads((tmp_path / "honest" / "request.json").read_text())["submitter"] == "alice"

@@ -6,37 +6,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.made_entries import honest_entry, put_entry
+from support.made_entries import honest_entry, put_entry, read_store
 
 import leaderboard
 from leaderboard.config import ENTRIES_FOLDER
 from leaderboard.requests.request import Request
 from leaderboard.results.index import FILE, read_index
-from leaderboard.results.reader import Results, ResultsReader
-from leaderboard.stores.folder_store import FolderStore, ReadOnlyFolder
+from leaderboard.results.reader import ResultsReader
+from leaderboard.stores.folder_store import ReadOnlyFolder
 from leaderboard.stores.opening import open_store
 from leaderboard.stores.store import as_json
 
 ROOT = Path(leaderboard.__file__).parent.parent
-
-
-@pytest.fixture
-def store(tmp_path) -> FolderStore:
-    return open_store(tmp_path / "store")
-
-
-@pytest.fixture
-def one(tmp_path):
-    return honest_entry(tmp_path)
-
-
-@pytest.fixture
-def other(tmp_path):
-    return honest_entry(tmp_path, model="owner/other")
-
-
-def read(store, **options) -> Results:
-    return ResultsReader(store.folder, None, check_every=0, **options).read()
 
 
 def test_entries_of_both_places_are_read_and_nothing_is_made_in_them(store, tmp_path, one, other):
@@ -138,7 +119,7 @@ def test_broken_and_hostile_entries_are_left_out_and_said(store, tmp_path, one, 
             content = b"no JSON"  # an index holds text
         put_entry(store, entry, files | {"entry.json": content}, index=index)
         written[entry["id"]] = case
-    found = read(store)
+    found = read_store(store)
     assert [entry["id"] for entry in found.entries] == [one[0]["id"]]
     assert {written[left.id] for left in found.omitted} == set(BROKEN)
     assert all(left.reason and str(store) == left.where for left in found.omitted)
@@ -149,7 +130,7 @@ def test_an_entry_whose_attack_is_not_known_any_more_stays(store, tmp_path):
     request = Request(**entry["request"] | {"attacks": ("an-attack-of-before",)})
     entry |= {"id": request.id, "request": request.to_dict()}
     put_entry(store, entry, files | {"entry.json": as_json(entry)})
-    assert [found["id"] for found in read(store).entries] == [request.id]
+    assert [found["id"] for found in read_store(store).entries] == [request.id]
 
 
 def test_only_what_changed_is_read_again(store, one, other):
@@ -199,16 +180,16 @@ def test_a_store_that_cannot_be_reached_is_said_and_what_was_read_stays(loopback
 def test_the_index_is_a_copy(store, one, other):
     put_entry(store, *one)
     put_entry(store, *other, index=False)
-    assert set(read_index(store)) == {one[0]["id"]} and len(read(store).entries) == 2
+    assert set(read_index(store)) == {one[0]["id"]} and len(read_store(store).entries) == 2
     # What is in the index alone is said; an index that can't be read is done without.
     store.commit({f"results/{one[0]['id']}/entry.json": None}, "gone", parent=store.version())
-    found = read(store)
+    found = read_store(store)
     assert [entry["id"] for entry in found.entries] == [other[0]["id"]] and "its files are gone" in found.omitted[0].reason
     for broken in (b"PAR1", b""):
         store.commit({FILE: broken}, "broken", parent=store.version())
-        assert [entry["id"] for entry in read(store).entries] == [other[0]["id"]]
+        assert [entry["id"] for entry in read_store(store).entries] == [other[0]["id"]]
     put_entry(store, *one)
-    assert one[0]["id"] in read_index(store) and len(read(store).entries) == 2
+    assert one[0]["id"] in read_index(store) and len(read_store(store).entries) == 2
 
 
 def test_reading_and_ranking_need_neither_torch_nor_gradio():

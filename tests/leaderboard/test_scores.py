@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.made_requests import IMAGES, parquet_of, prepare, put, score_table, submit
+from support.made_requests import IMAGES, SCORED, parquet_of, prepare, put, score_table, submit
 
 from leaderboard.errors import SubmissionError
 from leaderboard.requests.queue import Queue
@@ -126,15 +126,7 @@ def test_scores_are_those_that_were_named(tmp_path):
     assert Queue(store).request(made.id).note == "", "what was submitted first stays"
 
 
-N = 60
-
-
-@pytest.fixture
-def table():
-    rng = np.random.default_rng(0)
-    scores = np.vstack([rng.normal(1, 1, (N, 2)), rng.normal(0, 1, (N, 2))])
-    ids = [f"sha256:{i:064d}" for i in range(2 * N)]
-    return ScoreTable(ids, np.repeat([1, 0], N), [50, 100], scores, attack="sima", model={"id": "demo", "revision": None})
+N = SCORED
 
 
 def test_submitted_scores_are_of_the_split(table, tmp_path):

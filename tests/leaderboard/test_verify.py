@@ -1,36 +1,15 @@
 """Verification, and the entries that come with the software."""
 
 import pytest
-from support.made_entries import honest_entry, put_entry
+from support.made_entries import put_entry, read_store
 
 from leaderboard.config import ENTRIES_FOLDER
 from leaderboard.page.standings import standings_of
 from leaderboard.requests.request import Request
 from leaderboard.results.entry import reproduction_command
-from leaderboard.results.reader import Results, ResultsReader
-from leaderboard.stores.folder_store import FolderStore
-from leaderboard.stores.opening import open_store
+from leaderboard.results.reader import ResultsReader
 from leaderboard.stores.store import as_json
 from leaderboard.verify import DIFFERS, IN_ORDER, NOT_THERE, differences, main, verify
-
-
-@pytest.fixture
-def store(tmp_path) -> FolderStore:
-    return open_store(tmp_path / "store")
-
-
-@pytest.fixture
-def one(tmp_path):
-    return honest_entry(tmp_path)
-
-
-@pytest.fixture
-def other(tmp_path):
-    return honest_entry(tmp_path, model="owner/other")
-
-
-def read(store, **options) -> Results:
-    return ResultsReader(store.folder, None, check_every=0, **options).read()
 
 
 def test_verify_finds_what_does_not_follow(store, tmp_path, one, other, capsys):
@@ -61,7 +40,7 @@ def test_verify_looks_at_every_file(store, one, change, says):
     entry, files = one
     change(files)
     put_entry(store, entry, files)
-    assert any(says in line for line in differences(read(store), entry))
+    assert any(says in line for line in differences(read_store(store), entry))
 
 
 def test_verify_says_where_the_index_and_the_files_differ(store, one, other, capsys):

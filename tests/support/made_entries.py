@@ -11,6 +11,7 @@ from support.made_requests import COMMIT
 
 from leaderboard.requests.request import Request
 from leaderboard.results.entry import build_entry, build_row
+from leaderboard.results.reader import ResultsReader
 from leaderboard.stores.store import as_json
 from mia_hub.auditing.measurement import measure
 from mia_hub.auditing.report import AuditReport, Cost
@@ -105,6 +106,11 @@ def entry_of(model, split, aucs, *, origin="computed", shifted=False, created="2
         "blind_auc": estimate(0.5), "flags": flags, "rows": rows,
         "request": {"submitter": "alice", "model": model, "revision": COMMIT}, "provenance": {"created": created},
     }  # fmt: skip
+
+
+def read_store(store):
+    """The results of a store alone, as they are now."""
+    return ResultsReader(store.folder, None, check_every=0).read()
 
 
 def put_entry(store, entry: dict, files: dict[str, bytes], *, index: bool = True) -> None:

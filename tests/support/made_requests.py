@@ -15,7 +15,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 DEMO = {"model": "demo", "split": "demo", "attacks": "sima"}
 DEMO_REQUEST = {"kind": "model", "model": "demo", "split": "demo", "attacks": ["sima"]}
 BOBS = Request.from_dict(DEMO_REQUEST | {"seed": 1, "submitter": "bob"})
-IMAGES = 40
+IMAGES, SCORED = 40, 60
 
 
 def prepare(**asked):
@@ -47,6 +47,14 @@ def score_table(**changes) -> ScoreTable:
     values = {"ids": [f"sha256:{i:064d}" for i in range(IMAGES)], "is_member": np.repeat([1, 0], IMAGES // 2), "timesteps": [50, 100]}
     values |= {"scores": rng.normal(size=(IMAGES, 2)), "attack": "mine", "model": {"id": "demo", "revision": None}}
     return ScoreTable(**values | changes)
+
+
+def split_scores() -> ScoreTable:
+    """Scores of `SCORED` members and as many non-members, above whom the members lie."""
+    rng = np.random.default_rng(0)
+    scores = np.vstack([rng.normal(1, 1, (SCORED, 2)), rng.normal(0, 1, (SCORED, 2))])
+    ids = [f"sha256:{i:064d}" for i in range(2 * SCORED)]
+    return ScoreTable(ids, np.repeat([1, 0], SCORED), [50, 100], scores, attack="sima", model={"id": "demo", "revision": None})
 
 
 def parquet_of(table, path, change=lambda arrow: arrow) -> bytes:
