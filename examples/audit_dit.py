@@ -1,4 +1,4 @@
-"""What does a class-conditional DiT remember of ImageNet?
+"""How much does a class-conditional DiT remember of ImageNet?
 
     python examples/audit_dit.py --split imagenet-sample
 
@@ -10,8 +10,8 @@
     n01443537_2.JPEG,1
 
 where ``class`` is the model's own class index; or a data set on the Hub with the splits ``member`` and ``nonmember`` and such a column.
-(ImageNetV2 in place of the validation set is known to be shifted: a classifier that never sees the model tells it from ImageNet-1k, and the
-report will say so.)
+(ImageNetV2 in place of the validation set is known to be shifted: a classifier that never sees the model can tell it from ImageNet-1k, and
+the report will flag it.)
 """
 
 import argparse
@@ -23,7 +23,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="facebook/DiT-XL-2-256")
     parser.add_argument("--split", required=True)
-    parser.add_argument("--limit", type=int, help="at most so many members and so many non-members")
+    parser.add_argument("--limit", type=int, help="at most N members and N non-members", metavar="N")
     parser.add_argument("--device")
     parser.add_argument("--dtype")
     args = parser.parse_args(arguments)

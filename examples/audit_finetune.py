@@ -1,16 +1,16 @@
-"""How much does a fine-tuned Stable Diffusion remember of the captioned images that it was trained on?
+"""How much does a fine-tuned Stable Diffusion model remember of its captioned training images?
 
     python examples/audit_finetune.py --model my-name/my-finetune --split my-images
 
 `--model` is the fine-tune in diffusers' layout (a folder, or a Hub id), or ``"stable-diffusion-v1-5/stable-diffusion-v1-5 + unet-folder"``
-where only a part was trained. `--split` is a folder:
+if only one part was trained. `--split` is a folder:
 
-    my-images/member/       cat.png, cat.txt, …     images that it was trained on, each with its caption in a text file
-    my-images/nonmember/    dog.png, dog.txt, …     images of the same kind that were kept out
+    my-images/member/       cat.png, cat.txt, …     training images, each with its caption in a text file
+    my-images/nonmember/    dog.png, dog.txt, …     images of the same kind that were held out
 
-(``metadata.jsonl`` with ``file_name`` and ``text``, as `datasets` has it, will do in place of text files), or a data set on the Hub with
-such splits and a caption column. Draw the two from one source at random: what differs visibly needs no model to be told apart, and the
-report says so.
+(a ``metadata.jsonl`` with ``file_name`` and ``text``, as `datasets` reads it, may replace the text files), or a data set on the Hub with such
+splits and a caption column. Draw the two from one source at random: sides that differ visibly can be told apart without a model, and the
+report flags them.
 """
 
 import argparse

@@ -2,11 +2,11 @@
 
     python examples/check_lora.py --lora someone/their-lora --images my-images --others other-images
 
-`--base` is the model that the LoRA was trained on; its page says which. `--images` are those in question; `--others` are images by the
-same hand, of the same time and kind, that can't have been used, such as unpublished ones: 100 or more. If they differ from those in
-question in any visible way, the answer is "not comparable", because then anything could tell the two apart, also without the model.
+`--base` is the model that the LoRA was trained on; the LoRA's page names it. `--images` are the images in question. `--others` are 100 or more
+images by the same artist, of the same time and kind, that can't have been used, such as unpublished ones. If they differ visibly from the
+images in question, the answer is "not comparable", because the two sets could then be told apart without the model.
 
-One image by itself rarely gives evidence; a set of thirty often does.
+A single image rarely gives evidence; a set of thirty often does.
 """
 
 import argparse
@@ -27,8 +27,7 @@ def main(arguments=None):
     args = parser.parse_args(arguments)
 
     model = mia_hub.load_model(f"{args.base} + {args.lora}", size=args.size, device=args.device, dtype=args.dtype)
-    told = {"captions": args.caption, "nonmember_captions": args.caption}
-    answer = mia_hub.check_set(args.images, model, nonmembers=args.others, **told)
+    answer = mia_hub.check_set(args.images, model, nonmembers=args.others, captions=args.caption, nonmember_captions=args.caption)
     print(answer.sentence)
     for caveat in answer.caveats:
         print(f"- {caveat}")

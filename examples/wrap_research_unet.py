@@ -1,11 +1,10 @@
-"""Audits a research repository's own UNet, which is in no format that a library knows.
+"""Audit a research repository's own UNet, which is in no format that a library knows.
 
     python examples/wrap_research_unet.py --weights checkpoint.safetensors --split my-images
 
-All that `mia_hub.wrap_denoiser` wants is a function from noisy images and timesteps to the predicted noise, and the noise schedule. What
-has to be looked up in the repository is what every line below settles: how images are scaled, what the network is told of time, what it
-puts out, and the betas. Convert a checkpoint to safetensors first, if it isn't that already: opening a pickled file can run
-code.
+`mia_hub.wrap_denoiser` needs a function from noisy images and timesteps to the predicted noise, and the noise schedule. Look up in the
+repository how images are scaled, how time is passed to the network, what the network returns, and the betas. Convert a checkpoint to
+safetensors first, if necessary: opening a pickled file can run code.
 """
 
 import argparse
@@ -17,7 +16,7 @@ import mia_hub
 
 
 class ResearchUNet(torch.nn.Module):
-    """Stands for the class that you would import from the repository: here a small network with time as an extra channel."""
+    """Stand-in for the class that you would import from the repository: a small network with time as an extra channel."""
 
     def __init__(self, channels: int = 3, width: int = 16):
         super().__init__()
@@ -30,27 +29,27 @@ class ResearchUNet(torch.nn.Module):
         )
 
     def forward(self, x, time):
-        """``x`` in [-1, 1], ``time`` in [0, 1); puts out the noise and, in the second half of the channels, its variance."""
+        """Return the noise and, in the second half of the channels, its variance; ``x`` is in [-1, 1], ``time`` in [0, 1)."""
         return self.layers(torch.cat([x, time.reshape(-1, 1, 1, 1).expand(-1, 1, *x.shape[2:]).to(x.dtype)], dim=1))
 
 
 class Denoiser(torch.nn.Module):
-    """The network as mia_hub asks it. A module, and not a function, so that white-box attacks find its weights."""
+    """The network as mia_hub queries it. A module, not a function, so that white-box attacks find its weights."""
 
     def __init__(self, network: torch.nn.Module, timesteps: int):
         super().__init__()
         self.network, self.timesteps = network, timesteps
 
     def forward(self, x, t):
-        output = self.network(x, t / self.timesteps)  # this one is told time as a fraction
-        return output[:, : x.shape[1]]  # and puts out the noise first, then a variance that is of no use here
+        output = self.network(x, t / self.timesteps)  # this network takes time as a fraction
+        return output[:, : x.shape[1]]  # and returns the noise first, then a variance that is not needed here
 
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", required=True)
     parser.add_argument("--split", required=True, help="a folder with member/ and nonmember/")
-    parser.add_argument("--size", type=int, default=32, help="side of the images that it was trained on")
+    parser.add_argument("--size", type=int, default=32, help="side of the training images in pixels")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args(arguments)
 
