@@ -8,9 +8,9 @@ if only one part was trained. `--split` is a folder:
     my-images/member/       cat.png, cat.txt, …     training images, each with its caption in a text file
     my-images/nonmember/    dog.png, dog.txt, …     images of the same kind that were held out
 
-(a ``metadata.jsonl`` with ``file_name`` and ``text``, as `datasets` reads it, may replace the text files), or a data set on the Hub with such
-splits and a caption column. Draw the two from one source at random: sides that differ visibly can be told apart without a model, and the
-report flags them.
+(a ``metadata.jsonl`` with ``file_name`` and ``text``, as `datasets` reads it, may replace the text files), or a data set on the Hub with
+such splits and a caption column. Draw the two from one source at random: sides that differ visibly can be told apart without a model, and
+the report flags them.
 """
 
 import argparse

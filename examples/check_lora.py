@@ -2,9 +2,9 @@
 
     python examples/check_lora.py --lora someone/their-lora --images my-images --others other-images
 
-`--base` is the model that the LoRA was trained on; the LoRA's page names it. `--images` are the images in question. `--others` are 100 or more
-images by the same artist, of the same time and kind, that can't have been used, such as unpublished ones. If they differ visibly from the
-images in question, the answer is "not comparable", because the two sets could then be told apart without the model.
+`--base` is the model that the LoRA was trained on; the LoRA's page names it. `--images` are the images in question. `--others` are 100 or
+more images by the same artist, of the same time and kind, that can't have been used, such as unpublished ones. If they differ visibly from
+the images in question, the answer is "not comparable", because the two sets could then be told apart without the model.
 
 A single image rarely gives evidence; a set of thirty often does.
 """
