@@ -51,7 +51,5 @@ def launch(*, host: str | None = None, port: int | None = None, share: bool = Fa
         # None, not False, leaves the choice to GRADIO_SHARE.
         page.launch(server_name=host, server_port=port, share=share or None, **launch_options())
     except OSError as error:
-        raise MiaHubError(
-            f"The page can't be served at {host or 'this machine'}, port {port or 'chosen by Gradio'} ({first_line(error)}); give another "
-            "--host or --port."
-        ) from error
+        reason = first_line(error).partition(". ")[0]  # Gradio's advice, which follows, is for scripts
+        raise MiaHubError(f"The page can't be served there ({reason}); give another --host or --port.") from error

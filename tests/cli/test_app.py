@@ -40,9 +40,11 @@ def test_a_port_that_cannot_be_is_refused_before_the_page_is_built(launches, cap
 
 def test_a_port_in_use_is_said_in_a_line(launches, capsys):
     def refuse(**options):
-        raise OSError("Cannot find empty port in range: 8000-8000.")
+        raise OSError("Cannot find empty port in range: 8000-8000. You can specify a different port by …")
 
     launches[1].launch = refuse
     assert main(["app", "--port", "8000"]) == 2
     error = capsys.readouterr().err
-    assert "port 8000 (Cannot find empty port in range: 8000-8000)" in error and error.count("\n") == 1
+    assert error == (
+        "mia-hub: The page can't be served there (Cannot find empty port in range: 8000-8000); give another --host or --port.\n"
+    )
