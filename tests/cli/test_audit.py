@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import json
 
+from support.command_line import run
+
 import mia_hub
 from mia_hub.auditing.report import AuditReport
-from mia_hub.cli import main
 from mia_hub.scores import ScoreTable
-
-
-def run(capsys, *arguments):
-    status = main([str(argument) for argument in arguments])
-    out, err = capsys.readouterr()
-    return status, out, err
 
 
 def test_audit_writes_its_reports(capsys, tmp_path):

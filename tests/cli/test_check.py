@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.blobs import blobs
+from support.command_line import run
 
 import mia_hub
 from mia_hub.checking.demo_reference import demo_reference
 from mia_hub.cli import main
+
+FEW = ("--attack", "sima", "--set", "timesteps=50,100")
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +30,6 @@ def images(tmp_path, demo):
         image.to_pil().save(folder / name)
     (folder / "broken.png").write_bytes((folder / "member.png").read_bytes()[:80])
     return folder
-
-
-def run(capsys, *arguments):
-    status = main([str(argument) for argument in arguments])
-    out, err = capsys.readouterr()
-    return status, out, err
 
 
 def test_check_prints_the_answer(capsys, images):
@@ -65,7 +62,7 @@ def test_a_broken_nonmember_is_named_and_left_out(capsys, tmp_path, images):
     for i, image in enumerate(blobs(25, 3, side=28)):
         Image.fromarray(image).save(known / f"{i}.png")
     (known / "broken.png").write_bytes((images / "broken.png").read_bytes())
-    status, out, err = run(capsys, "check", images / "member.png", "--nonmembers", known, "--attack", "sima", "--quiet", "--json", "-")
+    status, out, err = run(capsys, "check", images / "member.png", "--nonmembers", known, *FEW, "--quiet", "--json", "-")
     assert status == 0 and err.startswith("mia-hub: left out of the non-members: broken.png: ") and err.count("\n") == 1
     assert json.loads(out)["reference"]["n_nonmembers"] == 25
 
