@@ -24,7 +24,7 @@ from mia_hub.splits.loading import load_split
 DEMO_PROFILES, DEMO_OBSERVATIONS = DEMO_FOLDER / "scores.parquet", DEMO_FOLDER / "observations.parquet"
 DEMO_SOURCE = "the demo's non-members, greyscale images of clothing"
 
-Observed = tuple[list[str], npt.NDArray[np.float64], dict[str, Any]]
+StoredObservations = tuple[list[str], npt.NDArray[np.float64], dict[str, Any]]
 
 
 @lru_cache(maxsize=2)
@@ -79,7 +79,7 @@ def write_observations(
     pq.write_table(pa.table(columns).replace_schema_metadata({"mia_hub": json.dumps(meta)}), path, compression="zstd")
 
 
-def read_observations(path: Path) -> Observed:
+def read_observations(path: Path) -> StoredObservations:
     """Return ids, observations ``[n, 1 + F]`` and metadata, as `write_observations` wrote them."""
     import pyarrow.parquet as pq
 
@@ -95,5 +95,5 @@ def _profiles() -> ScoreTable:
 
 
 @lru_cache(maxsize=1)
-def _observations() -> Observed:
+def _observations() -> StoredObservations:
     return read_observations(DEMO_OBSERVATIONS)

@@ -76,7 +76,7 @@ class ImageCheck:
         q_value: p-value adjusted for the number of images checked together; None for a single one.
         share_below: share of known non-members with a lower score.
         n_null: number of known non-members that it was compared with.
-        comparable: whether the image is of the reference images' kind; None where that can't be told.
+        comparable: whether the image is of the reference images' kind; None where that can't be determined.
         notes: what was changed when the image was read.
     """
 

@@ -103,7 +103,7 @@ def checks_table(checks: Sequence[ImageCheck]) -> tuple[list[str], list[list[Any
     """Return headers and rows, one per image, the smallest p first.
 
     What matters most stands leftmost, for narrow screens. The column "Image" begins with the image's number among ``checks``,
-    from 1; `row_number` reads it. Figures are numbers, so that they sort; missing ones are "—".
+    from 1; `image_number` reads it. Figures are numbers, so that they sort; missing ones are "—".
     """
     headers = ["Verdict", "p", "q", "Image", "Score"]
     order = sorted(range(len(checks)), key=lambda i: (checks[i].p_value is None, checks[i].p_value or 0))
@@ -119,7 +119,7 @@ def checks_table(checks: Sequence[ImageCheck]) -> tuple[list[str], list[list[Any
     return headers, rows
 
 
-def row_number(row: Sequence[Any]) -> int:
+def image_number(row: Sequence[Any]) -> int:
     """Return the number, from 0, of the image that a row of `checks_table` is of."""
     return int(row[3].split(" ", 1)[0]) - 1
 

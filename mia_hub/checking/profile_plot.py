@@ -8,6 +8,7 @@ from mia_hub.rendering.svg import (
     MEMBERS,
     NONMEMBERS,
     SCORE_LABEL,
+    LegendEntry,
     add_band,
     add_legend,
     add_mark,
@@ -43,7 +44,7 @@ def profile_svg(profile: Profile, timestep: int, *, title: str | None = None, ju
         f"{profile.attack} score (higher = more like a training image)" if profile.attack else SCORE_LABEL,
         title,
     )
-    x, legend = profile.timesteps, []
+    x, legend = profile.timesteps, list[LegendEntry]()
     for band, name, colour, dashes in known:
         legend.append((add_band(axes, x, band.low, band.middle, band.high, colour, dashes), f"{band.n:,} known {name}: median, 5–95 %"))
     (line,) = axes.plot(x, profile.scores, color=INK, marker="o", markersize=3.6, linewidth=1.8, zorder=5)

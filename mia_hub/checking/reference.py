@@ -93,7 +93,7 @@ class Reference:
         return Comparability(self.images, (channels, height, width))
 
     @cached_property
-    def blind_features(self) -> tuple[list[str], npt.NDArray[np.float64]]:
+    def nonmember_features(self) -> tuple[list[str], npt.NDArray[np.float64]]:
         """Content ids of the known non-members, and what a blind classifier sees of them: float64 ``[n, F]``."""
         # One image at a time: decoded photographs would fill the memory.
         described = [(image.id, blind_features(image)) for image in self.images]

@@ -118,7 +118,7 @@ def _difference_in_kind(images: Sequence[InputImage], ids: Collection[str], refe
     unlike = sum(not reference.comparability(image) for image in images)
     if binomtest(unlike, len(images), UNLIKE_BY_CHANCE, alternative="greater").pvalue <= ALPHA:
         return unlike_images_text(unlike, len(images))
-    null_ids, null_features = reference.blind_features
+    null_ids, null_features = reference.nonmember_features
     rows = [row for row, sample in enumerate(null_ids) if sample not in ids]
     features = np.vstack([[blind_features(image) for image in images], null_features[rows]])
     blind = blind_auc(features, np.repeat([1, 0], [len(images), len(rows)]), seed=seed)

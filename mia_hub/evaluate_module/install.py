@@ -39,7 +39,7 @@ def install(cache_dir: str | os.PathLike[str] | None = None) -> Path:
         for package in (cache, *(cache / parent for parent in reversed(_FOLDER.parents[:-1])), versions):
             (package / "__init__.py").touch()
         if not _is_complete(target, script):
-            _place(target, script)
+            _install_version(target, script)
         (target / "sima.py").touch()  # of several versions evaluate takes the newest
         for other in _installed_versions(versions):
             if other != target:
@@ -106,7 +106,7 @@ def _is_complete(version: Path, script: bytes) -> bool:
         return False
 
 
-def _place(target: Path, script: bytes) -> None:
+def _install_version(target: Path, script: bytes) -> None:
     # Written beside the target, under a name that evaluate ignores, then renamed: no script ever loads half a module.
     with tempfile.TemporaryDirectory(prefix="tmp", dir=target.parent) as temporary:
         new = Path(temporary, "new")

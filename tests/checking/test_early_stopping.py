@@ -85,7 +85,7 @@ def test_what_one_rule_stopped_is_not_taken_for_anothers(tmp_path):
 
 
 def paths(rng, n: int, looks=LOOKS, shift: float = 0.0, noise: float = 1.0) -> np.ndarray:
-    """Scores after each look: what a image is like, and the mean of its draws' noise."""
+    """Scores after each look: what an image is like, and the mean of its draws' noise."""
     draws = rng.normal(size=(n, looks[-1])) * noise
     return rng.normal(size=(n, 1)) + shift + np.stack([draws[:, :look].mean(1) for look in looks], 1)
 

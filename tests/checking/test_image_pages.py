@@ -11,7 +11,7 @@ from scipy.stats import false_discovery_control
 from support.made_reports import ATTACK, NASTY, Text, a_check, doubtful, evidence
 
 from mia_hub.checking.image_answers import ImageCheck
-from mia_hub.checking.image_pages import answer_html, caveats_html, check_text, checks_table, figures_html, row_number
+from mia_hub.checking.image_pages import answer_html, caveats_html, check_text, checks_table, figures_html, image_number
 from mia_hub.checking.verdict_texts import TREATMENT, VERDICTS
 from mia_hub.checking.verdicts import EVIDENCE, NO_NULL, NOT_COMPARABLE
 
@@ -94,7 +94,7 @@ def test_the_table_of_answers_has_what_matters_first_and_leads_back_to_the_image
     checks = several()[::-1]
     headers, rows = checks_table(checks)
     assert headers[:4] == ["Verdict", "p", "q", "Image"]
-    assert [row_number(row) for row in rows] == [2, 1, 0]  # by p, and last what has none
+    assert [image_number(row) for row in rows] == [2, 1, 0]  # by p, and last what has none
     assert [row[3][:3] for row in rows] == ["3 ·", "2 ·", "1 ·"]
     assert all(len(row[3]) <= 32 for row in rows) and rows[0][3].endswith("rst.png")
 

@@ -334,8 +334,8 @@ REFUSED = {
     "another number as label": ({"predictions": IMAGES, "references": [*LABELS[:-1], 2]}, MetricError, "1 of 12 are neither.*index 11: 2"),
     "NaN as label": ({"predictions": IMAGES, "references": [*LABELS[:-1], float("nan")]}, MetricError, "index 11: nan"),
     "a missing label": ({"predictions": IMAGES, "references": [None, *LABELS[1:]]}, MetricError, "index 0: nan"),
-    "NaN in a image": ({"predictions": torch.full((2, 1, 8, 8), torch.nan)}, ImageError, "NaN"),
-    "a image on both sides": (
+    "NaN in an image": ({"predictions": torch.full((2, 1, 8, 8), torch.nan)}, ImageError, "NaN"),
+    "an image on both sides": (
         {"predictions": [IMAGES[0], *IMAGES], "references": [0, *LABELS]},
         SplitError,
         "both members and non-members",

@@ -13,7 +13,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from mia_hub.checking.image_answers import ImageCheck
-from mia_hub.checking.image_pages import answer_html, caveats_html, checks_table, figures_html, row_number
+from mia_hub.checking.image_pages import answer_html, caveats_html, checks_table, figures_html, image_number
 from mia_hub.checking.profile_plot import profile_svg
 from mia_hub.checking.set_answers import SetCheck
 from mia_hub.checking.set_pages import set_answer_html, set_figures_html
@@ -42,7 +42,7 @@ def answer_outputs(results: dict[str, Any], problems: list[str]) -> Outputs:
         table = gr.Dataframe(visible=False)
     else:
         headers, rows = checks_table(checks)
-        first = checks[row_number(rows[0])]
+        first = checks[image_number(rows[0])]
         verdict = _together(checks)
         table = gr.Dataframe(rows, headers=headers, visible=True)
     details = details_outputs(first, results, of_several=len(checks) > 1)
@@ -66,7 +66,7 @@ def set_outputs(result: SetCheck, caption: str | None, problems: list[str]) -> O
 def row_outputs(results: dict[str, Any], event: gr.SelectData) -> tuple[gr.HTML, gr.HTML, gr.HTML]:
     """Return the plot, the figures and the caveats of the image in a selected row of the table."""
     # A sorted table hands over the displayed row, so the image is identified by its number.
-    entry = results["images"][row_number(event.row_value)]
+    entry = results["images"][image_number(event.row_value)]
     return details_outputs(ImageCheck.from_entry(entry, results["reference"]), results, of_several=True)
 
 
