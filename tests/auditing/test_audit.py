@@ -62,7 +62,7 @@ def test_audit_refuses_before_any_compute(memory):
     model = mia_hub.wrap_denoiser(never, [0.9, 0.5], sample_shape=(1, 12, 12))
     attack = mia_hub.get_attack("sima", timesteps=(0, 1))
     split = mia_hub.make_split(members, blobs(60, 1))
-    for options, says in (
+    for options, message in (
         ({"attack": SIMA}, "runs from 0 to 1"),
         ({"seed": -1}, "seed must be an integer ≥ 0"),
         ({"device": "cpu"}, "loaded already"),
@@ -72,7 +72,7 @@ def test_audit_refuses_before_any_compute(memory):
         ({"split": mia_hub.make_split(members, members[:20])}, "both members and non-members"),
         ({"split": mia_hub.make_split(members[:3], blobs(60, 1))}, "too few"),
     ):
-        with pytest.raises(MiaHubError, match=says):
+        with pytest.raises(MiaHubError, match=message):
             mia_hub.audit(model, **({"attack": attack, "split": split, "progress": False} | options))
 
 

@@ -91,10 +91,10 @@ def test_answers_survive_their_json_form(memory):
     members, model = memory
     checker = Checker(model, SIMA, nonmembers=blobs(60, 1), progress=False)
     answers = checker.check(members[:2], progress=False)
-    found = json.loads(json.dumps(checker.to_dict(answers)))
-    assert [ImageCheck.from_entry(entry, found["reference"]) for entry in found["images"]] == answers
-    assert found["higher_score_means"] == "more likely a member"
-    assert found["reference"]["n_nonmembers"] == 60
+    saved = json.loads(json.dumps(checker.to_dict(answers)))
+    assert [ImageCheck.from_entry(entry, saved["reference"]) for entry in saved["images"]] == answers
+    assert saved["higher_score_means"] == "more likely a member"
+    assert saved["reference"]["n_nonmembers"] == 60
 
 
 def test_captions_for_the_nonmembers_of_an_unconditional_model_are_refused():

@@ -16,7 +16,7 @@ from mia_hub.scores import ScoreTable
 
 
 def test_demo_answers():
-    """A photograph is not comparable; members, as a set, are found; known non-members seldom are."""
+    """A photograph is not comparable; most known members have small p-values."""
     checker = get_checker("demo")
     photo = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
     answer = checker.check(photo, progress=False)[0]

@@ -25,12 +25,12 @@ def model_of(rows: list[int] | None = None, memorised: np.ndarray | None = None)
     def denoise(x, t):
         if rows is not None:
             rows.append(len(x))
-        found = torch.sin(3 * x) + x.flip(-1) * t.reshape(-1, 1, 1, 1) / 500
+        noise = torch.sin(3 * x) + x.flip(-1) * t.reshape(-1, 1, 1, 1) / 500
         if memorised is None:
-            return found
+            return noise
         # Other images are about .7 away.
         near = (x - (torch.from_numpy(memorised) / 127.5 - 1)).square().mean((1, 2, 3), keepdim=True) < 0.3
-        return torch.where(near, found / 10, found)
+        return torch.where(near, noise / 10, noise)
 
     return wrap_denoiser(denoise, ddpm_alphas_cumprod(), sample_shape=(1, 8, 8))
 
@@ -42,11 +42,11 @@ def images(n: int, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("parameters", [{}, {"form": "norm-mean"}, {"antithetic": True}, {"p": 2}])
 def test_each_look_is_sima_mc_with_as_many_draws(parameters):
     attack = get_attack("sima-mc", timesteps=(100,), draws=16, **parameters)
-    found = DrawByDraw(timesteps=(100,), attack=attack, looks=LOOKS).observe(model_of(), images(20), batch_size=7, progress=False)
-    assert found.queries == 20 * 16 and (found.values[:, -1] == 16).all()
+    observed = DrawByDraw(timesteps=(100,), attack=attack, looks=LOOKS).observe(model_of(), images(20), batch_size=7, progress=False)
+    assert observed.queries == 20 * 16 and (observed.values[:, -1] == 16).all()
     for look, draws in enumerate(LOOKS):
         alone = get_attack("sima-mc", timesteps=(100,), draws=draws, **parameters).score(model_of(), images(20), progress=False)
-        assert np.exp(-found.values[:, look]) == pytest.approx(-alone.scores[:, 0], rel=1e-12), draws
+        assert np.exp(-observed.values[:, look]) == pytest.approx(-alone.scores[:, 0], rel=1e-12), draws
 
 
 def test_a_stopped_image_costs_no_more_and_changes_no_other():
@@ -59,29 +59,29 @@ def test_a_stopped_image_costs_no_more_and_changes_no_other():
     def stop(scores):
         return (scores[:, 0] > middle) & (scores.shape[1] == 2)
 
-    found = DrawByDraw(timesteps=(100,), attack=attack, looks=LOOKS, stop=stop).observe(model_of(rows), images(20), progress=False)
+    observed = DrawByDraw(timesteps=(100,), attack=attack, looks=LOOKS, stop=stop).observe(model_of(rows), images(20), progress=False)
     stopped = every[:, 0] > middle
-    assert found.values[:, -1].tolist() == np.where(stopped, 4, 16).tolist() and sum(rows) == found.queries == 10 * 4 + 10 * 16
-    assert np.array_equal(found.values[~stopped, :-1], every[~stopped, :-1])
-    assert np.array_equal(found.values[stopped, :2], every[stopped, :2])
-    assert (found.values[stopped, 2:-1] == every[stopped, 1:2]).all(), "the last is repeated"
+    assert observed.values[:, -1].tolist() == np.where(stopped, 4, 16).tolist() and sum(rows) == observed.queries == 10 * 4 + 10 * 16
+    assert np.array_equal(observed.values[~stopped, :-1], every[~stopped, :-1])
+    assert np.array_equal(observed.values[stopped, :2], every[stopped, :2])
+    assert (observed.values[stopped, 2:-1] == every[stopped, 1:2]).all(), "the last is repeated"
 
 
 def test_what_one_rule_stopped_is_not_taken_for_anothers(tmp_path):
     attack, rows = get_attack("sima-mc", timesteps=(100,), draws=16), []
     every = DrawByDraw(timesteps=(100,), attack=attack, looks=LOOKS)
-    # A wrapped function has no revision, and nothing would be kept of it.
+    # A wrapped function has no revision, and nothing would be cached.
     model = model_of(rows)
     model.info = replace(model.info, revision="sha256:0")
 
     def draws(stop) -> int:
         rows.clear()
-        found = replace(every, stop=stop).observe(model, images(20), resume=tmp_path, progress=False)
-        return int(found.values[:, -1].sum())
+        observed = replace(every, stop=stop).observe(model, images(20), resume=tmp_path, progress=False)
+        return int(observed.values[:, -1].sum())
 
     assert [draws(lambda scores, look=look: np.full(len(scores), scores.shape[1] == look)) for look in (1, 2)] == [20 * 2, 20 * 4]
     assert draws(None) == sum(rows) == 20 * 16
-    assert draws(None) == 20 * 16 and not rows, "without a rule it goes on from what was finished"
+    assert draws(None) == 20 * 16 and not rows, "without a rule it resumes from the finished batches"
 
 
 def paths(rng, n: int, looks=LOOKS, shift: float = 0.0, noise: float = 1.0) -> np.ndarray:
@@ -97,13 +97,13 @@ def rule_of(scores, **options) -> EarlyStopping:
 def test_p_values_hold_at_the_worst_moment_to_stop():
     """Over many reference sets, the share of non-members whose p-value ever falls to α is at most α, and not far below it."""
     rng, alpha = np.random.default_rng(0), 0.05
-    found = []
+    shares = []
     for _ in range(400):
         rule = rule_of(paths(rng, 100), alpha=alpha)
         path = np.stack([rule.standardised(column, look) for look, column in enumerate(paths(rng, 50).T)], 1)
-        found.append((rule.p_values(path.max(1)) <= alpha).mean())
-    error = np.std(found) / np.sqrt(len(found))
-    assert alpha - 0.02 < np.mean(found) < alpha + 3 * error, (np.mean(found), error)
+        shares.append((rule.p_values(path.max(1)) <= alpha).mean())
+    error = np.std(shares) / np.sqrt(len(shares))
+    assert alpha - 0.02 < np.mean(shares) < alpha + 3 * error, (np.mean(shares), error)
 
 
 # Members, by their shift; also where few draws say little, and standardised scores rise with more.
@@ -131,8 +131,8 @@ def test_the_benchmark_counts_members_that_lost_their_evidence():
     known, members = paths(rng, 400, noise=0.1), paths(rng, 100, noise=0.1)
     members[:60, 2:] += 9
     scores, labels = np.vstack([members, known]), np.repeat([1, 0], [100, 400])
-    found = {row.what.strip(): row.measured for row in measure(scores, [f"{i:032}" for i in range(500)], labels, LOOKS, 0.05)}
-    lost, _, those, interval = found["members with evidence after all draws, given up earlier"].split(maxsplit=3)
+    rows = {row.what.strip(): row.measured for row in measure(scores, [f"{i:032}" for i in range(500)], labels, LOOKS, 0.05)}
+    lost, _, those, interval = rows["members with evidence after all draws, given up earlier"].split(maxsplit=3)
     assert 0 < int(lost) <= 60 <= int(those) and interval.startswith("[")
 
 
@@ -153,9 +153,9 @@ def test_the_checker_answers_for_images():
     known, rows = images(1, seed=2)[0], []
     attack = get_attack("sima-mc", timesteps=(100,), draws=8)
     checker = EarlyChecker(model_of(rows, known), images(200), attack, progress=False)
-    found = checker.check(images(100, seed=1))
-    comparable = [one for one in found if one.verdict != NOT_COMPARABLE]
-    assert len(found) == 100 and len(comparable) > 95 and {one.verdict for one in comparable} <= {EVIDENCE, CANNOT_TELL}
+    answers = checker.check(images(100, seed=1))
+    comparable = [one for one in answers if one.verdict != NOT_COMPARABLE]
+    assert len(answers) == 100 and len(comparable) > 95 and {one.verdict for one in comparable} <= {EVIDENCE, CANNOT_TELL}
     assert all((one.p_value <= 0.01) == (one.verdict == EVIDENCE) and one.draws in checker.rule.looks for one in comparable)
     assert np.mean([one.draws for one in comparable]) < 8
     rows.clear()
@@ -165,7 +165,7 @@ def test_the_checker_answers_for_images():
     assert member.verdict == EVIDENCE and member.p_value == pytest.approx(1 / (len(checker.rule.null) + 1)) and member.draws == 2
     assert [(one.verdict, one.p_value, one.score, one.draws) for one in odd] == [(NOT_COMPARABLE, None, None, 0)] * 2
     assert [one.id for one in (*odd, member)] == [image.id for image in as_images([*others, known])]
-    assert sum(rows) == 2, "nothing is asked of images of another kind"
+    assert sum(rows) == 2, "images of another kind are not scored"
     assert checker.check(others) == odd
 
 

@@ -46,9 +46,9 @@ def test_an_answer_without_a_verdict_gives_no_p_value(verdict):
     flat = " ".join(check_text([check], model="demo", attack=ATTACK).split())
     assert flat.count(VERDICTS[verdict].rstrip(".")) == 1 and check.sentence in flat
     page = Text(check_html(check)).text
-    for shown in (flat, page):
-        assert not re.search(r"p-value \d|\bp = |\b(nan|None)\b|lower score", shown)
-        assert all(caveat in shown for caveat in check.caveats)
+    for text in (flat, page):
+        assert not re.search(r"p-value \d|\bp = |\b(nan|None)\b|lower score", text)
+        assert all(caveat in text for caveat in check.caveats)
 
 
 def several() -> list[ImageCheck]:

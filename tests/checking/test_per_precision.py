@@ -64,7 +64,7 @@ def test_a_reference_that_could_not_be_computed_again_is_computed_by_the_next_ch
 
 
 class WatchedLock:
-    """A lock that says when a thread waits for it."""
+    """A lock that signals when a thread waits for it."""
 
     def __init__(self):
         self.lock, self.waited_for = threading.Lock(), threading.Event()

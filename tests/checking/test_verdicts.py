@@ -16,16 +16,16 @@ def null(scores) -> NullDistribution:
 def test_false_discoveries_stay_below_five_percent_against_a_shared_null():
     """20 members and 80 non-members, judged together against one null set of 500: the mean false share stays ≤ 5 %."""
     rng = np.random.default_rng(0)
-    shares, found = [], []
+    shares, recognised = [], []
     for _ in range(200):
         one = null(rng.normal(size=500))
         scores = np.concatenate([rng.normal(3.5, 1, 20), rng.normal(size=80)])
         p = [one.p_value(s) for s in scores]
         called = np.array([verdict_of(*both) == EVIDENCE for both in zip(p, adjusted(p))])
         shares.append(called[20:].sum() / max(1, called.sum()))
-        found.append(called[:20].mean())
+        recognised.append(called[:20].mean())
     assert np.mean(shares) <= 0.05 + 2 * np.std(shares) / np.sqrt(200)
-    assert np.mean(found) > 0.5  # it isn't safe by never calling
+    assert np.mean(recognised) > 0.5  # it isn't safe by never calling
 
 
 def test_demanding_a_small_p_value_too_does_not_break_false_discovery_control():

@@ -39,7 +39,7 @@ def test_an_audit_that_comes_to_nothing_leaves_no_folder(capsys, tmp_path, monke
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
-def test_an_interrupted_audit_goes_on(capsys, tmp_path, monkeypatch):
+def test_an_interrupted_audit_resumes(capsys, tmp_path, monkeypatch):
     kind, passes, last = type(mia_hub.load_model("demo")), [], 5
     real = kind.predict_noise
 
@@ -58,7 +58,7 @@ def test_an_interrupted_audit_goes_on(capsys, tmp_path, monkeypatch):
     # Five batches of two passes each; two batches were finished.
     assert run(capsys, *settings, "--out", out)[0] == 0 and passes == [16] * (5 + 6)
     assert run(capsys, *settings, "--out", tmp_path / "undisturbed")[0] == 0
-    found, expected = (ScoreTable.from_parquet(folder / "scores.parquet") for folder in (out, tmp_path / "undisturbed"))
-    assert found.scores.tobytes() == expected.scores.tobytes() and not (out / "unfinished").exists()
-    # The scores are there: another look at them asks nothing.
+    resumed, expected = (ScoreTable.from_parquet(folder / "scores.parquet") for folder in (out, tmp_path / "undisturbed"))
+    assert resumed.scores.tobytes() == expected.scores.tobytes() and not (out / "unfinished").exists()
+    # The scores are there: another audit of them queries nothing.
     assert run(capsys, *settings, "--selection", "oracle", "--out", out)[0] == 0 and len(passes) == 5 + 6 + 10

@@ -41,13 +41,13 @@ def test_check_prints_the_answer(capsys, images):
 
 
 def test_check_of_a_folder_goes_on_past_a_broken_file_and_says_so(capsys, images):
-    status, out, err = run(capsys, "check", images, "--json", images / "found.json")
+    status, out, err = run(capsys, "check", images, "--json", images / "answers.json")
     assert status == 2
     assert "broken.png" in err and "damaged or cut short" in err
     assert "member.png" in out and "other.png" in out
-    found = json.loads((images / "found.json").read_text())
-    assert [entry["name"] for entry in found["images"]] == ["member.png", "other.png"]
-    assert all(0 < entry["p_value"] <= entry["q_value"] <= 1 for entry in found["images"])
+    answer = json.loads((images / "answers.json").read_text())
+    assert [entry["name"] for entry in answer["images"]] == ["member.png", "other.png"]
+    assert all(0 < entry["p_value"] <= entry["q_value"] <= 1 for entry in answer["images"])
 
 
 def test_check_json_to_standard_output_is_json_alone(capsys, images):
@@ -84,8 +84,8 @@ def test_check_set_prints_one_answer(tmp_path, demo, capsys):
     out = " ".join(capsys.readouterr().out.split())
     assert out.startswith("Evidence that images of this set were in the training set: as a set, the 12 images look more like")
     assert "Estimated share of training images" in out and "What this does not mean" in out
-    found = json.loads((tmp_path / "answer.json").read_text())
-    assert found["p_value"] < 0.001 and found["n"] == len(found["scores"]) == 12
+    answer = json.loads((tmp_path / "answer.json").read_text())
+    assert answer["p_value"] < 0.001 and answer["n"] == len(answer["scores"]) == 12
     assert main(["check-set", str(tmp_path / "0.png"), "--quiet"]) == 2
     assert "One image is too few for a set" in capsys.readouterr().err
 
@@ -96,7 +96,7 @@ def test_a_set_says_which_images_it_is_of_and_how_many_files_were_no_images(tmp_
         part[row].to_pil().save(tmp_path / f"{row}.png")
     (tmp_path / "5.png").write_bytes(b"no image")
     assert main(["check-set", str(tmp_path), "--json", "-", "--quiet"]) == 2
-    said = capsys.readouterr()
-    found = json.loads(said.out)
-    assert [name.rpartition("/")[2] for name in found["names"]] == [f"{row}.png" for row in range(5)]
-    assert found["notes"][-1] == "1 file could not be read, and is not part of the set."
+    output = capsys.readouterr()
+    answer = json.loads(output.out)
+    assert [name.rpartition("/")[2] for name in answer["names"]] == [f"{row}.png" for row in range(5)]
+    assert answer["notes"][-1] == "1 file could not be read, and is not part of the set."

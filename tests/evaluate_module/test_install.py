@@ -35,7 +35,7 @@ loaded = [type(sima).__name__, type(sima).__module__, sima.name]
 lazy = not {"mia_hub.attacks", "mia_hub.auditing.audit", "diffusers"} & set(sys.modules)
 files = [f"{i}.png" for i in range(12)]
 result = sima.compute(predictions=files, references=[0, 1] * 6, model_id=sys.argv[1], device="cpu", timesteps=[10, 20])
-print(json.dumps({"light": light, "before": before, "path": str(path), "loaded": loaded, "lazy": lazy, "result": result}))
+print(json.dumps({"light": light, "before": before, "path": str(path), "loaded": loaded, "lazy": lazy, "metric": result}))
 """
 
 
@@ -54,14 +54,14 @@ def test_found_in_a_fresh_process_in_another_folder_without_a_hub(tmp_path, tiny
         cwd=elsewhere, env=environment | {"HF_UPDATE_DOWNLOAD_COUNTS": "0"}, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert (found["light"], found["before"], found["lazy"]) == (True, "not found", True)
-    assert Path(found["path"]).is_relative_to(modules)
-    assert found["loaded"] == ["Sima", "mia_hub.evaluate_module.metric", "sima"]
-    assert 0 <= found["result"]["auc"] <= 1
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert (result["light"], result["before"], result["lazy"]) == (True, "not found", True)
+    assert Path(result["path"]).is_relative_to(modules)
+    assert result["loaded"] == ["Sima", "mia_hub.evaluate_module.metric", "sima"]
+    assert 0 <= result["metric"]["auc"] <= 1
     attack = mia_hub.get_attack("sima", timesteps=(10, 20))
     expected = attack.score(mia_hub.load_model(model, device="cpu"), images, progress=False).scores
-    np.testing.assert_allclose(found["result"]["scores_per_timestep"], expected, rtol=1e-5)
+    np.testing.assert_allclose(result["metric"]["scores_per_timestep"], expected, rtol=1e-5)
 
 
 def test_found_where_the_hub_has_no_such_metric(monkeypatch, loopback_hub):

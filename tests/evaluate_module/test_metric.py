@@ -273,15 +273,15 @@ def test_a_datasets_column(sima):
 def test_combined_metrics(way):
     images, labels, model = interleaved(10)
     combined = evaluate.combine([evaluate.load("sima"), evaluate.load("sima", "sima-mc")])
-    given = {}
+    inputs = {}
     if way == "compute":
-        given = {"predictions": images, "references": labels}
+        inputs = {"predictions": images, "references": labels}
     elif way == "add_batch":
         combined.add_batch(predictions=images, references=labels)
     else:
         for image, label in zip(images, labels):
             combined.add(prediction=image, reference=label)
-    result = combined.compute(model_id=model, **given, **QUIET)
+    result = combined.compute(model_id=model, **inputs, **QUIET)
     assert result["sima_0_attack"].startswith("SimA(")
     assert result["sima_1_attack"].startswith("SimAMC(")
     assert result["sima_0_auc"] == 1.0
@@ -297,7 +297,7 @@ def test_options_given_to_load_hold_for_all_calls():
     assert sima.compute(predictions=images, references=labels, progress=False, timesteps=30, seed=5)["timesteps"] == [30]
 
 
-def test_what_it_says_of_itself(sima):
+def test_its_documentation(sima):
     assert "higher score means: more likely a member" in sima.description
     assert "Members are the positive class" in sima.description
     assert "2509.25003" in sima.citation
@@ -360,13 +360,13 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("given, error, says", REFUSED.values(), ids=REFUSED)
-def test_refused(sima, given, error, says):
-    with pytest.raises(error, match=says):
-        sima.compute(**({"model_id": MODEL, "progress": False} | given))
+@pytest.mark.parametrize("call, error, message", REFUSED.values(), ids=REFUSED)
+def test_refused(sima, call, error, message):
+    with pytest.raises(error, match=message):
+        sima.compute(**({"model_id": MODEL, "progress": False} | call))
 
 
-def test_defaults_said_aloud_are_not_refused(sima):
+def test_explicit_defaults_are_not_refused(sima):
     result = sima.compute(predictions=IMAGES, model_id=MODEL, selection="calibration", seed=0, limit=None, shift_check=True, **QUIET)
     assert len(result["scores"]) == len(IMAGES)
 
@@ -387,13 +387,13 @@ def test_a_batch_with_wrong_labels_is_not_half_added(sima):
 
 
 @pytest.mark.parametrize(
-    "options, error, says",
+    "options, error, message",
     [
         ({"model": "demo"}, MetricError, "Did you mean 'model_id'"),
         ({"config_name": "simamc"}, AttackError, "Did you mean 'sima-mc'"),
         ({"num_process": 2}, MetricError, "num_process=1"),
     ],
 )
-def test_refused_at_load(options, error, says):
-    with pytest.raises(error, match=says):
+def test_refused_at_load(options, error, message):
+    with pytest.raises(error, match=message):
         evaluate.load("sima", **options)

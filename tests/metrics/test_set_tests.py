@@ -30,10 +30,10 @@ def test_thirty_members_are_found(demo):
     null, members = demo
     for seed in range(10):
         rows = np.random.default_rng(seed).permutation(len(members))
-        found = compare_sets(members[rows[:30]], null, members[rows[30:]], seed=seed)
-        assert found.p_value < 0.001 and found.p_welch < 0.001
-        assert found.fraction.low <= 1.0 <= found.fraction.high and found.fraction.value > 0.7
-        assert found.more_needed == 0
+        test = compare_sets(members[rows[:30]], null, members[rows[30:]], seed=seed)
+        assert test.p_value < 0.001 and test.p_welch < 0.001
+        assert test.fraction.low <= 1.0 <= test.fraction.high and test.fraction.value > 0.7
+        assert test.more_needed == 0
 
 
 def test_thirty_nonmembers_give_uniform_p_values(demo, few_permutations):
@@ -42,9 +42,9 @@ def test_thirty_nonmembers_give_uniform_p_values(demo, few_permutations):
     p, welch = [], []
     for repetition in range(200):
         rows = rng.permutation(len(null))
-        found = compare_sets(null[rows[:30]], null[rows[30:630]], seed=repetition)
-        p.append(found.p_value)
-        welch.append(found.p_welch)
+        test = compare_sets(null[rows[:30]], null[rows[30:630]], seed=repetition)
+        p.append(test.p_value)
+        welch.append(test.p_welch)
     assert kstest(p, "uniform").pvalue > 0.01
     assert kstest(welch, "uniform").pvalue > 0.01
 
@@ -65,18 +65,18 @@ def test_the_share_of_members_is_covered_by_its_interval(demo, few_permutations,
 
 def test_without_known_members_the_share_is_a_lower_bound(demo):
     null, members = demo
-    found = compare_sets(np.vstack([members[:40], null[:40]]), null[40:]).fraction
-    assert found.at_least and found.high == 1.0
-    assert 0.1 < found.low < 0.5
-    assert found.low <= found.value <= 0.6
+    fraction = compare_sets(np.vstack([members[:40], null[:40]]), null[40:]).fraction
+    assert fraction.at_least and fraction.high == 1.0
+    assert 0.1 < fraction.low < 0.5
+    assert fraction.low <= fraction.value <= 0.6
 
 
 def test_more_images_are_needed_for_a_weak_set_and_that_many_suffice(demo):
     null, members = demo
     tried = ((k, compare_sets(np.vstack([members[:k], null[: 20 - k]]), null[500:], seed=3)) for k in range(1, 20))
-    k, found = next((k, found) for k, found in tried if found.p_value < 0.2)
-    assert found.p_value > 0.01 and found.more_needed > 0
-    scale = 1 + found.more_needed / 20
+    k, test = next((k, test) for k, test in tried if test.p_value < 0.2)
+    assert test.p_value > 0.01 and test.more_needed > 0
+    scale = 1 + test.more_needed / 20
     larger = np.vstack([members[: round(k * scale)], null[: round((20 - k) * scale)]])
     assert compare_sets(larger, null[500:], seed=3).p_value <= 0.01
     # A set that looks less like members than non-members do: no number of such images would do.
@@ -88,16 +88,16 @@ def test_p_values_are_those_of_scipy_on_plain_scores():
     """With plain scores nothing is fitted, so both tests can be compared with an independent implementation."""
     rng = np.random.default_rng(0)
     own, null = rng.normal(0.25, 1, 25), rng.normal(size=300)
-    found = compare_sets(own, null)
-    own_scaled = found.scores
+    test = compare_sets(own, null)
+    own_scaled = test.scores
     centre, spread = np.median(np.concatenate([own, null])), np.subtract(*np.quantile(np.concatenate([own, null]), (0.8413, 0.1587))) / 2
     null_scaled = np.clip((null - centre) / spread, -3, 3)
     np.testing.assert_allclose(own_scaled, np.clip((own - centre) / spread, -3, 3))
-    assert found.p_welch == pytest.approx(ttest_ind(own_scaled, null_scaled, equal_var=False, alternative="greater").pvalue, rel=1e-9)
+    assert test.p_welch == pytest.approx(ttest_ind(own_scaled, null_scaled, equal_var=False, alternative="greater").pvalue, rel=1e-9)
     scipys = permutation_test(
         (own_scaled, null_scaled), lambda a, b, axis: a.mean(axis) - b.mean(axis), alternative="greater", n_resamples=20000, vectorized=True
     )
-    assert found.p_value == pytest.approx(scipys.pvalue, abs=0.012)
+    assert test.p_value == pytest.approx(scipys.pvalue, abs=0.012)
 
 
 def test_one_extreme_image_does_not_carry_a_set():
@@ -110,8 +110,8 @@ def test_evidence_needs_no_further_images():
     # A weak but sure difference: of many non-members, with little to spare.
     rng = np.random.default_rng(0)
     for shift in np.linspace(0.2, 1.5, 14):
-        found = compare_sets(rng.normal(shift, 1, 30), rng.normal(0, 1, 500))
-        assert (found.more_needed == 0) >= (found.p_value <= 0.01)
+        test = compare_sets(rng.normal(shift, 1, 30), rng.normal(0, 1, 500))
+        assert (test.more_needed == 0) >= (test.p_value <= 0.01)
 
 
 def test_a_set_too_small_is_refused():
