@@ -33,7 +33,7 @@ def images(tmp_path, demo):
 
 
 def test_check_prints_the_answer(capsys, images):
-    status, out, err = run(capsys, "check", images / "member.png")
+    status, out, err = run(capsys, "check", images / "member.png", "--quiet")
     expected = mia_hub.check_image(images / "member.png")
     assert (status, err) == (0, "")
     assert " ".join(out.split()).find(expected.sentence) > 0

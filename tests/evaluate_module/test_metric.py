@@ -356,7 +356,7 @@ REFUSED = {
         "nonmembers has no use here.*with reference 0",
     ),
     "too few non-members": ({"predictions": IMAGES, "nonmembers": noise_images(5, seed=3)}, SplitError, "at least 20"),
-    "too few to choose by": ({"predictions": IMAGES[:6], "references": LABELS[:6]}, MetricError, "4 of each are needed at least"),
+    "too few to choose by": ({"predictions": IMAGES[:6], "references": LABELS[:6]}, MetricError, "at least 4 of each are needed"),
 }
 
 
