@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mia_hub.defaults import DEMO_FOLDER
 from mia_hub.errors import ModelError
-from mia_hub.models.components import load_component, load_scheduler, quiet, read_configs
+from mia_hub.models.components import load_component, quiet, read_configs
 from mia_hub.models.families.base import NetworkModel
 from mia_hub.models.families.registry import ADAPTERS
 from mia_hub.models.layout import INDEX, Component, check_shards, read_layout
@@ -21,6 +21,7 @@ from mia_hub.models.overlays.names import PICKLED, open_overlay
 from mia_hub.models.overlays.overlay import Base, Overlay
 from mia_hub.models.precision import probe_precision
 from mia_hub.models.repository import TRUSTED, Access, Folder, open_repository, refuse_revision
+from mia_hub.models.training_marks import apply_marks, read_marks
 
 if TYPE_CHECKING:
     import torch
@@ -74,11 +75,11 @@ def assemble(
     repository.fetch([INDEX, *(pattern for component in plan.needed.values() for pattern in component.patterns)])
     repository.remember(INDEX)
     parts = {
-        name: load_scheduler(repository, component)
-        if component.is_scheduler
-        else load_component(repository.root, component, repository.name, dtype)
+        name: load_component(repository.root, component, repository.name, dtype)
         for name, component in plan.needed.items()
+        if not component.is_scheduler
     }
+    parts["scheduler"] = _completed_scheduler(plan)
     for overlay in _in_order(plan.overlays):
         parts |= overlay.load(plan.base, parts, dtype)
     for overlay in _in_order(plan.overlays):
@@ -90,6 +91,16 @@ def assemble(
         model = adapter(**parts, id=names, revision=plan.revision, device=device, dtype=dtype, **stated, **plan.options)  # type: ignore[call-arg]  # each has its own parts
         probe_precision(model)
     return model
+
+
+def _completed_scheduler(plan: Plan) -> Any:
+    """The scheduler, completed by what the denoiser's own files state, which are there now."""
+    scheduler, denoiser, repository = plan.base.scheduler, plan.base.adapter.denoiser, plan.base.repository
+    files = repository.matching(plan.needed[denoiser].weights) if denoiser in plan.needed else []
+    for file in files:
+        if file.endswith(".safetensors"):
+            scheduler = apply_marks(scheduler, read_marks(repository.root / file, f"{repository.name}/{file}"), repository.name)
+    return scheduler
 
 
 def plan_model(
@@ -127,7 +138,7 @@ def plan_model(
     configs, scheduler = read_configs(repository, components)
     plan = Plan(Base(repository, adapter, components, configs, scheduler), opened, {}, options)
     replaced = _check_overlays(plan)
-    adapter.check(configs, scheduler, repository.name, device=device, **options)
+    adapter.check(configs, plan.base.scheduler, repository.name, device=device, **options)
     plan.needed = {name: component for name, component in components.items() if name not in replaced}
     return plan
 
@@ -152,6 +163,9 @@ def _check_overlays(plan: Plan) -> set[str]:
     replaced: dict[str, Overlay] = {}
     for overlay in _in_order(plan.overlays):
         overlay.check(plan.base)
+        if marks := overlay.marks(plan.base):
+            replaces_denoiser = plan.base.adapter.denoiser in overlay.replaces(plan.base)
+            plan.base.scheduler = apply_marks(plan.base.scheduler, marks, plan.base.name, replaces_denoiser=replaces_denoiser)
         plan.base.configs |= overlay.configs(plan.base)
         for name in overlay.replaces(plan.base):
             if name in replaced:

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from mia_hub.errors import ModelError
 from mia_hub.models.components import broken_files, quiet
 from mia_hub.models.overlays.overlay import Base, Overlay, shapes_in, size_of
+from mia_hub.models.training_marks import TrainingMarks, read_marks
 
 if TYPE_CHECKING:
     import torch
-
-# Fine-tuning tools write this entry where the network predicts v though its family predicts ε.
-V_PREDICTION = "v_pred"
 
 
 class Checkpoint(Overlay):
@@ -37,15 +35,13 @@ class Checkpoint(Overlay):
             )
         if not self._denoiser:
             return
-        if V_PREDICTION in self._shapes and base.scheduler.config.get("prediction_type") != "v_prediction":
-            raise ModelError(
-                f"{self.name} states that its denoiser predicts v, and that of {base.name} doesn't. Name a base that does, as "
-                f"'base + {self.name}'; it may be a copy of {base.name} with another scheduler_config.json."
-            )
         own = sum(math.prod(self._shapes[key]) for key in self._denoiser)
         other = size_of(base.empty_denoiser().state_dict().values())
         if own != other:
             raise self.misfit(base, f"its denoiser has {own:,} weights, and that of {base.name} has {other:,}")
+
+    def marks(self, base: Base) -> TrainingMarks | None:
+        return self._marks if self._denoiser else None
 
     def replaces(self, base: Base) -> set[str]:
         replaced = {base.adapter.denoiser} if self._denoiser else set()
@@ -95,6 +91,10 @@ class Checkpoint(Overlay):
     @cached_property
     def _shapes(self) -> dict[str, list[int]]:
         return shapes_in(self.file, self.name)
+
+    @cached_property
+    def _marks(self) -> TrainingMarks:
+        return read_marks(self.file, self.name)
 
     @cached_property
     def _denoiser(self) -> list[str]:

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from mia_hub.errors import ModelError
 from mia_hub.models.components import load_component, read_configs
-from mia_hub.models.layout import Component, check_shards, find_component
+from mia_hub.models.layout import INDEX, Component, check_shards, find_component
 from mia_hub.models.overlays.overlay import Base, Overlay
+from mia_hub.models.repository import Folder
+from mia_hub.models.training_marks import TrainingMarks, apply_marks, read_marks, scheduler_marks
 
 if TYPE_CHECKING:
     import torch
 
+SCHEDULER = "scheduler/scheduler_config.json"
 # The fields of a part's configuration that concern the other parts. A fine-tuned part has the same values as the base's.
 INTERFACE = (
     "in_channels", "latent_channels", "scaling_factor", "shift_factor", "cross_attention_dim", "joint_attention_dim", "caption_channels",
@@ -44,6 +47,25 @@ class FineTunedPart(Overlay):
         component = self._component(base)
         return read_configs(self.repository, {component.name: component})[0]
 
+    def marks(self, base: Base) -> TrainingMarks | None:
+        """What the scheduler of the model that the part belongs to says, if that stands beside it."""
+        if self._component(base).name != base.adapter.denoiser:
+            return None
+        folder = self.path.rpartition("/")[0]
+        if self.path:
+            path = f"{folder}/{SCHEDULER}".lstrip("/")
+            config = self.repository.read_json(path) if path in self.repository.sizes else None
+        else:
+            beside = Folder(self.repository.root.resolve().parent / "scheduler", self.name) if self._has_model_beside else None
+            config = beside.read_json(SCHEDULER.rpartition("/")[2]) if beside else None
+        return scheduler_marks(config, self.name) if config else None
+
+    @property
+    def _has_model_beside(self) -> bool:
+        """Whether it is the folder of a part in a local model; the Hub's cache holds a whole repository."""
+        parent = self.repository.root.resolve().parent
+        return self.repository.revision is None and all((parent / file).is_file() for file in (INDEX, SCHEDULER))
+
     def replaces(self, base: Base) -> set[str]:
         return {self._component(base).name}
 
@@ -51,6 +73,10 @@ class FineTunedPart(Overlay):
         component = self._component(base)
         folder = self.repository.fetch(component.patterns)
         self.repository.remember(component.config)
+        if component.name == base.adapter.denoiser:
+            for file in self.repository.matching(component.weights):
+                if file.endswith(".safetensors"):
+                    parts["scheduler"] = apply_marks(parts["scheduler"], read_marks(folder / file, self.name), base.name)
         return {component.name: load_component(folder, component, self.name, dtype)}
 
     def _component(self, base: Base) -> Component:

@@ -10,6 +10,7 @@ from typing import Any
 from mia_hub.errors import ModelError
 from mia_hub.models.components import broken_files
 from mia_hub.models.overlays.overlay import Base, Overlay, beside, size_of
+from mia_hub.models.training_marks import TrainingMarks, read_marks
 
 PEFT_PREFIX = "base_model.model."
 MERGE = "Merge it into the model with the tool that it was made with, and give the result."
@@ -53,6 +54,9 @@ class LoRA(Overlay):
             raise ModelError(f"{self.name} would be put on {base.name} in part only: diffusers drops some of its updates. {MERGE}")
         if denoiser in self._updates:
             self._put(base.empty_denoiser(), denoiser, base)
+
+    def marks(self, base: Base) -> TrainingMarks:
+        return read_marks(self.file, self.name)
 
     def apply(self, base: Base, parts: dict[str, Any]) -> None:
         for name in self._updates:

@@ -15,6 +15,7 @@ from mia_hub.models.components import broken_files, quiet
 from mia_hub.models.families.base import NetworkModel
 from mia_hub.models.layout import Component
 from mia_hub.models.repository import Folder
+from mia_hub.models.training_marks import TrainingMarks
 
 if TYPE_CHECKING:
     import torch
@@ -89,6 +90,14 @@ class Overlay(ABC):
     def configs(self, base: Base) -> dict[str, Any]:
         """The configurations of the diffusers models that it brings, where they aren't the base's."""
         return {}
+
+    def marks(self, base: Base) -> TrainingMarks | None:
+        """The statements of its file about how the denoiser was trained, where they show before the base's weights are fetched.
+
+        Raises:
+            ModelError: if one is unknown, or two contradict each other.
+        """
+        return None
 
     def replaces(self, base: Base) -> set[str]:
         """Parts of the base that need not be loaded."""
