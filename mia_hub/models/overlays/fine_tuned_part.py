@@ -62,9 +62,11 @@ class FineTunedPart(Overlay):
 
     @property
     def _has_model_beside(self) -> bool:
-        """Whether it is the folder of a part in a local model; the Hub's cache holds a whole repository."""
+        """Whether it is the folder of a part in a local model, and not all of a repository on the Hub."""
+        if self.repository.revision is not None:
+            return False
         parent = self.repository.root.resolve().parent
-        return self.repository.revision is None and all((parent / file).is_file() for file in (INDEX, SCHEDULER))
+        return all((parent / file).is_file() for file in (INDEX, SCHEDULER))
 
     def replaces(self, base: Base) -> set[str]:
         return {self._component(base).name}
