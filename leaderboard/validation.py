@@ -16,7 +16,7 @@ def line_up_to(longest: int, *, empty: bool = False) -> AfterValidator:
 
     def check(text: str) -> str:
         if not text and not empty:
-            raise must_be("text")
+            raise must_be("text that isn't empty")
         if len(text) > longest:
             raise predicate(f"is {len(text):,} characters long; at most {longest:,} are accepted")
         if not text.isprintable():

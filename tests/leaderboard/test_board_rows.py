@@ -25,8 +25,8 @@ def test_a_split_that_any_entry_flags_is_apart_in_all_of_them_and_so_is_one_that
         ranked, apart = board_rows.ranked_and_apart(entries)
         assert ranked == [fine] and len(apart) == 3
     now = standings_of(Results((flagged, passed, small, fine)))
-    said = {(row["split"], row["attack"]): row["shift_check"] for row in now.rows_apart if row["auc"]}
-    assert said == {("s", "sima"): "fails", ("s", "pia"): "fails", ("small", "sima"): "not checked"}
+    output = {(row["split"], row["attack"]): row["shift_check"] for row in now.rows_apart if row["auc"]}
+    assert output == {("s", "sima"): "fails", ("s", "pia"): "fails", ("small", "sima"): "not checked"}
     table = json.loads(tables.rows_table(columns.APART, now.rows_apart, "name", ""))
     place = [column["key"] for column in table["columns"]].index("shift_check")
     assert {row[place] for row in table["rows"]} == {"fails", "not checked", "known to differ"}
@@ -36,27 +36,31 @@ def test_the_shift_check_of_a_split_is_the_same_with_every_seed(tiny_model, tiny
     from mia_hub import audit, compare, load_split
 
     options = {"model": tiny_model, "split": load_split(tiny_split), "progress": False}
-    found = {audit(attack="random", seed=seed, **options).blind_auc for seed in (0, 1)}
-    assert found | {compare(attacks=["random"], seed=2, **options).blind_auc} == found and len(found) == 1 and None not in found
+    intervals = {audit(attack="random", seed=seed, **options).blind_auc for seed in (0, 1)}
+    assert (
+        intervals | {compare(attacks=["random"], seed=2, **options).blind_auc} == intervals
+        and len(intervals) == 1
+        and None not in intervals
+    )
 
 
-@pytest.mark.parametrize("computed, says", [({}, "not yet"), ({"mine": 0.71}, "yes"), ({"mine": 0.8}, "no")])
-def test_reported_figures_stand_beside_computed_ones_and_rank_nothing(computed, says):
+@pytest.mark.parametrize("computed, message", [({}, "not yet"), ({"mine": 0.71}, "yes"), ({"mine": 0.8}, "no")])
+def test_reported_figures_stand_beside_computed_ones_and_rank_nothing(computed, message):
     entries = [entry_of("a/m", "s", {"mine": 0.7}, origin="self-reported", id="f" * 16)]
     entries += [entry_of("a/m", "s", computed)] if computed else []
     (row,) = board_rows.board_rows(entries)
-    assert row["reproduced"] == says and row["reported"]["auc"]["value"] == 0.7 and row["reported"]["by"] == "alice"
+    assert row["reproduced"] == message and row["reported"]["auc"]["value"] == 0.7 and row["reported"]["by"] == "alice"
     assert (row["auc"] or {}).get("value") == computed.get("mine")
     assert [each["attack"] for each in ranking.attack_ranking(entries)] == list(computed)
 
 
 @pytest.mark.parametrize(
-    "name, requested, described, found",
+    "name, requested, described, intervals",
     [("demo", None, "demo", "sha256:0"), (f"a/base + b/lora@{COMMIT}", COMMIT, f"a/base + b/lora@{COMMIT}", f"{COMMIT} + {COMMIT}")],
 )
-def test_what_was_reported_of_a_model_meets_what_was_computed_of_it(name, requested, described, found):
+def test_what_was_reported_of_a_model_meets_what_was_computed_of_it(name, requested, described, intervals):
     request = {"submitter": "alice", "model": name, "revision": requested}
-    computed = entry_of(name, "s", {"mine": 0.7}) | {"request": request, "model": {"id": described, "revision": found}}
+    computed = entry_of(name, "s", {"mine": 0.7}) | {"request": request, "model": {"id": described, "revision": intervals}}
     reported = entry_of(name, "s", {"mine": 0.71}, origin="self-reported", id="f" * 16)
     reported |= {"request": request, "model": {"id": name, "revision": requested}}
     (row,) = board_rows.board_rows([reported, computed])
@@ -88,7 +92,7 @@ def test_the_newest_of_two_computations_counts():
 
 
 def test_captions_that_differ_are_rows_that_differ(tmp_path):
-    told, _ = honest_entry(tmp_path)
+    own, _ = honest_entry(tmp_path)
     empty, _ = honest_entry(tmp_path, captions="empty")
-    assert len(board_rows.board_rows([told, empty])) == 2 * len(board_rows.board_rows([told]))
-    assert {row["settings"] for row in ranking.attack_ranking([told, empty])} == {2}
+    assert len(board_rows.board_rows([own, empty])) == 2 * len(board_rows.board_rows([own]))
+    assert {row["settings"] for row in ranking.attack_ranking([own, empty])} == {2}

@@ -22,7 +22,7 @@ from mia_hub.flags import flag
 
 
 @pytest.fixture
-def made(table, tmp_path):
+def honest(table, tmp_path):
     """An honest entry, and the content of its scores."""
     measured = measure(table, seed=0)
     at = measured.at_selected
@@ -44,16 +44,22 @@ def made(table, tmp_path):
     return build_entry(Request.from_dict(DEMO_REQUEST), [row], **parts), content
 
 
-def test_an_honest_entry_follows_from_its_scores(made):
-    entry, content = made
+def test_an_honest_entry_follows_from_its_scores(honest):
+    entry, content = honest
     parsed = parse_entry(as_json(entry), entry["id"])
     assert parsed == entry and discrepancies(parsed, {"scores/00.parquet": content}.__getitem__) == []
     assert entry["command"] == "mia-hub compare --model demo --split demo --attacks sima --seed 0"
 
 
 def test_a_command_names_the_request_at_its_commits():
-    asked = DEMO_REQUEST | {"model": "alice/m", "revision": COMMIT, "split": "alice/s", "split_revision": COMMIT[::-1], "captions": "empty"}
-    words = shlex.split(reproduction_command(Request.from_dict(asked)))
+    fields = DEMO_REQUEST | {
+        "model": "alice/m",
+        "revision": COMMIT,
+        "split": "alice/s",
+        "split_revision": COMMIT[::-1],
+        "captions": "empty",
+    }
+    words = shlex.split(reproduction_command(Request.from_dict(fields)))
     args = build_parser().parse_args(words[1:])
     assert (args.model, args.revision, args.split, args.split_revision) == ("alice/m", COMMIT, "alice/s", COMMIT[::-1])
     assert (args.attacks, args.captions, args.seed) == (["sima"], "empty", 0)
@@ -65,7 +71,7 @@ def forged(entry, **changes):
 
 
 @pytest.mark.parametrize(
-    "change, says",
+    "change, message",
     [
         (lambda e: forged(e, auc=e["rows"][0]["auc"] | {"value": 0.9, "high": 0.95}), "sima: auc (value) is"),
         (lambda e: forged(e, timestep=51), "timestep"),
@@ -74,10 +80,10 @@ def forged(entry, **changes):
         (lambda e: forged(e, tpr_at_fpr={"0.001": estimate(0.5)}), "reports TPR at"),
     ],
 )
-def test_figures_that_do_not_follow_are_found(made, change, says):
-    entry, content = made
+def test_figures_that_do_not_follow_are_found(honest, change, message):
+    entry, content = honest
     wrong = discrepancies(change(entry), {"scores/00.parquet": content}.__getitem__)
-    assert wrong and says in wrong[0]
+    assert wrong and message in wrong[0]
 
 
 @pytest.mark.parametrize(
@@ -94,15 +100,15 @@ def test_figures_that_do_not_follow_are_found(made, change, says):
         lambda e: {key: value for key, value in e.items() if key != "split"},
     ],
 )
-def test_entries_out_of_bounds_are_refused(made, change):
+def test_entries_out_of_bounds_are_refused(honest, change):
     with pytest.raises(StoreError, match="can't be understood"):
-        parse_entry(as_json(change(made[0])), made[0]["id"])
+        parse_entry(as_json(change(honest[0])), honest[0]["id"])
 
 
 def test_the_command_of_an_entry_reproduces_it(loopback_hub, tiny_model, tmp_path):
     commits = add_model_and_split(loopback_hub, "again", tiny_model, tmp_path / "split")
-    asked = {"kind": "model", "model": "again/tiny", "split": "again/split", "attacks": ["sima:timesteps=50"], "seed": 3}
-    entry = evaluate(write_request(tmp_path / "work", Request.from_dict(asked | commits)), Environment(device="cpu"))
+    fields = {"kind": "model", "model": "again/tiny", "split": "again/split", "attacks": ["sima:timesteps=50"], "seed": 3}
+    entry = evaluate(write_request(tmp_path / "work", Request.from_dict(fields | commits)), Environment(device="cpu"))
     # The data set goes on; what was audited stays.
     loopback_hub.commit("dataset", "again/split", {"data/member-00000-of-00001.parquet": b"PAR1"})
     command = [*shlex.split(entry["command"])[1:], "--device", "cpu", "--quiet", "--out", str(tmp_path / "out")]

@@ -72,7 +72,7 @@ def test_scores_are_measured_by_us_and_marked_as_reported(scored, own_scores, st
 
 
 @pytest.mark.parametrize(
-    "changes, says",
+    "changes, message",
     [
         ({"model": "board/gone"}, "no public model 'board/gone'"),
         ({"revision": "0" * 40}, "has no revision"),
@@ -81,12 +81,12 @@ def test_scores_are_measured_by_us_and_marked_as_reported(scored, own_scores, st
         ({"attacks": ["clid"]}, "isn't conditioned on text"),
     ],
 )
-def test_what_cannot_be_evaluated_says_why_and_the_worker_lives_on(about, stores, worker, changes, says):
+def test_what_cannot_be_evaluated_says_why_and_the_worker_lives_on(about, stores, worker, changes, message):
     requests, results = stores
     id, _, _ = Queue(requests).submit(about(**changes))
     assert worker.step() == id
     status = Queue(requests).status(id)
-    assert status.state == "FAILED" and says in status.error and results.files() == []
+    assert status.state == "FAILED" and message in status.error and results.files() == []
     assert worker.step() is None
 
 
@@ -105,25 +105,25 @@ def test_a_request_with_other_scores_than_it_names_is_refused(about, scored, own
 
 def test_limits_of_size_hold(about, stores, worker):
     requests, _ = stores
-    for limits, says in (
+    for limits, message in (
         ({"images": 10}, "60 images; at most 10"),
         ({"split_gib": 1e-6}, "GiB of Parquet files"),
         ({"model_gib": 1e-6}, "GiB are fetched"),
     ):
         put(requests, {"limits.json": json.dumps(limits).encode()})
-        id, _, _ = Queue(requests).submit(about(seed=len(says)))
+        id, _, _ = Queue(requests).submit(about(seed=len(message)))
         worker.step()
-        assert says in Queue(requests).status(id).error
+        assert message in Queue(requests).status(id).error
 
 
 @pytest.mark.parametrize(
-    "files, says",
+    "files, message",
     [
         ({"member.csv": "image\n/etc/passwd\n", "nonmember.csv": "image\n/etc/passwd\n"}, "made of 'member.csv'; only its Parquet files"),
         ({}, "isn't one of its own at the commit"),
     ],
 )
-def test_a_data_set_whose_card_names_anything_else_is_refused(about, loopback_hub, stores, worker, files, says):
+def test_a_data_set_whose_card_names_anything_else_is_refused(about, loopback_hub, stores, worker, files, message):
     """It has Parquet files, too, so that its list of files looks well."""
     requests, results = stores
     name = f"board/{'other-files' if files else 'elsewhere'}"
@@ -135,7 +135,7 @@ def test_a_data_set_whose_card_names_anything_else_is_refused(about, loopback_hu
     id, _, _ = Queue(requests).submit(about(split=name, split_revision=commit))
     assert worker.step() == id
     status = Queue(requests).status(id)
-    assert status.state == "FAILED" and says in status.error and results.files() == []
+    assert status.state == "FAILED" and message in status.error and results.files() == []
     assert not (worker.folder / id).exists()
 
 

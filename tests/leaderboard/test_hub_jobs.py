@@ -74,8 +74,8 @@ def test_a_job_evaluates_and_a_second_worker_finds_it_again(submitted, stores, w
     survivor = worker_of("survivor", lease=3, poll=0.5)
     loopback_hub.jobs.run_with = run_here
     loopback_hub.jobs.start(job)
-    seen = []
-    monkeypatch.setattr(survivor.queue, "renew", _noting(survivor.queue.renew, seen))
+    progresses = []
+    monkeypatch.setattr(survivor.queue, "renew", _noting(survivor.queue.renew, progresses))
     # It is killed, too, once the result is published and the job's files are cleared away.
     monkeypatch.setattr(survivor.queue, "finish", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -88,7 +88,7 @@ def test_a_job_evaluates_and_a_second_worker_finds_it_again(submitted, stores, w
     entry = published_entry(results, submitted)
     assert [row["attack"] for row in entry["rows"]] == ["random", "sima:timesteps=50,100"]
     assert results.files("jobs") == [], "what the job left was taken away when it was published"
-    assert seen and all(f"as a job on the Hub: {loopback_hub.url}/jobs/{PAYER}/{job.id}" in progress for progress in seen)
+    assert progresses and all(f"as a job on the Hub: {loopback_hub.url}/jobs/{PAYER}/{job.id}" in progress for progress in progresses)
 
 
 def _was_sent_as_the_api_expects(spec: dict, stores, id: str) -> None:
@@ -101,9 +101,9 @@ def _was_sent_as_the_api_expects(spec: dict, stores, id: str) -> None:
     assert spec["labels"]["mia-hub-request"].startswith(f"{id}-0-")
 
 
-def _noting(renew, seen: list):
+def _noting(renew, progresses: list):
     def noted(id, worker, *, progress=None, **options):
-        seen.append(progress)
+        progresses.append(progress)
         return renew(id, worker, progress=progress, **options)
 
     return noted
@@ -122,19 +122,19 @@ def test_what_a_job_is_given_by_default(submitted, stores, worker_of, loopback_h
 
 
 @pytest.mark.parametrize(
-    "machine, says",
+    "machine, message",
     [
         (prints("no such", "CUDA device", status=3), ("as ERROR (Job failed with exit code: 3)", "CUDA device", "/jobs/payer/")),
         (prints(), ("as COMPLETED, without a result", "It printed nothing")),
         (prints("x" * 5000), ("as COMPLETED, without a result", "x" * 1000)),
     ],
 )
-def test_a_job_without_a_result_fails_its_request_with_its_last_words(submitted, stores, worker_of, loopback_hub, machine, says):
+def test_a_job_without_a_result_fails_its_request_with_its_last_words(submitted, stores, worker_of, loopback_hub, machine, message):
     loopback_hub.jobs.run_with = machine
     worker = worker_of()
     assert worker.step() == submitted
     status = Queue(stores[0]).status(submitted)
-    assert status.state == "FAILED" and all(part in status.error for part in says), status.error
+    assert status.state == "FAILED" and all(part in status.error for part in message), status.error
     assert len(status.error) <= 2000 and worker.step() is None and len(loopback_hub.jobs.sent) == 1
 
 
@@ -211,7 +211,7 @@ def test_a_hub_that_takes_no_jobs_costs_the_request_nothing(submitted, stores, w
 
 
 @pytest.mark.parametrize(
-    "options, error, says",
+    "options, error, message",
     [
         ({"package": None}, Unavailable, "--package is needed outside of a Space"),
         ({"timeout": "soon"}, Unavailable, "--timeout must be a time such as 90m or 2h; got 'soon'"),
@@ -221,11 +221,11 @@ def test_a_hub_that_takes_no_jobs_costs_the_request_nothing(submitted, stores, w
         ({"results": "folder"}, StoreError, "give --results as hub:owner/name"),
     ],
 )
-def test_what_cannot_work_is_said_at_once(stores, tmp_path, monkeypatch, options, error, says):
-    given = dict(zip(("requests", "results"), stores)) | {"package": PACKAGE} | options
-    given |= {name: open_store(tmp_path / name) for name in ("requests", "results") if given[name] == "folder"}
-    if "token" in given:
-        token = given.pop("token")
+def test_what_cannot_work_is_said_at_once(stores, tmp_path, monkeypatch, options, error, message):
+    arguments = dict(zip(("requests", "results"), stores)) | {"package": PACKAGE} | options
+    arguments |= {name: open_store(tmp_path / name) for name in ("requests", "results") if arguments[name] == "folder"}
+    if "token" in arguments:
+        token = arguments.pop("token")
         monkeypatch.setenv("HF_TOKEN", token) if token else monkeypatch.delenv("HF_TOKEN")
-    with pytest.raises(error, match=says):
-        HubJobs(given.pop("requests"), given.pop("results"), JobOptions(**given))
+    with pytest.raises(error, match=message):
+        HubJobs(arguments.pop("requests"), arguments.pop("results"), JobOptions(**arguments))

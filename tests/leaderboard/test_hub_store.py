@@ -42,8 +42,8 @@ def test_a_long_list_costs_few_questions(store_on_the_hub, loopback_hub):
 def test_a_forged_pack_is_of_no_use(store_on_the_hub, loopback_hub, monkeypatch, pack):
     monkeypatch.setattr("leaderboard.stores.hub_store.WORTH_A_PACK", 1)
     loopback_hub.commit("dataset", store_on_the_hub, {f"requests/{BOBS.id}/request.json": as_json(BOBS.to_dict()), HubStore.PACK: pack})
-    (found,) = Queue(HubStore(store_on_the_hub, token="hf_alice")).listing()
-    assert found.request == BOBS
+    (submission,) = Queue(HubStore(store_on_the_hub, token="hf_alice")).listing()
+    assert submission.request == BOBS
 
 
 def test_contents_are_named_as_git_names_them():
@@ -55,7 +55,7 @@ def test_contents_are_named_as_git_names_them():
 
 def test_a_store_that_is_away_is_said_and_nothing_is_lost(store_on_the_hub, loopback_hub):
     queue = Queue(HubStore(store_on_the_hub, token="hf_alice"))
-    made = submit(queue, DEMO, submitter="alice")
+    accepted = submit(queue, DEMO, submitter="alice")
     with loopback_hub.broken(500), pytest.raises(StoreError, match="can't be read or written"):
         queue.listing()
-    assert queue.status(made.id).state == "PENDING"
+    assert queue.status(accepted.id).state == "PENDING"

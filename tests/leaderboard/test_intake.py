@@ -40,15 +40,15 @@ def commit_of(name, kind="model"):
 
 
 def test_branches_become_commits_and_stay(hub):
-    asked = {"model": " in/tiny ", "split": "in/split", "attacks": "pia  sima:p=4\nrandom"}
-    request, scores = prepare(**asked, revision="main", note=" two\nlines ", submitter="alice")
+    fields = {"model": " in/tiny ", "split": "in/split", "attacks": "pia  sima:p=4\nrandom"}
+    request, scores = prepare(**fields, revision="main", note=" two\nlines ", submitter="alice")
     assert (request.revision, request.split_revision) == (commit_of("in/tiny"), commit_of("in/split", "dataset"))
     assert (request.attacks, request.note, request.submitter, scores) == (("pia", "random", "sima"), "two lines", "alice", None)
-    assert prepare(**asked)[0].id == request.id == prepare(**asked, revision=request.revision)[0].id
+    assert prepare(**fields)[0].id == request.id == prepare(**fields, revision=request.revision)[0].id
     before = request.revision
     hub.commit("model", "in/tiny", {"note.txt": "new"})
-    assert prepare(**asked)[0].revision == commit_of("in/tiny") != before
-    assert prepare(**asked, revision=before)[0].id == request.id
+    assert prepare(**fields)[0].revision == commit_of("in/tiny") != before
+    assert prepare(**fields, revision=before)[0].id == request.id
 
 
 def test_what_lies_on_top_is_pinned_too(hub):
@@ -105,9 +105,9 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("changes, says", WRONG, ids=[says for _, says in WRONG])
-def test_what_cannot_be_audited_is_refused_before_it_waits(hub, changes, says):
-    with pytest.raises(SubmissionError, match=says.replace("(", r"\(")) as refused:
+@pytest.mark.parametrize("changes, message", WRONG, ids=[message for _, message in WRONG])
+def test_what_cannot_be_audited_is_refused_before_it_waits(hub, changes, message):
+    with pytest.raises(SubmissionError, match=message.replace("(", r"\(")) as refused:
         prepare(**DEMO | changes)
     assert "\n" not in str(refused.value) and "log in" not in str(refused.value)
 
@@ -148,14 +148,14 @@ OWNERS = [
 
 @pytest.mark.parametrize("submitter, owns", OWNERS)
 def test_whether_the_owner_of_a_model_asks_is_what_the_hub_says(hub, tmp_path, submitter, owns):
-    asked = {"model": "in/draws + in/lora", "split": "in/split", "attacks": "sima", "push": True}
+    fields = {"model": "in/draws + in/lora", "split": "in/split", "attacks": "sima", "push": True}
     queue = Queue(open_store(tmp_path))
-    made = submit(queue, asked, submitter=submitter)
-    assert queue.status(made.id).owns == owns and made.request.submitter == getattr(submitter, "name", submitter)
+    accepted = submit(queue, fields, submitter=submitter)
+    assert queue.status(accepted.id).owns == owns and accepted.request.submitter == getattr(submitter, "name", submitter)
 
 
-@pytest.mark.parametrize("space, says", [("", "hf auth login"), ("alice/board", "secret HF_TOKEN")])
-def test_no_right_to_write_says_what_to_do(store_on_the_hub, monkeypatch, space, says):
+@pytest.mark.parametrize("space, message", [("", "hf auth login"), ("alice/board", "secret HF_TOKEN")])
+def test_no_right_to_write_says_what_to_do(store_on_the_hub, monkeypatch, space, message):
     monkeypatch.setenv("SPACE_ID", space)
-    with pytest.raises(AccessDenied, match=says):
+    with pytest.raises(AccessDenied, match=message):
         submit(Queue(HubStore(store_on_the_hub, token="hf_bob")), DEMO, submitter="bob")

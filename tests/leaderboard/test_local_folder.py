@@ -45,7 +45,7 @@ FACTS = {
 
 
 @pytest.fixture(scope="module")
-def made(tiny_model, tmp_path_factory):
+def operator_folder(tiny_model, tmp_path_factory):
     """A folder of a model with its facts, one without, a LoRA with its base, and a split."""
     folder = tmp_path_factory.mktemp("operator") / "models"
     shutil.copytree(tiny_model, folder / "tiny")
@@ -68,16 +68,16 @@ def stores(stores, monkeypatch):
 
 
 @pytest.fixture
-def folder(made, tmp_path):
+def folder(operator_folder, tmp_path):
     """A copy that a test may change."""
-    return shutil.copytree(made, tmp_path / "models")
+    return shutil.copytree(operator_folder, tmp_path / "models")
 
 
 def submitted(capsys, *options, model="local:tiny", split="local:split") -> tuple[int, str, str]:
-    asked = ["submit", "--model", model, "--split", split, "--attacks", "random", "sima:timesteps=50", "--seed", "3", "--json", *options]
-    status = cli.main([str(part) for part in asked])
-    said = capsys.readouterr()
-    return status, said.out, said.err
+    fields = ["submit", "--model", model, "--split", split, "--attacks", "random", "sima:timesteps=50", "--seed", "3", "--json", *options]
+    status = cli.main([str(part) for part in fields])
+    output = capsys.readouterr()
+    return status, output.out, output.err
 
 
 def worked(tmp_path, *options) -> int:
@@ -87,13 +87,13 @@ def worked(tmp_path, *options) -> int:
 def test_a_local_model_comes_all_the_way_to_the_board(folder, stores, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("MIA_HUB_LOCAL", str(folder))
     assert command.worker_parser().parse_args([]).local == str(folder)
-    status, said, _ = submitted(capsys)
-    asked = json.loads(said)
-    assert status == 0 and asked["request"]["model"] == "local:tiny" and asked["request"]["split"] == "local:split"
+    status, output, _ = submitted(capsys)
+    fields = json.loads(output)
+    assert status == 0 and fields["request"]["model"] == "local:tiny" and fields["request"]["split"] == "local:split"
     model = mia_hub.load_model(folder / "tiny", device="cpu")
-    assert asked["request"]["revision"] == model.info.revision and asked["request"]["revision"].startswith("sha256:")
+    assert fields["request"]["revision"] == model.info.revision and fields["request"]["revision"].startswith("sha256:")
     assert json.loads(submitted(capsys, "--local", folder)[1])["new"] is False
-    assert worked(tmp_path, "--local", folder) == 0 and Queue(stores[0]).status(asked["id"]).state == "FINISHED"
+    assert worked(tmp_path, "--local", folder) == 0 and Queue(stores[0]).status(fields["id"]).state == "FINISHED"
 
     results = ResultsReader(stores[1].folder, None).read()
     (entry,) = results.entries
@@ -120,8 +120,8 @@ def test_a_local_model_comes_all_the_way_to_the_board(folder, stores, tmp_path, 
     assert {row["report"]["model"]["revision"] for row in rows} == {model.info.revision}
 
 
-def test_a_lora_on_top_is_pinned_with_its_base(made):
-    local = LocalFolder(made)
+def test_a_lora_on_top_is_pinned_with_its_base(operator_folder):
+    local = LocalFolder(operator_folder)
     request, _ = prepare(model="local:draws  +  local:lora", split="local:split", attacks="sima", local=local)
     found = local.load_model(request.model, device="cpu")
     assert request.model == found.info.id == "local:draws + local:lora" and request.revision == found.info.revision
@@ -158,12 +158,12 @@ AFTERWARDS = {
 
 @pytest.mark.parametrize("case", AFTERWARDS)
 def test_what_changed_after_it_was_asked_for_is_refused(folder, stores, tmp_path, capsys, case):
-    change, says = AFTERWARDS[case]
+    change, message = AFTERWARDS[case]
     id = json.loads(submitted(capsys, "--local", folder)[1])["id"]
     change(folder)
     assert worked(tmp_path, "--local", folder) == 0
     status = Queue(stores[0]).status(id)
-    assert status.state == "FAILED" and says in status.error and str(folder) not in status.error and not stores[1].files()
+    assert status.state == "FAILED" and message in status.error and str(folder) not in status.error and not stores[1].files()
 
 
 def test_an_evaluation_looks_at_what_it_has_loaded_itself(folder, tmp_path):
@@ -172,15 +172,18 @@ def test_an_evaluation_looks_at_what_it_has_loaded_itself(folder, tmp_path):
 
     request, _ = prepare(model="local:tiny", split="local:split", attacks="random", local=LocalFolder(folder))
     (tmp_path / "limits.json").write_bytes(as_json(asdict(Limits()) | {"banned": []}))
-    for change, says in (({"revision": HASH}, "The model local:tiny is at"), ({"split_revision": HASH}, "The data set local:split is at")):
+    for change, message in (
+        ({"revision": HASH}, "The model local:tiny is at"),
+        ({"split_revision": HASH}, "The data set local:split is at"),
+    ):
         (tmp_path / "request.json").write_bytes(as_json(replace(request, **change).to_dict()))
         assert main([str(tmp_path), "--device", "cpu", "--local", str(folder)]) == REFUSED
-        assert says in (tmp_path / "error.txt").read_text()
+        assert message in (tmp_path / "error.txt").read_text()
     (tmp_path / "request.json").write_bytes(as_json(request.to_dict()))
     (folder / "tiny" / "model_index.json").write_text("[")
     assert main([str(tmp_path), "--device", "cpu", "--local", str(folder)]) == REFUSED
-    said = (tmp_path / "error.txt").read_text()
-    assert "local:tiny is broken" in said and str(folder) not in said
+    output = (tmp_path / "error.txt").read_text()
+    assert "local:tiny is broken" in output and str(folder) not in output
 
 
 NAMES = {
@@ -215,9 +218,9 @@ NAMES = {
 
 
 @pytest.fixture(scope="module")
-def with_links(made, tmp_path_factory):
-    folder = shutil.copytree(made, tmp_path_factory.mktemp("links") / "models")
-    outside = shutil.copytree(made, folder.parent / "outside")
+def with_links(operator_folder, tmp_path_factory):
+    folder = shutil.copytree(operator_folder, tmp_path_factory.mktemp("links") / "models")
+    outside = shutil.copytree(operator_folder, folder.parent / "outside")
     (folder / "link").symlink_to(outside / "tiny")
     shutil.copytree(folder / "tiny", folder / "links")
     shutil.rmtree(folder / "links" / "unet")
@@ -235,11 +238,11 @@ def with_links(made, tmp_path_factory):
 
 @pytest.mark.parametrize("case", NAMES)
 def test_names_that_lead_anywhere_else_are_refused(with_links, case):
-    changes, says = NAMES[case]
-    asked = {"model": "local:tiny", "split": "local:split", "attacks": "sima", "local": LocalFolder(with_links)}
+    changes, message = NAMES[case]
+    fields = {"model": "local:tiny", "split": "local:split", "attacks": "sima", "local": LocalFolder(with_links)}
     with pytest.raises(SubmissionError) as refused:
-        prepare(**asked | changes)
-    assert says in str(refused.value) and str(with_links) not in str(refused.value) and "\n" not in str(refused.value)
+        prepare(**fields | changes)
+    assert message in str(refused.value) and str(with_links) not in str(refused.value) and "\n" not in str(refused.value)
 
 
 def test_a_link_within_the_folder_is_another_name(with_links):
@@ -249,52 +252,52 @@ def test_a_link_within_the_folder_is_another_name(with_links):
 
 def test_a_folder_that_cannot_be_used_is_said(tmp_path, stores, capsys):
     (tmp_path / "a + b").mkdir()
-    for folder, says in ((tmp_path / "none", "There is no folder"), (tmp_path / "a + b", "plus sign")):
-        with pytest.raises(StoreError, match=says):
+    for folder, message in ((tmp_path / "none", "There is no folder"), (tmp_path / "a + b", "plus sign")):
+        with pytest.raises(StoreError, match=message):
             LocalFolder(folder)
         assert submitted(capsys, "--local", folder)[0] == 2 and worked(tmp_path, "--local", folder) == 2
     assert worked(tmp_path, "--local", tmp_path, "--backend", "hf-jobs") == 2
     assert "can't see a folder of this machine" in capsys.readouterr().err
 
 
-def by_the_api(**asked):
-    submit_model(**asked, attacks="sima")
+def by_the_api(**fields):
+    submit_model(**fields, attacks="sima")
 
 
-def by_the_page(**asked):
-    raise SubmissionError(submit_scores("x.parquet", "mine", **asked, **_REST, profile=None, token=None, request=None)[0]["error"])
+def by_the_page(**fields):
+    raise SubmissionError(submit_scores("x.parquet", "mine", **fields, **_REST, profile=None, token=None, request=None)[0]["error"])
 
 
 _REST = {"revision": "", "split_revision": "", "captions": "split", "seed": 0, "note": "", "push": False}
 
 
-def by_a_proposal(**asked):
+def by_a_proposal(**fields):
     class Hub:
         def propose(self, *_):
             raise AssertionError("it was proposed")
 
     queue = Queue(Hub(), Limits())
-    intake.propose(queue, intake.Draft(**asked, attacks="sima"), submitter="mallory")
+    intake.propose(queue, intake.Draft(**fields, attacks="sima"), submitter="mallory")
 
 
 @pytest.mark.parametrize("way", [by_the_api, by_the_page, by_a_proposal])
-@pytest.mark.parametrize("asked", [{"model": "local:tiny", "split": "demo"}, {"model": "demo", "split": "local:split"}], ids=str)
-def test_no_way_that_strangers_have_takes_a_local_name(made, stores, monkeypatch, way, asked):
-    monkeypatch.setenv("MIA_HUB_LOCAL", str(made))
+@pytest.mark.parametrize("fields", [{"model": "local:tiny", "split": "demo"}, {"model": "demo", "split": "local:split"}], ids=str)
+def test_no_way_that_strangers_have_takes_a_local_name(operator_folder, stores, monkeypatch, way, fields):
+    monkeypatch.setenv("MIA_HUB_LOCAL", str(operator_folder))
     with pytest.raises(Exception, match="who alone can submit it, with 'mia-hub submit --local FOLDER'"):
-        way(**asked)
+        way(**fields)
     assert Queue(stores[0]).listing() == []
 
 
-def test_the_command_line_takes_none_without_a_folder_nor_for_a_pull_request(made, stores, capsys):
+def test_the_command_line_takes_none_without_a_folder_nor_for_a_pull_request(operator_folder, stores, capsys):
     status, _, error = submitted(capsys)
     assert status == 2 and "who alone can submit it" in error
-    status, _, error = submitted(capsys, "--local", made, "--pull-request")
+    status, _, error = submitted(capsys, "--local", operator_folder, "--pull-request")
     assert status == 2 and not Queue(stores[0]).listing()
 
 
-def test_a_pull_request_that_brings_one_fails_and_an_operator_can_still_ask(made, stores):
-    local, queue = LocalFolder(made), Queue(stores[0])
+def test_a_pull_request_that_brings_one_fails_and_an_operator_can_still_ask(operator_folder, stores):
+    local, queue = LocalFolder(operator_folder), Queue(stores[0])
     request, _ = prepare(model="local:tiny", split="local:split", attacks="random", submitter="mallory", local=local)
     path = f"requests/{request.id}/request.json"
     stores[0].commit({path: as_json(request.to_dict())}, "put", parent=stores[0].version())
@@ -304,8 +307,8 @@ def test_a_pull_request_that_brings_one_fails_and_an_operator_can_still_ask(made
     assert queue.submit(request)[2] and queue.claim("w") == request.id
 
 
-def test_a_worker_without_the_folder_leaves_it_to_others(made, stores, tmp_path, capsys):
-    id = json.loads(submitted(capsys, "--local", made)[1])["id"]
+def test_a_worker_without_the_folder_leaves_it_to_others(operator_folder, stores, tmp_path, capsys):
+    id = json.loads(submitted(capsys, "--local", operator_folder)[1])["id"]
     with pytest.raises(RequestUnavailable, match="worker --local FOLDER"):
         work_folder.fill_work_folder(Queue(stores[0]), id, tmp_path / "work")
     assert worked(tmp_path) == 2 and "--local FOLDER" in capsys.readouterr().err

@@ -124,7 +124,7 @@ def test_a_worker_killed_after_offering_opens_no_second_pull_request(evaluated, 
 
 
 def test_the_pull_request_says_what_the_figures_mean(entry, loopback_hub):
-    said = discussions(loopback_hub, "offered/tiny")[0]["description"]
+    output = discussions(loopback_hub, "offered/tiny")[0]["description"]
     row = entry["rows"][1]
     for part in (
         "A high value means leakage",
@@ -138,8 +138,8 @@ def test_the_pull_request_says_what_the_figures_mean(entry, loopback_hub):
         entry["command"],
         "yours to decide",
     ):
-        assert part in said, part
-    assert "<script>" not in said and "alice" not in said
+        assert part in output, part
+    assert "<script>" not in output and "alice" not in output
 
 
 def test_eval_results_and_model_index_are_read_by_the_hubs_own_client(entry, loopback_hub):
@@ -150,8 +150,8 @@ def test_eval_results_and_model_index_are_read_by_the_hubs_own_client(entry, loo
         assert result.value == row["auc"]["value"] and result.task_id == "membership-inference" and result.date
         assert "A high value means that the model leaks" in result.notes and row["attack"] in result.notes
     card = ModelCard(in_pull_request("offered/tiny", "README.md"))
-    found = {(result.metric_name, result.metric_value) for result in card.data.eval_results}
-    assert ("AUC of sima:timesteps=50,100", entry["rows"][1]["auc"]["value"]) in found
+    values = {(result.metric_name, result.metric_value) for result in card.data.eval_results}
+    assert ("AUC of sima:timesteps=50,100", entry["rows"][1]["auc"]["value"]) in values
     assert card.data.eval_results[0].dataset_revision == entry["request"]["split_revision"]
 
 
@@ -225,11 +225,11 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("changes, says", CHANGES.values(), ids=CHANGES)
-def test_what_is_not_offered(entry, loopback_hub, changes, says):
+@pytest.mark.parametrize("changes, message", CHANGES.values(), ids=CHANGES)
+def test_what_is_not_offered(entry, loopback_hub, changes, message):
     before = len(loopback_hub.log)
     changed = {key: entry[key] | value if isinstance(value, dict) else value for key, value in changes.items()}
-    assert reason_against(entry, OWNER) is None and says in reason_against(entry | changed, OWNER)
+    assert reason_against(entry, OWNER) is None and message in reason_against(entry | changed, OWNER)
     with pytest.raises(OfferError, match="not offered"):
         offer(entry | changed)
     with pytest.raises(OfferError, match="only offered may request that"):

@@ -18,26 +18,26 @@ from leaderboard.worker import work_folder
 
 
 def test_a_request_comes_by_pull_request(store_on_the_hub, commits, capsys, monkeypatch):
-    asked = ["submit", "--model", "board/tiny", "--split", "board/split", "--attacks", "sima", "--requests", f"hub:{store_on_the_hub}"]
-    assert "nobody is logged in" in run(capsys, *asked)[2]
+    command = ["submit", "--model", "board/tiny", "--split", "board/split", "--attacks", "sima", "--requests", f"hub:{store_on_the_hub}"]
+    assert "nobody is logged in" in run(capsys, *command)[2]
     monkeypatch.setenv("HF_TOKEN", "hf_bob")
-    status, _, error = run(capsys, *asked)
+    status, _, error = run(capsys, *command)
     assert status == 2 and "--pull-request" in error and "can't be read or written" in error
-    status, said, _ = run(capsys, *asked, "--pull-request")
-    assert status == 0 and f"/datasets/{store_on_the_hub}/discussions/1" in said
-    made = json.loads(run(capsys, *asked, "--pull-request", "--json")[1])
-    assert made["pull_request"].endswith("/2")
+    status, output, _ = run(capsys, *command, "--pull-request")
+    assert status == 0 and f"/datasets/{store_on_the_hub}/discussions/1" in output
+    accepted = json.loads(run(capsys, *command, "--pull-request", "--json")[1])
+    assert accepted["pull_request"].endswith("/2")
     queue = Queue(HubStore(store_on_the_hub, token="hf_alice"))
     assert queue.listing() == []
     HfApi(token="hf_alice").merge_pull_request(store_on_the_hub, 1, repo_type="dataset")
     (found,) = queue.listing()
-    assert (found.id, found.status, found.request.submitter, found.place) == (made["id"], Status(), "bob", 1)
+    assert (found.id, found.status, found.request.submitter, found.place) == (accepted["id"], Status(), "bob", 1)
     assert "it came by a pull request" in run(capsys, "submissions", "--requests", f"hub:{store_on_the_hub}")[1]
-    assert "made before" in run(capsys, *asked, "--pull-request")[1]
-    assert queue.claim("w") == made["id"]
-    assert queue.status(made["id"]).submitter == "bob (pull request)" and queue.status(made["id"]).submitted
-    queue.fail(made["id"], "w", "It broke.")
-    assert "failed: It broke. A pull request can't submit it again" in run(capsys, *asked, "--pull-request")[2]
+    assert "made before" in run(capsys, *command, "--pull-request")[1]
+    assert queue.claim("w") == accepted["id"]
+    assert queue.status(accepted["id"]).submitter == "bob (pull request)" and queue.status(accepted["id"]).submitted
+    queue.fail(accepted["id"], "w", "It broke.")
+    assert "failed: It broke. A pull request can't submit it again" in run(capsys, *command, "--pull-request")[2]
 
 
 def test_the_name_in_a_pull_request_owns_nothing(tmp_path):
@@ -75,7 +75,7 @@ def store(open_again):
 
 @pytest.mark.parametrize("case", FORGED)
 def test_what_a_pull_request_brings_wrong_fails_visibly_and_holds_nobody_up(tmp_path, case):
-    content, says = FORGED[case]
+    content, message = FORGED[case]
     store = open_store(tmp_path / "store")
     put(store, {f"requests/{BOBS.id}/request.json": content, "limits.json": as_json({"banned": ["mallory"]})})
     queue = Queue(store)
@@ -83,7 +83,7 @@ def test_what_a_pull_request_brings_wrong_fails_visibly_and_holds_nobody_up(tmp_
     honest = submit(queue, DEMO, submitter="alice")
     assert queue.claim("w") == honest.id and queue.claim("w") is None
     status = queue.status(BOBS.id)
-    assert status.state == "FAILED" and says in status.error and status.finished
+    assert status.state == "FAILED" and message in status.error and status.finished
     # It can be put right: the same request, submitted by somebody, replaces what is broken.
     if case != "a banned user":
         assert queue.submit(BOBS)[2] and queue.request(BOBS.id).seed == 1 and queue.claim("w") == BOBS.id
@@ -123,8 +123,8 @@ def test_names_in_pull_requests_have_a_count_of_their_own(store):
     (failed,) = [status for _, status in queue.statuses().items() if status.state == "FAILED"]
     assert "alice has made 3 requests in 24 hours; at most 3" in failed.error
     # Whoever really is alice still has all of hers.
-    made = [submit(queue, DEMO | {"seed": seed}, submitter="alice") for seed in range(10, 13)]
-    assert all(each.new for each in made)
+    accepted = [submit(queue, DEMO | {"seed": seed}, submitter="alice") for seed in range(10, 13)]
+    assert all(each.new for each in accepted)
     with pytest.raises(SubmissionError, match="alice has made 3 requests"):
         submit(queue, DEMO | {"seed": 13}, submitter="alice")
 

@@ -17,8 +17,8 @@ from leaderboard.stores.store import as_json
 
 
 def in_queue(store, count=1, **changes) -> list[str]:
-    queue, made = Queue(store), [Request.from_dict(DEMO_REQUEST | {"seed": seed} | changes) for seed in range(count)]
-    return [queue.submit(request, at=utc_now() + timedelta(seconds=request.seed))[0] for request in made]
+    queue, requests = Queue(store), [Request.from_dict(DEMO_REQUEST | {"seed": seed} | changes) for seed in range(count)]
+    return [queue.submit(request, at=utc_now() + timedelta(seconds=request.seed))[0] for request in requests]
 
 
 def test_the_same_request_is_one_request(open_again):
@@ -78,10 +78,10 @@ def test_limits_hold(open_again):
         in_queue(store, 3, submitter="alice")
     assert Queue(store).submit(Request.from_dict(DEMO_REQUEST | {"seed": 7, "submitter": "bob"}))[2]
     revision = {"revision": "0" * 40}
-    for asked in ({"submitter": "mallory"}, {"model": "evil/model"} | revision, {"model": "bob/secret"} | revision,
+    for fields in ({"submitter": "mallory"}, {"model": "evil/model"} | revision, {"model": "bob/secret"} | revision,
                   {"model": f"a/b + Evil/lora@{'0' * 40}"} | revision):  # fmt: skip
         with pytest.raises(SubmissionError, match="not accepted here"):
-            Queue(store).submit(Request.from_dict(DEMO_REQUEST | {"seed": 8} | asked))
+            Queue(store).submit(Request.from_dict(DEMO_REQUEST | {"seed": 8} | fields))
     for broken in ({"per_day": "many"}, {"banned": "bob"}, {"hour": 3}):
         put(store, {"limits.json": json.dumps(broken).encode()})
         with pytest.raises(StoreError, match=r"limits.json .* can't be understood"):

@@ -14,12 +14,12 @@ def test_attacks_are_ranked_over_settings_among_those_of_their_cost():
         entry_of("a/m", "s2", {"sima": 0.6, "pia": 0.7, "random": 0.5}, id="f" * 16),
     ]
     table = ranking.attack_ranking(entries)
-    found = {row["attack"]: row for row in table}
+    by_attack = {row["attack"]: row for row in table}
     assert [row["attack"] for row in table] == ["pia", "sima", "random", "sima-mc"]
-    assert [found[a]["mean_rank"] for a in ("sima", "pia", "random", "sima-mc")] == [0.25, 0.25, 1, 0.5]
-    assert found["sima"]["settings"] == 2 and found["sima-mc"]["budget"] == "6 to 50 queries"
+    assert [by_attack[a]["mean_rank"] for a in ("sima", "pia", "random", "sima-mc")] == [0.25, 0.25, 1, 0.5]
+    assert by_attack["sima"]["settings"] == 2 and by_attack["sima-mc"]["budget"] == "6 to 50 queries"
     # The mean of two independent figures of half width .02 has half width .02/√2.
-    auc = found["sima"]["auc"]
+    auc = by_attack["sima"]["auc"]
     assert (auc["value"], auc["n"]) == (pytest.approx(0.75), 2)
     assert (auc["low"], auc["high"]) == (pytest.approx(0.75 - 0.02 / 2**0.5), pytest.approx(0.75 + 0.02 / 2**0.5))
 

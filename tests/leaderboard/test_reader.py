@@ -27,18 +27,18 @@ def test_entries_of_both_places_are_read_and_nothing_is_made_in_them(store, tmp_
         target = shipped / "results" / other[0]["id"] / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
-    found = ResultsReader(store.folder, shipped).read()
-    assert {entry["id"] for entry in found.entries} == {one[0]["id"], other[0]["id"]} and not found.omitted and found.problem is None
-    assert found.entry(one[0]["id"]) == one[0] and found.read(other[0]["id"], "scores/00.parquet") == other[1]["scores/00.parquet"]
+    results = ResultsReader(store.folder, shipped).read()
+    assert {entry["id"] for entry in results.entries} == {one[0]["id"], other[0]["id"]} and not results.omitted and results.problem is None
+    assert results.entry(one[0]["id"]) == one[0] and results.read(other[0]["id"], "scores/00.parquet") == other[1]["scores/00.parquet"]
     assert not (shipped / ".store").exists()
     # The same entry in both places is one; a different one of the same id is said.
     put_entry(store, *other)
     assert len(ResultsReader(store.folder, shipped).read().entries) == 2
     changed = other[0] | {"command": "echo"}
     put_entry(store, changed, other[1] | {"entry.json": as_json(changed)})
-    found = ResultsReader(store.folder, shipped).read()
-    assert found.entry(other[0]["id"]) == other[0] and [left.id for left in found.omitted] == [other[0]["id"]]
-    assert "differs from the entry of this id" in found.omitted[0].reason
+    results = ResultsReader(store.folder, shipped).read()
+    assert results.entry(other[0]["id"]) == other[0] and [omitted.id for omitted in results.omitted] == [other[0]["id"]]
+    assert "differs from the entry of this id" in results.omitted[0].reason
 
 
 SHIPPED_ONE = "d9ee68f526686fb1"
@@ -66,8 +66,8 @@ def again_elsewhere(entry):
 def test_a_shipped_entry_that_was_computed_again_is_no_problem(store, change, left_out):
     shipped = ReadOnlyFolder(ENTRIES_FOLDER).read_json(f"results/{SHIPPED_ONE}/entry.json")
     put_entry(store, shipped, {"entry.json": as_json(change(again_elsewhere(shipped)))})
-    found = ResultsReader(store.folder).read()
-    assert [left.id for left in found.omitted] == [SHIPPED_ONE] * left_out and found.entry(SHIPPED_ONE) == shipped
+    results = ResultsReader(store.folder).read()
+    assert [omitted.id for omitted in results.omitted] == [SHIPPED_ONE] * left_out and results.entry(SHIPPED_ONE) == shipped
 
 
 def changed(entry, **changes) -> bytes:
@@ -119,10 +119,10 @@ def test_broken_and_hostile_entries_are_left_out_and_said(store, tmp_path, one, 
             content = b"no JSON"  # an index holds text
         put_entry(store, entry, files | {"entry.json": content}, index=index)
         written[entry["id"]] = case
-    found = read_store(store)
-    assert [entry["id"] for entry in found.entries] == [one[0]["id"]]
-    assert {written[left.id] for left in found.omitted} == set(BROKEN)
-    assert all(left.reason and str(store) == left.where for left in found.omitted)
+    results = read_store(store)
+    assert [entry["id"] for entry in results.entries] == [one[0]["id"]]
+    assert {written[omitted.id] for omitted in results.omitted} == set(BROKEN)
+    assert all(omitted.reason and str(store) == omitted.where for omitted in results.omitted)
 
 
 def test_an_entry_whose_attack_is_not_known_any_more_stays(store, tmp_path):
@@ -130,7 +130,7 @@ def test_an_entry_whose_attack_is_not_known_any_more_stays(store, tmp_path):
     request = Request(**entry["request"] | {"attacks": ("an-attack-of-before",)})
     entry |= {"id": request.id, "request": request.to_dict()}
     put_entry(store, entry, files | {"entry.json": as_json(entry)})
-    assert [found["id"] for found in read_store(store).entries] == [request.id]
+    assert [results["id"] for results in read_store(store).entries] == [request.id]
 
 
 def test_only_what_changed_is_read_again(store, one, other):
@@ -166,15 +166,15 @@ def test_many_entries_on_the_hub_take_few_requests(loopback_hub, tmp_path):
 
 
 def test_a_store_that_cannot_be_reached_is_said_and_what_was_read_stays(loopback_hub, tmp_path, one):
-    found = ResultsReader("hub:alice/never-there", ENTRIES_FOLDER).read()
-    assert found.problem and "alice/never-there" in found.problem
+    results = ResultsReader("hub:alice/never-there", ENTRIES_FOLDER).read()
+    assert results.problem and "alice/never-there" in results.problem
     store = open_store("hub:alice/short", token="hf_alice")
     put_entry(store, *one)
     reader = ResultsReader("hub:alice/short", None, check_every=0)
     assert len(reader.read().entries) == 1
     loopback_hub.delete_repo("dataset", "alice/short")
-    found = reader.read()
-    assert found.problem and [entry["id"] for entry in found.entries] == [one[0]["id"]]
+    results = reader.read()
+    assert results.problem and [entry["id"] for entry in results.entries] == [one[0]["id"]]
 
 
 def test_the_index_is_a_copy(store, one, other):
@@ -183,8 +183,8 @@ def test_the_index_is_a_copy(store, one, other):
     assert set(read_index(store)) == {one[0]["id"]} and len(read_store(store).entries) == 2
     # What is in the index alone is said; an index that can't be read is done without.
     store.commit({f"results/{one[0]['id']}/entry.json": None}, "gone", parent=store.version())
-    found = read_store(store)
-    assert [entry["id"] for entry in found.entries] == [other[0]["id"]] and "its files are gone" in found.omitted[0].reason
+    results = read_store(store)
+    assert [entry["id"] for entry in results.entries] == [other[0]["id"]] and "its files are gone" in results.omitted[0].reason
     for broken in (b"PAR1", b""):
         store.commit({FILE: broken}, "broken", parent=store.version())
         assert [entry["id"] for entry in read_store(store).entries] == [other[0]["id"]]

@@ -8,7 +8,7 @@ from leaderboard.requests.request import Request
 
 
 @pytest.mark.parametrize(
-    "changes, says",
+    "changes, message",
     [
         ({"kind": "gift"}, "kind must be 'model' or 'scores'"),
         ({"model": "../etc/passwd"}, "model must be 'demo' or a Hub id"),
@@ -58,8 +58,8 @@ from leaderboard.requests.request import Request
         ({"kind": "scores"}, "scores must be the SHA-256"),
     ],
 )
-def test_a_hostile_or_wrong_request_is_refused(changes, says):
-    with pytest.raises(SubmissionError, match=says):
+def test_a_hostile_or_wrong_request_is_refused(changes, message):
+    with pytest.raises(SubmissionError, match=message):
         Request.from_dict(DEMO_REQUEST | changes)
 
 

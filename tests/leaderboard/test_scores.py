@@ -20,8 +20,8 @@ from mia_hub.scores import ScoreTable
 
 def with_metadata(**more):
     def change(arrow):
-        said = json.loads(arrow.schema.metadata[b"mia_hub"]) | more
-        return arrow.replace_schema_metadata({"mia_hub": json.dumps(said)})
+        output = json.loads(arrow.schema.metadata[b"mia_hub"]) | more
+        return arrow.replace_schema_metadata({"mia_hub": json.dumps(output)})
 
     return change
 
@@ -48,9 +48,9 @@ WRONG_SCORES = {
 
 @pytest.mark.parametrize("case", WRONG_SCORES)
 def test_scores_that_are_none_are_refused_at_once(tmp_path, case):
-    changes, change, says = WRONG_SCORES[case]
+    changes, change, message = WRONG_SCORES[case]
     content = parquet_of(score_table(**changes), tmp_path / "t.parquet", change or (lambda arrow: arrow))
-    with pytest.raises(SubmissionError, match=says):
+    with pytest.raises(SubmissionError, match=message):
         prepare(model="demo", split="demo", scores=content, attack_name="mine")
 
 
@@ -92,11 +92,11 @@ LARGE_INSIDE = {
 
 @pytest.mark.parametrize("case", LARGE_INSIDE)
 def test_what_is_large_inside_is_refused_before_it_is_unpacked(tmp_path, monkeypatch, case):
-    columns, says = LARGE_INSIDE[case]
+    columns, message = LARGE_INSIDE[case]
     monkeypatch.setattr(ScoreTable, "from_parquet", lambda path: pytest.fail("it was unpacked"))
     content, before = written(tmp_path / "t.parquet", columns), pa.total_allocated_bytes()
     assert len(content) < 2**20
-    with pytest.raises(SubmissionError, match=says):
+    with pytest.raises(SubmissionError, match=message):
         read_scores(content)
     assert pa.total_allocated_bytes() - before < 2**23
 
@@ -104,26 +104,26 @@ def test_what_is_large_inside_is_refused_before_it_is_unpacked(tmp_path, monkeyp
 def test_scores_are_filed_under_their_content(tmp_path):
     content = parquet_of(score_table(), tmp_path / "t.parquet")
     (tmp_path / "t.parquet").write_bytes(content)
-    request, kept = prepare(model="demo", split="demo", scores=tmp_path / "t.parquet", attack_name=" =my\n<b>attack</b>")
-    assert kept == content and request.kind == "scores" and request.attacks == ("=my <b>attack</b>",)
+    request, returned = prepare(model="demo", split="demo", scores=tmp_path / "t.parquet", attack_name=" =my\n<b>attack</b>")
+    assert returned == content and request.kind == "scores" and request.attacks == ("=my <b>attack</b>",)
     assert prepare(model="demo", split="demo", scores=content, attack_name="=my <b>attack</b>")[0].id == request.id
 
 
 def test_scores_are_those_that_were_named(tmp_path):
     store = open_store(tmp_path / "store")
     content = parquet_of(score_table(), tmp_path / "t.parquet")
-    made = submit(Queue(store), {"model": "demo", "split": "demo", "scores": content, "attack_name": "mine"}, submitter="a")
-    assert Queue(store).scores(made.id) == content
-    put(store, {f"requests/{made.id}/scores.parquet": content + b" "})
+    accepted = submit(Queue(store), {"model": "demo", "split": "demo", "scores": content, "attack_name": "mine"}, submitter="a")
+    assert Queue(store).scores(accepted.id) == content
+    put(store, {f"requests/{accepted.id}/scores.parquet": content + b" "})
     with pytest.raises(SubmissionError, match="SHA-256 differs"):
-        Queue(store).scores(made.id)
-    put(store, {f"requests/{made.id}/scores.parquet": bytes(LARGEST_SCORES + 1)})
+        Queue(store).scores(accepted.id)
+    put(store, {f"requests/{accepted.id}/scores.parquet": bytes(LARGEST_SCORES + 1)})
     with pytest.raises(SubmissionError, match="MiB are read"):
-        Queue(store).scores(made.id)
-    assert Queue(store).claim("w") == made.id and Queue(store).fail(made.id, "w", "The scores are others.")
+        Queue(store).scores(accepted.id)
+    assert Queue(store).claim("w") == accepted.id and Queue(store).fail(accepted.id, "w", "The scores are others.")
     again = {"model": "demo", "split": "demo", "scores": content, "attack_name": "mine", "note": "again"}
-    assert submit(Queue(store), again, submitter="b").new and Queue(store).scores(made.id) == content
-    assert Queue(store).request(made.id).note == "", "what was submitted first stays"
+    assert submit(Queue(store), again, submitter="b").new and Queue(store).scores(accepted.id) == content
+    assert Queue(store).request(accepted.id).note == "", "what was submitted first stays"
 
 
 N = SCORED
@@ -132,8 +132,8 @@ N = SCORED
 def test_submitted_scores_are_of_the_split(table, tmp_path):
     content = parquet_of(table, tmp_path / "t.parquet")
     order = np.random.default_rng(1).permutation(2 * N)
-    found = check_scores(content, ids=[table.ids[i] for i in order], is_member=table.is_member[order])
-    assert np.array_equal(found.scores, table.scores[order])
+    matched = check_scores(content, ids=[table.ids[i] for i in order], is_member=table.is_member[order])
+    assert np.array_equal(matched.scores, table.scores[order])
 
 
 def test_copies_of_an_image_are_scored_once_or_once_each(table, tmp_path):
@@ -169,8 +169,8 @@ WRONG = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_scores_of_something_else_are_refused(table, tmp_path, case):
-    change, says = WRONG[case]
-    with pytest.raises(SubmissionError, match=says):
+    change, message = WRONG[case]
+    with pytest.raises(SubmissionError, match=message):
         check_scores(parquet_of(change(table), tmp_path / "t.parquet"), ids=table.ids, is_member=table.is_member)
 
 

@@ -31,10 +31,10 @@ def test_files_come_back(open_again):
 
 def test_a_change_based_on_an_older_version_is_refused(open_again):
     one, other = open_again(), open_again()
-    seen = one.version()
+    version = one.version()
     put(other, a=b"other")
     with pytest.raises(Conflict):
-        one.commit({"a": b"one", "b": b"one"}, "late", parent=seen)
+        one.commit({"a": b"one", "b": b"one"}, "late", parent=version)
     assert one.read("a") == b"other" and "b" not in one.files()
     assert one.update(lambda store: {"a": store.read("a") + b" and one"}, "again")
     assert not one.update(lambda store: None, "nothing")
@@ -83,6 +83,6 @@ def test_looking_at_a_store_makes_no_data_set(loopback_hub, capsys, monkeypatch)
 
     monkeypatch.setenv("HF_TOKEN", "hf_alice")
     assert main(["submissions", "--requests", "hub:alice/mistyped"]) == 2
-    said = capsys.readouterr().err
-    assert "There is no data set alice/mistyped" in said and "Check the name" in said
+    output = capsys.readouterr().err
+    assert "There is no data set alice/mistyped" in output and "Check the name" in output
     assert not HfApi(token="hf_alice").repo_exists("alice/mistyped", repo_type="dataset")

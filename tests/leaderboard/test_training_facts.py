@@ -43,9 +43,9 @@ def test_where_a_model_comes_from_is_one_bounded_line(tmp_path, case):
     content, begins, command = SAID[case]
     if content is not None:
         (tmp_path / "training.json").write_text(content)
-    (found,) = training_facts(["local:x"], [tmp_path])
-    assert found["sentence"].startswith(begins) and bool(found["sentence"]) == bool(begins) and found["command"] == command
-    for text in found.values():
+    (facts,) = training_facts(["local:x"], [tmp_path])
+    assert facts["sentence"].startswith(begins) and bool(facts["sentence"]) == bool(begins) and facts["command"] == command
+    for text in facts.values():
         assert text.isprintable() and len(text) <= 1001
 
 

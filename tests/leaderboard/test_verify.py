@@ -19,8 +19,8 @@ def test_verify_finds_what_does_not_follow(store, tmp_path, one, other, capsys):
     forged = entry | {"rows": [entry["rows"][0] | {"auc": entry["rows"][0]["auc"] | {"value": 0.9999, "high": 1.0}}, *entry["rows"][1:]]}
     put_entry(store, forged, files | {"entry.json": as_json(forged)})
     assert main(["--results", str(store.folder)]) == DIFFERS
-    said = capsys.readouterr().out
-    assert f"{entry['id']}  DIFFERS" in said and "sima: auc (value) is" in said and "its report has another auc" in said
+    output = capsys.readouterr().out
+    assert f"{entry['id']}  DIFFERS" in output and "sima: auc (value) is" in output and "its report has another auc" in output
     assert main([one[0]["id"], "--results", str(store.folder)]) == IN_ORDER
     assert main(["f" * 16, "--results", str(store.folder)]) == NOT_THERE and "is not there" in capsys.readouterr().out
     for arguments in (["../x"], ["--results", str(tmp_path / "nowhere")], ["--results", "hub:alice/never-there"]):
@@ -28,7 +28,7 @@ def test_verify_finds_what_does_not_follow(store, tmp_path, one, other, capsys):
 
 
 @pytest.mark.parametrize(
-    "change, says",
+    "change, message",
     [
         (lambda files: files.pop("reports/00.json"), "reports/00.json is missing"),
         (lambda files: files.update({"reports/00.json": b"{"}), "can't be read"),
@@ -36,11 +36,11 @@ def test_verify_finds_what_does_not_follow(store, tmp_path, one, other, capsys):
         (lambda files: files.update({"scores/00.parquet": files["scores/01.parquet"]}), "its scores were changed"),
     ],
 )
-def test_verify_looks_at_every_file(store, one, change, says):
+def test_verify_looks_at_every_file(store, one, change, message):
     entry, files = one
     change(files)
     put_entry(store, entry, files)
-    assert any(says in line for line in differences(read_store(store), entry))
+    assert any(message in line for line in differences(read_store(store), entry))
 
 
 def test_verify_says_where_the_index_and_the_files_differ(store, one, other, capsys):
