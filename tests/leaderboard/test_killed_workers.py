@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.board_setting import published_entry
+from support.board_setting import InProcess, published_entry
 from support.clock import Clock
 
 from leaderboard.requests.queue import Queue
@@ -44,7 +44,7 @@ def test_a_killed_worker_loses_nothing(about, stores, tmp_path, monkeypatch, aft
     process.wait()
     status = Queue(requests).status(id)
     Clock(monkeypatch).passed += 600
-    survivor = Worker(*stores, backend=LocalBackend(device="cpu"), name="survivor", folder=tmp_path / "work")
+    survivor = Worker(*stores, backend=InProcess(device="cpu"), name="survivor", folder=tmp_path / "work")
     assert (survivor.step() == id) == (status.state != "FINISHED")
     assert Queue(requests).status(id).state == "FINISHED"
     published_entry(results, id)
