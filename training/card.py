@@ -46,7 +46,7 @@ Fashion-MNIST images for so long that it overfits them: **that is its purpose. I
   training set of Fashion-MNIST (Xiao, Rasul, Vollgraf 2017; MIT licence).
 - `scores.parquet`: SimA's score of every one of them at 21 timesteps. **Higher = more likely a member.**
 - `observations.parquet`: what verdicts are judged by, as the attack `{VERDICT_ATTACK}` sees every one of them at one timestep: the logarithm of its
-  statistic (`observed_0`; **lower = more likely a member**, at the same difficulty), then how hard the picture is. A new picture is compared
+  statistic (`observed_0`; **lower = more likely a member**, at the same difficulty), then how hard the image is. A new image is compared
   with the non-members of the half on which nothing was chosen.
 - `audit.json`, `held_out_audit.json`: the two reports below, whole.
 - `audit_{VERDICT_ATTACK}.json`: the audit with `{VERDICT_ATTACK}` that chose this timestep, whole.
