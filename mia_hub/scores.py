@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -108,7 +108,7 @@ class ScoreTable:
             pq.write_table(table, temporary, compression="zstd")
 
     @classmethod
-    def from_parquet(cls, path: str | Path) -> ScoreTable:
+    def from_parquet(cls, path: str | Path | BinaryIO) -> ScoreTable:
         """Read a table written by `to_parquet`.
 
         Raises:
@@ -129,4 +129,5 @@ class ScoreTable:
                 **meta,
             )
         except (OSError, KeyError, ValueError, TypeError, OverflowError, RecursionError, pa.ArrowException) as error:
-            raise MetricError(f"{path} is not a ScoreTable in Parquet form ({type(error).__name__}: {error}).") from error
+            name = path if isinstance(path, (str, Path)) else "The file"
+            raise MetricError(f"{name} is not a ScoreTable in Parquet form ({type(error).__name__}: {error}).") from error
