@@ -132,8 +132,8 @@ def _draw(args: argparse.Namespace) -> tuple[DecodedSplit, tuple[Origin, ...], i
     """The images, their sources, and the seed if they were drawn."""
     from mia_hub.splits.drawing import decode_split, draw_split
     from mia_hub.splits.member_split import MemberSplit
-    from mia_hub.splits.parts import ColumnNames, FetchOptions
     from mia_hub.splits.sources import open_source
+    from mia_hub.splits.split_part import ColumnNames, FetchOptions
 
     columns = ColumnNames(args.image_column, args.caption_column, args.class_column)
     fetching = FetchOptions(args.fetch, None, args.seed, not args.quiet)

@@ -6,6 +6,8 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
 
+import numpy.typing as npt
+
 from mia_hub.images.image import encoded_file
 
 Item = TypeVar("Item", covariant=True)
@@ -50,7 +52,7 @@ class ConcatenatedSequence(LazySequence[Item]):
 class SelectedSequence(LazySequence[Item]):
     """Some rows of a sequence; a slice is lazy, too."""
 
-    def __init__(self, items: Sequence[Item], rows: Sequence[int]):
+    def __init__(self, items: Sequence[Item], rows: Sequence[int] | npt.NDArray[Any]):
         self.items, self.rows = items, rows
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""The card of a published split: what the Hub's viewer needs, and what a reader must know."""
+"""The card of a published split: metadata for the Hub's viewer, and what a reader must know."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mia_hub.splits.sources import Origin
 # 1 is member.
 LABELS = ("nonmember", "member")
 TAGS = ["membership-inference", "privacy", "diffusion", "mia_hub"]
-# The Hub's names of sizes: the first bound that the number of rows is below.
+# The Hub's names of sizes, each with the number of rows that it stays below.
 SIZES = (
     (1000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"),
     (100_000_000, "10M<n<100M"),
@@ -28,21 +28,21 @@ MODEL = re.compile(r"[\w][\w.-]{0,95}(/[\w][\w.-]{0,95})?")
 
 @dataclass(frozen=True)
 class SplitRecord:
-    """What a published split says of itself.
+    """The record of a published split, from which its card and ``split.json`` are made.
 
     Attributes:
         hash: of the split by content, see `mia_hub.MemberSplit.hash`.
         n_members, n_nonmembers: rows of each.
-        origins: where the images come from: one source, or that of the members and that of the non-members.
-        seed: of the draw; None where nothing was drawn.
+        origins: of the images: one source, or that of the members and that of the non-members.
+        seed: of the draw; None if nothing was drawn.
         license: of the images, as the Hub names it, or "unknown".
-        model: whose training images the members are, or None.
+        model: the model trained on the members, or None.
         has_captions, has_classes: whether each row has one.
-        left_out: images of the source that were left out, by reason.
+        left_out: numbers of images of the source that were left out, by reason.
         copies: images that occur again on their own side.
         notes: see `mia_hub.MemberSplit.notes`.
-        blind_auc: of the blind classifier; None where there are too few images, or it was switched off.
-        flags: what it raised.
+        blind_auc: of the blind classifier; None with too few images, or if the check was switched off.
+        flags: raised by the shift check.
         provenance: versions and time.
     """
 
@@ -68,7 +68,7 @@ class SplitRecord:
 
 
 def check_license_name(license: str | None) -> None:
-    """Refuses what can't be a licence's name on the Hub.
+    """Refuse a licence that can't be a name on the Hub.
 
     Raises:
         SplitError: if it can't.
@@ -78,7 +78,7 @@ def check_license_name(license: str | None) -> None:
 
 
 def check_model_name(model: str | None) -> None:
-    """Refuses what can't be a model's name.
+    """Refuse a model that can't be a name on the Hub.
 
     Raises:
         SplitError: if it can't.
@@ -88,12 +88,12 @@ def check_model_name(model: str | None) -> None:
 
 
 def card_text(record: SplitRecord, bytes_of: Mapping[str, int] | None = None, *, name: str | None = None) -> str:
-    """README.md: metadata for the Hub, then the card.
+    """Return README.md: metadata for the Hub, then the card.
 
     Args:
         record: of the split.
-        bytes_of: bytes of the rows of each split, by its name, where they are written.
-        name: id on the Hub, where it is known.
+        bytes_of: bytes of the rows of each split, by its name, if they are written.
+        name: id on the Hub, if it is known.
     """
     return f"---\n{_front_matter(record, bytes_of or {})}\n---\n\n{_body(record, name or 'owner/name')}\n"
 
@@ -125,8 +125,8 @@ def _front_matter(record: SplitRecord, bytes_of: Mapping[str, int]) -> str:
     return card.to_yaml()
 
 
-def split_features(*, captions: bool, classes: bool):
-    """The columns of a published split, as a `datasets.Features`."""
+def split_features(*, captions: bool, classes: bool) -> Any:
+    """Return the columns of a published split, as a `datasets.Features`."""
     import datasets
 
     columns = {"image": datasets.Image(), "label": datasets.ClassLabel(names=list(LABELS))}
@@ -145,7 +145,7 @@ def _body(record: SplitRecord, name: str) -> str:
         "## How to load it",
         f'```python\nimport mia_hub\n\nsplit = mia_hub.load_split("{name}")\nprint(split.hash)  # {record.hash}\n```',
         f"On the command line: `mia-hub audit --model {record.model or 'owner/model'} --split {name}`. With the library `datasets`, the "
-        "splits are `member` and `nonmember`; the column `label` says the same once more: 1 is member, 0 is nonmember.",
+        "splits are `member` and `nonmember`; the column `label` says the same: 1 is member, 0 is nonmember.",
         "## Do the two differ by themselves?",
         shift_text(record),
         "## What this split means",
@@ -159,7 +159,7 @@ def _model(model: str) -> str:
 
 
 def _facts(record: SplitRecord) -> str:
-    drawn = "drawn at random" if record.seed is not None else "as it was given"
+    drawn = "drawn at random" if record.seed is not None else "as in the source"
     lines = [
         f"- **Rows:** {record.n_members:,} members and {record.n_nonmembers:,} non-members, {drawn}"
         + (f" with seed {record.seed}." if record.seed is not None else "."),
@@ -170,9 +170,9 @@ def _facts(record: SplitRecord) -> str:
     ]
     if record.left_out:
         counts = ", ".join(f"{count:,} {escape_markdown(reason)}" for reason, count in record.left_out.items())
-        lines.append(f"- **Left out:** of the images of the source that were tried, {counts}.")
+        lines.append(f"- **Left out:** of the images of the source that were read, {counts}.")
     if record.copies:
-        lines.append(f"- **Copies:** {record.copies:,} images occur more than once on their side; they count repeatedly in every figure.")
+        lines.append(f"- **Copies:** {record.copies:,} images occur more than once on their side, and count repeatedly in every figure.")
     lines += [f"- **Note:** {escape_markdown(note)}" for note in record.notes]
     versions = record.provenance.get("versions", {})
     if versions:
@@ -196,39 +196,40 @@ def _origin(origin: Origin) -> str:
 
 def _license(record: SplitRecord) -> str:
     stated = sorted({origin.license for origin in record.origins if origin.license})
-    text = "unknown: nobody stated it. Ask whoever holds the rights before you use the images."
+    text = "unknown: nobody stated it. Ask the holder of the rights before you use the images."
     text = text if record.license == "unknown" else f"{escape_markdown(record.license)}."
     return text + (f" The source's own card states {escape_markdown(', '.join(stated))}." if stated else "")
 
 
 def shift_text(record: SplitRecord) -> str:
-    """What the shift check found."""
+    """Return the result of the shift check, as Markdown."""
     blind = record.blind_auc
     if blind is None:
         return (
-            "This was not checked: there are fewer than 25 readable images on a side, or the check was switched off. Until it is known, "
+            "This was not checked: there are fewer than 25 readable images on a side, or the check was switched off. Until it is checked, "
             "an attack's figures on this split may only show that the two kinds of images differ."
         )
-    found = (
+    result = (
         f"A classifier that sees the images and never a model tells members from non-members with an AUC of **{blind}** (95 % interval; "
         f"0.5 is chance), on {blind.n_members:,} members and {blind.n_nonmembers:,} non-members."
     )
     if record.flags:
         return (
-            f"**Yes.** {found} The two differ by themselves, so an attack's AUC on this split is not evidence that the model remembers "
-            "anything; compare it with this one, and better take both from one source."
+            f"**Yes.** {result} The two differ by themselves, so an attack's AUC on this split is not evidence that the model remembers "
+            "anything; compare it with this one, and better still, draw both from one source."
         )
-    return f"**No difference was found.** {found} It is no proof that there is none."
+    return f"**No difference was found.** {result} It is no proof that there is none."
 
 
 def _caution(record: SplitRecord) -> str:
     text = (
         "A split is a statement about one model: the same images are no members of another, and of a model that was trained on more, the "
-        "non-members may be members. Nothing here can check that the members were trained on, nor that the non-members weren't."
+        "non-members may be members. Nothing here can check that the model was trained on the members, nor that it wasn't trained on the "
+        "non-members."
     )
     if record.seed is not None:
         text += (
             " The members were drawn before training: they are members of a model once it is trained on them, and on none of the "
             "non-members, nor on near copies of them."
         )
-    return text + " Captions and images come from the source as they are, and nobody has looked through them."
+    return text + " Captions and images are copied unchanged from the source, and nobody has reviewed them."

@@ -1,12 +1,14 @@
-"""Members and non-members drawn at random from one source, so that nothing but their use in training tells them apart."""
+"""Members and non-members drawn at random from one source, so that only their use in training distinguishes them."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from tqdm.auto import tqdm
 
 from mia_hub.errors import ImageError, SplitError, integer_at_least
@@ -28,35 +30,43 @@ class DecodedSplit:
     Attributes:
         split: of readable images.
         ids: their content ids, members first; bytes ``[N]``.
-        left_out: how many images were left out, by reason.
-        example: what is wrong with the first image that can't be read; "" if there is none.
-        copies: images that occur more than once on their side, counted without the first of each.
+        left_out: numbers of images that were left out, by reason.
+        example: the message about the first image that can't be read; "" if there is none.
+        copies: the number of images that occur earlier on their own side.
     """
 
     split: MemberSplit
-    ids: np.ndarray
+    ids: npt.NDArray[np.bytes_]
     left_out: Counter[str] = field(default_factory=Counter)
     example: str = ""
     copies: int = 0
 
 
+class _Readable(NamedTuple):
+    """Readable images of a source: their rows ``[n]``, and content ids ``[n]``."""
+
+    rows: npt.NDArray[np.int64]
+    ids: npt.NDArray[np.bytes_]
+
+
 class _Reader:
-    """Decodes images, and keeps count of those that are left out.
+    """Decodes images, and counts those that are left out.
 
     Args:
-        distinct: whether an image that was seen before is left out.
+        progress: shows a progress bar.
+        distinct: leaves out an image that was read before.
     """
 
     def __init__(self, progress: bool, *, distinct: bool):
         self.progress, self.distinct = progress, distinct
         self.left_out: Counter[str] = Counter()
         self.example = ""
-        # 16 bytes each in place of 32 characters.
-        self.seen: set[bytes] = set()
+        # 16 bytes each, in place of 32 characters.
+        self.ids: set[bytes] = set()
 
-    def read(self, images: Sequence[InputImage], rows: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
-        """The rows with an image that can be used, and their ids."""
-        kept, ids = np.zeros(len(rows), bool), np.zeros(len(rows), ID_TYPE)
+    def read(self, images: Sequence[InputImage], rows: npt.NDArray[np.int64], what: str) -> _Readable:
+        """Decode the images in some rows; return those that can be used."""
+        usable, ids = np.zeros(len(rows), bool), np.zeros(len(rows), ID_TYPE)
         for place in tqdm(range(len(rows)), desc=f"reading {what}", unit="image", delay=1.0, disable=not self.progress):
             try:
                 id = images[int(rows[place])].id
@@ -65,115 +75,122 @@ class _Reader:
                 self.example = self.example or str(error)
                 continue
             key = bytes.fromhex(id)
-            if self.distinct and key in self.seen:
+            if self.distinct and key in self.ids:
                 self.left_out[COPY] += 1
                 continue
-            self.seen.add(key)
-            kept[place], ids[place] = True, id
-        return rows[kept], ids[kept]
+            self.ids.add(key)
+            usable[place], ids[place] = True, id
+        return _Readable(rows[usable], ids[usable])
 
 
 def draw_split(
     pool: Pool, members: int, nonmembers: int, *, seed: int = 0, other: Pool | None = None, progress: bool = True
 ) -> DecodedSplit:
-    """Draws members and non-members at random.
+    """Draw members and non-members at random.
 
-    Different images are drawn, and only then which of them are members: an image that occurs often in the source is as likely to be a
-    member as a non-member, and never both.
+    Different images are drawn first, and then divided: an image that occurs often in the source is as likely to be a member as a
+    non-member, and never both.
 
     Args:
         pool: the source.
-        members, nonmembers: how many of each.
+        members, nonmembers: the number of each, at least 2.
         seed: of the draw, with NumPy's ``default_rng``.
-        other: another source of the non-members. They may then differ from the members by themselves.
+        other: another source of the non-members, which may then differ from the members by themselves.
         progress: shows progress bars.
 
     Raises:
-        SplitError: for fewer than 2 of either, a seed below 0, or a source that has fewer images than are asked for.
+        SplitError: for fewer than 2 of either, a seed below 0, or a source with too few images.
     """
     for what, count in (("members", members), ("nonmembers", nonmembers)):
         integer_at_least(what, count, FEWEST, SplitError)
     integer_at_least("seed", seed, 0, SplitError)
     rng, reader = np.random.default_rng(seed), _Reader(progress, distinct=True)
     if other is None:
-        rows, ids = _collect(pool, members + nonmembers, rng, reader)
-        mixed = rng.permutation(len(rows))
-        parts = [np.sort(mixed[:members]), np.sort(mixed[members:])]
-        found = [(pool, rows[part], ids[part]) for part in parts]
+        drawn = _collect(pool, members + nonmembers, rng, reader)
+        mixed = rng.permutation(len(drawn.rows))
+        places = [np.sort(mixed[:members]), np.sort(mixed[members:])]
+        pools, sides = [pool, pool], [_Readable(drawn.rows[part], drawn.ids[part]) for part in places]
     else:
-        found = [(each, *_collect(each, count, rng, reader)) for each, count in ((pool, members), (other, nonmembers))]
+        pools, sides = [pool, other], [_collect(pool, members, rng, reader), _collect(other, nonmembers, rng, reader)]
     split = MemberSplit(
         pool.origin.name,
-        *(SelectedSequence(each.images, rows) for each, rows, _ in found),
-        captions=_both([(each.captions, rows) for each, rows, _ in found]),
+        SelectedSequence(pools[0].images, sides[0].rows),
+        SelectedSequence(pools[1].images, sides[1].rows),
+        captions=_both([source.captions for source in pools], sides),
         revision=pool.origin.revision,
-        classes=_both([(each.classes, rows) for each, rows, _ in found]),
+        classes=_both([source.classes for source in pools], sides),
     )
-    return DecodedSplit(split, np.concatenate([ids for *_, ids in found]), reader.left_out, reader.example)
+    return DecodedSplit(split, np.concatenate([side.ids for side in sides]), reader.left_out, reader.example)
 
 
-def _collect(pool: Pool, count: int, rng: np.random.Generator, reader: _Reader) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of ``count`` different readable images, increasing, and their ids."""
+def _collect(pool: Pool, count: int, rng: np.random.Generator, reader: _Reader) -> _Readable:
+    """Draw ``count`` different readable images; their rows increase."""
     order, tried, rows, ids = rng.permutation(len(pool.images)), 0, np.zeros(0, np.int64), np.zeros(0, ID_TYPE)
     while tried < len(order) and len(rows) < count:
-        # In the order of the source, which lies in row groups.
+        # Read in the order of the source, which is stored in row groups.
         batch = np.sort(order[tried : tried + count - len(rows)])
         tried += len(batch)
-        found = reader.read(pool.images, batch, pool.origin.name)
-        rows, ids = np.concatenate([rows, found[0]]), np.concatenate([ids, found[1]])
+        readable = reader.read(pool.images, batch, pool.origin.name)
+        rows, ids = np.concatenate([rows, readable.rows]), np.concatenate([ids, readable.ids])
     if len(rows) < count:
         raise SplitError(
-            f"{pool.origin.name} has {len(rows):,} different images that can be used, and {count:,} are asked for"
+            f"{pool.origin.name} has {len(rows):,} different images that can be used, and {count:,} are needed"
             f"{left_out_text(reader.left_out)}. Ask for fewer, or give a larger source."
         )
     ordered = np.argsort(rows)
-    return rows[ordered], ids[ordered]
+    return _Readable(rows[ordered], ids[ordered])
 
 
-def _both(given: list[tuple[Sequence | None, np.ndarray]]) -> Sequence | None:
-    """Captions or classes of both sides, where both have them."""
-    if any(values is None for values, _ in given):
+def _both(columns: list[Sequence[Any] | None], sides: list[_Readable]) -> Sequence[Any] | None:
+    """Return captions or classes of both sides, if both have them."""
+    members, nonmembers = columns
+    if members is None or nonmembers is None:
         return None
-    return ConcatenatedSequence(*(SelectedSequence(values, rows) for values, rows in given))
+    return ConcatenatedSequence(SelectedSequence(members, sides[0].rows), SelectedSequence(nonmembers, sides[1].rows))
 
 
 def left_out_text(left_out: Counter[str]) -> str:
-    """In brackets, what was left out; "" for nothing."""
+    """Return the numbers of images that were left out, in brackets; "" for none."""
     counts = ", ".join(f"{count:,} {reason}" for reason, count in sorted(left_out.items()))
     return f" (left out: {counts})" if counts else ""
 
 
 def decode_split(split: MemberSplit, *, progress: bool = True) -> DecodedSplit:
-    """A split that is there already, without the images that can't be read.
+    """Return an existing split without the images that can't be read.
 
     Raises:
         SplitError: if an image is on both sides, or a side has fewer than 2 images that can be read.
     """
-    reader, found, copies, sides = _Reader(progress, distinct=False), [], 0, []
-    for what, part in (("members", split.members), ("non-members", split.nonmembers)):
-        rows, ids = reader.read(part, np.arange(len(part)), what)
-        if len(rows) < FEWEST:
-            raise SplitError(f"{split.name} has {len(rows)} {what} that can be read, and {FEWEST} are needed at least. {reader.example}")
-        copies += len(rows) - len(reader.seen)
-        sides.append(reader.seen)
-        reader.seen = set()
-        found.append((rows, ids))
-    both = len(sides[0] & sides[1])
-    if both:
+    reader = _Reader(progress, distinct=False)
+    sides: list[_Readable] = []
+    ids: list[set[bytes]] = []
+    copies = 0
+    for what, images in (("members", split.members), ("non-members", split.nonmembers)):
+        side = reader.read(images, np.arange(len(images)), what)
+        if len(side.rows) < FEWEST:
+            raise SplitError(
+                f"{split.name} has {len(side.rows)} {what} that can be read, and at least {FEWEST} are needed. {reader.example}".rstrip()
+            )
+        copies += len(side.rows) - len(reader.ids)
+        sides.append(side)
+        ids.append(reader.ids)
+        reader.ids = set()
+    on_both_sides = len(ids[0] & ids[1])
+    if on_both_sides:
         raise SplitError(
-            f"{both:,} images of {split.name} are both members and non-members; each must be on one side only. Take them out of the "
-            "non-members, or check how the split was made."
+            f"{on_both_sides:,} images of {split.name} are both members and non-members; each must be on one side only. Remove them from "
+            "the non-members, or check how the split was made."
         )
-    (members, first), (nonmembers, second) = found
-    rows = np.concatenate([members, nonmembers + len(split.members)])
-    captions, classes = (None if given is None else SelectedSequence(given, rows) for given in (split.captions, split.classes))
+    members, nonmembers = sides
+    rows = np.concatenate([members.rows, nonmembers.rows + len(split.members)])
+    captions, classes = (None if values is None else SelectedSequence(values, rows) for values in (split.captions, split.classes))
     readable = MemberSplit(
         split.name,
-        SelectedSequence(split.members, members),
-        SelectedSequence(split.nonmembers, nonmembers),
+        SelectedSequence(split.members, members.rows),
+        SelectedSequence(split.nonmembers, nonmembers.rows),
         captions,
         split.revision,
         classes,
         split.notes,
     )
-    return DecodedSplit(readable, np.concatenate([first, second]), reader.left_out, reader.example, copies)
+    return DecodedSplit(readable, np.concatenate([members.ids, nonmembers.ids]), reader.left_out, reader.example, copies)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mia_hub.errors import AttackError, SplitError, integer_at_least
 from mia_hub.images.captions import require_complete, select_rows
@@ -39,28 +40,28 @@ class MemberSplit:
     name: str
     members: Sequence[InputImage]
     nonmembers: Sequence[InputImage]
-    captions: Sequence[str] | None = None
+    captions: Sequence[Any] | None = None
     revision: str | None = None
-    classes: Sequence[int] | None = None
+    classes: Sequence[Any] | None = None
     notes: tuple[str, ...] = ()
 
     def conditioned_on(self, conditioning: str, source: str = "split") -> MemberSplit:
-        """The split whose `captions` are what a model is to be told beside each image.
+        """Return the split with the conditions of a model as its `captions`.
 
         Args:
             conditioning: the model's: with "text" they are the captions, with "class" the classes, with "none" there are none.
             source: "split" (those of the split, if it has any) or "empty".
 
         Raises:
-            SplitError: for another source; if some images have a caption and others none, which could give away what is asked; or if
-                classes are no whole numbers.
+            SplitError: for another source; if only some images have a caption, which could give the members away; or if classes are not
+                integers.
         """
         if source not in CAPTION_SOURCES:
             raise SplitError(f"captions must be {' or '.join(map(repr, CAPTION_SOURCES))}; got {source!r}.")
-        given = {"text": self.captions, "class": self.classes}.get(conditioning) if source == "split" else None
-        if given is not None:
-            given = require_complete(given, "caption" if conditioning == "text" else "class", self.name)
-        return replace(self, captions=given)
+        conditions = {"text": self.captions, "class": self.classes}.get(conditioning) if source == "split" else None
+        if conditions is not None:
+            conditions = require_complete(conditions, "caption" if conditioning == "text" else "class", self.name)
+        return replace(self, captions=conditions)
 
     @cached_property
     def images(self) -> Sequence[InputImage]:
@@ -68,32 +69,32 @@ class MemberSplit:
         return ConcatenatedSequence(self.members, self.nonmembers)
 
     @cached_property
-    def is_member(self) -> np.ndarray:
+    def is_member(self) -> npt.NDArray[np.int8]:
         """int8 ``[N]``, 1 = member, in the order of `images`."""
         return np.repeat(np.array([1, 0], dtype=np.int8), [len(self.members), len(self.nonmembers)])
 
     @cached_property
     def hash(self) -> str:
-        """Identity of the split by content: it doesn't depend on order, names or storage. Decodes every image once."""
+        """Identity of the split by content, independent of order, names and storage. Decodes every image once."""
         return split_hash((image.id for image in self.images), self.is_member)
 
     def limited(self, limit: int | None, seed: int = 0) -> MemberSplit:
-        """At most ``limit`` members and as many non-members, by a seeded draw.
+        """Return at most ``limit`` members and at most ``limit`` non-members, by a seeded draw.
 
         Raises:
             SplitError: if ``limit`` is below 2.
         """
         if limit is None:
             return self
-        keep = drawn_rows([len(part) for part in (self.members, self.nonmembers)], limit, seed)
-        members, nonmembers = (SelectedSequence(part, rows) for part, rows in zip((self.members, self.nonmembers), keep))
-        rows = np.concatenate([keep[0], keep[1] + len(self.members)])
-        captions, classes = (select_rows(given, rows) for given in (self.captions, self.classes))
+        drawn = drawn_rows([len(part) for part in (self.members, self.nonmembers)], limit, seed)
+        members, nonmembers = (SelectedSequence(part, rows) for part, rows in zip((self.members, self.nonmembers), drawn))
+        rows = np.concatenate([drawn[0], drawn[1] + len(self.members)])
+        captions, classes = (select_rows(values, rows) for values in (self.captions, self.classes))
         return replace(self, members=members, nonmembers=nonmembers, captions=captions, classes=classes)
 
 
-def drawn_rows(sizes: Sequence[int], limit: int, seed: int = 0) -> list[np.ndarray]:
-    """Which rows of each of several parts a seeded draw of at most ``limit`` takes, increasing.
+def drawn_rows(sizes: Sequence[int], limit: int, seed: int = 0) -> list[npt.NDArray[np.int64]]:
+    """Return the rows of each of several parts that a seeded draw of at most ``limit`` takes, increasing.
 
     Raises:
         SplitError: if ``limit`` is below 2, or ``seed`` below 0.
@@ -105,33 +106,35 @@ def drawn_rows(sizes: Sequence[int], limit: int, seed: int = 0) -> list[np.ndarr
 
 
 def split_hash(ids: Iterable[str], is_member: Iterable[int]) -> str:
-    """``sha256:…`` over the sorted (id, label) pairs."""
+    """Return ``sha256:…`` over the sorted (id, label) pairs."""
     lines = (f"{sample} {int(label)}\n".encode() for sample, label in zip(ids, is_member))
     # As one array: a million Python strings would take three times the memory.
-    ordered = np.sort(np.fromiter(_no_longer(lines), dtype=f"S{LINE_BYTES}"))
+    ordered = np.sort(np.fromiter(_checked_lines(lines), dtype=f"S{LINE_BYTES}"))
     digest = hashlib.sha256()
     for line in ordered:
         digest.update(line)
     return "sha256:" + digest.hexdigest()
 
 
-def captions_hash(ids: Iterable[str], captions: Iterable) -> str:
-    """``sha256:…`` over the sorted (id, caption) pairs: which image a model is told what of."""
-    told = sorted(f"{sample}\t{caption}\n" for sample, caption in zip(ids, captions))
-    return "sha256:" + hashlib.sha256("".join(told).encode()).hexdigest()
+def captions_hash(ids: Iterable[str], captions: Iterable[Any]) -> str:
+    """Return ``sha256:…`` over the sorted (id, caption) pairs."""
+    pairs = sorted(f"{sample}\t{caption}\n" for sample, caption in zip(ids, captions))
+    return "sha256:" + hashlib.sha256("".join(pairs).encode()).hexdigest()
 
 
-def _no_longer(lines: Iterable[bytes]) -> Iterable[bytes]:
+def _checked_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the lines, which must not be longer than `LINE_BYTES`: NumPy would cut them."""
     for line in lines:
         if len(line) > LINE_BYTES:
             raise SplitError(f"{line.decode()!r} begins with no content id, which is at most 32 characters long.")
         yield line
 
 
-def distinct(images: Sequence[InputImage], captions=None) -> tuple[Sequence[InputImage], Any, int]:
-    """The images without copies, with their captions, and how many copies: one tells nothing new, and would make p-values too small.
+def distinct(images: Sequence[InputImage], captions: Any = None) -> tuple[Sequence[InputImage], Any, int]:
+    """Return the images without copies, their captions, and the number of copies, which would make p-values too small.
 
     Args:
+        images: to compare by content.
         captions: one per image, one for all, or None.
 
     Raises:
@@ -147,8 +150,10 @@ def distinct(images: Sequence[InputImage], captions=None) -> tuple[Sequence[Inpu
     return SelectedSequence(images, list(first.values())), captions, len(images) - len(first)
 
 
-def make_split(members, nonmembers, *, captions=None, classes=None, name: str = "custom") -> MemberSplit:
-    """A split of images at hand.
+def make_split(
+    members: Any, nonmembers: Any, *, captions: Sequence[Any] | None = None, classes: Sequence[Any] | None = None, name: str = "custom"
+) -> MemberSplit:
+    """Make a split of images at hand.
 
     Args:
         members, nonmembers: anything `mia_hub.images.sources.as_images` takes.
@@ -159,7 +164,7 @@ def make_split(members, nonmembers, *, captions=None, classes=None, name: str = 
         SplitError: if there are not as many captions or classes as images.
     """
     split = MemberSplit(name, as_images(members), as_images(nonmembers), captions, None, classes)
-    for what, given in (("captions", captions), ("classes", classes)):
-        if given is not None and len(given) != len(split.images):
-            raise SplitError(f"{what} has {len(given)} entries for {len(split.images)} images; one per image is needed, members first.")
+    for what, values in (("captions", captions), ("classes", classes)):
+        if values is not None and len(values) != len(split.images):
+            raise SplitError(f"{what} has {len(values)} entries for {len(split.images)} images; one per image is needed, members first.")
     return split

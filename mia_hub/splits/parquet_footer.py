@@ -1,31 +1,33 @@
-"""What the footers of Parquet files state of their columns: types, class names, and what a row group needs in memory."""
+"""What the footers of Parquet files state of their columns: types, class names, and the memory that a row group needs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mia_hub.errors import SplitError, first_line
 
-# Bytes of a value in memory, by its type in the file; texts and files are held once each, and numbered.
+# Bytes of a value in memory, by its type in the file; each text or file is in memory once, and its cells are numbers.
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 8, "BYTE_ARRAY": 4}
 
 
-def rows_in_groups(footer) -> np.ndarray:
-    """int64 ``[G]``: the rows of each row group.
+def rows_in_groups(footer: Any) -> npt.NDArray[np.int64]:
+    """Return the rows of each row group, int64 ``[G]``.
 
     Raises:
-        SplitError: if it states less than none.
+        SplitError: if a number is negative.
     """
-    found = np.array([footer.row_group(i).num_rows for i in range(footer.num_row_groups)], dtype=np.int64)
-    if (found < 0).any():
-        raise SplitError("A Parquet file states that it has fewer than 0 rows; make it again.")
-    return found
+    counts = np.array([footer.row_group(i).num_rows for i in range(footer.num_row_groups)], dtype=np.int64)
+    if (counts < 0).any():
+        raise SplitError("A Parquet file states a negative number of rows; write it again.")
+    return counts
 
 
-def chunks(footer, group: int, columns: Sequence[str]) -> Iterator[tuple]:
-    """Those parts of a row group that belong to some columns, each with what the schema says of it."""
+def chunks(footer: Any, group: int, columns: Sequence[str]) -> Iterator[tuple[Any, Any]]:
+    """Yield the chunks of a row group that belong to some columns, each with its entry in the schema."""
     row_group = footer.row_group(group)
     for i in range(footer.num_columns):
         chunk = row_group.column(i)
@@ -33,9 +35,10 @@ def chunks(footer, group: int, columns: Sequence[str]) -> Iterator[tuple]:
             yield chunk, footer.schema.column(i)
 
 
-def bytes_in_memory(footer, group: int, columns: Sequence[str]) -> int:
-    """What some columns of a row group need in memory, where equal texts and files are held once: what is small in a file, compressed, or
-    the same value many times over, may be large.
+def bytes_in_memory(footer: Any, group: int, columns: Sequence[str]) -> int:
+    """Return the bytes that some columns of a row group need in memory, where equal texts and files are stored once.
+
+    They may be many for a small file, whose values are compressed or all equal.
     """
     return sum(
         max(chunk.total_uncompressed_size, chunk.num_values * WIDTHS.get(chunk.physical_type, leaf.length))
@@ -43,53 +46,53 @@ def bytes_in_memory(footer, group: int, columns: Sequence[str]) -> int:
     )
 
 
-def held_once(footer, columns: Sequence[str]) -> list[str]:
-    """The parts of some columns that hold texts or files."""
+def dictionary_columns(footer: Any, columns: Sequence[str]) -> list[str]:
+    """Return the parts of some columns that hold texts or files, which are read as dictionaries."""
     if not footer.num_row_groups:
         return []
     return [chunk.path_in_schema for chunk, _ in chunks(footer, 0, columns) if chunk.physical_type == "BYTE_ARRAY"]
 
 
-def stated_types(schema):
-    """The columns' types as `datasets` states them in a file, as its `Features`.
+def stated_types(schema: Any) -> Any:
+    """Return the columns' types that `datasets` wrote into a file, as its `Features`.
 
     Raises:
-        SplitError: if what is stated can't be understood.
+        SplitError: if they can't be read.
     """
     import datasets
 
     try:
         return datasets.Features.from_arrow_schema(schema)
-    except Exception as error:  # what a stranger wrote there may be anything
+    except Exception as error:  # a stranger may have written anything there
         raise SplitError(
-            f"What the Parquet files state of their columns' types can't be read ({first_line(error)[:200]}). Write them again with "
+            f"The column types that the Parquet files state can't be read ({first_line(error)[:200]}). Write them again with "
             "datasets.Dataset.to_parquet."
         ) from error
 
 
-def class_names(features) -> dict[str, list[str]]:
-    """The names of the classes, of each column of classes."""
+def class_names(features: Any) -> dict[str, list[str]]:
+    """Return the names of the classes of each column of classes."""
     return {column: list(feature.names) for column, feature in features.items() if getattr(feature, "names", None)}
 
 
-def difference(first, other) -> str:
-    """How the schema of another file of the same split differs; "" where rows of both can be read alike."""
+def difference(first: Any, other: Any) -> str:
+    """Return how the schema of another file of the same split differs; "" if rows of both are read alike."""
     for names, others, says in ((first.names, other.names, "has no column"), (other.names, first.names, "has a further column")):
         if odd := sorted(set(names) - set(others)):
             return f"{says} {odd[0]!r}"
     for name in first.names:
-        if not _alike(first.field(name).type, other.field(name).type):
+        if not _read_alike(first.field(name).type, other.field(name).type):
             return f"has another type in the column {name!r}, {other.field(name).type} in place of {first.field(name).type}"
     marks = [(schema.metadata or {}).get(b"huggingface") for schema in (first, other)]
     if marks[0] != marks[1]:
-        known, found = (class_names(stated_types(schema)) for schema in (first, other))
-        for name in sorted(known.keys() | found.keys()):
-            if known.get(name) != found.get(name):
-                return f"has other class names in the column {name!r}, {found.get(name)} in place of {known.get(name)}"
+        expected, actual = (class_names(stated_types(schema)) for schema in (first, other))
+        for name in sorted(expected.keys() | actual.keys()):
+            if expected.get(name) != actual.get(name):
+                return f"has other class names in the column {name!r}, {actual.get(name)} in place of {expected.get(name)}"
     return ""
 
 
-def _alike(first, other) -> bool:
+def _read_alike(first: Any, other: Any) -> bool:
     """Whether two types hold values that are read alike; a part that is empty throughout has no type of its own."""
     from pyarrow import types
 
@@ -98,13 +101,13 @@ def _alike(first, other) -> bool:
     if types.is_struct(first) and types.is_struct(other):
         fields = [{field.name: field.type for field in each} for each in (first, other)]
         return fields[0].keys() == fields[1].keys() and all(
-            types.is_null(kind) or _alike(kind, fields[1][name]) for name, kind in fields[0].items()
+            types.is_null(kind) or _read_alike(kind, fields[1][name]) for name, kind in fields[0].items()
         )
-    # Whole numbers become floats in a file in which some are missing, where pandas wrote it.
+    # pandas writes integers as floats in a file in which some are missing.
     kinds = (
         (types.is_string, types.is_large_string),
         (types.is_binary, types.is_large_binary),
         (types.is_integer, types.is_floating),
         (types.is_list, types.is_large_list),
     )
-    return first == other or any(any(of(first) for of in kind) and any(of(other) for of in kind) for kind in kinds)
+    return bool(first == other) or any(any(of(first) for of in kind) and any(of(other) for of in kind) for kind in kinds)

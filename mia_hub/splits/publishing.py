@@ -1,4 +1,4 @@
-"""A written split onto the Hub, in one commit."""
+"""Push a written split to the Hub, in one commit."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from mia_hub.errors import SplitError
 from mia_hub.splits.writing import RECORD, foreign_data, read_record
 from mia_hub.system.hub import HUB_TIMEOUT, LOG_IN_TO_WRITE, HubTask, hub_errors
 
-# What the Hub makes by itself in a new repository.
+# Files that the Hub itself makes in a new repository.
 MADE_BY_THE_HUB = {".gitattributes", "README.md"}
 
 
 @dataclass(frozen=True)
 class PushTarget:
-    """A data set repository that may be written to.
+    """A data set repository that the present login may write to.
 
     Attributes:
         name: ``owner/name``.
-        private: whether it is made private, if it is made.
-        exists: whether it is there already, with an earlier version of a split.
+        private: whether a new repository is made private.
+        exists: whether it exists, with an earlier version of a split.
     """
 
     name: str
@@ -30,14 +30,14 @@ class PushTarget:
 
 
 def find_target(name: str, *, private: bool = False) -> PushTarget:
-    """Checks everything about a push that can be refused before a split is made.
+    """Check everything that could refuse a push, before the split is made.
 
     Raises:
-        SplitError: without a token, for another's name, or for a repository that holds something else than a split.
+        SplitError: without a token, for somebody else's name, or for a repository that holds something else than a split.
     """
     from huggingface_hub import HfApi, get_token
-    from huggingface_hub.errors import RepositoryNotFoundError
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # documented there, and not listed
 
     try:
         validate_repo_id(name)
@@ -51,7 +51,7 @@ def find_target(name: str, *, private: bool = False) -> PushTarget:
         raise SplitError(f"Pushing to {name} needs a token: {LOG_IN_TO_WRITE}.")
     with _push_errors(name):
         user = HfApi().whoami()
-        owners = [user["name"], *(org["name"] for org in user.get("orgs", []))]
+        owners: list[str] = [user["name"], *(org["name"] for org in user.get("orgs", []))]
         if name.split("/")[0] not in owners:
             raise SplitError(f"You are logged in as {user['name']} and can't write to {name}; you can to {', '.join(owners)}.")
         try:
@@ -61,7 +61,7 @@ def find_target(name: str, *, private: bool = False) -> PushTarget:
     files = {sibling.rfilename for sibling in info.siblings or []}
     if files - MADE_BY_THE_HUB:
         other = foreign_data(files) or ([] if RECORD in files else sorted(files - MADE_BY_THE_HUB))
-        if other or not _is_ours(name, info.sha):
+        if other or not _is_written_split(name, info.sha):
             raise SplitError(
                 f"The data set {name} exists and holds something else than a split ({(other or [RECORD])[0]!r}, …); choose another name."
             )
@@ -70,8 +70,8 @@ def find_target(name: str, *, private: bool = False) -> PushTarget:
     return PushTarget(name, private, exists=True)
 
 
-def _is_ours(name: str, commit: str) -> bool:
-    """Whether the record of a data set is that of a split that was written here."""
+def _is_written_split(name: str, commit: str | None) -> bool:
+    """Whether a data set holds the record of a split that mia_hub wrote."""
     from huggingface_hub import hf_hub_download
 
     with _push_errors(name):
@@ -84,10 +84,10 @@ def _is_ours(name: str, commit: str) -> bool:
 
 
 def push_folder(folder: str | Path, target: PushTarget) -> str:
-    """Publishes a folder that `mia_hub.splits.writing.write_split` has written; returns the commit.
+    """Publish a folder that `mia_hub.splits.writing.write_split` wrote; return the commit.
 
     Raises:
-        SplitError: if the Hub refuses it or can't be reached.
+        SplitError: if the Hub refuses the push or can't be reached.
     """
     from huggingface_hub import HfApi
 

@@ -1,10 +1,11 @@
-"""From a folder, Parquet files or a data set on the Hub to its members and non-members; nothing is read before it is needed."""
+"""Members and non-members of a folder, of Parquet files or of a data set on the Hub; nothing is read before it is needed."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,14 +17,14 @@ from mia_hub.images.sources import as_images, find_images
 from mia_hub.splits.hub_rows import HubDataset, Rows, file_bytes
 from mia_hub.splits.local_rows import open_local
 from mia_hub.splits.member_split import MEMBER_NAMES, NONMEMBER_NAMES, MemberSplit, drawn_rows
-from mia_hub.splits.parts import ColumnNames, FetchOptions, SplitPart
+from mia_hub.splits.split_part import ColumnNames, FetchOptions, SplitPart
 
 LABEL_COLUMNS = ("label", "is_member", "member", "membership")
-# Columns of true and false whose name says which is which.
+# Columns of true and false whose name says that true means member.
 BOOLEAN_COLUMNS = ("is_member", "member", "membership")
 IMAGE_COLUMNS = ("image", "img", "images")
 URL_COLUMNS = ("url", "URL", "image_url", "img_url")
-# Characters of a caption. Models read some hundred; a compressed file holds millions in a few bytes.
+# Characters of a caption. Models read a few hundred; a compressed file holds millions in a few bytes.
 MOST_TEXT = 2**16
 NEEDED = (
     "It needs two splits, 'member' and 'nonmember', or a column 'label' of type ClassLabel with the names 'nonmember' and 'member', or a "
@@ -32,19 +33,18 @@ NEEDED = (
 
 
 def read_folder(folder: Path, columns: ColumnNames, fetching: FetchOptions) -> MemberSplit:
-    """The split in a folder: ``member/`` and ``nonmember/`` with images in them, or Parquet files.
+    """Read the split in a folder: ``member/`` and ``nonmember/`` with images in them, or Parquet files.
 
     Raises:
         SplitError: if it doesn't say which images are members.
     """
     named = {path.name.lower(): path for path in folder.iterdir() if path.is_dir()}
-    parts = [next((named[n] for n in names if n in named), None) for names in (MEMBER_NAMES, NONMEMBER_NAMES)]
-    if all(parts) and not any(any(part.glob("*.parquet")) for part in parts):
-        files = [find_images(part) for part in parts]
-        told = annotations_beside([*files[0], *files[1]], caption_column=columns.caption_column, class_column=columns.class_column)
-        return MemberSplit(str(folder), *map(as_images, files), told.captions, None, told.classes)
-    if any(parts) and not all(parts):
-        raise SplitError(f"The folder {folder} has a {'member' if parts[0] else 'nonmember'} folder but not the other; both are needed.")
+    members, nonmembers = (next((named[n] for n in names if n in named), None) for names in (MEMBER_NAMES, NONMEMBER_NAMES))
+    if members and nonmembers:
+        if not any(any(side.glob("*.parquet")) for side in (members, nonmembers)):
+            return _read_image_folders(folder, members, nonmembers, columns)
+    elif members or nonmembers:
+        raise SplitError(f"The folder {folder} has a {'member' if members else 'nonmember'} folder but not the other; both are needed.")
     paths = sorted(folder.glob("**/*.parquet"))
     if paths:
         return read_parquet(folder, paths, str(folder), columns, fetching)
@@ -54,8 +54,14 @@ def read_folder(folder: Path, columns: ColumnNames, fetching: FetchOptions) -> M
     )
 
 
+def _read_image_folders(folder: Path, members: Path, nonmembers: Path, columns: ColumnNames) -> MemberSplit:
+    files = [find_images(members), find_images(nonmembers)]
+    beside = annotations_beside([*files[0], *files[1]], caption_column=columns.caption_column, class_column=columns.class_column)
+    return MemberSplit(str(folder), as_images(files[0]), as_images(files[1]), beside.captions, None, beside.classes)
+
+
 def read_parquet(folder: Path, paths: Sequence[Path], name: str, columns: ColumnNames, fetching: FetchOptions) -> MemberSplit:
-    """The split in Parquet files: two splits by the files' names (or folders'), or one with a label column.
+    """Read the split in Parquet files: two splits by the names of files or folders, or one with a label column.
 
     Raises:
         SplitError: if they don't say which rows are members.
@@ -72,7 +78,7 @@ def read_parquet(folder: Path, paths: Sequence[Path], name: str, columns: Column
 
 
 def read_rows(rows: Rows, split: str, name: str, columns: ColumnNames, fetching: FetchOptions) -> MemberSplit:
-    """The split in one table, by its label column.
+    """Read the split in one table, by its label column.
 
     Raises:
         SplitError: if it doesn't say which rows are members.
@@ -81,14 +87,14 @@ def read_rows(rows: Rows, split: str, name: str, columns: ColumnNames, fetching:
 
 
 def split_of_file(path: Path, folder: Path) -> str:
-    """``data/member-00000-of-00001.parquet`` and ``member/0.parquet`` are of the split ``member``."""
+    """Return the split that a file belongs to: ``member`` for ``data/member-00000-of-00001.parquet`` and ``member/0.parquet``."""
     stem = re.sub(r"-\d+(-of-\d+)?([-.].*)?$", "", path.stem).lower()
     parents = [part.lower() for part in path.relative_to(folder).parts[:-1]]
     return next((part for part in reversed(parents) if part in MEMBER_NAMES + NONMEMBER_NAMES), stem)
 
 
 def read_hub(name: str, config: str | None, revision: str | None, columns: ColumnNames, fetching: FetchOptions) -> MemberSplit:
-    """The split in a data set on the Hub.
+    """Read the split in a data set on the Hub.
 
     Raises:
         SplitError: if it can't be read, or doesn't say which rows are members.
@@ -97,16 +103,16 @@ def read_hub(name: str, config: str | None, revision: str | None, columns: Colum
 
 
 def member_split_names(names: Sequence[str]) -> list[str | None]:
-    """Of some names, that of the members and that of the non-members; None for one that there isn't."""
+    """Return which of some names are those of the members and of the non-members; None for a missing one."""
     return [next((n for n in names if n.lower() in known), None) for known in (MEMBER_NAMES, NONMEMBER_NAMES)]
 
 
 def read_dataset(dataset: HubDataset, columns: ColumnNames, fetching: FetchOptions) -> MemberSplit:
-    """As `read_hub`, of a data set that is open already."""
+    """Read the split in a data set that is already open, as `read_hub`."""
     splits = dataset.splits
-    names = member_split_names(list(splits))
-    if all(names):
-        parts = [SplitPart(dataset.open(split, splits[split]), None, split) for split in names]
+    members, nonmembers = member_split_names(list(splits))
+    if members is not None and nonmembers is not None:
+        parts = [SplitPart(dataset.open(split, splits[split]), None, split) for split in (members, nonmembers)]
     elif len(splits) == 1:
         split, files = next(iter(splits.items()))
         parts = _by_label(dataset.open(split, files), split, f"The data set {dataset.name}")
@@ -116,11 +122,11 @@ def read_dataset(dataset: HubDataset, columns: ColumnNames, fetching: FetchOptio
 
 
 def _by_label(rows: Rows, split: str, name: str) -> list[SplitPart]:
-    """Members and non-members of one table by its label column; which value means member must be said by the data itself."""
-    found = label_values(rows)
-    if found is None:
+    """Return members and non-members of one table by its label column; the data itself must say which value means member."""
+    label = label_values(rows)
+    if label is None:
         raise SplitError(f"{name} doesn't say which images are members. {NEEDED}")
-    column, values = found
+    column, values = label
     labels = rows.numbers(column)
     if (labels < 0).any():
         raise SplitError(f"{name}: {(labels < 0).sum():,} rows have no {column!r}; each must be a member or a non-member.")
@@ -135,98 +141,100 @@ def _by_label(rows: Rows, split: str, name: str) -> list[SplitPart]:
 
 
 def label_values(rows: Rows) -> tuple[str, tuple[int, int]] | None:
-    """The column that says which rows are members, and its values for member and for non-member; None if there is no such column."""
+    """Return the column that says which rows are members, and its values for member and for non-member; None without such a column."""
     features = rows.features()
     for column in LABEL_COLUMNS:
         feature = features.get(column)
         names = [str(name).lower() for name in getattr(feature, "names", None) or ()]
-        if all(found := member_split_names(names)):
+        member, nonmember = member_split_names(names)
+        if member is not None and nonmember is not None:
             _check_names(rows, column, names)
-            return column, (names.index(found[0]), names.index(found[1]))
+            return column, (names.index(member), names.index(nonmember))
         if getattr(feature, "dtype", None) == "bool" and column in BOOLEAN_COLUMNS:
             return column, (1, 0)
     return None
 
 
 def _check_names(rows: Rows, column: str, names: list[str]) -> None:
-    """Refuses a column whose classes the data set's card and its files name differently: one of them may have the sides swapped."""
-    own = rows.names_in_files(column)
-    if own and [str(name).lower() for name in own] != names:
+    """Refuse a column whose classes have other names in the data set's card than in its files: one may have the sides swapped."""
+    in_files = rows.names_in_files(column)
+    if in_files and [str(name).lower() for name in in_files] != names:
         raise SplitError(
             f"The data set's card says that the classes of {column!r} are {', '.join(names)}, and its files say "
-            f"{', '.join(map(str, own))}, in this order; which is right is not guessed. Mend the card, or write the files again."
+            f"{', '.join(map(str, in_files))}, in this order; which is right is not guessed. Correct the card, or write the files again."
         )
 
 
-def image_column(rows: Rows, asked: str | None, name: str) -> tuple[str, bool]:
-    """The column of images, and whether it holds their addresses in place of them.
+def image_column(rows: Rows, requested: str | None, name: str) -> tuple[str, bool]:
+    """Return the column of images, and whether it holds their addresses instead.
 
     Raises:
         SplitError: if there is none.
     """
-    wanted = (asked,) if asked else (*IMAGE_COLUMNS, *URL_COLUMNS)
-    found = next((column for column in wanted if column in rows.columns), None)
-    if found is None:
-        raise SplitError(f"{name} has no column {asked or 'image'!r}; it has {', '.join(rows.columns)}. Name one with image_column=….")
-    return found, rows.is_text(found)
+    candidates = (requested,) if requested else (*IMAGE_COLUMNS, *URL_COLUMNS)
+    column = next((name for name in candidates if name in rows.columns), None)
+    if column is None:
+        raise SplitError(f"{name} has no column {requested or 'image'!r}; it has {', '.join(rows.columns)}. Name one with image_column=….")
+    return column, rows.is_text(column)
 
 
 def further_columns(names: Sequence[str], columns: ColumnNames, what: str) -> list[str | None]:
-    """The columns of captions and of classes, if there are any.
+    """Return the columns of captions and of classes, None for a missing one.
 
     Raises:
-        SplitError: if one was asked for that there isn't.
+        SplitError: if a requested one is missing.
     """
-    found = []
-    for asked, usual in ((columns.caption_column, CAPTION_COLUMNS), (columns.class_column, CLASS_COLUMNS)):
-        if asked and asked not in names:
-            raise SplitError(f"{what} has no column {asked!r}; it has {', '.join(names)}.")
-        found.append(next((c for c in ((asked,) if asked else usual) if c in names), None))
-    return found
+    further: list[str | None] = []
+    for requested, usual in ((columns.caption_column, CAPTION_COLUMNS), (columns.class_column, CLASS_COLUMNS)):
+        if requested and requested not in names:
+            raise SplitError(f"{what} has no column {requested!r}; it has {', '.join(names)}.")
+        further.append(next((name for name in ((requested,) if requested else usual) if name in names), None))
+    return further
 
 
-def images_of(cells: Sequence) -> Sequence[InputImage]:
-    """The images in the cells of an image column."""
+def images_of(cells: Sequence[Any]) -> Sequence[InputImage]:
+    """Return the images in the cells of an image column."""
     return as_images(MappedSequence(cells, _image_file)) if len(cells) else ()
 
 
-def _image_file(cell) -> dict:
+def _image_file(cell: Any) -> dict[str, bytes | str | None]:
     path = cell.get("path") if isinstance(cell, dict) else None
     content = file_bytes(cell)
-    # Without bytes there is no path either: what a stranger wrote there is never opened.
+    # Without bytes there is no path, either: a path that a stranger wrote is never opened.
     return {"bytes": content, "path": Path(path).name if path and content else None}
 
 
 def _split(name: str, parts: list[SplitPart], columns: ColumnNames, fetching: FetchOptions, revision: str | None = None) -> MemberSplit:
     images = [image_column(part.rows, columns.image_column, name) for part in parts]
     further = [further_columns(part.rows.columns, columns, name) for part in parts]
-    told = name, ()
+    notes: tuple[str, ...] = ()
     if any(by_address for _, by_address in images):
         from mia_hub.splits.fetching import fetch_parts
 
         if fetching.limit is not None:
-            keep = drawn_rows([len(part) for part in parts], fetching.limit, fetching.seed)
-            parts = [part.only(rows) for part, rows in zip(parts, keep)]
-        both, parts, told = fetch_parts(name, parts, [column for column, _ in images], fetching, revision)
+            drawn = drawn_rows([len(part) for part in parts], fetching.limit, fetching.seed)
+            parts = [part.only(places) for part, places in zip(parts, drawn)]
+        fetched = fetch_parts(name, parts, [column for column, _ in images], fetching, revision)
+        (members, nonmembers), parts, name, notes = fetched.images, fetched.parts, fetched.name, fetched.notes
     else:
-        both = [images_of(part.lazy(column)) for part, (column, _) in zip(parts, images)]
-    captions, classes = (_told(parts, [found[which] for found in further]) for which in (0, 1))
-    return MemberSplit(told[0], *both, captions, revision, classes, told[1])
+        members, nonmembers = (images_of(part.lazy(column)) for part, (column, _) in zip(parts, images))
+    captions, classes = (_both_columns(parts, [columns[which] for columns in further]) for which in (0, 1))
+    return MemberSplit(name, members, nonmembers, captions, revision, classes, notes)
 
 
-def _told(parts: list[SplitPart], columns: list[str | None]) -> Sequence | None:
-    """Captions, or classes, of two parts, of which one may have none."""
+def _both_columns(parts: list[SplitPart], columns: list[str | None]) -> Sequence[Any] | None:
+    """Return captions, or classes, of two parts, of which one may have none."""
     if columns == [None, None]:
         return None
-    values = [RepeatedItem(None, len(part)) if column is None else part.lazy(column) for part, column in zip(parts, columns)]
-    return MappedSequence(ConcatenatedSequence(*values), _short)
+    members, nonmembers = (RepeatedItem(None, len(part)) if column is None else part.lazy(column) for part, column in zip(parts, columns))
+    return MappedSequence(ConcatenatedSequence(members, nonmembers), _checked_length)
 
 
-def _short(cell):
-    """A caption or class.
+def _checked_length(cell: Any) -> Any:
+    """Return a caption or class.
 
     Raises:
-        SplitError: if it is a text so long that many of them would fill the memory.
+        SplitError: for a text so long that many of them would fill the memory.
     """
     value = first_value(cell)
     if isinstance(value, str) and len(value) > MOST_TEXT:

@@ -1,11 +1,13 @@
-"""Is the comparison fair? Checks that look at the images alone, never at the model."""
+"""The shift check: whether members and non-members differ by themselves, judged by the images alone, without the model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from tqdm.auto import tqdm
 
 from mia_hub.errors import SplitError
@@ -20,39 +22,39 @@ from mia_hub.system.processes import current_processes
 FOLDS = 5
 FEWEST_FOR_BLIND = 25
 MOST_FOR_BLIND = 10_000
-# DeLong's interval takes held-out scores for independent, but folds share training data. Over random halves of one population, from 30 to
-# 1,500 images of either kind, the AUC spread 1.2 to 1.6 times as far as DeLong says (`python -m benchmarks.shift_check`).
+# DeLong's interval assumes independent held-out scores, but folds share training data. Over random halves of one population, from 30 to
+# 1,500 images of either kind, the AUC's spread was 1.2 to 1.6 times that of DeLong (`python -m benchmarks.shift_check`).
 OVERDISPERSION = 1.6
 
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """One pass over the images of a split, before any is given to the model.
+    """The result of one pass over the images of a split, before the model is queried.
 
     Attributes:
         ids: content ids, N of them.
-        blind: `blind_auc` of the images; None where it was not asked for, or with too few of them.
+        blind: `blind_auc` of the images; None if it was not requested, or with too few of them.
     """
 
     ids: list[str]
     blind: Estimate | None
 
 
-def survey(images: Sequence[InputImage], is_member: np.ndarray, *, blind: bool = True, progress: bool = True) -> Survey:
-    """Reads every image once, and refuses a split whose members and non-members overlap.
+def survey(images: Sequence[InputImage], is_member: npt.NDArray[Any], *, blind: bool = True, progress: bool = True) -> Survey:
+    """Read every image once, and refuse a split whose members and non-members overlap.
 
     Raises:
         SplitError: if an image is on both sides.
         ImageError: for an image that can't be read.
     """
-    return current_processes().first(lambda: _surveyed(images, np.asarray(is_member), blind, progress))
+    return current_processes().first(lambda: _survey(images, np.asarray(is_member), blind, progress))
 
 
-def _surveyed(images: Sequence[InputImage], is_member: np.ndarray, blind: bool, progress: bool) -> Survey:
+def _survey(images: Sequence[InputImage], is_member: npt.NDArray[Any], blind: bool, progress: bool) -> Survey:
     ids: list[str] = []
-    # What is described is only what the classifier sees, so that a large split needs no more memory.
-    place = {row: i for i, row in enumerate(_blind_rows(is_member, 0))} if blind else {}
-    features: list[np.ndarray | None] = [None] * len(place)
+    # Features are computed only of the images that the classifier sees, so that a large split needs no more memory.
+    place = {int(row): i for i, row in enumerate(_blind_rows(is_member, 0))} if blind else {}
+    features: list[npt.NDArray[np.float64] | None] = [None] * len(place)
     for i in tqdm(range(len(images)), desc="reading images", unit="image", delay=1.0, disable=not progress):
         image = images[i]
         ids.append(image.id)
@@ -69,8 +71,8 @@ def _surveyed(images: Sequence[InputImage], is_member: np.ndarray, blind: bool, 
     return Survey(ids, _cross_validated(np.array(features), is_member[list(place)], 0) if place else None)
 
 
-def blind_auc(features: np.ndarray, is_member: np.ndarray, *, seed: int = 0) -> Estimate | None:
-    """AUC of a classifier that sees `blind_features`'s features and never the model, cross-validated over 5 folds.
+def blind_auc(features: npt.NDArray[np.float64], is_member: npt.NDArray[Any], *, seed: int = 0) -> Estimate | None:
+    """Return the AUC of a classifier that sees `blind_features` of the images and never the model, cross-validated over 5 folds.
 
     Scores of held-out folds are pooled; the classifier is a mean of logistic regression and gradient boosting, in ranks. The interval is
     DeLong's, widened by `OVERDISPERSION`, so that about 2.5 % of splits drawn at random are called shifted.
@@ -78,24 +80,24 @@ def blind_auc(features: np.ndarray, is_member: np.ndarray, *, seed: int = 0) -> 
     Args:
         features: float64 ``[N, F]``.
         is_member: ``[N]``, 1 or 0.
-        seed: of the folds. Audits leave it as it is, so that nobody can try seeds until a split passes.
+        seed: of the folds. Audits use the default, so that nobody can try seeds until a split passes.
 
     Returns:
-        None with fewer than 25 images of either kind: too few to train a classifier.
+        The AUC and its interval; None with fewer than 25 images of either kind, too few to train a classifier.
     """
     labels = np.asarray(is_member)
     rows = _blind_rows(labels, seed)
     return _cross_validated(features[rows], labels[rows], seed) if len(rows) else None
 
 
-def _blind_rows(is_member: np.ndarray, seed: int) -> np.ndarray:
-    """Which rows the blind classifier sees, in the order in which it sees them; none where there are too few of either kind."""
+def _blind_rows(is_member: npt.NDArray[Any], seed: int) -> npt.NDArray[np.int64]:
+    """Return the rows that the blind classifier sees, in its order; none with too few of either kind."""
     rng = np.random.default_rng(seed)
     rows = [rng.permutation(np.flatnonzero(is_member == label))[:MOST_FOR_BLIND] for label in (1, 0)]
     return np.concatenate(rows) if min(map(len, rows)) >= FEWEST_FOR_BLIND else np.empty(0, int)
 
 
-def _cross_validated(features: np.ndarray, labels: np.ndarray, seed: int) -> Estimate:
+def _cross_validated(features: npt.NDArray[np.float64], labels: npt.NDArray[Any], seed: int) -> Estimate:
     from scipy.stats import rankdata
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
@@ -118,7 +120,7 @@ def _cross_validated(features: np.ndarray, labels: np.ndarray, seed: int) -> Est
 
 
 def shift_flags(blind: Estimate | None) -> tuple[Flag, ...]:
-    """The flag that the shift check raises, if any."""
+    """Return the flag that the shift check raises, if any."""
     if blind is None:
         return (flag("no-shift-check", f"fewer than {FEWEST_FOR_BLIND} images of either kind, or switched off"),)
     if blind.low > 0.5:

@@ -1,10 +1,11 @@
-"""What a split can be made of: a data set on the Hub, a folder of images, Parquet files; or a split that is there already."""
+"""Sources of a new split: a data set on the Hub, a folder of images, Parquet files, or an existing split."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mia_hub.errors import SplitError
 from mia_hub.images.captions import annotations_beside, first_value
@@ -14,7 +15,6 @@ from mia_hub.images.sources import as_images, find_images
 from mia_hub.splits.hub_rows import HubDataset, Rows
 from mia_hub.splits.local_rows import open_local
 from mia_hub.splits.member_split import MEMBER_NAMES, NONMEMBER_NAMES, MemberSplit
-from mia_hub.splits.parts import ColumnNames, FetchOptions
 from mia_hub.splits.reading import (
     further_columns,
     image_column,
@@ -27,18 +27,19 @@ from mia_hub.splits.reading import (
     read_rows,
     split_of_file,
 )
+from mia_hub.splits.split_part import ColumnNames, FetchOptions
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where images come from, as the card of a split says it.
+    """The origin of images, as the card of a split states it.
 
     Attributes:
-        name: id on the Hub, or the last part of a path: what lies above it is nobody's business.
+        name: id on the Hub, or the last part of a path; the rest of a path is private.
         split: of the data set, or None.
         config: of the data set, or None.
         revision: commit on the Hub, or None.
-        license: as the source's own card states it, or None.
+        license: in the source's own card, or None.
     """
 
     name: str
@@ -50,18 +51,18 @@ class Origin:
 
 @dataclass(frozen=True)
 class Pool:
-    """Images of which it isn't said yet which are members.
+    """Images that are not yet divided into members and non-members.
 
     Attributes:
-        origin: where they come from.
+        origin: of the images.
         images: lazy.
         captions, classes: one per image, or None.
     """
 
     origin: Origin
     images: Sequence[InputImage]
-    captions: Sequence | None = None
-    classes: Sequence | None = None
+    captions: Sequence[Any] | None = None
+    classes: Sequence[Any] | None = None
 
 
 def open_source(
@@ -73,17 +74,17 @@ def open_source(
     columns: ColumnNames | None = None,
     fetching: FetchOptions | None = None,
 ) -> tuple[Pool | MemberSplit, Origin]:
-    """Opens what a split is to be made of.
+    """Open the source of a new split.
 
     Args:
         source: a data set on the Hub, a folder, or a Parquet file.
         config, revision: of a data set on the Hub.
-        source_split: which of its splits is drawn from; "train", or the only one, where None.
-        columns: their names, where they aren't the usual ones.
+        source_split: the split to draw from; None for "train", or the only one.
+        columns: their names, if they aren't the usual ones.
         fetching: for a split that holds addresses in place of images.
 
     Returns:
-        A `MemberSplit` if the source says which images are members, and otherwise a `Pool` to draw from; and where it comes from.
+        A `MemberSplit` if the source says which images are members, otherwise a `Pool` to draw from; and the origin.
 
     Raises:
         SplitError: if it can't be read.
@@ -93,7 +94,7 @@ def open_source(
     if path.exists():
         for option, value in (("config", config), ("revision", revision)):
             if value is not None:
-                raise SplitError(f"{option}={value!r} is for data sets on the Hub, and {source} is none; leave it out.")
+                raise SplitError(f"{option}={value!r} is for data sets on the Hub, and {source} is not one; leave it out.")
         return _local(path, source_split, columns, fetching)
     if str(source).count("/") != 1:
         raise SplitError(f"{str(source)!r} is neither a folder, nor a Parquet file, nor a data set on the Hub of the form 'owner/name'.")
@@ -101,7 +102,7 @@ def open_source(
     splits = dataset.splits
     if all(member_split_names(list(splits))) and source_split is None:
         return read_dataset(dataset, columns, fetching), Origin(dataset.name, None, config, dataset.commit, dataset.license)
-    name = _chosen(list(splits), source_split, f"The data set {dataset.name}")
+    name = _split_to_draw_from(list(splits), source_split, f"The data set {dataset.name}")
     rows = dataset.open(name, splits[name])
     origin = Origin(dataset.name, name, config, dataset.commit, dataset.license)
     if label_values(rows):
@@ -119,14 +120,14 @@ def _local(path: Path, source_split: str | None, columns: ColumnNames, fetching:
         return read_folder(path, columns, fetching), origin
     if not paths:
         files = find_images(path)
-        told = annotations_beside(files, caption_column=columns.caption_column, class_column=columns.class_column)
-        return Pool(origin, as_images(files), told.captions, told.classes), origin
+        beside = annotations_beside(files, caption_column=columns.caption_column, class_column=columns.class_column)
+        return Pool(origin, as_images(files), beside.captions, beside.classes), origin
     splits: dict[str, list[Path]] = {}
     for file in paths:
         splits.setdefault(split_of_file(file, folder), []).append(file)
     if all(member_split_names(list(splits))) and source_split is None:
         return read_parquet(folder, paths, str(path), columns, fetching), origin
-    name = _chosen(list(splits), source_split, str(path))
+    name = _split_to_draw_from(list(splits), source_split, str(path))
     rows = open_local(folder, splits[name])
     if label_values(rows):
         return read_rows(rows, name, str(path), columns, fetching), origin
@@ -134,21 +135,22 @@ def _local(path: Path, source_split: str | None, columns: ColumnNames, fetching:
     return _pool(rows, origin, columns), origin
 
 
-def _chosen(splits: list[str], asked: str | None, name: str) -> str:
-    wanted = asked or ("train" if "train" in splits else splits[0] if len(splits) == 1 else None)
-    if wanted not in splits:
-        missing = f"has no split {asked!r}; it has" if asked else "has several splits; name the one to draw from with --source-split:"
-        raise SplitError(f"{name} {missing} {', '.join(splits) or 'none'}.")
-    return wanted
+def _split_to_draw_from(splits: list[str], requested: str | None, name: str) -> str:
+    split = requested or ("train" if "train" in splits else splits[0] if len(splits) == 1 else None)
+    if split not in splits:
+        several = "has several splits; name the one to draw from with --source-split:"
+        problem = f"has no split {requested!r}; it has" if requested else several
+        raise SplitError(f"{name} {problem} {', '.join(splits) or 'none'}.")
+    return split
 
 
 def _pool(rows: Rows, origin: Origin, columns: ColumnNames) -> Pool:
     column, by_address = image_column(rows, columns.image_column, origin.name)
     if by_address:
         raise SplitError(
-            f"{origin.name} holds no images, but their addresses (in the column {column!r}), and a split is drawn from images that are "
-            "there. Download them first (img2dataset does it), and give the folder."
+            f"{origin.name} holds no images, but their addresses (in the column {column!r}), and a split is drawn from images at hand. "
+            "Download them first (with img2dataset, for example), and give the folder."
         )
-    found = further_columns(rows.columns, columns, origin.name)
-    captions, classes = (None if name is None else MappedSequence(rows.lazy(name), first_value) for name in found)
+    further = further_columns(rows.columns, columns, origin.name)
+    captions, classes = (None if name is None else MappedSequence(rows.lazy(name), first_value) for name in further)
     return Pool(origin, images_of(rows.lazy(column)), captions, classes)

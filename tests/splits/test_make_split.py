@@ -173,7 +173,7 @@ def test_a_draw_is_seeded_and_never_has_a_image_on_both_sides(tmp_path):
     assert len(set(one.ids.tolist())) == 30 and one.left_out["duplicate"] and one.left_out["unreadable"]
     assert "this is not an image file" in one.example
     assert [id.decode() for id in one.ids] == [image.id for image in one.split.images]
-    with pytest.raises(SplitError, match=r"has 30 different images that can be used, and 31 are asked for \(left out: 10 dup.*, 5 unr"):
+    with pytest.raises(SplitError, match=r"has 30 different images that can be used, and 31 are needed \(left out: 10 dup.*, 5 unr"):
         draw_split(pool(files), 15, 16, progress=False)
 
 
@@ -216,7 +216,7 @@ def test_a_split_that_is_there_is_written_as_it_is(tmp_path, capsys):
     code, _, err = run(tmp_path / "one", "--out", tmp_path / "two", "--license", "mit", capsys=capsys)
     two = load_split(tmp_path / "two")
     assert code == 0 and not err and two.hash == split.hash and list(two.captions) == list(split.captions)
-    assert "as it was given" in (tmp_path / "two" / "README.md").read_text()
+    assert "as in the source" in (tmp_path / "two" / "README.md").read_text()
     code, _, err = run(tmp_path / "one", "--members", 2, "--nonmembers", 2, "--out", tmp_path / "three", capsys=capsys)
     assert code == 2 and "already says which images are members; leave --members and --nonmembers out" in err
     broken = make_split([*noise(3), b"nonsense"], [*noise(3, 1), noise(3, 1)[0]])
@@ -240,7 +240,7 @@ def test_folders_on_disk_and_of_member_images(tmp_path, capsys):
     assert run(tmp_path / "mine", "--out", tmp_path / "out", capsys=capsys)[0] == 0
     (tmp_path / "out" / "notes.txt").write_text("mine")
     code, _, err = run(tmp_path / "mine", "--out", tmp_path / "out", capsys=capsys)
-    assert code == 2 and "has other files in it, such as 'notes.txt', and is left as it is" in err
+    assert code == 2 and "has other files in it, such as 'notes.txt', and is left unchanged" in err
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine" and not list(tmp_path.glob(".*"))
 
 
@@ -254,7 +254,7 @@ def test_what_was_known_of_a_split_is_kept_when_it_is_published_later(tmp_path, 
     assert second["seed"] == 7 and second["origins"][0]["name"] == "images" and second["model"] == "alice/my-model"
     (tmp_path / "out" / "split.json").write_text("{}")
     code, _, err = run(tmp_path / "out", "--dry-run", "--no-shift-check", capsys=capsys)
-    assert code == 2 and "split.json can't be read as what is known of the split" in err
+    assert code == 2 and "split.json can't be read as the record of a split" in err
 
 
 def test_notes_reach_the_published_split_and_every_report(tmp_path, logged_in, capsys):
@@ -326,7 +326,7 @@ def test_what_is_no_split_of_ours_is_left_alone(case, tmp_path, loopback_hub, lo
     before = written(tmp_path / "out")
     loopback_hub.add_repo("dataset", "alice/other", before)
     commit = HfApi().dataset_info("alice/other").sha
-    with pytest.raises(SplitError, match=re.escape(named.split("/")[-1]) + ".* left as it is; name a new or an empty one"):
+    with pytest.raises(SplitError, match=re.escape(named.split("/")[-1]) + ".* left unchanged; name a new or an empty one"):
         write_split(make_split(noise(3), noise(3, 1)), tmp_path / "out", progress=False)
     assert written(tmp_path / "out") == before
     words = [*as_folder(tmp_path, None), "--members", 3, "--nonmembers", 3, "--no-shift-check", "--push", "alice/other"]
@@ -410,7 +410,7 @@ def test_a_second_push_replaces_the_first(tmp_path, loopback_hub, logged_in, cap
 @pytest.mark.parametrize(
     "words, says",
     [
-        (["--members", "30", "--nonmembers", "30"], "has 40 different images that can be used, and 60 are asked for. Ask for fewer"),
+        (["--members", "30", "--nonmembers", "30"], "has 40 different images that can be used, and 60 are needed. Ask for fewer"),
         (["--members", "3", "--nonmembers", "3", "--seed", "-1"], "seed must be an integer ≥ 0; got -1"),
         (["--members", "1", "--nonmembers", "3"], "members must be an integer ≥ 2; got 1"),
         (["--members", "3"], "--members and --nonmembers go together"),

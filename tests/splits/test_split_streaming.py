@@ -73,7 +73,7 @@ import datasets, numpy, PIL.Image, pyarrow.parquet, huggingface_hub
 import mia_hub
 from mia_hub import hub_rows, parquet_rows
 from mia_hub.images.image import encoded_file
-hub_rows.LARGEST_KEPT, parquet_rows.CACHED_BYTES = 0, 2**20
+hub_rows.LARGEST_CACHED, parquet_rows.CACHED_BYTES = 0, 2**20
 def peak():  # of this process alone: getrusage's begins with that of the process which started it
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 mia_hub.load_split("sized/small").images[0].id
@@ -135,7 +135,7 @@ def test_what_is_read_whole_is_fetched_about_once(loopback_hub, monkeypatch):
     loopback_hub.add_repo("dataset", "sized/kept", large_split(SMALL))
     hashes = []
     for largest, again in ((0, True), (2**40, False)):
-        monkeypatch.setattr(hub_rows, "LARGEST_KEPT", largest)
+        monkeypatch.setattr(hub_rows, "LARGEST_CACHED", largest)
         split = load_split("sized/kept")
         hashes.append(split.hash)
         monkeypatch.setattr(parquet_rows, "CACHED_BYTES", 0)
@@ -413,7 +413,7 @@ def test_files_of_one_split_that_differ_in_nothing_that_matters(tmp_path):
     split = load_split(tmp_path)
     assert list(split.captions) == ["a", None, None, "b", "c", "d"] and list(split.classes) == [1, 1, None, 2, None, None]
     pq.write_table(pa.table([image, image], names=["image", "image"]), tmp_path / "train-00000-of-00003.parquet")
-    with pytest.raises(SplitError, match="has two columns of the name 'image'"):
+    with pytest.raises(SplitError, match="has two columns named 'image'"):
         load_split(tmp_path)
 
 
@@ -610,7 +610,7 @@ def test_nothing_inside_is_asked(web, monkeypatch, loopback_hub, forget):
     assert fetch(f"http://two-faced.example:{port}/good/1") == FetchResult(reason=NOT_PUBLIC), "a name with a public and a private address"
     monkeypatch.undo()
     name = by_address(loopback_hub, [f"{web.url}/good/1"] * 3, [f"{web.url}/good/2"] * 3)
-    with pytest.raises(SplitError, match=f"None of the 3 images of the members of alice/layout can be had: 3 {NOT_PUBLIC}"):
+    with pytest.raises(SplitError, match=f"None of the 3 images of the members of alice/layout is available: 3 {NOT_PUBLIC}"):
         load_split(name, fetch=True)
     assert not web.asked
 
