@@ -1,4 +1,4 @@
-"""Peak memory of a computation, on whatever device it runs, and how to tell that it ran out."""
+"""Peak memory of a computation on any device, and the recognition of errors for lack of memory."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Starts a new peak: of an accelerator's allocator, or, on Linux, of the process, which goes on from what it holds at this moment.
+    """Start a new peak: of an accelerator's allocator, or, on Linux, of the process, beginning with its present memory.
 
-    So of several computations in one process none inherits the peak of an earlier one, but all count what stays in memory throughout: the
-    interpreter, the libraries and the model. Elsewhere the process's peak can't be reset, and counts from its start.
+    Of several computations in one process, none inherits the peak of an earlier one, but all count what stays in memory throughout: the
+    interpreter, the libraries and the model. On other systems the process's peak can't be reset, and counts from its start.
     """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -23,17 +23,16 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory_mb(device: torch.device) -> float | None:
-    """MiB: the accelerator's allocator, or the process, since `reset_peak_memory` where that can be; None where unknown."""
+    """Return MiB of the accelerator's allocator, or of the process, since `reset_peak_memory` if that is possible; None if unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     if device.type != "cpu":
         return None
-    try:
+    with suppress(OSError):
         # Linux: ru_maxrss would be inherited from the process that started this one.
-        status = Path("/proc/self/status").read_text()
-        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 2**10
-    except (OSError, TypeError):
-        pass
+        peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        if peak:
+            return int(peak[1]) / 2**10
     try:
         import resource
     except ImportError:  # Windows
@@ -42,6 +41,7 @@ def peak_memory_mb(device: torch.device) -> float | None:
 
 
 def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error was raised for lack of memory."""
     # On the CPU torch raises a plain RuntimeError for a failed allocation.
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
         text in str(error).lower() for text in ("out of memory", "can't allocate memory", "not enough memory")

@@ -1,8 +1,8 @@
-"""The processes that share scoring out among them: those of one ``accelerate launch``, or this one alone.
+"""The processes that share an audit: those of one ``accelerate launch``, or this one alone.
 
-All of them run the same program on the same images. What costs queries is shared out and gathered, what is decided is decided by the
-first process, and only the first writes and prints. `mia-hub` joins them by itself; a script does so within
-`joined_processes`, so that a function that is called in one process of a training, say, never waits for the others.
+All of them run the same program on the same images. Queries are divided among them and their results gathered, decisions are made by the
+first process, and only the first process writes and prints. `mia-hub` joins the processes by itself; a script does so within
+`joined_processes`, so that a function called in one process of a training run never waits for the others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from mia_hub.errors import MiaHubError, first_line
 
 Result = TypeVar("Result")
-# Those that are done wait for the others, who may have all images left to survey.
+# A process that is done waits for the others, which may still have to read all images.
 LONGEST_WAIT = timedelta(days=7)
 
 
@@ -26,7 +26,7 @@ class Processes:
 
     Attributes:
         index: of this process, from 0.
-        count: of all of them.
+        count: of all processes.
         local_index: of this process among those on the same machine.
     """
 
@@ -37,23 +37,23 @@ class Processes:
         return self.index == 0
 
     def share(self, n: int) -> range:
-        """Which of n parts are this process's: a run of neighbours, as long as the others' to within one."""
+        """Return which of n parts belong to this process: consecutive ones, as many as the others' to within one."""
         return range(n * self.index // self.count, n * (self.index + 1) // self.count)
 
     def together(self, work: Callable[[], Result]) -> list[Result]:
-        """What some work gives in each process, in their order.
+        """Do some work in each process; return the results in the order of the processes.
 
         Raises:
-            Exception: what the work raised here; a MiaHubError, marked as from elsewhere, where it failed in another process.
+            Exception: what the work raised here; a MiaHubError, marked as from elsewhere, if it failed in another process.
         """
         return [work()]
 
     def trouble(self) -> bool:
-        """Whether the work that is being done `together` has failed in another process, so that the rest of it is in vain."""
+        """Whether the present work `together` has failed in another process, so that the rest of it is in vain."""
         return False
 
     def first(self, work: Callable[[], Result]) -> Result:
-        """What some work gives in the first process, done there alone.
+        """Do some work in the first process only; return its result in each process.
 
         Raises:
             Exception: as `together`.
@@ -62,7 +62,7 @@ class Processes:
 
 
 class LaunchedProcesses(Processes):
-    """Those of one launch. Only objects in memory are exchanged, so they talk by gloo whatever they compute on."""
+    """The processes of one launch. They exchange only objects in memory, by gloo, whatever device they compute on."""
 
     def __init__(self) -> None:
         import torch
@@ -74,35 +74,36 @@ class LaunchedProcesses(Processes):
         self.index, self.count, self.local_index = state.process_index, state.num_processes, state.local_process_index
         self._distributed = torch.distributed
         self._group = torch.distributed.new_group(backend="gloo", timeout=LONGEST_WAIT)
-        # What the processes found one another by; a store of our own would need another port.
+        # The store by which the processes met; one of our own would need another port.
         self._store, self._works = torch.distributed.distributed_c10d._get_default_store(), 0
 
     def together(self, work: Callable[[], Result]) -> list[Result]:
-        self._works += 1  # the same in all processes
-        outcome, failed = _outcome(work)
-        if failed is not None:
-            with suppress(RuntimeError):  # the others hear of it when they are done
+        self._works += 1  # the same number in all processes
+        outcome, error = _outcome(work)
+        if error is not None:
+            with suppress(RuntimeError):  # the others learn of it when they are done
                 self._store.set(self._trouble, "")
-        found: list[Any] = [None] * self.count
-        self._distributed.all_gather_object(found, outcome, group=self._group)
-        return [self._result(other, index, failed) for index, other in enumerate(found)]
+        outcomes: list[Any] = [None] * self.count
+        self._distributed.all_gather_object(outcomes, outcome, group=self._group)
+        return [self._result(other, index, error) for index, other in enumerate(outcomes)]
 
     @property
     def _trouble(self) -> str:
         return f"mia_hub, trouble in work {self._works}"
 
     def trouble(self) -> bool:
-        return self._store.check([self._trouble])
+        return bool(self._store.check([self._trouble]))
 
     def first(self, work: Callable[[], Result]) -> Result:
-        outcome, failed = _outcome(work) if self.is_first else (None, None)
-        found = [outcome]
-        self._distributed.broadcast_object_list(found, src=0, group=self._group)
-        return self._result(found[0], 0, failed)
+        outcome, error = _outcome(work) if self.is_first else (None, None)
+        outcomes: list[Any] = [outcome]
+        self._distributed.broadcast_object_list(outcomes, src=0, group=self._group)
+        result: Result = self._result(outcomes[0], 0, error)
+        return result
 
-    def _result(self, outcome: tuple[Any, Exception | None], index: int, failed: Exception | None) -> Any:
-        if failed is not None:
-            raise failed
+    def _result(self, outcome: tuple[Any, Exception | None], index: int, own_error: Exception | None) -> Any:
+        if own_error is not None:
+            raise own_error
         result, error = outcome
         if error is None:
             return result
@@ -113,7 +114,7 @@ class LaunchedProcesses(Processes):
 
 
 def _outcome(work: Callable[[], Any]) -> tuple[tuple[Any, Exception | None], Exception | None]:
-    """What is told to the others, and what was raised."""
+    """Return the outcome that is sent to the others, result and error, and the error that was raised here."""
     try:
         return (work(), None), None
     except Exception as error:
@@ -128,15 +129,15 @@ _current = Processes()
 
 
 def current_processes() -> Processes:
-    """The processes that this one has joined, or itself."""
+    """Return the processes that this one has joined, or itself alone."""
     return _current
 
 
 @contextmanager
 def joined_processes() -> Iterator[Processes]:
-    """Within it scoring is shared out among the processes of one ``accelerate launch``; all of them must come here.
+    """Divide audits among the processes of one ``accelerate launch`` inside the ``with`` block, which all of them must enter.
 
-    Started otherwise, it changes nothing.
+    In a process that was started otherwise, it changes nothing.
     """
     global _current
     if not launched() or _current.count > 1:
@@ -150,15 +151,15 @@ def joined_processes() -> Iterator[Processes]:
 
 
 def launched() -> bool:
-    """Whether this process was started with others, as ``accelerate launch`` does."""
+    """Whether this process was started with others, as by ``accelerate launch``."""
     return os.environ.get("WORLD_SIZE", "1") != "1"
 
 
 def launched_first() -> bool:
-    """Whether it is the first of those that it was started with, joined or not."""
+    """Whether this process is the first of its launch, joined or not."""
     return not launched() or os.environ.get("RANK", "0") == "0"
 
 
 def launched_as() -> str:
-    """What an error message of this process begins with, so that it is known which one failed; "" for the first, or one alone."""
+    """Return the beginning of this process's error messages, which names the process; "" for the first, or one alone."""
     return "" if launched_first() else f"Process {int(os.environ['RANK']) + 1} of {os.environ['WORLD_SIZE']}: "

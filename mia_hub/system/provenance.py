@@ -1,21 +1,17 @@
-"""Results with their uncertainty and provenance. No bare number leaves as a result."""
+"""Provenance of a result: versions and time."""
 
 from __future__ import annotations
 
 import platform
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    pass
-
+from typing import Any
 
 RECORDED_PACKAGES = ("mia_hub", "torch", "diffusers", "numpy", "pillow", "scikit-learn")
 
 
 def provenance(**details: Any) -> dict[str, Any]:
-    """Versions, time and whatever else is needed to make a result again."""
+    """Return the time, the versions of the recorded packages, and further details that are needed to reproduce a result."""
     versions = {"python": platform.python_version()}
     for package in RECORDED_PACKAGES:
         try:

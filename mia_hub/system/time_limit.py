@@ -1,4 +1,4 @@
-"""An end to connections that last too long, whatever is going on in them."""
+"""A limit to the total time of connections, whatever happens in them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from contextlib import suppress
 
 
 class TimeLimit:
-    """For everything that happens inside a ``with``: once the time is over, the connections it watches are shut down.
+    """Shuts down the connections that it watches when its time is over; used in a ``with`` statement.
 
-    A time-out of the socket is per read; a server that sends a byte now and then, even before its answer begins, never meets it.
+    A socket's own time-out is per read: a server that sends a byte now and then, even before its answer begins, never meets it.
 
     Args:
         seconds: from the beginning of the ``with``.
@@ -28,7 +28,7 @@ class TimeLimit:
         self._timer.start()
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self._timer.cancel()
         with self._lock:
             for connection in self._sockets:
@@ -42,11 +42,12 @@ class TimeLimit:
 
     @property
     def passed(self) -> bool:
+        """Whether the time is over."""
         return self.left < 0
 
     def watch(self, connection: socket.socket) -> None:
-        """Shuts this connection down, too, at the end."""
-        # A copy of the handle: TLS takes the socket's own away, and shutting down works through any.
+        """Shut this connection down at the end, too."""
+        # A copy of the handle: TLS takes over the socket's own, and any handle can shut the connection down.
         with self._lock:
             self._sockets.append(connection.dup())
         if self.passed:

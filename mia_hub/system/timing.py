@@ -1,4 +1,4 @@
-"""How long work takes, with all of it that an accelerator does behind the program's back."""
+"""Time of a piece of work, including what an accelerator does asynchronously."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import torch
 
 
 def measured_seconds(work: Callable[[], Any], device: torch.device | None = None, clock: Callable[[], float] = time.perf_counter) -> float:
-    """Time of one call.
+    """Return the seconds that one call takes.
 
     Args:
-        work: is called.
-        device: what the work may have started on; None for the CPU.
-        clock: `time.process_time`, for processor time.
+        work: called once.
+        device: where the work may run; None for the CPU.
+        clock: `time.process_time` for processor time.
     """
-    _wait(device)
+    _synchronize(device)
     started = clock()
     work()
-    _wait(device)
+    _synchronize(device)
     return clock() - started
 
 
-def _wait(device: torch.device | None) -> None:
+def _synchronize(device: torch.device | None) -> None:
     if device is not None and device.type != "cpu":
         torch.accelerator.synchronize(device)

@@ -1,7 +1,7 @@
-"""Images behind addresses: fetched over HTTP, with time and size limits; what can't be had is counted by its reason.
+"""Fetch images behind addresses over HTTP, within limits of time and size; a missing image has a reason.
 
-Addresses come from strangers. Only hosts on the public Internet are asked: an address, or a redirect, that leads into this machine or its
-network is refused, by the numeric address that is then connected to, so that a name can't change its meaning in between.
+Addresses come from strangers. Only hosts on the public Internet are contacted: an address, or a redirect, that leads into this machine or
+its network is refused, by the numeric address that is then connected to, so that a name can't change its meaning in between.
 """
 
 from __future__ import annotations
@@ -13,23 +13,24 @@ import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from typing import IO, Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from mia_hub import __version__
 from mia_hub.system.time_limit import TimeLimit
 
-# Seconds for each answer of a server, and for a whole image: one that sends a byte now and then would hold us for ever.
+# Seconds for each answer of a server, and for a whole image: a server that sends a byte now and then would occupy us forever.
 ANSWER_SECONDS = 10.0
 IMAGE_SECONDS = 60.0
 MOST_BYTES = 30 * 2**20
 WORKERS = 16
-# Worth another try: the server was busy, or asks for patience.
-PASSING = {408, 425, 429, 500, 502, 503, 504}
-# Hosts that are asked although they are not on the public Internet. Empty; tests put their own server here.
+# Statuses worth another attempt: the server was busy, or asks for patience.
+TEMPORARY = {408, 425, 429, 500, 502, 503, 504}
+# Hosts that are contacted although they are not on the public Internet. Empty; tests add their own server.
 ALLOWED_INSIDE: frozenset[str] = frozenset()
 NOT_PUBLIC = "no public address"
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
@@ -38,12 +39,12 @@ USER_AGENT = f"mia_hub/{__version__} (membership audits of diffusion models; fet
 
 @dataclass(frozen=True)
 class FetchResult:
-    """What came of an address.
+    """The result of fetching an address.
 
     Attributes:
         content: the file, or None.
         reason: why there is none, such as "HTTP 404".
-        lasting: whether another try would find the same.
+        lasting: whether another attempt would give the same result.
     """
 
     content: bytes | None = None
@@ -61,37 +62,41 @@ def is_public(address: str) -> bool:
     if ip.version == 6:
         inner = ip.ipv4_mapped or ip.sixtofour or (ipaddress.ip_address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else None)
         if inner is None and (ip.is_site_local or ip.is_reserved):
-            # What may lead inside by other ways than a private address: old forms, and translations that only a network knows.
+            # Addresses that may lead inside without being private: old forms, and translations that only a network knows.
             return False
         ip = inner or ip
     return ip.is_global and not ip.is_multicast
 
 
-def _public_addresses(host: str, port: int) -> list[tuple]:
-    """What a name stands for.
+def _public_addresses(host: str, port: int) -> list[tuple[str, int]]:
+    """Return the numeric addresses and ports that a name stands for.
 
     Raises:
-        NotPublicError: if any of it is not public.
+        NotPublicError: if any of them is not public.
     """
-    found = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
-    if host not in ALLOWED_INSIDE and not all(is_public(address[0]) for *_, address in found):
+    addresses = [(str(address[0]), int(address[1])) for *_, address in socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)]
+    if host not in ALLOWED_INSIDE and not all(is_public(ip) for ip, _ in addresses):
         raise NotPublicError(host)
-    return found
+    return addresses
 
 
-def _connect_to_public(limit: TimeLimit, address: tuple[str, int], timeout=None, source_address=None) -> socket.socket:
-    """As `socket.create_connection`, to a public host only."""
+def _connect_to_public(
+    limit: TimeLimit, address: tuple[str, int], timeout: float | None = None, source_address: tuple[str, int] | None = None
+) -> socket.socket:
+    """Connect like `socket.create_connection`, to a public host only."""
     failure: OSError | None = None
-    for *_, found in _public_addresses(*address):
+    for numeric in _public_addresses(*address):
         try:
-            return _connect(limit, found[:2], timeout, source_address)
+            return _connect(limit, numeric, timeout, source_address)
         except OSError as error:
             failure = error
     raise failure or OSError("no address")
 
 
-def _connect(limit: TimeLimit, address: tuple[str, int], timeout=None, source_address=None) -> socket.socket:
-    """As `socket.create_connection`, within a limit."""
+def _connect(
+    limit: TimeLimit, address: tuple[str, int], timeout: float | None = None, source_address: tuple[str, int] | None = None
+) -> socket.socket:
+    """Connect like `socket.create_connection`, within a limit."""
     if limit.passed:
         raise TimeoutError("too slow")
     connection = socket.create_connection(address, min(limit.left, timeout or limit.left), source_address)
@@ -100,52 +105,52 @@ def _connect(limit: TimeLimit, address: tuple[str, int], timeout=None, source_ad
     return connection
 
 
-class _HTTP(http.client.HTTPConnection):
-    def __init__(self, *args, connect, **options):
-        super().__init__(*args, **options)
-        self._create_connection = connect
-
-
-class _HTTPS(http.client.HTTPSConnection):
-    def __init__(self, *args, connect, **options):
-        super().__init__(*args, **options)
-        self._create_connection = connect
-
-
 class _Opener(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
-    """Connects to public hosts only. A proxy, which this machine's owner has chosen, may lie inside; what it is asked for may not."""
+    """Connects to public hosts only. A proxy, which this machine's owner has chosen, may lie inside; the host behind it may not."""
 
     def __init__(self, limit: TimeLimit):
         super().__init__()
         self.limit = limit
 
-    def http_open(self, request):
-        return self.do_open(_HTTP, request, connect=self._way(request))
+    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(self._connection(http.client.HTTPConnection, request), request)
 
-    def https_open(self, request):
-        return self.do_open(_HTTPS, request, connect=self._way(request))
+    def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(self._connection(http.client.HTTPSConnection, request), request)
 
-    def _way(self, request):
-        """How to connect for a request."""
+    def _connection(self, kind: type[http.client.HTTPConnection], request: urllib.request.Request) -> Any:
+        """Return a function that makes a connection of this kind, which connects within the limit and to an allowed host."""
+        connect = self._connect_function(request)
+
+        def make(*args: Any, **options: Any) -> http.client.HTTPConnection:
+            connection: Any = kind(*args, **options)
+            connection._create_connection = connect
+            return connection  # type: ignore[no-any-return]  # the attribute is private
+
+        return make
+
+    def _connect_function(self, request: Any) -> Any:
         if not (request.has_proxy() or request._tunnel_host):
             return partial(_connect_to_public, self.limit)
-        # A name that only the proxy could look up is not asked for: it may be one of the network's own.
+        # A name that only the proxy could look up is refused: it may be one of the network's own.
         target = urlsplit(request.full_url)
-        _public_addresses(target.hostname, target.port or 0)
+        _public_addresses(target.hostname or "", target.port or 0)
         return partial(_connect, self.limit)
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows a redirect to a well-formed address."""
 
-    def redirect_request(self, request, answer, code, message, headers, address):
-        # What else it says is not read: it may have no end.
+    def redirect_request(
+        self, request: urllib.request.Request, answer: IO[bytes], code: int, message: str, headers: Any, address: str
+    ) -> urllib.request.Request | None:
+        # The answer's body is not read: it may have no end.
         answer.close()
         return super().redirect_request(request, answer, code, message, headers, _quoted(address))
 
 
 class _Web(urllib.request.OpenerDirector):
-    """Opens http and https alone: an address that leads to a file or to FTP, directly or by a redirect, is refused."""
+    """Opens http and https only: an address that leads to a file or to FTP, directly or by a redirect, is refused."""
 
     def __init__(self, limit: TimeLimit):
         super().__init__()
@@ -159,11 +164,11 @@ class _Web(urllib.request.OpenerDirector):
 
 
 def fetch(address: str) -> FetchResult:
-    """Fetches one file from a public host, within the limits above."""
+    """Fetch one file from a public host, within the limits above."""
     with TimeLimit(IMAGE_SECONDS) as limit:
-        found = _fetch(address, limit)
-        # A connection that was shut down looks like a short file, or any kind of failure.
-        return FetchResult(reason="too slow", lasting=False) if limit.passed else found
+        result = _fetch(address, limit)
+        # A connection that was shut down looks like a short file, or any other failure.
+        return FetchResult(reason="too slow", lasting=False) if limit.passed else result
 
 
 def _fetch(address: str, limit: TimeLimit) -> FetchResult:
@@ -172,17 +177,17 @@ def _fetch(address: str, limit: TimeLimit) -> FetchResult:
             return _content(answer)
     except urllib.error.HTTPError as error:
         error.close()
-        return FetchResult(reason=f"HTTP {error.code}", lasting=error.code not in PASSING)
+        return FetchResult(reason=f"HTTP {error.code}", lasting=error.code not in TEMPORARY)
     except urllib.error.URLError as error:
         if isinstance(error.reason, NotPublicError):
             return FetchResult(reason=NOT_PUBLIC)
-        known = isinstance(error.reason, OSError)
-        return FetchResult(reason="no answer" if known else "no web address", lasting=not known)
+        no_answer = isinstance(error.reason, OSError)
+        return FetchResult(reason="no answer" if no_answer else "no web address", lasting=not no_answer)
     except NotPublicError:
         return FetchResult(reason=NOT_PUBLIC)
     except (OSError, http.client.HTTPException):
         return FetchResult(reason="no answer", lasting=False)
-    except ValueError:  # what can't be an address: no host, a bad port, a control character
+    except ValueError:  # no address: no host, a bad port, a control character
         return FetchResult(reason="no web address")
 
 
@@ -204,9 +209,9 @@ def _content(answer: http.client.HTTPResponse) -> FetchResult:
 
 
 def _quoted(address: str) -> str:
-    """The address as HTTP takes it: what isn't ASCII is escaped, and what is escaped already stays so, except in the host.
+    """Return the address as HTTP takes it: other characters than ASCII are escaped, and existing escapes stay, except in the host.
 
-    The host is what it says: urllib would undo an escape in it, and so ask another host than the one that was looked at.
+    Escapes in the host are refused: urllib would undo them, and so contact another host than the one that was checked.
     """
     parts = urlsplit(str(address).strip())
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -222,17 +227,18 @@ def _quoted(address: str) -> str:
 
 
 def fetch_all(addresses: Iterable[str]) -> Iterator[tuple[int, FetchResult]]:
-    """Fetches several files at once, of which no more than `WORKERS` are held here.
+    """Fetch several files at once, of which at most `WORKERS` are in memory.
 
     Yields:
-        The place of an address and what came of it, in the order of their coming.
+        The place of an address and its result, in the order of arrival.
     """
-    given, asked = enumerate(addresses), {}
+    queue = enumerate(addresses)
+    running: dict[Future[FetchResult], int] = {}
     with ThreadPoolExecutor(WORKERS) as workers:
         while True:
-            for place, address in islice(given, WORKERS - len(asked)):
-                asked[workers.submit(fetch, address)] = place
-            if not asked:
+            for place, address in islice(queue, WORKERS - len(running)):
+                running[workers.submit(fetch, address)] = place
+            if not running:
                 return
-            for done in wait(asked, return_when=FIRST_COMPLETED).done:
-                yield asked.pop(done), done.result()
+            for done in wait(running, return_when=FIRST_COMPLETED).done:
+                yield running.pop(done), done.result()
