@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 import torch
 from support import resumed
 
+from mia_hub import cli
 from mia_hub.attacks import get_attack, scoring
 from mia_hub.errors import MiaHubError, ModelError
 from mia_hub.models.denoiser import wrap_denoiser
@@ -23,6 +25,23 @@ from mia_hub.system.processes import LaunchedProcesses, Processes, current_proce
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 300
+
+
+@pytest.fixture(scope="module")
+def context():
+    """Starts processes that have imported everything."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["mia_hub.auditing.compare", "mia_hub.cli", "mia_hub.models.exact", "sklearn.ensemble", "sklearn.linear_model", "accelerate"]
+    )
+    return context
+
+
+def wait_for(together: list) -> list[int]:
+    """The exit codes of some processes."""
+    for process in together:
+        process.join(PATIENCE)
+    return [process.exitcode for process in together]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 7])
@@ -48,7 +67,7 @@ def test_a_process_alone_shares_nothing(monkeypatch):
 def talking(results, **launch: str) -> None:
     """One of three processes that exchange what they find, and what goes wrong."""
     os.environ |= launch
-    rank, told, elsewhere = int(launch["RANK"]), [], []
+    rank, outcomes, elsewhere = int(launch["RANK"]), [], []
 
     def fails_in(which: int, error: Exception):
         def work():
@@ -60,32 +79,30 @@ def talking(results, **launch: str) -> None:
 
     with joined_processes() as processes:
         assert isinstance(processes, LaunchedProcesses) and current_processes() is processes
-        told.append(processes.together(lambda: rank * 10))
-        told.append(processes.first(lambda: f"from {rank}"))
+        outcomes.append(processes.together(lambda: rank * 10))
+        outcomes.append(processes.first(lambda: f"from {rank}"))
         for work in (fails_in(1, MiaHubError("said")), fails_in(2, ValueError("what\nand more")), fails_in(0, OSError(5, "disk"))):
             try:
                 processes.together(work)
             except Exception as error:
-                told.append(f"{type(error).__name__}: {error}")
+                outcomes.append(f"{type(error).__name__}: {error}")
                 elsewhere.append(getattr(error, "elsewhere", False))
         try:
             processes.first(fails_in(0, MiaHubError("first")))
         except MiaHubError as error:
-            told.append(str(error))
-        told += [processes.together(lambda: rank), elsewhere]
+            outcomes.append(str(error))
+        outcomes += [processes.together(lambda: rank), elsewhere]
     assert current_processes().count == 1
-    results.put((rank, told))
+    results.put((rank, outcomes))
 
 
-def test_what_goes_wrong_in_one_process_is_told_to_all():
-    context = multiprocessing.get_context("forkserver")
+def test_what_goes_wrong_in_one_process_is_told_to_all(context):
     results = context.Queue()
     together = resumed.started(context, 3, target=talking, args=(results,))
-    found = dict(results.get(timeout=PATIENCE) for _ in together)
-    for process in together:
-        process.join(PATIENCE)
+    outcomes = dict(results.get(timeout=PATIENCE) for _ in together)
+    wait_for(together)
     for rank in range(3):
-        assert found[rank] == [
+        assert outcomes[rank] == [
             [0, 10, 20],
             "from 0",
             "MiaHubError: said",
@@ -97,27 +114,35 @@ def test_what_goes_wrong_in_one_process_is_told_to_all():
         ], rank
 
 
-@pytest.mark.parametrize("count", [2, 4])
-def test_a_comparison_of_several_processes_is_that_of_one(tmp_path, count):
+def compared(context, folder: Path, count: int) -> tuple[list[ScoreTable], int]:
+    """The tables of a comparison by this many processes, and the rows that they queried in total."""
+    together = resumed.started(context, count, target=resumed.run, args=(folder, folder.with_suffix(".rows")))
+    assert wait_for(together) == [0] * count
+    rows = sum(map(int, folder.with_suffix(".rows").read_text().split()))
+    return [ScoreTable.from_parquet(path) for path in sorted(folder.glob("scores-*.parquet"))], rows
+
+
+@pytest.fixture(scope="module")
+def by_one(context, tmp_path_factory):
+    return compared(context, tmp_path_factory.mktemp("by-one") / "out", 1)
+
+
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_a_comparison_of_several_processes_is_that_of_one(context, by_one, tmp_path, count):
     """Of attacks that choose, draw, generate and learn; what is left over when images are dealt out is scored once, too."""
-    context = multiprocessing.get_context("forkserver")
-    found = []
-    for processes in (1, count):
-        together = resumed.started(context, processes, target=resumed.run, args=(tmp_path / str(processes), tmp_path / f"told {processes}"))
-        for process in together:
-            process.join(PATIENCE)
-        assert [process.exitcode for process in together] == [0] * processes
-        found.append([ScoreTable.from_parquet(path) for path in sorted((tmp_path / str(processes)).glob("scores-*.parquet"))])
-    for one, several in zip(*found, strict=True):
+    (tables, rows), (shared_tables, shared_rows) = by_one, compared(context, tmp_path / "out", count)
+    for one, several in zip(tables, shared_tables, strict=True):
         assert one.scores.tobytes() == several.scores.tobytes() and one.ids == several.ids
         assert (one.queries, one.chosen) == (several.queries, several.chosen)
-    rows = [sum(map(int, (tmp_path / f"told {processes}").read_text().split())) for processes in (1, count)]
-    # Each process generates for itself what it doesn't find finished by another.
+    # Each process generates for itself the samples that it doesn't find finished by another.
     generated = resumed.attack("nearest-generated").setup_queries
-    assert rows[0] <= rows[1] <= rows[0] + (count - 1) * generated
+    assert rows <= shared_rows <= rows + (count - 1) * generated
 
 
-def with_room(results, timesteps: tuple[int, ...], batch_size: int | None, **launch: str) -> None:
+ROOMY = [((100,), None, [128, 128, 128, 16]), ((50, 100), None, [256, 256, 256, 32]), ((100,), 300, [300, 100])]
+
+
+def with_room(results, **launch: str) -> None:
     """One of some processes whose device would take more rows than there are images."""
     os.environ |= launch
     torch.set_num_threads(1)
@@ -131,27 +156,25 @@ def with_room(results, timesteps: tuple[int, ...], batch_size: int | None, **lau
     model = wrap_denoiser(denoise, ddpm_alphas_cumprod(), sample_shape=(1, 8, 8))
     images = np.random.default_rng(0).integers(0, 256, (400, 8, 8), dtype=np.uint8)
     with joined_processes() as processes:
-        table = get_attack("sima", timesteps=timesteps).score(model, images, batch_size=batch_size, progress=False)
-        results.put((processes.index, passes, table.scores.tobytes()))
+        for case, (timesteps, batch_size, _) in enumerate(ROOMY):
+            passes.clear()
+            table = get_attack("sima", timesteps=timesteps).score(model, images, batch_size=batch_size, progress=False)
+            results.put((case, processes.index, list(passes), table.scores.tobytes()))
 
 
-@pytest.mark.parametrize(
-    ("timesteps", "batch_size", "passes"),
-    [((100,), None, [128, 128, 128, 16]), ((50, 100), None, [256, 256, 256, 32]), ((100,), 300, [300, 100])],
-)
-def test_with_room_for_all_images_each_process_gets_some(timesteps, batch_size, passes):
-    context = multiprocessing.get_context("forkserver")
+def test_with_room_for_all_images_each_process_gets_some(context):
     scores = []
     for count in (1, 3):
         results = context.Queue()
-        together = resumed.started(context, count, target=with_room, args=(results, timesteps, batch_size))
-        found = sorted(results.get(timeout=PATIENCE) for _ in together)
-        for process in together:
-            process.join(PATIENCE)
-        assert [each for _, own, _ in found for each in own] == passes, "batches are the same for any number of processes"
-        assert count == 3 > len(passes) or all(own for _, own, _ in found)
-        scores += [each for *_, each in found]
-    assert len(set(scores)) == 1
+        together = resumed.started(context, count, target=with_room, args=(results,))
+        outcomes = sorted(results.get(timeout=PATIENCE) for _ in range(count * len(ROOMY)))
+        wait_for(together)
+        for case, (*_, passes) in enumerate(ROOMY):
+            own = [own for number, _, own, _ in outcomes if number == case]
+            assert [each for some in own for each in some] == passes, "batches are the same for any number of processes"
+            assert count == 3 > len(passes) or all(own)
+        scores.append({(case, each) for case, *_, each in outcomes})
+    assert scores[0] == scores[1] and len(scores[0]) == len(ROOMY)
 
 
 def broken_in_one(results, **launch: str) -> None:
@@ -178,50 +201,53 @@ def broken_in_one(results, **launch: str) -> None:
         results.put((processes.index, asked, len(passes), len(table)))
 
 
-def test_when_one_process_fails_the_others_stop_at_their_next_batch():
-    context = multiprocessing.get_context("forkserver")
+def test_when_one_process_fails_the_others_stop_at_their_next_batch(context):
     results = context.Queue()
     together = resumed.started(context, 2, target=broken_in_one, args=(results,))
     (_, first, *after), (_, second, *also) = sorted(results.get(timeout=PATIENCE) for _ in together)
-    for process in together:
-        process.join(PATIENCE)
+    wait_for(together)
     assert second == 1 and first <= 50, "of its share of 100"
     assert after == also == [10, 20], "what is scored afterwards is not stopped"
 
 
-def launch(*arguments: str, program: tuple[str, ...] = ("-m", "mia_hub"), processes: int = 2) -> subprocess.CompletedProcess:
-    start = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes), *program]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.run([sys.executable, *start, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+def command(arguments: list[str], errors: Path, **launch: str) -> None:
+    """One of some processes that run the same command."""
+    os.environ |= launch
+    torch.set_num_threads(1)
+    with errors.open("a") as file, contextlib.redirect_stderr(file):
+        sys.exit(cli.main(arguments))
 
 
-def test_the_command_line_under_accelerate_launch(tmp_path):
-    asked = ["audit", "--limit", "20", "--set", "timesteps=100", "--batch-size", "16", "--no-shift-check", "--device", "cpu"]
-    together = launch(*asked, "--out", str(tmp_path / "together"))
-    assert together.returncode == 0 and together.stdout.count("# Membership audit of `demo`") == 1
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    alone = [sys.executable, "-m", "mia_hub", *asked, "--quiet", "--out", str(tmp_path / "alone")]
-    subprocess.run(alone, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=PATIENCE)
+AUDIT = ["audit", "--limit", "20", "--set", "timesteps=100", "--batch-size", "16", "--no-shift-check", "--device", "cpu"]
+
+
+def test_the_command_line_under_accelerate_launch(context, tmp_path):
+    start = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "-m", "mia_hub"]
+    done = subprocess.run(
+        [sys.executable, *start, *AUDIT, "--out", str(tmp_path / "together")], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0 and done.stdout.count("# Membership audit of `demo`") == 1
+    alone = [*AUDIT, "--quiet", "--out", str(tmp_path / "alone")]
+    assert wait_for(resumed.started(context, 1, target=command, args=(alone, tmp_path / "errors"))) == [0]
     one, two = (ScoreTable.from_parquet(tmp_path / name / "scores.parquet") for name in ("alone", "together"))
     assert one.scores.tobytes() == two.scores.tobytes() and one.ids == two.ids and one.queries == two.queries == 40
     assert sorted(path.name for path in (tmp_path / "alone").iterdir()) == sorted(path.name for path in (tmp_path / "together").iterdir())
 
 
-def test_what_can_not_be_shared_is_refused_once():
-    done = launch("check", "image.png")
-    assert done.returncode != 0 and done.stderr.count("only audit and compare share their work among processes") == 1
+def test_what_can_not_be_shared_is_refused_once(context, tmp_path):
+    errors = tmp_path / "errors"
+    assert wait_for(resumed.started(context, 2, target=command, args=(["check", "image.png"], errors))) == [2, 2]
+    assert errors.read_text().count("only audit and compare share their work among processes") == 1
 
 
-# Stands for a machine on which something is missing.
-ELSEWHERE = """
-import os, sys
-from mia_hub.cli import main
-
-sys.exit(main(["audit", "--model", "nowhere" if os.environ["RANK"] == "1" else "demo", *sys.argv[1:]]))
-"""
+def without_model(arguments: list[str], errors: Path, **launch: str) -> None:
+    """As `command`; the second process runs on a machine without the model."""
+    command(["audit", "--model", "nowhere" if launch["RANK"] == "1" else "demo", *arguments], errors, **launch)
 
 
-def test_a_process_that_fails_by_itself_says_so(tmp_path):
-    (tmp_path / "program.py").write_text(ELSEWHERE)
-    done = launch("--limit", "20", "--no-shift-check", "--device", "cpu", program=(str(tmp_path / "program.py"),))
-    assert done.returncode != 0 and done.stderr.count("mia-hub: Process 2 of 2: ") == 1 and "nowhere" in done.stderr
+def test_a_process_that_fails_by_itself_says_so(context, tmp_path):
+    arguments, errors = ["--limit", "20", "--no-shift-check", "--device", "cpu"], tmp_path / "errors"
+    first, second = wait_for(resumed.started(context, 2, target=without_model, args=(arguments, errors)))
+    assert first and second == 2
+    assert errors.read_text().count("mia-hub: Process 2 of 2: ") == 1 and "nowhere" in errors.read_text()
