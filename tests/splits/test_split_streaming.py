@@ -31,24 +31,24 @@ from mia_hub.splits.reading import images_of
 from mia_hub.system import web as fetching
 from mia_hub.system.web import NOT_PUBLIC, FetchResult, fetch, fetch_all, is_public
 
-LARGE, SMALL = 100_000, 1000
+LARGE, SMALL = 30_000, 300
 
 
-def bitmaps(count: int, seed: int) -> tuple[np.ndarray, pa.Array]:
-    """Pixels uint8 ``[n, 8, 8, 3]``, and the images as 24-bit BMP files, made all at once."""
+def bitmaps(count: int, seed: int, side: int = 8) -> tuple[np.ndarray, pa.Array]:
+    """Pixels uint8 ``[n, side, side, 3]``, and the images as 24-bit BMP files, made all at once."""
     buffer = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(buffer, "BMP")
-    head = np.frombuffer(buffer.getvalue()[:-192], np.uint8)
-    pixels = np.random.default_rng(seed).integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
+    Image.new("RGB", (side, side)).save(buffer, "BMP")
+    head = np.frombuffer(buffer.getvalue()[: -3 * side * side], np.uint8)
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
     files = np.concatenate([np.tile(head, (count, 1)), pixels[:, ::-1, :, ::-1].reshape(count, -1)], axis=1)
     return pixels, pa.array(list(files.view(f"V{files.shape[1]}").ravel().tolist()), pa.binary())
 
 
-def large_split(count: int, per_group: int = 1000) -> dict[str, bytes]:
+def large_split(count: int, per_group: int = 1000, side: int = 8) -> dict[str, bytes]:
     """Two splits of ``count`` images each, with captions."""
     files = {}
     for seed, name in enumerate(("member", "nonmember")):
-        cells = bitmaps(count, seed)[1]
+        cells = bitmaps(count, seed, side)[1]
         image = pa.StructArray.from_arrays([cells, pa.nulls(count, pa.string())], ["bytes", "path"])
         table = pa.table({"image": image, "caption": [f"{name} {i}" for i in range(count)]})
         buffer = io.BytesIO()
@@ -60,7 +60,7 @@ def large_split(count: int, per_group: int = 1000) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def sized(loopback_hub):
     for name, count in (("large", LARGE), ("small", SMALL)):
-        loopback_hub.add_repo("dataset", f"sized/{name}", large_split(count))
+        loopback_hub.add_repo("dataset", f"sized/{name}", large_split(count, 300, side=16))
     yield
     for name in ("large", "small"):
         loopback_hub.delete_repo("dataset", f"sized/{name}")
@@ -71,9 +71,9 @@ import json, os, sys
 from pathlib import Path
 import datasets, numpy, PIL.Image, pyarrow.parquet, huggingface_hub
 import mia_hub
-from mia_hub import hub_rows, parquet_rows
+from mia_hub.splits import hub_rows, parquet_rows
 from mia_hub.images.image import encoded_file
-hub_rows.LARGEST_CACHED, parquet_rows.CACHED_BYTES = 0, 2**20
+hub_rows.LARGEST_CACHED, parquet_rows.CACHED_BYTES, parquet_rows.AHEAD_BYTES = 0, 2**20, 2**18
 def peak():  # of this process alone: getrusage's begins with that of the process which started it
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 mia_hub.load_split("sized/small").images[0].id
@@ -90,6 +90,7 @@ print(json.dumps({"seen": seen, "captions": captions, "mib": (after - before) / 
 
 def test_a_large_split_needs_no_more_memory_or_disk_than_a_small_one(sized, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # each of Arrow's threads holds memory of its own
     found = {}
     for name in ("small", "large"):
         done = subprocess.run([sys.executable, "-c", SCAN, f"sized/{name}"], capture_output=True, text=True, check=True)
@@ -99,7 +100,7 @@ def test_a_large_split_needs_no_more_memory_or_disk_than_a_small_one(sized, tmp_
     assert large["seen"] == LARGE * small["seen"] // SMALL and large["captions"] > 50 * small["captions"]
     data = 20 * large["seen"] / 2**20
     assert data > 45
-    assert large["mib"] - small["mib"] < 20, f"{large} against {small}"
+    assert large["mib"] - small["mib"] < 12, f"{large} against {small}"
     assert large["kept"] < 2**20, "images were copied to disk"
 
 
@@ -132,7 +133,7 @@ def test_a_draw_fetches_little_and_gives_the_same_images(loopback_hub, monkeypat
 def test_what_is_read_whole_is_fetched_about_once(loopback_hub, monkeypatch):
     """With the cache, a second pass costs nothing; without it, nothing is kept, and the images are the same."""
     monkeypatch.setattr(hub_rows, "SMALL_FILE", 0)
-    loopback_hub.add_repo("dataset", "sized/kept", large_split(SMALL))
+    loopback_hub.add_repo("dataset", "sized/kept", large_split(1000))
     hashes = []
     for largest, again in ((0, True), (2**40, False)):
         monkeypatch.setattr(hub_rows, "LARGEST_CACHED", largest)
@@ -321,7 +322,7 @@ def test_gated_and_failing_data_sets_are_said_clearly(loopback_hub):
     loopback_hub.add_repo("dataset", "alice/gated", large_split(2), gated=True)
     with pytest.raises(SplitError, match=r"The data set alice/gated is gated: accept its terms on https://.*hf auth login"):
         load_split("alice/gated")
-    loopback_hub.add_repo("dataset", "alice/breaks", large_split(SMALL))
+    loopback_hub.add_repo("dataset", "alice/breaks", large_split(1000))
     split = load_split("alice/breaks")
     with loopback_hub.broken(403), pytest.raises(SplitError, match="The data set alice/breaks could not be read"):
         _ = split.members[999]
