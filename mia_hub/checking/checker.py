@@ -109,18 +109,20 @@ class Checker:
         return self.attack.default_timestep if reference is None else reference.timestep
 
     @cached_property
-    def _profile(self) -> Attack:
+    def _profile_attack(self) -> Attack:
         return profile_attack(self.attack, self.model.info.num_train_timesteps)
 
-    def _verdict(self, reference: Reference | None) -> Attack:
+    def _verdict_attack(self, reference: Reference | None) -> Attack:
         return verdict_attack(self.attack, {} if reference is None else reference.chosen, self._timestep(reference))
 
     @property
     def queries_per_image(self) -> int:
         """Forward passes that `check` spends on one image."""
         reference = self.reference
-        further = self._verdict(reference).queries_per_image if isinstance(self.attack, ConditionalAttack) and reference is not None else 0
-        return self._profile.queries_per_image + further
+        further = (
+            self._verdict_attack(reference).queries_per_image if isinstance(self.attack, ConditionalAttack) and reference is not None else 0
+        )
+        return self._profile_attack.queries_per_image + further
 
     @property
     def comparability(self) -> Comparability | None:
@@ -148,7 +150,7 @@ class Checker:
             inputs = list(inputs)
 
         def score(reference: Reference | None) -> tuple[Reference | None, ScoreTable, list[Judged] | None]:
-            table = self._profile.score(self.model, inputs, captions=captions, progress=progress, on_batch=on_batch, **self._scoring)
+            table = self._profile_attack.score(self.model, inputs, captions=captions, progress=progress, on_batch=on_batch, **self._scoring)
             if reference is None:
                 return reference, table, None
             if isinstance(self.attack, ConditionalAttack):
@@ -201,7 +203,9 @@ class Checker:
                 verdict, model=model, source=source, n_null=n_null, share_below=share_below, p_value=p_value, q_value=q_value
             ),
             caveats=image_caveats(verdict, p_value, q_value, n_null, power),
-            profile=Profile(tuple(table.timesteps.tolist()), tuple(table.scores[row].tolist()), members, nonmembers, self._profile.name),
+            profile=Profile(
+                tuple(table.timesteps.tolist()), tuple(table.scores[row].tolist()), members, nonmembers, self._profile_attack.name
+            ),
             timestep=timestep,
             score=score,
             p_value=p_value,
@@ -253,7 +257,7 @@ class Checker:
         return self._reference.use(judge)
 
     def _judged(self, reference: Reference, images: Sequence[InputImage], captions: CaptionsOrClasses, progress: bool) -> list[Judged]:
-        attack = self._verdict(reference)
+        attack = self._verdict_attack(reference)
         observed = attack.observe(self.model, images, captions=captions, progress=progress, **self._scoring)
         return [reference.null.judge(row, sample) for row, sample in zip(verdict_observations(attack, observed), observed.ids)]
 
@@ -273,7 +277,7 @@ class Checker:
             raise too_few(len(inputs))
 
         def observe(reference: Reference | None) -> tuple[Reference | None, ObservedSet]:
-            attack = self._verdict(reference)
+            attack = self._verdict_attack(reference)
             observations = attack.observe(self.model, inputs, captions=captions, progress=progress, on_batch=on_batch, **self._scoring)
             model, timestep = self.model.info.id, self._timestep(reference)
             return reference, ObservedSet(inputs, copies, model, attack, self.attack.name, timestep, observations)
@@ -291,8 +295,8 @@ class Checker:
             "images": [check.to_entry() for check in checks],
             "reference": None if reference is None else reference.to_dict(),
             "model": self.model.info.to_dict(),
-            "attack": repr(self._verdict(reference)),
-            "profile": repr(self._profile),
+            "attack": repr(self._verdict_attack(reference)),
+            "profile": repr(self._profile_attack),
             "higher_score_means": "more likely a member",
             "provenance": provenance(device=self.model.device.type, precision=precision_of(self.model)),
         }
