@@ -165,11 +165,11 @@ ATTACKS = (
     ACCESS,
 )  # fmt: skip
 MODELS = (
-    MODEL,
+    replace(MODEL, width=22),
     SPLIT,
     Column("auc", "Strongest AUC", DECIMAL, AUC.help + ", widened for having been picked among several attacks", width=12),
     Column("tpr", "TPR at 1 % FPR", PERCENT, TPR.help + ", of that attack, widened likewise", width=13),
-    Column("attack", "Strongest attack", TEXT, ATTACK.help, width=23),
+    Column("attack", "Strongest attack", TEXT, ATTACK.help, width=20),
     QUERIES,
     Column("attacks", "Tried", NUMBER, "How many attacks were run, of which this is the strongest"),
     BLIND,

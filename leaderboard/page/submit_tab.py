@@ -22,7 +22,7 @@ REFRESH_SECONDS = 30
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 INTRODUCTION = (
     "Submit a public diffusion model to be audited by the leaderboard, or the scores of an attack of your own. Every figure is computed "
-    "from the scores by this board, and scores of your own are marked as self-reported until they were reproduced. What you submit is "
+    "from the scores by this board, and scores of your own are marked as self-reported until they are reproduced. What you submit is "
     "public, with your name."
 )
 
@@ -72,7 +72,7 @@ def build_submit_tab(tab: gr.Tab) -> None:
 
 
 def _form() -> _Form:
-    kind = gr.Radio(KINDS, value=A_MODEL, label="What", elem_id="submit-kind")
+    kind = gr.Radio(KINDS, value=A_MODEL, label="Submission", elem_id="submit-kind")
     with gr.Row(equal_height=False):
         model = gr.Textbox(
             label="Model",
@@ -125,7 +125,7 @@ def _scores() -> tuple[gr.File, gr.Textbox]:
         label="Name of the attack",
         placeholder="my-attack (arXiv 2601.00000)",
         max_lines=1,
-        info="As the board shall show it.",
+        info="As it is shown on the board.",
         elem_id="submit-attack-name",
     )
     return scores, attack_name

@@ -23,7 +23,7 @@ CHANGED = "<div class='mia-empty'><p>Your question has changed. Press Check for 
 STOPPED = "<div class='mia-empty'><p>Stopped. Press Check to run it again.</p></div>"
 PRIVACY = (
     "Images are scored on this server and never stored by it, logged, or sent anywhere else. "
-    "An upload lies in a temporary file for at most ten minutes or so."
+    "An upload stays in a temporary file for about ten minutes."
 )
 
 
@@ -83,7 +83,7 @@ def lay_out() -> tuple[Fields, Answer]:
         with gr.Column(scale=4, min_width=320):
             image = _image()
             with gr.Column(elem_classes="mia-example-box"):
-                gr.HTML("<p class='mia-label'>Or try one of which the truth is known</p>")
+                gr.HTML("<p class='mia-label'>Or try one whose answer is known</p>")
                 examples = [(_gallery(each), each) for each in draw_examples()]
             with gr.Accordion("Several images at once", open=False):
                 several = gr.File(label=f"Up to {MOST_IMAGES} images", file_count="multiple", elem_id="several", height=140)

@@ -113,7 +113,7 @@ function showPoint() {
   find("kind").textContent = members.some(same) ? "x is a training point." : shown.some(same) ? "x is a held-out point." : "x is some other point.";
   find("verdict").textContent = evidence ? "Evidence." : "Cannot tell.";
   find("verdict").classList.toggle("mia-how-evidence", evidence);
-  find("why").textContent = `${high} of ${others.length} held-out points score as high: p\u00a0=\u00a0${number(p, 3)}.`;
+  find("why").textContent = `${high} of ${others.length} held-out points ${high === 1 ? "scores" : "score"} as high: p\u00a0=\u00a0${number(p, 3)}.`;
   find("score").textContent = number(score, 3);
   handle.setAttribute("aria-valuenow", x[0].toFixed(3));
   handle.setAttribute("aria-valuetext", `${number(x[0])} across, ${number(x[1])} up; score ${number(score)}`);
