@@ -1,43 +1,42 @@
-"""From nothing to a row on the board, as somebody would do it who has only the Hub's address: each step in a process of its own."""
+"""From nothing to a row on the board, as people do it who have only the Hub's address."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
-import subprocess
-import sys
+from contextlib import redirect_stdout
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from support.running_app import running_app
 
+from leaderboard.verify import main as verify
+from leaderboard.worker.command import main as worker
+from mia_hub.cli import main as mia_hub_command
 from mia_hub.splits.loading import load_split
 
-ROOT = Path(__file__).parents[2]
 OWNER, RESEARCHER, N = "vera", "rosa", 30
 MODEL, SPLIT = f"{OWNER}/mia_hub-demo", f"{RESEARCHER}/clothes"
 STORES = {"MIA_HUB_REQUESTS": f"hub:{OWNER}/mia_hub-requests", "MIA_HUB_RESULTS": f"hub:{OWNER}/mia_hub-results"}
 
 
-@pytest.fixture(scope="module")
-def someone(loopback_hub, tmp_path_factory):
-    """``someone(token, *words)``: runs mia-hub, or with "leaderboard.…" that module, as whoever has the token; returns what it said."""
-    folder = tmp_path_factory.mktemp("elsewhere")
+MODULES = {"leaderboard.verify": verify, "leaderboard.worker": worker}
 
-    def run(user: str, *words: str) -> str:
-        module = words[0] if words[0].startswith("leaderboard.") else "mia_hub"
-        command = [sys.executable, "-m", module, *(words[1:] if module == words[0] else words)]
-        environment = os.environ | STORES | {"PYTHONPATH": str(ROOT), "HF_TOKEN": f"hf_{user}", "HF_HOME": str(folder / user)}
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=400)
-        assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
 
-    return run
+def someone(user: str, *words: str) -> str:
+    """Run mia-hub, or one of `MODULES`, as whoever has the token; return its output."""
+    run, arguments = (MODULES[words[0]], words[1:]) if words[0] in MODULES else (mia_hub_command, words)
+    output = io.StringIO()
+    with mock.patch.dict(os.environ, STORES | {"HF_TOKEN": f"hf_{user}"}), redirect_stdout(output):
+        assert run(list(arguments)) == 0, f"{' '.join(words)}\n{output.getvalue()}"
+    return output.getvalue()
 
 
 @pytest.fixture(scope="module")
-def prepared(someone, tmp_path_factory):
+def prepared(loopback_hub, tmp_path_factory):
     """The page, the demo model and the two stores are published; somebody else publishes a split of images that they have."""
     someone(OWNER, "publish", "space", OWNER, "--stores", "--yes")
     someone(OWNER, "publish", "demo-model", OWNER, "--yes")
@@ -51,7 +50,7 @@ def prepared(someone, tmp_path_factory):
     return images
 
 
-def test_a_request_from_the_page_becomes_a_row_of_the_board(prepared, someone, browser, tmp_path):
+def test_a_request_from_the_page_becomes_a_row_of_the_board(prepared, browser, tmp_path):
     from huggingface_hub import snapshot_download
 
     folder = snapshot_download(f"{OWNER}/mia_hub", repo_type="space", local_dir=tmp_path / "space")
