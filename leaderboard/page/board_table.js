@@ -7,16 +7,16 @@ const collator = new Intl.Collator(undefined, { numeric: true });
 const isFigure = (column) => column.kind === "decimal" || column.kind === "percent";
 
 function make(tag, properties = {}, ...children) {
-  const made = document.createElement(tag);
+  const node = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
-    if (name in made) made[name] = value;
-    else made.setAttribute(name, value);
+    if (name in node) node[name] = value;
+    else node.setAttribute(name, value);
   }
-  made.append(...children);
-  return made;
+  node.append(...children);
+  return node;
 }
 
-// What a cell shows, sorts by, and is found by.
+// A cell: its text, its key for sorting, and its text for searching.
 
 function shownFigure([value, low, high], kind) {
   if (kind === "decimal") return [value.toFixed(3), `[${low.toFixed(3)}, ${high.toFixed(3)}]`];
@@ -31,8 +31,8 @@ function cellOf(column, value) {
     return make("td", { className: "mia-number" }, middle, make("small", {}, interval));
   }
   if (column.kind === "claims") {
-    const said = value.map(([figure]) => figure.toFixed(3)).join(", ");
-    return make("td", { className: "mia-number", title: value.map(([figure, source]) => `${figure}: ${source}`).join("\n") }, said);
+    const text = value.map(([figure]) => figure.toFixed(3)).join(", ");
+    return make("td", { className: "mia-number", title: value.map(([figure, source]) => `${figure}: ${source}`).join("\n") }, text);
   }
   if (column.kind === "number") return make("td", { className: "mia-number" }, value.toLocaleString("en"));
   if (column.kind === "mean") return make("td", { className: "mia-number" }, value.toFixed(2));
@@ -153,9 +153,9 @@ function draw(table) {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     order = [];
     for (let i = 0; i < rows.length; i++) {
-      let kept = words.every((word) => text[i].includes(word));
-      for (const [column, value] of chosen) kept &&= (rows[i][column] ?? "") === value;
-      if (kept) order.push(i);
+      let matches = words.every((word) => text[i].includes(word));
+      for (const [column, value] of chosen) matches &&= (rows[i][column] ?? "") === value;
+      if (matches) order.push(i);
     }
     if (sorted) {
       const column = columns[sorted.column];

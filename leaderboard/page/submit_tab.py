@@ -74,24 +74,12 @@ def build_submit_tab(tab: gr.Tab) -> None:
 def _form() -> _Form:
     kind = gr.Radio(KINDS, value=A_MODEL, label="Submission", elem_id="submit-kind")
     with gr.Row(equal_height=False):
-        model = gr.Textbox(
-            label="Model",
-            placeholder="google/ddpm-cifar10-32",
-            max_lines=1,
-            min_width=280,
-            info="“demo”, or the id of a public model on the Hub. With a LoRA on top: base + owner/lora.",
-            elem_id="submit-model",
-        )
+        about = "“demo”, or the id of a public model on the Hub. With a LoRA on top: base + owner/lora."
+        model = _line("Model", "google/ddpm-cifar10-32", about, "submit-model")
         revision = _revision("Revision of the model", "submit-revision")
     with gr.Row(equal_height=False):
-        split = gr.Textbox(
-            label="Split",
-            placeholder="owner/data-set",
-            max_lines=1,
-            min_width=280,
-            info="“demo”, or the id of a public data set on the Hub that says which images are members.",
-            elem_id="submit-split",
-        )
+        about = "“demo”, or the id of a public data set on the Hub that says which images are members."
+        split = _line("Split", "owner/data-set", about, "submit-split")
         split_revision = _revision("Revision of the split", "submit-split-revision")
     with gr.Column() as of_model:
         attacks = gr.Textbox(
@@ -110,9 +98,12 @@ def _form() -> _Form:
     return _Form(kind, attacks, scores, attack_name, shared, of_model, of_scores, *buttons)
 
 
+def _line(label: str, placeholder: str, info: str, name: str) -> gr.Textbox:
+    return gr.Textbox(label=label, placeholder=placeholder, max_lines=1, min_width=280, info=info, elem_id=name)
+
+
 def _revision(label: str, name: str) -> gr.Textbox:
-    info = "Branch, tag or commit; empty for the newest."
-    return gr.Textbox(label=label, placeholder="main", max_lines=1, min_width=280, info=info, elem_id=name)
+    return _line(label, "main", "Branch, tag or commit; empty for the newest.", name)
 
 
 def _scores() -> tuple[gr.File, gr.Textbox]:

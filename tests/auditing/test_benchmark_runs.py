@@ -297,10 +297,10 @@ def test_images_behind_addresses_are_fetched_and_the_missing_counted(hub, web, t
     assert (few.members.tried, few.nonmembers.tried) == (10, 10) and set(few.members.rows) < set(range(20)), "missing ones were replaced"
 
     # A server that was busy is asked again; what was had, and what is gone for good, is not.
-    web.asked.clear()
+    web.requested.clear()
     web.mended = True
     again = OpenBenchmark(load_benchmark(file), cache=cache).draw(progress=False)
-    assert web.asked == ["/busy/5"] and len(again.members.rows) == 14 and "HTTP 503" not in again.members.missing
+    assert web.requested == ["/busy/5"] and len(again.members.rows) == 14 and "HTTP 503" not in again.members.missing
     assert list(again.split.captions[:14]) == [f"members {row}" for row in again.members.rows]
 
 

@@ -45,8 +45,8 @@ def prepared(loopback_hub, tmp_path_factory):
         (images / kind).mkdir()
         for row in range(N):
             part[row].to_pil().save(images / kind / f"{row:03}.png")
-    said = someone(RESEARCHER, "make-split", str(images), "--push", SPLIT, "--license", "mit", "--model", MODEL, "--quiet")
-    assert f'load_split("{SPLIT}"' in said
+    output = someone(RESEARCHER, "make-split", str(images), "--push", SPLIT, "--license", "mit", "--model", MODEL, "--quiet")
+    assert f'load_split("{SPLIT}"' in output
     return images
 
 
@@ -65,9 +65,9 @@ def test_a_request_from_the_page_becomes_a_row_of_the_board(prepared, browser, t
         page.locator("#submit-split textarea, #submit-split input").first.fill(SPLIT)
         page.locator("#submit-attacks textarea, #submit-attacks input").first.fill("random sima:timesteps=50,100")
         page.locator("#submit-go-model").click()
-        said = page.locator("#submit-answer .mia-verdict")
-        said.wait_for(timeout=90_000)
-        id = re.search(r"[0-9a-f]{16}", said.inner_text())[0]
+        message = page.locator("#submit-answer .mia-verdict")
+        message.wait_for(timeout=90_000)
+        id = re.search(r"[0-9a-f]{16}", message.inner_text())[0]
         page.locator("#submissions tbody tr", has_text=id).first.wait_for(state="attached", timeout=60_000)
         assert json.loads(someone(RESEARCHER, "submissions", id, "--json"))["status"]["state"] == "PENDING"
 

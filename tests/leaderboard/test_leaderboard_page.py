@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 
 import pytest
 from playwright.sync_api import expect
@@ -93,14 +94,14 @@ def test_what_is_shown_can_be_kept_and_obeys_nobody(open_board, tmp_path):
     expect(rows.locator(".mia-line")).to_have_count(1)
     expect(rows.locator(".mia-line img")).to_have_count(0)
     assert HOSTILE in rows.locator(".mia-line").inner_text()
-    kept = {}
+    saved = {}
     for name in ("CSV", "JSON"):
         with page.expect_download() as download:
             rows.get_by_role("button", name=name).click()
         download.value.save_as(tmp_path / name)
-        kept[name] = (tmp_path / name).read_text(encoding="utf-8")
-    [line] = csv.DictReader(io.StringIO(kept["CSV"]))
-    [row] = json.loads(kept["JSON"])
+        saved[name] = (tmp_path / name).read_text(encoding="utf-8")
+    [line] = csv.DictReader(io.StringIO(saved["CSV"]))
+    [row] = json.loads(saved["JSON"])
     assert line["attack"] == f"'{HOSTILE}" and row["attack"] == HOSTILE
     assert float(line["self_reported_low"]) == row["self_reported"]["low"] and row["auc"] is None and line["auc"] == ""
     assert len(line["entry"]) == 16 and row["entry"] == line["entry"]
@@ -117,17 +118,23 @@ def test_a_row_opens_its_entry_whose_address_opens_it_again(open_board, app):
     expect(page.locator("#entry-command")).to_contain_text("mia-hub compare --model owner/model-7")
     with page.expect_download() as download:
         entry.get_by_role("link", name="Scores (Parquet)").click()
+    expect(page).to_have_url(re.compile("entry=.*&attack=sima"))
     id = page.url.split("entry=")[1][:16]
     with open(download.value.path(), "rb") as file:
         assert file.read() == open_store(app.results).read(f"results/{id}/scores/00.parquet")
     entry.get_by_role("link", name="random", exact=True).click()
     expect(entry.get_by_role("heading", name="random on owner/model-7")).to_be_visible()
+    expect(page).to_have_url(re.compile("attack=random"))
 
     page.go_back()
     expect(entry.get_by_role("heading", name="sima on owner/model-7")).to_be_visible()
-    page.go_back()
+    # The page was not loaded again.
+    expect(models.get_by_role("searchbox")).to_have_value("model-7")
+    page.go_forward()
+    expect(entry.get_by_role("heading", name="random on owner/model-7")).to_be_visible()
+    page.evaluate("window.history.go(-2)")
     expect(page.locator("#board-views")).to_be_in_viewport()
-    assert "entry=" not in page.url
+    expect(page).not_to_have_url(re.compile("entry="))
 
     again = open_board(f"entry={id}&attack=random")
     expect(again.locator("#entry").get_by_role("heading", name="random on owner/model-7")).to_be_visible()

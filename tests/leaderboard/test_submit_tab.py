@@ -93,14 +93,14 @@ def test_a_model_is_submitted_and_followed(app, open_tab):
     commit = HfApi().model_info("tab/tiny").sha
     expect(made).to_contain_text("is in the queue")
     expect(made).to_contain_text(f"tab/tiny at {commit[:8]}")
-    (found,) = queue(app).listing()
-    assert (found.request.revision, found.status.submitter) == (commit, "local-user") and found.id in made.inner_text()
-    row = page.locator("#submissions tbody tr").filter(has_text=found.id)
+    (submission,) = queue(app).listing()
+    assert (submission.request.revision, submission.status.submitter) == (commit, "local-user") and submission.id in made.inner_text()
+    row = page.locator("#submissions tbody tr").filter(has_text=submission.id)
     expect(row).to_contain_text("waiting, number 1 in the queue")
     go.click()
     expect(made).to_contain_text("was made before")
     queue(app).claim("w")
-    queue(app).fail(found.id, "w", f"It broke: {HOSTILE}")
+    queue(app).fail(submission.id, "w", f"It broke: {HOSTILE}")
     page.locator("#submissions-refresh").click()
     expect(row).to_contain_text("failed")
     expect(row).to_contain_text(HOSTILE)
@@ -124,9 +124,9 @@ def test_scores_are_handed_in(app, open_tab, own_scores):
     expect(page.locator("#submit-scores")).to_contain_text("own")
     go.click()
     expect(page.locator("#submit-answer [role=status]")).to_contain_text("is in the queue")
-    found = next(each for each in queue(app).listing() if each.request.kind == "scores")
-    assert found.request.attacks == (HOSTILE,) and queue(app).scores(found.id) == own_scores.read_bytes()
-    expect(page.locator("#submissions tbody tr").filter(has_text=found.id)).to_contain_text(f"{HOSTILE} (own scores)")
+    submission = next(each for each in queue(app).listing() if each.request.kind == "scores")
+    assert submission.request.attacks == (HOSTILE,) and queue(app).scores(submission.id) == own_scores.read_bytes()
+    expect(page.locator("#submissions tbody tr").filter(has_text=submission.id)).to_contain_text(f"{HOSTILE} (own scores)")
     expect(page.locator("#submissions img")).to_have_count(0)
 
 
@@ -165,33 +165,33 @@ def test_programs_submit_and_follow(app, own_scores):
     with pytest.raises(AppError, match="There is no request"):
         client.predict("../..", api_name="/submission_status")
     rest = ("demo", "demo", "", "", "split", 5, "", False)
-    said, _ = client.predict(handle_file(own_scores), "by a program", *rest, api_name="/submit_scores")
-    assert said["request"]["kind"] == "scores" and said["request"]["seed"] == 5
-    said, html = client.predict(handle_file(__file__), "by a program", *rest, api_name="/submit_scores")
-    assert "can't be read" in said["error"] and 'role="alert"' in html
+    result, _ = client.predict(handle_file(own_scores), "by a program", *rest, api_name="/submit_scores")
+    assert result["request"]["kind"] == "scores" and result["request"]["seed"] == 5
+    result, html = client.predict(handle_file(__file__), "by a program", *rest, api_name="/submit_scores")
+    assert "can't be read" in result["error"] and 'role="alert"' in html
     assert "/check" in client.view_api(return_format="dict")["named_endpoints"]
 
 
-def as_agent(url, ask, **headers):
-    """Runs ``ask(session)`` in a thread of its own: the browser's driver keeps this one's event loop."""
+def as_agent(url, call, **headers):
+    """Runs ``call(session)`` in a thread of its own: the browser's driver keeps this one's event loop."""
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, _asking(url, ask, headers)).result()
+        return thread.submit(asyncio.run, _in_session(url, call, headers)).result()
 
 
-async def _asking(url, ask, headers):
+async def _in_session(url, call, headers):
     async with streamablehttp_client(f"{url}gradio_api/mcp/", headers=headers) as (read, write, _), ClientSession(read, write) as session:
         await session.initialize()
-        return await ask(session)
+        return await call(session)
 
 
 def test_agents_have_tools(app):
-    async def ask(session):
+    async def call(session):
         tools = {tool.name: tool for tool in (await session.list_tools()).tools}
         made = await session.call_tool("submit_model", {"model": "demo", "split": "demo", "attacks": "random sima"})
         wrong = await session.call_tool("submit_model", {"model": "demo", "split": "demo", "attacks": "x"})
         return tools, made, wrong
 
-    tools, made, wrong = as_agent(app.url, ask)
+    tools, made, wrong = as_agent(app.url, call)
     assert set(tools) == {"check", "leaderboard", "submit_model", "submit_scores", "submission_status", "list_submissions"}
     for tool in tools.values():
         assert len(tool.description) > 60
@@ -245,14 +245,14 @@ def test_a_space_lets_in_who_is_known(tmp_path, browser, requests_on_the_hub, mo
         made = Client(app.url, verbose=False, oauth_token="hf_bob").predict("demo", "demo", "sima", api_name="/submit_model")
         assert made["status"]["submitter"] == "bob"
 
-        async def ask(session):
+        async def call(session):
             # On a Space, Gradio puts its name in front of the tools'.
             name = next(tool.name for tool in (await session.list_tools()).tools if tool.name.endswith("submit_model"))
             return await session.call_tool(name, {"model": "demo", "split": "demo", "attacks": "random"})
 
-        said = as_agent(app.url, ask, Authorization="Bearer hf_carol")
-        assert "'submitter': 'carol'" in said.content[0].text
-        assert as_agent(app.url, ask).isError
+        result = as_agent(app.url, call, Authorization="Bearer hf_carol")
+        assert "'submitter': 'carol'" in result.content[0].text
+        assert as_agent(app.url, call).isError
     logged = "".join(capfd.readouterr())
     assert "hf_bob" not in logged and "hf_carol" not in logged
     names = {each.status.submitter for each in Queue(HubStore(requests_on_the_hub, token="hf_alice")).listing()}
@@ -292,5 +292,5 @@ def test_who_signs_in_is_the_submitter(tmp_path, browser, requests_on_the_hub):
         page.locator("#submit-go-model").click()
         expect(page.locator("#submit-answer [role=status]")).to_contain_text("is in the queue")
         page.context.close()
-    (found,) = Queue(HubStore(requests_on_the_hub, token="hf_alice")).listing()
-    assert found.status.submitter == "alice"
+    (submission,) = Queue(HubStore(requests_on_the_hub, token="hf_alice")).listing()
+    assert submission.status.submitter == "alice"

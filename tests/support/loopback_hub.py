@@ -183,10 +183,10 @@ class LoopbackHub:
         del self._repos[kind, repo_id]
 
     def files_fetched(self, repo_id: str) -> list[str]:
-        """Paths of a repository's files whose content was asked for (HEAD excluded), in order."""
+        """Paths of a repository's files whose content was requested (HEAD excluded), in order."""
         pages = f"/{repo_id}/resolve/"
-        found = [entry.path for entry in self.log if entry.method == "GET" and pages in entry.path]
-        return [path.split(pages)[1].split("/", 1)[1] for path in found]
+        paths = [entry.path for entry in self.log if entry.method == "GET" and pages in entry.path]
+        return [path.split(pages)[1].split("/", 1)[1] for path in paths]
 
     @contextmanager
     def broken(self, how: int | str) -> Iterator[None]:
@@ -306,8 +306,8 @@ class LoopbackHub:
             proposed, head = repo.commits[self._commit_of(repo, ref)], repo.refs["main"]
             before = repo.commits[proposed.parent].tree
             changed = {path: file for path, file in proposed.tree.items() if before.get(path) != file}
-            kept = {path: file for path, file in repo.commits[head].tree.items() if path in proposed.tree or path not in before}
-            self._add_commit(repo, "main", kept | changed, f"{proposed.title} (#{ref.rpartition('/')[2]})", head)
+            unchanged = {path: file for path, file in repo.commits[head].tree.items() if path in proposed.tree or path not in before}
+            self._add_commit(repo, "main", unchanged | changed, f"{proposed.title} (#{ref.rpartition('/')[2]})", head)
         return JSONResponse({"success": True})
 
     def _find(self, request: Request, kind: str, repo_id: str) -> Repo:
@@ -378,27 +378,27 @@ class LoopbackHub:
     # Pushing
 
     async def _create_repo(self, request: Request) -> Response:
-        user, asked = self._require_user(request), await request.json()
-        kind, repo_id = asked.get("type") or "model", f"{asked.get('organization') or user}/{asked['name']}"
+        user, body = self._require_user(request), await request.json()
+        kind, repo_id = body.get("type") or "model", f"{body.get('organization') or user}/{body['name']}"
         if repo_id.split("/")[0] != user:
             raise HubError(403, None, f"You don't have the rights to create a {kind} under the namespace {repo_id.split('/')[0]!r}")
         url = self._page(kind, repo_id)
         if (kind, repo_id) in self._repos:
             return JSONResponse({"error": "You already created this repo", "url": url}, 409)
-        self.add_repo(kind, repo_id, {".gitattributes": ""}, private=bool(asked.get("private") or asked.get("visibility") == "private"))
+        self.add_repo(kind, repo_id, {".gitattributes": ""}, private=bool(body.get("private") or body.get("visibility") == "private"))
         return JSONResponse({"url": url, "name": repo_id, "id": repo_id})
 
     def _discussions(self, request: Request, repo: Repo) -> Response:
         """One page of them, the newest first."""
         if not repo.takes_discussions:
             raise HubError(403, "DisabledDiscussions", "Discussions are disabled for this repo")
-        asked = request.query_params
-        kind = {"pull_request": (True,), "discussion": (False,)}.get(asked.get("type"), (True, False))
-        states = {"open": ("open", "draft"), "closed": ("closed", "merged")}.get(asked.get("status"), ("open", "draft", "closed", "merged"))
-        found = [each for each in reversed(repo.discussions) if each["isPullRequest"] in kind and each["status"] in states]
-        found = [each for each in found if asked.get("author") in (None, each["author"]["name"])]
-        start = int(asked.get("p", 0)) * DISCUSSIONS
-        return JSONResponse({"discussions": found[start : start + DISCUSSIONS], "count": len(found), "start": start})
+        query = request.query_params
+        kind = {"pull_request": (True,), "discussion": (False,)}.get(query.get("type"), (True, False))
+        states = {"open": ("open", "draft"), "closed": ("closed", "merged")}.get(query.get("status"), ("open", "draft", "closed", "merged"))
+        matching = [each for each in reversed(repo.discussions) if each["isPullRequest"] in kind and each["status"] in states]
+        matching = [each for each in matching if query.get("author") in (None, each["author"]["name"])]
+        start = int(query.get("p", 0)) * DISCUSSIONS
+        return JSONResponse({"discussions": matching[start : start + DISCUSSIONS], "count": len(matching), "start": start})
 
     def add_discussion(self, repo: Repo, author: str, title: str, description: str = "", *, pull_request: bool) -> int:
         """Opens a discussion or a pull request; they share their numbers."""
@@ -422,8 +422,8 @@ class LoopbackHub:
             raise HubError(403, None, "You don't have write access to this Space")
         if what == "variables":
             if request.method == "POST":
-                asked = await request.json()
-                repo.variables[asked["key"]] = asked["value"]
+                body = await request.json()
+                repo.variables[body["key"]] = body["value"]
             return JSONResponse({key: {"key": key, "value": value} for key, value in repo.variables.items()})
         if request.method == "POST":
             repo.hardware = (await request.json())["flavor"]
@@ -473,10 +473,10 @@ class LoopbackHub:
 
     async def _lfs_batch(self, request: Request) -> Response:
         objects = []
-        for asked in (await request.json())["objects"]:
-            entry = {"oid": asked["oid"], "size": asked["size"]}
-            if asked["oid"] not in self._blobs:
-                entry["actions"] = {"upload": {"href": f"{self.url}/_lfs/{asked['oid']}"}}
+        for wanted in (await request.json())["objects"]:
+            entry = {"oid": wanted["oid"], "size": wanted["size"]}
+            if wanted["oid"] not in self._blobs:
+                entry["actions"] = {"upload": {"href": f"{self.url}/_lfs/{wanted['oid']}"}}
             objects.append(entry)
         return JSONResponse({"transfer": "basic", "objects": objects})
 
@@ -559,13 +559,13 @@ def _tree(tree: dict[str, File], under: str, recursive: bool) -> list[dict]:
 
 
 def _paths_info(tree: dict[str, File], paths: list[str]) -> list[dict]:
-    found = []
+    entries = []
     for path in (path.strip("/") for path in paths):
         if path in tree:
-            found.append(_entry(path, tree[path]))
+            entries.append(_entry(path, tree[path]))
         elif any(other.startswith(f"{path}/") for other in tree):
-            found.append(_folder(path))
-    return found
+            entries.append(_folder(path))
+    return entries
 
 
 async def _posted_paths(request: Request) -> list[str]:
@@ -590,14 +590,14 @@ def _refs(repo: Repo) -> dict:
 
 
 def _content(request: Request, content: bytes, headers: dict[str, str]) -> Response:
-    """A file, or the asked range of it."""
+    """A file, or the requested range of it."""
     headers, binary = headers | {"Accept-Ranges": "bytes"}, "application/octet-stream"
     if request.method == "HEAD":
         return Response(headers=headers | {"Content-Length": str(len(content))}, media_type=binary)
-    asked = request.headers.get("range", "")
-    if not asked.startswith("bytes="):
+    span = request.headers.get("range", "")
+    if not span.startswith("bytes="):
         return Response(content, headers=headers, media_type=binary)
-    first, last = asked.removeprefix("bytes=").split("-")
+    first, last = span.removeprefix("bytes=").split("-")
     start = int(first) if first else max(0, len(content) - int(last))
     stop = min(int(last) + 1, len(content)) if first and last else len(content)
     if start >= len(content):

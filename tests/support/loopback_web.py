@@ -21,14 +21,14 @@ def small_png(number: int) -> bytes:
 
 
 class Web:
-    """Images over HTTP on 127.0.0.1, ``/good/3.png``, and others in trouble; ``asked`` has every request's path."""
+    """Images over HTTP on 127.0.0.1, ``/good/3.png``, and others in trouble; ``requested`` has every request's path."""
 
     def __init__(self, images):
-        self.images, self.asked, self.mended, web = images, [], False, self
+        self.images, self.requested, self.mended, web = images, [], False, self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
-                web.asked.append(self.path)
+                web.requested.append(self.path)
                 kind, number = re.match(r"/(\w+)/(\d+)", self.path).groups()
                 status, content, headers = web.answer(kind, int(number))
                 self.send_response(status)

@@ -1,6 +1,6 @@
 """Checks that are stopped, superseded, or whose question changes before they are answered.
 
-A check that asks for a model of the Hub runs for as long as the Hub holds that model back, so that no test depends on how fast one is.
+A check of a model of the Hub runs for as long as the Hub holds that model back, so that no test depends on how fast one is.
 """
 
 from __future__ import annotations

@@ -60,20 +60,20 @@ def loads(monkeypatch):
 
 def scores(image, model) -> list[float]:
     """Of the page's answer."""
-    *_, found = check(image, None, model, None)
-    return list(found["images"][0]["scores"].values())
+    *_, results = check(image, None, model, None)
+    return list(results["images"][0]["scores"].values())
 
 
-def test_models_asked_at_the_same_time_are_loaded_once_and_one_after_the_other(loads, names, image):
+def test_models_queried_at_the_same_time_are_loaded_once_and_one_after_the_other(loads, names, image):
     checkers._demo.clear()
     with ThreadPoolExecutor(6) as pool:
-        found = list(pool.map(lambda _: scores(image, names[0]), range(6)))
+        answers = list(pool.map(lambda _: scores(image, names[0]), range(6)))
         assert sorted(loads.names) == sorted(["demo", names[0]])
-        asked = [*names, "demo"] * 2
-        found += list(pool.map(lambda name: scores(image, name), asked))
+        models = [*names, "demo"] * 2
+        answers += list(pool.map(lambda name: scores(image, name), models))
     assert loads.at_once == 1 and loads.names.count("demo") == 1
-    alone = {name: Checker(name).check([image], progress=False)[0].profile.scores for name in {*asked}}
-    for name, its in zip([names[0]] * 6 + asked, found):
+    alone = {name: Checker(name).check([image], progress=False)[0].profile.scores for name in {*models}}
+    for name, its in zip([names[0]] * 6 + models, answers):
         assert its == pytest.approx(alone[name], rel=1e-4), name
 
 
@@ -99,15 +99,15 @@ def test_the_demo_answers_while_somebody_waits_for_a_model(loads, names, image):
 
 
 def test_whoever_has_left_while_waiting_loads_no_model(loads, names, image):
-    visitor, said = SimpleNamespace(session_hash="visitor"), []
+    visitor, descriptions = SimpleNamespace(session_hash="visitor"), []
 
     def progress(*_, desc, **__):
-        said.append(desc)
+        descriptions.append(desc)
         disconnect(visitor)
 
     answer, *_ = check(image, None, names[0], None, progress=progress, request=visitor)
     assert "broke off" in answer.value
-    assert said == [f"Loading {names[0]}"] and names[0] not in loads.names
+    assert descriptions == [f"Loading {names[0]}"] and names[0] not in loads.names
 
 
 def test_every_change_and_every_start_supersedes_earlier_checks():
@@ -157,7 +157,7 @@ def test_who_leaves_gives_up_what_is_under_way_and_nothing_else(names, image):
     """Gradio says that a session ends whenever its connection does, and the page may be open still."""
     visitor, other = (SimpleNamespace(session_hash=name) for name in ("visitor", "other"))
 
-    def ask(request, leaves) -> tuple[str, dict | None, int]:
+    def check_while(request, leaves) -> tuple[str, dict | None, int]:
         """The answer, all of it, and how often the progress of scoring was shown; somebody leaves at the first time."""
         scored = []
 
@@ -167,11 +167,11 @@ def test_who_leaves_gives_up_what_is_under_way_and_nothing_else(names, image):
                 if len(scored) == 1:
                     disconnect(leaves)
 
-        answer, *_, found = check(None, [image] * 130, names[0], None, progress=progress, request=request)
-        return answer.value, found, len(scored)
+        answer, *_, results = check(None, [image] * 130, names[0], None, progress=progress, request=request)
+        return answer.value, results, len(scored)
 
-    answer, found, given_up = ask(visitor, leaves=visitor)
-    assert "broke off" in answer and found is None
-    answer, found, whole = ask(visitor, leaves=other)
-    assert len(found["images"]) == 130 and 1 == given_up < whole
+    answer, results, given_up = check_while(visitor, leaves=visitor)
+    assert "broke off" in answer and results is None
+    answer, results, whole = check_while(visitor, leaves=other)
+    assert len(results["images"]) == 130 and 1 == given_up < whole
     assert not running._running

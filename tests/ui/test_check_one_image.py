@@ -107,16 +107,16 @@ def test_an_upload_gets_its_p_value_and_a_file_to_keep(page, checker, images, tm
     expect_answer(page, expected)
 
     link = page.get_by_role("link", name="Download as JSON")
-    kept = json.loads(base64.b64decode(link.get_attribute("href").removeprefix("data:application/json;base64,")))
-    [image] = kept["images"]
+    saved = json.loads(base64.b64decode(link.get_attribute("href").removeprefix("data:application/json;base64,")))
+    [image] = saved["images"]
     assert image["p_value"] == pytest.approx(expected.p_value, rel=1e-9) and image["name"] == path.name and image["id"] == expected.id
-    settled = "SimACN(timesteps=(100,), given=('complexity', 'shift-left', 'shift-right'), p=2)"
-    assert kept["attack"] == settled and kept["higher_score_means"] == "more likely a member"
-    assert kept["model"]["id"] == "demo" and {"created", "versions"} <= set(kept["provenance"])
+    attack = "SimACN(timesteps=(100,), given=('complexity', 'shift-left', 'shift-right'), p=2)"
+    assert saved["attack"] == attack and saved["higher_score_means"] == "more likely a member"
+    assert saved["model"]["id"] == "demo" and {"created", "versions"} <= set(saved["provenance"])
     with page.expect_download() as download:
         link.click()
-    download.value.save_as(tmp_path / "kept.json")
-    assert download.value.suggested_filename == "membership-check.json" and json.loads((tmp_path / "kept.json").read_text()) == kept
+    download.value.save_as(tmp_path / "saved.json")
+    assert download.value.suggested_filename == "membership-check.json" and json.loads((tmp_path / "saved.json").read_text()) == saved
 
 
 def test_a_removed_image_takes_its_answer_along(page, checker, images):
@@ -215,7 +215,7 @@ def test_unusual_images_are_taken_and_what_was_changed_is_said(page, checker, im
     image.rotate(90).save(tmp_path / "turned.jpg", quality=95, exif=exif)
     for name, note in strange.items():
         expected = checker.check([tmp_path / name])[0]
-        assert any(note in said for said in expected.notes), name
+        assert any(note in text for text in expected.notes), name
         upload(page, tmp_path / name)
         expect(page.locator("#profile svg > title")).to_contain_text(f"Membership score of {name}")
         expect(page.locator("#figures .mia-notes")).to_contain_text(note)

@@ -43,12 +43,12 @@ def exactly(points, t: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     model = training_set_denoiser(MEMBERS[:, None, None])
     epsilon = model.predict_noise(x[:, None, None], torch.full((len(x),), t))
     mean = model.schedule.predict_x0(x[:, None, None], epsilon, t)
-    score = -get_attack("sima", timesteps=(t,)).statistic(_Asked(model), x[:, None, None], None, None)[:, 0]
+    score = -get_attack("sima", timesteps=(t,)).statistic(_Queried(model), x[:, None, None], None, None)[:, 0]
     return epsilon.flatten(1).numpy(), mean.flatten(1).numpy(), score.numpy()
 
 
-class _Asked:
-    """What an attack asks of a model, without batches."""
+class _Queried:
+    """A model as an attack queries it, without batches."""
 
     def __init__(self, model):
         self.model, self.schedule = model, model.schedule
@@ -98,12 +98,12 @@ def test_the_browser_computes_what_the_package_does(context):
     grid = [[a, b] for a in np.linspace(-1, 1, 9).tolist() for b in np.linspace(-1, 1, 9).tolist()]
     points = [*grid, *SCENE["members"], *SCENE["shown"]]
     of_each = "[...epsilon(x, members, t), ...localMean(x, members, t), simaScore(x, members, t)]"
-    ask = f"([points, members, t]) => {{ {MATHS}; return points.map((x) => {of_each}); }}"
+    script = f"([points, members, t]) => {{ {MATHS}; return points.map((x) => {of_each}); }}"
     try:
         for t in (0, 1, 20, 150, 500, 999):
-            found = np.array(page.evaluate(ask, [points, SCENE["members"], t]))
+            values = np.array(page.evaluate(script, [points, SCENE["members"], t]))
             epsilon, mean, score = exactly(points, t)
-            np.testing.assert_allclose(found, np.hstack([epsilon, mean, score[:, None]]), rtol=TOLERANCE, atol=TOLERANCE)
+            np.testing.assert_allclose(values, np.hstack([epsilon, mean, score[:, None]]), rtol=TOLERANCE, atol=TOLERANCE)
     finally:
         page.close()
 
@@ -123,7 +123,7 @@ def test_the_places_show_where_it_works_and_where_it_fails(open_tab):
         expect(page.locator(".mia-how-kind")).to_have_text(kind)
     assert seen["member"]["x"] in SCENE["members"] and seen["held-out"]["x"] in SCENE["shown"]
     assert seen["held-out"]["score"] < seen["crowd"]["score"] < 0
-    # A crowd hides its members, and late nothing is told apart.
+    # A crowd hides its members, and late nothing can be told apart.
     assert seen["crowd"]["p"] < 0.1 < seen["late"]["p"] and seen["late"]["t"] > 500
     assert abs(seen["late"]["auc"] - 0.5) < 0.1 < seen["member"]["auc"] - 0.5
     # A second press goes on to another point.

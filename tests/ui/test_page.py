@@ -21,8 +21,8 @@ def test_the_first_question_is_answered_while_the_demo_model_is_still_loading(im
 import sys
 from mia_hub.ui import build_app
 check = next(function.fn for function in build_app().fns.values() if function.api_name == "check")
-answer, *_, found = check(sys.argv[1], None, "demo", None, None)
-print(found["images"][0]["verdict"] if found else answer.value)
+answer, *_, results = check(sys.argv[1], None, "demo", None, None)
+print(results["images"][0]["verdict"] if results else answer.value)
 """
     done = subprocess.run([sys.executable, "-c", code, images.nonmembers[3]], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() in (EVIDENCE, CANNOT_TELL), done.stdout + done.stderr

@@ -19,10 +19,10 @@ const number = (value, digits = 2) => value.toFixed(digits).replace("-", "−");
 const height = (score) => 1 / (1 - score);
 
 function draw(parent, tag, attributes) {
-  const made = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  parent.append(made);
-  return made;
+  const node = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  parent.append(node);
+  return node;
 }
 
 // An arrow from one place to another in the image's units, as a path.
