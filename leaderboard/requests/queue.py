@@ -117,10 +117,6 @@ class Queue:
     def _check_day(self, view: View, request: Request, at: datetime) -> None:
         self._limits_at(view).check_request(request, _count(self._statuses(view), request.submitter, at))
 
-    def ids(self) -> list[str]:
-        """Return the ids of all requests, in order."""
-        return _ids(self.store.at().files("requests"))
-
     def find(self, id: str) -> Status | None:
         """Return the status of a request; None if there is no such request."""
         view = self.store.at()
@@ -168,10 +164,6 @@ class Queue:
             raise SubmissionError(str(error)) from error
         _check_scores(self._request(view, id), content)
         return content
-
-    def statuses(self) -> dict[str, Status]:
-        """Return the status of each request by its id."""
-        return self._statuses(self.store.at())
 
     def listing(self) -> list[Submission]:
         """Return all requests with their statuses, the newest first."""

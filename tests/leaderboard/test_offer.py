@@ -252,7 +252,7 @@ def test_an_owner_who_takes_none_fails_no_request(evaluated, entry, hub, loopbac
     loopback_hub._repos["model", "offered/closed"].takes_discussions = False
 
     def offered(entry: dict) -> str:
-        id, _, _ = Queue(requests).submit(pushed(hub, seed=len(Queue(requests).ids()) + 1), namespaces=(OWNER,))
+        id, _, _ = Queue(requests).submit(pushed(hub, seed=len(Queue(requests).listing()) + 1), namespaces=(OWNER,))
         assert Queue(requests).claim("w") == id
         return worker._offer(id, entry)
 

@@ -118,9 +118,9 @@ def test_names_in_pull_requests_have_a_count_of_their_own(store):
     put(store, {f"requests/{each.id}/request.json": as_json(each.to_dict()) for each in requests} | {"limits.json": b'{"per_day": 3}'})
     queue = Queue(store)
     assert queue.claim("w") is not None
-    states = sorted(status.state for _, status in queue.statuses().items())
+    states = sorted(each.status.state for each in queue.listing())
     assert states == ["FAILED", "PENDING", "PENDING", "RUNNING"]
-    (failed,) = [status for _, status in queue.statuses().items() if status.state == "FAILED"]
+    (failed,) = [each.status for each in queue.listing() if each.status.state == "FAILED"]
     assert "alice has made 3 requests in 24 hours; at most 3" in failed.error
     # Whoever really is alice still has all of hers.
     accepted = [submit(queue, DEMO | {"seed": seed}, submitter="alice") for seed in range(10, 13)]

@@ -28,7 +28,7 @@ def test_the_same_request_is_one_request(open_again):
     for same in ({"submitter": "bob"}, {"note": "again"}, {"attacks": ["sima:p=4"]}):
         assert Queue(open_again()).submit(Request.from_dict(DEMO_REQUEST | same)) == (first, queue.status(first), False)
     assert queue.submit(Request.from_dict(DEMO_REQUEST | {"seed": 1}))[0] != first
-    assert len(queue.ids()) == 2 and queue.request(first).submitter == "alice"
+    assert len(queue.listing()) == 2 and queue.request(first).submitter == "alice"
 
 
 def test_requests_are_taken_in_order_and_kept_alive(open_again):
