@@ -1,4 +1,4 @@
-"""Loss, SecMI, SecMI-NNs, PIA and PIAN: literal re-derivations, known answers, exact query counts, and an honest classifier."""
+"""Loss, SecMI, PIA and PIAN: literal re-derivations, known answers, and exact query counts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from support.populations import mixture_images
 from support.reference import pia, secmi, sima
 
 from mia_hub.attacks import get_attack
-from mia_hub.attacks.map_classifier import fit_map_classifier
 from mia_hub.errors import AttackError
 from mia_hub.images.sources import as_images
 from mia_hub.metrics.intervals import delong
@@ -20,7 +19,6 @@ from mia_hub.metrics.roc import auc
 from mia_hub.models.denoiser import wrap_denoiser
 from mia_hub.models.exact import ddpm_alphas_cumprod, gaussian_mixture_denoiser, training_set_denoiser
 from mia_hub.models.noise import SampleNoise
-from mia_hub.splits.partition import calibration_part
 
 N = 150
 SHAPE = (1, 8, 8)
@@ -98,18 +96,6 @@ def test_literal_rederivation(name, parameters, statistic, kind, population):
             assert table.scores[i, j] == pytest.approx(-expected, rel=1e-9, abs=1e-12 if kind == "remembers" else 0)
 
 
-def test_literal_rederivation_of_the_maps(population):
-    means, samples, images = population
-    model = gaussian_mixture_denoiser(means, 0.1)
-    one = get_attack("secmi-nns", timesteps=(40,), k=20)
-    labels = np.arange(40) % 2
-    seen = one.observe(model, images[:40], is_member=labels, progress=False).values
-    assert seen.shape == (40, *SHAPE) and seen.dtype == np.float32
-    for row in (0, 39):
-        expected = secmi.difference_map(samples[row].flatten().tolist(), 40, 20, flat(model), ddpm_alphas_cumprod().tolist())
-        np.testing.assert_allclose(seen[row].ravel(), expected, rtol=1e-6)
-
-
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [
@@ -184,13 +170,6 @@ def test_timesteps_of_a_small_batch_share_forward_passes(name):
     assert calls == ([16] if name == "loss" else [2, 16])
 
 
-def test_the_grid_of_secmi_centres_on_the_timestep_of_its_pixel_setting():
-    one = get_attack("secmi")
-    assert one.timesteps == SECMI_GRID
-    assert one.default_timestep == 90
-    assert one.at(90).queries_per_image == 11
-
-
 @pytest.fixture(scope="module")
 def random_network(tiny_pixel_repo):
     """A small random UNet, by precision."""
@@ -214,14 +193,6 @@ def test_batch_size_order_and_company_never_change_a_score(name, parameters, ran
         np.testing.assert_allclose(table.scores, alone, rtol=1e-5)
     backwards = one.score(model, images[::-1], batch_size=3, progress=False)
     np.testing.assert_allclose(backwards.scores[::-1], alone, rtol=1e-5)
-
-
-def test_single_precision_keeps_the_digits_of_the_t_error(random_network):
-    """x̂_t and x̃_t are almost alike: subtracted in float32, they would leave a t-error of three digits."""
-    images = np.random.default_rng(1).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
-    one = get_attack("secmi", timesteps=(0, 30, 90))
-    single, double = (one.score(random_network(dtype), images, progress=False).scores for dtype in ("float32", "float64"))
-    np.testing.assert_allclose(single, double, rtol=1e-4)
 
 
 def test_pian_forgets_the_scale_of_the_first_prediction_and_pia_does_not():
@@ -257,131 +228,3 @@ def test_pian_forgets_the_scale_of_the_first_prediction_and_pia_does_not():
 def test_parameters_that_cannot_be_are_refused(name, parameters, says):
     with pytest.raises(AttackError, match=says):
         get_attack(name, **parameters)
-
-
-def never(x, t):
-    raise AssertionError("the model was queried")
-
-
-@pytest.mark.parametrize("name", ["secmi", "secmi-nns"])
-def test_a_step_beyond_the_schedule_is_refused_before_the_model_is_queried(name):
-    images = np.random.default_rng(0).integers(0, 256, (60, 8, 8), dtype=np.uint8)
-    labels = np.arange(60) % 2
-    silent = ddpm_alphas_cumprod(101)
-    silent[100] = 0  # pure noise at the end
-    for alphas, t, says in (
-        (ddpm_alphas_cumprod(100), 90, r"90\+10 lies outside the schedule of custom, which has signal from 0 to 99: .* up to 80"),
-        (silent, 90, r"90\+10 lies outside .* from 0 to 99"),
-        (ddpm_alphas_cumprod(101), 110, "Timestep 110 lies outside"),
-    ):
-        model = wrap_denoiser(never, alphas, sample_shape=SHAPE)
-        with pytest.raises(AttackError, match=says):
-            get_attack(name, timesteps=(t,)).score(model, images, is_member=labels, progress=False)
-    model = wrap_denoiser(lambda x, t: x, ddpm_alphas_cumprod(101), sample_shape=SHAPE)
-    assert get_attack("secmi", timesteps=(90,)).score(model, images[:2], progress=False).queries == 22
-
-
-# ---- SecMI-NNs
-
-# Where the maps of an exact memory tell every member: see test_known_answers.
-LEARNER = {"timesteps": (0,)}
-
-
-@pytest.fixture(scope="module")
-def memory(population):
-    return training_set_denoiser(population[1][:N])
-
-
-def test_the_classifier_learns_what_it_was_not_shown(population, memory):
-    images = population[2]
-    table = get_attack("secmi-nns", **LEARNER).score(memory, images, is_member=is_member, progress=False)
-    calibration = calibration_part(table.ids, is_member)
-    assert table.scores.shape == (2 * N, 1)
-    assert auc(table.scores[~calibration, 0], is_member[~calibration]) >= 0.95
-    # The calibration part itself is judged by networks fitted on its other folds, whose log-odds share a scale only roughly.
-    assert auc(table.scores[calibration, 0], is_member[calibration]) >= 0.9
-
-
-def test_the_classifier_finds_nothing_in_permuted_labels(population, memory):
-    labels = np.random.default_rng(0).permutation(is_member)[100:200]
-    table = get_attack("secmi-nns", **LEARNER).score(memory, population[2][100:200], is_member=labels, progress=False)
-    low, high = delong(table.scores[:, 0], labels, confidence=0.999)
-    assert low < 0.5 < high
-
-
-def test_once_fitted_it_scores_others_and_refuses_what_it_was_fitted_on(population, memory):
-    images = population[2]
-    order = np.random.default_rng(0).permutation(2 * N)
-    known, others = order[:100], order[100:]
-    attack = get_attack("secmi-nns", **LEARNER)
-    fitted = attack.fit(memory, images[known], is_member[known], progress=False)
-    scores = fitted.score(memory, images[others], progress=False).scores[:, 0]
-    assert auc(scores, is_member[others]) >= 0.95
-    with pytest.raises(AttackError, match="3 of these images are among those"):
-        fitted.score(memory, images[[known[0], others[0], known[1], known[2]]], progress=False)
-    turned = known[::-1].copy()
-    backwards = attack.fit(memory, images[turned], is_member[turned], progress=False)
-    np.testing.assert_array_equal(backwards.score(memory, images[others], progress=False).scores[:, 0], scores)
-
-
-def test_scores_of_the_classifier_hardly_feel_the_batch_size(random_network):
-    """Training multiplies the last digits by which maps differ between batch sizes; smooth activations keep that small.
-
-    Whether they differ at all depends on the CPU and its threads, so the difference is made here: some units of the last place.
-    """
-    model = random_network("float32")
-    predict = model.predict_noise
-
-    def rounded_by_batch_size(x, t, cond=None):
-        generator = torch.Generator().manual_seed(len(x))
-        return predict(x, t, cond) * (1 + 1e-6 * torch.randn(x.shape, generator=generator))
-
-    model.predict_noise = rounded_by_batch_size
-    images = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
-    attack, labels = get_attack("secmi-nns", **LEARNER), np.arange(40) % 2
-    whole, small = (attack.score(model, images, is_member=labels, batch_size=n, progress=False).scores for n in (64, 7))
-    assert not np.array_equal(whole, small)
-    np.testing.assert_allclose(small, whole, atol=1e-3 * whole.std())
-
-
-def maps(channels=1, side=8, n=60, seed=0):
-    """Maps of members (label 1), and of others, which are larger."""
-    rng = np.random.default_rng(seed)
-    labels = np.arange(n) % 2
-    values = np.abs(rng.standard_normal((n, channels, side, side))) * np.where(labels, 0.5, 1.5)[:, None, None, None]
-    return values.astype(np.float32), labels
-
-
-@pytest.mark.parametrize(("channels", "side"), [(1, 4), (4, 5), (1, 64)])
-def test_maps_of_any_size_and_channels_are_told_apart_higher_for_members(channels, side):
-    values, labels = maps(channels, side, n=32 if side < 64 else 16)
-    scores = fit_map_classifier(values, labels, 0)(maps(channels, side, n=8, seed=1)[0])
-    assert scores.shape == (8, 1) and scores.dtype == np.float64
-    assert auc(scores[:, 0], np.arange(8) % 2) == 1.0
-
-
-def test_fitting_is_seeded_leaves_random_state_alone_and_needs_no_gradients_of_the_caller():
-    values, labels = maps()
-    values[:, 0, 0, 0] = 0
-    constant = np.concatenate([values, np.full_like(values, 3)], axis=1)  # a channel without scale
-    before = torch.get_rng_state(), np.random.get_state()[1].copy()
-    first = fit_map_classifier(constant, labels, 5)(constant)
-    torch.rand(3), np.random.rand(3)
-    after = torch.get_rng_state(), np.random.get_state()[1].copy()
-    with torch.inference_mode():
-        second = fit_map_classifier(constant, labels, 5)(constant)
-    with torch.no_grad():
-        other = fit_map_classifier(constant, labels, 6)(constant)
-        assert not torch.is_grad_enabled()
-    assert np.isfinite(first).all()
-    np.testing.assert_array_equal(first, second)
-    assert not np.array_equal(first, other)
-    assert torch.equal(after[0], torch.get_rng_state()) and (after[1] == np.random.get_state()[1]).all()
-    torch.set_rng_state(before[0])
-    fit_map_classifier(values, labels, 5)
-    assert torch.equal(before[0], torch.get_rng_state())
-
-
-def test_a_seed_of_any_size_is_taken():
-    values, labels = maps(n=20)
-    assert np.isfinite(fit_map_classifier(values, labels, 2**80 + 1)(values)).all()

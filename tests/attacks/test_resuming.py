@@ -102,7 +102,7 @@ def test_scores_of_other_code_are_made_again(tmp_path, monkeypatch, capsys):
 def test_attacks_fitted_otherwise_are_others(tmp_path):
     """Two that were fitted on the same images, but with another model, seed, precision or other captions, share no scores."""
     pixels, labels = np.stack([image.pixels[..., 0] for image in resumed.split().images]), np.arange(2 * 24) % 2
-    gsa = get_attack("gsa1", timesteps=(100,))
+    sima_c = get_attack("sima-c", timesteps=(100,))
 
     def told_by(shade: float, revision: str | None = "sha256:0", **changes):
         network = Shaded(shade)
@@ -111,7 +111,7 @@ def test_attacks_fitted_otherwise_are_others(tmp_path):
         return model
 
     def fitted(model, seed=0, captions=None):
-        return gsa.fit(model, pixels[:48], labels, captions=captions, seed=seed, progress=False)
+        return sima_c.fit(model, pixels[:48], labels, captions=captions, seed=seed, progress=False)
 
     first = fitted(told_by(1.0))
     assert repr(first) == repr(fitted(told_by(1.0))), "the same once more"
@@ -154,11 +154,22 @@ def finish(processes, folder: Path, told: Path, count: int = 1) -> None:
     assert [process.exitcode for process in together] == [0] * count
 
 
-def kill(processes, folder: Path, told: Path, after: int, delay: float, count: int = 1) -> None:
+def killed_at(processes, folder: Path, told: Path, last: int, count: int) -> None:
+    """Starts the comparison, in which the last process is killed at one of its passes; the others, which wait for it, then as well."""
+    together = resumed.started(processes, count, target=resumed.run, args=(folder, told, last))
+    together[-1].join(PATIENCE)
+    assert together[-1].exitcode == -9
+    for process in together[:-1]:
+        process.kill()
+        process.join()
+
+
+def killed_after(processes, folder: Path, told: Path, passes_: int, delay: float, count: int) -> None:
     """Starts the comparison, and kills it so many seconds after so many further passes: the last process first, as may happen."""
-    before, together = len(passes(told)), resumed.started(processes, count, target=resumed.run, args=(folder, told))
+    before = len(passes(told))
+    together = resumed.started(processes, count, target=resumed.run, args=(folder, told), PAUSES="yes")
     deadline = time.monotonic() + PATIENCE
-    while len(passes(told)) < before + after:
+    while len(passes(told)) < before + passes_:
         assert all(process.is_alive() for process in together) and time.monotonic() < deadline
         time.sleep(0.001)
     time.sleep(delay)
@@ -173,21 +184,18 @@ def tables(folder: Path) -> list[ScoreTable]:
     return [ScoreTable.from_parquet(path) for path in sorted(folder.glob("scores-*.parquet"))]
 
 
-@pytest.mark.parametrize(
-    "count, kills, then",
-    [(1, 6, 1), (2, 6, 2), (2, 2, 3), pytest.param(1, 50, 1, marks=pytest.mark.slow), pytest.param(2, 50, 2, marks=pytest.mark.slow)],
-)
-def test_killed_at_random_moments_it_goes_on_from_the_last_finished_batch(processes, tmp_path, count, kills, then):
-    """Also where several processes share it, and another number of them goes on; and to the bit the tables are those of one."""
-    finish(processes, tmp_path / "undisturbed", tmp_path / "all")
-    whole, moments = passes(tmp_path / "all"), random.Random(0)
-    for _ in range(kills):
-        # So few passes that all kills together leave something to be done.
-        after, delay = moments.randrange(1, max(2, 2 * len(whole) // (3 * kills))), moments.uniform(0, 5 * resumed.SECONDS)
-        kill(processes, tmp_path / "killed", tmp_path / "told", after, delay, count)
-    finish(processes, tmp_path / "killed", tmp_path / "told", then)
+@pytest.fixture(scope="module")
+def undisturbed(processes, tmp_path_factory):
+    """The folder of a comparison that nothing disturbed, and the rows of its passes."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    finish(processes, folder / "out", folder / "told")
+    return folder / "out", passes(folder / "told")
 
-    first, again = tables(tmp_path / "undisturbed"), tables(tmp_path / "killed")
+
+def check_resumed(folder: Path, told: Path, undisturbed: tuple[Path, list[int]], kills: int, count: int, then: int) -> None:
+    """To the bit the tables are those of one undisturbed process, at the cost of a batch per killed process."""
+    expected_folder, whole = undisturbed
+    first, again = tables(expected_folder), tables(folder)
     assert len(first) == len(ATTACKS)
     for expected, found in zip(first, again, strict=True):
         assert found.scores.tobytes() == expected.scores.tobytes(), expected.attack
@@ -195,9 +203,36 @@ def test_killed_at_random_moments_it_goes_on_from_the_last_finished_batch(proces
     # What a batch costs at most, of images or of those that are generated, which each process makes for itself.
     most = BATCH * max(ATTACKS["nearest-generated"]["steps"], *(resumed.attack(name).queries_per_image for name in ATTACKS))
     generated = (max(count, then) - 1) * resumed.attack("nearest-generated").setup_queries
-    assert sum(whole) <= sum(passes(tmp_path / "told")) <= sum(whole) + generated + kills * count * most
-    assert not (tmp_path / "killed" / "unfinished").exists()
-    assert {path.name for path in (tmp_path / "killed").iterdir()} == {path.name for path in (tmp_path / "undisturbed").iterdir()}
+    assert sum(whole) <= sum(passes(told)) <= sum(whole) + generated + kills * count * most
+    assert not (folder / "unfinished").exists()
+    assert {path.name for path in folder.iterdir()} == {path.name for path in expected_folder.iterdir()}
+
+
+@pytest.mark.parametrize(("count", "shares", "then"), [(1, (0.2, 0.5), 2), (2, (0.6,), 1)])
+def test_killed_it_goes_on_from_the_last_finished_batch(processes, undisturbed, tmp_path, count, shares, then):
+    """Also where several processes share it, and another number of them goes on.
+
+    Args:
+        count: processes that are killed.
+        shares: when, as shares of all passes.
+        then: processes that go on.
+    """
+    for share in shares:
+        killed_at(processes, tmp_path / "killed", tmp_path / "told", round(share * len(undisturbed[1]) / count), count)
+    finish(processes, tmp_path / "killed", tmp_path / "told", then)
+    check_resumed(tmp_path / "killed", tmp_path / "told", undisturbed, len(shares), count, then)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("count", "kills", "then"), [(1, 6, 1), (2, 6, 2), (2, 2, 3), (1, 50, 1), (2, 50, 2)])
+def test_killed_at_random_moments_it_goes_on_from_the_last_finished_batch(processes, undisturbed, tmp_path, count, kills, then):
+    whole, moments = undisturbed[1], random.Random(0)
+    for _ in range(kills):
+        # So few passes that all kills together leave something to be done.
+        after, delay = moments.randrange(1, max(2, 2 * len(whole) // (3 * kills))), moments.uniform(0, 5 * resumed.SECONDS)
+        killed_after(processes, tmp_path / "killed", tmp_path / "told", after, delay, count)
+    finish(processes, tmp_path / "killed", tmp_path / "told", then)
+    check_resumed(tmp_path / "killed", tmp_path / "told", undisturbed, kills, count, then)
 
 
 def test_nothing_stale_is_used(tmp_path):

@@ -1,33 +1,28 @@
-"""Data Forensics at all its levels of access, and GSA: literal re-derivations, known answers, and what each must refuse."""
+"""Data Forensics' series and its text attack: literal re-derivations, known answers, and refusals."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
-from PIL import Image
+from diffusers import DDPMScheduler
 from support.populations import mixture_images
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
 from mia_hub.attacks import get_attack
 from mia_hub.attacks.data_forensics import decoder_bpd, decoder_variance, prior_bpd
-from mia_hub.attacks.nearest_generated import described
-from mia_hub.errors import AttackError, ImageError, ModelError
+from mia_hub.errors import AttackError
 from mia_hub.images.sources import as_images
 from mia_hub.metrics.intervals import delong
 from mia_hub.metrics.roc import auc
 from mia_hub.models.denoiser import wrap_denoiser
 from mia_hub.models.exact import ddpm_alphas_cumprod, gaussian_mixture_denoiser, training_set_denoiser
 from mia_hub.models.noise import SampleNoise
-from mia_hub.models.sampling import ddim_timesteps, predicted_clean_images
-from mia_hub.models.schedule import NoiseSchedule
+from mia_hub.models.sampling import ddim_timesteps
 from mia_hub.splits.loading import load_split
-from mia_hub.splits.partition import calibration_part
 
 N = 100
 SERIES = ("forensics-vlb", "forensics-mse", "forensics-xstart")
@@ -69,9 +64,6 @@ def drawn(image, t, seed=0, draw=0):
     x0 = torch.tensor(image.resized(*image.pixels.shape[:2])).permute(2, 0, 1)[None].double() * 2 - 1
     e = SampleNoise([image.id], tuple(x0.shape[1:]), seed, dtype=torch.float64)(t, draw)
     return x0, e, ALPHAS[t].sqrt() * x0 + (1 - ALPHAS[t]).sqrt() * e
-
-
-# White and gray box: the series of a trajectory.
 
 
 def posterior(x0, x_t, t):
@@ -246,107 +238,6 @@ def test_timesteps_without_signal_are_refused_where_they_say_nothing():
     assert np.isfinite(scores("nearest-generated", model, image, samples=2, steps=3)).all()
 
 
-# Black box: generated images.
-
-
-def test_sampling_is_diffusers_ddim():
-    model = gaussian_mixture_denoiser(torch.tensor([0.5, -0.5])[:, None, None, None].expand(2, 1, 4, 4), 0.2)
-    scheduler = DDIMScheduler(clip_sample=False, timestep_spacing="trailing")
-    scheduler.set_timesteps(10)
-    x = torch.randn(3, 1, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    ours, theirs = list(predicted_clean_images(model, x, scheduler.timesteps.tolist())), x
-    for t, clean in zip(scheduler.timesteps, ours, strict=True):
-        step = scheduler.step(model.predict_noise(theirs, t.expand(3)), t, theirs)
-        torch.testing.assert_close(clean, step.pred_original_sample, rtol=1e-3, atol=1e-3)
-        theirs = step.prev_sample
-    torch.testing.assert_close(ours[-1], theirs, rtol=1e-4, atol=1e-4)
-
-
-def test_sampling_timesteps_span_the_schedule():
-    schedule = NoiseSchedule.from_alphas_cumprod(ALPHAS)
-    assert ddim_timesteps(schedule, 1) == [999]
-    assert ddim_timesteps(schedule, 4) == [999, 666, 333, 0]
-    assert ddim_timesteps(schedule, 1000) == list(range(999, -1, -1))
-
-
-@pytest.mark.parametrize("space", ["pixel", "feature"])
-def test_samples_of_a_perfect_memory_give_its_members_away(space, population):
-    means, images = population
-    members = images[:15]
-    memory = training_set_denoiser(members.double() * 2 - 1)
-    asked, labels = images[:60], np.repeat([1, 0], [15, 45])
-    options = {"samples": 150, "steps": 8, "space": space}
-    found = scores("nearest-generated", memory, asked, **options)[:, 0]
-    assert auc(found, labels) > 0.95
-    # A training image that was generated lies (nearly) at distance 0, and scores highest.
-    assert found[labels == 1].max() > -1e-3 > found[labels == 0].max()
-    knows_nothing = gaussian_mixture_denoiser(means, 0.1)
-    assert_chance(scores("nearest-generated", knows_nothing, images, **options)[:, 0], is_member)
-
-
-def test_distances_to_the_nearest_neighbours_are_euclidean():
-    rng = np.random.default_rng(6)
-    images, generated = (rng.integers(0, 256, (n, 8, 8), dtype=np.uint8) for n in (5, 9))
-    expected = np.sqrt((((images[:, None] / 255.0) - generated[None] / 255.0) ** 2).sum((2, 3)))
-    for k in (1, 3, 9):
-        found = scores("nearest-generated", halving(), images, generated=generated, neighbours=k)
-        np.testing.assert_allclose(found[:, 0], -np.sort(expected, axis=1)[:, :k].mean(1), rtol=1e-6)
-
-
-def test_images_generated_elsewhere_take_the_place_of_samples(tmp_path):
-    rng = np.random.default_rng(7)
-    images, generated = (rng.integers(0, 256, (n, 8, 8), dtype=np.uint8) for n in (4, 6))
-    generated[2] = images[1]
-    for i, image in enumerate(generated):
-        Image.fromarray(image).save(tmp_path / f"{i}.png")
-
-    def never(x, t):
-        raise AssertionError("the model was queried")
-
-    model = wrap_denoiser(never, ALPHAS, sample_shape=(1, 8, 8))
-    table = get_attack("nearest-generated", generated=generated).score(model, images, progress=False)
-    assert table.scores[1, 0] == 0 > np.delete(table.scores[:, 0], 1).max()
-    assert table.queries == 0
-    folder, listed = (get_attack("nearest-generated", generated=given) for given in (tmp_path, list(generated[::-1])))
-    assert folder == listed and hash(folder) == hash(listed) and repr(folder) == repr(listed)
-    assert (folder.setup_queries, folder.samples, len(repr(folder)) < 200) == (0, 6, True)
-    assert repr(folder) != repr(get_attack("nearest-generated", generated=generated[:5]))
-    np.testing.assert_array_equal(folder.score(model, images, progress=False).scores, table.scores)
-    with pytest.raises(ImageError, match="doesn't exist"):
-        get_attack("nearest-generated", generated=tmp_path / "nowhere")
-    with pytest.raises(AttackError, match="more than the 6 generated"):
-        replace(folder, neighbours=7)
-
-
-def test_features_see_what_is_where_past_contrast_and_exact_places(garments):
-    """A darker copy, shifted by a pixel, is nearer to its original than to others in feature space, and not in pixel space."""
-    images, _ = garments
-    changed = torch.roll(images * 0.6, 1, dims=3)
-    rank = {}
-    for space in ("pixel", "feature"):
-        distances = torch.cdist(described(changed, space), described(images, space))
-        rank[space] = (distances.argmin(1) == torch.arange(len(images))).float().mean().item()
-    assert rank["feature"] > 0.9 > rank["pixel"] + 0.2
-    flat = described(torch.zeros(1, 3, 6, 5), "feature")
-    assert flat.isfinite().all()
-
-
-def test_features_are_histograms_of_orientation_and_mean_colours():
-    steep, shallow = torch.zeros(2, 1, 1, 16, 16)
-    steep[..., 8:] = 1  # an upright edge
-    shallow[..., 8:, :] = 1
-    for image, orientation in ((steep, 0), (shallow, 4)):
-        features = described(image, "feature")
-        histograms, colours = features[0, :512].reshape(8, 8, 8), features[0, 512:].reshape(8, 8)
-        other = torch.arange(8) != orientation
-        assert histograms[orientation].square().sum().item() == pytest.approx(1, abs=1e-5)
-        assert histograms[other].abs().max() < 1e-3
-        torch.testing.assert_close(colours * 8, image[0, 0].reshape(8, 2, 8, 2).mean((1, 3)))
-
-
-# Text to image.
-
-
 @pytest.fixture(scope="module")
 def recalling(population):
     """A model conditioned on text that recalls the training image of a caption it knows, and knows else only the population."""
@@ -404,169 +295,6 @@ def test_a_text_model_is_sampled_under_the_empty_caption_and_captions_are_needed
     with pytest.raises(AttackError, match="isn't conditioned on text"):
         scores("forensics-text", halving(), image, captions=["a", "b"])
 
-
-# GSA.
-
-
-class Memoriser(nn.Module):
-    """A small network of 8x8 images that learns a few of them in part within a second."""
-
-    def __init__(self):
-        super().__init__()
-        self.first, self.norm = nn.Linear(64 + 3, 96), nn.GroupNorm(4, 96)
-        self.second, self.last = nn.Linear(96, 96), nn.Linear(96, 64)
-        self.unused = nn.Parameter(torch.ones(3))
-
-    def forward(self, x, t):
-        level = ALPHAS.to(x)[t].sqrt()[:, None]
-        hidden = self.first(torch.cat([x.flatten(1), level, 1 - level, (1 - level**2).sqrt()], dim=1))
-        hidden = torch.relu(self.second(torch.relu(self.norm(hidden))))
-        return self.last(hidden).reshape(x.shape)
-
-
-@pytest.fixture(scope="module")
-def memoriser():
-    """A network trained on the first 60 of 180 images of noise; the images."""
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (180, 8, 8), generator=generator, dtype=torch.uint8)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = Memoriser()
-    x0 = images[:60, None].float() / 255 * 2 - 1
-    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
-    for _ in range(100):
-        rows, t = torch.randint(0, 60, (64,), generator=generator), torch.randint(0, 1000, (64,), generator=generator)
-        e, a = torch.randn(64, 1, 8, 8, generator=generator), ALPHAS.float()[t][:, None, None, None]
-        loss = (e - network(a.sqrt() * x0[rows] + (1 - a).sqrt() * e, t)).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return wrap_denoiser(network.requires_grad_(False), ALPHAS, sample_shape=(1, 8, 8), name="memoriser"), images.numpy()
-
-
-class Convolutions(nn.Module):
-    """Every kind of layer that a UNet has, in float64."""
-
-    def __init__(self):
-        super().__init__()
-        self.enter, self.norm = nn.Conv2d(1, 8, 3, padding=1), nn.GroupNorm(2, 8)
-        self.attend, self.leave = nn.MultiheadAttention(8, 2, batch_first=True), nn.Conv2d(8, 1, 3, padding=1)
-        self.unused = nn.Parameter(torch.ones(3))
-        self.double()
-
-    def forward(self, x, t):
-        hidden = nn.functional.silu(self.norm(self.enter(x)), inplace=True) + (t[:, None, None, None] / 1000)
-        rows = hidden.flatten(2).transpose(1, 2)
-        mixed = self.attend(rows, rows, rows, need_weights=False)[0].transpose(1, 2).reshape(hidden.shape)
-        return self.leave(hidden + mixed)
-
-
-@pytest.mark.parametrize("name", ["gsa1", "gsa2"])
-@pytest.mark.parametrize("batch_size", [1, 3, 64])
-def test_gradient_norms_are_those_of_backward(name, batch_size):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = Convolutions()
-    model = wrap_denoiser(network, ALPHAS, sample_shape=(1, 8, 8))
-    images = np.random.default_rng(8).integers(0, 256, (3, 8, 8), dtype=np.uint8)
-    steps = (50, 350, 650, 950)
-    wanted = [True] * 4 + [False] * (len(list(network.parameters())) - 4)
-    for parameter, wants in zip(network.parameters(), wanted):
-        parameter.requires_grad_(wants)
-    found = get_attack(name, timesteps=steps).observe(model, images, batch_size=batch_size, seed=2, progress=False)
-    # What was frozen stays frozen, and nothing is left behind.
-    assert [parameter.requires_grad for parameter in network.parameters()] == wanted
-    assert all(parameter.grad is None for parameter in network.parameters())
-    assert found.queries == 12
-    network.requires_grad_(True)
-    for i, image in enumerate(as_images(images)):
-        losses = []
-        for t in steps:
-            _, e, x_t = drawn(image, t, seed=2)
-            losses.append((e - network(x_t, torch.tensor([t]))).square().mean())
-        expected = []
-        for loss in losses if name == "gsa2" else [sum(losses) / len(losses)]:
-            network.zero_grad()
-            loss.backward()
-            expected.append([0.0 if p.grad is None else p.grad.square().sum().sqrt().item() for p in network.parameters()])
-        np.testing.assert_allclose(found.values[i], np.mean(expected, axis=0), rtol=1e-9)
-    assert found.values[:, 0].tolist() == [0.0] * 3 and found.values[:, 1:].min() > 0  # the unused parameter comes first
-
-
-@pytest.mark.parametrize("name", ["gsa1", "gsa2"])
-def test_gradients_tell_what_was_memorised_and_nothing_under_permuted_labels(name, memoriser):
-    model, images = memoriser
-    labels = np.repeat([1, 0], [60, 120])
-    table = get_attack(name).score(model, images, is_member=labels, progress=False)
-    judged = ~calibration_part(table.ids, labels)
-    assert table.scores.shape == (180, 1)
-    assert auc(table.scores[judged, 0], labels[judged]) > 0.8
-    assert auc(table.scores[~judged, 0], labels[~judged]) > 0.8
-    # Log-odds, and no hard labels.
-    assert len(np.unique(table.scores)) > 100 and table.scores.min() < 0 < table.scores.max()
-    permuted = np.random.default_rng(0).permutation(labels)
-    table = get_attack(name).score(model, images, is_member=permuted, progress=False)
-    assert_chance(table.scores[:, 0], permuted)
-
-
-def test_gradients_do_not_depend_on_batches_or_order(memoriser):
-    model, images = memoriser
-    images, labels = images[30:90], np.repeat([1, 0], 30)
-    whole = scores("gsa1", model, images, is_member=labels)
-    np.testing.assert_allclose(scores("gsa1", model, images, is_member=labels, batch_size=17), whole, rtol=1e-5)
-    np.testing.assert_allclose(scores("gsa1", model, images[::-1], is_member=labels[::-1])[::-1], whole, rtol=1e-5)
-
-
-def test_a_fitted_gsa_scores_others_and_refuses_what_it_was_fitted_on(memoriser):
-    model, images = memoriser
-    part = np.r_[0:30, 60:120]
-    fitted = get_attack("gsa1").fit(model, images[part], np.repeat([1, 0], [30, 60]), progress=False)
-    rest = np.setdiff1d(np.arange(180), part)
-    table = fitted.score(model, images[rest], progress=False)
-    assert auc(table.scores[:, 0], (rest < 60).astype(int)) > 0.8
-    with pytest.raises(AttackError, match="was fitted on"):
-        fitted.score(model, images[29:31], progress=False)
-
-
-def test_gsa_runs_on_a_diffusers_network(tiny_pixel_repo):
-    from mia_hub.models.loading import load_model
-
-    model = load_model(tiny_pixel_repo(size=8), device="cpu")
-    images = np.random.default_rng(9).integers(0, 256, (2, 8, 8), dtype=np.uint8)
-    found = get_attack("gsa1", timesteps=(100, 600)).observe(model, images, progress=False)
-    assert found.values.shape == (2, len(list(model.network.parameters())))
-    assert found.queries == 4 and (found.values > 0).mean() > 0.9
-
-
-def test_gsa_refuses_models_without_weights_to_differentiate_by():
-    images, labels = np.zeros((40, 8, 8), np.uint8), np.repeat([1, 0], 20)
-
-    def never(x, t):
-        raise AssertionError("the model was queried")
-
-    class Weightless(nn.Module):
-        forward = staticmethod(never)
-
-    class Closed(Convolutions):
-        @torch.no_grad()
-        def forward(self, x, t):
-            return super().forward(x, t)
-
-    def score(fn, labels=labels):
-        return scores("gsa1", wrap_denoiser(fn, ALPHAS, sample_shape=(1, 8, 8)), images, is_member=labels)
-
-    for fn, error, says in (
-        (never, AttackError, "plain function without any"),
-        (Weightless(), AttackError, "has none"),
-        (Closed(), ModelError, "switches gradients off"),
-    ):
-        with pytest.raises(error, match=says):
-            score(fn)
-    with pytest.raises(AttackError, match="fitted on known members and non-members"):
-        score(Convolutions(), None)
-
-
-# All of them.
 
 FORENSICS = {
     **{name: {"timesteps": (30, 400)} for name in SERIES},
@@ -627,22 +355,6 @@ def test_declared_queries_are_the_rows_that_the_denoiser_sees(name, parameters, 
     assert max(seen) <= 3
 
 
-def test_generating_starts_again_with_fewer_rows_when_memory_runs_out():
-    tried = []
-
-    def tight(x, t):
-        tried.append(len(x))
-        if len(x) > 3:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return x / 2
-
-    image = np.full((8, 8), 40, np.uint8)
-    one = get_attack("nearest-generated", samples=8, steps=2)
-    table = one.score(wrap_denoiser(tight, ALPHAS, sample_shape=(1, 8, 8), dtype=torch.float64), image, progress=False)
-    assert tried[:3] == [8, 4, 2] and table.queries == 16
-    assert table.scores == pytest.approx(one.score(halving(), image, progress=False).scores)
-
-
 @pytest.mark.parametrize(
     ("name", "parameters", "says"),
     [
@@ -661,8 +373,3 @@ def test_generating_starts_again_with_fewer_rows_when_memory_runs_out():
 def test_parameters_that_cannot_be_are_refused(name, parameters, says):
     with pytest.raises(AttackError, match=says):
         get_attack(name, **parameters)
-
-
-def test_more_steps_than_timesteps_are_refused():
-    with pytest.raises(AttackError, match="steps=50 are more than the 12 timesteps"):
-        scores("nearest-generated", halving(torch.linspace(0.9, 0.1, 12)), np.zeros((8, 8), np.uint8))

@@ -1,0 +1,122 @@
+"""Every registered attack: its declarations, its costs, its identity, and parameters that are refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mia_hub.attacks import ATTACKS, get_attack, list_attacks
+from mia_hub.errors import AttackError
+from mia_hub.models.denoiser import wrap_denoiser
+from mia_hub.models.exact import ddpm_alphas_cumprod
+
+STEPS = (20, 60)
+# What an attack needs to run in little time on a tiny model; every other one runs at timesteps 20 and 60.
+SMALL = {
+    "combine": {"parts": ("sima", "pia", "sima-c")},
+    "forensics-text": {"steps": 3},
+    "nearest-generated": {"samples": 4, "steps": 3},
+    "pfami": {"timesteps": STEPS, "crops": 2},
+    "random": {},
+    "rediffuse": {"timesteps": (20, 60), "k": 20, "variations": 2},
+    "secmi-nns": {"timesteps": (60,)},
+    "sima-cn": {"timesteps": STEPS, "given": ("complexity", "mirror", "shift-up")},
+}
+
+
+class TinyTextModel(torch.nn.Module):
+    """A network with weights and captions, which counts the rows that it is asked for."""
+
+    def __init__(self):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.layer = torch.nn.Conv2d(1, 1, 3, padding=1)
+        self.seen = []
+
+    def forward(self, x, t, cond):
+        assert len(x) == len(t) == len(cond)
+        self.seen.append(len(x))
+        return self.layer(x) + 0.1 * cond[:, None, None, None]
+
+
+def words(captions):
+    return torch.tensor([len(caption.split()) for caption in captions], dtype=torch.float32)
+
+
+@pytest.mark.parametrize("name", list_attacks())
+def test_every_attack_costs_what_it_declares_and_scores_the_same_in_any_batch_and_order(name):
+    """Forward passes are counted by the network itself; scores must not depend on batch size, order or company."""
+    one = get_attack(name, **SMALL.get(name, {"timesteps": STEPS}))
+    network = TinyTextModel()
+    model = wrap_denoiser(network, ddpm_alphas_cumprod(), sample_shape=(1, 8, 8), condition=words)
+    images = np.random.default_rng(0).integers(0, 256, (44, 8, 8), dtype=np.uint8)
+    labels = np.repeat([1, 0], 22)
+    captions = [f"a image of {i} things"[: 12 + i % 9] for i in range(44)]
+    tables = []
+    for order, batch_size in ((slice(None), 3), (slice(None), 64), (slice(None, None, -1), 7)):
+        network.seen.clear()
+        given = {"is_member": labels[order], "captions": captions[order], "batch_size": batch_size}
+        table = one.score(model, images[order], progress=False, **given)
+        assert sum(network.seen) == 44 * one.queries_per_image + one.setup_queries == table.queries
+        assert max(network.seen, default=0) <= max(batch_size, len(one.timesteps) if one.needs_gradients else 0)
+        assert table.scores.shape == (44, len(one.columns)) and table.scores.dtype == np.float64
+        tables.append(table.scores[order])
+    np.testing.assert_allclose(tables[1], tables[0], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(tables[2], tables[0], rtol=1e-4, atol=1e-6)
+    assert not any(parameter.grad is not None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("name", list_attacks())
+def test_every_attack_declares_itself(name):
+    one = get_attack(name)
+    assert one.access in ("black", "gray", "white") and one.paper
+    assert get_attack(name) == one
+    with pytest.raises(AttackError):
+        get_attack(name, no_such_parameter=1)
+    if one.needs_caption:
+        with pytest.raises(AttackError, match="isn't conditioned on text"):
+            one.check(wrap_denoiser(lambda x, t: x, ddpm_alphas_cumprod(), sample_shape=(1, 8, 8)))
+    elif one.needs_gradients:
+        with pytest.raises(AttackError, match="plain function"):
+            one.check(wrap_denoiser(lambda x, t: x, ddpm_alphas_cumprod(), sample_shape=(1, 8, 8)))
+    elif name != "random":
+        short = wrap_denoiser(lambda x, t: x, ddpm_alphas_cumprod(5), sample_shape=(1, 8, 8))
+        if one.timesteps[-1] >= 5:
+            with pytest.raises(AttackError, match="outside the schedule"):
+                one.check(short)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "says"),
+    [
+        ("simma", {}, "Did you mean 'sima'"),
+        ("sima", {"timestep": (1,)}, "Did you mean 'timesteps'"),
+        ("sima", {"timesteps": ()}, "one or more different integers"),
+        ("sima", {"timesteps": (5, 5)}, "increasing"),
+        ("sima", {"timesteps": (-1, 5)}, "≥ 0"),
+        ("sima", {"timesteps": ("a",)}, "must be integers"),
+        ("sima", {"timesteps": (50.7,)}, "must be integers"),
+        ("sima-mc", {"antithetic": "no"}, "True or False"),
+        ("sima", {"p": 0}, "above 0"),
+        ("sima", {"p": "four"}, "above 0"),
+        ("sima", {"input": "dirty"}, "'clean', 'scaled', 'noised'"),
+        ("sima-mc", {"draws": 0}, "≥ 1"),
+        ("sima-mc", {"draws": 3, "antithetic": True}, "even"),
+        ("sima-mc", {"form": "mean"}, "'vector-mean', 'norm-mean'"),
+    ],
+)
+def test_parameters_that_cannot_be_are_refused(name, parameters, says):
+    with pytest.raises(AttackError, match=says):
+        get_attack(name, **parameters)
+
+
+def test_identity_of_an_attack_is_its_repr():
+    assert repr(get_attack("sima", timesteps=(5,), p=2)) == "SimA(timesteps=(5,), p=2, input='clean')"
+    assert get_attack("sima") == get_attack("sima")
+    asked = "sima sima-mc sima-c sima-cn loss secmi secmi-nns pia pian pfami clid rediffuse gsa1 gsa2 forensics-vlb forensics-mse "
+    asked += "forensics-xstart forensics-text nearest-generated random combine"
+    assert set(ATTACKS) == set(asked.split())
+    with pytest.raises(AttackError, match="has its parameters already"):
+        get_attack(get_attack("sima"), p=2)
