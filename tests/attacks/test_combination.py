@@ -27,7 +27,7 @@ SIMA, MC = get_attack("sima", timesteps=(50, 200)), get_attack("sima-mc", timest
 
 @dataclass(frozen=True, kw_only=True)
 class Memoriser(TrainedAttack):
-    """Repeats what it was told of a image that it was fitted on, and knows nothing of any other: all overfitting, no skill."""
+    """Repeats what it was told of an image that it was fitted on, and knows nothing of any other: all overfitting, no skill."""
 
     timesteps: tuple[int, ...] = (0,)
 

@@ -34,7 +34,7 @@ def population():
 
 
 def draws(image, t, n):
-    """The first n draws of e that belong to a image, as flat lists."""
+    """The first n draws of e that belong to an image, as flat lists."""
     noise = SampleNoise([image.id], SHAPE, SEED, dtype=torch.float64)
     return [noise(t, k).flatten().tolist() for k in range(n)]
 

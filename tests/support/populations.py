@@ -10,7 +10,7 @@ def mixture_images(count: int, shape: tuple[int, int, int] = (1, 8, 8)) -> tuple
 
     Returns:
         means ``[6, *shape]``, float64, in model space; the kind of each image ``[count]``; the images ``[count, *shape]`` in [0, 1],
-        as float32, which is what a image keeps.
+        as float32, which is what an image keeps.
     """
     generator = torch.Generator().manual_seed(0)
     means = torch.rand(6, *shape, generator=generator, dtype=torch.float64) * 1.2 - 0.6
