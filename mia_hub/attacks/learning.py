@@ -158,7 +158,7 @@ class TrainedAttack(Attack):
             attack=self,
             fitted_on=_fit_hash(model, observations, learnable, captions),
             scorer=scorer,
-            seen=frozenset(ids),
+            fitted_ids=frozenset(ids),
         )
 
 
@@ -170,13 +170,13 @@ class FittedAttack(DerivedAttack):
         attack: the trained attack.
         fitted_on: hash of all that the fit depends on: images and labels, captions, model, precision and seed.
         scorer: the result of the fit.
-        seen: content ids of the images that it was fitted on.
+        fitted_ids: content ids of the images that it was fitted on.
     """
 
     attack: TrainedAttack
     fitted_on: str
     scorer: Scorer = field(repr=False, compare=False)
-    seen: frozenset[str] = field(repr=False)
+    fitted_ids: frozenset[str] = field(repr=False)
 
     @property
     def base(self) -> TrainedAttack:
@@ -189,7 +189,7 @@ class FittedAttack(DerivedAttack):
         self.attack.check(model, captions)
 
     def statistic(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
-        known = self.seen.intersection(noise.ids)
+        known = self.fitted_ids.intersection(noise.ids)
         if known:
             raise AttackError(
                 f"{len(known)} of these images are among those that the attack {self.attack.name!r} was fitted on; it would recognise its "

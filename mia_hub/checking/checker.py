@@ -23,7 +23,7 @@ from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.errors import AttackError, SplitError
 from mia_hub.images.image import InputImage
 from mia_hub.images.sources import as_images
-from mia_hub.metrics.p_values import Judged, adjusted
+from mia_hub.metrics.p_values import Judgement, adjusted
 from mia_hub.metrics.set_tests import FEWEST_IN_SET, too_few
 from mia_hub.models.conditions import no_condition
 from mia_hub.models.loading import load_model
@@ -149,7 +149,7 @@ class Checker:
         if len(inputs) <= MOST_DECODED:
             inputs = list(inputs)
 
-        def score(reference: Reference | None) -> tuple[Reference | None, ScoreTable, list[Judged] | None]:
+        def score(reference: Reference | None) -> tuple[Reference | None, ScoreTable, list[Judgement] | None]:
             table = self._profile_attack.score(self.model, inputs, captions=captions, progress=progress, on_batch=on_batch, **self._scoring)
             if reference is None:
                 return reference, table, None
@@ -175,7 +175,7 @@ class Checker:
         table: ScoreTable,
         row: int,
         reference: Reference | None = None,
-        judged: Judged | None = None,
+        judged: Judgement | None = None,
         *,
         comparable: bool | None = None,
         q_value: float | None = None,
@@ -236,7 +236,7 @@ class Checker:
             "(captions=…, nonmember_captions=…), or to neither."
         )
 
-    def judge(self, images: Any, *, captions: CaptionsOrClasses = None, progress: bool = True) -> list[Judged]:
+    def judge(self, images: Any, *, captions: CaptionsOrClasses = None, progress: bool = True) -> list[Judgement]:
         """Return scores and p-values alone, for the queries of the verdict's timestep; there is no profile and no comparability check.
 
         Args:
@@ -247,7 +247,7 @@ class Checker:
         """
         inputs = as_images(images)
 
-        def judge(reference: Reference | None) -> list[Judged]:
+        def judge(reference: Reference | None) -> list[Judgement]:
             if reference is None:
                 raise SplitError(
                     f"No images are known that are certainly not in the training set of {self.model.info.id}; give nonmembers=…."
@@ -256,7 +256,7 @@ class Checker:
 
         return self._reference.use(judge)
 
-    def _judged(self, reference: Reference, images: Sequence[InputImage], captions: CaptionsOrClasses, progress: bool) -> list[Judged]:
+    def _judged(self, reference: Reference, images: Sequence[InputImage], captions: CaptionsOrClasses, progress: bool) -> list[Judgement]:
         attack = self._verdict_attack(reference)
         observed = attack.observe(self.model, images, captions=captions, progress=progress, **self._scoring)
         return [reference.null.judge(row, sample) for row, sample in zip(verdict_observations(attack, observed), observed.ids)]

@@ -21,7 +21,7 @@ from mia_hub.images.features import blind_features
 from mia_hub.images.image import InputImage
 from mia_hub.metrics.estimates import Estimate
 from mia_hub.metrics.intervals import clopper_pearson
-from mia_hub.metrics.p_values import ALPHA, FEWEST_NULL, ConditionalNull, Judged, NullDistribution
+from mia_hub.metrics.p_values import ALPHA, FEWEST_NULL, ConditionalNull, Judgement, NullDistribution
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.scores import ScoreTable
 from mia_hub.splits.member_split import distinct, split_hash
@@ -72,7 +72,7 @@ class Reference:
         return dict(zip(self.profiles.ids, self.profiles.is_member.tolist()))
 
     @cached_property
-    def members(self) -> tuple[Judged, ...]:
+    def members(self) -> tuple[Judgement, ...]:
         """The known members, each judged as any other image is."""
         return tuple(self.null.judge(row) for row in self.observations[self.profiles.is_member == 1])
 

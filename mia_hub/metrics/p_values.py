@@ -21,7 +21,7 @@ FEWEST_NULL = 20
 
 
 @dataclass(frozen=True)
-class Judged:
+class Judgement:
     """A score compared with the null set: the scores of images known *not* to be in the training set.
 
     Attributes:
@@ -37,7 +37,7 @@ class Judged:
     n: int
 
     @classmethod
-    def among(cls, score: float, null: npt.NDArray[np.float64]) -> Judged:
+    def among(cls, score: float, null: npt.NDArray[np.float64]) -> Judgement:
         """Compare a score with the null scores ``[n]``: ``p = (1 + #{null ≥ score})/(n + 1)``: conformal, uniform or larger for a
         non-member of the same kind (Vovk et al. 2005).
 
@@ -92,7 +92,7 @@ class NullDistribution:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def judge(self, score: float, sample: str | None = None) -> Judged:
+    def judge(self, score: float, sample: str | None = None) -> Judgement:
         """Compare an image's score with the null set.
 
         Args:
@@ -100,7 +100,7 @@ class NullDistribution:
             sample: the image's content id; the image is left out of the null set if it is part of it.
         """
         others = [known != sample for known in self.ids]
-        return Judged.among(score, self.scores[others])
+        return Judgement.among(score, self.scores[others])
 
     def p_value(self, score: float, sample: str | None = None) -> float:
         """Return the p-value of `judge`."""
@@ -140,12 +140,12 @@ class ConditionalNull:
     def __len__(self) -> int:
         return len(self.observed)
 
-    def judge(self, observed: npt.NDArray[np.float64], sample: str | None = None) -> Judged:
+    def judge(self, observed: npt.NDArray[np.float64], sample: str | None = None) -> Judgement:
         """Compare an image with the null set as `NullDistribution.judge` does, by its observations ``[1 + F]``."""
         others = [known != sample for known in self.ids]
         everyone = np.vstack([self.observed[others], observed])
         deviation = ExpectedStatistic(everyone[:, 1:], everyone[:, 0]).deviation(everyone[:, 1:], everyone[:, 0])
-        return Judged.among(-deviation[-1], -deviation[:-1])
+        return Judgement.among(-deviation[-1], -deviation[:-1])
 
 
 def adjusted(p_values: Sequence[float]) -> npt.NDArray[np.float64]:
