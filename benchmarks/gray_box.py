@@ -1,4 +1,4 @@
-"""Which attacks a benchmark measures where none are named."""
+"""The attacks that a benchmark measures by default."""
 
 from __future__ import annotations
 

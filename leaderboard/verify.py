@@ -82,7 +82,7 @@ def verify(ids: Sequence[str], address: str | None, *, write: Write = print) -> 
     """
     for id in ids:
         if not re.fullmatch("[0-9a-f]{16}", id):
-            raise StoreError(f"{id[:40]!r} is no id of an entry; an id has 16 hexadecimal digits, and is on the entry's page.")
+            raise StoreError(f"{id[:40]!r} is not an entry's id; an id has 16 hexadecimal digits, and is on the entry's page.")
     if address is not None and not address.startswith("hub:") and not Path(address).is_dir():
         raise StoreError(f"There is no folder {address!r}; give a folder of results, or hub:owner/name.")
     results = (ResultsReader(results_address()) if address is None else ResultsReader(address, None)).read()

@@ -1,1 +1,1 @@
-"""What the models trained by `training` show, one module a study: each measures, keeps its figures, and writes its page in docs/studies."""
+"""Studies of the models that `training` trains. Each module measures, stores its figures, and writes its page in docs/studies."""

@@ -209,7 +209,7 @@ def _listed(splits: Sequence[dict[str, Any]]) -> str:
 
 
 def _harm(unnoticed: Sequence[dict[str, Any]]) -> str:
-    """What attacks find where nothing was trained on and no flag was raised."""
+    """Return the attacks whose intervals exclude 0.5 on unflagged splits of held-out images."""
     wrong = [(split, name) for split in unnoticed for above in (True, False) for name in _off_chance(split, above=above)]
     if not wrong:
         return "no attack's interval excludes 0.5"

@@ -38,6 +38,8 @@ FLOORS = {
     "leaderboard": (("errors",), ("config", "validation"), ("stores",), ("requests",), ("results",), ("worker", "page"), ("cli", "verify")),
 }
 MOST_ROOMS = 25
+LONGEST_BODY = 60
+SOURCES = ("mia_hub", "leaderboard", "training", "studies", "benchmarks", "examples")
 # The page and the command line are put together of both packages; whatever else is in mia_hub knows nothing of the board.
 MAY_USE_LEADERBOARD = {"mia_hub.ui", "mia_hub.cli"}
 
@@ -129,6 +131,26 @@ def test_no_imports_run_in_a_circle():
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail("These modules import one another: " + " → ".join(reversed(error.args[1])))
+
+
+def function_bodies(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """(name, lines of the body without the docstring) of each function."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            yield node.name, node.end_lineno - body[0].lineno + 1 if body else 0
+
+
+def test_functions_fit_a_screen():
+    files = [path for folder in SOURCES for path in (PACKAGES["mia_hub"].parent / folder).rglob("*.py")]
+    assert len(files) > 200
+    long = [
+        f"{path}: {name} has {lines} lines"
+        for path in files
+        for name, lines in function_bodies(ast.parse(path.read_text(encoding="utf-8")))
+        if lines > LONGEST_BODY
+    ]
+    assert not long, "\n".join(long)
 
 
 def modules_after(code: str) -> set[str]:

@@ -25,16 +25,18 @@ def _row(name: str, report: AuditReport) -> str:
     return f"| {name} | {counts} | {report.timestep} | " + " | ".join(cells) + " |"
 
 
+def _trace_table(log: list[dict]) -> str:
+    watched = list(log[-1]["sima"])
+    lines = [f"| step | {' | '.join(f't = {t}' for t in watched)} |", f"|---|{'---|' * len(watched)}"]
+    for line in log:
+        cells = (f"{figures['auc']:.3f} / {figures['tpr_at_1_fpr']:.3f}" for figures in line["sima"].values())
+        lines.append(f"| {line['step']:,} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def demo_card(step: int, log: list[dict], report: AuditReport, control: AuditReport, note: str = "") -> str:
     """Return the card as Markdown, from the training log up to the embedded step and the two audits."""
     shift = "raised" if any(f.name == "distribution-shift" for f in report.flags) else "not raised"
-    trace = "\n".join(
-        f"| {line['step']:,} | "
-        + " | ".join(f"{figures['auc']:.3f} / {figures['tpr_at_1_fpr']:.3f}" for figures in line["sima"].values())
-        + " |"
-        for line in log
-    )
-    watched = list(log[-1]["sima"])
     return f"""{FRONT}
 # The demo model of mia_hub
 
@@ -85,7 +87,5 @@ On another machine, thread count or precision the trajectory differs in detail, 
 
 AUC / TPR@1%FPR on the calibration half during training, by timestep:
 
-| step | {" | ".join(f"t = {t}" for t in watched)} |
-|---|{"---|" * len(watched)}
-{trace}
+{_trace_table(log)}
 """

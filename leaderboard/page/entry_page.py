@@ -116,7 +116,7 @@ def _with_text(claims: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class _RowReport:
-    """What the page shows of a row's report.
+    """The part of a row's report that the page shows.
 
     Attributes:
         headline, meaning, selection: texts.

@@ -109,7 +109,9 @@ def propose(queue: Queue, draft: Draft, *, submitter: Submitter | str) -> Accept
     """
     propose_changes = getattr(queue.store, "propose", None)
     if propose_changes is None:
-        raise SubmissionError(f"A pull request is for requests in a data set on the Hub, and not for {queue.store}. Submit without one.")
+        raise SubmissionError(
+            f"Pull requests work only where requests are in a data set on the Hub, and not in {queue.store}. Submit without one."
+        )
     name = submitter.name if isinstance(submitter, Submitter) else submitter
     request, scores = prepare(draft, submitter=name, limits=queue.limits)
     request = replace(request, submitted=timestamp(utc_now()))
@@ -223,10 +225,10 @@ def _attacks(draft: Draft) -> list[str]:
             raise SubmissionError("attack_name is for scores of your own; for a model, name the attacks to run, such as 'sima'.")
         return draft.attacks.split() if isinstance(draft.attacks, str) else list(draft.attacks)
     if draft.attacks:
-        raise SubmissionError("Scores are of one attack, which has run: give its name, and no attacks to run.")
+        raise SubmissionError("Submitted scores belong to one attack that has already run; give its name, and leave attacks empty.")
     name = _stripped("attack_name", draft.attack_name)
     if not name:
-        raise SubmissionError("Scores need the name that their attack shall have on the board, such as 'my-attack (arXiv 2601.00000)'.")
+        raise SubmissionError("Scores need the name under which their attack appears on the board, such as 'my-attack (arXiv 2601.00000)'.")
     return [" ".join(name.split())]
 
 

@@ -35,7 +35,7 @@ class LocalFolder:
         if not self.root.is_dir():
             raise StoreError(f"There is no folder {os.fspath(folder)!r} of local models.")
         if ON_TOP.strip() in str(self.root).split():
-            raise StoreError(f"The folder {str(self.root)!r} of local models has a plus sign between blanks in its name; rename it.")
+            raise StoreError(f"The folder {str(self.root)!r} of local models has ' + ' in its name; rename it.")
 
     def path(self, name: str) -> Path:
         """Return the folder of ``local:NAME``.

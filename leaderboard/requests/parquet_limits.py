@@ -38,7 +38,7 @@ def check_unpacked(content: bytes, name: str) -> None:
         # As a dictionary, equal values are in memory once.
         ids = pq.read_table(io.BytesIO(content), columns=["id"], read_dictionary=["id"], use_threads=False)["id"]
     except (OSError, ValueError, KeyError, OverflowError, pa.ArrowException) as error:
-        raise MetricError(f"no Parquet file of scores: {error}") from error
+        raise MetricError(f"not a Parquet file of scores: {error}") from error
     longest = _longest(ids)
     if longest > LONGEST_ID:
         raise SubmissionError(

@@ -12,8 +12,8 @@ from mia_hub.errors import MiaHubError
 from mia_hub.system.hub import closed_repository
 
 NOT_LOCAL = (
-    "{name!r:.120} is in a folder of whoever runs this board, who alone can submit it, with 'mia-hub submit --local FOLDER' and not on the "
-    "page, by its API, or by a pull request. Give 'demo' or a Hub id of the form 'owner/name'."
+    "{name!r:.120} is local to this board. Only the person who runs the board can submit it, with 'mia-hub submit --local FOLDER', and not "
+    "on the page, by its API, or by a pull request. Give 'demo' or a Hub id of the form 'owner/name'."
 )
 PUBLIC = "Check the spelling; what is audited here must be public, so that everyone can repeat it."
 

@@ -100,13 +100,13 @@ def _rows_by_image(scored: Sequence[str], ids: Sequence[str], name: str) -> list
     missing = [id for id in copies if id not in rows]
     if missing or len(rows) != len(copies):
         raise SubmissionError(
-            f"{name} are of {len(rows)} images, of which {len(copies) - len(missing)} are among the {len(copies)} of the split; all of the "
-            f"split's and no others are needed{f' (missing: {missing[0]})' if missing else ''}."
+            f"{name} cover {len(rows)} images, {len(copies) - len(missing)} of them from the {len(copies)} of the split; they must cover "
+            f"exactly the split's images{f' (missing: {missing[0]})' if missing else ''}."
         )
     for id, own in rows.items():
         if len(own) not in (1, copies[id]):
             raise SubmissionError(
-                f"{name} have the image {id} {len(own)} times, and the split has it {copies[id]} times; score it once, or once "
+                f"{name} contain the image {id} {len(own)} times, but the split contains it {copies[id]} times; score it once, or once "
                 "for each of its copies."
             )
     used: Counter[str] = Counter()

@@ -3,7 +3,7 @@
 A *setting* is one model at one revision, queried about one split. Entries whose split fails the shift check, or can't be checked, are shown
 apart and never ranked: where members and non-members differ visibly, an attack's figures say nothing about the model.
 
-A further figure of the board starts in `_figures`; a further property of a setting or an attack starts in `_empty_row`.
+A further figure of the board starts in `KEYS` and `_figures`, a further property of a setting or an attack in `KEYS` and `_empty_row`.
 """
 
 from __future__ import annotations
@@ -103,28 +103,25 @@ def _figures(result: Mapping[str, Any]) -> Row:
     return {"auc": result["auc"], "asr": result["asr"], "tpr": result["tpr_at_fpr"].get(RATE), "timestep": result["timestep"]}
 
 
+# Everything that a row of the board can have; a row from elsewhere has None where it knows nothing.
+KEYS = (
+    "model", "revision", "split", "split_hash", "captions", "attack", "access", "queries", "budget", "auc", "asr", "tpr", "timestep",
+    "entry", "blind_auc", "reported",
+)  # fmt: skip
+
+
+def board_row(**values: Any) -> Row:
+    """Return a row with these values, and with nothing else known."""
+    return {**dict.fromkeys(KEYS), "entries": [], "claimed": [], **values}
+
+
 def _empty_row(entry: Entry, result: Mapping[str, Any]) -> Row:
     model, revision, split = setting_of(entry)
-    return {
-        "model": model,
-        "revision": revision,
-        "split": entry["split"]["name"],
-        "split_hash": split,
-        "captions": captions_of(entry),
-        "attack": result["attack"],
-        "access": result["access"],
-        "queries": result["queries"],
-        "budget": budget_of(result["queries"]),
-        "auc": None,
-        "asr": None,
-        "tpr": None,
-        "timestep": None,
-        "entry": entry["id"],
-        "entries": [],
-        "blind_auc": entry["blind_auc"],
-        "reported": None,
-        "claimed": [],
-    }
+    return board_row(
+        model=model, revision=revision, split=entry["split"]["name"], split_hash=split, captions=captions_of(entry),
+        attack=result["attack"], access=result["access"], queries=result["queries"], budget=budget_of(result["queries"]),
+        entry=entry["id"], blind_auc=entry["blind_auc"],
+    )  # fmt: skip
 
 
 def _merged(computed: Row | None, reported: Sequence[Row]) -> list[Row]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
-from leaderboard.results.board_rows import UNKNOWN_BUDGET, Row
+from leaderboard.results.board_rows import UNKNOWN_BUDGET, Row, board_row
 
 
 @cache
@@ -73,6 +73,6 @@ def is_claimed_setting(row: Mapping[str, Any], claim: Mapping[str, Any]) -> bool
 
 
 def _row_without_results(claim: Mapping[str, Any]) -> Row:
-    names = {"model": claim["model"], "split": f"benchmark {claim['benchmark']}", "attack": claim["attack"], "budget": UNKNOWN_BUDGET}
-    keys = ("revision", "split_hash", "captions", "access", "queries", "auc", "asr", "tpr", "timestep", "entry", "blind_auc", "reported")
-    return dict.fromkeys(keys) | names | {"entries": [], "reproduced": "", "claimed": []}
+    return board_row(
+        model=claim["model"], split=f"benchmark {claim['benchmark']}", attack=claim["attack"], budget=UNKNOWN_BUDGET, reproduced=""
+    )

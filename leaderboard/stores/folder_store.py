@@ -113,7 +113,7 @@ class ReadOnlyFolder(FolderStore):
         return hashlib.sha256(repr([(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]).encode()).hexdigest()
 
     def commit(self, changes: Changes, message: str, *, parent: str) -> str:
-        raise StoreError(f"{self} is only read.")
+        raise StoreError(f"{self} is read-only.")
 
 
 def _write(path: Path, content: bytes) -> None:

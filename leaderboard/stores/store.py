@@ -132,7 +132,9 @@ def check_path(path: str) -> str:
         StoreError: for such a path.
     """
     if not is_path(path):
-        raise StoreError(f"{path!r} is no path in a store; names of letters, digits, and - _ . , = + after the first are accepted.")
+        raise StoreError(
+            f"{path!r} is not a valid path in a store; use letters and digits, and after the first character also - _ . , = +."
+        )
     return path
 
 

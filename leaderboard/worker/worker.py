@@ -186,7 +186,7 @@ class Worker:
         entry = parse_entry(files["entry.json"], id)
         wrong = discrepancies(entry, files.__getitem__)
         if wrong:
-            raise StoreError(f"The result doesn't follow from its scores, and is not published: {'; '.join(wrong[:3])}.")
+            raise StoreError(f"The figures don't match the scores, so the result is not published: {'; '.join(wrong[:3])}.")
         published = {f"results/{id}/{path}": content for path, content in files.items()}
 
         def change(view: View) -> Changes | None:

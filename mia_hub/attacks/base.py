@@ -1,4 +1,4 @@
-"""What a paper's attack states: its parameters, its costs and its formula. `mia_hub.attacks.scoring` does the rest."""
+"""The base class of attacks. A subclass states its parameters, its costs and its formula; `mia_hub.attacks.scoring` does the rest."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ class Attack(ABC):
         """Return the attack with the parameters that `choose` returned."""
         return replace(self, **chosen) if chosen else self
 
-    # What every attack does.
+    # Shared by all attacks.
 
     @final
     def score(

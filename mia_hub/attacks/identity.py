@@ -1,4 +1,4 @@
-"""What an attack's numbers depend on beside its images: its code, versions of libraries, and the model."""
+"""Identity of an attack's numbers besides its images: its code, versions of libraries, and the model."""
 
 from __future__ import annotations
 

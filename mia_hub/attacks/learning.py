@@ -192,8 +192,8 @@ class FittedAttack(DerivedAttack):
         known = self.fitted_ids.intersection(noise.ids)
         if known:
             raise AttackError(
-                f"{len(known)} of these images are among those that the attack {self.attack.name!r} was fitted on; it would recognise its "
-                "own training part. Leave them out, or call score with is_member on the unfitted attack, which cross-fits."
+                f"{len(known)} of these images are among those that the attack {self.attack.name!r} was fitted on; it would recognise "
+                "images that it was fitted on. Leave them out, or call score with is_member on the unfitted attack, which cross-fits."
             )
         return self.attack.features(model, x0, cond, noise)
 

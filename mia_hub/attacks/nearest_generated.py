@@ -146,8 +146,8 @@ class NearestGenerated(Attack):
             check_steps(self.steps, model)
             if model.info.conditioning == "class" and getattr(model, "null_class", None) is None:
                 raise AttackError(
-                    f"The attack {self.name!r} generates images of no class in particular, and {model.info.id} was not trained without "
-                    "classes; give images that it generated as generated=…, or choose another attack."
+                    f"The attack {self.name!r} generates images without a class, and {model.info.id} always needs "
+                    "one; give images that it generated as generated=…, or choose another attack."
                 )
 
     def prepare(self, model: QueriedModel, seed: int) -> torch.Tensor:

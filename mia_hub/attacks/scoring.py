@@ -67,7 +67,7 @@ class Observations:
 
 
 class ScoringOptions(TypedDict):
-    """How images are scored; see `mia_hub.Attack.score`."""
+    """Options of scoring; see `mia_hub.Attack.score`."""
 
     batch_size: int | None
     seed: int
@@ -201,7 +201,7 @@ class Scoring:
 
 
 class _Share(NamedTuple):
-    """What one process contributes to a pass."""
+    """The part of a pass that one process computed."""
 
     batches: list[FinishedBatch]
     fallbacks: dict[str, str]

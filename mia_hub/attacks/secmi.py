@@ -46,8 +46,8 @@ class _Inversion(Attack):
             below = {t - t % self.k for t in missed}
             reachable = ", ".join(map(str, sorted(below | {t + self.k for t in below})))
             raise AttackError(
-                f"DDIM inversion in steps of k={self.k} passes multiples of {self.k} only, and timesteps has "
-                f"{', '.join(map(str, missed))}; the nearest it can reach: {reachable}."
+                f"DDIM inversion in steps of k={self.k} reaches only multiples of {self.k}; these timesteps are not: "
+                f"{', '.join(map(str, missed))}. The nearest are {reachable}."
             )
 
     @property

@@ -72,7 +72,7 @@ class Comparison:
 
     @property
     def split(self) -> dict[str, Any]:
-        """What results record of the split."""
+        """The split as results record it."""
         return self.rows[0].report.split
 
     @property
@@ -87,7 +87,7 @@ class Comparison:
 
     @property
     def flags(self) -> tuple[Flag, ...]:
-        """What the reader must know, each flag once; of several reasons for a flag, that of the first attack."""
+        """The flags of all rows, each once, with the reason of the first attack that raises it."""
         raised: dict[str, list[tuple[str, Flag]]] = {}
         for row in self.rows:
             for flag in row.report.flags:

@@ -11,7 +11,7 @@ from mia_hub.system.signatures import Default
 
 
 class QueryOptions(TypedDict, total=False):
-    """How a model is loaded and queried; see `mia_hub.audit`."""
+    """Options of loading and querying a model; see `mia_hub.audit`."""
 
     batch_size: Annotated[int | None, Default(None)]
     seed: Annotated[int, Default(0)]
@@ -22,7 +22,7 @@ class QueryOptions(TypedDict, total=False):
 
 
 class AuditOptions(QueryOptions, total=False):
-    """What `mia_hub.audit` and `mia_hub.compare` share; see the former."""
+    """Options that `mia_hub.audit` and `mia_hub.compare` share; see `mia_hub.audit`."""
 
     selection: Annotated[Selection, Default("calibration")]
     fprs: Annotated[Sequence[float] | None, Default(None)]

@@ -1,4 +1,4 @@
-"""What audits and comparisons share: from the names of a model and a split to the report of an attack."""
+"""Shared steps of audits and comparisons: from the names of a model and a split to the report of an attack."""
 
 from __future__ import annotations
 

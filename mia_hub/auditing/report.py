@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cost:
-    """What scoring cost.
+    """The cost of scoring.
 
     Attributes:
         queries_per_image: denoiser forward passes per image.

@@ -20,7 +20,7 @@ class CheckerOptions(QueryOptions, total=False):
 
 
 class ScoringOptions(TypedDict):
-    """What scores depend on, or how they are computed, beside the model, the attack and the images."""
+    """Options of scoring besides the model, the attack and the images."""
 
     batch_size: int | None
     seed: int

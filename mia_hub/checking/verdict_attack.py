@@ -1,4 +1,4 @@
-"""What a checker does with its attack: show a profile over the timesteps, and give the verdict at one of them."""
+"""The two roles of a checker's attack: a profile over the timesteps, and the verdict at one of them."""
 
 from __future__ import annotations
 

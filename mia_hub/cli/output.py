@@ -1,4 +1,4 @@
-"""What the commands share when they end: exit statuses, the folder of their results, and messages."""
+"""Shared output of the commands: exit statuses, the folder of their results, and messages."""
 
 from __future__ import annotations
 

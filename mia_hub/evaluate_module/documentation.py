@@ -1,4 +1,4 @@
-"""What the metric ``sima`` says of itself, in evaluate's fields."""
+"""The documentation of the metric ``sima``, in evaluate's fields."""
 
 DESCRIPTION = """\
 Membership inference on diffusion models: how much do images look to a model like those it was trained on? SimA queries the denoiser for

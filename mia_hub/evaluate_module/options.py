@@ -1,4 +1,4 @@
-"""Which options of the metric go together. An option that would be ignored silently is an error."""
+"""Combinations of the metric's options. An option that would be ignored silently is an error."""
 
 from __future__ import annotations
 

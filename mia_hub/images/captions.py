@@ -69,7 +69,8 @@ def require_complete(values: Sequence[Any], what: str, where: str) -> Sequence[A
         converted = converted and isinstance(value, kind) and not isinstance(value, bool)
     if missing:
         raise SplitError(
-            f"{missing} of the {len(values)} images of {where} have no {what}, and the others do; give each one, or use empty ones for all."
+            f"{missing} of the {len(values)} images of {where} have no {what}, while the others do; give every image one, or use empty "
+            "ones for all."
         )
     if converted:
         return values

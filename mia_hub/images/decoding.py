@@ -92,7 +92,7 @@ def decode(source: Any, name: str) -> tuple[Pixels, tuple[str, ...]]:
     elif hasattr(source, "read"):
         return _from_file(source, name)
     else:
-        raise image_error(name, f"an object of type {type(source).__name__} is no image", f"{ACCEPTED_TYPES}: pass one of these")
+        raise image_error(name, f"an object of type {type(source).__name__} is not an image", f"{ACCEPTED_TYPES}: pass one of these")
 
 
 def _from_path(source: str | os.PathLike[str], name: str) -> tuple[Pixels, tuple[str, ...]]:

@@ -84,7 +84,9 @@ def as_images(images: Any) -> Sequence[InputImage]:
             "Pass list(...) of it (of its first part, if it has no end)."
         )
     else:
-        raise ImageError(f"An object of type {type(images).__name__} is no image. {ACCEPTED_TYPES}, or a list of them: pass one of these.")
+        raise ImageError(
+            f"An object of type {type(images).__name__} is not an image. {ACCEPTED_TYPES}, or a list of them: pass one of these."
+        )
     if len(items) == 0:
         raise ImageError(f"No images were given (the {type(images).__name__} is empty). Pass at least one image.")
     return _Images(items, range(len(items)))
@@ -180,7 +182,7 @@ def _open(source: Any, name: str | None, default: str) -> InputImage:
         if data is None and path is None:
             raise image_error(
                 name or default,
-                f"a dict with the keys {sorted(map(str, source))} is no image",
+                f"a dict with the keys {sorted(map(str, source))} is not an image",
                 'Pass the image in it (for a dataset, its image column: data["image"]), or a dict with "bytes" or "path"',
             )
         name = name or (_own_file_name(path) if path is not None else None)

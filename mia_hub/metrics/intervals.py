@@ -34,7 +34,7 @@ def clopper_pearson(successes: int, n: int, confidence: float = 0.95) -> tuple[f
     """
     if n != int(n) or successes != int(successes) or not 0 <= successes <= n or n < 1:
         raise MetricError(
-            f"{successes} successes of {n} are no proportion; integers with 0 ≤ successes ≤ n and n ≥ 1 are accepted. "
+            f"{successes} of {n} is not a proportion: successes must be an integer from 0 to n, and n an integer ≥ 1. "
             "Count the samples again."
         )
     return _beta_limits(successes, n, _tail(confidence))

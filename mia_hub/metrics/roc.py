@@ -219,7 +219,7 @@ def legacy_swapped_tpr(scores: ArrayLike, is_member: ArrayLike, fpr: float) -> f
     # tpr_at_fpr on swapped input would report too few non-members.
     if 0 < fpr <= 1 and fpr * members.size * (1 + 1e-12) < 1:
         raise MetricError(
-            f"The swapped figure at {fpr:g} can't be measured with {members.size} members, as it takes them for the negative class. "
+            f"With the classes swapped, a false-positive rate of {fpr:g} can't be measured with {members.size} members. "
             f"At least {math.ceil(1 / fpr * (1 - 1e-12))} members are needed. Add members or ask for a higher rate."
         )
     labels = np.repeat([0, 1], [members.size, nonmembers.size])

@@ -82,12 +82,12 @@ def class_indices(classes: Sequence[Any] | None, count: int, null_class: int | N
 def _class_index(value: Any, count: int, null_class: int | None, id: str, advice: str) -> int:
     if value is None or value == "":
         if null_class is None:
-            raise ModelError(f"{id} was not trained without classes, so each image needs one; {advice}.")
+            raise ModelError(f"{id} always needs a class, so give one for each image; {advice}.")
         return null_class
     try:
         index = int(value)
     except (TypeError, ValueError):
         index = -1
     if str(index) != str(value).strip() or not 0 <= index < count:
-        raise ModelError(f"{id} is conditioned on classes 0 to {count - 1}, and {value!r} is none of them; {advice}.")
+        raise ModelError(f"{id} takes classes 0 to {count - 1}; got {value!r}; {advice}.")
     return index

@@ -78,7 +78,7 @@ def read_layout(
         pickled = any(file.endswith((".ckpt", ".pt", ".pth")) for file in repository.sizes)
         kind = "pickled or single-file weights" if pickled else "no model_index.json"
         raise ModelError(
-            f"{name} is not a diffusion model in diffusers' layout ({kind}). Needed is a repository with model_index.json, such as "
+            f"{name} is not a diffusion model in diffusers' layout ({kind}). It needs a repository with model_index.json, such as "
             "'google/ddpm-cifar10-32'. A LoRA is given with its base, as 'base + lora'; a model in another format can be wrapped with "
             "mia_hub.wrap_denoiser."
         )
@@ -179,4 +179,6 @@ def check_shards(component: Component, repository: Folder) -> None:
     names: set[Any] = set(shards.values()) if isinstance(shards, dict) else {None}
     if not all(isinstance(shard, str) and re.fullmatch(r"[\w.-]+\.safetensors", shard) for shard in names):
         file = component.shard_index.rpartition("/")[2]
-        raise ModelError(f"{repository.name} is refused: {file} names weights that are no safetensors files beside it. {ASK_OWNER}")
+        raise ModelError(
+            f"{repository.name} is refused: {file} refers to weights that are not safetensors files in the same folder. {ASK_OWNER}"
+        )

@@ -1,4 +1,4 @@
-"""What all plots share: one palette, one style, and SVG that is the same for the same input.
+"""Shared parts of all plots: one palette, one style, and SVG that is the same for the same input.
 
 Plots may be drawn in several threads at once, and can stand inside a page. matplotlib takes a second to import, so it is imported only
 when a figure is drawn; pyplot, which keeps global state, never is.

@@ -1,4 +1,4 @@
-"""What the footers of Parquet files state of their columns: types, class names, and the memory that a row group needs."""
+"""Column types, class names and the memory of row groups, from the footers of Parquet files."""
 
 from __future__ import annotations
 

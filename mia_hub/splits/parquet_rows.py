@@ -127,7 +127,7 @@ class ParquetRows:
         if twice := sorted(name for name in set(schema.names) if schema.names.count(name) > 1):
             raise SplitError(f"{path} has two columns named {twice[0]!r}; write it again with one.")
         if odd := difference(self._schema, schema):
-            raise SplitError(f"{path} {odd}, unlike {self.paths[0]} of the same split. Write all files of a split alike.")
+            raise SplitError(f"{path} {odd}, unlike {self.paths[0]} of the same split. Give all files of a split the same columns.")
         return rows_in_groups(footer)
 
     def _read_footer(self, path: str) -> Any:

@@ -33,7 +33,7 @@ def find_target(name: str, *, private: bool = False) -> PushTarget:
     """Check everything that could refuse a push, before the split is made.
 
     Raises:
-        SplitError: without a token, for somebody else's name, or for a repository that holds something else than a split.
+        SplitError: without a token, for somebody else's name, or for a repository that holds something other than a split.
     """
     from huggingface_hub import HfApi, get_token
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
@@ -63,7 +63,7 @@ def find_target(name: str, *, private: bool = False) -> PushTarget:
         other = foreign_data(files) or ([] if RECORD in files else sorted(files - MADE_BY_THE_HUB))
         if other or not _is_written_split(name, info.sha):
             raise SplitError(
-                f"The data set {name} exists and holds something else than a split ({(other or [RECORD])[0]!r}, …); choose another name."
+                f"The data set {name} exists and holds something other than a split ({(other or [RECORD])[0]!r}, …); choose another name."
             )
     if private and not info.private:
         raise SplitError(f"The data set {name} exists and is public; make it private in its settings, or choose another name.")

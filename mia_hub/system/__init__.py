@@ -1,1 +1,1 @@
-"""What the program needs of the machine and of the Hub: files, memory, time, the web, processes."""
+"""Access to the machine and to the Hub: files, memory, time, the web, processes."""

@@ -29,7 +29,7 @@ _FOLDERS = {"model": "", "dataset": "datasets/", "space": "spaces/"}
 
 @dataclass(frozen=True)
 class HubTask:
-    """What is done on the Hub, for the messages about its failure.
+    """An operation on the Hub, as the messages about its failure name it.
 
     Attributes:
         kind: of the repository.
@@ -210,8 +210,8 @@ def _refusal(error: Exception, task: HubTask) -> str:
     right = f"{'write to' if task.writing else 'read'} {task.repo_id}" if task.repo_id else "do this"
     changed = "It was changed meanwhile by somebody else: try again"
     advice = {
-        401: f"The token is unknown or outdated{task.log_in(': ')}",
-        402: "This is paid for: add credits, or name another namespace",
+        401: f"The token is invalid or has expired{task.log_in(': ')}",
+        402: "This needs paid credits: add some, or name another namespace",
         403: f"This login may not {right}{task.log_in(': ')}{', or give another owner' if task.writing and task.repo_id else ''}",
         409: changed,
         412: changed,

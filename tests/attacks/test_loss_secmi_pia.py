@@ -221,7 +221,7 @@ def test_pian_forgets_the_scale_of_the_first_prediction_and_pia_does_not():
         ("secmi", {"k": 2.5}, "an integer ≥ 1"),
         ("secmi", {"timesteps": (90, 95, 101)}, r"multiples of 10 only, and timesteps has 95, 101; .*: 90, 100, 110"),
         ("secmi", {"k": 7}, r"multiples of 7 only"),
-        ("secmi-nns", {"timesteps": (45,)}, r"the nearest it can reach: 40, 50"),
+        ("secmi-nns", {"timesteps": (45,)}, r"The nearest are 40, 50"),
         ("secmi-nns", {"timesteps": (80, 90)}, "one timestep"),
     ],
 )

@@ -143,7 +143,7 @@ def test_the_published_space_starts(published, tmp_path):
     "arguments, token, says",
     [
         (["metric", "alice", "--yes"], None, ("nobody is logged in", "hf auth login", "HF_TOKEN")),
-        (["metric", "alice", "--yes"], "nonsense", ("The token is unknown or outdated", "hf auth login")),
+        (["metric", "alice", "--yes"], "nonsense", ("The token is invalid or has expired", "hf auth login")),
         (["metric", "alice", "--yes"], "hf_mallory", ("may not write to alice/sima", "403", "give another owner")),
         (["demo-split", "al/ice"], "hf_alice", ("'al/ice' is no owner", "such as 'alice'")),
         (["demo-split", "alice", "--name", "my split"], "hf_alice", ("'my split' is no name", "'mia_hub' for a name")),

@@ -145,8 +145,8 @@ BAD_OBJECTS = {
     "F out of range": (lambda: Image.fromarray(GREY.astype(np.float32)), "from 0 to 255", "x / 255"),
     "dataset row": (lambda: {"image": 1, "label": 2}, "keys ['image', 'label']", 'data["image"]'),
     "empty dict": (lambda: {"bytes": None, "path": None}, "['bytes', 'path']", 'dict with "bytes" or "path"'),
-    "number": (lambda: 3, "an object of type int is no image", "Accepted are a path"),
-    "pair": (lambda: (RGB, 1), "an object of type tuple is no image", "pass one of these"),
+    "number": (lambda: 3, "an object of type int is not an image", "Accepted are a path"),
+    "pair": (lambda: (RGB, 1), "an object of type tuple is not an image", "pass one of these"),
     "None": (lambda: None, "NoneType", "Accepted are a path"),
 }
 
@@ -668,7 +668,7 @@ def test_datasets_column():
         ((x for x in [RGB]), "A generator can be read only once", "Pass list(...)"),
         (iter([RGB]), "A list_iterator can be read only once", "Pass list(...)"),
         ({1, 2}, "A set", "Pass list(...)"),
-        (3, "An object of type int is no image", "a list of them"),
+        (3, "An object of type int is not an image", "a list of them"),
     ],
 )
 def test_as_images_refuses(images, what, step):

@@ -94,7 +94,7 @@ def test_a_request_with_other_scores_than_it_names_is_refused(about, scored, own
     requests, results = stores
     id, _, _ = Queue(requests).submit(*own_scores(scored.select(np.arange(len(scored) - 1))))
     worker.step()
-    assert "all of the split's and no others are needed" in Queue(requests).status(id).error
+    assert "they must cover exactly the split's images" in Queue(requests).status(id).error
     path = f"requests/{id}/request.json"
     changed = requests.read_json(path) | {"note": "", "seed": 3}
     other, _, _ = Queue(requests).submit(about(seed=9))

@@ -147,7 +147,7 @@ def test_copies_of_an_image_are_scored_once_or_once_each(table, tmp_path):
     each = check_scores(parquet_of(own, tmp_path / "t.parquet"), ids=ids, is_member=is_member)
     assert np.array_equal(each.scores, own.scores) and "duplicates" in {flag.name for flag in measure(each).flags}
     assert len(check_scores(parquet_of(own.select(order), tmp_path / "t.parquet"), ids=ids, is_member=is_member)) == len(split)
-    with pytest.raises(SubmissionError, match="2 times, and the split has it 3 times; score it once"):
+    with pytest.raises(SubmissionError, match="2 times, but the split contains it 3 times; score it once"):
         check_scores(parquet_of(own.select(np.arange(2 * N + 1)), tmp_path / "t.parquet"), ids=ids, is_member=is_member)
 
 
@@ -161,7 +161,7 @@ WRONG = {
     "too few": (lambda t: t.select(np.arange(2 * N - 1)), "missing: "),
     "other ids": (lambda t: changed(t, ids=[f"{i}x" for i in t.ids]), "of which 0 are among"),
     "ids twice": (lambda t: changed(t, ids=[t.ids[0], *t.ids[:-1]]), "missing: "),
-    "an image too often": (lambda t: t.select(np.r_[0, np.arange(2 * N)]), "2 times, and the split has it 1 times"),
+    "an image too often": (lambda t: t.select(np.r_[0, np.arange(2 * N)]), "2 times, but the split contains it 1 times"),
     "labels": (lambda t: changed(t, is_member=1 - t.is_member), "labels that differ"),
     "no scores": (lambda t: changed(t, timesteps=[], scores=t.scores[:, :0]), "can't be read|no column"),
 }

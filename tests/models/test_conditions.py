@@ -19,7 +19,7 @@ from mia_hub.errors import ModelError
 def test_a_wrong_class_is_refused(model_of, name, wrong):
     model, count = model_of(name), EXPECTED[name].classes
     wrong = count if wrong == "max" else wrong
-    with pytest.raises(ModelError, match=f"conditioned on classes 0 to {count - 1}, and {wrong!r} is none of them; give captions="):
+    with pytest.raises(ModelError, match=f"takes classes 0 to {count - 1}; got {wrong!r}; give captions="):
         model.condition([0, wrong])
     with pytest.raises(ModelError, match=f"conditioned on classes; give captions=.*one class index from 0 to {count - 1} per image"):
         model.condition(None)
@@ -37,7 +37,7 @@ def test_no_class_is_the_one_that_guidance_uses(model_of, pipeline_of):
     x, output = queries[0]
     t = int(pipeline.scheduler.timesteps[0])
     assert difference(epsilon(model, t, x[2:], ["", None]), output[2:, :4]) < 1e-9
-    with pytest.raises(ModelError, match="was not trained without classes, so each image needs one; give captions="):
+    with pytest.raises(ModelError, match="always needs a class, so give one for each image; give captions="):
         model_of("ddpm-class").condition([1, ""])
 
 

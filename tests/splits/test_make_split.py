@@ -331,7 +331,7 @@ def test_what_is_no_split_of_ours_is_left_alone(case, tmp_path, loopback_hub, lo
     assert written(tmp_path / "out") == before
     words = [*as_folder(tmp_path, None), "--members", 3, "--nonmembers", 3, "--no-shift-check", "--push", "alice/other"]
     code, _, err = run(*words, capsys=capsys)
-    assert code == 2 and "alice/other exists and holds something else than a split" in err and named in err
+    assert code == 2 and "alice/other exists and holds something other than a split" in err and named in err
     assert HfApi().dataset_info("alice/other").sha == commit
 
 
@@ -393,7 +393,7 @@ def test_a_second_push_replaces_the_first(tmp_path, loopback_hub, logged_in, cap
     assert len(load_split("alice/split").members) == 4
     loopback_hub.add_repo("dataset", "alice/other", {"data.csv": "a,b"})
     for name, more, says in (
-        ("alice/other", [], "exists and holds something else than a split"),
+        ("alice/other", [], "exists and holds something other than a split"),
         ("bob/split", [], "You are logged in as alice and can't write to bob/split; you can to alice"),
         ("split", [], "of the form 'owner/name'; got 'split'"),
         ("alice/../x", [], "of the form 'owner/name'"),

@@ -251,14 +251,14 @@ def test_a_path_in_a_cell_is_never_opened(tmp_path, loopback_hub, forget):
     hostile = [{"bytes": None, "path": str(tmp_path / "private.png")}]
     for name in ("member", "nonmember"):
         pq.write_table(pa.table({"image": hostile}), own / "data" / f"{name}-00000-of-00001.parquet")
-    with pytest.raises(ImageError, match="is no image"):
+    with pytest.raises(ImageError, match="is not an image"):
         _ = load_split(own).members[0]
     # And not in what `datasets` reads either.
     card = card_of("a.jsonl", "b.jsonl", "dataset_info:\n  features:\n  - name: image\n    dtype: image\n")
     rows = {"a.jsonl": {"image": str(tmp_path / "private.png")}, "b.jsonl": {"image": "http://127.0.0.1:9/x.png"}}
     loopback_hub.add_repo("dataset", "alice/layout", {"README.md": card} | {name: json.dumps(row) + "\n" for name, row in rows.items()})
     for part in (load_split("alice/layout").members, load_split("alice/layout").nonmembers):
-        with pytest.raises(ImageError, match="is no image"):
+        with pytest.raises(ImageError, match="is not an image"):
             _ = part[0]
 
 
@@ -302,7 +302,7 @@ def test_a_path_into_the_files_of_another_data_set_is_never_opened(loopback_hub,
         split = load_split("alice/layout")
         for images in (split.members, split.nonmembers):
             for place in range(len(named)):
-                with pytest.raises(ImageError, match="is no image"):
+                with pytest.raises(ImageError, match="is not an image"):
                     _ = images[place]
     finally:
         loopback_hub.delete_repo("dataset", "victim/private")

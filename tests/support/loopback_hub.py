@@ -498,7 +498,7 @@ def _now() -> str:
 
 
 def _validated(card: str) -> Response:
-    """What the Hub says of a card's metadata."""
+    """The Hub's answer about a card's metadata."""
     front = card.split("---\n", 2)[1:2] if card.startswith("---\n") else []
     try:
         metadata = yaml.safe_load(front[0]) if front else {}

@@ -165,7 +165,7 @@ def prints(*lines: str, status: int = 0) -> Callable[[Job], Finished]:
 
 
 def run_here(job: Job) -> subprocess.Popen:
-    """What the job's ``uv run … python …`` would run, with this Python in place of one that uv installs."""
+    """The command that the job's ``uv run … python …`` would run, with this Python instead of one that uv installs."""
     command = job.spec["command"]
     assert command[:2] == ["uv", "run"], command
     own = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "MIA_HUB_"))}

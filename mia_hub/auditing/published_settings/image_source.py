@@ -19,7 +19,7 @@ FromTwo = Annotated[int, Field(ge=2)]
 
 
 class RowCondition(Stated):
-    """What a row must fulfil to be drawn.
+    """A condition that a row must fulfil to be drawn.
 
     Attributes:
         column: the column; of several names, the first that the data set has.
@@ -120,12 +120,12 @@ class ImageSource(Stated):
 
     @property
     def order_key(self) -> tuple[Any, ...]:
-        """What two sources share if their rows are places in the same permutation."""
+        """A key that two sources share if their rows are places in the same permutation."""
         return (*self.rows_key, self.pool, self.seed, self.per_class, self.where)
 
     @property
     def rows_key(self) -> tuple[Any, ...]:
-        """What two sources share if they number the same rows."""
+        """A key that two sources share if they number the same rows."""
         return (self.dataset, self.config, self.revision, self.split, self.files)
 
     def check_disjoint(self, other: ImageSource) -> None:

@@ -20,7 +20,7 @@ from mia_hub.system.signatures import Default, with_options
 
 
 class BenchmarkOptions(QueryOptions, total=False):
-    """What a benchmark is run with; see `run_benchmark`."""
+    """Options of a benchmark's run; see `run_benchmark`."""
 
     model: Annotated[str | DiffusionModel | None, Default(None)]
     limit: Annotated[int | None, Default(None)]

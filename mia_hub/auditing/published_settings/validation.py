@@ -19,7 +19,7 @@ class BenchmarkError(MiaHubError):
 
 
 class Stated(BaseModel):
-    """What a file states: every field has exactly its type, unknown ones are refused, and nothing changes afterwards."""
+    """Base of all parts of a setting: every field has exactly its type, unknown ones are refused, and nothing changes afterwards."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 

@@ -76,8 +76,8 @@ def space_repository(names: Names, root: Path = CHECKOUT) -> PublishedRepository
     """
     if not all((root / name).is_file() for name in ("app.py", "README.md", "requirements.txt", "pyproject.toml")):
         raise PublishError(
-            f"The Space is the whole checkout, and {root} is none: clone the repository, run 'pip install -e .' in it, and publish from "
-            "there."
+            f"Publishing the Space needs a clone of the repository, and {root} is not one: clone it, run 'pip install -e .' in it, and "
+            "publish from there."
         )
     tracked = _tracked(root)
     remarks: tuple[str, ...] = ()

@@ -48,7 +48,7 @@ class FineTunedPart(Overlay):
         return read_configs(self.repository, {component.name: component})[0]
 
     def marks(self, base: Base) -> TrainingMarks | None:
-        """What the scheduler of the model that the part belongs to says, if that stands beside it."""
+        """The configuration of the scheduler of the part's own model, if it is beside the part."""
         if self._component(base).name != base.adapter.denoiser:
             return None
         folder = self.path.rpartition("/")[0]

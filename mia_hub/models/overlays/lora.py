@@ -110,7 +110,7 @@ class LoRA(Overlay):
         others = [key for key, value in weights.items() if key not in scaled and not key.endswith(".alpha") and value.float().any()]
         if others or not scaled:
             raise ModelError(
-                f"{self.name} holds something else than low-rank updates (such as {min(others, default='nothing')}), which diffusers "
+                f"{self.name} holds something other than low-rank updates (such as {min(others, default='nothing')}), which diffusers "
                 f"doesn't put on {base.name}. {MERGE}"
             )
         strength = _energy(scaled)

@@ -60,7 +60,7 @@ def locate_overlay(name: str, revision: str | None = None, access: Access = TRUS
         ModelError: if it can't be found.
     """
     if not name:
-        raise ModelError("Nothing stands after a plus sign; name a LoRA, a fine-tuned part or a checkpoint there, or leave the sign out.")
+        raise ModelError("There is nothing after a plus sign; name a LoRA, a fine-tuned part or a checkpoint there, or leave the sign out.")
     if access.trusted and os.path.isfile(name):
         refuse_revision(revision, name)
         return _OneFile(Path(name).absolute(), name), os.path.basename(name)

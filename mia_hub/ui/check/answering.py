@@ -25,7 +25,7 @@ SHOWN_PROGRESS = gr.Progress()
 
 @dataclass(frozen=True)
 class Question:
-    """What a model is to be queried for.
+    """A question of a visitor.
 
     Attributes:
         images: to check: paths, or images.

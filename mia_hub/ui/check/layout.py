@@ -29,7 +29,7 @@ PRIVACY = (
 
 @dataclass(frozen=True)
 class Fields:
-    """What a visitor fills in, and presses."""
+    """Build the fields and buttons of the tab."""
 
     image: gr.Image
     examples: list[tuple[gr.Gallery, Examples]]

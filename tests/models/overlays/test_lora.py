@@ -173,7 +173,7 @@ def settings(**fields):
 
 
 OTHER_BASE = ("can't be put on", "is a LoRA for another base, or broken", "Its page says which model it was trained on")
-ANOTHER_KIND = ("something else than low-rank updates", "Merge it into the model")
+ANOTHER_KIND = ("something other than low-rank updates", "Merge it into the model")
 LOHA = {f"lora_unet_mid_block_attentions_0_proj_in.hada_w{i}_{ab}": torch.ones(4, 4) for i in (1, 2) for ab in "ab"}
 MISFITS = {
     "SD2's": ("sd1", lora_of("sd2", {"unet": "to_k$"}), (*OTHER_BASE, "size mismatch")),

@@ -93,7 +93,7 @@ def test_wrong_names_are_refused(base, tmp_path, on_hub, loopback_hub):
     two_parts(tmp_path)
     lora, repo = on_hub({LORA_FILE: b""}), f"{base('sd1')} + "
     for name, says in {
-        "": "Nothing stands after a plus sign",
+        "": "There is nothing after a plus sign",
         "no/such": "no model 'no/such' that you may see",
         "./no/such/folder": "neither 'demo', nor an existing folder",
         str(tmp_path / "unet.safetensors"): "nor an existing folder",
