@@ -249,7 +249,7 @@ def test_classes_are_checked_before_the_model_is_asked(class_model, monkeypatch)
     monkeypatch.setattr(class_model, "predict_noise", lambda *_: pytest.fail("the model was queried"))
     for given, says in (
         ([0, 5], "got 5"),
-        ([0, "cat"], "'cat' is none"),
+        ([0, "cat"], "got 'cat'"),
         (None, "give captions"),
         ([0, ""], "always needs a class"),
     ):
