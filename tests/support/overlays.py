@@ -196,6 +196,42 @@ def flux_by_kohya(updates):
     return kohya({"transformer": fused | {"img_in": modules["x_embedder"]}})
 
 
+def peft_names(updates, prefix="{part}.", adapter="", text="text_model.", alphas=False):
+    """Of peft's naming; the scale multiplied into B, or in entries of their own."""
+    tensors = {}
+    for part, modules in updates.items():
+        for module, (a, b, scale) in modules.items():
+            stem = prefix.format(part=part) + (text if part == "text_encoder" else "") + module
+            tensors |= {f"{stem}.lora_A{adapter}.weight": a, f"{stem}.lora_B{adapter}.weight": b if alphas else b * scale}
+            tensors |= {f"{stem}.alpha": torch.tensor(scale * len(a))} if alphas else {}
+    return tensors
+
+
+def by_name(**options):
+    return lambda updates: {"any.safetensors": peft_names(updates, **options)}
+
+
+def by_comfy(updates):
+    names = peft_names(updates, prefix="diffusion_model.", alphas=True)
+    return {"any.safetensors": {key.replace("down_blocks.1.attentions.0", "input_blocks.3.1"): tensor for key, tensor in names.items()}}
+
+
+def by_one_trainer(updates):
+    names = kohya({"unet" if part == "transformer" else part: modules for part, modules in updates.items()})["any.safetensors"]
+    return {
+        "any.safetensors": {
+            re.sub("^lora_te_", "lora_te1_", key.replace("unet", "transformer").replace("text_model_text_", "text_")): t
+            for key, t in names.items()
+        }
+    }
+
+
+def a_text_encoders(updates):
+    """peft's own folder of a text encoder."""
+    config = {"peft_type": "LORA", "r": RANK, "lora_alpha": RANK}
+    return {"adapter_model.safetensors": peft_names(updates, prefix="base_model.model."), "adapter_config.json": config}
+
+
 ATTENTION = r"attn\d\.to_(q|out\.0)$"
 NAMINGS = {
     "kohya": ("sd1", {"unet": r"to_q$|conv1|proj_in|time_emb_proj|conv_in", "text_encoder": "fc1|q_proj"}, kohya),
@@ -207,6 +243,15 @@ NAMINGS = {
     "diffusers, UNet alone": ("sd1", {"unet": ATTENTION}, plain(*PROCESSORS, prefix="")),
     "settings in the file": ("sd2", {"unet": r"to_q$|conv1"}, with_settings),
     "peft": ("sdxl", {"unet": r"to_q$|conv1"}, by_peft),
+    "peft, adapter's name": ("sd1", {"unet": r"to_q$|conv1"}, by_name(adapter=".default", alphas=True)),
+    "peft, another name": ("sd1", {"unet": r"to_q$", "text_encoder": "fc1"}, by_name(adapter=".default_0", alphas=True)),
+    "peft's wrapper outside": ("sd1", {"unet": r"to_q$"}, by_name(prefix="base_model.model.{part}.", alphas=True)),
+    "peft's wrapper inside": ("sd1", {"unet": r"to_q$"}, by_name(prefix="{part}.base_model.model.", alphas=True)),
+    "peft's wrapper alone": ("sd1", {"unet": r"to_q$"}, by_name(prefix="base_model.model.", alphas=True)),
+    "peft, a text encoder": ("sd1", {"text_encoder": "fc1|q_proj"}, a_text_encoders),
+    "ComfyUI, original blocks": ("sdxl", {"unet": r"down_blocks.1.attentions.0.*to_v$"}, by_comfy),
+    "OneTrainer, Flux": ("flux-dev", {"transformer": r"attn.to_[qk]$|proj_mlp", "text_encoder": "fc1"}, by_one_trainer),
+    "OneTrainer, SD3": ("sd3", {"transformer": r"attn.to_[qk]$", "text_encoder": "q_proj"}, by_one_trainer),
     "kohya, Flux": ("flux-dev", {"transformer": r"^transformer_blocks.0.attn.to_[qkv]$|^x_embedder$"}, flux_by_kohya),
 }
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from mia_hub.errors import ModelError
+from mia_hub.errors import ModelError, first_line
 from mia_hub.models.components import broken_files
-from mia_hub.models.overlays.overlay import Base, Overlay, beside, size_of
+from mia_hub.models.overlays.lora_names import DOWN, PEFT_PREFIX, part_and_module, plain_names
+from mia_hub.models.overlays.lora_scale import LoRASettings, alpha_key, is_alpha
+from mia_hub.models.overlays.overlay import PEFT_CONFIG, Base, Overlay, beside, size_of
 from mia_hub.models.training_marks import TrainingMarks, read_marks
 
-PEFT_PREFIX = "base_model.model."
 MERGE = "Merge it into the model with the tool that it was made with, and give the result."
 A = ".lora_A.weight"
-# The first of the two matrices of a low-rank update, in the namings of peft, of kohya's scripts, and of older diffusers.
-DOWN = re.compile(r"[._](lora_A|lora_down|lora\d?(_linear_layer)?\.down)\.")
 
 
 class LoRA(Overlay):
@@ -107,7 +106,9 @@ class LoRA(Overlay):
         for key in weights:
             if match := DOWN.search(key):
                 scaled |= self._scaled_update(key, key[: match.start()], weights, settings)
-        others = [key for key, value in weights.items() if key not in scaled and not key.endswith(".alpha") and value.float().any()]
+        others = [key for key, value in weights.items() if key not in scaled and not is_alpha(key) and value.float().any()]
+        if any(key.startswith("bundle_emb.") for key in others):
+            raise ModelError(f"{self.name} brings new words for the text encoder (bundle_emb, by OneTrainer), which aren't loaded. {MERGE}")
         if others or not scaled:
             raise ModelError(
                 f"{self.name} holds something other than low-rank updates (such as {min(others, default='nothing')}), which diffusers "
@@ -118,30 +119,62 @@ class LoRA(Overlay):
             raise ModelError(f"{self.name} {'is broken: it has NaN or infinity' if strength else 'changes nothing: its updates are zero'}.")
         return scaled
 
-    def _content(self, base: Base) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The weights as they are stored, and the settings, ``{"unet.lora_alpha": 8, …}``."""
+    def _content(self, base: Base) -> tuple[dict[str, Any], LoRASettings]:
+        """The weights as they are stored, under names that diffusers reads, and the settings.
+
+        Raises:
+            ModelError: if it is broken, or its alpha is missing or belongs to nothing.
+        """
         from safetensors import safe_open
 
         with broken_files(self.name), safe_open(self.file, "pt") as file:
-            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            settings = json.loads((file.metadata() or {}).get("lora_adapter_metadata", "{}"))
-        config = beside(self.path)
-        if config in self.repository.sizes and any(key.startswith(PEFT_PREFIX) for key in weights):
-            denoiser = base.adapter.denoiser
-            weights = {f"{denoiser}.{key.removeprefix(PEFT_PREFIX)}": value for key, value in weights.items()}
-            settings = {f"{denoiser}.{key}": value for key, value in self.repository.read_json(config).items()}
-        return weights, settings
+            stored = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            metadata = file.metadata() or {}
+        path = beside(self.path)
+        by_peft = any(PEFT_PREFIX in key for key in stored)
+        config = self.repository.read_json(path) if by_peft and path in self.repository.sizes else {}
+        try:
+            weights = plain_names(stored, base, self.file.resolve().parent.name, self.name)
+        except ValueError as error:
+            raise self.misfit(base, str(error)) from error
+        stems = {key[: match.start()] for key in weights if (match := DOWN.search(key))}
+        own = {alpha_key(stem, weights) for stem in stems}
+        # One alpha for all updates, as a number of its own.
+        common = {key: weights[key] for key in weights if is_alpha(key) and key not in own and "." not in key and weights[key].numel() == 1}
+        lost = [key for key in weights if is_alpha(key) and key not in own and key not in common and weights[key].float().any()]
+        if lost:
+            raise self._uncertain(f"it stores an alpha as {lost[0]}, which belongs to none of its updates")
+        own_part = next((part_and_module(stem, base)[0] for stem in stems), base.adapter.denoiser)
+        with self._certain():
+            settings = LoRASettings(metadata, config, {key: float(value) for key, value in common.items()}, base, own_part)
+        if by_peft and not config and not settings.has_alpha and None in own:
+            raise self._uncertain(f"it is an adapter of peft, whose scale stands in {PEFT_CONFIG}, which isn't beside it")
+        return {key: value for key, value in weights.items() if key not in common}, settings
 
-    def _scaled_update(self, key: str, stem: str, weights: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    def _uncertain(self, why: str) -> ModelError:
+        return ModelError(
+            f"{self.name} could not be loaded: {why}. Download all of its files again, or merge it into the model with the tool that it "
+            "was made with, and give the result."
+        )
+
+    @contextmanager
+    def _certain(self) -> Iterator[None]:
+        """Context in which settings that can't be applied become one clear message."""
+        try:
+            yield
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise self._uncertain(first_line(error)) from error
+
+    def _scaled_update(self, key: str, stem: str, weights: dict[str, Any], settings: LoRASettings) -> dict[str, Any]:
         """The matrices of one update, with its scale multiplied in, and its biases and magnitudes if it has any."""
         import torch
 
         up, down = _up(key), weights[key]
         if up not in weights:
             raise ModelError(f"{self.name} is broken: it has {key}, and no {up}. Download it again, or ask its owner to repair it.")
-        with broken_files(self.name):
-            alpha = weights.get(f"{stem}.alpha")
-            scale = _scale(settings, stem, len(down)) if alpha is None else float(alpha) / len(down)
+        with self._certain():
+            alpha = alpha_key(stem, weights)
+            scale = settings.scale(stem, tuple(down.shape)) if alpha is None else float(weights[alpha]) / len(down)
         # Half of it to each side, so that neither becomes too small for half precision.
         wide = torch.promote_types(down.dtype, torch.float32) if down.dtype.itemsize > 1 else torch.float32
         root = abs(scale) ** 0.5
@@ -161,28 +194,6 @@ class LoRA(Overlay):
 def _up(down: str) -> str:
     """The name of the second matrix of an update, from that of the first."""
     return DOWN.sub(lambda match: match[0].replace("lora_A", "lora_B").replace("down", "up"), down, count=1)
-
-
-def _scale(settings: dict[str, Any], stem: str, rank: int) -> float:
-    """The scale of an update by the file's settings, ``{"unet.lora_alpha": 8, …}``; 1 if they don't state it.
-
-    Raises:
-        ValueError: for settings that can't be applied.
-    """
-    part, _, module = stem.partition(".")
-    own = {key.partition(".")[2]: value for key, value in settings.items() if key.partition(".")[0] == part}
-    alpha = own.get("lora_alpha")
-    if alpha is None:
-        return 1.0
-    if str(own.get("init_lora_weights")).partition("_")[0] in ("pissa", "olora", "corda", "loftq", "lora"):
-        raise ValueError(f"it needs other base weights: init_lora_weights is {own['init_lora_weights']!r}")
-    for pattern, value in (own.get("alpha_pattern") or {}).items():
-        if not re.fullmatch(r"\^?[\w.]+", pattern):
-            raise ValueError(f"its alpha_pattern {pattern!r} is no plain name")
-        if module == pattern.removeprefix("^") or module.endswith(f".{pattern}"):
-            alpha = value
-            break
-    return float(alpha) / (rank**0.5 if own.get("use_rslora") else rank)
 
 
 def _energy(weights: dict[str, Any]) -> float:

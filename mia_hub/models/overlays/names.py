@@ -15,7 +15,8 @@ from mia_hub.errors import ModelError
 from mia_hub.models.layout import INDEX
 from mia_hub.models.overlays.checkpoint import Checkpoint
 from mia_hub.models.overlays.fine_tuned_part import FineTunedPart
-from mia_hub.models.overlays.lora import DOWN, LoRA
+from mia_hub.models.overlays.lora import LoRA
+from mia_hub.models.overlays.lora_names import DOWN
 from mia_hub.models.overlays.overlay import PEFT_CONFIG, Overlay, beside, shapes_in
 from mia_hub.models.repository import TRUSTED, Access, Folder, open_repository, refuse_revision
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import cache
 
 import pytest
 import torch
@@ -19,10 +20,12 @@ from support.overlays import (
     NAMINGS,
     RANK,
     T,
+    by_one_trainer,
     epsilon,
     flux_by_kohya,
     kohya,
     load_model,
+    peft_names,
     random_updates,
     refusal,
     same,
@@ -214,6 +217,23 @@ MISFITS = {
         lambda: {LORA_FILE: (LAYERS(random_updates("sd1", {"unet": "to_q$"}))[LORA_FILE], settings(init_lora_weights="pissa_niter_4"))},
         ("could not be loaded", "needs other base weights"),
     ),
+    "two adapters": (
+        "sd1",
+        lambda: {LORA_FILE: peft_names(random_updates("sd1", {"unet": "to_q$"}), adapter=".a")
+                 | peft_names(random_updates("sd1", {"unet": "to_k$"}), adapter=".b")},
+        ("holds several adapters (a, b)", "Save one of them"),
+    ),
+    "peft's without its settings": (
+        "sd1",
+        lambda: {LORA_FILE: peft_names(random_updates("sd1", {"unet": "to_q$"}), prefix="base_model.model.")},
+        ("whose scale stands in adapter_config.json, which isn't beside it",),
+    ),
+    "new words": (
+        "sd1", changed(lambda t: t | {"bundle_emb.tok.string_to_param.*": torch.ones(1, 16)}), ("new words for the text encoder",),
+    ),
+    "OneTrainer's for another transformer": (
+        "sd3", lora_of("flux-dev", {"transformer": "proj_mlp"}, by_one_trainer), (*OTHER_BASE, "a layer that this model lacks"),
+    ),
     "on PixArt": ("pixart-sigma", lora_of("flux-dev", {"transformer": "to_q$"}), ("diffusers puts none on", "PixArt", "merged into")),
     "on a model of pixels": ("ddpm", lora_of("sd1", {"unet": "to_q$"}), ("diffusers puts none on", "PixelModel", "merged into")),
 }  # fmt: skip
@@ -232,6 +252,77 @@ def test_what_doesnt_fit_is_refused(base, tmp_path, on_hub, loopback_hub, capfd,
     # Before the base's weights are fetched, but for text encoders, which are seen once they are there.
     assert weights_fetched(loopback_hub, repo) == [] or case == "another text encoder's"
     assert capfd.readouterr().err == ""
+
+
+ADAPTER_METADATA = {"unet.lora_alpha": 8, "unet.r": 4, "unet.alpha_pattern": {"^never": 3}}
+# Where the alpha of a LoRA of rank 4 stands, and the scale that it makes; or what the refusal says.
+SCALES = {
+    "nowhere": ({}, 1),
+    "diffusers": ({"lora_adapter_metadata": json.dumps(ADAPTER_METADATA)}, 2),
+    "diffusers, without parts": ({"lora_adapter_metadata": json.dumps({"lora_alpha": 8, "r": 4})}, 2),
+    "nested": ({"lora_adapter_metadata": json.dumps({"unet": {"lora_alpha": 8, "r": 4}})}, 2),
+    "by part": ({"unet.lora_alpha": "8", "unet.r": "4"}, 2),
+    "another part's as well": ({"unet.lora_alpha": "8", "text_encoder.lora_alpha": "400"}, 2),
+    "flat": ({"lora_alpha": "8", "r": "4"}, 2),
+    "short": ({"alpha": "8", "rank": "4"}, 2),
+    "network": ({"network_alpha": "8"}, 2),
+    "camel case": ({"networkAlpha": "2", "networkDim": "4"}, 0.5),
+    "kohya": ({"ss_network_alpha": "1.0", "ss_network_dim": "4"}, 0.25),
+    "kohya, unset": ({"ss_network_alpha": "None", "ss_network_dim": "4", "ss_alpha_mask": "False"}, 1),
+    "kohya, convolutions": ({"ss_network_alpha": "8", "ss_network_dim": "4", "ss_network_args": json.dumps({"conv_alpha": "4"})}, (2, 1)),
+    "OneTrainer": ({"ot_config": json.dumps({"lora_rank": 4, "lora_alpha": 2.0})}, 0.5),
+    "peft's configuration": ({"adapter_config": json.dumps({"r": 4, "lora_alpha": 8, "use_rslora": True})}, 4),
+    "patterns": ({"lora_alpha": "8", "alpha_pattern": json.dumps({"conv1": 4})}, (2, 1)),
+    "ranks by pattern": ({"lora_alpha": "8", "r": "16", "rank_pattern": json.dumps({"conv1": 4, "to_q": 4})}, 2),
+    "rank-stabilised": ({"unet.lora_alpha": "8", "unet.use_rslora": "True"}, 4),
+    "one entry for all": ("network_alpha", 2),
+    "an entry for each": (".alpha", 2),
+    "an entry for each, longer": (".lora_alpha", 2),
+    "an entry of nothing": (".attn3.alpha", ("belongs to none of its updates",)),
+    "twice": ({"lora_alpha": "8", "network_alpha": "4"}, ("contradict each other", "lora_alpha = 8", "network_alpha = 4")),
+    "another rank": ({"lora_alpha": "8", "r": "8"}, ("state a rank of 8", "whose matrices have 4")),
+    "dynamic": ({"ss_network_alpha": "Dynamic", "ss_network_dim": "Dynamic"}, ("ss_network_alpha is 'Dynamic', which is no number",)),
+    "unknown": ({"my_trainer.down_alpha": "8"}, ("in a way that is not known", "my_trainer.down_alpha")),
+    "not readable": ({"lora_adapter_metadata": "{"}, ("lora_adapter_metadata is not readable",)),
+    "words of captions": ({"ss_tag_frequency": json.dumps({"img": {"alpha": 3, "my_alpha": 2}})}, 1),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def updates():
+    """Two layers, one of them a convolution of 3 x 3."""
+    return random_updates("sd1", {"unet": r"mid_block.*(attn1.to_q|resnets.0.conv1)$"})["unet"]
+
+
+@pytest.fixture(scope="module")
+def merged(base, updates, tmp_path_factory):
+    """``merged(of_layer, of_convolution)``: ε with these scales."""
+    root = tmp_path_factory.mktemp("merged")
+
+    @cache
+    def predicted(*scales):
+        scaled = {module: (a, b, scales["conv" in module]) for module, (a, b, _) in updates.items()}
+        return epsilon(load_model(save_merged("sd1", base("sd1"), root / f"{scales[0]}-{scales[1]}", {"unet": scaled})))
+
+    return predicted
+
+
+@pytest.mark.parametrize("case", SCALES)
+def test_the_scale_is_read_from_wherever_it_is_stored(base, updates, merged, tmp_path, case):
+    stored, expected = SCALES[case]
+    tensors = peft_names({"unet": {module: (a, b, 1) for module, (a, b, _) in updates.items()}})
+    metadata = stored if isinstance(stored, dict) else None
+    if isinstance(stored, str):
+        stems = [key.removesuffix(".lora_A.weight") for key in tensors if key.endswith("lora_A.weight")]
+        tensors |= {f"{stem}{stored}": torch.tensor(8.0) for stem in (stems if stored.startswith(".") else [""])}
+    lora = save_files({LORA_FILE: (tensors, metadata)}, tmp_path / "lora")
+    if isinstance(expected, tuple) and isinstance(expected[0], str):
+        message = refusal(f"{base('sd1')} + {lora}")
+        for phrase in (str(lora), "could not be loaded", *expected):
+            assert phrase in message, message
+    else:
+        scales = expected if isinstance(expected, tuple) else (expected, expected)
+        assert same(epsilon(load_model(f"{base('sd1')} + {lora}")), merged(*scales))
 
 
 def test_a_files_settings_run_no_code(base, tmp_path, monkeypatch):
