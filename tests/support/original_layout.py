@@ -97,3 +97,36 @@ def original_sd3(transformer) -> dict:
     for name in [name for name in weights if name.startswith(("final_layer.adaLN", "joint_blocks.1.context_block.adaLN"))]:
         weights[name] = torch.cat(weights[name].chunk(2)[::-1])
     return weights
+
+
+# The UNet of Stable Diffusion 2 whose shapes diffusers recognises it by: its upper level attends, with two resnets on the way down.
+UNET_2 = [
+    ("^time_embedding.linear_1", "time_embed.0"), ("^time_embedding.linear_2", "time_embed.2"), ("^conv_in", "input_blocks.0.0"),
+    ("^conv_norm_out", "out.0"), ("^conv_out", "out.2"),
+    *[
+        (rf"^down_blocks.{i}.{kind}.{j}\b", f"input_blocks.{3 * i + j + 1}.{k}")
+        for i in (0, 1) for j in (0, 1) for k, kind in enumerate(("resnets", "attentions"))
+    ],
+    ("^down_blocks.0.downsamplers.0.conv", "input_blocks.3.0.op"),
+    ("^mid_block.resnets.0", "middle_block.0"), ("^mid_block.attentions.0", "middle_block.1"), ("^mid_block.resnets.1", "middle_block.2"),
+    *[
+        (rf"^up_blocks.{i}.{kind}.{j}\b", f"output_blocks.{3 * i + j}.{k}")
+        for i in (0, 1) for j in (0, 1, 2) for k, kind in enumerate(("resnets", "attentions"))
+    ],
+    ("^up_blocks.0.upsamplers.0.conv", "output_blocks.2.1.conv"),
+    *[(rf"^((?:in|out)put_blocks\.\d\.0|middle_block\.[02])\.{old}", rf"\1.{new}") for old, new in RESNET],
+]  # fmt: skip
+
+
+def original_2(pipeline) -> dict:
+    """Stable Diffusion 2 in one dictionary, where q, k and v of the text encoder are one."""
+    weights = renamed(pipeline.unet.state_dict(), DENOISER, UNET_2) | renamed(pipeline.vae.state_dict(), "first_stage_model.", VAE)
+    text = {
+        key if key.startswith("text_model.") else f"text_model.{key}": value for key, value in pipeline.text_encoder.state_dict().items()
+    }
+    rules = [rule for rule in OPEN_CLIP if "projection" not in rule[0]]
+    text = renamed(text, "cond_stage_model.model.", rules)
+    for name in [name for name in text if ".q_proj." in name]:
+        fused = torch.cat([text.pop(name.replace("q_proj", f"{which}_proj")) for which in "qkv"])
+        text[name.replace("q_proj.", "in_proj_")] = fused
+    return weights | text

@@ -35,8 +35,12 @@ def build(name: str) -> DiffusionPipeline:
 
 def save(name: str, folder: Path) -> Path:
     """Saves one of PIPELINES as a repository; returns its folder."""
+    return save_pipeline(build(name), folder)
+
+
+def save_pipeline(pipeline: DiffusionPipeline, folder: Path) -> Path:
+    """Saves a pipeline as a repository; returns its folder."""
     folder = Path(folder)
-    pipeline = build(name)
     pipeline.save_pretrained(folder, safe_serialization=True)
     for component, tokenizer in pipeline.components.items():
         if isinstance(tokenizer, transformers.CLIPTokenizer):
@@ -172,7 +176,7 @@ def _text_unet(text_size: int, attention: tuple[str, str], **options):
     down = tuple(f"{kind}DownBlock2D" for kind in attention)
     up = tuple(f"{kind}UpBlock2D" for kind in reversed(attention))
     options |= {"sample_size": 8, "cross_attention_dim": text_size, "down_block_types": down, "up_block_types": up}
-    return _randomised(diffusers.UNet2DConditionModel(**BLOCKS, **options))
+    return _randomised(diffusers.UNet2DConditionModel(**{**BLOCKS, **options}))
 
 
 def _vae(cls=AutoencoderKL, *, latent_channels=4, **options):
@@ -267,6 +271,16 @@ def _sd2():
     text = _clip(32, "gelu", pad_token="!")
     scheduler = DDIMScheduler(**options, **STABLE_DIFFUSION_BETAS)
     return _stable_diffusion(text, scheduler, attention_head_dim=[1, 2], use_linear_projection=True)
+
+
+def stable_diffusion_2(prediction_type: str):
+    """A Stable Diffusion 2 of the shapes that diffusers recognises it by, which predicts v or ε."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        options = {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}
+        scheduler = DDIMScheduler(prediction_type=prediction_type, **options, **STABLE_DIFFUSION_BETAS)
+        heads = {"attention_head_dim": [1, 2], "use_linear_projection": True, "layers_per_block": 2}
+        return _stable_diffusion(_clip(1024, "gelu", pad_token="!"), scheduler, **heads)
 
 
 @_register("sdxl")

@@ -14,6 +14,15 @@ from mia_hub.models.training_marks import TrainingMarks, read_marks
 if TYPE_CHECKING:
     import torch
 
+# Published configurations whose weights have the same shapes, by what they predict; diffusers takes the first for all of them. Other models
+# that it recognises by their shapes alone differ in their samplers, or not at all. (Files of SDXL that predict v state that.)
+ALIKE = {
+    "stabilityai/stable-diffusion-2-1": {
+        "v_prediction": "stabilityai/stable-diffusion-2-1",
+        "epsilon": "stabilityai/stable-diffusion-2-1-base",
+    }
+}
+
 
 class Checkpoint(Overlay):
     """Weights in one safetensors file, as the models' authors and most fine-tuning tools write them: of all parts, or of some."""
@@ -76,7 +85,7 @@ class Checkpoint(Overlay):
         """The Hub id of the model that it was made from, which diffusers recognises by the weights.
 
         Raises:
-            ModelError: if it is a part alone.
+            ModelError: if it is a part alone, or if its shapes are those of several models, and it doesn't state which.
         """
         import torch
         from diffusers.loaders.single_file_utils import fetch_diffusers_config
@@ -86,7 +95,16 @@ class Checkpoint(Overlay):
         with broken_files(self.name), quiet():
             weights = {key: torch.empty(shape, device="meta") for key, shape in self._shapes.items()}
             base: str = fetch_diffusers_config(weights)["pretrained_model_name_or_path"]
-        return base
+        if base not in ALIKE:
+            return base
+        stated = [alike for prediction, alike in ALIKE[base].items() if self._marks.prediction_types == (prediction,)]
+        if not stated:
+            choices = ", or ".join(f"{alike} (predicts {prediction})" for prediction, alike in ALIKE[base].items())
+            raise ModelError(
+                f"{self.name} may be made from {choices}: their weights have the same shapes, and it doesn't state what it predicts. Name "
+                f"its base as well, as '{base} + {self.name}'."
+            )
+        return stated[0]
 
     @cached_property
     def _shapes(self) -> dict[str, list[int]]:

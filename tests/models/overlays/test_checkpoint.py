@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support.original_layout import DENOISER, original, original_sd3, original_xl
+from support.original_layout import DENOISER, original, original_2, original_sd3, original_xl
 from support.overlays import (
     LORA_FILE,
     PICKLE,
@@ -20,6 +20,7 @@ from support.overlays import (
     save_replaced,
     weights_fetched,
 )  # fmt: skip
+from support.tiny_pipelines import save_pipeline, stable_diffusion_2
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,27 @@ def test_a_transformer_alone(base, alone, tmp_path):
 
 def without(*parts):
     return lambda tensors: {key: value for key, value in tensors.items() if not any(part in key for part in parts)}
+
+
+def test_a_file_whose_shapes_fit_two_models_is_not_guessed(tmp_path, on_hub):
+    """Of Stable Diffusion 2, one of which predicts v, the other ε."""
+    two = {"v_prediction": "stabilityai/stable-diffusion-2-1", "epsilon": "stabilityai/stable-diffusion-2-1-base"}
+    folders = {prediction: save_pipeline(stable_diffusion_2(prediction), tmp_path / prediction) for prediction in two}
+    weights, file = original_2(stable_diffusion_2("epsilon")), tmp_path / "any.safetensors"
+    for prediction, repo_id in two.items():
+        on_hub(folders[prediction], repo_id)
+    save_file({key: value.contiguous() for key, value in weights.items()}, file)
+    message = refusal(file)
+    for repo_id in two.values():
+        assert repo_id in message and f"as '{two['v_prediction']} + {file}'" in message
+    truth = {prediction: epsilon(load_model(folder)) for prediction, folder in folders.items()}
+    assert not same(truth["v_prediction"], truth["epsilon"], 1e-2)
+    for prediction, repo_id in two.items():
+        assert same(epsilon(load_model(f"{repo_id} + {file}")), truth[prediction])
+        stated = tmp_path / f"{prediction}.safetensors"
+        save_file({key: value.contiguous() for key, value in weights.items()}, stated, metadata={"modelspec.prediction_type": prediction})
+        model = load_model(stated)
+        assert model.info.id == f"{repo_id} + {stated}" and same(epsilon(model), truth[prediction])
 
 
 OTHER_MODEL = ("as its base: it was made from another model, or is incomplete", "as 'base + ")
