@@ -4,6 +4,7 @@ The public names are imported when first used, so that ``import mia_hub`` costs 
 """
 
 from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -42,7 +43,7 @@ _WHERE = {
 __all__ = sorted(_WHERE)
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module 'mia_hub' has no attribute {name!r}")
     value = getattr(import_module(_WHERE[name]), name)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -170,12 +171,11 @@ class Side:
             yield self._row(number, values, FetchResult(content, "" if content else NO_IMAGE))
 
     def _row(self, number: int, values: dict[str, Any], file: FetchResult) -> StoredRow:
-        condition = {
-            "caption": _caption(values[self.caption]) if self.caption else "",
-            "label": self._class(values[self.label]) if self.label else None,
-        }
+        caption = _caption(values[self.caption]) if self.caption else ""
+        label = self._class(values[self.label]) if self.label else None
         least = self.source.min_bytes if self.source.url_column else 0
-        return stored_row(number, file, prepare=lambda image: centre_square(image, self.crop), min_bytes=least, **condition)
+        prepare = partial(centre_square, side=self.crop)
+        return stored_row(number, file, prepare=prepare, min_bytes=least, caption=caption, label=label)
 
     def _class(self, value: Any) -> int:
         pattern = self.source.class_pattern

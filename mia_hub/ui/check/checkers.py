@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +72,11 @@ def checker_for(model: str, nonmembers: list[Path], caption: str | None, progres
 
 def _hub_model(name: str, progress: Progress | None) -> SharedModel:
     """Return a model of the Hub. The last one stays loaded: people check several images with one model."""
-    report = (lambda: None) if progress is None else partial(progress, 0, desc=f"Loading {name}")
+
+    def report() -> None:
+        if progress is not None:
+            progress(0, desc=f"Loading {name}")
+
     report()
     with _loading:
         # A visitor who has left while others' models were loaded doesn't load another.
