@@ -46,7 +46,7 @@ class _Inversion(Attack):
             below = {t - t % self.k for t in missed}
             reachable = ", ".join(map(str, sorted(below | {t + self.k for t in below})))
             raise AttackError(
-                f"DDIM inversion in steps of k={self.k} reaches only multiples of {self.k}; these timesteps are not: "
+                f"DDIM inversion in steps of k={self.k} reaches only multiples of {self.k}, and not "
                 f"{', '.join(map(str, missed))}. The nearest are {reachable}."
             )
 

@@ -219,7 +219,7 @@ def test_pian_forgets_the_scale_of_the_first_prediction_and_pia_does_not():
         ("pian", {"p": "four"}, "above 0"),
         ("secmi", {"k": 0}, "an integer ≥ 1"),
         ("secmi", {"k": 2.5}, "an integer ≥ 1"),
-        ("secmi", {"timesteps": (90, 95, 101)}, r"only multiples of 10; these timesteps are not: 95, 101. The nearest are 90, 100, 110"),
+        ("secmi", {"timesteps": (90, 95, 101)}, r"only multiples of 10, and not 95, 101. The nearest are 90, 100, 110"),
         ("secmi", {"k": 7}, r"only multiples of 7"),
         ("secmi-nns", {"timesteps": (45,)}, r"The nearest are 40, 50"),
         ("secmi-nns", {"timesteps": (80, 90)}, "one timestep"),
