@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
@@ -101,63 +102,83 @@ def run(*words: str, capsys=None) -> tuple[int, str, str]:
     return code, said.out, said.err
 
 
-AGAIN = """
-import json, datasets, mia_hub
-split = mia_hub.load_split("alice/split")
-whole = datasets.load_dataset("alice/split")
-streamed = datasets.load_dataset("alice/split", streaming=True)
-print(json.dumps({
-    "hash": split.hash, "ids": [image.id for image in split.images], "captions": list(split.captions), "classes": list(split.classes),
-    "revision": split.revision, "splits": {name: len(part) for name, part in whole.items()},
-    "names": {name: part.features["label"].names for name, part in {**whole, **streamed}.items()},
-    "features": {name: str(feature) for name, feature in whole["member"].features.items()},
-    "labels": {name: sorted({row["label"] for row in part}) for name, part in streamed.items()},
-    "sizes": sorted({row["image"].size for part in streamed.values() for row in part}),
-}))
+# What another process finds in published splits.
+READ = """
+import json, sys, datasets, mia_hub
+found = {}
+for name in sys.argv[1:]:
+    split = mia_hub.load_split(name)
+    whole = datasets.load_dataset(name)
+    streamed = datasets.load_dataset(name, streaming=True)
+    found[name] = {
+        "hash": split.hash, "ids": [image.id for image in split.images], "captions": list(split.captions), "classes": list(split.classes),
+        "revision": split.revision, "splits": {name: len(part) for name, part in whole.items()},
+        "names": {name: part.features["label"].names for name, part in {**whole, **streamed}.items()},
+        "labels": {name: sorted({row["label"] for row in part}) for name, part in streamed.items()},
+        "sizes": sorted({row["image"].size for part in streamed.values() for row in part}),
+    }
+print(json.dumps(found))
 """
+SOURCES = {"alice/of-a-folder": as_folder, "alice/of-parquet": as_parquet, "alice/of-the-hub": on_the_hub}
 
 
-@pytest.mark.parametrize("source", [as_folder, as_parquet, on_the_hub])
-def test_there_and_back(source, tmp_path, loopback_hub, logged_in, capsys):
-    words = [*source(tmp_path, loopback_hub), "--members", 8, "--nonmembers", 9, "--seed", 5, "--out", tmp_path / "out", "--no-shift-check"]
-    code, out, err = run(*words, "--push", "alice/split", "--license", "cc0-1.0", "--model", "alice/my-model", capsys=capsys)
-    assert code == 0, err
-    here = load_split(tmp_path / "out")
-    done = subprocess.run([sys.executable, "-c", AGAIN], capture_output=True, text=True, check=True)
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found["hash"] == here.hash and here.hash in out
-    assert f'load_split("alice/split", revision="{found["revision"]}")' in out
+@pytest.fixture(scope="module")
+def published(tmp_path_factory, loopback_hub) -> dict[str, dict]:
+    """A split of each source, in a folder and on the Hub."""
+    made = {}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("HF_TOKEN", "hf_alice")
+        for name, source in SOURCES.items():
+            folder = tmp_path_factory.mktemp("source")
+            words = [*source(folder, loopback_hub), "--members", "8", "--nonmembers", "9", "--seed", "5", "--no-shift-check", "--quiet"]
+            out, options = io.StringIO(), ["--license", "cc0-1.0", "--model", "alice/my-model"]
+            with contextlib.redirect_stdout(out):
+                assert cli.main(["make-split", *words, "--out", str(folder / "out"), "--push", name, *options]) == 0
+            made[name] = {"source": words[0], "folder": folder, "out": out.getvalue()}
+        made["alice/of-the-hub"]["commit"] = HfApi().dataset_info("alice/source").sha
+        done = subprocess.run([sys.executable, "-c", READ, *SOURCES], capture_output=True, text=True, check=True)
+    for name, found in json.loads(done.stdout.splitlines()[-1]).items():
+        made[name] |= found
+    yield made
+    for name in SOURCES:
+        loopback_hub.delete_repo("dataset", name)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_there_and_back(published, name):
+    found, out = published[name], published[name]["folder"] / "out"
+    here = load_split(out)
+    assert found["hash"] == here.hash and here.hash in found["out"]
+    assert f'load_split("{name}", revision="{found["revision"]}")' in found["out"]
     assert found["splits"] == {"member": 8, "nonmember": 9} and found["sizes"] == [[9, 9]]
     assert found["names"] == {"member": ["nonmember", "member"], "nonmember": ["nonmember", "member"]}
     assert found["labels"] == {"member": [1], "nonmember": [0]}
     # Every image with its own caption and class, and the very file that it came in.
-    if source is as_folder:
-        files = sorted(path for path in Path(words[0]).iterdir() if path.suffix != ".jsonl")
+    if SOURCES[name] is as_folder:
+        files = [path.read_bytes() for path in sorted(Path(found["source"]).iterdir()) if path.suffix != ".jsonl"]
     else:
         files = [png(pixels) for pixels in noise(N)]
     number = {image.id: i for i, image in enumerate(as_images(files))}
     rows = [number[id] for id in found["ids"]]
     assert len(set(rows)) == 17
     assert found["captions"] == [f"text {row:02}" for row in rows] and found["classes"] == [row % 3 for row in rows]
-    kept = [encoded_file(here.images, i) for i in range(17)]
-    assert kept == [files[row] if isinstance(files[row], bytes) else files[row].read_bytes() for row in rows]
-    # What the Hub's viewer reads.
-    front = yaml.safe_load((tmp_path / "out" / "README.md").read_text().split("---\n")[1])
+    assert [encoded_file(here.images, i) for i in range(17)] == [files[row] for row in rows]
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_the_card_says_what_the_viewer_and_a_reader_need(published, name):
+    found, out = published[name], published[name]["folder"] / "out"
+    card = (out / "README.md").read_text()
+    front = yaml.safe_load(card.split("---\n")[1])
     assert front["license"] == "cc0-1.0" and front["configs"][0]["data_files"][0] == {"split": "member", "path": "data/member-*"}
     assert front["dataset_info"]["features"][1]["dtype"] == {"class_label": {"names": {"0": "nonmember", "1": "member"}}}
-    card = (tmp_path / "out" / "README.md").read_text()
-    assert (
-        here.hash in card
-        and "with seed 5" in card
-        and "https://huggingface.co/alice/my-model" in card
-        and 'load_split("alice/split")' in card
-    )
-    if source is on_the_hub:
-        commit = HfApi().dataset_info("alice/source").sha
-        assert f"[alice/source](https://huggingface.co/datasets/alice/source) at commit `{commit}`, split `train`." in card
-        assert "The source's own card states cc-by-4.0" in card
+    for said in (found["hash"], "with seed 5", "https://huggingface.co/alice/my-model", f'load_split("{name}")'):
+        assert said in card
+    if SOURCES[name] is on_the_hub:
+        source = f"[alice/source](https://huggingface.co/datasets/alice/source) at commit `{found['commit']}`, split `train`."
+        assert source in card and "The source's own card states cc-by-4.0" in card
     else:
-        assert str(tmp_path) not in card + (tmp_path / "out" / "split.json").read_text(), "a path is nobody's business"
+        assert str(found["folder"]) not in card + (out / "split.json").read_text(), "a path is private"
 
 
 def pool(files) -> Pool:
