@@ -1,13 +1,9 @@
+"""Files, PIL images, arrays and tensors become pixels, or one clear error."""
+
 from __future__ import annotations
 
-import hashlib
 import io
-import os
 import re
-import socket
-import struct
-import subprocess
-import sys
 import warnings
 import zlib
 from pathlib import Path
@@ -15,77 +11,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support.image_files import (
+    FLOAT,
+    GREY,
+    RGB,
+    SMOOTH,
+    chunk,
+    exif,
+    frames,
+    grey_png,
+    open_files,
+    png,
+    real_bomb,
+    saved,
+)
 
 from mia_hub.errors import ImageError
 from mia_hub.images.decoding import FORMATS, MAX_PIXELS, MIN_SIDE
-from mia_hub.images.image import InputImage, content_id
-from mia_hub.images.sources import as_images, find_images, open_image
-
-RNG = np.random.default_rng(0)
-RGB = RNG.integers(0, 256, (24, 32, 3), dtype=np.uint8)
-GREY = RGB[..., 0].copy()
-SMOOTH = np.linspace(0, 255, 64 * 96 * 3).reshape(64, 96, 3).astype(np.uint8)
-
-
-@pytest.fixture(autouse=True)
-def no_network(monkeypatch):
-    def refuse(*args, **kwargs):
-        raise AssertionError("the network was used")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-
-
-def saved(array_or_image, fmt: str, **options) -> bytes:
-    image = array_or_image if isinstance(array_or_image, Image.Image) else Image.fromarray(array_or_image)
-    out = io.BytesIO()
-    image.save(out, fmt, **options)
-    return out.getvalue()
-
-
-def chunk(kind: bytes, data: bytes, bad: bool = False) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data) ^ bad)
-
-
-def png(width: int, height: int, depth: int, colour: int, data: bytes, *, before: tuple = (), after: tuple = ()) -> bytes:
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
-    return b"".join((b"\x89PNG\r\n\x1a\n", header, *before, chunk(b"IDAT", data), *after, chunk(b"IEND", b"")))
-
-
-def grey_png(**chunks) -> bytes:
-    return png(32, 24, 8, 0, zlib.compress(b"".join(b"\0" + row.tobytes() for row in GREY)), **chunks)
-
-
-def real_bomb() -> bytes:
-    """A complete PNG of 20,000 x 20,000 1-bit pixels: 400 megapixels in a few tens of kilobytes."""
-    packer, row = zlib.compressobj(6), bytes(1 + 20_000 // 8)
-    return png(20_000, 20_000, 1, 0, b"".join([packer.compress(row) for _ in range(20_000)] + [packer.flush()]))
-
-
-def frames(count: int = 3) -> dict:
-    rest = [Image.fromarray(np.roll(RGB, i + 1, 0)) for i in range(count - 1)]
-    return {"save_all": True, "append_images": rest}
-
-
-def exif(orientation: int) -> Image.Exif:
-    out = Image.Exif()
-    out[0x0112] = orientation
-    return out
-
-
-class Listed:
-    """A collection that counts what is taken from it."""
-
-    def __init__(self, items):
-        self.items, self.taken = items, []
-
-    def __len__(self):
-        return len(self.items)
-
-    def __getitem__(self, i):
-        self.taken.append(i)
-        return self.items[i]
-
+from mia_hub.images.image import content_id
+from mia_hub.images.sources import open_image
 
 # ---- bad input: (file name or None, what is passed, what the message must name, the next step)
 
@@ -117,7 +61,6 @@ BAD_FILES = {
     "one thin side": ("a.png", lambda: saved(RGB[:7], "PNG"), "32 x 7 pixels are too few", "at least 8"),
 }
 
-FLOAT = RGB / np.float32(255)
 BAD_OBJECTS = {
     "URL": (lambda: "https://example.org/a.png", "https://example.org/a.png is a URL", "Download the image"),
     "data URL": (lambda: "data:image/png;base64,AAAA", "URL", "Download the image"),
@@ -418,159 +361,6 @@ def test_array_is_copied():
     assert content_id(image.pixels) == before == content_id(RGB)
 
 
-# ---- ids
-
-
-def test_content_id_definition_is_fixed():
-    assert content_id(RGB) == hashlib.sha256(b"rgb8:24x32:" + RGB.tobytes()).hexdigest()[:32]
-    assert content_id(GREY) == hashlib.sha256(b"rgb8:24x32:" + np.stack([GREY] * 3, 2).tobytes()).hexdigest()[:32]
-    odd = FLOAT * np.float32(0.5)
-    assert content_id(odd) == hashlib.sha256(b"rgbf:24x32:" + odd.tobytes()).hexdigest()[:32]
-
-
-def test_content_id_same_and_different():
-    grey_as_rgb = np.stack([GREY] * 3, 2)
-    sources = [
-        GREY,
-        GREY[..., None],
-        grey_as_rgb,
-        GREY / 255,
-        np.moveaxis(grey_as_rgb / 255, 2, 0),
-        saved(GREY, "PNG"),
-        saved(grey_as_rgb, "PNG"),
-    ]
-    assert len({open_image(s).id for s in sources}) == 1
-    assert open_image(grey_as_rgb).pixels.shape[2] == 3
-    assert content_id((GREY / 255).astype(np.float32)) == content_id(GREY) == content_id(GREY / 255 + 5e-7)
-    changed = RGB.copy()
-    changed[0, 0, 0] ^= 1
-    others = [RGB, changed, RGB[:, :, ::-1], RGB[::-1], RGB.reshape(32, 24, 3), RGB[:-1], GREY]
-    others += [FLOAT * np.float32(0.5), FLOAT * np.float32(0.5) + np.float32(1e-4)]
-    assert len({content_id(np.ascontiguousarray(x)) for x in others}) == len(others)
-    zero = np.full((8, 8, 3), 0.3, np.float32)
-    negative = zero.copy()
-    zero[0, 0], negative[0, 0] = 0.0, -0.0
-    assert content_id(zero) == content_id(negative)
-
-
-@pytest.mark.parametrize("array", [RGB.astype(np.int64), np.zeros((8, 8, 4), np.uint8), np.zeros(8, np.uint8)])
-def test_content_id_refuses(array):
-    with pytest.raises(ImageError, match=r"is not decoded pixels.*open_image"):
-        content_id(array)
-
-
-# ---- Image
-
-
-def test_image_basics():
-    image = open_image(RGB)
-    assert (image.height, image.width) == (24, 32)
-    assert image.to_pil().mode == "RGB" and open_image(GREY).to_pil().mode == "L"
-    np.testing.assert_array_equal(np.asarray(image.to_pil()), RGB)
-    half = InputImage(np.full((8, 8, 1), 0.5, np.float32), "half")
-    assert half.to_pil().getpixel((0, 0)) == 128 and half.notes == ()
-    with pytest.raises(AttributeError):
-        image.name = "other"
-
-
-def test_resized_exact():
-    for source in (RGB, GREY, FLOAT * np.float32(0.5)):
-        image = open_image(source)
-        out = image.resized(24, 32)
-        assert out.dtype == np.float32 and out.flags.writeable
-        expected = image.pixels.astype(np.float32) / 255 if image.pixels.dtype == np.uint8 else image.pixels
-        np.testing.assert_array_equal(out, expected)
-    before = image.pixels.copy()
-    out[:] = 0
-    np.testing.assert_array_equal(image.pixels, before)
-
-
-def test_resized_to_tensor_equality():
-    torch = pytest.importorskip("torch")
-    np.testing.assert_array_equal(open_image(RGB).resized(24, 32), (torch.from_numpy(RGB).float() / 255).numpy())
-
-
-def test_resized_channels():
-    luma = np.asarray(Image.fromarray(RGB).convert("L"))
-    np.testing.assert_array_equal(open_image(RGB).resized(24, 32, 1)[..., 0], luma / np.float32(255))
-    floats = open_image(FLOAT * np.float32(0.5)).resized(24, 32, 1)[..., 0]
-    np.testing.assert_allclose(floats, luma / 510, atol=0.002)
-    tripled = open_image(GREY).resized(24, 32, 3)
-    assert tripled.shape == (24, 32, 3) and all(np.array_equal(tripled[..., i], GREY / np.float32(255)) for i in range(3))
-    assert open_image(np.stack([GREY] * 3, 2)).resized(24, 32, 1).tobytes() == open_image(GREY).resized(24, 32).tobytes()
-    assert open_image(GREY).resized(16, 16).shape == (16, 16, 1)
-
-
-@pytest.mark.parametrize("size", [(32, 32), (16, 16), (17, 16), (100, 100), (8, 200), (64, 64), (50, 96)])
-@pytest.mark.parametrize("array", [SMOOTH, RGB, RGB[:, :23]], ids=["96x64", "32x24", "23x24"])
-def test_resized_is_scale_then_centre_crop(size, array):
-    height, width = size
-    h, w = array.shape[:2]
-    scale = max(height / h, width / w)
-    full = (max(width, int(w * scale + 1e-9)), max(height, int(h * scale + 1e-9)))
-    scaled = Image.fromarray(array).resize(full, Image.Resampling.BICUBIC)
-    left, top = round((full[0] - width) / 2), round((full[1] - height) / 2)
-    expected = np.asarray(scaled)[top : top + height, left : left + width] / np.float32(255)
-    out = open_image(array).resized(height, width)
-    assert out.dtype == np.float32 and out.shape == (height, width, 3) and out.min() >= 0 and out.max() <= 1
-    assert np.abs(out - expected).max() <= 1.01 / 255
-    assert (out == expected).mean() > 0.99
-    floats = InputImage(array.astype(np.float32) / 255, "float").resized(height, width)
-    assert floats.shape == out.shape and floats.min() >= 0 and floats.max() <= 1
-    assert np.abs(floats - out).mean() < 0.01  # 8 bits are clipped between the two passes too, which shows in noise
-
-
-def test_resized_only_crops_when_one_side_fits():
-    tall = open_image(np.vstack([RGB, RGB])[:41])
-    np.testing.assert_array_equal(tall.resized(32, 32), tall.pixels[4:36] / np.float32(255))
-
-
-def test_resized_extreme_aspect_is_cheap():
-    thin = open_image(np.tile(GREY[:8], (1, 20_000)))
-    assert thin.resized(64, 64, 3).shape == (64, 64, 3)
-
-
-@pytest.mark.parametrize("args", [(0, 8), (8, -1), (8, 8, 4)])
-def test_resized_refuses(args):
-    with pytest.raises(ImageError, match=r"image: can't be resized.*pass the size"):
-        open_image(RGB).resized(*args)
-
-
-# ---- as_images
-
-
-@pytest.fixture
-def three(tmp_path):
-    paths = [tmp_path / f"{name}.png" for name in "abc"]
-    for i, path in enumerate(paths):
-        path.write_bytes(saved(np.roll(RGB, i, 0), "PNG"))
-    return paths
-
-
-def open_files() -> list[str]:
-    return [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")]
-
-
-def test_lazy_and_closed(three, monkeypatch):
-    opened = []
-    real = Path.open
-    monkeypatch.setattr(Path, "open", lambda self, *a, **k: (opened.append(self.name), real(self, *a, **k))[1])
-    images = as_images([*three, three[0].parent / "missing.png"])
-    assert len(images) == 4 and not opened
-    view = images[1:3]
-    assert len(view) == 2 and not opened
-    assert view[0].name == "b.png" and opened == ["b.png"]
-    assert view[-1].name == "c.png" and images[-2].name == "c.png"
-    assert [p.name for p in images[:3][::-1]] == ["c.png", "b.png", "a.png"]
-    if Path("/proc/self/fd").is_dir():
-        assert not [f for f in open_files() if f.endswith(".png")]
-    with pytest.raises(IndexError):
-        images[4]
-    with pytest.raises(ImageError, match=r"image 4 of 4, missing\.png: there is no file"):
-        images[3]
-    assert as_images(images) is images
-
-
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_handles_are_closed_after_failures(tmp_path):
     for name, (file, make, *_) in BAD_FILES.items():
@@ -580,131 +370,6 @@ def test_handles_are_closed_after_failures(tmp_path):
             open_image(path)
         if Path("/proc/self/fd").is_dir():
             assert str(path) not in open_files(), name
-
-
-@pytest.mark.parametrize("shape", [(24, 32), (24, 32, 1), (24, 32, 3), (24, 32, 4)])
-def test_one_array(shape):
-    assert [p.name for p in as_images(np.zeros(shape, np.uint8))] == ["image 1"]
-
-
-def test_single_things(three):
-    data = three[0].read_bytes()
-    for single in (
-        three[0],
-        str(three[0]),
-        data,
-        io.BytesIO(data),
-        Image.fromarray(RGB),
-        {"bytes": data},
-        open_image(RGB),
-        FLOAT,
-        [RGB],
-        (RGB,),
-    ):
-        images = as_images(single)
-        assert len(images) == 1 and images[0].id == content_id(RGB)
-
-
-def test_batches():
-    torch = pytest.importorskip("torch")
-    stack = np.stack([RGB, RGB[::-1]])
-    nchw = np.moveaxis(stack, 3, 1) / np.float32(255)
-    tensor = torch.from_numpy(nchw)
-    for batch in (stack, nchw, tensor, list(tensor), (tensor * 255).round().to(torch.uint8)):
-        images = as_images(batch)
-        assert [p.id for p in images] == [content_id(RGB), content_id(RGB[::-1])]
-        assert [p.name for p in images] == ["image 1", "image 2"]
-    assert len(as_images(tensor[0])) == 1
-    assert [p.id for p in as_images(stack[..., 0])] == [content_id(RGB[..., 0]), content_id(RGB[::-1, :, 0])]
-
-
-def test_array_of_paths(three):
-    assert [p.name for p in as_images(np.array([str(p) for p in three]))] == ["a.png", "b.png", "c.png"]
-
-
-def test_any_indexed_object_is_lazy():
-    items = Listed([RGB, b"no image", Image.fromarray(GREY)])
-    images = as_images(items)
-    assert len(images) == 3 and items.taken == []
-    assert images[2].name == "image 3" and items.taken == [2]
-    with pytest.raises(ImageError, match=r"^image 2: this is not an image file"):
-        images[1]
-
-
-def test_broken_collection_names_the_item():
-    class Broken(Listed):
-        def __getitem__(self, i):
-            if i == 1:
-                raise IndexError("lost")
-            return super().__getitem__(i)
-
-    with pytest.raises(ImageError, match=r"image 2: it can't be taken from the Broken \(lost\)\. Fix or drop it"):
-        list(as_images(Broken([RGB, RGB, RGB])))
-
-
-def test_datasets_column():
-    datasets = pytest.importorskip("datasets")
-    rows = {"image": [{"bytes": saved(x, "PNG"), "path": None} for x in (RGB, GREY)], "label": [0, 1]}
-    data = datasets.Dataset.from_dict(rows, features=datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")}))
-    images = as_images(data["image"])
-    assert [p.id for p in images] == [content_id(RGB), content_id(GREY)] and images[1].name == "image 2"
-    raw = as_images(data.cast_column("image", datasets.Image(decode=False))["image"])
-    assert [p.id for p in raw] == [p.id for p in images]
-    with pytest.raises(ImageError, match=r"image 1: a dict with the keys \['image', 'label'\].*its image column"):
-        as_images(data)[0]
-    rows["image"][1]["bytes"] = b"broken"
-    bad = datasets.Dataset.from_dict(rows, features=data.features)
-    with pytest.raises(ImageError, match="image 2: it can't be taken from the Column"):
-        as_images(bad["image"])[1]
-
-
-@pytest.mark.parametrize(
-    ("images", "what", "step"),
-    [
-        (None, "No images were given", "Accepted are"),
-        ([], "No images were given", "at least one"),
-        ((), "No images were given", "at least one"),
-        (np.zeros((0, 3, 8, 8), np.float32), "No images were given", "at least one"),
-        ((x for x in [RGB]), "A generator can be read only once", "Pass list(...)"),
-        (iter([RGB]), "A list_iterator can be read only once", "Pass list(...)"),
-        ({1, 2}, "A set", "Pass list(...)"),
-        (3, "An object of type int is not an image", "a list of them"),
-    ],
-)
-def test_as_images_refuses(images, what, step):
-    with pytest.raises(ImageError) as caught:
-        as_images(images)
-    assert what in str(caught.value) and step in str(caught.value)
-
-
-# ---- find_images
-
-
-def test_find_images(tmp_path):
-    for name in ("b.PNG", "a.jpg", "sub/c.tiff", "sub/deep/d.avif", ".hidden.png", ".cache/e.png", "notes.txt", "__x/._f.png"):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"")
-    (tmp_path / "folder.png").mkdir()
-    assert [p.relative_to(tmp_path).as_posix() for p in find_images(str(tmp_path))] == ["a.jpg", "b.PNG", "sub/c.tiff", "sub/deep/d.avif"]
-
-
-def test_find_images_refuses(tmp_path):
-    with pytest.raises(ImageError, match=re.escape(f"{tmp_path} has no images; accepted are .png, ") + ".*Check the folder"):
-        find_images(tmp_path)
-    with pytest.raises(ImageError, match="doesn't exist: check the path"):
-        find_images(tmp_path / "none")
-    (tmp_path / "a.txt").write_bytes(b"")
-    with pytest.raises(ImageError, match="is a file, not a folder: pass it as an image"):
-        find_images(tmp_path / "a.txt")
-
-
-# ---- the module
-
-
-def test_import_is_light():
-    code = "import sys, mia_hub.images.image; print([m for m in ('torch', 'datasets') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
 def test_limits_and_formats():
