@@ -44,7 +44,7 @@ def test_addresses_are_fetched_on_request_and_the_missing_said(web, loopback_hub
     name = by_address(loopback_hub, members, nonmembers)
     with pytest.raises(SplitError, match=r"holds no images, but their addresses \(in the column 'url'\).*fetch=True"):
         load_split(name)
-    assert not web.asked, "nothing is fetched unasked"
+    assert not web.requested, "nothing is fetched unasked"
     with pytest.warns(UserWarning) as said:
         split = load_split(name, fetch=True)
     assert (len(split.members), len(split.nonmembers)) == (12, 26)
@@ -56,10 +56,10 @@ def test_addresses_are_fetched_on_request_and_the_missing_said(web, loopback_hub
     assert list(split.captions) == [f"members {i}" for i in range(18, 30)] + [f"nonmembers {i}" for i in range(26)]
     assert [p.id for p in split.members] == [content_id(pixels) for pixels in bitmaps(64, 5)[0][18:30]]
     # What was had is not asked for again, and a draw asks for what it draws alone.
-    web.asked.clear()
+    web.requested.clear()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert load_split(name, fetch=True).hash == split.hash and not web.asked
+        assert load_split(name, fetch=True).hash == split.hash and not web.requested
 
 
 def test_images_of_one_configuration_are_not_those_of_another(web, loopback_hub, forget):
@@ -75,15 +75,15 @@ def test_images_of_one_configuration_are_not_those_of_another(web, loopback_hub,
     for k, config in enumerate("ab"):
         split = load_split("alice/layout", config=config, fetch=True)
         assert [image.id for image in split.images] == [content_id(pixels[20 * k + 10 * j + i]) for j in (0, 1) for i in range(3)]
-    web.asked.clear()
+    web.requested.clear()
     load_split("alice/layout", config="a", fetch=True)
-    assert not web.asked
+    assert not web.requested
 
 
 def test_a_draw_fetches_what_it_draws(web, loopback_hub, forget):
     name = by_address(loopback_hub, [f"{web.url}/good/{i}" for i in range(20)], [f"{web.url}/good/{i}" for i in range(20, 40)])
     split = load_split(name, fetch=True, limit=4)
-    assert len(web.asked) == 8 and len(split.members) == 4 and not split.notes
+    assert len(web.requested) == 8 and len(split.members) == 4 and not split.notes
     whole = load_split(name, fetch=True)
     assert split.hash == whole.limited(4).hash
 
@@ -93,9 +93,9 @@ def test_what_is_fetched_is_written_before_it_fills_the_memory(web, monkeypatch,
     came = fetch_all(addresses)
     taken = [next(came) for _ in range(20)]
     # What was taken, and what may be on its way.
-    assert len(web.asked) <= 20 + web_module.WORKERS
+    assert len(web.requested) <= 20 + web_module.WORKERS
     taken += came
-    assert sorted(place for place, _ in taken) == list(range(200)) and len(web.asked) == 200
+    assert sorted(place for place, _ in taken) == list(range(200)) and len(web.requested) == 200
     files = bitmaps(64, 5)[1].to_pylist()
     assert all(file.content == files[place % 64] for place, file in taken)
     size = len(files[0])
@@ -119,4 +119,4 @@ def test_a_split_of_addresses_inside_is_refused(web, monkeypatch, loopback_hub, 
     name = by_address(loopback_hub, [f"{web.url}/good/1"] * 3, [f"{web.url}/good/2"] * 3)
     with pytest.raises(SplitError, match=f"None of the 3 images of the members of alice/layout is available: 3 {NOT_PUBLIC}"):
         load_split(name, fetch=True)
-    assert not web.asked
+    assert not web.requested

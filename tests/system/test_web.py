@@ -20,9 +20,9 @@ def web(monkeypatch):
 
 def test_nothing_inside_is_asked(web, monkeypatch):
     assert fetch(f"{web.url}/inside/3") == FetchResult(reason=NOT_PUBLIC), "by a redirect"
-    assert web.asked == ["/inside/3"]
+    assert web.requested == ["/inside/3"]
     monkeypatch.setattr(web_module, "ALLOWED_INSIDE", frozenset())
-    web.asked.clear()
+    web.requested.clear()
     port = web.server.server_address[1]
     for host in ("127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1", "0.0.0.0", "169.254.169.254", "10.0.0.1"):
         found = fetch(f"http://{host}:{port}/good/1")
@@ -33,8 +33,8 @@ def test_nothing_inside_is_asked(web, monkeypatch):
         assert fetch(f"http://{host}:{port}/good/1") == FetchResult(reason="no web address"), host
     with monkeypatch.context() as only_here:
         only_here.setattr(web_module, "ALLOWED_INSIDE", frozenset({"127.0.0.1"}))
-        assert fetch(f"{web.url}/escaped/3") == FetchResult(reason="no web address") and web.asked == ["/escaped/3"]
-        web.asked.clear()
+        assert fetch(f"{web.url}/escaped/3") == FetchResult(reason="no web address") and web.requested == ["/escaped/3"]
+        web.requested.clear()
     monkeypatch.setattr(
         web_module.socket, "getaddrinfo", lambda *_: [(2, 1, 6, "", ("93.184.216.34", 80)), (2, 1, 6, "", ("127.0.0.1", port))]
     )
@@ -46,12 +46,12 @@ def test_a_proxy_may_lie_inside_but_not_what_it_is_asked_for(web, monkeypatch):
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("http_proxy", web.url)
-    assert fetch("http://10.1.2.3/good/1") == FetchResult(reason=NOT_PUBLIC) and not web.asked
+    assert fetch("http://10.1.2.3/good/1") == FetchResult(reason=NOT_PUBLIC) and not web.requested
     fetch("http://93.184.216.34/good/1")
-    assert len(web.asked) <= 1
-    web.asked.clear()
+    assert len(web.requested) <= 1
+    web.requested.clear()
     for host in ("jenkins.corp.invalid", "127.0.0.%31"):  # only the proxy knows what the first one is
-        assert fetch(f"http://{host}/good/1").content is None and not web.asked
+        assert fetch(f"http://{host}/good/1").content is None and not web.requested
 
 
 TROUBLE = {
