@@ -161,7 +161,7 @@ def test_captions_are_counted_once_however_often_memory_runs_out(text_model, mon
 
 def test_generated_images_of_no_class(folder_of, class_model):
     nearest = mia_hub.get_attack("nearest-generated", samples=4, steps=2)
-    with pytest.raises(AttackError, match="always needs a class"):
+    with pytest.raises(AttackError, match="always needs one"):
         nearest.check(class_model, [0])
     dit = mia_hub.load_model(folder_of("dit"), device="cpu")
     assert np.isfinite(nearest.score(dit, some_images(2), captions=[0, 1]).scores).all()
