@@ -90,6 +90,10 @@ def assemble(
     with quiet():
         model = adapter(**parts, id=names, revision=plan.revision, device=device, dtype=dtype, **stated, **plan.options)  # type: ignore[call-arg]  # each has its own parts
         probe_precision(model)
+    loaded = {**plan.needed, **{name: part for overlay in plan.overlays for name, part in overlay.components(plan.base).items()}}
+    if variants := {name: part.variant for name, part in sorted(loaded.items()) if part.variant and part.several}:
+        # The commit alone doesn't say which one was loaded.
+        model.info.settings["variants"] = variants
     return model
 
 

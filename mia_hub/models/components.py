@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -116,7 +117,7 @@ def broken_files(name: str) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Context in which diffusers and transformers log errors alone, and draw no progress bars."""
+    """Context in which diffusers and transformers log errors alone, draw no progress bars, and warn of no change to come."""
     # A library that has not been imported yet logs nothing.
     logs = [sys.modules[name] for name in ("diffusers.utils.logging", "transformers.utils.logging") if name in sys.modules]
     before = [(log, log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
@@ -124,7 +125,8 @@ def quiet() -> Iterator[None]:
         log.set_verbosity_error()
         log.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):
+            yield
     finally:
         for log, verbosity, bars in before:
             log.set_verbosity(verbosity)

@@ -32,8 +32,9 @@ class Component:
         folder: where its files lie, "" for the root.
         config: path of its configuration.
         weights: file patterns of its weights, none for a scheduler or a tokenizer.
-        variant: "fp16" where the weights are that variant.
+        variant: name of the variant of its weights, such as "fp16" or "non_ema"; None for the plain ones.
         shard_index: path of the list of shards, if its weights are split into several files.
+        several: whether its weights are there in more than one variant.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Component:
     weights: tuple[str, ...] = ()
     variant: str | None = None
     shard_index: str = ""
+    several: bool = False
 
     @property
     def patterns(self) -> list[str]:
@@ -143,20 +145,47 @@ def find_component(
     folder = _component_folder(name, "config.json", repository) if folder is None else folder
     prefix = f"{folder}/" if folder else ""
     stem = "diffusion_pytorch_model" if library == "diffusers" else "model"
-    for variant in ("fp16", None) if half else (None, "fp16"):
-        whole = f"{prefix}{stem}.{variant}.safetensors" if variant else f"{prefix}{stem}.safetensors"
-        shards = f"{prefix}{stem}.safetensors.index.{variant}.json" if variant else f"{prefix}{stem}.safetensors.index.json"
-        if whole in files or shards in files:
-            pieces = f"{prefix}{stem}.{variant}-*-of-*.safetensors" if variant else f"{prefix}{stem}-*-of-*.safetensors"
-            # Two conventions for the names of a variant's shards are in use.
-            weights = (whole, pieces, shards) + ((f"{prefix}{stem}-*-of-*.{variant}.safetensors",) if variant else ())
-            return Component(name, library, class_name, folder, f"{prefix}config.json", weights, variant, shards)
+    found = _variants(prefix, stem, repository)
+    if found:
+        variant = min(found, key=lambda each: _preference(each, half))
+        return Component(
+            name, library, class_name, folder, f"{prefix}config.json", *_weights(prefix + stem, variant), several=len(found) > 1
+        )
     if any(file.startswith(prefix) and file.endswith((".bin", ".pt", ".ckpt")) for file in files):
         raise ModelError(
             f"{repository.name} has only pickled weights, which can run code when they are opened; mia_hub loads safetensors alone. "
             "Ask its owner to add safetensors (https://huggingface.co/spaces/safetensors/convert does it), or convert a copy you trust."
         )
     raise ModelError(f"{repository.name} has no weights: {stem}.safetensors is missing from its {folder or 'root'} folder. {ASK_OWNER}")
+
+
+def _variants(prefix: str, stem: str, repository: Folder) -> set[str | None]:
+    """The variants that a component's weights are there in; None stands for the plain ones."""
+    pattern = re.compile(rf"{re.escape(prefix + stem)}(?:(?:\.([\w-]+))?\.safetensors|\.safetensors\.index(?:\.([\w-]+))?\.json)")
+    matches = [match for file in repository.sizes if (match := pattern.fullmatch(file))]
+    # A shard carries its number where a variant would stand.
+    return {match[1] or match[2] for match in matches if not re.search(r"-\d+-of-\d+$", match[1] or "")}
+
+
+def _preference(variant: str | None, half: bool) -> tuple[int, str]:
+    """The place of a variant among those that there are: the plain one first, then more precise ones, then others by name.
+
+    In half precision float16 comes before the plain one. Weights of the last step (non_ema) come after all averaged ones.
+    """
+    order = ("fp16", None, "bf16", "fp32", "ema") if half else (None, "fp32", "fp16", "bf16", "ema")
+    last = variant is not None and variant.startswith(("non_ema", "no_ema", "non-ema", "no-ema"))
+    return (len(order) + last if variant not in order else order.index(variant), variant or "")
+
+
+def _weights(stem: str, variant: str | None) -> tuple[tuple[str, ...], str | None, str]:
+    """File patterns of the weights of a variant, its name, and the path of its list of shards."""
+    if variant is None:
+        shards = f"{stem}.safetensors.index.json"
+        return (f"{stem}.safetensors", f"{stem}-*-of-*.safetensors", shards), None, shards
+    shards = f"{stem}.safetensors.index.{variant}.json"
+    # Two conventions for the names of a variant's shards are in use.
+    pieces = (f"{stem}.{variant}-*-of-*.safetensors", f"{stem}-*-of-*.{variant}.safetensors")
+    return (f"{stem}.{variant}.safetensors", pieces[0], shards, pieces[1]), variant, shards
 
 
 def _component_folder(component: str, config: str, repository: Folder) -> str:

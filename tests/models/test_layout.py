@@ -102,7 +102,7 @@ REFUSED = {
         ("model_index.json should give library and class of its unet, not ['diffusers']", *REPAIR),
     ),
     "only pickled": (pickled, ("only pickled weights", "safetensors alone", "Ask its owner to add safetensors", "convert")),
-    "pickled shards": (pickle_in_shards, ("names weights that are no safetensors files", *REPAIR)),
+    "pickled shards": (pickle_in_shards, ("refers to weights that are not safetensors files", *REPAIR)),
     "no weights": (removed("unet/diffusion_pytorch_model.safetensors"), ("has no weights", "missing from its unet folder", *REPAIR)),
     "no unet config": (removed("unet/config.json"), ("its unet has no config.json", *REPAIR)),
     "no scheduler config": (removed("scheduler/scheduler_config.json"), ("its scheduler has no scheduler_config.json", *REPAIR)),

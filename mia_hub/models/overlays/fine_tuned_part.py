@@ -71,6 +71,10 @@ class FineTunedPart(Overlay):
     def replaces(self, base: Base) -> set[str]:
         return {self._component(base).name}
 
+    def components(self, base: Base) -> dict[str, Component]:
+        component = self._component(base)
+        return {component.name: component}
+
     def load(self, base: Base, parts: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
         component = self._component(base)
         folder = self.repository.fetch(component.patterns)

@@ -103,6 +103,10 @@ class Overlay(ABC):
         """Parts of the base that need not be loaded."""
         return set()
 
+    def components(self, base: Base) -> dict[str, Component]:
+        """The parts that it brings in diffusers' layout."""
+        return {}
+
     def load(self, base: Base, parts: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
         """The parts that it brings; ``parts`` are those of the base."""
         return {}
