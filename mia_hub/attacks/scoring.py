@@ -23,7 +23,7 @@ from mia_hub.images.image import InputImage
 from mia_hub.images.sources import as_images
 from mia_hub.models.conditions import EMPTY, resolved_conditions
 from mia_hub.models.noise import SampleNoise
-from mia_hub.models.precision import denoiser_precision, precision_of
+from mia_hub.models.precision import denoiser_precision, precision_of, predicts_zero
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.models.rows import default_rows
 from mia_hub.scores import UNKNOWN, ScoreTable
@@ -306,6 +306,11 @@ class _Pass:
 
     def _not_finite(self, count: int, total: int, first: str) -> ModelError:
         """The error for statistics that are NaN or infinite, of some images of a batch; the first one is named."""
+        if predicts_zero(self.queried.model):
+            return ModelError(
+                f"{self.queried.info.id} predicts 0 as the noise in every image, so {count} of {total} images (the first: {first}) get no "
+                "score: the weights of its denoiser, or of the last layer, are all zero. Next step: give the trained model."
+            )
         precision = denoiser_precision(self.queried.model)
         half = precision in ("float16", "bfloat16")
         advice = "load the model with dtype='float32' (or 'bfloat16')" if half else "check the model's weights"

@@ -131,6 +131,14 @@ def probe_precision(model: NetworkModel) -> None:
                 pass
 
 
+def predicts_zero(model: DiffusionModel) -> bool:
+    """Whether a model predicts exactly 0 as the noise, as one with weights of zero or with an untrained last layer does."""
+    from mia_hub.models.rows import sample_queries
+
+    with torch.no_grad():
+        return not bool(model.predict_noise(*sample_queries(model, 1, PROBED[-1])).any())
+
+
 def fallbacks_of(model: DiffusionModel) -> dict[str, str]:
     """Parts of a model that overflowed and the precision they compute in since; none for a model that doesn't keep track."""
     fallbacks: dict[str, str] = getattr(model, "fallbacks", {})

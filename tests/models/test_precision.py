@@ -129,3 +129,13 @@ def test_auc_is_the_same_in_half_precision():
         assert table.precision == dtype
         values.append(float(auc(table.scores[:, 0], split.is_member)))
     assert values[0] > 0.8 and abs(values[0] - values[1]) <= 0.002
+
+
+def test_a_denoiser_of_zeros_is_called_that():
+    """It is no overflow, though logarithms of its predictions are infinite."""
+    model = tiny_model("float32")
+    for parameter in model.network.parameters():
+        parameter.data.zero_()
+    images = list(torch.rand(2, *model.info.sample_shape, generator=torch.Generator().manual_seed(0)))
+    with pytest.raises(ModelError, match=r"tiny predicts 0 as the noise in every image.*are all zero"):
+        mia_hub.get_attack("sima-c").observe(model, images, progress=False)

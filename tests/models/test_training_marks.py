@@ -194,3 +194,9 @@ def test_a_schedulers_marks(copied, repo, tmp_path, case, recwarn):
     torch.testing.assert_close(model.schedule.signals, other.schedule.signals, rtol=1e-4, atol=1e-4)
     assert (model.schedule.signals[-1] == 0) == (other.schedule.signals[-1] == 0) and same(epsilon(model), epsilon(other), 1e-3)
     assert not [each for each in recwarn if issubclass(each.category, FutureWarning)]
+
+
+def test_no_library_warns_of_what_is_read_right(copied, recwarn):
+    """diffusers' pipelines call such configurations outdated; only their samplers differ."""
+    model = load_model(copied("sd1", another_scheduler("DDIMScheduler", steps_offset=0, clip_sample=True)))
+    assert epsilon(model).isfinite().all() and not [each for each in recwarn if issubclass(each.category, FutureWarning)]

@@ -105,7 +105,7 @@ NO_PART = {
     "a whole model": ("sd1", lambda folder: tiny_pipelines.save("sd1", folder), ("is a whole model; give it alone", "/unet")),
     "two parts": ("sd1", two_parts, ("holds 2 parts; name one, such as", "/unet")),
     "pickled part": ("sd1", pickled_part, PICKLE),
-    "pickled shards": ("sd1", pickled_shards, ("is refused", "names weights that are no safetensors")),
+    "pickled shards": ("sd1", pickled_shards, ("is refused", "refers to weights that are not safetensors")),
     "pickled LoRA": ("sd1", files(pytorch_lora_weights__bin=b"pickle"), PICKLE),
     "pickled checkpoint": ("sd1", files(model__ckpt=b"pickle"), PICKLE),
     "several files": ("sd1", files(a__safetensors={}, b__safetensors={}), ("2 files of weights; name one, such as", "/a.safetensors")),
