@@ -33,7 +33,7 @@ def load_model(
             plus is a LoRA, a fine-tuned part, or a single-file checkpoint (see `mia_hub.models.overlays.names`); or a DiffusionModel,
             which is returned unchanged.
         device: "cpu", "cuda", "mps"…; the best one present by default. If there are several of a kind, each process of a
-            `mia_hub.system.processes.joined` launch takes its own.
+            `mia_hub.system.processes.joined_processes` launch takes its own.
         dtype: "float32" (default), "float64", "bfloat16", "float16", or a torch dtype. Parts that overflow in float16 move to a wider
             precision, which results record (see `mia_hub.models.precision`).
         revision: branch, tag or commit on the Hub (of the base); resolved to a commit hash, which is recorded.
