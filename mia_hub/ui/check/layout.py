@@ -19,8 +19,8 @@ from mia_hub.ui.check.examples import PER_KIND, Examples, draw_examples, enlarge
 from mia_hub.ui.check.outputs import EMPTY, piece
 
 SCRIPT = (Path(__file__).parent / "checks.js").read_text(encoding="utf-8")
-CHANGED = "<div class='mia-empty'><p>Your question has changed. Press Check for the answer.</p></div>"
-STOPPED = "<div class='mia-empty'><p>Stopped. Press Check to run it again.</p></div>"
+CHANGED = piece("notice", "Your question has changed. Press Check for the answer.")
+STOPPED = piece("notice", "Stopped. Press Check to run it again.")
 PRIVACY = (
     "Images are scored on this server and never stored by it, logged, or sent anywhere else. "
     "An upload stays in a temporary file for about ten minutes."

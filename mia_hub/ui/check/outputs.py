@@ -25,7 +25,7 @@ from mia_hub.ui.check.examples import TEMPLATE, truth_html
 # Values of the answer, the table, the plot, the figures, the caveats, the download, and all of it as JSON.
 Outputs = tuple[Any, ...]
 piece = partial(fragment, template=TEMPLATE)
-EMPTY = "<div class='mia-empty'><p>Upload or paste an image, or click one of the examples.</p></div>"
+EMPTY = piece("notice", "Upload or paste an image, or click one of the examples.")
 
 
 def answer_outputs(results: dict[str, Any], problems: list[str]) -> Outputs:
