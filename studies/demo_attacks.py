@@ -12,14 +12,13 @@ import argparse
 import inspect
 from pathlib import Path
 
-from mia_hub.rendering.markup import markdown_table
-
 from mia_hub.attacks import ATTACKS, get_attack
 from mia_hub.attacks.spelling import parse_attack, parse_parts
 from mia_hub.auditing.audit import held_out
 from mia_hub.auditing.compare import compare
 from mia_hub.auditing.comparison import Comparison
-from mia_hub.auditing.comparison_pages import choices, comparison_table, measured_on
+from mia_hub.auditing.comparison_pages import choices, comparison_table, shared_selection_text
+from mia_hub.rendering.markdown import markdown_table
 from mia_hub.splits.loading import load_split
 from studies.measuring import FIRST, OTHERS, SIMA
 from studies.page import fill
@@ -57,7 +56,7 @@ def attack_table() -> str:
 
 def comparison_section(comparison: Comparison) -> str:
     table = markdown_table(*comparison_table(comparison))
-    return "\n\n".join([table, measured_on(comparison), *choices(comparison)])
+    return "\n\n".join([table, shared_selection_text(comparison), *choices(comparison)])
 
 
 def main() -> None:

@@ -211,7 +211,7 @@ def _refusal(error: Exception, task: HubTask) -> str:
     changed = "It was changed meanwhile by somebody else: try again"
     advice = {
         401: f"The token is invalid or has expired{task.log_in(': ')}",
-        402: "This needs paid credits: add some, or name another namespace",
+        402: "This needs paid credits: add credits, or name another namespace",
         403: f"This login may not {right}{task.log_in(': ')}{', or give another owner' if task.writing and task.repo_id else ''}",
         409: changed,
         412: changed,

@@ -412,7 +412,7 @@ def test_what_was_fetched_is_kept_and_a_broken_file_is_named(hub, tmp_path):
     kept = sorted((tmp_path / "cache").rglob("*.parquet"))
     assert len(kept) == 2 and not list((tmp_path / "cache").rglob("*.tmp"))
     kept[0].write_bytes(kept[0].read_bytes()[:100])
-    with pytest.raises(SplitError, match=r"is broken .* delete it, and its images are fetched again"):
+    with pytest.raises(SplitError, match=r"is broken .* delete it, and its images will be fetched again"):
         OpenBenchmark(b, cache=tmp_path / "cache")
     (tmp_path / "file").write_text("")
     with pytest.raises(SplitError, match="can't be made"):

@@ -41,5 +41,5 @@ def test_without_git_the_projects_packages_are_published(checkout):
 
 
 def test_an_installed_package_is_no_checkout(tmp_path):
-    with pytest.raises(PublishError, match="clone the repository"):
+    with pytest.raises(PublishError, match="needs a clone of the repository"):
         space_repository(Names("alice"), tmp_path)

@@ -46,5 +46,5 @@ def test_a_killed_writer_leaves_all_or_nothing(tmp_path, place):
 def test_a_folder_that_is_not_there_is_empty_and_is_not_made(tmp_path):
     results = ResultsReader(tmp_path / "none", None).read()
     assert results.entries == () and results.problem is None and not (tmp_path / "none").exists()
-    with pytest.raises(StoreError, match="only read"):
+    with pytest.raises(StoreError, match="is read-only"):
         ReadOnlyFolder(tmp_path).commit({"a": b""}, "", parent="")

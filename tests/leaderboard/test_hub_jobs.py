@@ -216,7 +216,7 @@ def test_a_hub_that_takes_no_jobs_costs_the_request_nothing(submitted, stores, w
         ({"package": None}, Unavailable, "--package is needed outside of a Space"),
         ({"timeout": "soon"}, Unavailable, "--timeout must be a time such as 90m or 2h; got 'soon'"),
         ({"namespace": None, "token": None}, Unavailable, "nobody is logged in"),
-        ({"namespace": None, "token": "nonsense"}, Unavailable, "The token is unknown"),
+        ({"namespace": None, "token": "nonsense"}, Unavailable, "The token is invalid"),
         ({"requests": "folder"}, StoreError, "can't read the folder .*give --requests as hub:owner/name"),
         ({"results": "folder"}, StoreError, "give --results as hub:owner/name"),
     ],

@@ -98,7 +98,7 @@ WRONG = [
     ({"note": "x" * 501}, "at most 500"),
     ({"push": "yes"}, "push must be"),
     ({"model": 7}, "model must be text"),
-    ({"scores": b"x"}, "give its name, and no attacks"),
+    ({"scores": b"x"}, "give its name, and leave attacks empty"),
     ({"scores": b"x", "attacks": ""}, "Scores need the name"),
     ({"scores": b"x", "attacks": "", "attack_name": "mine"}, "can't be read"),
     ({"scores": "/nowhere", "attacks": "", "attack_name": "mine"}, "No such file"),

@@ -252,7 +252,7 @@ def test_a_link_within_the_folder_is_another_name(with_links):
 
 def test_a_folder_that_cannot_be_used_is_said(tmp_path, stores, capsys):
     (tmp_path / "a + b").mkdir()
-    for folder, message in ((tmp_path / "none", "There is no folder"), (tmp_path / "a + b", "plus sign")):
+    for folder, message in ((tmp_path / "none", "There is no folder"), (tmp_path / "a + b", r"has ' \+ ' in its name")):
         with pytest.raises(StoreError, match=message):
             LocalFolder(folder)
         assert submitted(capsys, "--local", folder)[0] == 2 and worked(tmp_path, "--local", folder) == 2
@@ -284,14 +284,14 @@ def by_a_proposal(**fields):
 @pytest.mark.parametrize("fields", [{"model": "local:tiny", "split": "demo"}, {"model": "demo", "split": "local:split"}], ids=str)
 def test_no_way_that_strangers_have_takes_a_local_name(operator_folder, stores, monkeypatch, way, fields):
     monkeypatch.setenv("MIA_HUB_LOCAL", str(operator_folder))
-    with pytest.raises(Exception, match="who alone can submit it, with 'mia-hub submit --local FOLDER'"):
+    with pytest.raises(Exception, match="Only the person who runs the board can submit it, with 'mia-hub submit --local FOLDER'"):
         way(**fields)
     assert Queue(stores[0]).listing() == []
 
 
 def test_the_command_line_takes_none_without_a_folder_nor_for_a_pull_request(operator_folder, stores, capsys):
     status, _, error = submitted(capsys)
-    assert status == 2 and "who alone can submit it" in error
+    assert status == 2 and "Only the person who runs the board can submit it" in error
     status, _, error = submitted(capsys, "--local", operator_folder, "--pull-request")
     assert status == 2 and not Queue(stores[0]).listing()
 

@@ -159,7 +159,7 @@ WRONG = {
     "NaN": (lambda t: changed(t, scores=np.where(np.arange(2 * N)[:, None] == 3, np.nan, t.scores)), "2 values that are NaN"),
     "infinity": (lambda t: changed(t, scores=t.scores + np.inf), "NaN or infinite"),
     "too few": (lambda t: t.select(np.arange(2 * N - 1)), "missing: "),
-    "other ids": (lambda t: changed(t, ids=[f"{i}x" for i in t.ids]), "of which 0 are among"),
+    "other ids": (lambda t: changed(t, ids=[f"{i}x" for i in t.ids]), "0 of them from the 120"),
     "ids twice": (lambda t: changed(t, ids=[t.ids[0], *t.ids[:-1]]), "missing: "),
     "an image too often": (lambda t: t.select(np.r_[0, np.arange(2 * N)]), "2 times, but the split contains it 1 times"),
     "labels": (lambda t: changed(t, is_member=1 - t.is_member), "labels that differ"),

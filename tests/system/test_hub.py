@@ -51,7 +51,7 @@ MESSAGES = [
     (refusal(403), WRITING, f"may not write to alice/split: {LOG_IN}, with a token that may write, or give another owner."),
     (refusal(403), VISITOR, "The requests can't be read or written: the Hub answered 403 (Answer 403). This login may not write to "),
     (refusal(409), WRITING, "The data set alice/split could not be written: the Hub answered 409 (Answer 409). It was changed meanwhile"),
-    (refusal(402), JOBS, "The Hub's jobs can't be used: the Hub answered 402 (Answer 402). This needs paid credits: add some"),
+    (refusal(402), JOBS, "The Hub's jobs can't be used: the Hub answered 402 (Answer 402). This needs paid credits: add credits"),
     (refusal(403), JOBS, f"This login may not do this: {LOG_IN}"),
     (refusal(404, RevisionNotFoundError), READING, "The model alice/tiny has no revision 'v1'; leave it out for the newest."),
     (refusal(404, RepositoryNotFoundError), READING, "The Hub has no model 'alice/tiny' that you may see. Check the spelling; for a"),
