@@ -50,6 +50,7 @@ def prepared(loopback_hub, tmp_path_factory):
     return images
 
 
+@pytest.mark.slow
 def test_a_request_from_the_page_becomes_a_row_of_the_board(prepared, browser, tmp_path):
     from huggingface_hub import snapshot_download
 

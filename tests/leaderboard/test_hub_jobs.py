@@ -59,6 +59,7 @@ def interrupted(*_, **__):
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_a_job_evaluates_and_a_second_worker_finds_it_again(submitted, stores, worker_of, clock, loopback_hub, monkeypatch):
     """Sent by a worker that is killed while it waits; found by the next one; run for real; checked and published."""
     requests, results = stores

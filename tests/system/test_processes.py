@@ -221,6 +221,7 @@ def command(arguments: list[str], errors: Path, **launch: str) -> None:
 AUDIT = ["audit", "--limit", "20", "--set", "timesteps=100", "--batch-size", "16", "--no-shift-check", "--device", "cpu"]
 
 
+@pytest.mark.slow
 def test_the_command_line_under_accelerate_launch(context, tmp_path):
     start = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "-m", "mia_hub"]
     done = subprocess.run(
