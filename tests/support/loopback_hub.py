@@ -117,6 +117,9 @@ class LoopbackHub:
         log: every request, oldest first.
         jobs: sent to it, see `loopback_jobs`.
         organisations: of each user, with their role in it ("admin", "write", "contributor" or "read").
+
+    A repository is found by its name in any case, and by the names that it had before `rename_repo`. Either is answered by a redirect to
+    its present name, as by the Hub.
     """
 
     def __init__(self):
@@ -125,6 +128,7 @@ class LoopbackHub:
         self.jobs = Jobs()
         self.organisations: dict[str, dict[str, str]] = {}
         self._repos: dict[tuple[str, str], Repo] = {}
+        self._renamed: dict[tuple[str, str], str] = {}
         self._blobs: dict[str, bytes] = {}
         self._lock = threading.RLock()
         self._broken: int | str | None = None
@@ -181,6 +185,15 @@ class LoopbackHub:
 
     def delete_repo(self, kind: str, repo_id: str) -> None:
         del self._repos[kind, repo_id]
+
+    def rename_repo(self, kind: str, repo_id: str, new_id: str) -> None:
+        """Gives a repository another owner or name; its earlier name leads to it."""
+        with self._lock:
+            if (kind, new_id) in self._repos:
+                raise ValueError(f"the loopback hub already has the {kind} {new_id}")
+            repo = self._repos.pop((kind, repo_id))
+            self._repos[kind, new_id], repo.id = repo, new_id
+            self._renamed[kind, repo_id.lower()] = new_id
 
     def files_fetched(self, repo_id: str) -> list[str]:
         """Paths of a repository's files whose content was requested (HEAD excluded), in order."""
@@ -311,11 +324,28 @@ class LoopbackHub:
         return JSONResponse({"success": True})
 
     def _find(self, request: Request, kind: str, repo_id: str) -> Repo:
-        repo = self._repos.get((kind, repo_id))
+        present = self._present_name(kind, repo_id)
+        repo = self._repos.get((kind, present))
         if repo is None or (repo.private and _user(request) != repo.owner):
             # As the Hub does, which doesn't tell a stranger whether a repository exists.
             raise HubError(401 if _user(request) is None else 404, "RepoNotFound", "Repository not found")
+        if present != repo_id:
+            path = request.scope["raw_path"].decode().split("?")[0].replace(f"/{repo_id}", f"/{present}", 1)
+            query = f"?{request.url.query}" if request.url.query else ""
+            raise HubError(307, None, f"Temporary Redirect. Redirecting to {path}", {"Location": path + query})
         return repo
+
+    def _present_name(self, kind: str, repo_id: str) -> str:
+        """The name that a repository has now, by any spelling of it or of an earlier one; the given one if there is none."""
+        name = repo_id
+        while (kind, name) not in self._repos:
+            recased = [other for known, other in self._repos if known == kind and other.lower() == name.lower()]
+            if recased:
+                return recased[0]
+            if (kind, name.lower()) not in self._renamed:
+                return repo_id
+            name = self._renamed[kind, name.lower()]
+        return name
 
     def _commit_of(self, repo: Repo, revision: str) -> str:
         commit = repo.resolve(revision)
@@ -380,10 +410,12 @@ class LoopbackHub:
     async def _create_repo(self, request: Request) -> Response:
         user, body = self._require_user(request), await request.json()
         kind, repo_id = body.get("type") or "model", f"{body.get('organization') or user}/{body['name']}"
-        if repo_id.split("/")[0] != user:
+        if repo_id.split("/")[0].lower() != user.lower():
             raise HubError(403, None, f"You don't have the rights to create a {kind} under the namespace {repo_id.split('/')[0]!r}")
-        url = self._page(kind, repo_id)
-        if (kind, repo_id) in self._repos:
+        repo_id = f"{user}/{repo_id.split('/')[1]}"
+        present = self._present_name(kind, repo_id)
+        url = self._page(kind, present)
+        if (kind, present) in self._repos:
             return JSONResponse({"error": "You already created this repo", "url": url}, 409)
         self.add_repo(kind, repo_id, {".gitattributes": ""}, private=bool(body.get("private") or body.get("visibility") == "private"))
         return JSONResponse({"url": url, "name": repo_id, "id": repo_id})
