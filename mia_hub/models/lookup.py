@@ -8,7 +8,7 @@ from mia_hub.errors import ModelError
 from mia_hub.models.assembly import plan_model, refuse_many_overlays
 from mia_hub.models.families.registry import ADAPTERS
 from mia_hub.models.layout import INDEX, check_shards, read_layout
-from mia_hub.models.overlays.names import base_and_overlays, locate_overlay
+from mia_hub.models.overlays.names import base_and_overlays, locate_overlay, recorded_name
 from mia_hub.models.repository import LARGEST_UNTRUSTED, Access, open_repository
 
 
@@ -17,7 +17,7 @@ class PublicModel:
     """A model on the Hub that anyone can load, and that can be audited as far as its files tell.
 
     Attributes:
-        base, overlays: as named, the latter without a revision.
+        base, overlays: names with ids as the Hub spells them, the latter without a revision.
         revision: commit of the base.
         overlay_revisions: commit of each overlay.
     """
@@ -42,12 +42,13 @@ def look_up_model(name: str, revision: str | None = None, *, largest: int = LARG
     base, *overlays = base_and_overlays(name)
     access = Access(trusted=False, largest=largest)
     refuse_many_overlays(overlays, access)
-    commits = []
+    names, commits = [], []
     for overlay in overlays:
         repository, path = locate_overlay(overlay, access=access)
         if path in repository.sizes and not path.endswith(".safetensors"):
             raise ModelError(f"{overlay} is no safetensors file; pickled weights can run code when they are opened, and are not read.")
         repository.check_size([path])
+        names.append(recorded_name(overlay, repository).partition("@")[0].rstrip("/"))
         commits.append(repository.revision or "")
     repository = open_repository(base, revision, access)
     _, components = read_layout(repository, ADAPTERS)
@@ -56,8 +57,7 @@ def look_up_model(name: str, revision: str | None = None, *, largest: int = LARG
     if not overlays:
         # An overlay may replace parts of the base, which are then not fetched.
         repository.check_size([INDEX, *(pattern for component in components.values() for pattern in component.patterns)])
-    names = tuple(overlay.partition("@")[0].rstrip("/") for overlay in overlays)
-    return PublicModel(base, repository.revision or "", names, tuple(commits))
+    return PublicModel(repository.name, repository.revision or "", tuple(names), tuple(commits))
 
 
 def local_revision(name: str) -> str:

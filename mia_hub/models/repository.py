@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from mia_hub.errors import ModelError
-from mia_hub.system.hub import HUB_TIMEOUT, HubTask, hub_errors, is_unreachable
+from mia_hub.system.hub import HUB_TIMEOUT, HubTask, hub_errors, is_unreachable, why_unreachable
+from mia_hub.system.spellings import present_spelling, remember_spelling
 
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 LARGEST_UNTRUSTED = 2 * 2**30
 # A smaller download is over before its announcement is read.
 ANNOUNCED = 50 * 2**20
@@ -45,15 +47,16 @@ class Folder:
     """A model in a folder.
 
     Attributes:
-        name: as the user gave it, for messages and results.
+        name: for messages and results: of a folder as the user gave it, of a repository its id as the Hub spells it.
+        given_name: as the user gave it.
         revision: the commit, where the folder is that of a commit in the Hub's cache; else None.
         sizes: bytes of each file by its path, 0 where unknown.
     """
 
     revision: str | None
 
-    def __init__(self, folder: Path, name: str, revision: str | None = None):
-        self.root, self.name, self.revision = folder, name, revision
+    def __init__(self, folder: Path, name: str, revision: str | None = None, *, given_name: str = ""):
+        self.root, self.name, self.revision, self.given_name = folder, name, revision, given_name or name
         self.sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
 
     def read_json(self, path: str) -> dict[str, Any]:
@@ -100,7 +103,7 @@ class HubRepository(Folder):
     """A repository on the Hub at one commit.
 
     Args:
-        name: ``owner/name``.
+        name: ``owner/name``, in any spelling that leads to it: in other case, or as it was before it was renamed.
         revision: branch, tag or commit; resolved to a commit before anything is read.
         access: rights of the person who named it.
     """
@@ -108,16 +111,16 @@ class HubRepository(Folder):
     def __init__(self, name: str, revision: str | None, access: Access):
         from huggingface_hub import HfApi
 
-        self.name, self._revision_name, self._access = name, revision, access
+        self.given_name, self._revision_name, self._access = name, revision, access
         self._token = None if access.trusted else False
         with _model_errors(name, revision):
             try:
                 info = HfApi(token=self._token).model_info(name, revision=revision, files_metadata=True, timeout=HUB_TIMEOUT)
             except Exception as error:
                 if is_unreachable(error):
-                    raise HubUnreachable(type(error).__name__) from error
+                    raise HubUnreachable(why_unreachable(error)) from error
                 raise
-        self.revision = info.sha
+        self.name, self.revision = info.id, info.sha
         self.sizes = {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or []}
 
     def read_json(self, path: str) -> dict[str, Any]:
@@ -154,6 +157,8 @@ class HubRepository(Folder):
 
         with _model_errors(self.name, self._revision_name):
             hf_hub_download(self.name, path, revision=self._revision_name, token=self._token)
+        if self._access.trusted:
+            remember_spelling("model", self.given_name, self.name)
 
     def _announce(self, patterns: Sequence[str]) -> None:
         """Print the size of a large download to the standard error stream; refuse one that is too large for a stranger."""
@@ -182,7 +187,7 @@ def open_repository(name: str, revision: str | None = None, access: Access = TRU
     if access.trusted and os.path.isdir(name):
         refuse_revision(revision, name)
         return Folder(Path(name), name)
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+    if not HUB_ID.fullmatch(name):
         raise ModelError(
             f"There is no model {name!r}: it is neither 'demo', nor an existing folder, nor a Hub id of the form 'owner/name' "
             f"(such as {_id_in_address(name) or 'google/ddpm-cifar10-32'!r})."
@@ -194,6 +199,11 @@ def open_repository(name: str, revision: str | None = None, access: Access = TRU
             # The files in the cache may be private, and of any size.
             raise ModelError(f"The Hub can't be reached ({error}); try again later, or give 'demo'.") from error
         return _cached(name, revision, error)
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name stands for a repository on the Hub: it looks like one, and there is no such folder."""
+    return HUB_ID.fullmatch(name) is not None and not os.path.isdir(name)
 
 
 def refuse_revision(revision: str | None, name: str) -> None:
@@ -211,18 +221,28 @@ class HubUnreachable(ModelError):
 
 
 def _cached(name: str, revision: str | None, error: HubUnreachable) -> Folder:
+    for spelling in dict.fromkeys((present_spelling("model", name), name)):
+        folder = _snapshot(spelling, revision)
+        if folder is not None:
+            return Folder(folder, spelling, folder.name, given_name=name)
+    at = f" at revision {revision!r}" if revision else ""
+    raise ModelError(
+        f"The Hub can't be reached ({error}), and {name}{at} is not in the local cache. Connect to the network, or give a "
+        "folder, or 'demo'."
+    ) from error
+
+
+def _snapshot(name: str, revision: str | None) -> Path | None:
+    """The folder of a repository's files in the Hub's cache; only those that were needed may be there. None if there is none."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.errors import IncompleteSnapshotError, LocalEntryNotFoundError
 
     try:
-        folder = Path(snapshot_download(name, revision=revision, local_files_only=True))
+        return Path(snapshot_download(name, revision=revision, local_files_only=True))
+    except IncompleteSnapshotError as error:
+        return Path(error.snapshot_path)
     except LocalEntryNotFoundError:
-        at = f" at revision {revision!r}" if revision else ""
-        raise ModelError(
-            f"The Hub can't be reached ({error}), and {name}{at} is not in the local cache. Connect to the network, or give a "
-            "folder, or 'demo'."
-        ) from error
-    return Folder(folder, name, folder.name)
+        return None
 
 
 def _id_in_address(name: str) -> str | None:

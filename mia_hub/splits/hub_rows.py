@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -72,11 +73,12 @@ class HubDataset:
     """A data set on the Hub. Its revision is resolved to a commit before anything is read, so that the recorded commit is the one used.
 
     Args:
-        name: ``owner/name``.
+        name: ``owner/name``, in any spelling that leads to it: in other case, or as it was before it was renamed.
         config: its configuration; None for its only one, or its default.
         revision: branch, ref, tag or commit; None for the newest of main.
 
     Attributes:
+        name: as the Hub spells it.
         commit: hash.
         sizes: bytes of every file, by path.
         license: in its card, or None.
@@ -92,6 +94,7 @@ class HubDataset:
         with self.errors():
             info = HfApi().dataset_info(name, revision=revision, timeout=HUB_TIMEOUT, files_metadata=True)
         assert info.sha is not None  # the Hub always states it for one repository
+        self.name = info.id
         self.commit: str = info.sha
         self.sizes = {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or []}
         card = dict(info.card_data.to_dict()) if info.card_data else {}  # type: ignore[no-untyped-call]  # of huggingface_hub
@@ -282,15 +285,27 @@ def file_bytes(value: Any) -> bytes | None:
     return value if isinstance(value, bytes) else None
 
 
-def look_up_dataset(name: str, revision: str | None = None) -> tuple[str, dict[str, int]]:
+@dataclass(frozen=True)
+class PublicDataset:
+    """A data set on the Hub that anyone can read.
+
+    Attributes:
+        name: ``owner/name``, as the Hub spells it.
+        commit: hash.
+        sizes: bytes of each file by its path.
+    """
+
+    name: str
+    commit: str
+    sizes: dict[str, int]
+
+
+def look_up_dataset(name: str, revision: str | None = None) -> PublicDataset:
     """Look up a data set that a stranger named, without a login.
 
     Args:
-        name: its Hub id.
+        name: its Hub id, in any spelling that leads to it.
         revision: branch, tag or commit; the newest by default.
-
-    Returns:
-        Its commit, and the bytes of each file by its path.
 
     Raises:
         SplitError: if not everyone may see it.
@@ -302,7 +317,7 @@ def look_up_dataset(name: str, revision: str | None = None) -> tuple[str, dict[s
     if info.gated:
         raise SplitError(f"The data set {name} is gated, so that not everyone may see what a result is about; name one that is open.")
     assert info.sha is not None  # the Hub always states it for one repository
-    return info.sha, {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or []}
+    return PublicDataset(info.id, info.sha, {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or []})
 
 
 def dataset_errors(name: str, revision: str | None) -> AbstractContextManager[None]:

@@ -19,7 +19,7 @@ class PushTarget:
     """A data set repository that the present login may write to.
 
     Attributes:
-        name: ``owner/name``.
+        name: ``owner/name``, as the Hub spells it.
         private: whether a new repository is made private.
         exists: whether it exists, with an earlier version of a split.
     """
@@ -52,11 +52,16 @@ def find_target(name: str, *, private: bool = False) -> PushTarget:
     with _push_errors(name):
         user = HfApi().whoami()
         owners: list[str] = [user["name"], *(org["name"] for org in user.get("orgs", []))]
-        if name.split("/")[0] not in owners:
-            raise SplitError(f"You are logged in as {user['name']} and can't write to {name}; you can to {', '.join(owners)}.")
         try:
             info = HfApi().dataset_info(name, timeout=HUB_TIMEOUT)
         except RepositoryNotFoundError:
+            info = None
+        given_owner, _, rest = (name if info is None else info.id).partition("/")
+        owner = next((owner for owner in owners if owner.lower() == given_owner.lower()), None)
+        if owner is None:
+            raise SplitError(f"You are logged in as {user['name']} and can't write to {name}; you can to {', '.join(owners)}.")
+        name = f"{owner}/{rest}"
+        if info is None:
             return PushTarget(name, private, exists=False)
     files = {sibling.rfilename for sibling in info.siblings or []}
     if files - MADE_BY_THE_HUB:

@@ -114,6 +114,13 @@ def is_unreachable(error: BaseException) -> bool:
     return isinstance(error, (OSError, _http_error())) and not isinstance(error, HfHubHTTPError)
 
 
+def why_unreachable(error: BaseException) -> str:
+    """Return why no answer of the Hub came, in a few words."""
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    return "HF_HUB_OFFLINE is set" if isinstance(error, OfflineModeIsEnabled) else type(error).__name__
+
+
 def is_temporary(error: BaseException) -> bool:
     """Whether an error comes from the network or the Hub's present state, so that the same task may succeed later.
 

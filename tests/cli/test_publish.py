@@ -178,3 +178,18 @@ def test_private_is_not_claimed_of_what_is_public(published, capsys, monkeypatch
     monkeypatch.setenv("HF_TOKEN", f"hf_{OWNER}")
     assert main(["publish", "metric", OWNER, "--private", "--yes"]) == 2
     assert "exists and is public" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("spelling", ["recased", "renamed"])
+def test_what_has_another_name_now_is_updated_there(spelling, loopback_hub, monkeypatch):
+    from mia_hub.cli.publishing.push import push
+    from mia_hub.cli.publishing.repositories import PublishedRepository
+
+    monkeypatch.setenv("HF_TOKEN", "hf_pia-two")
+    given, present = f"pia-two/{spelling}", f"pia-two/Present-{spelling}"
+    first = push(PublishedRepository("model", given, {"README.md": b"first"}, "a model"))
+    loopback_hub.rename_repo("model", given, present)
+    spelled = given if spelling == "renamed" else present.upper()
+    second = push(PublishedRepository("model", spelled, {"README.md": b"second"}, "a model"))
+    assert second.new and second.url.endswith(f"/{present}") and second.commit != first.commit
+    assert ("model", given) not in loopback_hub._repos and loopback_hub._repos["model", present].refs["main"] == second.commit

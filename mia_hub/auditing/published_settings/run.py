@@ -15,8 +15,10 @@ from mia_hub.auditing.published_settings.setting import Benchmark, load_benchmar
 from mia_hub.auditing.published_settings.validation import BenchmarkError
 from mia_hub.models.loading import load_model
 from mia_hub.models.protocol import DiffusionModel, ModelInfo
+from mia_hub.models.repository import is_hub_id
 from mia_hub.system.files import write_output
 from mia_hub.system.signatures import Default, with_options
+from mia_hub.system.spellings import present_ids
 
 
 class BenchmarkOptions(QueryOptions, total=False):
@@ -97,8 +99,9 @@ def benchmark_run(benchmark: str | Path | Benchmark, **options: Unpack[Benchmark
     if model is None and setting.model.id is None:
         raise BenchmarkError(_why_a_model_is_needed(setting))
     opened = OpenBenchmark(setting, limit=options["limit"], cache=options["cache"])
+    is_own = model_id is None or is_same_model(model_id, setting.model.id)
     if model is None or isinstance(model, str):
-        if revision is None and model_id in (None, setting.model.id):
+        if revision is None and is_own:
             revision = setting.model.revision
         model = setting.model.id if model is None else model
     loaded = load_model(model, device=options["device"], dtype=options["dtype"], revision=revision)
@@ -108,10 +111,22 @@ def benchmark_run(benchmark: str | Path | Benchmark, **options: Unpack[Benchmark
         loaded, drawn.split, attacks, batch_size=options["batch_size"], seed=options["seed"], folder=options["folder"],
         progress=options["progress"],
     )  # fmt: skip
-    run = BenchmarkRun(setting, comparison, drawn, options["limit"], model_id is not None and model_id != setting.model.id)
+    run = BenchmarkRun(setting, comparison, drawn, options["limit"], not is_own)
     if options["folder"] is not None:
         write_output(Path(options["folder"]) / "benchmark.json", json.dumps(run.to_dict(), indent=2))
     return run
+
+
+def is_same_model(given: str, own: str | None) -> bool:
+    """Whether a model is a setting's own: by its name, also in another case or as it was before the model was renamed.
+
+    Args:
+        given: name of the model.
+        own: that of the setting; None for one that isn't public.
+    """
+    if own is None or given == own or not is_hub_id(given) or not is_hub_id(own):
+        return given == own
+    return given.lower() == own.lower() or len(present_ids([given, own], ("model",))) == 1
 
 
 def check_fit(benchmark: Benchmark, info: ModelInfo) -> None:

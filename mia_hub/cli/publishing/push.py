@@ -62,6 +62,7 @@ def push(repository: PublishedRepository, *, private: bool = False) -> Pushed:
     api, repo_id, kind = _api(), repository.repo_id, repository.kind
     with _publish_errors(kind, repo_id):
         api.whoami()
+        repo_id = _present_id(api, kind, repo_id)
         url = api.create_repo(repo_id, repo_type=kind, private=private or None, exist_ok=True, space_sdk=repository.sdk)
         info = api.repo_info(repo_id, repo_type=kind)
         if private and not info.private:
@@ -97,6 +98,16 @@ def configure(space: str, *, hardware: str | None, variables: dict[str, str]) ->
     return changes
 
 
+def _present_id(api: HfApi, kind: Kind, repo_id: str) -> str:
+    """Return the name of a repository as the Hub spells it now; the given one if there is none, so that it can be created."""
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        return str(api.repo_info(repo_id, repo_type=kind).id)
+    except RepositoryNotFoundError:
+        return repo_id
+
+
 def _hardware(api: HfApi, space: str) -> tuple[str | None, str | None]:
     runtime = api.get_space_runtime(space)
     return runtime.hardware, runtime.requested_hardware
@@ -112,6 +123,7 @@ def make_stores(space: str, *, private: bool = False) -> dict[str, str]:
     for variable, name in STORES.items():
         repo_id = f"{space}-{name}"
         with _publish_errors("dataset", repo_id):
+            repo_id = _present_id(api, "dataset", repo_id)
             api.create_repo(repo_id, repo_type="dataset", private=private or None, exist_ok=True)
         addresses[variable] = f"hub:{repo_id}"
     return addresses

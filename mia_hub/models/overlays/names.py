@@ -45,6 +45,7 @@ def open_overlay(name: str, revision: str | None = None, access: Access = TRUSTE
         ModelError: if it can't be found, or can't go on top of a model.
     """
     repository, path = locate_overlay(name, revision, access)
+    name = recorded_name(name, repository)
     if path in repository.sizes:
         return _overlay_of_file(repository, path, name)
     weights = [file for file in sorted(repository.sizes) if file.startswith(f"{path}/".lstrip("/")) and file.endswith(".safetensors")]
@@ -76,11 +77,16 @@ def locate_overlay(name: str, revision: str | None = None, access: Access = TRUS
     return repository, path
 
 
+def recorded_name(name: str, repository: Folder) -> str:
+    """The name of an overlay as results record it: that of its repository is spelled as the Hub spells it."""
+    return repository.name + name.removeprefix(repository.given_name)
+
+
 class _OneFile(Folder):
     """A file, and peft's configuration beside it; the rest of its folder may be large, and is not listed."""
 
     def __init__(self, file: Path, name: str):
-        self.root, self.name, self.revision = file.parent, name, None
+        self.root, self.name, self.given_name, self.revision = file.parent, name, name, None
         self.sizes = {path.name: path.stat().st_size for path in (file, file.with_name(PEFT_CONFIG)) if path.is_file()}
 
 

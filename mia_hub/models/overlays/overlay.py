@@ -68,7 +68,7 @@ class Overlay(ABC):
     """Something that goes on top of a base.
 
     Attributes:
-        name: as the user gave it.
+        name: as the user gave it, with its repository's id as the Hub spells it.
         repository: where it lies.
         path: its file in there, or its folder ("" for the root).
         revision: commit, or hash of the weights.
