@@ -20,7 +20,7 @@ from leaderboard.requests.local_folder import LocalFolder
 from leaderboard.requests.naming import ON_TOP, check_name, is_local, parse_top, parts_of
 from leaderboard.requests.queue import Queue, files_of
 from leaderboard.requests.request import Request
-from leaderboard.requests.resolution import NOT_LOCAL, resolve_model, resolve_split
+from leaderboard.requests.resolution import NOT_LOCAL, check_bans, resolve_model, resolve_split
 from leaderboard.requests.scores import check_file_size, read_scores
 from leaderboard.requests.status import Status, timestamp, utc_now
 from leaderboard.stores.store import Store
@@ -186,10 +186,12 @@ def prepare(
     values |= {"kind": "model", "scores": None} if content is None else {"kind": "scores", "scores": hashlib.sha256(content).hexdigest()}
     # Everything that needs no network comes first: with placeholders where commits will stand.
     _check_without_look_up(model, split, values)
+    given = model, split
     model, revision = resolve_model(model, _stripped("revision", draft.revision) or None, limits, local)
     split, split_revision = resolve_split(split, _stripped("split_revision", draft.split_revision) or None, limits, local)
     request = Request.from_dict(values | {"model": model, "revision": revision, "split": split, "split_revision": split_revision})
     limits.check_request(request, 0)
+    check_bans(given, (model, split), limits)
     if check is not None:
         check(request)
     if content is not None:

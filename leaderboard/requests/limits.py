@@ -28,7 +28,8 @@ class Limits:
         images: most images of a split.
         hours: longest time that one request may take.
         per_day: most requests of one user in 24 hours.
-        banned: users whose requests are refused, and models or owners that are not audited, as Hub ids or owners.
+        banned: users whose requests are refused, and models, data sets or owners that are not audited, as Hub ids or owners, in any case.
+            A repository that was renamed may be banned by its earlier name.
     """
 
     model_gib: NonNegative = 30.0
@@ -62,14 +63,20 @@ class Limits:
         Raises:
             SubmissionError: with the reason.
         """
-        banned = {name.lower() for name in self.banned}
-        names = {request.submitter, request.split, *repositories_of(request.model)}
-        names |= {name.partition("/")[0] for name in names if "/" in name}
-        if banned & {name.lower() for name in names if name}:
-            raise SubmissionError("Requests of this user, or about this model or data set, are not accepted here.")
+        self.check_names(request.submitter, request.split, *repositories_of(request.model))
         if today >= self.per_day:
             submitter = request.submitter or "Somebody"
             raise SubmissionError(f"{submitter} has made {today} requests in 24 hours; at most {self.per_day} are accepted.")
+
+    def check_names(self, *names: str) -> None:
+        """Refuse users, models and data sets that are banned, themselves or by their owner; names in any case are the same.
+
+        Raises:
+            SubmissionError: if one is.
+        """
+        owners = {name.partition("/")[0] for name in names if "/" in name}
+        if {name.lower() for name in self.banned} & {name.lower() for name in owners.union(names) if name}:
+            raise SubmissionError("Requests of this user, or about this model or data set, are not accepted here.")
 
     def check_images(self, count: int) -> None:
         """Refuse a split that is too large.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from leaderboard.errors import SubmissionError
 from leaderboard.requests.limits import Limits
 from leaderboard.requests.local_folder import LocalFolder
-from leaderboard.requests.naming import ON_TOP, check_model, check_name, is_local, parse_top, parts_of
+from leaderboard.requests.naming import NAME, ON_TOP, check_model, check_name, is_local, parse_top, parts_of, repositories_of
 from leaderboard.requests.request import Request
 from leaderboard.requests.split_files import check_listing
 from mia_hub.errors import MiaHubError
@@ -24,14 +26,46 @@ def check_still_there(request: Request, limits: Limits, local: LocalFolder | Non
     Raises:
         SubmissionError: with the reason.
     """
-    model = resolve_model(request.model, request.revision, limits, local)
-    resolved = model, resolve_split(request.split, request.split_revision, limits, local)
-    if resolved != ((request.model, request.revision), (request.split, request.split_revision)):
-        raise SubmissionError(f"The request names other revisions than the Hub: {resolved}. Submit it again.")
+    model, revision = resolve_model(request.model, request.revision, limits, local)
+    split, split_revision = resolve_split(request.split, request.split_revision, limits, local)
+    check_bans((request.model, request.split), (model, split), limits)
+    # A request that was stored with another spelling of a name is about the same repository.
+    resolved = revision, _commits_on_top(model), split_revision
+    if resolved != (request.revision, _commits_on_top(request.model), request.split_revision):
+        names = (model, revision), (split, split_revision)
+        raise SubmissionError(f"The request names other revisions than the Hub: {names}. Submit it again.")
+
+
+def _commits_on_top(model: str) -> list[str]:
+    """Return the commit of each overlay of a model."""
+    return [top.rpartition("@")[2] for top in model.split(ON_TOP)[1:]]
+
+
+def check_bans(given: tuple[str, str], resolved: tuple[str, str], limits: Limits) -> None:
+    """Refuse what is banned by any of its names: the one that was given, the present one, or an earlier one.
+
+    Args:
+        given: names of the model and of the split, as somebody wrote them.
+        resolved: both as `resolve_model` and `resolve_split` return them.
+        limits: of the queue.
+
+    Raises:
+        SubmissionError: if it is.
+    """
+    names = [id for model, split in (given, resolved) for id in (*repositories_of(ON_TOP.join(parts_of(model))), split)]
+    limits.check_names(*names)
+    earlier = [name for name in limits.banned if NAME.fullmatch(name) and "/" in name]
+    if earlier and any("/" in name for name in names):
+        from mia_hub.system.spellings import present_ids
+
+        present = present_ids(earlier, ("model", "dataset"), login=False)
+        replace(limits, banned=tuple(present)).check_names(*names)
 
 
 def resolve_model(name: str, revision: str | None, limits: Limits, local: LocalFolder | None = None) -> tuple[str, str | None]:
     """Return the model's name with its overlays at their commits, and the commit of its base; of a local one the hashes of its weights.
+
+    Ids are spelled as the Hub spells them, whatever spelling led to the repository.
 
     Raises:
         SubmissionError: if it isn't public, or can't be audited here.
@@ -59,7 +93,7 @@ def resolve_model(name: str, revision: str | None, limits: Limits, local: LocalF
 
 
 def resolve_split(name: str, revision: str | None, limits: Limits, local: LocalFolder | None = None) -> tuple[str, str | None]:
-    """Return the data set and its commit; of a local one the hash of its files.
+    """Return the data set, spelled as the Hub spells it, and its commit; of a local one the hash of its files.
 
     Raises:
         SubmissionError: if it isn't public, is too large, or has no Parquet files.
@@ -76,11 +110,11 @@ def resolve_split(name: str, revision: str | None, limits: Limits, local: LocalF
     from mia_hub.splits.hub_rows import look_up_dataset
 
     try:
-        commit, sizes = look_up_dataset(name, revision)
+        dataset = look_up_dataset(name, revision)
     except MiaHubError as error:
         raise SubmissionError(_for_submitters(error, "data set")) from error
-    check_listing(name, sizes, limits)
-    return name, commit
+    check_listing(dataset.name, dataset.sizes, limits)
+    return dataset.name, dataset.commit
 
 
 def required_folder(local: LocalFolder | None, name: str) -> LocalFolder:

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from leaderboard.requests.naming import is_local, repositories_of
 from leaderboard.results.entry import COMPUTED
 from mia_hub.rendering.numbers import with_interval
 
@@ -39,6 +40,15 @@ def setting_of(entry: Entry) -> tuple[str, str, str]:
     The evaluation's own description of the model is not used: submitted scores come without one, and the setting is the same.
     """
     return entry["request"]["model"], entry["request"]["revision"] or "", entry["split"]["hash"]
+
+
+def _lower(model: str) -> str:
+    """Return a model's name with its ids on the Hub in lower case, in which each stands for one repository; other names as they are."""
+    if is_local(model):
+        return model
+    for id in repositories_of(model):
+        model = model.replace(id, id.lower(), 1)
+    return model
 
 
 def captions_of(entry: Entry) -> str:
@@ -84,16 +94,21 @@ def board_rows(entries: Iterable[Entry]) -> list[Row]:
     """
     computed: dict[tuple[str, ...], Row] = {}
     reported: dict[tuple[str, ...], dict[str, Row]] = defaultdict(dict)
-    for entry in sorted(entries, key=lambda entry: str(entry["provenance"].get("created", ""))):
+    in_order = sorted(entries, key=lambda entry: str(entry["provenance"].get("created", "")))
+    # Names in another case are the same on the Hub; the newest entries have the Hub's own spelling.
+    spellings = {_lower(setting_of(entry)[0]): setting_of(entry)[0] for entry in in_order}
+    for entry in in_order:
+        model, revision, split = setting_of(entry)
+        model = spellings[_lower(model)]
         for result in entry["rows"]:
-            key = (*setting_of(entry), captions_of(entry), result["attack"])
+            key = (model, revision, split, captions_of(entry), result["attack"])
             if entry["origin"] == COMPUTED:
-                row = computed.setdefault(key, _empty_row(entry, result))
+                row = computed.setdefault(key, _empty_row(entry, result, model))
                 row |= _figures(result) | {"entry": entry["id"], "access": result["access"], "queries": result["queries"]}
                 row["budget"] = budget_of(result["queries"])
             else:
                 submitter = entry["request"]["submitter"]
-                row = reported[key].setdefault(submitter, _empty_row(entry, result))
+                row = reported[key].setdefault(submitter, _empty_row(entry, result, model))
                 row["reported"] = _figures(result) | {"entry": entry["id"], "by": submitter}
             row["entries"].append(entry["id"])
     return [row for key in dict.fromkeys((*computed, *reported)) for row in _merged(computed.get(key), [*reported[key].values()])]
@@ -115,8 +130,8 @@ def board_row(**values: Any) -> Row:
     return {**dict.fromkeys(KEYS), "entries": [], "claimed": [], **values}
 
 
-def _empty_row(entry: Entry, result: Mapping[str, Any]) -> Row:
-    model, revision, split = setting_of(entry)
+def _empty_row(entry: Entry, result: Mapping[str, Any], model: str) -> Row:
+    _, revision, split = setting_of(entry)
     return board_row(
         model=model, revision=revision, split=entry["split"]["name"], split_hash=split, captions=captions_of(entry),
         attack=result["attack"], access=result["access"], queries=result["queries"], budget=budget_of(result["queries"]),
@@ -158,7 +173,7 @@ def split_summaries(entries: Iterable[Entry]) -> list[Row]:
         key = entry["split"]["hash"]
         summary = summaries.setdefault(key, {"split": entry["split"]["name"], "rows": 0, "shift_check": checks[key]})
         summary["rows"] += len(entry["rows"])
-        models[key].add(setting_of(entry)[0])
+        models[key].add(_lower(setting_of(entry)[0]))
     in_order = sorted(summaries.items(), key=lambda pair: pair[1]["split"])
     return [summary | {"split_hash": key, "models": len(models[key])} for key, summary in in_order]
 

@@ -65,11 +65,11 @@ def is_claimed_setting(row: Mapping[str, Any], claim: Mapping[str, Any]) -> bool
 
     The split must be named as the setting: that of ``mia-hub benchmark run NAME``, or a data set ``anyone/NAME``. The model must be the
     setting's own, where that is on the Hub; where it is not public, any model counts, and that it was trained on just these members is
-    taken on trust.
+    taken on trust. Ids in any case are the same.
     """
     split, name = row["split"], claim["benchmark"]
-    same_split = split.rpartition("/")[2] == name or split == f"benchmark {name}" or split.startswith(f"benchmark {name},")
-    return same_split and claim["model_id"] in (None, row["model"])
+    same_split = split.rpartition("/")[2].lower() == name.lower() or split == f"benchmark {name}" or split.startswith(f"benchmark {name},")
+    return same_split and (claim["model_id"] is None or claim["model_id"].lower() == row["model"].lower())
 
 
 def _row_without_results(claim: Mapping[str, Any]) -> Row:
