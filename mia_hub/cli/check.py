@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mia_hub.cli.options import Commands, add_attack_options, add_model_options, model_from
 from mia_hub.cli.output import EXIT_ERROR, message
@@ -16,6 +16,13 @@ from mia_hub.system.files import write_output
 if TYPE_CHECKING:
     from mia_hub.attacks import Attack
     from mia_hub.checking.checker import Checker
+
+
+class Source(NamedTuple):
+    """Images in a folder; or images on their own, without one."""
+
+    folder: str | None
+    files: list[Any]
 
 
 def add_command(commands: Commands) -> None:
@@ -40,10 +47,11 @@ def add_command(commands: Commands) -> None:
         condition.add_argument(
             "--captions",
             action="store_true",
-            help="for a model conditioned on text: the captions beside the images, and beside the non-members (cat.txt for cat.png, or "
-            "metadata.jsonl or metadata.csv in the folder; default: empty captions)",
+            help="for a model conditioned on text: the captions beside the images, and beside the non-members (cat.txt or cat.caption for "
+            "cat.png, or metadata.jsonl, metadata.csv or metadata.parquet in the folder; default: empty captions)",
         )
         condition.add_argument("--caption", metavar="TEXT", help="one caption for all images and non-members, or one class index")
+        parser.add_argument("--caption-column", metavar="NAME", help="of --captions in metadata, where it isn't caption, text or prompt")
         parser.add_argument("--json", metavar="FILE", help="also write the answer as JSON; '-' prints it in place of the text")
         add_attack_options(parser, VERDICT_ATTACK)
         add_model_options(parser)
@@ -54,26 +62,28 @@ def run(args: argparse.Namespace) -> int:
     """Print the answer; the images that can't be read are named, and make the exit status 2."""
     if args.json not in (None, "-") and Path(args.json).exists() and Path(args.json).suffix.lower() != ".json":
         raise MiaHubError(f"{args.json} exists and is no .json file, so it is not overwritten; name another file, or '-' to print.")
+    if args.caption_column and not args.captions:
+        raise MiaHubError(f"--caption-column {args.caption_column} names a column of captions; it goes with --captions.")
     from mia_hub.attacks import get_attack
     from mia_hub.attacks.spelling import parse_parameters
     from mia_hub.checking.checks import readable_images
     from mia_hub.images.sources import find_images
 
     attack = get_attack(args.attack, **parse_parameters(args.set))
-    images, unreadable = readable_images(
-        [path for source in args.images for path in (find_images(source) if Path(source).is_dir() else [source])]
-    )
+    sources = [Source(name, find_images(name)) if Path(name).is_dir() else Source(None, [name]) for name in args.images]
+    images, unreadable = readable_images([path for source in sources for path in source.files])
     for problem in unreadable:
         message(str(problem))
     if not images:
         return EXIT_ERROR
-    nonmembers, left_out = readable_images(find_images(args.nonmembers)) if args.nonmembers else (None, [])
+    others = [Source(args.nonmembers, find_images(args.nonmembers))] if args.nonmembers else []
+    nonmembers, left_out = readable_images(others[0].files) if others else (None, [])
     for problem in left_out:
         message(f"left out of the non-members: {problem}")
     if left_out and not nonmembers:
         return EXIT_ERROR
-    captions = _captions(args, images)
-    checker = _checker(args, attack, nonmembers)
+    captions = _captions(args, sources, images)
+    checker = _checker(args, attack, nonmembers, None if nonmembers is None else _captions(args, others, nonmembers))
     text, values = args.answer(checker, images, len(unreadable), captions=captions, progress=not args.quiet)
     if args.json != "-":
         print(text)
@@ -98,29 +108,37 @@ def _answer_set(checker: Checker, images: list[Any], unreadable: int, **options:
     return set_text(check), check.to_dict()
 
 
-def _checker(args: argparse.Namespace, attack: Attack, nonmembers: list[Any] | None) -> Checker:
+def _checker(args: argparse.Namespace, attack: Attack, nonmembers: list[Any] | None, captions: Any) -> Checker:
     from mia_hub.checking.checker import Checker
 
     return Checker(
         model_from(args),
         attack,
         nonmembers=nonmembers,
-        nonmember_captions=None if nonmembers is None else _captions(args, nonmembers),
+        nonmember_captions=captions,
         batch_size=args.batch_size,
         progress=not args.quiet,
     )
 
 
-def _captions(args: argparse.Namespace, paths: list[Any]) -> Any:
-    """Captions, one per image, or one for all; None without any."""
-    from mia_hub.images.captions import captions_beside, require_complete
+def _captions(args: argparse.Namespace, sources: list[Source], images: list[Any]) -> Any:
+    """Return captions, one for each of the images that can be read, or one for all; None without any."""
+    from mia_hub.images.captions import annotations_beside, require_complete
 
     if not args.captions:
         return args.caption
-    captions = captions_beside(paths)
-    if captions is None:
+    captions: dict[Path, str | None] = {}
+    readable = set(images)
+    alone = [file for source in sources if source.folder is None for file in source.files if file in readable]
+    for folder, files in [source for source in sources if source.folder is not None] + ([Source(None, alone)] if alone else []):
+        beside = annotations_beside(files, root=folder, caption_column=args.caption_column)
+        for note in beside.notes:
+            message(note)
+        captions = dict(zip(map(Path, files), beside.captions or [None] * len(files))) | captions
+    selected = [captions[Path(image)] for image in images]
+    if all(caption is None for caption in selected):
         raise MiaHubError(
-            f"There are no captions beside {paths[0]}: a text file of the same name, or metadata.jsonl or metadata.csv in its folder. Add "
-            "them, or leave --captions out."
+            f"There are no captions beside {images[0]}: a text file of the same name, or metadata.jsonl, metadata.csv or metadata.parquet "
+            "in its folder (or in one above it, up to the folder that you pass). Add them, or leave --captions out."
         )
-    return require_complete(captions, "caption", f"the folder of {paths[0]}")
+    return require_complete(selected, "caption", f"the folder of {images[0]}")

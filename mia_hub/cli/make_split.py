@@ -139,11 +139,11 @@ def _draw(args: argparse.Namespace) -> tuple[DecodedSplit, tuple[Origin, ...], i
     fetching = FetchOptions(args.fetch, None, args.seed, not args.quiet)
     hub = {"config": args.config, "revision": args.revision, "source_split": args.source_split}
     source, origin = open_source(args.source, **hub, columns=columns, fetching=fetching)
+    for note in source.notes:
+        message(note)
     if isinstance(source, MemberSplit):
         if args.members is not None:
             raise SplitError(f"{args.source} already says which images are members; leave --members and --nonmembers out.")
-        for note in source.notes:
-            message(note)
         return decode_split(source, progress=not args.quiet), (origin,), None
     if args.members is None:
         raise SplitError(f"{args.source} doesn't say which images are members; give the numbers to draw with --members and --nonmembers.")
@@ -152,6 +152,8 @@ def _draw(args: argparse.Namespace) -> tuple[DecodedSplit, tuple[Origin, ...], i
         second, second_origin = open_source(args.nonmembers_from, columns=columns, fetching=fetching)
         if isinstance(second, MemberSplit):
             raise SplitError(f"{args.nonmembers_from} is a split itself; give a source of images.")
+        for note in second.notes:
+            message(note)
         other, origins = second, [origin, second_origin]
         message(
             "members and non-members come from two sources, which may differ in more than their use in training; an attack can then tell "

@@ -2,33 +2,52 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mia_hub.errors import SplitError
+from mia_hub.images.caption_notes import caption_notes
+from mia_hub.images.caption_reader import CaptionReader
+from mia_hub.images.decoding import printable
+from mia_hub.images.file_names import whole_path
+from mia_hub.images.metadata_files import METADATA_FILES, Columns
 
 CAPTION_COLUMNS = ("caption", "captions", "text", "prompt")
 CLASS_COLUMNS = ("class", "class_label", "class_index")
 
 
 class Annotations(NamedTuple):
-    """Captions and classes read beside image files: one entry per image, None for an image without one; None if no image has one."""
+    """Captions and classes read beside image files.
+
+    Attributes:
+        captions, classes: one per image, None for an image without one; None if no image has one.
+        notes: what the reader of a result must know of files that were not used, and of images without a caption; one sentence each.
+    """
 
     captions: list[str | None] | None
     classes: list[str | None] | None
+    notes: tuple[str, ...] = ()
 
 
-def annotations_beside(paths: Sequence[str | Path], *, caption_column: str | None = None, class_column: str | None = None) -> Annotations:
-    """Return caption and class of each image file, from the metadata in its folder; a caption also from a text file.
+def annotations_beside(
+    paths: Sequence[str | Path],
+    *,
+    root: str | Path | None = None,
+    caption_column: str | None = None,
+    class_column: str | None = None,
+) -> Annotations:
+    """Return caption and class of each image file, from metadata; a caption also from a text file beside the image.
 
-    Metadata is ``metadata.jsonl`` or ``metadata.csv`` with a column ``file_name``, the convention of `datasets`; text files
-    (``cat.txt`` beside ``cat.png``) are that of most LoRA trainers. Each metadata file is read once.
+    Metadata is ``metadata.jsonl``, ``metadata.csv`` or ``metadata.parquet`` with a column ``file_name``, the convention of `datasets`: the
+    path of the image relative to the metadata, which is in the image's folder or in one above it. The nearest that has a row for the image
+    counts. Text files (``cat.txt`` or ``cat.caption`` beside ``cat.png``, or ``cat.png.txt``) are the convention of most LoRA trainers;
+    they count where the metadata has no caption. An empty caption, or one of blanks, is none. Each file is read once.
 
     Args:
         paths: image files.
+        root: the folder that was passed, with all of its images in ``paths``: no metadata above it is read, and files in it that no image
+            uses are noted. None for images on their own: metadata counts in their own folders.
         caption_column: in the metadata, if it isn't called caption, text or prompt.
         class_column: in the metadata, if it isn't called class.
 
@@ -36,19 +55,26 @@ def annotations_beside(paths: Sequence[str | Path], *, caption_column: str | Non
         The annotations, which may have gaps; `require_complete` refuses them.
 
     Raises:
-        SplitError: if there is no such column, or the metadata can't be read.
+        SplitError: if there is no such column, or a file can't be read.
     """
-    metadata = {folder: _metadata(folder) for folder in {Path(path).parent for path in paths}}
-    rows = [metadata[Path(path).parent].get(Path(path).name, {}) for path in paths]
-    captions = [_first_text(row, (caption_column,) if caption_column else CAPTION_COLUMNS) for row in rows]
-    if caption_column is None:
-        captions = [caption if caption is not None else _text_file(Path(path)) for path, caption in zip(paths, captions)]
-    classes = [_first_text(row, (class_column,) if class_column else CLASS_COLUMNS) for row in rows]
-    return Annotations(_none_if_empty(captions, paths, caption_column), _none_if_empty(classes, paths, class_column))
+    images = [Path(path) for path in paths]
+    columns = Columns(
+        (caption_column,) if caption_column else CAPTION_COLUMNS,
+        (class_column,) if class_column else CLASS_COLUMNS,
+    )
+    reader = CaptionReader({image.parent for image in images}, None if root is None else Path(root), columns, caption_column is None)
+    values = [reader.read(image) for image in images]
+    captions, classes = ([value[which] for value in values] for which in (0, 1))
+    has_captions, has_classes = (any(value is not None for value in column) for column in (captions, classes))
+    for column, has_values in ((caption_column, has_captions), (class_column, has_classes)):
+        if column and not has_values:
+            raise _no_column(column, reader)
+    notes = caption_notes(reader, columns, images, captions, classes)
+    return Annotations(captions if has_captions else None, classes if has_classes else None, notes)
 
 
 def captions_beside(paths: Sequence[str | Path]) -> list[str | None] | None:
-    """Return the captions of `annotations_beside`."""
+    """Return the captions of `annotations_beside`, of images on their own."""
     return annotations_beside(paths).captions
 
 
@@ -69,8 +95,8 @@ def require_complete(values: Sequence[Any], what: str, where: str) -> Sequence[A
         converted = converted and isinstance(value, kind) and not isinstance(value, bool)
     if missing:
         raise SplitError(
-            f"{missing} of the {len(values)} images of {where} have no {what}, while the others do; give every image one, or use empty "
-            "ones for all."
+            f"{missing} of the {len(values)} images of {where} have no {what}, while the others do; give every image one (in a file, an "
+            "empty one counts as none), or query all without: captions='empty', or no --captions of a check."
         )
     if converted:
         return values
@@ -88,46 +114,16 @@ def select_rows(captions: Sequence[Any] | None, rows: Iterable[Any]) -> Sequence
     return type(captions)(selected) if isinstance(captions, tuple) else selected
 
 
-def first_value(value: Any) -> Any:
-    """Return the first caption of an image that has several; None for an empty list, and any other value unchanged."""
-    if not isinstance(value, (list, tuple)):
-        return value
-    return value[0] if value else None
-
-
-def _none_if_empty(values: list[str | None], paths: Sequence[str | Path], column: str | None) -> list[str | None] | None:
-    if any(value is not None for value in values):
-        return values
-    if column:
-        raise SplitError(f"There is no column {column!r} in a metadata.jsonl or metadata.csv beside {paths[0]}.")
-    return None
-
-
-def _metadata(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return the row of each file name."""
-    try:
-        if (folder / "metadata.jsonl").is_file():
-            lines = (folder / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
-            rows = [json.loads(line) for line in lines if line.strip()]
-        elif (folder / "metadata.csv").is_file():
-            with open(folder / "metadata.csv", encoding="utf-8", newline="") as file:
-                rows = list(csv.DictReader(file))
-        else:
-            return {}
-        return {row["file_name"]: dict(row) for row in rows}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SplitError(f"The metadata of {folder} can't be read ({error!r}); each line needs a file_name.") from error
-
-
-def _first_text(row: dict[str, Any], columns: Sequence[str]) -> str | None:
-    """Return the value of the first of these columns that has one."""
-    value = first_value(next((row[name] for name in columns if row.get(name) is not None), None))
-    return None if value is None else str(value)
-
-
-def _text_file(path: Path) -> str | None:
-    beside = path.with_suffix(".txt")
-    try:
-        return beside.read_text(encoding="utf-8").strip() if beside.is_file() else None
-    except (OSError, ValueError) as error:
-        raise SplitError(f"The caption {beside} can't be read as text ({error}).") from error
+def _no_column(column: str, reader: CaptionReader) -> SplitError:
+    """Return the error about a requested column without any value."""
+    tables = [folder.metadata for folder in reader.metadata_folders if folder.metadata]
+    names = dict.fromkeys(name for table in tables for name in table.columns)
+    if not tables:
+        files = f"{', '.join(METADATA_FILES[:-1])} or {METADATA_FILES[-1]}"
+        problem, advice = f"in a {files} in {whole_path(min(reader.folders))}", "Add one, or don't name the column"
+    elif column in names:
+        problem, advice = f"with values for these images in {whole_path(tables[0].path)}", "Fill it in, or name another column"
+    else:
+        shown = ", ".join(map(printable, names))
+        problem, advice = f"in {whole_path(tables[0].path)}; it has {shown}", "Name one of these"
+    return SplitError(f"There is no column {column!r} {problem}. {advice}.")

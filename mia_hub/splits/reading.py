@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from mia_hub.errors import SplitError
-from mia_hub.images.captions import CAPTION_COLUMNS, CLASS_COLUMNS, annotations_beside, first_value
+from mia_hub.errors import ImageError, SplitError
+from mia_hub.images.captions import CAPTION_COLUMNS, CLASS_COLUMNS, annotations_beside
 from mia_hub.images.image import InputImage
+from mia_hub.images.metadata_files import first_value, is_metadata
 from mia_hub.images.sequences import ConcatenatedSequence, MappedSequence, RepeatedItem
 from mia_hub.images.sources import as_images, find_images
 from mia_hub.splits.hub_rows import HubDataset, Rows, file_bytes
@@ -41,11 +42,11 @@ def read_folder(folder: Path, columns: ColumnNames, fetching: FetchOptions) -> M
     named = {path.name.lower(): path for path in folder.iterdir() if path.is_dir()}
     members, nonmembers = (next((named[n] for n in names if n in named), None) for names in (MEMBER_NAMES, NONMEMBER_NAMES))
     if members and nonmembers:
-        if not any(any(side.glob("*.parquet")) for side in (members, nonmembers)):
+        if not any(parquet_files(side) for side in (members, nonmembers)):
             return _read_image_folders(folder, members, nonmembers, columns)
     elif members or nonmembers:
         raise SplitError(f"The folder {folder} has a {'member' if members else 'nonmember'} folder but not the other; both are needed.")
-    paths = sorted(folder.glob("**/*.parquet"))
+    paths = parquet_files(folder, "**/*.parquet")
     if paths:
         return read_parquet(folder, paths, str(folder), columns, fetching)
     raise SplitError(
@@ -56,8 +57,21 @@ def read_folder(folder: Path, columns: ColumnNames, fetching: FetchOptions) -> M
 
 def _read_image_folders(folder: Path, members: Path, nonmembers: Path, columns: ColumnNames) -> MemberSplit:
     files = [find_images(members), find_images(nonmembers)]
-    beside = annotations_beside([*files[0], *files[1]], caption_column=columns.caption_column, class_column=columns.class_column)
-    return MemberSplit(str(folder), as_images(files[0]), as_images(files[1]), beside.captions, None, beside.classes)
+    named = {"caption_column": columns.caption_column, "class_column": columns.class_column}
+    beside = annotations_beside([*files[0], *files[1]], root=folder, **named)
+    return MemberSplit(str(folder), as_images(files[0]), as_images(files[1]), beside.captions, None, beside.classes, beside.notes)
+
+
+def parquet_files(folder: Path, pattern: str = "*.parquet") -> list[Path]:
+    """Return the Parquet files in a folder, sorted, without ``metadata.parquet`` of image files beside or below it."""
+    return [path for path in sorted(folder.glob(pattern)) if not (is_metadata(path.name) and _has_images(path.parent))]
+
+
+def _has_images(folder: Path) -> bool:
+    try:
+        return bool(find_images(folder))
+    except ImageError:
+        return False
 
 
 def read_parquet(folder: Path, paths: Sequence[Path], name: str, columns: ColumnNames, fetching: FetchOptions) -> MemberSplit:

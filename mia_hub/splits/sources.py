@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from mia_hub.errors import SplitError
-from mia_hub.images.captions import annotations_beside, first_value
+from mia_hub.images.captions import annotations_beside
 from mia_hub.images.image import InputImage
+from mia_hub.images.metadata_files import first_value
 from mia_hub.images.sequences import MappedSequence
 from mia_hub.images.sources import as_images, find_images
 from mia_hub.splits.hub_rows import HubDataset, Rows
@@ -21,6 +22,7 @@ from mia_hub.splits.reading import (
     images_of,
     label_values,
     member_split_names,
+    parquet_files,
     read_dataset,
     read_folder,
     read_parquet,
@@ -57,12 +59,14 @@ class Pool:
         origin: of the images.
         images: lazy.
         captions, classes: one per image, or None.
+        notes: what whoever draws from it must know of files that were not used, one sentence each.
     """
 
     origin: Origin
     images: Sequence[InputImage]
     captions: Sequence[Any] | None = None
     classes: Sequence[Any] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def open_source(
@@ -113,15 +117,15 @@ def open_source(
 def _local(path: Path, source_split: str | None, columns: ColumnNames, fetching: FetchOptions) -> tuple[Pool | MemberSplit, Origin]:
     origin = Origin(path.resolve().name)
     folder = path if path.is_dir() else path.parent
-    paths = sorted(path.glob("**/*.parquet")) if path.is_dir() else [path]
+    paths = parquet_files(path, "**/*.parquet") if path.is_dir() else [path]
     if path.is_file() and path.suffix.lower() != ".parquet":
         raise SplitError(f"{path} is neither a folder nor a Parquet file; pass one of these, or a data set on the Hub.")
     if path.is_dir() and {child.name.lower() for child in path.iterdir() if child.is_dir()} & {*MEMBER_NAMES, *NONMEMBER_NAMES}:
         return read_folder(path, columns, fetching), origin
     if not paths:
         files = find_images(path)
-        beside = annotations_beside(files, caption_column=columns.caption_column, class_column=columns.class_column)
-        return Pool(origin, as_images(files), beside.captions, beside.classes), origin
+        beside = annotations_beside(files, root=path, caption_column=columns.caption_column, class_column=columns.class_column)
+        return Pool(origin, as_images(files), beside.captions, beside.classes, beside.notes), origin
     splits: dict[str, list[Path]] = {}
     for file in paths:
         splits.setdefault(split_of_file(file, folder), []).append(file)

@@ -12,6 +12,7 @@ import mia_hub
 from mia_hub.checking.checker import Checker
 from mia_hub.cli import parser as cli
 from mia_hub.errors import AttackError, MetricError, ModelError, SplitError
+from mia_hub.images.sources import as_images
 from mia_hub.splits.loading import load_split
 from mia_hub.splits.member_split import make_split
 
@@ -72,13 +73,34 @@ def as_parquet(tmp_path, _):
     return tmp_path
 
 
+def as_folder_with_one_table(tmp_path, _):
+    """With metadata above both sides, as Parquet, which is not the split's."""
+    rows = [
+        {"file_name": f"{part}/{p.name}", "text": f"{part} {p.stem}", "class": int(p.stem) % 5}
+        for k, part in enumerate(("member", "nonmember"))
+        for p in in_folder(tmp_path / part, N, seed=k)
+    ]
+    datasets.Dataset.from_list(rows).to_parquet(tmp_path / "metadata.parquet")
+    return tmp_path
+
+
+def as_folder_of_parquet_tables(tmp_path, _):
+    """With metadata as Parquet beside the images of each side."""
+    as_folder(tmp_path, None)
+    for part in ("member", "nonmember"):
+        table = tmp_path / part / "metadata.csv"
+        datasets.Dataset.from_csv(str(table), cache_dir=str(tmp_path / ".cache")).to_parquet(tmp_path / part / "metadata.parquet")
+        table.unlink()
+    return tmp_path
+
+
 def on_the_hub(tmp_path, loopback_hub):
     as_parquet(tmp_path, None)
     loopback_hub.add_repo("dataset", "alice/captioned", tmp_path)
     return "alice/captioned"
 
 
-@pytest.mark.parametrize("stored", [as_folder, as_parquet, on_the_hub])
+@pytest.mark.parametrize("stored", [as_folder, as_folder_with_one_table, as_folder_of_parquet_tables, as_parquet, on_the_hub])
 def test_splits_bring_captions_and_classes(tmp_path, loopback_hub, stored):
     split = load_split(stored(tmp_path, loopback_hub))
     names = sorted(f"{i}.png" for i in range(N))
@@ -115,6 +137,62 @@ def test_captions_of_one_kind_alone_would_give_away_which_is_which(tmp_path):
         assert split.conditioned_on("none").captions is None and split.conditioned_on("class").captions
         with pytest.raises(SplitError, match=f"{N} of the {2 * N} images of .* have no caption, while the others do"):
             split.conditioned_on("text")
+
+
+def test_parquet_files_called_metadata_hold_a_split_where_no_images_are_beside_them(tmp_path):
+    as_parquet(tmp_path, None)
+    for part in ("member", "nonmember"):
+        (tmp_path / part).mkdir()
+        next((tmp_path / "data").glob(f"{part}-*.parquet")).rename(tmp_path / part / "metadata.parquet")
+    assert len(load_split(tmp_path).images) == 2 * N
+
+
+def test_a_split_is_drawn_from_images_with_parquet_metadata_beside_them(tmp_path, capsys):
+    paths = in_folder(tmp_path / "images/imgs", 8)
+    datasets.Dataset.from_list([{"file_name": f"imgs/{p.name}", "text": f"text {p.stem}"} for p in paths]).to_parquet(
+        tmp_path / "images/metadata.parquet"
+    )
+    (tmp_path / "images/README.txt").write_text("of no image")
+    assert cli.main(["make-split", str(tmp_path / "images"), "--members", "3", "--nonmembers", "3", "--out", str(tmp_path / "out")]) == 0
+    assert "1 text file is not used" in capsys.readouterr().err
+    known = {image.id: f"text {path.stem}" for path, image in zip(paths, as_images(paths))}
+    drawn = load_split(tmp_path / "out")
+    assert [known[image.id] for image in drawn.images] == list(drawn.captions) and not drawn.notes
+
+
+def test_files_that_were_not_used_are_said_wherever_captions_are_read(folder_of, tmp_path, capsys):
+    split = as_folder_with_one_table(tmp_path / "split", None)
+    for part in ("member", "nonmember"):
+        (split / part / "none.txt").write_text("of no image")
+    note = "2 text files are not used, since no image of the same name is in the same folder: member/none.txt, nonmember/none.txt."
+    with pytest.warns(UserWarning, match="2 text files are not used"):
+        assert load_split(split).notes == (note,)
+    model = ["--model", str(folder_of("sd1")), "--device", "cpu", "--quiet"]
+    report = mia_hub.audit(folder_of("sd1"), SIMA, load_split(split), shift_check=False, progress=False)
+    assert note in report.to_markdown()
+    check = ["check", str(split / "member"), "--nonmembers", str(split / "nonmember"), *model, "--attack", "sima"]
+    assert cli.main([*check, "--captions"]) == 2
+    assert "no captions beside" in capsys.readouterr().err
+    for part in ("member", "nonmember"):
+        write_rows(split / part / "metadata.csv", [{"file_name": f"{i}.png", "title": "a cat"} for i in range(N)])
+    assert cli.main([*check, "--captions"]) == 2
+    said = capsys.readouterr().err
+    assert "The columns are title: name that of the captions with caption_column=… (--caption-column)" in said
+    assert cli.main([*check, "--caption-column", "title"]) == 2
+    assert "it goes with --captions" in capsys.readouterr().err
+    assert cli.main([*check, "--captions", "--caption-column", "title"]) == 0
+    said = capsys.readouterr()
+    assert said.err.count("1 text file is not used, since no image of the same name is in the same folder: none.txt.") == 2
+    assert "not used" not in said.out and "queried without" not in said.out
+    write_rows(split / "member/metadata.csv", [{"file_name": f"{i}.png", "title": "a cat" if i else ""} for i in range(N)])
+    assert cli.main([*check, "--captions", "--caption-column", "title"]) == 2
+    said = capsys.readouterr().err
+    assert "1 image is without a caption" in said and ": 0.png." in said and "or query all without" in said
+    audit = ["audit", "--split", str(split), "--caption-column", "title", "--set", "timesteps=50,100", "--no-shift-check", *model]
+    with pytest.warns(UserWarning, match=r"1 image is without a caption.*: member/0\.png\."):
+        assert cli.main(audit) == 2
+        assert "have no caption, while the others do" in capsys.readouterr().err
+        assert cli.main([*audit, "--captions", "empty"]) == 0
 
 
 # To the model

@@ -21,8 +21,8 @@ from tqdm.auto import tqdm
 from mia_hub.auditing.published_settings.draw_order import draw_order, eligible_rows
 from mia_hub.auditing.published_settings.image_source import ImageSource
 from mia_hub.errors import SplitError
-from mia_hub.images.captions import first_value
 from mia_hub.images.image import InputImage
+from mia_hub.images.metadata_files import first_value
 from mia_hub.images.sources import as_images
 from mia_hub.splits.hub_rows import HubDataset, Rows, dataset_errors, file_bytes
 from mia_hub.splits.image_store import COPY, NO_IMAGE, ROWS_AT_ONCE, StoredImages, StoredRow, StoredRows, stored_row
