@@ -23,6 +23,7 @@ from mia_hub.metrics.intervals import clopper_pearson
 from mia_hub.metrics.p_values import ALPHA
 from mia_hub.rendering.numbers import percent_with_interval
 from mia_hub.splits.loading import load_split
+from mia_hub.system.streams import any_terminal
 
 ENLARGED = 10
 
@@ -109,6 +110,7 @@ def _row(name: str, by_kind: dict[str, dict[str, int]]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+@any_terminal()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--attack", default=VERDICT_ATTACK, help="verdict attack (default: %(default)s)")

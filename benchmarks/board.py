@@ -27,6 +27,7 @@ from pathlib import Path
 from benchmarks.running_app import running_app
 from leaderboard.requests.request import Request
 from leaderboard.stores.store import as_json
+from mia_hub.system.streams import any_terminal
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 # From an action in the page until the frame after the one that shows its effect, in milliseconds.
@@ -150,6 +151,7 @@ def show(name: str, seconds: tuple[float, float]) -> None:
     print(f"  {name:<7} {seconds[0]:7.3f} {seconds[1]:7.3f}")
 
 
+@any_terminal()
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.board", description="Times the leaderboard's page.")
     parser.add_argument("--rows", type=int, default=10_000)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmarks import ROOT
 from mia_hub.rendering.markdown import markdown_table
+from mia_hub.system.streams import any_terminal
 from studies.page import fill
 
 MEASURED, PAGE, TEMPLATE = ROOT / "docs" / "performance", ROOT / "docs" / "performance.md", Path(__file__).parent / "performance.in.md"
@@ -54,6 +55,7 @@ def _measure(name: str, more: list[str]) -> None:
     subprocess.run(command, cwd=ROOT, check=True)
 
 
+@any_terminal()
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.performance", description=__doc__.split("\n")[0])
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="measure only these parts")

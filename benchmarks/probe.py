@@ -13,6 +13,7 @@ from PIL import Image
 
 import mia_hub
 from mia_hub.system.memory import peak_memory_mb
+from mia_hub.system.streams import any_terminal
 
 # Larger than the model's input, so that decoded images held by mistake are visible: 27 KiB each.
 SHAPE = (96, 96, 3)
@@ -42,6 +43,7 @@ class PngImages(Sequence):
         return file.getvalue()
 
 
+@any_terminal()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="demo")

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from mia_hub.errors import MiaHubError
+from mia_hub.system.streams import any_terminal
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ def with_batch_size(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=positive, help="rows per forward pass (default: mia_hub's own for the device)")
 
 
+@any_terminal()
 def finish(
     parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], tuple[list[Row], dict[str, Any]]], argv: list[str] | None = None
 ) -> int:
@@ -114,10 +116,10 @@ def finish(
     args = parser.parse_args(argv)
     try:
         rows, conditions = run(args)
-        print("\n" + render(rows))
         if args.json:
             figures = {"facts": conditions, "rows": [asdict(row) | {"verdict": row.verdict} for row in rows]}
             args.json.write_text(json.dumps(figures, indent=1, default=np.ndarray.tolist) + "\n", encoding="utf-8")
+        print("\n" + render(rows))
     except (MiaHubError, OSError, RuntimeError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2

@@ -15,12 +15,14 @@ import numpy as np
 from mia_hub.images.features import blind_features
 from mia_hub.splits.loading import load_split
 from mia_hub.splits.shift import OVERDISPERSION, blind_auc, shift_flags
+from mia_hub.system.streams import any_terminal
 
 NORMAL_95 = 1.959963984540054
 # Images of either kind: number of splits.
 DRAWS = {30: 400, 60: 400, 120: 200, 250: 100, 500: 60, 1500: 20}
 
 
+@any_terminal()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seed", type=int, default=0)

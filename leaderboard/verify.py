@@ -25,6 +25,7 @@ from leaderboard.results.reader import ENTRY, OmittedEntry, Results, ResultsRead
 from leaderboard.results.recomputation import Read, discrepancies
 from leaderboard.stores.store import Store
 from mia_hub.errors import MiaHubError
+from mia_hub.system.streams import any_terminal
 
 IN_ORDER, DIFFERS, NOT_THERE = 0, 1, 2
 Write = Callable[[str], object]
@@ -123,6 +124,7 @@ def _verify_each(results: Results, chosen: Sequence[Mapping[str, Any]], omitted:
     return status
 
 
+@any_terminal()
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m leaderboard.verify", description="Compute every figure of entries again from their scores."

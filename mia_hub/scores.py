@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -104,8 +105,8 @@ class ScoreTable:
         recorded = ("attack", "model", "split", "seed", "queries", "seconds", "device", "precision", "chosen", "peak_memory_mb")
         meta = {key: getattr(self, key) for key in (*recorded, "captions", "remarks", "computed_by")}
         table = pa.table(columns).replace_schema_metadata({"mia_hub": json.dumps(meta)})
-        with replacing(path) as temporary:
-            pq.write_table(table, temporary, compression="zstd")
+        with replacing(path) as temporary, open(temporary, "wb") as file:  # pyarrow opens no path that isn't UTF-8
+            pq.write_table(table, file, compression="zstd")
 
     @classmethod
     def from_parquet(cls, path: str | Path | BinaryIO) -> ScoreTable:
@@ -118,7 +119,8 @@ class ScoreTable:
         import pyarrow.parquet as pq
 
         try:
-            table = pq.read_table(path)
+            with open(path, "rb") if isinstance(path, (str, Path)) and Path(path).is_file() else nullcontext(path) as file:
+                table = pq.read_table(file)
             meta = json.loads((table.schema.metadata or {})[b"mia_hub"])
             names = [name for name in table.column_names if name.startswith(COLUMN)]
             return cls(

@@ -20,6 +20,7 @@ from mia_hub.auditing.comparison import Comparison
 from mia_hub.auditing.comparison_pages import choices, comparison_table, shared_selection_text
 from mia_hub.rendering.markdown import markdown_table
 from mia_hub.splits.loading import load_split
+from mia_hub.system.streams import any_terminal
 from studies.measuring import FIRST, OTHERS, SIMA
 from studies.page import fill
 
@@ -59,6 +60,7 @@ def comparison_section(comparison: Comparison) -> str:
     return "\n\n".join([table, shared_selection_text(comparison), *choices(comparison)])
 
 
+@any_terminal()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--runs", type=Path, default=Path("runs/attacks"), help="folder of the stored scores")

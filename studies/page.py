@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mia_hub.system.files import write_text
+from mia_hub.system.streams import any_terminal
 
 DOCS = Path(__file__).parent.parent / "docs" / "studies"
 TEMPLATES = Path(__file__).parent
@@ -54,6 +55,7 @@ def page_of(name: str, render: Callable[[dict[str, Any]], dict[str, str]]) -> di
     return {**figures, DOCS / f"{name}.md": fill(template, texts)}
 
 
+@any_terminal()
 def run_study(
     name: str,
     description: str,

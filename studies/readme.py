@@ -10,6 +10,7 @@ from typing import Any
 
 from mia_hub.rendering.markdown import markdown_table
 from mia_hub.system.files import write_text
+from mia_hub.system.streams import any_terminal
 from studies.attacks import COSTLY, NAME, model_rows
 from studies.measuring import CONDITIONAL, SIMA, entry_numbers, interval_text
 from studies.models import MODELS
@@ -60,6 +61,11 @@ def _row(name: str, rows: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-if __name__ == "__main__":
+@any_terminal()
+def main() -> None:
     write_text(README, readme_with(README.read_text(encoding="utf-8")))
     print(README)
+
+
+if __name__ == "__main__":
+    main()

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from mia_hub.system.streams import any_terminal
 from studies.beta import BETAS, LOSSES
 from studies.memorisation import SIZES
 from studies.page import RUNS
@@ -87,6 +88,7 @@ def _train(chain: list[list[str]], threads: int) -> None:
         subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": str(threads)})
 
 
+@any_terminal()
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m studies.train", description=__doc__.split("\n")[0])
     parser.add_argument("--runs", type=Path, default=RUNS, help="folder of the trained models (default: runs/studies)")

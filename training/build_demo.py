@@ -24,6 +24,7 @@ from mia_hub.checking.demo_reference import DEMO_OBSERVATIONS, write_observation
 from mia_hub.defaults import DEMO_FOLDER, VERDICT_ATTACK
 from mia_hub.models.loading import load_model
 from mia_hub.splits.loading import load_split
+from mia_hub.system.streams import any_terminal
 from training.card import demo_card
 from training.demo import N_MEMBERS, N_NONMEMBERS, SEED
 from training.fashion_mnist import draw_rows, load_train_images
@@ -76,6 +77,7 @@ def write_verdict_observations() -> AuditReport:
     return report
 
 
+@any_terminal()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("checkpoint", type=Path, help="a step-… folder of training.demo")

@@ -21,6 +21,7 @@ from diffusers import UNet2DModel
 
 from mia_hub.images.image import content_id
 from mia_hub.splits.partition import calibration_mask
+from mia_hub.system.streams import any_terminal
 from training.data import fashion_mnist, model_space
 from training.loop import Schedule
 from training.recipe import step_folder
@@ -49,6 +50,7 @@ def watch(model: UNet2DModel, members: torch.Tensor, nonmembers: torch.Tensor, d
     return result
 
 
+@any_terminal()
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m training.demo", description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("runs/demo"))

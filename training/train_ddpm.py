@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mia_hub.system.streams import any_terminal
 from training.data import SIDES, model_space
 from training.loop import Batch, Learner, Schedule, Training
 from training.recipe import data_of, parser_of, schedule_of, train_and_publish
@@ -77,6 +78,7 @@ def ddpm(out: Path, schedule: Schedule, pixels: torch.Tensor, *, flips: bool):
     return Training(out, schedule, {"unet": Learner(network, loss)}, len(pixels)), DDPMPipeline(network, scheduler)
 
 
+@any_terminal()
 def main(arguments: list[str] | None = None) -> None:
     parser = parser_of("train_ddpm", __doc__)
     parser.add_argument("--flips", action="store_true", help="mirror every training image with probability one half")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mia_hub.system.streams import any_terminal
 from training.data import model_space
 from training.loop import Batch, Learner, Training
 from training.recipe import data_of, parser_of, schedule_of, train_and_publish
@@ -40,6 +41,7 @@ def decode_latents(vae, latents: torch.Tensor) -> torch.Tensor:
         return torch.cat([vae.decode(part / vae.config.scaling_factor).sample for part in latents.split(100)])
 
 
+@any_terminal()
 def main(arguments: list[str] | None = None) -> None:
     from diffusers import AutoencoderKL, DDPMScheduler, LDMPipeline, UNet2DModel
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from mia_hub.system.streams import any_terminal
 from training.data import model_space
 from training.loop import Batch, Learner, Training
 from training.recipe import captioned_data_of, parser_of, schedule_of, step_folder, train_and_publish
@@ -41,6 +42,7 @@ def save_lora(unet, folder: Path) -> None:
     StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=convert_state_dict_to_diffusers(get_peft_model_state_dict(unet)))
 
 
+@any_terminal()
 def main(arguments: list[str] | None = None) -> None:
     from diffusers import DDPMScheduler, StableDiffusionPipeline
 

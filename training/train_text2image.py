@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from mia_hub.system.streams import any_terminal
 from training.data import model_space
 from training.loop import Batch, Learner, Training
 from training.recipe import captioned_data_of, parser_of, schedule_of, train_and_publish
@@ -106,6 +107,7 @@ def draw_captioned(pipeline, captions: Sequence[str], n: int) -> np.ndarray:
     return to_uint8(decode_latents(pipeline.vae.to(device), latents))
 
 
+@any_terminal()
 def main(arguments: list[str] | None = None) -> None:
     from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
     from transformers import CLIPTokenizer

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from mia_hub.system.streams import any_terminal
 from training.data import model_space
 from training.loop import Batch, Learner, Schedule, Training
 from training.recipe import data_of, parser_of, publish, schedule_of
@@ -54,6 +55,7 @@ def kl_per_pixel(posterior, pixels: int) -> torch.Tensor:
     return 0.5 * (posterior.mean**2 + posterior.var - 1 - posterior.logvar).flatten(1).sum(1).mean() / pixels
 
 
+@any_terminal()
 def main(arguments: list[str] | None = None) -> None:
     parser = parser_of("train_vae", __doc__, steps=4000)
     parser.add_argument("--beta", type=float, default=1e-6, help="weight of the KL term (default: 1e-6)")

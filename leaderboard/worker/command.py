@@ -22,6 +22,7 @@ from leaderboard.worker.backend import Backend
 from leaderboard.worker.local_backend import LocalBackend
 from leaderboard.worker.worker import Worker
 from mia_hub.errors import MiaHubError
+from mia_hub.system.streams import any_terminal
 
 
 def worker_parser() -> argparse.ArgumentParser:
@@ -63,6 +64,7 @@ def _backend(args: argparse.Namespace, requests: Store, results: Store) -> Backe
     return HubJobs(requests, results, options)
 
 
+@any_terminal()
 def main(arguments: list[str] | None = None) -> int:
     args = worker_parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

@@ -25,7 +25,9 @@ from leaderboard.results.training_facts import training_facts
 from leaderboard.stores.store import as_json
 from leaderboard.worker.work_folder import ERROR, OUT, STORED_SCORES, SUBMITTED_SCORES, read_work_folder
 from mia_hub.errors import MiaHubError
+from mia_hub.system.files import write_text
 from mia_hub.system.hub import is_temporary
+from mia_hub.system.streams import any_terminal
 
 if TYPE_CHECKING:
     from mia_hub.auditing.report import AuditReport
@@ -171,6 +173,7 @@ def _write_row(out: Path, number: int, report: AuditReport) -> tuple[str, bytes]
     return path, (out / path).read_bytes()
 
 
+@any_terminal()
 def main(arguments: list[str] | None = None) -> int:
     import argparse
 
@@ -187,7 +190,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not temporary and not isinstance(error, MiaHubError):
             raise
         message = str(error) if args.local is None else args.local.public_text(str(error))
-        (args.folder / ERROR).write_text(message, encoding="utf-8")
+        write_text(args.folder / ERROR, message)
         return LATER if temporary else REFUSED
     return 0
 

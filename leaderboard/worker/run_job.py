@@ -20,6 +20,7 @@ from leaderboard.worker.evaluate import Environment, evaluate
 from leaderboard.worker.work_folder import ERROR, fill_work_folder, work_output
 from mia_hub.errors import MiaHubError
 from mia_hub.system.hub import is_temporary
+from mia_hub.system.streams import any_terminal
 
 # Folder in the store of results that holds the outcomes of jobs until a worker has published them.
 JOBS = "jobs"
@@ -57,6 +58,7 @@ def store_outcome(files: dict[str, bytes], results: Store, into: str) -> None:
     results.update(change, f"Outcome of {into}")
 
 
+@any_terminal()
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m leaderboard.worker.run_job", description="Evaluate one request in a job on the Hub.")
     parser.add_argument("id", metavar="ID", help="of the request")

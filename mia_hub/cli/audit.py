@@ -52,9 +52,10 @@ def run(args: argparse.Namespace) -> int:
         return report_interruption(f"finished work is in {out}")
     if not processes.is_first:
         return 0
-    print(report.to_markdown())
     if out:
         for name, text in (("report.json", report.to_json()), ("report.md", report.to_markdown()), ("report.html", report.to_html())):
             write_output(out / name, text)
+    print(report.to_markdown())
+    if out:
         report_files(out, ("report.json", "report.md", "report.html", "scores.parquet"))
     return 0

@@ -74,7 +74,7 @@ def _compute(args: argparse.Namespace) -> int:
         finished = f"finished work is in {out}, and " if out else ""
         return report_interruption(f"{finished}fetched images stay in the cache")
     comparison, text = result.comparison, run_markdown(result)
-    if out:  # before anything is printed, which a reader like `head` may cut short
+    if out:
         write_comparison(out, comparison)
         write_output(out / "benchmark.md", text)
     print(f"{text}\n\n{comparison.to_markdown()}")

@@ -85,10 +85,10 @@ def run(args: argparse.Namespace) -> int:
     captions = _captions(args, sources, images)
     checker = _checker(args, attack, nonmembers, None if nonmembers is None else _captions(args, others, nonmembers))
     text, values = args.answer(checker, images, len(unreadable), captions=captions, progress=not args.quiet)
-    if args.json != "-":
-        print(text)
     if args.json:
         write_output(args.json, json.dumps(values, indent=2))
+    if args.json != "-":
+        print(text)
     return EXIT_ERROR if unreadable else 0
 
 

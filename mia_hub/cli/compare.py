@@ -62,8 +62,9 @@ def run(args: argparse.Namespace) -> int:
         return report_interruption(f"finished work is in {out}")
     if not processes.is_first:
         return 0
-    print(comparison.to_markdown())
     if out:
         write_comparison(out, comparison)
+    print(comparison.to_markdown())
+    if out:
         report_files(out, ("comparison.json", ".md", ".html", ".svg", "and scores-….parquet for each attack"))
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 
 from leaderboard import cli as leaderboard_commands
@@ -12,6 +11,7 @@ from mia_hub.cli import app, attacks, audit, benchmark, check, compare, install_
 from mia_hub.cli.output import EXIT_ERROR, EXIT_INTERRUPTED, message
 from mia_hub.errors import MiaHubError
 from mia_hub.system.processes import launched, launched_as, launched_first
+from mia_hub.system.streams import any_terminal
 
 # In the order in which --help lists them.
 COMMANDS = (app, check, audit, compare, attacks, benchmark, make_split, leaderboard_commands, publish, install_metric)
@@ -39,7 +39,16 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         0 when done, 2 when refused with a message, 130 when interrupted.
     """
-    args = build_parser().parse_args(arguments)
+    with any_terminal() as output:
+        status = _run(build_parser().parse_args(arguments))
+        output.flush()
+        if output.error is None:
+            return status
+        message(f"standard output can't be written ({output.error.strerror}); send it elsewhere.")
+        return EXIT_ERROR
+
+
+def _run(args: argparse.Namespace) -> int:
     try:
         if launched() and not getattr(args, "shares_work", False):
             if not launched_first():  # one refusal is enough
@@ -55,6 +64,3 @@ def main(arguments: list[str] | None = None) -> int:
         print(file=sys.stderr)
         message("interrupted; nothing was written.")
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # the reader of the output went away, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0

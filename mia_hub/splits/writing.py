@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -165,12 +166,14 @@ def foreign_data(paths: Iterable[str]) -> list[str]:
 
 
 def check_folder(folder: str | Path) -> None:
-    """Refuse a folder that holds anything but a written split.
+    """Refuse a folder that holds anything but a written split, or whose name isn't text.
 
     Raises:
         SplitError: if it does.
     """
     folder = Path(folder)
+    if os.fsencode(folder).decode("utf-8", "replace") != str(folder):
+        raise SplitError(f"The name of the folder {str(folder)!r} isn't text in UTF-8; name another folder.")
     if folder.is_file():
         raise SplitError(f"{folder} is a file; name a folder to write the split to.")
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mia_hub.errors import MiaHubError
+from mia_hub.rendering.transliteration import READABLE
 
 
 def home_folder() -> Path:
@@ -29,9 +30,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a text file atomically."""
+    """Write a text file atomically, in UTF-8, where a lone surrogate is written as its escape."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors=READABLE)
 
 
 def make_output_folder(folder: Path) -> None:
@@ -57,7 +58,7 @@ def write_output(path: str | os.PathLike[str], text: str) -> None:
         return
     try:
         if Path(path).exists() and not Path(path).is_file():  # such as /dev/stdout, which must not be replaced
-            Path(path).write_text(text + "\n", encoding="utf-8")
+            Path(path).write_text(text + "\n", encoding="utf-8", errors=READABLE)
         else:
             write_text(Path(path).resolve(), text + "\n")
     except OSError as error:
