@@ -89,19 +89,31 @@ def require_complete(values: Sequence[Any], what: str, where: str) -> Sequence[A
     Raises:
         SplitError: if only some images have one: that alone could tell members from non-members.
     """
+    return complete_values(values, what, where)[0]
+
+
+def complete_values(values: Sequence[Any], what: str, where: str) -> tuple[Sequence[Any], list[int]]:
+    """Return what `require_complete` returns, and the rows of empty texts.
+
+    Raises:
+        SplitError: as `require_complete`.
+    """
     kind, missing, converted = str if what == "caption" else int, 0, True
-    for value in values:  # one pass: the values may come over the network
+    empty: list[int] = []
+    for row, value in enumerate(values):  # one pass: the values may come over the network
         missing += value is None
         converted = converted and isinstance(value, kind) and not isinstance(value, bool)
+        if isinstance(value, str) and not value.strip():
+            empty.append(row)
     if missing:
         raise SplitError(
-            f"{missing} of the {len(values)} images of {where} have no {what}, while the others do; give every image one (in a file, an "
-            "empty one counts as none), or query all without: captions='empty', or no --captions of a check."
+            f"{missing} of the {len(values)} images of {where} have no {what}, while the others do; give every image one (beside image "
+            "files an empty one counts as none), or query all without: captions='empty' for an audit (--captions empty), none for a check."
         )
     if converted:
-        return values
+        return values, empty
     try:
-        return [kind(value) for value in values]
+        return [kind(value) for value in values], empty
     except (TypeError, ValueError) as error:
         raise SplitError(f"The classes of {where} must be integers, indices of the model's classes ({error}).") from error
 

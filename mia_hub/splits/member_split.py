@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mia_hub.errors import AttackError, SplitError, integer_at_least
-from mia_hub.images.captions import require_complete, select_rows
+from mia_hub.images.captions import complete_values, select_rows
 from mia_hub.images.image import InputImage
 from mia_hub.images.sequences import ConcatenatedSequence, SelectedSequence
 from mia_hub.images.sources import as_images
@@ -46,7 +46,7 @@ class MemberSplit:
     notes: tuple[str, ...] = ()
 
     def conditioned_on(self, conditioning: str, source: str = "split") -> MemberSplit:
-        """Return the split with the conditions of a model as its `captions`.
+        """Return the split with the conditions of a model as its `captions`, and a note if only some of these are empty texts.
 
         Args:
             conditioning: the model's: with "text" they are the captions, with "class" the classes, with "none" there are none.
@@ -59,9 +59,19 @@ class MemberSplit:
         if source not in CAPTION_SOURCES:
             raise SplitError(f"captions must be {' or '.join(map(repr, CAPTION_SOURCES))}; got {source!r}.")
         conditions = {"text": self.captions, "class": self.classes}.get(conditioning) if source == "split" else None
-        if conditions is not None:
-            conditions = require_complete(conditions, "caption" if conditioning == "text" else "class", self.name)
-        return replace(self, captions=conditions)
+        if conditions is None:
+            return replace(self, captions=None)
+        conditions, empty = complete_values(conditions, "caption" if conditioning == "text" else "class", self.name)
+        return replace(self, captions=conditions, notes=tuple(dict.fromkeys((*self.notes, *self._notes_on_empty(empty)))))
+
+    def _notes_on_empty(self, rows: list[int]) -> list[str]:
+        """Return a note where only some captions are empty: unlike missing ones they may be those of the training set."""
+        if len(rows) in (0, len(self.images)):
+            return []
+        members = sum(row < len(self.members) for row in rows)
+        sides = ((members, len(self.members), "members"), (len(rows) - members, len(self.nonmembers), "non-members"))
+        counts = " and ".join(f"{count:,} of the {total:,} {side}" for count, total, side in sides)
+        return [f"The captions of {counts} are empty; an attack may tell them apart by that alone."]
 
     @cached_property
     def images(self) -> Sequence[InputImage]:

@@ -195,6 +195,20 @@ def test_files_that_were_not_used_are_said_wherever_captions_are_read(folder_of,
         assert cli.main([*audit, "--captions", "empty"]) == 0
 
 
+@pytest.mark.parametrize("empty, counts", [
+    ([0, 1, N], "2 of the 25 members and 1 of the 25 non-members"), ([2 * N - 1], "0 of the 25 members and 1 of the 25 non-members"),
+    ([], None), (range(2 * N), None),
+])  # fmt: skip
+@pytest.mark.parametrize("blank", ["", " \n"])
+def test_captions_of_which_some_are_empty_are_noted(tmp_path, empty, counts, blank):
+    captions = [blank if i in empty else "a cat" for i in range(2 * N)]
+    split = make_split(some_images(N), some_images(N, 1), captions=captions, classes=[0] * 2 * N)
+    conditioned = split.conditioned_on("text")
+    assert conditioned.captions == captions and conditioned.conditioned_on("text").notes == conditioned.notes
+    assert conditioned.notes == ((f"The captions of {counts} are empty; an attack may tell them apart by that alone.",) if counts else ())
+    assert not split.conditioned_on("class").notes and not split.conditioned_on("text", "empty").notes
+
+
 # To the model
 
 
@@ -281,10 +295,14 @@ def test_an_unconditional_model_ignores_the_captions_of_a_split(tmp_path):
 def test_reports_say_what_the_model_was_told(text_model):
     long = "a " * 200
     split = make_split(some_images(N), some_images(N, 1), captions=[long if i % 2 else "a cat" for i in range(2 * N)])
-    told, empty = (mia_hub.audit(text_model, SIMA, split, captions=c, shift_check=False, progress=False) for c in ("split", "empty"))
+    quiet = {"shift_check": False, "progress": False}
+    told, empty = (mia_hub.audit(text_model, SIMA, split, captions=c, **quiet) for c in ("split", "empty"))
     flags = {flag.name: flag for flag in told.flags}
     assert f"{N} captions are longer" in flags["captions-truncated"].raised_by and "empty-captions" not in flags
     assert "empty-captions" in {flag.name for flag in empty.flags} and "captions_hash" not in empty.split
+    some = mia_hub.audit(text_model, SIMA, make_split(split.members, split.nonmembers, captions=[""] + ["a cat"] * (2 * N - 1)), **quiet)
+    assert some.split["notes"] == ["The captions of 1 of the 25 members and 0 of the 25 non-members are empty; an attack may tell them "
+                                   "apart by that alone."] and some.split["notes"][0] in some.to_markdown()  # fmt: skip
     other = mia_hub.audit(text_model, SIMA, make_split(split.members, split.nonmembers, captions=["a cat"] * 2 * N), shift_check=False)
     assert other.split["hash"] == told.split["hash"] and other.split["captions_hash"] != told.split["captions_hash"]
     assert "longer than the text encoder" in told.to_markdown()
