@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -173,6 +174,41 @@ class HubRepository(Folder):
             print(f"Downloading {self.name}: {shown} in {len(missing)} files.", file=sys.stderr)
 
 
+class CachedRepository(Folder):
+    """A repository on the Hub as it is in the Hub's cache: its list of files is that of the Hub where the cache has it.
+
+    Args:
+        folder: of its files at one commit.
+        name: as the Hub spells it.
+        given_name: as the user gave it.
+        unreachable: why only the cache serves.
+    """
+
+    def __init__(self, folder: Path, name: str, given_name: str, unreachable: Exception):
+        from huggingface_hub import get_cached_repo_tree
+        from huggingface_hub.errors import CachedRepoTreeNotFoundError
+
+        super().__init__(folder, name, folder.name, given_name=given_name)
+        self._unreachable = unreachable
+        # Otherwise other weights than with a network could be chosen, of those that happen to be here.
+        with suppress(CachedRepoTreeNotFoundError):
+            self.sizes |= {file.path: file.size or 0 for file in get_cached_repo_tree(name, revision=self.revision)}
+
+    def read_json(self, path: str) -> dict[str, Any]:
+        self.fetch([glob.escape(path)])
+        return super().read_json(path)
+
+    def fetch(self, patterns: Sequence[str]) -> Path:
+        missing = [path for path in self.matching(patterns) if not (self.root / path).is_file()]
+        if missing:
+            files = "1 file" if len(missing) == 1 else f"{len(missing)} files"
+            raise ModelError(
+                f"The Hub can't be reached ({self._unreachable}), and the local cache lacks {files} of {self.name}, such as {missing[0]}. "
+                f"Connect to the network and load the model once, or run 'hf download {self.name} --revision {self.revision}'."
+            ) from self._unreachable
+        return self.root
+
+
 def open_repository(name: str, revision: str | None = None, access: Access = TRUSTED) -> Folder:
     """The repository of a name: a folder, or a Hub id, for which the Hub's local cache serves when there is no network.
 
@@ -224,7 +260,7 @@ def _cached(name: str, revision: str | None, error: HubUnreachable) -> Folder:
     for spelling in dict.fromkeys((present_spelling("model", name), name)):
         folder = _snapshot(spelling, revision)
         if folder is not None:
-            return Folder(folder, spelling, folder.name, given_name=name)
+            return CachedRepository(folder, spelling, name, error)
     at = f" at revision {revision!r}" if revision else ""
     raise ModelError(
         f"The Hub can't be reached ({error}), and {name}{at} is not in the local cache. Connect to the network, or give a "

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from huggingface_hub import snapshot_download
 from support.overlays import load_model, save_random_lora
 from support.spelled_names import SPELLINGS, SpelledNames
 
 from mia_hub.auditing.published_settings.run import is_same_model
+from mia_hub.errors import ModelError
 from mia_hub.models.lookup import look_up_model
 from mia_hub.models.repository import HubRepository, HubUnreachable
 from mia_hub.system.spellings import present_spelling, remember_spelling
@@ -73,8 +75,16 @@ def test_a_name_that_was_given_to_another_repository_leads_there(monkeypatch, tm
 
 
 def test_what_was_not_needed_may_be_missing_without_a_network(tiny, on_hub, loopback_hub, monkeypatch):
-    repo_id = on_hub(tiny)
-    commit = loopback_hub.commit("model", repo_id, {"README.md": "text", "sample.png": b"image"})
+    repo_id, half = on_hub(tiny), "unet/diffusion_pytorch_model.fp16.safetensors"
+    weights = (tiny / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
+    commit = loopback_hub.commit("model", repo_id, {"README.md": "text", "sample.png": b"image", half: weights})
     loaded = load_model(repo_id)
+    with monkeypatch.context() as patch:
+        patch.setattr(HubRepository, "__init__", unreachable)
+        assert load_model(repo_id).info == loaded.info and load_model(repo_id, revision=commit).info == loaded.info
+        # What would be used with a network is not replaced by what happens to be there.
+        with pytest.raises(ModelError, match=f"the local cache lacks 1 file of {repo_id}, such as {half}.*'hf download {repo_id} --rev"):
+            load_model(repo_id, dtype="bfloat16")
+    snapshot_download(repo_id, revision=commit)
     monkeypatch.setattr(HubRepository, "__init__", unreachable)
-    assert load_model(repo_id).info == loaded.info and load_model(repo_id, revision=commit).info == loaded.info
+    assert load_model(repo_id, dtype="bfloat16").info.settings["variants"] == {"unet": "fp16"}
