@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from mia_hub.errors import SplitError
 from mia_hub.images.sequences import MappedSequence
+from mia_hub.splits.hub_listing import Configuration, open_listing, snapshot_folder, table_key
 from mia_hub.splits.parquet_rows import ParquetRows
 from mia_hub.system.hub import HUB_TIMEOUT, HubTask, hub_errors
 
@@ -83,40 +84,76 @@ class HubDataset:
         sizes: bytes of every file, by path.
         license: in its card, or None.
 
+    Without a network, what was used before is read from the Hub's cache.
+
     Raises:
-        SplitError: if it can't be found or reached.
+        SplitError: if it can't be found, or reached and found in the cache.
     """
 
     def __init__(self, name: str, config: str | None = None, revision: str | None = None):
-        from huggingface_hub import HfApi
-
         self.name, self.config, self.revision = name, config, revision
         with self.errors():
-            info = HfApi().dataset_info(name, revision=revision, timeout=HUB_TIMEOUT, files_metadata=True)
-        assert info.sha is not None  # the Hub always states it for one repository
-        self.name = info.id
-        self.commit: str = info.sha
-        self.sizes = {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or []}
-        card = dict(info.card_data.to_dict()) if info.card_data else {}  # type: ignore[no-untyped-call]  # of huggingface_hub
-        self.license = card["license"] if isinstance(card.get("license"), str) else None
-        self._builder: Any = None
+            self.listing = open_listing(name, revision)
+        self.name, self.commit, self.sizes, self.license = (
+            self.listing.name,
+            self.listing.commit,
+            self.listing.sizes,
+            self.listing.license,
+        )
+        self._configuration: Configuration | None = None
 
     def errors(self) -> AbstractContextManager[None]:
         """Translate the errors of reading the data set into `SplitError`."""
         return dataset_errors(self.name, self.revision)
 
     @property
-    def builder(self) -> Any:
-        """The builder that `datasets` makes of the data set's own metadata."""
-        if self._builder is None:
-            with self.errors():
-                self._builder = self.make_builder()
-        return self._builder
+    def is_offline(self) -> bool:
+        """Whether the Hub couldn't be reached, so that only its cache serves."""
+        return self.listing.unreachable is not None
 
-    def make_builder(self, data_files: dict[str, list[str]] | None = None) -> Any:
-        """Return a `builder`, also of files that the metadata doesn't name."""
+    @property
+    def configuration(self) -> Configuration:
+        """The splits and the column types by the data set's own metadata.
+
+        Raises:
+            SplitError: if it names a file of another data set, or of another commit, which could change at any time.
+        """
+        if self._configuration is None:
+            key = self.config or ""
+            if not (self.is_offline and key in self.listing.configurations):
+                self.listing.configurations[key] = self._read_configuration()
+                self.listing.save()
+            self._configuration = self.listing.configurations[key]
+        return self._configuration
+
+    def _read_configuration(self) -> Configuration:
+        with self.errors():
+            builder = self.make_builder()
+            features = builder.info.features
+            splits = {str(split): [self._own(str(each)) for each in paths] for split, paths in (builder.config.data_files or {}).items()}
+        return Configuration(splits, None if features is None else features.to_dict())
+
+    def features(self) -> Any:
+        """Return the column types in the data set's card, as a `datasets.Features`; None if it states none."""
         import datasets
 
+        stated = self.configuration.features
+        return None if stated is None else datasets.Features.from_dict(stated)
+
+    def make_builder(self, data_files: dict[str, list[str]] | None = None) -> Any:
+        """Return the builder that `datasets` makes of the data set's own metadata, or of files that it doesn't name.
+
+        Args:
+            data_files: the files of each split; None for those of the metadata.
+        """
+        import datasets
+
+        if self.is_offline:
+            folder = self.listing.snapshot(
+                [*self.sizes] if data_files is None else [path for paths in data_files.values() for path in paths]
+            )
+            files = data_files and {split: [str(folder / path) for path in paths] for split, paths in data_files.items()}
+            return datasets.load_dataset_builder(str(folder), self.config, data_files=files)
         builder = datasets.load_dataset_builder(self.name, self.config, revision=self.commit, data_files=data_files)
         # If it can't read this commit, `datasets` uses what it once prepared of any other.
         if type(builder).__module__.startswith("datasets.packaged_modules.cache."):
@@ -127,17 +164,15 @@ class HubDataset:
 
     @property
     def splits(self) -> dict[str, list[str]]:
-        """The files of each split, by the data set's own metadata.
-
-        Raises:
-            SplitError: if it names a file of another data set, or of another commit, which could change at any time.
-        """
-        stated = self.builder.config.data_files or {}
-        return {str(split): [self._own(str(address)) for address in addresses] for split, addresses in stated.items()}
+        """The files of each split, by the data set's own metadata; see `configuration`."""
+        return self.configuration.splits
 
     def _own(self, address: str) -> str:
         """Return the path of a file of this data set at this commit."""
-        path = address.removeprefix(f"hf://datasets/{self.name}@{self.commit}/")
+        folder = f"hf://datasets/{self.name}@{self.commit}"
+        if self.is_offline:
+            folder, address = str(snapshot_folder(self.name, self.commit)), os.path.abspath(address)
+        path = address.removeprefix(f"{folder}/")
         if path == address or "::" in path:
             raise SplitError(
                 f"The data set {self.name} is refused: its card names the data file {address[:200]!r}, which isn't one of its own at "
@@ -170,9 +205,20 @@ class HubDataset:
         """
         with self.errors():
             if all(path.endswith(".parquet") for path in files):
-                types: Callable[[], Any] | None = (lambda: self.builder.info.features) if stated else None
+                if pool is None:
+                    self.require(files)
+                types: Callable[[], Any] | None = self.features if stated else None
                 return ParquetRows(files, HubFiles(self, files), pool=pool, commit=self.commit, config=self.config, stated=types)
             return LoadedRows(self, split, list(files), pool, stated=stated)
+
+    def require(self, files: Sequence[str]) -> None:
+        """Refuse files that are missing in the cache when the Hub can't be reached.
+
+        Raises:
+            SplitError: if any is; it names them, and the command that fetches them.
+        """
+        if self.is_offline:
+            self.listing.snapshot(files)
 
 
 class HubFiles:
@@ -184,12 +230,13 @@ class HubFiles:
         self._cached = sum(dataset.sizes.get(path, 0) for path in paths) <= LARGEST_CACHED
 
     def open(self, path: str) -> BinaryIO:
-        from huggingface_hub import HfFileSystem, try_to_load_from_cache
+        from huggingface_hub import HfFileSystem
 
         name, commit = self.dataset.name, self.dataset.commit
-        cached = try_to_load_from_cache(name, path, revision=commit, repo_type="dataset")
-        if isinstance(cached, str):
+        cached = self.dataset.listing.cached(path)
+        if cached is not None:
             return open(cached, "rb")
+        self.dataset.require([path])
         remote: BinaryIO = HfFileSystem().open(f"datasets/{name}@{commit}/{path}", "rb", cache_type="none")
         return remote
 
@@ -200,7 +247,7 @@ class HubFiles:
         before, self._needed[path] = self._needed[path], self._needed[path] + bytes_needed
         worthwhile = size <= SMALL_FILE or self._needed[path] > SHARE_WORTH_THE_FILE * size
         # Once above the share, it is in the cache.
-        if self._cached and worthwhile and not before > SHARE_WORTH_THE_FILE * size:
+        if self._cached and not self.dataset.is_offline and worthwhile and not before > SHARE_WORTH_THE_FILE * size:
             hf_hub_download(self.dataset.name, path, revision=self.dataset.commit, repo_type="dataset")
 
 
@@ -210,11 +257,8 @@ class LoadedRows:
     def __init__(self, dataset: HubDataset, split: str, files: list[str], pool: int | None, *, stated: bool):
         import datasets
 
-        data_files = None if stated else {split: files}
         self.sources = (dataset.config, *files)
-        builder = dataset.make_builder(data_files)
-        builder.download_and_prepare()
-        loaded = builder.as_dataset(split=split)
+        loaded = _prepared_table(dataset, split, files, stated=stated)
         self._images = [name for name, feature in loaded.features.items() if isinstance(feature, datasets.Image)]
         for name in self._images:
             # Undecoded: our own safe decoder opens every image.
@@ -254,15 +298,27 @@ class LoadedRows:
             yield int(row), {name: self._own_files.with_bytes(value) if name in self._images else value for name, value in cells}
 
 
+def _prepared_table(dataset: HubDataset, split: str, files: list[str], *, stated: bool) -> Any:
+    """Return the `datasets.Dataset` that `datasets` makes of a split; without a network the one that it made before, if there is one."""
+    import datasets
+
+    listing, key = dataset.listing, table_key(dataset.config, split, files)
+    tables = listing.tables.get(key, [])
+    if dataset.is_offline and tables and all(os.path.isfile(path) for path in tables):
+        return datasets.concatenate_datasets([datasets.Dataset.from_file(path) for path in tables])
+    builder = dataset.make_builder(None if stated else {split: files})
+    builder.download_and_prepare()
+    loaded = builder.as_dataset(split=split)
+    listing.tables[key] = [cached["filename"] for cached in loaded.cache_files]
+    listing.save()
+    return loaded
+
+
 class _OwnFiles:
     """The files of a data set at its commit, which `datasets` leaves in the Hub's cache."""
 
     def __init__(self, dataset: HubDataset):
-        from huggingface_hub.constants import HF_HUB_CACHE
-        from huggingface_hub.file_download import repo_folder_name
-
-        folder = repo_folder_name(repo_id=dataset.name, repo_type="dataset")
-        self._snapshot = Path(os.path.abspath(HF_HUB_CACHE), folder, "snapshots", dataset.commit)
+        self._snapshot = snapshot_folder(dataset.name, dataset.commit)
 
     def with_bytes(self, cell: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
         """Return a cell of an image column with the file's content.

@@ -126,6 +126,8 @@ def read_dataset(dataset: HubDataset, columns: ColumnNames, fetching: FetchOptio
     splits = dataset.splits
     members, nonmembers = member_split_names(list(splits))
     if members is not None and nonmembers is not None:
+        if all(path.endswith(".parquet") for split in (members, nonmembers) for path in splits[split]):
+            dataset.require([*splits[members], *splits[nonmembers]])
         parts = [SplitPart(dataset.open(split, splits[split]), None, split) for split in (members, nonmembers)]
     elif len(splits) == 1:
         split, files = next(iter(splits.items()))

@@ -118,7 +118,9 @@ def why_unreachable(error: BaseException) -> str:
     """Return why no answer of the Hub came, in a few words."""
     from huggingface_hub.errors import OfflineModeIsEnabled
 
-    return "HF_HUB_OFFLINE is set" if isinstance(error, OfflineModeIsEnabled) else type(error).__name__
+    if isinstance(error, OfflineModeIsEnabled):
+        return "HF_HUB_OFFLINE is set"
+    return f"{type(error).__name__}: {first_line(error)[:LONGEST_REASON]}"
 
 
 def is_temporary(error: BaseException) -> bool:
