@@ -70,11 +70,11 @@ class CaptionReader:
         """All folders below the root, without hidden ones, and those of the images; none without a root."""
         if self.root is None:
             return []
-        found = set(self._image_folders)
+        paths = set(self._image_folders)
         for parent, folders, _ in os.walk(self.root):
             folders[:] = [name for name in folders if not name.startswith(".")]
-            found.add(Path(parent))
-        return [self.folder(path) for path in sorted(found)]
+            paths.add(Path(parent))
+        return [self.folder(path) for path in sorted(paths)]
 
     def _row(self, image: Path) -> MetadataRow | None:
         """Return the row of an image in the nearest metadata that has one."""

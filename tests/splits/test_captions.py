@@ -160,6 +160,7 @@ def test_a_split_is_drawn_from_images_with_parquet_metadata_beside_them(tmp_path
     assert [known[image.id] for image in drawn.images] == list(drawn.captions) and not drawn.notes
 
 
+@pytest.mark.filterwarnings("ignore:.*not used")
 def test_files_that_were_not_used_are_said_wherever_captions_are_read(folder_of, tmp_path, capsys):
     split = as_folder_with_one_table(tmp_path / "split", None)
     for part in ("member", "nonmember"):
