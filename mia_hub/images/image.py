@@ -13,7 +13,7 @@ import numpy.typing as npt
 import PIL.Image
 
 from mia_hub.errors import ImageError
-from mia_hub.images.decoding import as_array, as_pil, as_uint8
+from mia_hub.images.arrays import as_array, as_pil, as_uint8
 
 
 @dataclass(frozen=True, eq=False)

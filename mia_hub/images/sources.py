@@ -13,8 +13,12 @@ import numpy as np
 import PIL.Image
 
 from mia_hub.errors import ImageError, MiaHubError
-from mia_hub.images.decoding import ACCEPTED_TYPES, SUFFIXES, decode, failure_reason, image_error, is_tensor, printable
+from mia_hub.images.arrays import is_tensor
+from mia_hub.images.decoding import ACCEPTED_TYPES, decode
+from mia_hub.images.folders import find_images as find_images
+from mia_hub.images.folders import list_folder, warn_of
 from mia_hub.images.image import InputImage, encoded_file
+from mia_hub.images.messages import failure_reason, image_error, printable
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://|data:", re.IGNORECASE)
 
@@ -51,7 +55,7 @@ def as_images(images: Any) -> Sequence[InputImage]:
     Args:
         images: one of
             - anything that `open_image` takes: a sequence of one;
-            - a folder: the images in it, as `find_images` finds them;
+            - a folder: the images in it, as `find_images` finds them; what it leaves out becomes a warning;
             - a list or tuple of such things;
             - a NumPy array: uint8 [N, H, W] or [N, H, W, C] (three dimensions that end in 1, 3 or 4 are one image), float [N, C, H, W];
             - a tensor [N, C, H, W];
@@ -68,8 +72,11 @@ def as_images(images: Any) -> Sequence[InputImage]:
         return images
     if images is None:
         raise ImageError(f"No images were given (None). {ACCEPTED_TYPES}, or a list of them.")
+    left_out: tuple[str, ...] = ()
     if isinstance(images, (str, os.PathLike)) and os.path.isdir(images):
-        images = find_images(images)
+        listing = list_folder(images)
+        images, left_out = listing.images, listing.sentences(f"folder {listing.folder.resolve().name}")
+        warn_of(left_out)
     if isinstance(images, np.ndarray) and images.dtype.kind in "OU":
         images = images.tolist()  # an array of paths, or of images of several sizes
     if _is_single(images):
@@ -89,33 +96,20 @@ def as_images(images: Any) -> Sequence[InputImage]:
         )
     if len(items) == 0:
         raise ImageError(f"No images were given (the {type(images).__name__} is empty). Pass at least one image.")
-    return _Images(items, range(len(items)))
+    return _Images(items, range(len(items)), left_out)
 
 
-def find_images(folder: str | os.PathLike[str]) -> list[Path]:
-    """Return the image files in a folder and its subfolders, by suffix, sorted by path; hidden files and folders are skipped.
-
-    Raises:
-        ImageError: if there is no such folder, or no image in it.
-    """
-    root = Path(folder)
-    if not root.is_dir():
-        what = "is a file, not a folder: pass it as an image" if root.is_file() else "doesn't exist: check the path of the folder"
-        raise ImageError(f"{printable(root)} {what}.")
-    images: list[Path] = []
-    for parent, folders, files in os.walk(root):
-        folders[:] = [f for f in folders if not f.startswith(".")]
-        images += [Path(parent, f) for f in files if not f.startswith(".") and f.lower().endswith(SUFFIXES)]
-    if not images:
-        raise ImageError(f"{printable(root)} has no images; accepted are {', '.join(SUFFIXES)}. Check the folder, or convert its files.")
-    return sorted(images)
+def left_out_of(images: Sequence[Any]) -> tuple[str, ...]:
+    """Return what the folder leaves out that a sequence of `as_images` was read from, one sentence each; nothing for other sequences."""
+    sentences: tuple[str, ...] = getattr(images, "left_out", ())
+    return sentences
 
 
 class _Images(Sequence[InputImage]):
     """A lazy view of the items at some indices."""
 
-    def __init__(self, items: Any, indices: range) -> None:
-        self._items, self._indices = items, indices
+    def __init__(self, items: Any, indices: range, left_out: tuple[str, ...] = ()) -> None:
+        self._items, self._indices, self.left_out = items, indices, left_out
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -126,7 +120,7 @@ class _Images(Sequence[InputImage]):
     def __getitem__(self, index: slice) -> Sequence[InputImage]: ...
     def __getitem__(self, index: int | slice) -> InputImage | Sequence[InputImage]:
         if isinstance(index, slice):
-            return _Images(self._items, self._indices[index])
+            return _Images(self._items, self._indices[index], self.left_out)
         return self._decode(self._indices[operator.index(index)])
 
     def __iter__(self) -> Iterator[InputImage]:
