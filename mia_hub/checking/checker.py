@@ -22,7 +22,7 @@ from mia_hub.checking.verdicts import NO_NULL, NOT_COMPARABLE, verdict_of
 from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.errors import AttackError, SplitError
 from mia_hub.images.image import InputImage
-from mia_hub.images.sources import as_images
+from mia_hub.images.sources import as_images, left_out_of
 from mia_hub.metrics.p_values import Judgement, adjusted
 from mia_hub.metrics.set_tests import FEWEST_IN_SET, too_few
 from mia_hub.models.conditions import no_condition
@@ -272,7 +272,8 @@ class Checker:
             MetricError: with fewer than 5 different images.
         """
         self._check_captions(captions)
-        inputs, captions, copies = distinct(as_images(images), captions)
+        given = as_images(images)
+        inputs, captions, copies = distinct(given, captions)
         if len(inputs) < FEWEST_IN_SET:
             raise too_few(len(inputs))
 
@@ -284,9 +285,9 @@ class Checker:
 
         reference, observed = self._reference.use(observe)
         if reference is None:
-            return set_answer(observed, None, None)
+            return set_answer(observed, None, None).without(0, left_out_of(given))
         comparison = compare_with_reference(observed, reference, seed=self._scoring["seed"])
-        return set_answer(observed, reference, comparison)
+        return set_answer(observed, reference, comparison).without(0, left_out_of(given))
 
     def to_dict(self, checks: Sequence[ImageCheck]) -> dict[str, Any]:
         """Return answers as plain JSON-ready values, with the reference and the provenance once."""

@@ -46,13 +46,15 @@ def _score_text(score: float) -> str:
 # As text for a terminal.
 
 
-def check_text(checks: Sequence[ImageCheck], *, model: str, attack: str) -> str:
-    """Return answers as text: one image in full, several as a table."""
+def check_text(checks: Sequence[ImageCheck], *, model: str, attack: str, left_out: Sequence[str] = ()) -> str:
+    """Return answers as text: one image in full, several as a table; then sentences on what was left out."""
     if not checks:
-        return "No images were checked.\n"
-    if len(checks) == 1:
-        return "\n".join(_one_image_text(checks[0])) + "\n"
-    return "\n".join([*_several_images_text(checks), "", *paragraph(f"Model: {model}"), *paragraph(f"Attack: {attack}")]) + "\n"
+        lines = ["No images were checked."]
+    elif len(checks) == 1:
+        lines = _one_image_text(checks[0])
+    else:
+        lines = [*_several_images_text(checks), "", *paragraph(f"Model: {model}"), *paragraph(f"Attack: {attack}")]
+    return "\n".join([*lines, *(["", "Left out", *bullets(left_out)] if left_out else [])]) + "\n"
 
 
 def _one_image_text(check: ImageCheck) -> list[str]:

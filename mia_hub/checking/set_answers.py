@@ -7,6 +7,7 @@ beforehand, "looks more like a training image", so that suspects which merely di
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -59,13 +60,15 @@ class SetCheck:
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
-    def without(self, unreadable: int) -> SetCheck:
-        """Return the answer with a note on files that could not be read.
+    def without(self, unreadable: int, others: Sequence[str] = ()) -> SetCheck:
+        """Return the answer with notes on files that are not part of the set.
 
         Args:
-            unreadable: their number.
+            unreadable: the number of those that could not be read.
+            others: sentences on what was left out besides.
         """
-        return replace(self, notes=(*self.notes, unreadable_note(unreadable))) if unreadable else self
+        notes = (*others, *([unreadable_note(unreadable)] if unreadable else []))
+        return replace(self, notes=(*self.notes, *notes)) if notes else self
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON-ready values."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -59,56 +60,92 @@ def add_command(commands: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the answer; the images that can't be read are named, and make the exit status 2."""
+    """Print the answer; images that can't be read, in a file or in a folder, are named, and make the exit status 2."""
     if args.json not in (None, "-") and Path(args.json).exists() and Path(args.json).suffix.lower() != ".json":
         raise MiaHubError(f"{args.json} exists and is no .json file, so it is not overwritten; name another file, or '-' to print.")
     if args.caption_column and not args.captions:
         raise MiaHubError(f"--caption-column {args.caption_column} names a column of captions; it goes with --captions.")
     from mia_hub.attacks import get_attack
     from mia_hub.attacks.spelling import parse_parameters
-    from mia_hub.checking.checks import readable_images
-    from mia_hub.images.sources import find_images
 
     attack = get_attack(args.attack, **parse_parameters(args.set))
-    sources = [Source(name, find_images(name)) if Path(name).is_dir() else Source(None, [name]) for name in args.images]
-    images, unreadable = readable_images([path for source in sources for path in source.files])
-    for problem in unreadable:
-        message(str(problem))
-    if not images:
+    images = _files_of(args.images)
+    for problem in images.problems:
+        message(problem)
+    if not images.readable:
         return EXIT_ERROR
-    others = [Source(args.nonmembers, find_images(args.nonmembers))] if args.nonmembers else []
-    nonmembers, left_out = readable_images(others[0].files) if others else (None, [])
-    for problem in left_out:
-        message(f"left out of the non-members: {problem}")
-    if left_out and not nonmembers:
+    nonmembers = _files_of([args.nonmembers], "non-members") if args.nonmembers else _Files([], [], [], [])
+    for problem in nonmembers.problems:
+        message(problem)
+    if args.nonmembers and not nonmembers.readable:
         return EXIT_ERROR
-    captions = _captions(args, sources, images)
-    checker = _checker(args, attack, nonmembers, None if nonmembers is None else _captions(args, others, nonmembers))
-    text, values = args.answer(checker, images, len(unreadable), captions=captions, progress=not args.quiet)
+    captions = _captions(args, images)
+    checker = _checker(args, attack, nonmembers.readable, _captions(args, nonmembers)) if args.nonmembers else _checker(args, attack)
+    left_out = nonmembers._replace(unreadable=images.unreadable, not_read=[*images.not_read, *nonmembers.problems])
+    text, values = args.answer(checker, images.readable, left_out, captions=captions, progress=not args.quiet)
     if args.json:
         write_output(args.json, json.dumps(values, indent=2))
     if args.json != "-":
         print(text)
-    return EXIT_ERROR if unreadable else 0
+    return EXIT_ERROR if images.problems else 0
 
 
-def _answer_each(checker: Checker, images: list[Any], unreadable: int, **options: Any) -> tuple[str, dict[str, Any]]:
+class _Files(NamedTuple):
+    """Files that the user named.
+
+    Attributes:
+        sources: folders with the images in them, and images on their own.
+        readable: paths of the images.
+        unreadable: what is wrong with each file that can't be read.
+        not_read: sentences on what the folders leave out.
+    """
+
+    sources: list[Source]
+    readable: list[Any]
+    unreadable: list[str]
+    not_read: list[str]
+
+    @property
+    def problems(self) -> list[str]:
+        return [*self.not_read, *self.unreadable]
+
+
+def _files_of(sources: Sequence[str], owner: str = "") -> _Files:
+    """Return the images in files and folders; those of an ``owner``, such as the non-members, come from folders alone."""
+    from mia_hub.checking.checks import readable_images
+    from mia_hub.images.folders import list_folder
+
+    inputs: list[Source] = []
+    not_read: list[str] = []
+    for source in sources:
+        if owner or Path(source).is_dir():
+            listing = list_folder(source)
+            inputs.append(Source(source, listing.images))
+            not_read += listing.sentences(owner)
+        else:
+            inputs.append(Source(None, [source]))
+    readable, unreadable = readable_images([path for part in inputs for path in part.files])
+    return _Files(inputs, readable, [f"left out of the {owner}: {problem}" for problem in unreadable] if owner else unreadable, not_read)
+
+
+def _answer_each(checker: Checker, images: list[Any], left_out: _Files, **options: Any) -> tuple[str, dict[str, Any]]:
     """Answers for each image, as text and as JSON values."""
     from mia_hub.checking.image_pages import check_text
 
     checks = checker.check(images, **options)
-    return check_text(checks, model=checker.model.info.id, attack=checker.attack.name), checker.to_dict(checks)
+    text = check_text(checks, model=checker.model.info.id, attack=checker.attack.name, left_out=left_out.problems)
+    return text, checker.to_dict(checks) | ({"left_out": left_out.problems} if left_out.problems else {})
 
 
-def _answer_set(checker: Checker, images: list[Any], unreadable: int, **options: Any) -> tuple[str, dict[str, Any]]:
+def _answer_set(checker: Checker, images: list[Any], left_out: _Files, **options: Any) -> tuple[str, dict[str, Any]]:
     """One answer for all images, as text and as JSON values."""
     from mia_hub.checking.set_pages import set_text
 
-    check = checker.check_set(images, **options).without(unreadable)
+    check = checker.check_set(images, **options).without(len(left_out.unreadable), left_out.not_read)
     return set_text(check), check.to_dict()
 
 
-def _checker(args: argparse.Namespace, attack: Attack, nonmembers: list[Any] | None, captions: Any) -> Checker:
+def _checker(args: argparse.Namespace, attack: Attack, nonmembers: list[Any] | None = None, captions: Any = None) -> Checker:
     from mia_hub.checking.checker import Checker
 
     return Checker(
@@ -121,20 +158,20 @@ def _checker(args: argparse.Namespace, attack: Attack, nonmembers: list[Any] | N
     )
 
 
-def _captions(args: argparse.Namespace, sources: list[Source], images: list[Any]) -> Any:
+def _captions(args: argparse.Namespace, files: _Files) -> Any:
     """Return captions, one for each of the images that can be read, or one for all; None without any."""
     from mia_hub.images.captions import annotations_beside, require_complete
 
     if not args.captions:
         return args.caption
     captions: dict[Path, str | None] = {}
-    readable = set(images)
+    sources, images, readable = files.sources, files.readable, set(files.readable)
     alone = [file for source in sources if source.folder is None for file in source.files if file in readable]
-    for folder, files in [source for source in sources if source.folder is not None] + ([Source(None, alone)] if alone else []):
-        beside = annotations_beside(files, root=folder, caption_column=args.caption_column)
+    for folder, paths in [source for source in sources if source.folder is not None] + ([Source(None, alone)] if alone else []):
+        beside = annotations_beside(paths, root=folder, caption_column=args.caption_column)
         for note in beside.notes:
             message(note)
-        captions = dict(zip(map(Path, files), beside.captions or [None] * len(files))) | captions
+        captions = dict(zip(map(Path, paths), beside.captions or [None] * len(paths))) | captions
     selected = [captions[Path(image)] for image in images]
     if all(caption is None for caption in selected):
         raise MiaHubError(

@@ -7,8 +7,9 @@ from functools import cached_property
 from pathlib import Path
 
 from mia_hub.errors import SplitError
-from mia_hub.images.decoding import SUFFIXES, failure_reason
 from mia_hub.images.file_names import ByFileName, uniform_name, whole_path
+from mia_hub.images.formats import accepted_suffixes
+from mia_hub.images.messages import failure_reason
 from mia_hub.images.metadata_files import METADATA_FILES, Columns, Metadata, NoFileNamesError, is_metadata, read_metadata
 
 # Of text files that hold a caption, the preferred ones first: cat.txt and cat.caption for cat.png; then cat.png.txt and cat.png.caption.
@@ -71,7 +72,7 @@ class CaptionFolder:
 
     def texts_without_image(self) -> list[Path]:
         """Return the text files for which no image file is in the folder."""
-        images = {key for name in self.names if name.lower().endswith(SUFFIXES) for key in (name, name.rpartition(".")[0])}
+        images = {key for name in self.names if name.lower().endswith(accepted_suffixes()) for key in (name, name.rpartition(".")[0])}
         uniform = {uniform_name(key) for key in images}
         return [self.path / name for name in self.names if _is_text(name) and uniform_name(name.rpartition(".")[0]) not in uniform]
 
@@ -82,7 +83,7 @@ class CaptionFolder:
     @property
     def has_images(self) -> bool:
         """Whether an image file is in the folder itself."""
-        return any(name.lower().endswith(SUFFIXES) for name in self.names)
+        return any(name.lower().endswith(accepted_suffixes()) for name in self.names)
 
     @cached_property
     def _texts(self) -> ByFileName[list[str]]:

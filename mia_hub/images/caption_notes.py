@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mia_hub.images.caption_reader import CaptionReader
-from mia_hub.images.decoding import printable
+from mia_hub.images.messages import printable
 from mia_hub.images.metadata_files import FILE_COLUMN, METADATA_FILES, Columns
 
 # Names in a sentence; further files are counted.

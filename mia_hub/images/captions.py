@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from mia_hub.errors import SplitError
 from mia_hub.images.caption_notes import caption_notes
 from mia_hub.images.caption_reader import CaptionReader
-from mia_hub.images.decoding import printable
 from mia_hub.images.file_names import whole_path
+from mia_hub.images.messages import printable
 from mia_hub.images.metadata_files import METADATA_FILES, Columns
 
 CAPTION_COLUMNS = ("caption", "captions", "text", "prompt")

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mia_hub.errors import SplitError, first_line
-from mia_hub.images.decoding import printable
 from mia_hub.images.file_names import ByFileName, uniform_name, whole_path
+from mia_hub.images.messages import printable
 from mia_hub.images.text_files import read_text
 
 # The first of these in a folder is read.

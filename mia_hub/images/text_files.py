@@ -6,8 +6,8 @@ import codecs
 from pathlib import Path
 
 from mia_hub.errors import SplitError
-from mia_hub.images.decoding import failure_reason
 from mia_hub.images.file_names import whole_path
+from mia_hub.images.messages import failure_reason
 
 # UTF-32 first: its mark begins with that of UTF-16.
 _MARKS = (

@@ -119,6 +119,7 @@ def draw_split(
         captions=_both([source.captions for source in pools], sides),
         revision=pool.origin.revision,
         classes=_both([source.classes for source in pools], sides),
+        notes=tuple(dict.fromkeys(note for source in pools for note in source.notes)),
     )
     return DecodedSplit(split, np.concatenate([side.ids for side in sides]), reader.left_out, reader.example)
 

@@ -15,7 +15,7 @@ from mia_hub.errors import AttackError, SplitError, integer_at_least
 from mia_hub.images.captions import complete_values, select_rows
 from mia_hub.images.image import InputImage
 from mia_hub.images.sequences import ConcatenatedSequence, SelectedSequence
-from mia_hub.images.sources import as_images
+from mia_hub.images.sources import as_images, left_out_of
 
 MEMBER_NAMES = ("member", "members")
 NONMEMBER_NAMES = ("nonmember", "nonmembers", "non-member", "non-members", "non_member", "non_members")
@@ -173,7 +173,8 @@ def make_split(
     Raises:
         SplitError: if there are not as many captions or classes as images.
     """
-    split = MemberSplit(name, as_images(members), as_images(nonmembers), captions, None, classes)
+    sides = as_images(members), as_images(nonmembers)
+    split = MemberSplit(name, *sides, captions, None, classes, tuple(note for side in sides for note in left_out_of(side)))
     for what, values in (("captions", captions), ("classes", classes)):
         if values is not None and len(values) != len(split.images):
             raise SplitError(f"{what} has {len(values)} entries for {len(split.images)} images; one per image is needed, members first.")

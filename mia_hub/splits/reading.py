@@ -11,10 +11,11 @@ import numpy as np
 
 from mia_hub.errors import ImageError, SplitError
 from mia_hub.images.captions import CAPTION_COLUMNS, CLASS_COLUMNS, annotations_beside
+from mia_hub.images.folders import list_folder
 from mia_hub.images.image import InputImage
 from mia_hub.images.metadata_files import first_value, is_metadata
 from mia_hub.images.sequences import ConcatenatedSequence, MappedSequence, RepeatedItem
-from mia_hub.images.sources import as_images, find_images
+from mia_hub.images.sources import as_images
 from mia_hub.splits.hub_rows import HubDataset, Rows, file_bytes
 from mia_hub.splits.local_rows import open_local
 from mia_hub.splits.member_split import MEMBER_NAMES, NONMEMBER_NAMES, MemberSplit, drawn_rows
@@ -56,10 +57,13 @@ def read_folder(folder: Path, columns: ColumnNames, fetching: FetchOptions) -> M
 
 
 def _read_image_folders(folder: Path, members: Path, nonmembers: Path, columns: ColumnNames) -> MemberSplit:
-    files = [find_images(members), find_images(nonmembers)]
+    sides = [list_folder(members), list_folder(nonmembers)]
+    files = [side.images for side in sides]
     named = {"caption_column": columns.caption_column, "class_column": columns.class_column}
     beside = annotations_beside([*files[0], *files[1]], root=folder, **named)
-    return MemberSplit(str(folder), as_images(files[0]), as_images(files[1]), beside.captions, None, beside.classes, beside.notes)
+    left_out = tuple(note for side, owner in zip(sides, ("members", "non-members")) for note in side.sentences(owner))
+    images = as_images(files[0]), as_images(files[1])
+    return MemberSplit(str(folder), *images, beside.captions, None, beside.classes, (*left_out, *beside.notes))
 
 
 def parquet_files(folder: Path, pattern: str = "*.parquet") -> list[Path]:
@@ -69,7 +73,7 @@ def parquet_files(folder: Path, pattern: str = "*.parquet") -> list[Path]:
 
 def _has_images(folder: Path) -> bool:
     try:
-        return bool(find_images(folder))
+        return bool(list_folder(folder).images)
     except ImageError:
         return False
 

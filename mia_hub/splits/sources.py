@@ -9,10 +9,11 @@ from typing import Any
 
 from mia_hub.errors import SplitError
 from mia_hub.images.captions import annotations_beside
+from mia_hub.images.folders import list_folder
 from mia_hub.images.image import InputImage
 from mia_hub.images.metadata_files import first_value
 from mia_hub.images.sequences import MappedSequence
-from mia_hub.images.sources import as_images, find_images
+from mia_hub.images.sources import as_images
 from mia_hub.splits.hub_rows import HubDataset, Rows
 from mia_hub.splits.local_rows import open_local
 from mia_hub.splits.member_split import MEMBER_NAMES, NONMEMBER_NAMES, MemberSplit
@@ -123,9 +124,11 @@ def _local(path: Path, source_split: str | None, columns: ColumnNames, fetching:
     if path.is_dir() and {child.name.lower() for child in path.iterdir() if child.is_dir()} & {*MEMBER_NAMES, *NONMEMBER_NAMES}:
         return read_folder(path, columns, fetching), origin
     if not paths:
-        files = find_images(path)
+        listing = list_folder(path)
+        files = listing.images
         beside = annotations_beside(files, root=path, caption_column=columns.caption_column, class_column=columns.class_column)
-        return Pool(origin, as_images(files), beside.captions, beside.classes, beside.notes), origin
+        notes = (*listing.sentences(f"source {origin.name}"), *beside.notes)
+        return Pool(origin, as_images(files), beside.captions, beside.classes, notes), origin
     splits: dict[str, list[Path]] = {}
     for file in paths:
         splits.setdefault(split_of_file(file, folder), []).append(file)

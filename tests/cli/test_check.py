@@ -100,3 +100,63 @@ def test_a_set_says_which_images_it_is_of_and_how_many_files_were_no_images(tmp_
     answer = json.loads(output.out)
     assert [name.rpartition("/")[2] for name in answer["names"]] == [f"{row}.png" for row in range(5)]
     assert answer["notes"][-1] == "1 file could not be read, and is not part of the set."
+
+
+@pytest.fixture
+def part_heic(tmp_path, demo):
+    """A folder of six images, a HEIC image, a broken link, and a text."""
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    for row in range(6):
+        demo.members[row].to_pil().save(folder / f"{row}.png")
+    for name in ("phone.HEIC", "notes.txt"):
+        (folder / name).write_bytes(b"\0\0\0\x18ftypheic" + bytes(64))
+    (folder / "lost.png").symlink_to("nowhere.png")
+    return folder
+
+
+@pytest.mark.parametrize("command", ["check", "check-set"])
+def test_what_a_folder_leaves_out_is_in_every_answer(capsys, part_heic, command):
+    heic = (
+        f"1 HEIC image in {part_heic} is left out, as this format is not read (phone.HEIC). Export it as PNG or JPEG, or install what reads"
+    )
+    link = f"1 link in {part_heic} is left out, as nothing is where it leads (lost.png). Repair or remove it."
+    status, out, err = run(capsys, command, part_heic, "--quiet", "--json", part_heic / "answer.json")
+    assert status == 2 and "notes.txt" not in out + err
+    text = " ".join(out.split())
+    for sentence in (heic, link):
+        assert f"mia-hub: {sentence}" in err and sentence.replace(str(part_heic), "") in text.replace(str(part_heic), "")
+    answer = json.loads((part_heic / "answer.json").read_text())
+    stated = answer["left_out"] if command == "check" else answer["notes"]
+    assert [sentence for sentence in stated if "left out" in sentence][:2] == [link, stated[1]] and stated[1].startswith(heic)
+
+
+def test_one_image_of_a_folder_that_leaves_others_out_has_them_in_its_answer(capsys, part_heic):
+    for row in range(1, 6):
+        (part_heic / f"{row}.png").unlink()
+    status, out, _ = run(capsys, "check", part_heic, "--quiet")
+    assert status == 2 and "Left out" in out and "phone.HEIC" in out
+
+
+def test_what_the_folder_of_nonmembers_leaves_out_is_said_of_them(capsys, tmp_path, images):
+    known = tmp_path / "known"
+    known.mkdir()
+    for i, image in enumerate(blobs(25, 3, side=28)):
+        Image.fromarray(image).save(known / f"{i}.png")
+    (known / "raw.NEF").write_bytes(b"raw")
+    status, out, err = run(capsys, "check", images / "member.png", "--nonmembers", known, *FEW, "--quiet", "--json", "-")
+    sentence = "1 camera raw file of the non-members is left out, as this format is not read (raw.NEF). Develop it to PNG or TIFF in a raw"
+    assert status == 0 and err.startswith(f"mia-hub: {sentence}")
+    assert json.loads(out)["left_out"][0].startswith(sentence)
+
+
+def test_a_folder_of_other_formats_alone_is_refused_with_what_to_do(capsys, tmp_path):
+    (tmp_path / "a.heic").write_bytes(b"")
+    status, out, err = run(capsys, "check", tmp_path)
+    assert status == 2 and out == "" and 'pip install "mia_hub[heif]"' in err
+
+
+def test_an_answer_with_nothing_left_out_says_nothing_of_it(capsys, images):
+    (images / "broken.png").unlink()
+    status, out, _ = run(capsys, "check", images, "--quiet", "--json", "-")
+    assert status == 0 and "left_out" not in json.loads(out)
