@@ -116,6 +116,15 @@ def test_a_pixel_model_with_two_splits_of_the_hub(hub, loopback_hub, tmp_path, t
     assert not [path for path in loopback_hub.files_fetched("uoft-cs/cifar10") if path.endswith(".parquet")]
 
 
+def test_a_draw_names_data_sets_as_the_hub_spells_them(hub, tmp_path):
+    commit, *_ = cifar(hub)
+    spelled = {"members.dataset": "UofT-CS/CIFAR10", "nonmembers.dataset": "uoft-cs/Cifar10"}
+    setting = load_benchmark(edited(tmp_path, "ddpm-cifar10-public", PUBLIC | spelled, "ddpm-cifar10-public"))
+    drawn = OpenBenchmark(setting, limit=None, cache=tmp_path / "cache").draw(progress=False)
+    assert drawn.split.revision == f"uoft-cs/cifar10@{commit}"
+    assert [draw.source for draw in (drawn.members, drawn.nonmembers)] == ["uoft-cs/cifar10, train", "uoft-cs/cifar10, test"]
+
+
 def test_a_small_draw_reads_little_and_is_the_beginning_of_the_whole(hub, loopback_hub, tmp_path, monkeypatch):
     cifar(hub)
     b = load_benchmark(edited(tmp_path, "ddpm-cifar10-public", PUBLIC))

@@ -63,7 +63,7 @@ class OpenBenchmark:
             members=self._sides[0].images(members),
             nonmembers=self._sides[1].images(nonmembers),
             captions=None if captions is None or other_captions is None else captions + other_captions,
-            revision=" + ".join(dict.fromkeys(f"{side.source.dataset}@{side.rows.commit}" for side in self._sides)),
+            revision=" + ".join(dict.fromkeys(f"{side.dataset}@{side.rows.commit}" for side in self._sides)),
             classes=None if classes is None or other_classes is None else classes + other_classes,
         )
         return DrawnSplit(split, *draws)

@@ -81,7 +81,7 @@ class Side:
 
     def __init__(self, source: ImageSource, crop: int | None, limit: int | None, cache: str | Path | None):
         self.source, self.crop = source, crop
-        self.rows = _open_rows(source)
+        self.dataset, self.rows = _open_rows(source)
         self.image = self._column(source.image_column or source.url_column)
         self.caption = self._column(source.caption_column) if source.caption_column else None
         self.label = self._column(source.class_column) if source.class_column else None
@@ -113,10 +113,10 @@ class Side:
         from huggingface_hub.constants import HF_HOME
 
         source = self.source
-        parts = [source.dataset, self.rows.commit, source.config, source.split, source.files, source.pool, source.class_pattern]
+        parts = [self.dataset, self.rows.commit, source.config, source.split, source.files, source.pool, source.class_pattern]
         parts += [self.image, self.caption, self.label, self.crop, bool(source.url_column) and source.min_bytes]
         root = Path(cache) if cache is not None else Path(HF_HOME) / "mia_hub" / "benchmarks"
-        name = f"{source.dataset.replace('/', '--')}-{source.split}"
+        name = f"{self.dataset.replace('/', '--')}-{source.split}"
         return root / re.sub(r"[^\w.-]+", "-", name) / hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
     def draw(self, *, exclude: Set[str] = frozenset(), progress: bool = True) -> ImageDraw:
@@ -146,7 +146,7 @@ class Side:
                         continue
                     ids.add(row.id)
                     rows.append(row.row)
-        return ImageDraw(f"{source.dataset}, {source.split}", self.rows.commit, tuple(sorted(rows)), tried, dict(missing))
+        return ImageDraw(f"{self.dataset}, {source.split}", self.rows.commit, tuple(sorted(rows)), tried, dict(missing))
 
     def _fetch(self, rows: list[int], count: Callable[[int], object]) -> None:
         """Store all rows that aren't stored; ``count`` is called with numbers of rows that are there."""
@@ -203,8 +203,11 @@ class Side:
         return images if self.crop is None else as_images(_CroppedImages(images, self.crop))
 
 
-def _open_rows(source: ImageSource) -> Rows:
+def _open_rows(source: ImageSource) -> tuple[str, Rows]:
     """Resolve the revision of a source, and open its split at that commit.
+
+    Returns:
+        The data set's name as the Hub spells it, and the rows.
 
     Raises:
         SplitError: if the data set can't be found or reached, is gated, has no such split or files, or another number of rows than stated.
@@ -217,7 +220,7 @@ def _open_rows(source: ImageSource) -> Rows:
             f"The split {source.split!r} of {source.dataset} has {len(rows):,} rows at commit {rows.commit!s:.12}, and {source.rows:,} are "
             "expected: another number of rows gives another draw. Name a revision that has as many, in a copy of the benchmark's file."
         )
-    return rows
+    return dataset.name, rows
 
 
 def _matching_files(source: ImageSource, dataset: HubDataset) -> list[str]:
