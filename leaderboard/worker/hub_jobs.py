@@ -233,7 +233,7 @@ def _own_space(endpoint: str) -> str:
     if not space:
         raise Unavailable(
             "--package is needed outside of a Space: the package that the job installs, such as "
-            "'git+https://huggingface.co/spaces/OWNER/mia_hub' ('mia-hub publish space OWNER' makes that one)."
+            "'git+https://huggingface.co/spaces/OWNER/mia_hub' ('mia-hub publish space OWNER --yes' makes that one)."
         )
     return f"git+{endpoint}/spaces/{space}"
 

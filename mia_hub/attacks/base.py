@@ -37,6 +37,7 @@ class Attack(ABC):
         needs_gradients: whether the denoiser's weights are differentiated by.
         needs_samples: whether images are compared with images that the model generated.
         needs_training: whether it is fitted on images of known membership; see `mia_hub.attacks.learning`.
+        needs_signal: whether it predicts clean images, which is impossible where x_t holds nothing of them.
         ignores_captions: whether it queries a model conditioned on captions with empty ones.
         one_score: whether the timesteps are aggregated into one score per image, instead of giving one each.
         log_scale: whether the statistic is positive by definition, so that its ratios are informative.
@@ -53,6 +54,7 @@ class Attack(ABC):
     needs_gradients: ClassVar[bool] = False
     needs_samples: ClassVar[bool] = False
     needs_training: ClassVar[bool] = False
+    needs_signal: ClassVar[bool] = False
     ignores_captions: ClassVar[bool] = False
     one_score: ClassVar[bool] = False
     log_scale: ClassVar[bool] = True
@@ -63,7 +65,9 @@ class Attack(ABC):
         try:
             steps = tuple(operator.index(t) for t in (given if hasattr(given, "__iter__") else (given,)))
         except TypeError:
-            raise AttackError(f"timesteps must be integers, such as (0, 50, 100); got {given!r}.") from None
+            default = self.parameters().get("timesteps")
+            example = default[:3] if isinstance(default, tuple) and default else (0, 50, 100)
+            raise AttackError(f"timesteps must be integers, such as {example!r}; got {given!r}.") from None
         if not steps or list(steps) != sorted(set(steps)) or steps[0] < 0:
             raise AttackError(f"timesteps must be one or more different integers ≥ 0, increasing; got {given!r}.")
         object.__setattr__(self, "timesteps", steps)
@@ -133,6 +137,14 @@ class Attack(ABC):
         """Return the attack that gives one column of this one's scores, and costs the queries of that column alone."""
         return self if self.one_score else replace(self, timesteps=(timestep,))
 
+    def what_fits(self, model: DiffusionModel) -> str:
+        """Return a clause that names the timesteps that this attack can use with a model: "choose timesteps up to 999"."""
+        return f"choose timesteps up to {self._last_timestep(model)}"
+
+    def _last_timestep(self, model: DiffusionModel) -> int:
+        by_noise = model.info.prediction_type in ("epsilon", "sample") and not self.needs_signal
+        return model.info.num_train_timesteps - 1 if by_noise or not self.queries_per_image else model.schedule.last_with_signal
+
     def check(self, model: DiffusionModel, captions: Sequence[Any] | None = None) -> None:
         """Refuse a model or captions that the attack can't work with, before compute is spent.
 
@@ -144,22 +156,23 @@ class Attack(ABC):
             AttackError: if the timesteps lie outside the model's schedule, captions are missing, or the model can't give what the attack
                 needs.
         """
-        last = model.info.num_train_timesteps - 1
+        last, signal = model.info.num_train_timesteps - 1, model.schedule.last_with_signal
         if self.timesteps[-1] > last:
-            raise AttackError(f"Timestep {self.timesteps[-1]} lies outside the schedule of {model.info.id}, which runs from 0 to {last}.")
+            raise AttackError(
+                f"Timestep {self.timesteps[-1]} lies outside the schedule of {model.info.id}, which runs from 0 to {last}: "
+                f"{self.what_fits(model)}."
+            )
         if self.needs_caption and model.info.conditioning != "text":
             raise AttackError(
                 f"The attack {self.name!r} compares captions, and {model.info.id} isn't conditioned on text. Choose another attack."
             )
         if self.needs_caption and captions is None:
             raise AttackError(f"The attack {self.name!r} needs the images' captions; give captions=[…], one per image.")
-        if self.queries_per_image and model.info.prediction_type not in ("epsilon", "sample"):
-            silent = [t for t in self.timesteps if model.schedule.signals[t] == 0]
-            if silent:
-                raise AttackError(
-                    f"At timestep {silent[0]} the input of {model.info.id} holds nothing of the image, so its prediction there is "
-                    "uninformative; leave that timestep out."
-                )
+        if self.queries_per_image and model.info.prediction_type not in ("epsilon", "sample") and self.timesteps[-1] > signal:
+            raise AttackError(
+                f"At timestep {self.timesteps[-1]} the input of {model.info.id} holds nothing of the image, so its prediction there is "
+                f"uninformative; {self.what_fits(model)}."
+            )
         if self.needs_gradients and model.network is None:
             raise AttackError(
                 f"The attack {self.name!r} differentiates by the model's weights, and {model.info.id} is a plain function without any. "

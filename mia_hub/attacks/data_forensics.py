@@ -152,11 +152,11 @@ class Forensics(Attack):
 
     def check_signal(self, model: DiffusionModel) -> None:
         """Refuse timesteps at which x_t holds nothing of the image, so that ε is uninformative."""
-        without = [t for t in self.timesteps if model.schedule.signals[t] == 0]
-        if without:
+        last = model.schedule.last_with_signal
+        if self.timesteps[-1] > last:
             raise AttackError(
-                f"At timestep {without[0]} the schedule of {model.info.id} leaves no signal (ᾱ = 0), so no clean image can be predicted "
-                f"there, as {self.name!r} needs; leave it out of timesteps."
+                f"At timestep {self.timesteps[-1]} the schedule of {model.info.id} leaves no signal (ᾱ = 0), so no clean image can be "
+                f"predicted there, as {self.name!r} needs; {self.what_fits(model)}."
             )
 
 
@@ -179,19 +179,29 @@ class ForensicsVLB(Forensics):
 
     name: ClassVar[str] = "forensics-vlb"
     access: ClassVar[str] = "white"
+    needs_signal: ClassVar[bool] = True
     aggregates: ClassVar[tuple[str, ...]] = (*AGGREGATES, "total")
     # Bits of a density may be negative.
     log_scale: ClassVar[bool] = False
 
     def check(self, model: DiffusionModel, captions: Sequence[Any] | None = None) -> None:
+        if self.aggregate == "total":
+            self._check_total(model)
         super().check(model, captions)
         self.check_signal(model)
-        steps = model.info.num_train_timesteps
-        if self.aggregate == "total" and len(self.timesteps) < steps:
-            raise AttackError(
-                f"aggregate='total' sums the bound's terms at all {steps} timesteps of {model.info.id}, and {len(self.timesteps)} are "
-                f"given: set timesteps=range({steps}), or aggregate='sum' for the sum over a window."
-            )
+
+    def _check_total(self, model: DiffusionModel) -> None:
+        steps, last = model.info.num_train_timesteps, model.schedule.last_with_signal
+        complete = self.timesteps == tuple(range(steps))
+        if complete and last == steps - 1:
+            return
+        problem = f"those after {last} leave no signal" if complete else f"{len(self.timesteps)} are given"
+        whole = f"timesteps=range({steps}), or " if last == steps - 1 else ""
+        window = "" if self.timesteps[-1] <= last else f" and timesteps up to {last}"
+        raise AttackError(
+            f"aggregate='total' sums the bound's terms at all {steps} timesteps of {model.info.id}, and {problem}: set {whole}"
+            f"aggregate='sum'{window} for the sum over a window."
+        )
 
     def term(
         self, model: QueriedModel, x0: torch.Tensor, x_t: torch.Tensor, e: torch.Tensor, epsilon: torch.Tensor, t: int
@@ -238,6 +248,7 @@ class ForensicsXstart(Forensics):
 
     name: ClassVar[str] = "forensics-xstart"
     access: ClassVar[str] = "gray"
+    needs_signal: ClassVar[bool] = True
 
     def check(self, model: DiffusionModel, captions: Sequence[Any] | None = None) -> None:
         super().check(model, captions)

@@ -130,7 +130,9 @@ class NearestGenerated(Attack):
             object.__setattr__(self, what, integer_at_least(what, getattr(self, what), 1, AttackError))
         check_choice("space", self.space, get_args(Space))
         if self.neighbours > self.samples:
-            raise AttackError(f"neighbours={self.neighbours} are more than the {self.samples} generated images; choose fewer.")
+            raise AttackError(
+                f"neighbours={self.neighbours} are more than the {self.samples} generated images; choose {self.samples} or fewer."
+            )
 
     @property
     def queries_per_image(self) -> int:
@@ -191,9 +193,8 @@ class NearestGenerated(Attack):
 def check_steps(steps: int, model: DiffusionModel) -> None:
     """Refuse more sampling steps than the model has timesteps."""
     if steps > model.info.num_train_timesteps:
-        raise AttackError(
-            f"steps={steps} are more than the {model.info.num_train_timesteps} timesteps of {model.info.id}; sample with fewer."
-        )
+        most = model.info.num_train_timesteps
+        raise AttackError(f"steps={steps} are more than the {most} timesteps of {model.info.id}; sample with {most} or fewer.")
 
 
 def _wide(vectors: torch.Tensor) -> torch.Tensor:

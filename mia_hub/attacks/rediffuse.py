@@ -54,6 +54,7 @@ class ReDiffuse(Attack):
     name: ClassVar[str] = "rediffuse"
     paper: ClassVar[str] = "arXiv 2405.20771"
     access: ClassVar[str] = "black"
+    needs_signal: ClassVar[bool] = True
     local_parameters: ClassVar[tuple[str, ...]] = ("variation",)
 
     def __post_init__(self) -> None:
@@ -82,8 +83,8 @@ class ReDiffuse(Attack):
 
     def check(self, model: DiffusionModel, captions: Sequence[Any] | None = None) -> None:
         super().check(model, captions)
-        # A schedule may end in pure noise, from which no clean image can be predicted.
-        last = int((model.schedule.signals > 0).sum()) - 1
+        # From pure noise no clean image can be predicted.
+        last = model.schedule.last_with_signal
         if self.variation is None and self.timesteps[-1] > last:
             raise AttackError(
                 f"The attack {self.name!r} denoises x_t to a clean image, and at t = {self.timesteps[-1]} x_t holds nothing of it in "

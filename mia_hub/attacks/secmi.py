@@ -20,6 +20,9 @@ from mia_hub.models.noise import SampleNoise
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.models.schedule import NoiseSchedule
 
+# Almost all schedules have as many; which one it is isn't known before the model is.
+USUAL_TIMESTEPS = 1000
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Inversion(Attack):
@@ -37,18 +40,27 @@ class _Inversion(Attack):
 
     paper: ClassVar[str] = "arXiv 2302.01316"
     access: ClassVar[str] = "gray"
+    needs_signal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "k", integer_at_least("k, the step of the DDIM inversion,", self.k, 1, AttackError))
         missed = [t for t in self.timesteps if t % self.k]
         if missed:
-            below = {t - t % self.k for t in missed}
-            reachable = ", ".join(map(str, sorted(below | {t + self.k for t in below})))
             raise AttackError(
                 f"DDIM inversion in steps of k={self.k} reaches only multiples of {self.k}, and not "
-                f"{', '.join(map(str, missed))}. The nearest are {reachable}."
+                f"{', '.join(map(str, missed))}. {self._nearest(missed)}"
             )
+
+    def _nearest(self, missed: Sequence[int]) -> str:
+        """A sentence that names multiples of k near some timesteps, from which a usual schedule has room for a step of k."""
+        last = _last_start(USUAL_TIMESTEPS - 1, self.k)
+        if last is None:
+            return f"On a schedule of {USUAL_TIMESTEPS} timesteps, {self._what_fits(USUAL_TIMESTEPS - 1)}."
+        below = {min(t - t % self.k, last) for t in missed}
+        nearest = sorted(below | {min(t + self.k, last) for t in below})
+        verb = "are" if len(nearest) > 1 else "is"
+        return f"The nearest {verb} {', '.join(map(str, nearest))}, on a schedule of {USUAL_TIMESTEPS} timesteps."
 
     @property
     def queries_per_image(self) -> int:
@@ -56,14 +68,30 @@ class _Inversion(Attack):
 
     def check(self, model: DiffusionModel, captions: Sequence[Any] | None = None) -> None:
         super().check(model, captions)
-        # A schedule may end in pure noise, from which no clean image can be predicted, so that no step is possible.
-        last = int((model.schedule.signals > 0).sum()) - 1
+        # From pure noise no clean image can be predicted, so that no step is possible.
+        last = model.schedule.last_with_signal
         if self.timesteps[-1] + self.k > last:
             raise AttackError(
                 f"The attack {self.name!r} compares x_t with a step to t+k and back, and {self.timesteps[-1]}+{self.k} lies outside the "
-                f"schedule of {model.info.id}, which has signal from 0 to {last}: choose timesteps up to "
-                f"{max(last - self.k, 0) // self.k * self.k}, or a smaller k."
+                f"schedule of {model.info.id}, which has signal from 0 to {last}: {self.what_fits(model)}."
             )
+
+    def what_fits(self, model: DiffusionModel) -> str:
+        return self._what_fits(model.schedule.last_with_signal)
+
+    def _what_fits(self, last: int) -> str:
+        """A clause that names the timesteps, or the steps k, that a schedule with signal up to ``last`` has room for."""
+        if last < 1:
+            return "choose another attack"
+        room = last - self.timesteps[-1]
+        smaller = next((k for k in range(min(self.k - 1, room), 0, -1) if not any(t % k for t in self.timesteps)), None)
+        start = _last_start(last, self.k)
+        choices = [] if start is None else [f"timesteps up to {start}"]
+        choices += [] if smaller is None else [f"k={smaller}"]
+        if not choices:
+            k = max(1, last // 10)
+            choices = [f"k={k} and timesteps up to {_last_start(last, k)}"]
+        return f"choose {', or '.join(choices)}"
 
     def differences(self, model: QueriedModel, x0: torch.Tensor, cond: Any) -> Iterator[torch.Tensor]:
         """Yield x̂_t - x̃_t ``[N, …]`` at each of the timesteps, in order."""
@@ -74,6 +102,11 @@ class _Inversion(Attack):
             ahead = model.predict_noise(x, s, cond)
             if t in self.timesteps:
                 yield _return_factor(model.schedule, t, s) * (ahead - epsilon)
+
+
+def _last_start(last: int, k: int) -> int | None:
+    """The last multiple of k from which a step of k ends at ``last`` or before; None without any."""
+    return None if k > last else (last - k) // k * k
 
 
 def _return_factor(schedule: NoiseSchedule, t: int, s: int) -> float:

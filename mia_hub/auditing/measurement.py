@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -84,14 +85,23 @@ def check_plan(
     if selection == "calibration" and min(*calibration, *rest) < SMALLEST_PART:
         raise MetricError(
             f"{n_members} members and {n_nonmembers} non-members are too few to choose a timestep or threshold on one part and report on "
-            f"the other: at least {2 * SMALLEST_PART} of each are needed, and some hundreds to learn anything."
+            f"the other: at least {_fewest(SMALLEST_PART, SMALLEST_PART, calibration_fraction)} of each are needed, and some hundreds to "
+            "learn anything."
         )
-    reported = rest[1] if selection == "calibration" and (timestep is None or fitted) else n_nonmembers
+    parted = selection == "calibration" and (timestep is None or fitted)
+    reported = rest[1] if parted else n_nonmembers
     if fprs is None:
         return [rate for rate in DEFAULT_FPRS if rate * reported >= 1]
     for rate in fprs:
-        allowed_false_positives(rate, reported)
+        allowed_false_positives(rate, reported, in_all=(lambda n: _fewest(0, n, calibration_fraction)) if parted else None)
     return list(fprs)
+
+
+def _fewest(calibration: int, rest: int, fraction: float) -> int:
+    """The fewest images of a class of which at least so many are in the calibration part, and so many in the rest."""
+    enough = max(math.ceil((calibration + 1) / fraction), math.ceil((rest + 1) / (1 - fraction)))
+    candidates = range(max(calibration + rest, enough - 10_000), enough)
+    return next((n for n in candidates if round(fraction * n) >= calibration and n - round(fraction * n) >= rest), enough)
 
 
 def measure(

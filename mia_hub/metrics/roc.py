@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -87,8 +88,13 @@ def placements(members: Floats, nonmembers: Floats) -> tuple[Counts, Counts]:
     return beaten, beating
 
 
-def allowed_false_positives(fpr: float, n_nonmembers: int) -> int:
+def allowed_false_positives(fpr: float, n_nonmembers: int, *, in_all: Callable[[int], int] | None = None) -> int:
     """Return the largest k with k / n_nonmembers <= fpr, at least 1.
+
+    Args:
+        fpr: in (0, 1].
+        n_nonmembers: number of those that are reported.
+        in_all: where these are a part: how many are needed in all for so many in that part, for the message.
 
     Raises:
         MetricError: if `fpr` is not in (0, 1], or is below what `n_nonmembers` can measure.
@@ -99,9 +105,10 @@ def allowed_false_positives(fpr: float, n_nonmembers: int) -> int:
     allowed = min(math.floor(fpr * n_nonmembers * (1 + 1e-12)), n_nonmembers)
     if allowed < 1:
         needed = math.ceil(1 / fpr * (1 - 1e-12))
+        whole = f" in the part that is reported, {in_all(needed)} in all" if in_all else ""
         raise MetricError(
             f"A false positive rate of {fpr:g} can't be measured with {n_nonmembers} non-members: one false alarm is already "
-            f"{1 / n_nonmembers:.3g}. At least {needed} non-members are needed, and nothing is extrapolated. "
+            f"{1 / n_nonmembers:.3g}. At least {needed} non-members are needed{whole}, and nothing is extrapolated. "
             "Add non-members or ask for a higher rate."
         )
     return allowed

@@ -13,8 +13,7 @@ from mia_hub.models.schedule import NoiseSchedule
 def ddim_timesteps(schedule: NoiseSchedule, steps: int) -> list[int]:
     """``steps`` timesteps of a sampling trajectory, evenly spaced from the noisiest down to 0; 1 ≤ steps ≤ T."""
     # Where no signal is left (ᾱ_t = 0) the noise says nothing about the clean image; such a schedule is entered one step later.
-    noisiest = int((schedule.signals > 0).sum()) - 1
-    return torch.linspace(noisiest, 0, steps, dtype=torch.float64).round().long().tolist()
+    return torch.linspace(schedule.last_with_signal, 0, steps, dtype=torch.float64).round().long().tolist()
 
 
 def predicted_clean_images(model: Any, x: torch.Tensor, timesteps: Sequence[int], cond: Any = None) -> Iterator[torch.Tensor]:

@@ -69,6 +69,11 @@ class NoiseSchedule:
         """Whether signal² + noise² = 1 everywhere, as in a diffusion by β; not so in rectified flow."""
         return bool(((self.signals**2 + self.noises**2 - 1).abs() < 1e-9).all())
 
+    @property
+    def last_with_signal(self) -> int:
+        """The last timestep at which x_t holds anything of the image; a schedule may end in pure noise."""
+        return int((self.signals > 0).sum()) - 1
+
     def __len__(self) -> int:
         return len(self.signals)
 

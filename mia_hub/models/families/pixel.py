@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import torch
@@ -113,5 +114,6 @@ def check_size(size: Any, unit: int, id: str) -> None:
         ModelError: if the side is no positive multiple of ``unit``.
     """
     if isinstance(size, bool) or not isinstance(size, int) or size < unit or size % unit:
-        near = max(unit, round(size / unit) * unit) if isinstance(size, (int, float)) and not isinstance(size, bool) else unit
+        number = isinstance(size, (int, float)) and not isinstance(size, bool) and math.isfinite(size)
+        near = max(unit, round(size / unit) * unit) if number else unit
         raise ModelError(f"{id} takes images whose side is a multiple of {unit} pixels; got size={size!r}. Try size={near}.")
