@@ -6,6 +6,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -48,9 +49,8 @@ class Reason(NamedTuple):
 
 
 _NOWHERE = Reason("link", "links", "as nothing is where it leads", "Repair or remove it")
-_MISNAMED = Reason(
-    "image", "images", "as no suffix of its name is one of an image that is read", "Rename it, to end in .png or .jpg for example"
-)
+_ABOVE = Reason("link", "links", "as it leads to a folder that holds this one", "Remove it, or link to a part of that folder")
+_MISNAMED = Reason("image", "images", "as its name has no suffix of an image that is read", "Rename it, to end in .png or .jpg for example")
 
 
 class LeftOut(NamedTuple):
@@ -92,7 +92,7 @@ def list_folder(folder: str | os.PathLike[str]) -> FolderListing:
     """List the image files in a folder and its subfolders, by suffix; hidden files and folders are skipped.
 
     Links to folders are followed. A folder that is reached in several ways is read once: under its own name if it lies in the folder, else
-    by the first link to it, so that links in a circle end. Links to files are files.
+    by the first link to it, so that links in a circle end. A link to a folder above the given one is left out. Links to files are files.
 
     Raises:
         ImageError: if there is no such folder, or no image in it.
@@ -144,9 +144,14 @@ def _sentence(reason: Reason, paths: list[Path], place: str) -> str:
 
 
 def _in_plural(text: str) -> str:
-    for one, several in ((r"it leads", "they lead"), (r"\bit is\b", "they are"), (r"\bits name\b", "their names"), (r"\bit\b", "them")):
+    for one, several in (
+        (r"it leads", "they lead"),
+        (r"\bit is\b", "they are"),
+        (r"\bits name has\b", "their names have"),
+        (r"\bit\b", "them"),
+    ):
         text = re.sub(one, several, text)
-    return text.replace("Rename them, to end", "Rename them to end")
+    return text
 
 
 def _reason_of(foreign: Foreign) -> Reason:
@@ -163,6 +168,10 @@ class _Walk:
         self.left_out: list[LeftOut] = []
         self._suffixes = accepted_suffixes()
         self._visited: set[tuple[int, int] | str] = set()
+        self._above: set[tuple[int, int] | str] = set()
+        for folder in Path(os.path.realpath(root)).parents:
+            with suppress(OSError):  # a folder may be open to its owner, and those above it closed
+                self._above.add(_identity(folder))
         links = list(self._folder(root))
         while links:
             links += self._folder(links.pop(0))
@@ -187,15 +196,17 @@ class _Walk:
                     continue
                 if not entry.is_symlink() and entry.is_dir(follow_symlinks=False):
                     waiting.append(path)
-                elif entry.is_symlink() and path.is_dir():
-                    yield path
+                elif entry.is_symlink() and os.path.isdir(path):
+                    if _identity(path) in self._above:
+                        self._leave_out(path, _ABOVE)
+                    else:
+                        yield path
                 else:
                     self._file(path, entry.is_symlink())
 
     def _is_new(self, folder: Path) -> bool:
         """Whether a folder was not visited, under whatever name; it then counts as visited."""
-        status = os.stat(folder)
-        identity = (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(folder)
+        identity = _identity(folder)
         new = identity not in self._visited
         self._visited.add(identity)
         return new
@@ -204,7 +215,7 @@ class _Walk:
         suffix = suffix_of(path.name)
         if suffix in OTHER_SUFFIXES:
             return
-        if is_link and not path.exists():
+        if is_link and not os.path.exists(path):
             self._leave_out(path, _NOWHERE)
         elif suffix in self._suffixes:
             self.images.append(path)
@@ -215,6 +226,12 @@ class _Walk:
 
     def _leave_out(self, path: Path, reason: Reason) -> None:
         self.left_out.append(LeftOut(path.relative_to(self.root), reason))
+
+
+def _identity(folder: Path) -> tuple[int, int] | str:
+    """Return what is the same for a folder under all of its names."""
+    status = os.stat(folder)
+    return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(folder)
 
 
 def _unknown_suffix(path: Path) -> Reason | None:

@@ -78,6 +78,42 @@ def test_links(case, tmp_path):
         assert "nothing is where it leads" in sentence and name in sentence and "Repair or remove it" in sentence
 
 
+def test_a_link_into_a_closed_folder_is_left_out(tmp_path, monkeypatch):
+    root, real = filled(tmp_path / "root", "a.png"), os.stat
+    (root / "link").symlink_to("../closed/pictures")
+
+    def stat(path, **options):
+        if isinstance(path, (str, Path)) and Path(path).name == "link" and options.get("follow_symlinks", True):
+            raise PermissionError(13, "Permission denied")
+        return real(path, **options)
+
+    monkeypatch.setattr(os, "stat", stat)
+    assert names_of(root) == ["a.png"] and left_out(root) == ["link"]
+
+
+@pytest.mark.parametrize("target", ["..", "../..", "/"])
+@pytest.mark.parametrize("place", ["link", "sub/link"])
+def test_a_link_to_a_folder_above_is_left_out(target, place, tmp_path):
+    """What lies beside the folder, such as the other side of a split, is not in it."""
+    root = filled(tmp_path / "split" / "member", "a.png", "sub/b.png")
+    filled(tmp_path / "split" / "nonmember", "c.png")
+    (root / place).symlink_to("../" * place.count("/") + target if target != "/" else target)
+    assert names_of(root) == ["a.png", "sub/b.png"] and left_out(root) == [place]
+    assert "as it leads to a folder that holds this one" in list_folder(root).sentences()[0]
+
+
+def test_several_links_and_names_are_said_in_the_plural(tmp_path):
+    filled(tmp_path, "a.png", "one", "two")
+    for name, target in (("x", ".."), ("y", "/"), ("v.png", "nowhere"), ("w.png", "nowhere")):
+        (tmp_path / name).symlink_to(target)
+    assert [sentence.replace(str(tmp_path), "DIR") for sentence in list_folder(tmp_path).sentences()] == [
+        "2 images in DIR are left out, as their names have no suffix of an image that is read (one, two). "
+        "Rename them, to end in .png or .jpg for example.",
+        "2 links in DIR are left out, as nothing is where they lead (v.png, w.png). Repair or remove them.",
+        "2 links in DIR are left out, as they lead to a folder that holds this one (x, y). Remove them, or link to a part of that folder.",
+    ]
+
+
 def test_a_folder_behind_a_link_is_read(tmp_path):
     filled(tmp_path / "outside", "b.png")
     (tmp_path / "link").symlink_to("outside")
@@ -158,7 +194,7 @@ def test_sentences_count_name_and_advise(tmp_path):
     filled(tmp_path, "a.png", *(f"sub/{i}.heic" for i in range(5)), "one.psd", "raw/x.nef", "raw/y.DNG", "noise", data=PNG)
     listing = list_folder(tmp_path)
     assert set(listing.sentences("members")) == {
-        "1 image of the members is left out, as no suffix of its name is one of an image that is read (noise). "
+        "1 image of the members is left out, as its name has no suffix of an image that is read (noise). "
         "Rename it, to end in .png or .jpg for example.",
         "1 Photoshop document of the members is left out, as this format is not read (one.psd). Export it as PNG.",
         "2 camera raw files of the members are left out, as this format is not read (x.nef, y.DNG). Develop them to PNG or TIFF "

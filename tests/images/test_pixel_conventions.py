@@ -53,16 +53,16 @@ def grey_tiff(white: bool, bits: int, endian: str, compression: int, planar: int
     return File(data, 255 - expected if white else expected)
 
 
-def integer_tiff(bits: int, signed: bool, endian: str, compression: int) -> File:
+def integer_tiff(bits: int, signed: bool, endian: str, compression: int, planar: int) -> File:
     """16-bit values in integers that could hold more."""
     samples = levels(15, 1)
-    data = tiff(samples, bits, 1, endian=endian, compression=compression, sample_format=2 if signed else 1)
+    data = tiff(samples, bits, 1, endian=endian, compression=compression, planar=planar, sample_format=2 if signed else 1)
     return File(data, samples * 255.0 / 65535)
 
 
-def float_tiff(white: bool, endian: str, compression: int) -> File:
+def float_tiff(white: bool, endian: str, compression: int, planar: int) -> File:
     samples = RNG.random((HEIGHT, WIDTH, 1), dtype=np.float32)
-    data = tiff(samples, 32, 0 if white else 1, endian=endian, compression=compression, sample_format=3)
+    data = tiff(samples, 32, 0 if white else 1, endian=endian, compression=compression, planar=planar, sample_format=3)
     return File(data, 255 * (1 - samples if white else samples), 1e-3)
 
 
@@ -129,9 +129,9 @@ add("grey: bits reversed", grey_tiff, (False, True), (1, 2, 4, 8), ENDS, (RAW,),
 add("16 bits", grey_tiff, (False, True), (16,), ("<",), COMPRESSIONS, (1, 2), (1,))
 add("16 bits, big-endian", grey_tiff, (False,), (16,), (">",), COMPRESSIONS, (1, 2), (1,))
 add("12 bits", grey_tiff, (False,), (12,), ("<",), COMPRESSIONS, (1,), (1,))
-add("integers: bits, signed", integer_tiff, (32,), (True, False), ("<",), COMPRESSIONS)
-add("integers: bits, signed", integer_tiff, (16, 32), (True,), ENDS, COMPRESSIONS)
-add("floats: white", float_tiff, (False, True), ENDS, COMPRESSIONS)
+add("integers: bits, signed", integer_tiff, (32,), (True, False), ("<",), COMPRESSIONS, (1, 2))
+add("integers: bits, signed", integer_tiff, (16, 32), (True,), ENDS, COMPRESSIONS, (1, 2))
+add("floats: white", float_tiff, (False, True), ENDS, COMPRESSIONS, (1, 2))
 add("RGB: bits, extra, end, compression, planar", rgb_tiff, (8, 16), ((), (1,), (2,)), ENDS, COMPRESSIONS, (1, 2))
 add("RGB: bits, extra, end, compression, planar", rgb_tiff, (8, 16), ((0,),), ENDS, COMPRESSIONS, (1,))
 add("CMYK: bits, end, compression, planar", cmyk_tiff, (8, 16), ENDS, COMPRESSIONS, (1, 2))
