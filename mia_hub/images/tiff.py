@@ -13,9 +13,12 @@ from mia_hub.images.arrays import MAX_PIXELS
 from mia_hub.images.formats import CAMERA_RAW
 from mia_hub.images.messages import image_error
 
-MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# Pillow also takes those with the number in the other byte order.
+MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"II\0*", b"MM*\0")
 # Strips and tiles of 50 megapixels in tiles of 16 x 16, the smallest, and several planes.
 MOST_PARTS = 2**20
+# Strips or tiles that Pillow reads one by one, in Python; more are left to libtiff.
+MANY_PARTS = 2**12
 # Bytes of tags that overlap: as many tags as a file holds may each claim all of it.
 MOST_CLAIMED = 2**26
 _UNIT_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
@@ -174,7 +177,7 @@ def prepare(im: TiffImageFile, name: str) -> None:
     compression, codec = tags.get(_COMPRESSION, 1), im.tile[0][0]
     ycbcr = tags.get(_PHOTOMETRIC) == _YCBCR and tags.get(_SAMPLES, 1) == 3
     reversed_bits = cast(Any, im.tile[0][3])[0] == "L;IR"
-    if compression == 1 and (ycbcr or reversed_bits or (planar and not _reads_planes(im))):
+    if compression == 1 and (len(im.tile) > MANY_PARTS or ycbcr or reversed_bits or (planar and not _reads_planes(im))):
         _read_with_libtiff(im)
     elif codec == "libtiff":
         _, extents, offset, args = im.tile[0]

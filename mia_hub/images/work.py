@@ -10,10 +10,11 @@ import io
 import re
 import struct
 from collections.abc import Iterator
+from itertools import islice
 from typing import BinaryIO
 
 from mia_hub.images import tiff
-from mia_hub.images.formats import KNOWN_MAGIC
+from mia_hub.images.formats import KNOWN_MAGIC, is_heif
 from mia_hub.images.messages import image_error
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -27,18 +28,23 @@ MOST_CHUNKS = 2**16
 MOST_COPIED = 2**34
 # Of a GIF, before its second frame.
 MOST_BLOCKS = 2**20
+# Of a BMP in run lengths, which Pillow decodes in Python.
+MOST_RUN_LENGTH_PIXELS = 2**24
 # Of a file that is looked into: no image within the limit on pixels is larger.
 MOST_READ = 2**29
 _NEXT_MARKER = re.compile(rb"\xff[^\0\xd0-\xd7\xff]", re.DOTALL)
 _ALONE = frozenset((0x01, *range(0xD0, 0xD9)))
-_START_OF_SCAN, _END_OF_IMAGE, _APP1 = 0xDA, 0xD9, 0xE1
+_START_OF_SCAN, _END_OF_IMAGE, _APP1, _APP2 = 0xDA, 0xD9, 0xE1, 0xE2
 _START_OF_FRAME = (0xC0, 0xC1, 0xC2)
-# What stands before EXIF data in a JPEG, PNG or AVIF file; in a WebP file, 4 bytes of length follow.
-_BEFORE_EXIF = (b"Exif\0\0", b"eXIf", b"\0\0\0\0")
+_EXIF = b"Exif\0\0"
+# In an AVIF file, EXIF data follows this mark, or the four bytes of an offset of 0.
+_EXIF_IN_AVIF = re.compile(rb"(?:Exif\0\0|\0\0\0\0)(II\*\0|MM\0\*)")
+# Of an AVIF file, which has one.
+MOST_EXIF_PARTS = 16
 
 
 def has_too_much(stream: BinaryIO, head: bytes, name: str) -> bool:
-    """Whether the metadata of a PNG are to be left out; any other file with too much to do is refused. `stream` is set back to its start.
+    """Whether the metadata of a PNG is to be left out; any other file with too much to do is refused. `stream` is set back to its start.
 
     Args:
         stream: the file.
@@ -48,55 +54,84 @@ def has_too_much(stream: BinaryIO, head: bytes, name: str) -> bool:
     Raises:
         ImageError: for work out of proportion to the file's pixels and bytes, with what there is too much of.
     """
-    many_chunks, problem = False, ""
+    problem, is_png = "", head.startswith(PNG_MAGIC)
     if head[:4] in tiff.MAGIC:
         directory = tiff.read_directory(stream)
         if directory is not None:
             tiff.check_work(directory, name)
-    elif KNOWN_MAGIC.match(head):
+    elif head.startswith(b"BM"):
+        problem = _bmp_problem(head)
+    elif KNOWN_MAGIC.match(head) or is_heif(head):
         stream.seek(0)
         data = stream.read(MOST_READ)
-        if head.startswith(PNG_MAGIC):
-            many_chunks = _has_many_chunks(data)
-        elif head.startswith(b"\xff\xd8\xff"):
-            problem = _jpeg_problem(data)
-        elif head.startswith(b"GIF8"):
-            problem = _gif_problem(data)
-        problem = problem or _exif_problem(data)
+        if is_png:
+            chunks = list(islice((kind for kind, _ in _png_chunks(data) if kind[:1].islower()), MOST_CHUNKS + 1))
+            if len(chunks) > MOST_CHUNKS:
+                stream.seek(0)
+                return True
+        problem = _problem(data)
     if problem:
         raise image_error(name, problem, "Open it in an image editor, and save it again")
     stream.seek(0)
-    return many_chunks
+    return False
 
 
-def _exif_problem(data: bytes) -> str:
-    for magic in (b"II*\0", b"MM\0*"):
-        at = data.find(magic)
-        while at >= 0:
-            before = data[max(at - 8, 0) : at]
-            if before.endswith(_BEFORE_EXIF) or before.startswith(b"EXIF"):
-                directory = tiff.read_directory(io.BytesIO(data[at:]))
-                if directory is not None and directory.is_bomb:
-                    return f"its EXIF data claims {directory.claimed:,} bytes, and the file has {len(data):,}"
-            at = data.find(magic, at + 1)
-    return ""
+def _problem(data: bytes) -> str:
+    """Return what a file that is neither TIFF nor BMP has too much of, in words; "" if nothing."""
+    if data.startswith(b"GIF8"):
+        return _gif_problem(data)
+    problem = _jpeg_problem(data) if data.startswith(b"\xff\xd8\xff") else _avif_problem(data) if data[4:8] == b"ftyp" else ""
+    for exif in () if problem else _exif_parts(data):
+        directory = tiff.read_directory(io.BytesIO(exif))
+        if directory is not None and directory.is_bomb:
+            return f"its EXIF data claims {directory.claimed:,} bytes, and the file has {len(data):,}"
+    return problem
+
+
+def _avif_problem(data: bytes) -> str:
+    parts = sum(1 for _ in islice(_EXIF_IN_AVIF.finditer(data), MOST_EXIF_PARTS + 1))
+    return f"it has more than {MOST_EXIF_PARTS} blocks of EXIF data" if parts > MOST_EXIF_PARTS else ""
+
+
+def _exif_parts(data: bytes) -> Iterator[bytes]:
+    """Yield the EXIF data of a file, from its TIFF header on; of a JPEG also the directory of further images, which has the same form."""
+    if data.startswith(b"\xff\xd8\xff"):
+        segments = (content[6:] for marker, content in jpeg_segments(data) if marker == _APP1 and content.startswith(_EXIF))
+        yield b"".join(segments)  # Pillow joins them
+        yield from (content[4:] for marker, content in jpeg_segments(data) if marker == _APP2 and content.startswith(b"MPF\0"))
+    elif data.startswith(PNG_MAGIC):
+        yield from (content for kind, content in _png_chunks(data) if kind == b"eXIf")
+    elif data.startswith(b"RIFF"):
+        yield from (content.removeprefix(_EXIF) for kind, content in _riff_chunks(data) if kind == b"EXIF")
+    else:  # an AVIF, in which they may be anywhere
+        yield from (data[match.start(1) :] for match in islice(_EXIF_IN_AVIF.finditer(data), MOST_EXIF_PARTS))
+
+
+def _bmp_problem(head: bytes) -> str:
+    if len(head) < 34:
+        return ""
+    width, height, _, compression = struct.unpack_from("<iiII", head, 18)
+    pixels = abs(width * height)
+    in_runs = int.from_bytes(head[14:18], "little") >= 40 and compression in (1, 2)
+    return (
+        f"its {pixels:,} pixels are in run lengths; at most {MOST_RUN_LENGTH_PIXELS:,} are read"
+        if in_runs and pixels > MOST_RUN_LENGTH_PIXELS
+        else ""
+    )
 
 
 def _jpeg_problem(data: bytes) -> str:
-    scans, pixels, exif = 0, 0, []
+    scans, pixels = 0, 0
     for segments, (marker, content) in enumerate(jpeg_segments(data), 1):
         if marker in _START_OF_FRAME and len(content) >= 5:
             height, width = struct.unpack_from(">HH", content, 1)
             pixels = height * width
         scans += marker == _START_OF_SCAN
-        if marker == _APP1 and content.startswith(b"Exif\0\0"):
-            exif.append(content[6:])
         if segments > MOST_SEGMENTS:
             return f"it has more than {MOST_SEGMENTS:,} segments"
         if scans * pixels > MOST_PASSED_PIXELS:
             return f"it has {scans} passes or more over its {pixels:,} pixels"
-    # Pillow joins them.
-    return _exif_problem(b"Exif\0\0" + b"".join(exif)) if len(exif) > 1 else ""
+    return ""
 
 
 def jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -115,14 +150,22 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
         at += length
 
 
-def _has_many_chunks(data: bytes) -> bool:
-    """Whether a PNG has so many chunks besides its pixels that reading them takes long."""
-    number, at = 0, len(PNG_MAGIC)
-    while at + 8 <= len(data) and number <= MOST_CHUNKS:
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield kind and content of each chunk of a PNG, as far as it is whole."""
+    at = len(PNG_MAGIC)
+    while at + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
-        number += kind[:1].islower()
+        yield kind, data[at + 8 : at + 8 + length] if kind == b"eXIf" else b""
         at += 12 + length
-    return number > MOST_CHUNKS
+
+
+def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield kind and content of each chunk of a WebP file, as far as it is whole."""
+    at = 12
+    while at + 8 <= len(data):
+        kind, length = struct.unpack_from("<4sI", data, at)
+        yield kind, data[at + 8 : at + 8 + length] if kind == b"EXIF" else b""
+        at += 8 + length + length % 2
 
 
 def _gif_problem(data: bytes) -> str:

@@ -7,11 +7,12 @@ import io
 import numpy as np
 import pytest
 from PIL import Image, ImageFile, TiffImagePlugin
-from support.bombs import bombs, chunky_png, many_frames
+from support.bombs import bombs, chunky_png, many_frames, run_length_bmp
 from support.image_files import GREY, RGB, SMOOTH, exif, frames, saved
 from support.tiff_files import tiff
 
 from mia_hub.errors import ImageError
+from mia_hub.images import tiff as tiff_reading
 from mia_hub.images import work
 from mia_hub.images.image import content_id
 from mia_hub.images.sources import open_image
@@ -48,6 +49,7 @@ ORDINARY = {
     "TIFF in strips of a row": lambda: tiff(np.repeat(GREY, 9, axis=0)[..., None].astype(int), 8, 1, rows_per_strip=1),
     "TIFF with metadata": lambda: saved(RGB, "TIFF", exif=exif(1), icc_profile=bytes(300_000)),
     "TIFF pages": lambda: saved(RGB, "TIFF", **frames(20)),
+    "BMP in run lengths": lambda: run_length_bmp(40, 30),
     "BigTIFF": lambda: saved(RGB, "TIFF", big_tiff=True),
 }
 
@@ -88,6 +90,15 @@ def test_of_many_pages_the_first_directory_alone_is_read(monkeypatch):
     monkeypatch.setattr(TiffImagePlugin.ImageFileDirectory_v2, "load", lambda self, fp: (read.append(fp.tell()), load(self, fp))[1])
     assert "only the first was used" in open_image(data).notes[0]
     assert len(set(read)) <= 2
+
+
+@pytest.mark.parametrize("endian", ["<", ">"])
+def test_many_uncompressed_strips_are_read_by_libtiff(endian, monkeypatch):
+    samples, decoders = np.random.default_rng(5).integers(0, 256, (tiff_reading.MANY_PARTS + 1, 8, 3)), []
+    get = Image._getdecoder
+    monkeypatch.setattr(Image, "_getdecoder", lambda mode, name, *args: (decoders.append(name), get(mode, name, *args))[1])
+    np.testing.assert_array_equal(open_image(tiff(samples, 8, 2, endian=endian, rows_per_strip=1)).pixels, samples)
+    assert decoders == ["libtiff"]
 
 
 def test_truncated_files_are_not_completed():
