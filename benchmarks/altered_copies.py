@@ -70,7 +70,7 @@ ALTERATIONS: dict[str, Callable[[Image.Image], Image.Image]] = {
 def known_images(checker: Checker, members: int, nonmembers: int, seed: int = 0) -> dict[str, list[Image.Image]]:
     """Draw at most this many members and non-members, seeded, from the part of the demo's split on which nothing was chosen."""
     rng = np.random.default_rng(seed)
-    known = {"members": load_split("demo").members, "non-members": checker.reference.images}
+    known = {"members": load_split("demo").members, "non-members": checker.reference.appearance.images}
     reported = set(checker.reference.profiles.ids)
     samples = {}
     for (kind, images), count in zip(known.items(), (members, nonmembers)):

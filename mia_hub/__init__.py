@@ -36,6 +36,7 @@ _WHERE = {
     "check_set": "mia_hub.checking.checks",
     "SetCheck": "mia_hub.checking.set_answers",
     "Checker": "mia_hub.checking.checker",
+    "Reference": "mia_hub.references.reference",
     "ImageCheck": "mia_hub.checking.image_answers",
     "NullDistribution": "mia_hub.metrics.p_values",
     "MiaHubError": "mia_hub.errors",

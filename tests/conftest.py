@@ -22,6 +22,7 @@ for _name in [_name for _name in os.environ if _name.startswith(("HF_", "HUGGING
 os.environ |= {
     "HF_HOME": _home.name,
     "HF_ENDPOINT": _hub.url,
+    "MIA_HUB_HOME": os.path.join(_home.name, "mia_hub"),
     "HF_HUB_DISABLE_XET": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",

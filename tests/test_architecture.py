@@ -30,6 +30,7 @@ FLOORS = {
         ("splits",),
         ("attacks",),
         ("auditing",),
+        ("references",),
         ("checking",),
         ("evaluate_module", "ui", "early_stopping"),
         ("cli",),
@@ -169,7 +170,7 @@ HEAVY = {
 WITHOUT_TORCH = (
     "scores", "images", "images.sources", "images.features", "metrics.roc", "metrics.intervals", "metrics.p_values", "metrics.set_tests",
     "splits.shift", "auditing.measurement", "auditing.report", "auditing.report_pages", "auditing.comparison_pages", "auditing.plots",
-    "checking.image_answers", "checking.image_pages", "checking.set_answers", "checking.set_pages", "checking.comparability",
+    "checking.image_answers", "checking.image_pages", "checking.set_answers", "checking.set_pages", "references.comparability",
 )  # fmt: skip
 
 

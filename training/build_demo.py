@@ -20,9 +20,9 @@ from PIL import Image
 from mia_hub.attacks import get_attack
 from mia_hub.auditing.audit import audit, held_out
 from mia_hub.auditing.report import AuditReport
-from mia_hub.checking.demo_reference import DEMO_OBSERVATIONS, write_observations
 from mia_hub.defaults import DEMO_FOLDER, VERDICT_ATTACK
 from mia_hub.models.loading import load_model
+from mia_hub.references.demo_reference import DEMO_OBSERVATIONS, write_observations
 from mia_hub.splits.loading import load_split
 from mia_hub.system.streams import any_terminal
 from training.card import demo_card

@@ -6,20 +6,16 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, Unpack
 
-from mia_hub.attacks import Attack, get_attack
+from mia_hub.attacks import Attack
 from mia_hub.attacks.conditional import ConditionalAttack
-from mia_hub.checking.comparability import Comparability
-from mia_hub.checking.demo_reference import DEMO_SOURCE, demo_reference, is_demo, stored_reference
+from mia_hub.checking.choosing import chosen_reference
 from mia_hub.checking.image_answers import ImageCheck, Profile
-from mia_hub.checking.options import CaptionsOrClasses, CheckerOptions, ScoringOptions
+from mia_hub.checking.options import CheckerOptions
 from mia_hub.checking.per_precision import PerPrecision
-from mia_hub.checking.reference import Reference, score_nonmembers
 from mia_hub.checking.set_answers import SetCheck
 from mia_hub.checking.set_checking import ObservedSet, compare_with_reference, set_answer
-from mia_hub.checking.verdict_attack import check_usable, profile_attack, verdict_attack, verdict_observations
 from mia_hub.checking.verdict_texts import KNOWN_IMAGE_NOTES, image_caveats, image_sentence, remark_notes, scaled_note
 from mia_hub.checking.verdicts import NO_NULL, NOT_COMPARABLE, verdict_of
-from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.errors import AttackError, SplitError
 from mia_hub.images.image import InputImage
 from mia_hub.images.sources import as_images, left_out_of
@@ -29,6 +25,10 @@ from mia_hub.models.conditions import no_condition
 from mia_hub.models.loading import load_model
 from mia_hub.models.precision import precision_of
 from mia_hub.models.protocol import DiffusionModel
+from mia_hub.references.comparability import Comparability
+from mia_hub.references.options import CaptionsOrClasses, ScoringOptions
+from mia_hub.references.reference import Reference
+from mia_hub.references.verdict_attack import check_usable, profile_attack, verdict_attack, verdict_observations
 from mia_hub.scores import ScoreTable
 from mia_hub.splits.member_split import distinct
 from mia_hub.system.provenance import provenance
@@ -45,9 +45,12 @@ class Checker:
 
     Args:
         model: a DiffusionModel, or what `mia_hub.load_model` takes.
-        attack: a name or an Attack.
-        nonmembers: images that are certainly not in the training set, and of the same kind as those to be checked. The demo
-            model brings its own; for any other model there is no verdict without them.
+        attack: a name or an Attack; by default that of the reference, or ``sima-cn``.
+        nonmembers: images that are certainly not in the training set, and of the same kind as those to be checked; any source that
+            `mia_hub.Reference.build` takes. The demo model brings its own, and a reference that was built once answers for its model;
+            for any other model there is no verdict without them.
+        reference: a `mia_hub.Reference`, the folder of one, its id on this machine, or its name on the Hub, in place of ``nonmembers``.
+        keep: whether the scores of ``nonmembers`` are kept on this machine, so that the next check of the same ones need not repeat them.
         nonmember_captions: of a model conditioned on text or classes, one per non-member, or one for all; where the images to be checked
             have captions, these need them too. Empty ones by default.
         batch_size, seed: as for `mia_hub.Attack.score`.
@@ -56,7 +59,7 @@ class Checker:
         device, dtype, revision: as for `mia_hub.load_model`.
 
     Raises:
-        SplitError: with fewer than 20 non-members.
+        SplitError: with fewer than 20 non-members, or for a reference of another model, revision or precision.
         MiaHubError: as loading and scoring raise it.
     """
 
@@ -64,36 +67,23 @@ class Checker:
     def __init__(
         self,
         model: str | DiffusionModel = "demo",
-        attack: str | Attack = VERDICT_ATTACK,
+        attack: str | Attack | None = None,
         *,
         on_batch: OnBatch = None,
         **options: Unpack[CheckerOptions],
     ):
         self.model: DiffusionModel = load_model(model, device=options["device"], dtype=options["dtype"], revision=options["revision"])
-        self.attack = get_attack(attack)
+        chosen = chosen_reference(self.model, attack, options)
+        self.attack = chosen.attack
         captions = options["nonmember_captions"]
         check_usable(self.attack)
         self.attack.check(self.model, captions)
         if self.model.info.conditioning == "none":
             no_condition(captions, self.model.info.id)
-        self._scoring: ScoringOptions = {"batch_size": options["batch_size"], "seed": options["seed"]}
-        self._has_captions = captions is not None
-        self._reference = PerPrecision(
-            self.model, lambda: self._compute_reference(options["nonmembers"], captions, options["progress"], on_batch)
-        )
-
-    def _compute_reference(self, nonmembers: Any, captions: CaptionsOrClasses, progress: bool, on_batch: OnBatch) -> Reference | None:
-        source = "the non-members given"
-        if nonmembers is None:
-            if not is_demo(self.model):
-                return None
-            stored = stored_reference(self.attack, self.model)
-            if stored is not None:
-                return stored
-            nonmembers, source = demo_reference(plain=True).images, DEMO_SOURCE
-        return score_nonmembers(
-            self.model, self.attack, as_images(nonmembers), captions, source, progress=progress, on_batch=on_batch, **self._scoring
-        )
+        self._scoring: ScoringOptions = {"batch_size": options["batch_size"], "seed": chosen.seed}
+        self._caption = chosen.caption
+        self._has_captions = captions is not None or chosen.has_captions
+        self._reference = PerPrecision(self.model, lambda: chosen.compute(self.model, options, on_batch))
 
     @property
     def reference(self) -> Reference | None:
@@ -144,7 +134,7 @@ class Checker:
             ImageError: for an image that can't be read.
             AttackError: for captions where the non-members had none, or the reverse.
         """
-        self._check_captions(captions)
+        captions = self._check_captions(captions)
         inputs = as_images(images)
         if len(inputs) <= MOST_DECODED:
             inputs = list(inputs)
@@ -183,12 +173,14 @@ class Checker:
         """Return the answer about the image in one row of a table; without a reference, there is no verdict."""
         share_below, p_value, n_null, timestep = None, None, 0, self._timestep(reference)
         members, nonmembers, source, power, known = None, None, None, None, None
+        caveats: tuple[str, ...] = ()
         verdict, score = NO_NULL, float(table.at(timestep)[row])
         if reference is not None and judged is not None:
             members, nonmembers = reference.bands
             source, power, known = reference.source, reference.power, reference.labels_by_id.get(table.ids[row])
             verdict, score, n_null = NOT_COMPARABLE, judged.score, len(reference.null)
             if comparable:
+                caveats = reference.origin.caveats
                 share_below, p_value, n_null = judged.share_below, judged.p_value, judged.n
                 verdict = verdict_of(p_value, q_value)
         model = self.model.info.id
@@ -202,7 +194,7 @@ class Checker:
             sentence=image_sentence(
                 verdict, model=model, source=source, n_null=n_null, share_below=share_below, p_value=p_value, q_value=q_value
             ),
-            caveats=image_caveats(verdict, p_value, q_value, n_null, power),
+            caveats=(*image_caveats(verdict, p_value, q_value, n_null, power), *caveats),
             profile=Profile(
                 tuple(table.timesteps.tolist()), tuple(table.scores[row].tolist()), members, nonmembers, self._profile_attack.name
             ),
@@ -227,9 +219,14 @@ class Checker:
             *remark_notes(remarks),
         )
 
-    def _check_captions(self, captions: CaptionsOrClasses) -> None:
-        if self.reference is None or self.model.info.conditioning == "none" or (captions is not None) == self._has_captions:
-            return
+    def _check_captions(self, captions: CaptionsOrClasses) -> CaptionsOrClasses:
+        """Return the captions of the images: where all known images were scored with the same one, also these by default."""
+        if self.reference is None or self.model.info.conditioning == "none":
+            return captions
+        if captions is None:
+            captions = self._caption
+        if (captions is not None) == self._has_captions:
+            return captions
         captioned, uncaptioned = ("images", "known non-members") if captions is not None else ("known non-members", "images")
         raise AttackError(
             f"The {captioned} have captions and the {uncaptioned} have none, so that their scores can't be compared; give captions to both "
@@ -245,7 +242,7 @@ class Checker:
         Raises:
             SplitError: where no non-members are known.
         """
-        inputs = as_images(images)
+        captions, inputs = self._check_captions(captions), as_images(images)
 
         def judge(reference: Reference | None) -> list[Judgement]:
             if reference is None:
@@ -271,7 +268,7 @@ class Checker:
             ImageError: for an image that can't be read.
             MetricError: with fewer than 5 different images.
         """
-        self._check_captions(captions)
+        captions = self._check_captions(captions)
         given = as_images(images)
         inputs, captions, copies = distinct(given, captions)
         if len(inputs) < FEWEST_IN_SET:

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, Unpack
 
 from mia_hub.attacks import Attack, get_attack
 from mia_hub.checking.checker import Checker
 from mia_hub.checking.image_answers import ImageCheck
-from mia_hub.checking.options import CaptionsOrClasses, CheckerOptions
+from mia_hub.checking.options import CheckerOptions
+from mia_hub.checking.reuse import reused_checker
 from mia_hub.checking.set_answers import SetCheck
-from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.errors import ImageError
 from mia_hub.images.sources import open_image
 from mia_hub.models.protocol import DiffusionModel
+from mia_hub.references.options import CaptionsOrClasses
 from mia_hub.system.signatures import with_options
-
-# Options that make a checker one of its own, not to be reused for the next image.
-NULL_OPTIONS = ("nonmembers", "nonmember_captions")
 
 
 @with_options
 def check_images(
     images: Any,
     model: str | DiffusionModel = "demo",
-    attack: str | Attack = VERDICT_ATTACK,
+    attack: str | Attack | None = None,
     *,
     captions: CaptionsOrClasses = None,
     **options: Unpack[CheckerOptions],
@@ -36,12 +33,15 @@ def check_images(
         images: paths, a folder, PIL images, uint8 arrays, float tensors in [0, 1] as NCHW, or a `datasets` column; anything that
             `mia_hub.images.sources.as_images` takes.
         model: "demo", a folder, a Hub id, or a DiffusionModel.
-        attack: a name of `mia_hub.list_attacks`, or an Attack.
+        attack: a name of `mia_hub.list_attacks`, or an Attack; by default that of the reference, or ``sima-cn``.
         captions: of a model conditioned on text, one per image or one for all; of one conditioned on classes, class indices. Empty ones
             by default.
         nonmembers: for any model but the demo: images that are certainly not in its training set, 99 or more, of the same kind, in any of
-            the forms of ``images``.
+            the forms of ``images``, or a source that `mia_hub.Reference.build` takes. A reference that was built or fetched for the model
+            answers without them.
         nonmember_captions: theirs, where the images have captions.
+        reference: a `mia_hub.Reference`, its folder, its id on this machine, or its name on the Hub, in place of ``nonmembers``.
+        keep: whether the scores of ``nonmembers`` are kept on this machine, so that the next check of the same ones need not repeat them.
         batch_size, seed: as for `mia_hub.Attack.score`.
         device, dtype, revision: as for `mia_hub.load_model`.
         progress: shows progress bars for anything over a second.
@@ -59,7 +59,7 @@ def check_images(
 def check_image(
     image: Any,
     model: str | DiffusionModel = "demo",
-    attack: str | Attack = VERDICT_ATTACK,
+    attack: str | Attack | None = None,
     *,
     captions: CaptionsOrClasses = None,
     **options: Unpack[CheckerOptions],
@@ -79,7 +79,7 @@ def check_image(
 def check_set(
     images: Any,
     model: str | DiffusionModel = "demo",
-    attack: str | Attack = VERDICT_ATTACK,
+    attack: str | Attack | None = None,
     *,
     captions: CaptionsOrClasses = None,
     **options: Unpack[CheckerOptions],
@@ -100,17 +100,9 @@ def check_set(
 
 
 @with_options
-def get_checker(model: str | DiffusionModel = "demo", attack: str | Attack = VERDICT_ATTACK, **options: Unpack[CheckerOptions]) -> Checker:
-    """Return a `Checker`; one for a model's name alone is reused, so that the next image need not wait for it."""
-    if not isinstance(model, str) or any(options.get(name) is not None for name in NULL_OPTIONS):
-        return Checker(model, attack, **options)
-    reused = {name: value for name, value in options.items() if name not in (*NULL_OPTIONS, "progress")}
-    return _reused_checker(model, get_attack(attack), frozenset(reused.items()))
-
-
-@lru_cache(maxsize=2)
-def _reused_checker(model: str, attack: Attack, options: frozenset[tuple[str, Any]]) -> Checker:
-    return Checker(model, attack, **dict(options))
+def get_checker(model: str | DiffusionModel = "demo", attack: str | Attack | None = None, **options: Unpack[CheckerOptions]) -> Checker:
+    """Return a `Checker`. One for the same model and options is reused, so that the next image need not wait for it."""
+    return reused_checker(model, None if attack is None else get_attack(attack), dict(options))
 
 
 def readable_images(sources: Sequence[Any]) -> tuple[list[Any], list[str]]:

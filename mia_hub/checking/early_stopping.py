@@ -18,8 +18,6 @@ import numpy.typing as npt
 
 from mia_hub.attacks.draw_by_draw import DrawByDraw
 from mia_hub.attacks.sima import SimAMC
-from mia_hub.checking.comparability import Comparability
-from mia_hub.checking.options import ScoringOptions
 from mia_hub.checking.verdicts import CANNOT_TELL, EVIDENCE, NOT_COMPARABLE
 from mia_hub.errors import AttackError, MetricError
 from mia_hub.images.image import InputImage
@@ -28,6 +26,8 @@ from mia_hub.images.sources import as_images
 from mia_hub.metrics.p_values import ALPHA, FEWEST_NULL
 from mia_hub.models.loading import load_model
 from mia_hub.models.protocol import DiffusionModel
+from mia_hub.references.comparability import Comparability
+from mia_hub.references.options import ScoringOptions
 from mia_hub.splits.member_split import distinct
 from mia_hub.splits.partition import calibration_mask
 
@@ -198,7 +198,7 @@ class EarlyChecker:
         self._attack.check(self.model)
         references, _, _ = distinct(as_images(nonmembers))
         _check_enough(len(references))
-        self.comparability = Comparability(references, self.model.info.picture_shape, progress=progress)
+        self.comparability = Comparability.fitted(references, self.model.info.picture_shape, progress=progress)
         observed = self._attack.observe(self.model, references, progress=progress, **self._scoring)
         self.rule = EarlyStopping.fitted(observed.values[:, :-1], observed.ids, self._attack.looks, alpha=alpha, missed=missed)
 

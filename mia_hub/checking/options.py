@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any, TypeAlias, TypedDict
+from typing import Annotated, Any
 
 from mia_hub.auditing.options import QueryOptions
+from mia_hub.references.options import CaptionsOrClasses
 from mia_hub.system.signatures import Default
-
-# What a model is conditioned on: one text for all images, or a text or a class index per image; None for neither.
-CaptionsOrClasses: TypeAlias = str | Sequence[Any] | None
 
 
 class CheckerOptions(QueryOptions, total=False):
@@ -17,10 +14,5 @@ class CheckerOptions(QueryOptions, total=False):
 
     nonmembers: Annotated[Any, Default(None)]
     nonmember_captions: Annotated[CaptionsOrClasses, Default(None)]
-
-
-class ScoringOptions(TypedDict):
-    """Options of scoring besides the model, the attack and the images."""
-
-    batch_size: int | None
-    seed: int
+    reference: Annotated[Any, Default(None)]
+    keep: Annotated[bool, Default(True)]

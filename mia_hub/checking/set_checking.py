@@ -10,10 +10,7 @@ import numpy.typing as npt
 
 from mia_hub.attacks import Attack
 from mia_hub.attacks.scoring import Observations
-from mia_hub.checking.comparability import UNLIKE_BY_CHANCE
-from mia_hub.checking.reference import Reference
 from mia_hub.checking.set_answers import SetCheck
-from mia_hub.checking.verdict_attack import verdict_observations
 from mia_hub.checking.verdict_texts import (
     blind_classifier_text,
     copies_note,
@@ -29,6 +26,9 @@ from mia_hub.images.features import blind_features
 from mia_hub.images.image import InputImage
 from mia_hub.metrics.p_values import ALPHA, FEWEST_NULL
 from mia_hub.metrics.set_tests import SetTest, compare_sets
+from mia_hub.references.comparability import UNLIKE_BY_CHANCE
+from mia_hub.references.reference import Reference
+from mia_hub.references.verdict_attack import verdict_observations
 from mia_hub.splits.shift import blind_auc
 
 
@@ -118,7 +118,7 @@ def _difference_in_kind(images: Sequence[InputImage], ids: Collection[str], refe
     unlike = sum(not reference.comparability(image) for image in images)
     if binomtest(unlike, len(images), UNLIKE_BY_CHANCE, alternative="greater").pvalue <= ALPHA:
         return unlike_images_text(unlike, len(images))
-    null_ids, null_features = reference.nonmember_features
+    null_ids, null_features = reference.appearance.features
     rows = [row for row, sample in enumerate(null_ids) if sample not in ids]
     features = np.vstack([[blind_features(image) for image in images], null_features[rows]])
     blind = blind_auc(features, np.repeat([1, 0], [len(images), len(rows)]), seed=seed)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mia_hub.cli.options import Commands, add_attack_options, add_model_options, model_from
 from mia_hub.cli.output import EXIT_ERROR, message
+from mia_hub.cli.reference import SOURCES, check_nonmember_options, offer_reference, stored_revision
 from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.errors import MiaHubError
 from mia_hub.system.files import write_output
@@ -17,6 +18,9 @@ from mia_hub.system.files import write_output
 if TYPE_CHECKING:
     from mia_hub.attacks import Attack
     from mia_hub.checking.checker import Checker
+    from mia_hub.references.reference import Reference
+
+DEMO = "demo"
 
 
 class Source(NamedTuple):
@@ -41,9 +45,13 @@ def add_command(commands: Commands) -> None:
         parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, or folders of them")
         parser.add_argument(
             "--nonmembers",
-            metavar="FOLDER",
-            help=f"images certainly not in the training set, of the same kind; needed for any model but the demo: {enough}",
+            metavar="SOURCE",
+            help=f"images certainly not in the training set, of the same kind: {enough}. {SOURCES[0].upper()}{SOURCES[1:]}",
         )
+        parser.add_argument(
+            "--reference", metavar="NAME", help="in place of --nonmembers: id on this machine, a folder, or a data set on the Hub"
+        )
+        parser.add_argument("--yes", action="store_true", help="build or fetch a reference for a well-known model without a question")
         condition = parser.add_mutually_exclusive_group()
         condition.add_argument(
             "--captions",
@@ -54,7 +62,7 @@ def add_command(commands: Commands) -> None:
         condition.add_argument("--caption", metavar="TEXT", help="one caption for all images and non-members, or one class index")
         parser.add_argument("--caption-column", metavar="NAME", help="of --captions in metadata, where it isn't caption, text or prompt")
         parser.add_argument("--json", metavar="FILE", help="also write the answer as JSON; '-' prints it in place of the text")
-        add_attack_options(parser, VERDICT_ATTACK)
+        add_attack_options(parser, None, shown=f"that of the reference, or {VERDICT_ATTACK}")
         add_model_options(parser)
         parser.set_defaults(run=run, answer=answer)
 
@@ -65,22 +73,20 @@ def run(args: argparse.Namespace) -> int:
         raise MiaHubError(f"{args.json} exists and is no .json file, so it is not overwritten; name another file, or '-' to print.")
     if args.caption_column and not args.captions:
         raise MiaHubError(f"--caption-column {args.caption_column} names a column of captions; it goes with --captions.")
-    from mia_hub.attacks import get_attack
-    from mia_hub.attacks.spelling import parse_parameters
-
-    attack = get_attack(args.attack, **parse_parameters(args.set))
+    check_nonmember_options(args)
+    attack = _attack(args)
     images = _files_of(args.images)
     for problem in images.problems:
         message(problem)
     if not images.readable:
         return EXIT_ERROR
-    nonmembers = _files_of([args.nonmembers], "non-members") if args.nonmembers else _Files([], [], [], [])
+    nonmembers = _nonmember_files(args.nonmembers)
     for problem in nonmembers.problems:
         message(problem)
-    if args.nonmembers and not nonmembers.readable:
+    if nonmembers.sources and not nonmembers.readable:
         return EXIT_ERROR
     captions = _captions(args, images)
-    checker = _checker(args, attack, nonmembers.readable, _captions(args, nonmembers)) if args.nonmembers else _checker(args, attack)
+    checker = _checker(args, attack, nonmembers)
     left_out = nonmembers._replace(unreadable=images.unreadable, not_read=[*images.not_read, *nonmembers.problems])
     text, values = args.answer(checker, images.readable, left_out, captions=captions, progress=not args.quiet)
     if args.json:
@@ -128,6 +134,23 @@ def _files_of(sources: Sequence[str], owner: str = "") -> _Files:
     return _Files(inputs, readable, [f"left out of the {owner}: {problem}" for problem in unreadable] if owner else unreadable, not_read)
 
 
+def _nonmember_files(source: str | None) -> _Files:
+    """Return the non-members in a folder; nothing for any other source, which is opened by its name."""
+    from mia_hub.references.source import is_source
+
+    return _Files([], [], [], []) if source is None or is_source(source) else _files_of([source], "non-members")
+
+
+def _attack(args: argparse.Namespace) -> Attack | None:
+    """The attack as requested; None for the reference's own."""
+    from mia_hub.attacks import get_attack
+    from mia_hub.attacks.spelling import parse_parameters
+
+    if args.attack is None and not args.set:
+        return None
+    return get_attack(args.attack or VERDICT_ATTACK, **parse_parameters(args.set))
+
+
 def _answer_each(checker: Checker, images: list[Any], left_out: _Files, **options: Any) -> tuple[str, dict[str, Any]]:
     """Answers for each image, as text and as JSON values."""
     from mia_hub.checking.image_pages import check_text
@@ -145,17 +168,33 @@ def _answer_set(checker: Checker, images: list[Any], left_out: _Files, **options
     return set_text(check), check.to_dict()
 
 
-def _checker(args: argparse.Namespace, attack: Attack, nonmembers: list[Any] | None = None, captions: Any = None) -> Checker:
+def _checker(args: argparse.Namespace, attack: Attack | None, nonmembers: _Files) -> Checker:
     from mia_hub.checking.checker import Checker
 
-    return Checker(
-        model_from(args),
-        attack,
-        nonmembers=nonmembers,
-        nonmember_captions=captions,
-        batch_size=args.batch_size,
-        progress=not args.quiet,
-    )
+    options: dict[str, Any] = {"batch_size": args.batch_size, "progress": not args.quiet}
+    if nonmembers.sources:
+        null = {"nonmembers": nonmembers.readable, "nonmember_captions": _captions(args, nonmembers)}
+    else:
+        null = {"nonmembers": args.nonmembers, "nonmember_captions": args.caption if args.nonmembers else None}
+    checker = Checker(model_from(args), attack, **null, reference=_named_reference(args), **options)
+    if checker.reference is None:
+        offer_reference(args, checker.model)
+        checker = Checker(checker.model, attack, **options)
+    return checker
+
+
+def _named_reference(args: argparse.Namespace) -> Reference | None:
+    """The reference that --reference names; its own model is checked where --model names no other."""
+    if args.reference is None:
+        return None
+    from mia_hub.references.reference import Reference
+
+    reference = Reference.load(args.reference)
+    stored = reference.profiles.model
+    if args.model == DEMO and stored["id"] != DEMO:
+        args.model = stored["id"]
+        args.revision = args.revision or stored_revision(stored)
+    return reference
 
 
 def _captions(args: argparse.Namespace, files: _Files) -> Any:

@@ -14,9 +14,9 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 PRECISIONS = ("float32", "float64", "bfloat16", "float16")
 
 
-def add_attack_options(parser: argparse.ArgumentParser, default: str) -> None:
-    """Add the attack and its parameters."""
-    parser.add_argument("--attack", default=default, help="see 'mia-hub attacks' (default: %(default)s)")
+def add_attack_options(parser: argparse.ArgumentParser, default: str | None, *, shown: str = "%(default)s") -> None:
+    """Add the attack and its parameters; ``shown``: the default in the help text."""
+    parser.add_argument("--attack", default=default, help=f"see 'mia-hub attacks' (default: {shown})")
     parser.add_argument(
         "--set", nargs="+", default=[], metavar="NAME=VALUE", help="parameters of the attack, such as p=2 or timesteps=50,100"
     )

@@ -48,6 +48,8 @@ Args:
     With images only:
     nonmembers: images that are certainly not in the training set and of the same kind, 99 or more. The demo model brings its own.
     nonmember_captions: theirs, where the images have captions.
+    reference: a mia_hub.Reference, its folder, its id on this machine, or its name on the Hub, in place of `nonmembers`. One that was built
+        or fetched for the model answers without being named.
 
     `evaluate.load("sima", model_id=...)` sets any of these but `revision` for all calls.
 

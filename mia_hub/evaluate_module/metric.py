@@ -128,17 +128,19 @@ class Sima(evaluate.Metric):  # type: ignore[misc]  # evaluate ships no types
         shift_check: bool = True,
         nonmembers: Any = None,
         nonmember_captions: str | Sequence[Any] | None = None,
+        reference: Any = None,
     ) -> dict[str, Any]:
         check_source(predictions, references, dataset_id)
         unlabelled = dataset_id is None and references is None
-        if attack is None:
-            attack = VERDICT_ATTACK if unlabelled else "sima"
-        attack = _attack_with(attack, timesteps)
+        if attack is None and not unlabelled:
+            attack = "sima"
+        if timesteps is not None:
+            attack = _attack_with(attack or VERDICT_ATTACK, timesteps)
         querying: dict[str, Any] = {
             "batch_size": batch_size, "device": device, "dtype": dtype, "revision": revision, "seed": seed, "progress": progress,
         }  # fmt: skip
         if unlabelled:
-            null = {"nonmembers": nonmembers, "nonmember_captions": nonmember_captions}
+            null = {"nonmembers": nonmembers, "nonmember_captions": nonmember_captions, "reference": reference}
             return check_result(predictions, model_id, attack, captions=captions, **null, **querying)
 
         if dataset_id is None:
@@ -168,10 +170,8 @@ def _optional_labels(references: Any, count: int) -> list[int | None]:
     return [None] * count if references is None else labels_of(references, count).tolist()
 
 
-def _attack_with(attack: str | Attack, timesteps: Sequence[int] | None) -> str | Attack:
-    """Return the attack with these timesteps, if any are given."""
-    if timesteps is None:
-        return attack
+def _attack_with(attack: str | Attack, timesteps: Sequence[int]) -> Attack:
+    """Return the attack with these timesteps."""
     from mia_hub.attacks import get_attack
 
     return get_attack(attack, timesteps=timesteps)

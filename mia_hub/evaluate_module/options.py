@@ -9,7 +9,7 @@ from mia_hub.errors import MetricError
 from mia_hub.rendering.suggestions import did_you_mean
 
 FOR_LABELLED_IMAGES = ("selection", "timestep", "shift_check")
-FOR_UNLABELLED_IMAGES = ("nonmembers", "nonmember_captions")
+FOR_UNLABELLED_IMAGES = ("nonmembers", "nonmember_captions", "reference")
 FOR_A_DATASET = ("dataset_config", "dataset_revision", "image_column", "caption_column", "class_column", "limit")
 
 

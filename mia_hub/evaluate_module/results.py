@@ -58,7 +58,7 @@ def audit_result(
 
 
 def check_result(
-    images: Any, model: str | DiffusionModel, attack: str | Attack, *, captions: Any, progress: bool, **options: Any
+    images: Any, model: str | DiffusionModel, attack: str | Attack | None, *, captions: Any, progress: bool, **options: Any
 ) -> dict[str, Any]:
     """Return the result for images of unknown membership.
 

@@ -50,3 +50,13 @@ def in_five(value: float) -> str:
 def floored_percent(value: float) -> float:
     """Return a share in percent with one decimal, rounded down: 99.96 % must not be called 100."""
     return math.floor(value * 1000 + 1e-9) / 10
+
+
+def duration(seconds: float) -> str:
+    """Return an estimated time in words, rounded: "9 minutes"."""
+    for size, unit in ((3600.0, "hour"), (60.0, "minute"), (1.0, "second")):
+        if seconds >= 1.5 * size:
+            count = seconds / size
+            text = f"{count:.1f}".removesuffix(".0") if unit == "hour" and count < 10 else f"{count:,.0f}"
+            return f"{text} {unit}s"
+    return "a second"

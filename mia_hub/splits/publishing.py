@@ -5,10 +5,14 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from mia_hub.errors import SplitError
 from mia_hub.splits.writing import RECORD, foreign_data, read_record
 from mia_hub.system.hub import HUB_TIMEOUT, LOG_IN_TO_WRITE, HubTask, hub_errors
+
+if TYPE_CHECKING:
+    from huggingface_hub import DatasetInfo
 
 # Files that the Hub itself makes in a new repository.
 MADE_BY_THE_HUB = {".gitattributes", "README.md"}
@@ -35,6 +39,32 @@ def find_target(name: str, *, private: bool = False) -> PushTarget:
     Raises:
         SplitError: without a token, for somebody else's name, or for a repository that holds something other than a split.
     """
+    name, info = writable_dataset(name, private=private)
+    if info is None:
+        return PushTarget(name, private, exists=False)
+    files = {sibling.rfilename for sibling in info.siblings or []}
+    if files - MADE_BY_THE_HUB:
+        other = foreign_data(files) or ([] if RECORD in files else sorted(files - MADE_BY_THE_HUB))
+        if other or not _is_written_split(name, info.sha):
+            raise SplitError(
+                f"The data set {name} exists and holds something other than a split ({(other or [RECORD])[0]!r}, …); choose another name."
+            )
+    return PushTarget(name, private, exists=True)
+
+
+class WritableDataset(NamedTuple):
+    """A data set that the present login may write to: its name as the Hub spells it, and what the Hub says of it; None if it is new."""
+
+    name: str
+    info: DatasetInfo | None
+
+
+def writable_dataset(name: str, *, private: bool = False) -> WritableDataset:
+    """Return a data set that the present login may write to; it need not exist yet.
+
+    Raises:
+        SplitError: without a token, for somebody else's name, or for a public data set where a private one is wanted.
+    """
     from huggingface_hub import HfApi, get_token
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # documented there, and not listed
@@ -49,7 +79,7 @@ def find_target(name: str, *, private: bool = False) -> PushTarget:
         raise SplitError(f"--push takes a name on the Hub of the form 'owner/name'; got {name!r:.120}.")
     if not get_token():
         raise SplitError(f"Pushing to {name} needs a token: {LOG_IN_TO_WRITE}.")
-    with _push_errors(name):
+    with push_errors(name):
         user = HfApi().whoami()
         owners: list[str] = [user["name"], *(org["name"] for org in user.get("orgs", []))]
         try:
@@ -60,26 +90,18 @@ def find_target(name: str, *, private: bool = False) -> PushTarget:
         owner = next((owner for owner in owners if owner.lower() == given_owner.lower()), None)
         if owner is None:
             raise SplitError(f"You are logged in as {user['name']} and can't write to {name}; you can to {', '.join(owners)}.")
-        name = f"{owner}/{rest}"
-        if info is None:
-            return PushTarget(name, private, exists=False)
-    files = {sibling.rfilename for sibling in info.siblings or []}
-    if files - MADE_BY_THE_HUB:
-        other = foreign_data(files) or ([] if RECORD in files else sorted(files - MADE_BY_THE_HUB))
-        if other or not _is_written_split(name, info.sha):
-            raise SplitError(
-                f"The data set {name} exists and holds something other than a split ({(other or [RECORD])[0]!r}, …); choose another name."
-            )
+    if info is None:
+        return WritableDataset(f"{owner}/{rest}", None)
     if private and not info.private:
         raise SplitError(f"The data set {name} exists and is public; make it private in its settings, or choose another name.")
-    return PushTarget(name, private, exists=True)
+    return WritableDataset(f"{owner}/{rest}", info)
 
 
 def _is_written_split(name: str, commit: str | None) -> bool:
     """Whether a data set holds the record of a split that mia_hub wrote."""
     from huggingface_hub import hf_hub_download
 
-    with _push_errors(name):
+    with push_errors(name):
         path = hf_hub_download(name, RECORD, revision=commit, repo_type="dataset")
     try:
         read_record(Path(path))
@@ -96,7 +118,7 @@ def push_folder(folder: str | Path, target: PushTarget) -> str:
     """
     from huggingface_hub import HfApi
 
-    with _push_errors(target.name):
+    with push_errors(target.name):
         api = HfApi()
         if not target.exists:
             api.create_repo(target.name, repo_type="dataset", private=target.private, exist_ok=True)
@@ -108,6 +130,7 @@ def push_folder(folder: str | Path, target: PushTarget) -> str:
     return commit.oid
 
 
-def _push_errors(name: str) -> AbstractContextManager[None]:
+def push_errors(name: str) -> AbstractContextManager[None]:
+    """Translate the errors of writing a data set on the Hub into `SplitError`."""
     failure = f"The data set {name} could not be pushed"
     return hub_errors(HubTask("dataset", name, writing=True, failure=failure, retry="Nothing was published; try again"), SplitError)

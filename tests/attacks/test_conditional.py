@@ -12,7 +12,6 @@ from scipy.stats import kstest
 
 from mia_hub.attacks import get_attack
 from mia_hub.attacks.conditional import CANDIDATES, neighbour
-from mia_hub.checking.demo_reference import DEMO_OBSERVATIONS, demo_reference, read_observations
 from mia_hub.errors import AttackError
 from mia_hub.images.complexity import complexity
 from mia_hub.images.sources import as_images
@@ -20,6 +19,7 @@ from mia_hub.metrics.expected_statistic import ExpectedStatistic
 from mia_hub.metrics.roc import auc, tpr_at_fpr
 from mia_hub.models.denoiser import wrap_denoiser
 from mia_hub.models.exact import ddpm_alphas_cumprod, training_set_denoiser
+from mia_hub.references.demo_reference import DEMO_OBSERVATIONS, demo_reference, read_observations
 from mia_hub.scores import ScoreTable
 from mia_hub.splits.partition import calibration_part
 

@@ -13,7 +13,7 @@ from mia_hub.checking.checks import get_checker, readable_images
 
 OPTIONS = {
     "nonmembers": None, "nonmember_captions": None, "batch_size": None, "seed": 0, "device": None, "dtype": None, "revision": None,
-    "progress": True,
+    "progress": True, "reference": None, "keep": True,
 }  # fmt: skip
 FUNCTIONS = {name: getattr(mia_hub, name) for name in ("check_image", "check_images", "check_set", "Checker")}
 
@@ -24,7 +24,7 @@ def test_every_option_is_in_the_signature_and_documented(name):
     keywords = {key: parameter.default for key, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY}
     own = {"on_batch": None} if name == "Checker" else {"captions": None}
     assert keywords == own | OPTIONS
-    assert parameters["model"].default == "demo" and parameters["attack"].default == "sima-cn"
+    assert parameters["model"].default == "demo" and parameters["attack"].default is None
     documented = FUNCTIONS["Checker" if name == "Checker" else "check_images"].__doc__
     assert all(key in documented for key in keywords)
 

@@ -10,8 +10,8 @@ import pytest
 import mia_hub
 from mia_hub.checking.checker import Checker
 from mia_hub.checking.checks import get_checker
-from mia_hub.checking.demo_reference import demo_reference
 from mia_hub.errors import MetricError, SplitError
+from mia_hub.references.demo_reference import demo_reference
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from support.blobs import blobs
 from support.command_line import run
 
 import mia_hub
-from mia_hub.checking.demo_reference import demo_reference
 from mia_hub.cli import main
+from mia_hub.references.demo_reference import demo_reference
 
 FEW = ("--attack", "sima", "--set", "timesteps=50,100")
 

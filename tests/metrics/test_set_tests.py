@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import kstest, permutation_test, ttest_ind
 
-from mia_hub.checking.demo_reference import demo_reference
 from mia_hub.errors import MetricError
 from mia_hub.metrics import set_tests
 from mia_hub.metrics.set_tests import compare_sets
+from mia_hub.references.demo_reference import demo_reference
 
 
 @pytest.fixture(scope="module")

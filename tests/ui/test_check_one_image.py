@@ -27,9 +27,9 @@ from support.check_page import (
     upload,
 )
 
-from mia_hub.checking.demo_reference import demo_reference
 from mia_hub.checking.verdicts import CANNOT_TELL, EVIDENCE, NOT_COMPARABLE
 from mia_hub.images.sources import open_image
+from mia_hub.references.demo_reference import demo_reference
 from mia_hub.rendering.numbers import in_five
 
 

@@ -11,11 +11,11 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from mia_hub.checking.demo_reference import demo_reference
 from mia_hub.checking.image_answers import ImageCheck
 from mia_hub.checking.verdicts import EVIDENCE
 from mia_hub.images.image import InputImage
 from mia_hub.metrics.p_values import ALPHA
+from mia_hub.references.demo_reference import demo_reference
 from mia_hub.rendering.html import fragment
 from mia_hub.rendering.numbers import in_five, share
 from mia_hub.splits.loading import load_split

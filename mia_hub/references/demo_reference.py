@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mia_hub.attacks import Attack
+from mia_hub.attacks import Attack, get_attack
 from mia_hub.auditing.measurement import measure
-from mia_hub.checking.reference import Reference
-from mia_hub.defaults import DEMO_FOLDER
+from mia_hub.defaults import DEMO_FOLDER, VERDICT_ATTACK
 from mia_hub.images.sequences import SelectedSequence
 from mia_hub.models.precision import precision_of
 from mia_hub.models.protocol import DiffusionModel
+from mia_hub.references.appearance import ImageAppearance
+from mia_hub.references.record import SourceRecord
+from mia_hub.references.reference import Reference
 from mia_hub.scores import ScoreTable
 from mia_hub.splits.loading import load_split
 
@@ -44,7 +46,10 @@ def demo_reference(*, plain: bool = False) -> Reference:
         assert ids == list(table.ids), "the demo's files don't belong together"
         meta = {key: stored[key] for key in meta}
     images = SelectedSequence(load_split("demo").images, nonmembers.tolist())
-    return Reference(table.select(reported), observations[reported], images, source=DEMO_SOURCE, **meta)
+    appearance = ImageAppearance(images, tuple(table.model["sample_shape"]))
+    configured = get_attack("sima" if plain else VERDICT_ATTACK)
+    origin = SourceRecord(description=DEMO_SOURCE, spelling="demo")
+    return Reference(table.select(reported), observations[reported], appearance, configured, origin=origin, **meta)
 
 
 def is_demo(model: DiffusionModel) -> bool:

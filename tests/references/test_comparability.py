@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mia_hub.checking.comparability import Comparability
 from mia_hub.errors import SplitError
 from mia_hub.images.sources import as_images
+from mia_hub.references.comparability import Comparability
 
 rng = np.random.default_rng(0)
 
@@ -23,7 +23,7 @@ def smooth_images(n, seed):
 
 def test_comparability_accepts_its_own_kind_and_refuses_others():
     references = as_images(smooth_images(600, 0))
-    comparable = Comparability(references, (1, 28, 28))
+    comparable = Comparability.fitted(references, (1, 28, 28))
     fresh = [comparable(image) for image in as_images(smooth_images(600, 1))]
     assert np.mean(fresh) >= 0.98  # 1 in 200 is refused by design
     tinted = np.stack([smooth_images(1, 2)[0], smooth_images(1, 2)[0] // 2, smooth_images(1, 2)[0] // 3], axis=-1)
@@ -35,10 +35,10 @@ def test_comparability_accepts_its_own_kind_and_refuses_others():
 
 def test_too_few_references_are_refused():
     with pytest.raises(SplitError, match="19 reference images are too few"):
-        Comparability(as_images(smooth_images(19, 0)), (1, 28, 28))
+        Comparability.fitted(as_images(smooth_images(19, 0)), (1, 28, 28))
 
 
 def test_small_reference_sets_refuse_only_what_is_far_outside():
-    comparable = Comparability(as_images(smooth_images(40, 0)), (1, 28, 28))
+    comparable = Comparability.fitted(as_images(smooth_images(40, 0)), (1, 28, 28))
     assert np.mean([comparable(image) for image in as_images(smooth_images(200, 1))]) > 0.9
     assert not comparable(as_images(rng.integers(0, 256, (300, 400, 3), dtype=np.uint8))[0])

@@ -10,8 +10,8 @@ import pytest
 import mia_hub
 from mia_hub.checking.checker import Checker
 from mia_hub.checking.checks import get_checker
-from mia_hub.checking.demo_reference import DEMO_OBSERVATIONS, DEMO_PROFILES, demo_reference, read_observations
 from mia_hub.metrics.p_values import ALPHA
+from mia_hub.references.demo_reference import DEMO_OBSERVATIONS, DEMO_PROFILES, demo_reference, read_observations
 from mia_hub.scores import ScoreTable
 
 
@@ -51,7 +51,7 @@ def test_a_stored_reference_is_what_would_be_computed(attack):
     checker = get_checker("demo", attack)
     assert checker.reference.attack == reference.attack
     rows = [row for row, m in enumerate(reference.profiles.is_member) if m == 0][:8]
-    images = [reference.images[i] for i in range(8)]
+    images = [reference.appearance.images[i] for i in range(8)]
     assert [image.id for image in images] == [reference.profiles.ids[row] for row in rows]
     for answer, row in zip(checker.check(images, progress=False), rows):
         judged = reference.null.judge(reference.observations[row], reference.profiles.ids[row])

@@ -1,0 +1,127 @@
+"""Which reference answers: the one that was named, that of the given non-members, the demo's own, or one that is kept on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mia_hub.attacks import Attack, get_attack
+from mia_hub.checking.options import CheckerOptions
+from mia_hub.defaults import VERDICT_ATTACK
+from mia_hub.errors import AttackError, SplitError
+from mia_hub.images.sources import as_images
+from mia_hub.models.protocol import DiffusionModel
+from mia_hub.references.building import BuildPlan
+from mia_hub.references.demo_reference import DEMO_SOURCE, demo_reference, is_demo, stored_reference
+from mia_hub.references.kept import CHECKED, reference_id
+from mia_hub.references.preparing import PreparedImages
+from mia_hub.references.record import SourceRecord
+from mia_hub.references.reference import Reference, kept_reference, scored_reference
+from mia_hub.references.scoring import LabelledImages, ScoringRun, check_enough
+from mia_hub.references.source import is_source, open_known_images
+from mia_hub.splits.member_split import distinct
+
+OnBatch = Callable[[int, int], None] | None
+
+
+@dataclass(frozen=True)
+class ChosenReference:
+    """The reference of a checker, before it is computed.
+
+    Attributes:
+        attack: that gives verdicts.
+        seed: of the noise draws.
+        reference: that was named, or is kept; None where it has to be computed.
+        caption: the one caption of all known images, or None.
+        has_captions: whether known images were scored with captions.
+    """
+
+    attack: Attack
+    seed: int
+    reference: Reference | None = None
+    caption: Any = None
+    has_captions: bool = False
+
+    def compute(self, model: DiffusionModel, options: CheckerOptions, on_batch: OnBatch) -> Reference | None:
+        """Return the reference in the model's present precision; None where no non-members are known.
+
+        Raises:
+            SplitError: with too few non-members, or for a reference that isn't about this model.
+        """
+        if self.reference is not None:
+            self.reference.check_fits(model)
+            return self.reference
+        if options["nonmembers"] is not None:
+            return _of_nonmembers(model, self.attack, options, on_batch)
+        if not is_demo(model):
+            return None
+        stored = stored_reference(self.attack, model)
+        if stored is not None:
+            return stored
+        images = demo_reference(plain=True).appearance.images  # type: ignore[attr-defined]  # of the demo, which are at hand
+        known = LabelledImages(images, np.zeros(len(images), np.int8))
+        run = _run(options, on_batch, self.seed)
+        return scored_reference(model, self.attack, known, SourceRecord(description=DEMO_SOURCE, spelling="demo"), None, run)
+
+
+def chosen_reference(model: DiffusionModel, attack: str | Attack | None, options: CheckerOptions) -> ChosenReference:
+    """Choose the reference of a checker, and with it the attack.
+
+    Args:
+        model: that is queried.
+        attack: as requested; None for the reference's own.
+        options: of the checker.
+
+    Raises:
+        SplitError: for a reference that can't be read.
+        AttackError: for an attack other than the reference's.
+    """
+    requested = None if attack is None else get_attack(attack)
+    reference = _named(options)
+    if reference is None and options["nonmembers"] is None and not is_demo(model):
+        reference = kept_reference(model, requested)
+    if reference is None:
+        return ChosenReference(requested or get_attack(VERDICT_ATTACK), options["seed"])
+    if requested is not None and requested != reference.configured:
+        raise AttackError(
+            f"The reference was scored by the attack {reference.configured!r}, and scores of {requested!r} can't be compared with it. "
+            "Leave the attack out, or build a reference with that attack."
+        )
+    return ChosenReference(reference.configured, reference.profiles.seed, reference, reference.caption, reference.has_captions)
+
+
+def _named(options: CheckerOptions) -> Reference | None:
+    """Return the reference that was given, or named."""
+    named = options["reference"]
+    if named is None:
+        return None
+    if options["nonmembers"] is not None:
+        raise SplitError("A reference has its own non-members; give reference=… or nonmembers=…, not both.")
+    return named if isinstance(named, Reference) else Reference.load(named)
+
+
+def _of_nonmembers(model: DiffusionModel, attack: Attack, options: CheckerOptions, on_batch: OnBatch) -> Reference:
+    """Return the reference of given non-members, which is kept for the next check of the same ones."""
+    source, captions = options["nonmembers"], options["nonmember_captions"]
+    description = "the non-members given"
+    if is_source(source):
+        opened = open_known_images(source, progress=options["progress"])
+        source, description = opened.images, opened.origin.description
+    images, captions, copies = distinct(as_images(source), captions)
+    origin = SourceRecord(description=f"{description}, {copies} copies left out" if copies else description)
+    check_enough(len(images))
+    known = LabelledImages(images, np.zeros(len(images), np.int8), captions)
+    run = _run(options, on_batch, options["seed"])
+    if not options["keep"]:
+        return scored_reference(model, attack, known, origin, None, run)
+    ids = [image.id for image in images]
+    id = reference_id(model, attack, known, ids, options["seed"])
+    plan = BuildPlan(model, attack, PreparedImages(known, ids, origin, None, ()), options["seed"], id, 0)
+    return Reference.from_plan(plan, batch_size=run.batch_size, progress=run.progress, on_batch=on_batch, kind=CHECKED)
+
+
+def _run(options: CheckerOptions, on_batch: OnBatch, seed: int) -> ScoringRun:
+    return ScoringRun(batch_size=options["batch_size"], seed=seed, progress=options["progress"], on_batch=on_batch)

@@ -1,0 +1,1 @@
+"""Known images of a model, scored once: what new images are compared with."""

@@ -1,0 +1,62 @@
+"""How the known non-members look, without any model: what comparability is decided by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from mia_hub.images.features import blind_features
+from mia_hub.images.image import InputImage
+from mia_hub.references.comparability import Comparability
+
+
+class Appearance(Protocol):
+    """How the known non-members look.
+
+    Attributes:
+        comparability: the check whether an image is of their kind.
+        features: content ids, n of them, and what a blind classifier sees of each image: float64 ``[n, F]``.
+    """
+
+    @property
+    def comparability(self) -> Comparability: ...
+
+    @property
+    def features(self) -> tuple[list[str], npt.NDArray[np.float64]]: ...
+
+
+class ImageAppearance:
+    """The appearance of images at hand, which are read when it is needed.
+
+    Args:
+        images: the non-members.
+        picture_shape: shape of one image at the model's size, ``(C, H, W)``.
+    """
+
+    def __init__(self, images: Sequence[InputImage], picture_shape: tuple[int, int, int]):
+        self.images, self._picture_shape = images, picture_shape
+
+    @cached_property
+    def comparability(self) -> Comparability:
+        """The check whether an image is of their kind."""
+        return Comparability.fitted(self.images, self._picture_shape)
+
+    @cached_property
+    def features(self) -> tuple[list[str], npt.NDArray[np.float64]]:
+        """Content ids, and what a blind classifier sees of each image: float64 ``[n, F]``."""
+        # One image at a time: decoded photographs would fill the memory.
+        described = [(image.id, blind_features(image)) for image in self.images]
+        return [sample for sample, _ in described], np.array([features for _, features in described])
+
+
+@dataclass(frozen=True, eq=False)
+class StoredAppearance:
+    """The appearance of images that are not at hand any more; see `Appearance`."""
+
+    comparability: Comparability
+    features: tuple[list[str], npt.NDArray[np.float64]]

@@ -1,0 +1,121 @@
+"""A reference before it is built: which images, at what cost, and under which name it is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Annotated, Any
+
+import torch
+
+from mia_hub.attacks import Attack, get_attack
+from mia_hub.auditing.options import QueryOptions
+from mia_hub.defaults import VERDICT_ATTACK
+from mia_hub.errors import SplitError
+from mia_hub.models.loading import load_model
+from mia_hub.models.protocol import DiffusionModel
+from mia_hub.models.rows import default_rows
+from mia_hub.references.kept import reference_id
+from mia_hub.references.preparing import PreparedImages, prepare
+from mia_hub.references.scoring import check_enough, queries_needed
+from mia_hub.references.source import open_known_images
+from mia_hub.references.verdict_attack import check_usable
+from mia_hub.rendering.numbers import duration
+from mia_hub.splits.split_part import ColumnNames
+from mia_hub.system.signatures import Default
+from mia_hub.system.timing import measured_seconds
+
+# Rows of the forward pass that the cost is estimated from.
+MOST_PROBED = 8
+
+
+class BuildOptions(QueryOptions, total=False):
+    """Options of `mia_hub.Reference.build`, which documents them."""
+
+    members: Annotated[Any, Default(None)]
+    captions: Annotated[Any, Default(None)]
+    limit: Annotated[int | None, Default(None)]
+    stated: Annotated[str, Default("")]
+    made_after: Annotated[str | date | None, Default(None)]
+    columns: Annotated[ColumnNames | None, Default(None)]
+    source_revision: Annotated[str | None, Default(None)]
+    caveats: Annotated[tuple[str, ...], Default(())]
+
+
+@dataclass(frozen=True)
+class BuildPlan:
+    """A reference that can be built.
+
+    Attributes:
+        model, attack: that are run.
+        images: that are scored.
+        seed: of the noise, and of the draw of images.
+        id: under which it is kept; None if it can't be.
+        queries: forward passes that it takes, counted in images.
+    """
+
+    model: DiffusionModel
+    attack: Attack
+    images: PreparedImages
+    seed: int
+    id: str | None
+    queries: int
+
+    def cost(self) -> str:
+        """Return what it costs, in words: "2,000 images x 24 queries, about 9 minutes here". It takes one forward pass to tell."""
+        count = len(self.images.ids)
+        per_image = self.queries / count
+        return f"{count:,} images × {per_image:.0f} queries, about {duration(self.queries * seconds_per_query(self.model))} here"
+
+
+def plan_reference(model: str | DiffusionModel, nonmembers: Any, attack: str | Attack = VERDICT_ATTACK, **options: Any) -> BuildPlan:
+    """Load a model, read its known images, and refuse what can be refused before it is queried.
+
+    Args:
+        model, nonmembers, attack, options: as for `mia_hub.Reference.build`.
+
+    Raises:
+        MiaHubError: as `mia_hub.Reference.build`.
+    """
+    configured = get_attack(attack)
+    check_usable(configured)
+    seed, progress = options["seed"], options["progress"]
+    opening = {"columns": options["columns"], "limit": options["limit"], "seed": seed, "progress": progress}
+    sides = [open_known_images(nonmembers, "nonmembers", revision=options["source_revision"], **opening)]
+    if options["members"] is not None:
+        sides.append(open_known_images(options["members"], "members", **opening))
+    check_enough(len(sides[0].images))
+    loaded = load_model(model, device=options["device"], dtype=options["dtype"], revision=options["revision"])
+    configured.check(loaded, None)
+    images = prepare(loaded.info, *sides, captions=options["captions"], made_after=_date(options["made_after"]), progress=progress)
+    caveats = tuple(dict.fromkeys((*images.origin.caveats, *options["caveats"])))
+    origin = images.origin.model_copy(update={"stated": " ".join(options["stated"].split()), "caveats": caveats})
+    images = PreparedImages(images.known, images.ids, origin, images.members_origin, images.problems)
+    check_enough(int((images.known.is_member == 0).sum()))
+    id = reference_id(loaded, configured, images.known, images.ids, seed)
+    queries = queries_needed(configured, images.known, loaded.info.num_train_timesteps)
+    return BuildPlan(loaded, configured, images, seed, id, queries)
+
+
+def _date(value: str | date | None) -> date | None:
+    if value is None or isinstance(value, date):
+        return value
+    try:
+        return date.fromisoformat(value)
+    except ValueError:
+        raise SplitError(f"made_after must be a date such as 2024-05-31; got {value!r}.") from None
+
+
+def seconds_per_query(model: DiffusionModel) -> float:
+    """Return the seconds of one forward pass for one image, measured on noise after one to warm up."""
+    rows = min(MOST_PROBED, default_rows(model))
+    x = torch.zeros(rows, *model.info.sample_shape, device=model.device, dtype=model.dtype)
+    t = torch.full((rows,), model.info.num_train_timesteps // 10, device=model.device)
+    condition = model.condition(None if model.info.conditioning == "none" else [""] * rows)
+
+    def query() -> None:
+        with torch.no_grad():
+            model.predict_noise(x, t, condition)
+
+    query()
+    return measured_seconds(query, model.device) / rows

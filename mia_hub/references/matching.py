@@ -1,0 +1,43 @@
+"""Is a reference about the model at hand?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mia_hub.attacks.identity import model_identity
+from mia_hub.models.precision import match_precision, precision_of
+from mia_hub.models.protocol import DiffusionModel
+
+
+def mismatch(stored: Mapping[str, Any], schedule: str, precision: str, model: DiffusionModel) -> str:
+    """Return why a reference is not about a model, as a sentence with the next step; "" where it is.
+
+    A model whose parts can overflow is brought to the reference's precision.
+
+    Args:
+        stored: `mia_hub.ModelInfo.to_dict` of the reference's model.
+        schedule: hash of its noise schedule; "" where it isn't known.
+        precision: in which the reference was computed.
+        model: the model at hand.
+    """
+    needed = model.info.to_dict()
+    # The same weights may lie in another folder.
+    ignored = {"id"} if stored.get("revision") and stored.get("revision") == needed.get("revision") else set()
+    for field in sorted({*stored, *needed} - ignored):
+        if stored.get(field) != needed.get(field):
+            return (
+                f"The reference is of the model {stored.get('id')} with {field} = {stored.get(field)!r}, and the model at hand is "
+                f"{needed['id']} with {field} = {needed.get(field)!r}. Load that model and revision, or build a reference of this one."
+            )
+    if schedule and schedule != model_identity(model)["schedule"]:
+        return (
+            f"The reference is of the model {stored['id']} with another noise schedule. Build a reference of this model, with "
+            "'mia-hub reference build'."
+        )
+    if not match_precision(model, precision):
+        return (
+            f"The reference was computed in {precision}, and the model {needed['id']} computes in {precision_of(model)} here. Load it with "
+            f"dtype={precision.partition(' ')[0]!r}, or build a reference in this precision."
+        )
+    return ""

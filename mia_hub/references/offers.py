@@ -1,0 +1,95 @@
+"""What can be done for a model without a reference on this machine: fetch a published one, or build one of known non-members."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mia_hub.attacks import get_attack
+from mia_hub.attacks.conditional import ConditionalAttack
+from mia_hub.defaults import VERDICT_ATTACK
+from mia_hub.models.protocol import DiffusionModel
+from mia_hub.references.building import seconds_per_query
+from mia_hub.references.known_models import KnownModel, known_model
+from mia_hub.references.reference import Reference
+from mia_hub.references.verdict_attack import profile_attack
+from mia_hub.rendering.numbers import duration
+
+UNVERIFIED = "Nobody has run this yet: the names are from public pages and papers."
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A reference that could be had for a model.
+
+    Attributes:
+        model: that it would be of.
+        known: what is known about it.
+    """
+
+    model: DiffusionModel
+    known: KnownModel
+
+    @property
+    def possible(self) -> bool:
+        """Whether a reference can be fetched or built; otherwise `text` says what a person can do."""
+        return bool(self.known.published or self.known.nonmembers)
+
+    def text(self) -> str:
+        """Return what would be fetched and scored, at what cost, in some sentences."""
+        known, name = self.known, self.model.info.id
+        if known.published:
+            return f"The reference {known.published} is published for the model {name}. Fetching it costs no queries."
+        if not known.nonmembers:
+            return known.note
+        sides = [("non-members", known.nonmembers)] + ([("members", known.members)] if known.members else [])
+        sources = " and ".join(f"up to {known.limit:,} {what} of {source}" for what, source in sides)
+        parts = [f"A reference of the model {name} can be built of {sources}, which are fetched from the Hub: {self.cost()}."]
+        parts += [] if known.verified else [UNVERIFIED]
+        return " ".join([*parts, *known.caveats])
+
+    def cost(self) -> str:
+        """Return the cost in words; it takes a forward pass to tell."""
+        attack = get_attack(VERDICT_ATTACK)
+        per_image = profile_attack(attack, self.model.info.num_train_timesteps).queries_per_image
+        if isinstance(attack, ConditionalAttack):
+            per_image += attack.at(attack.default_timestep).queries_per_image
+            per_image += attack.queries_per_image if self.known.members else 0
+        count = self.known.limit * (2 if self.known.members else 1)
+        seconds = count * per_image * seconds_per_query(self.model)
+        return f"{count:,} images × {per_image} queries, about {duration(seconds)} here"
+
+    def accept(
+        self, *, batch_size: int | None = None, progress: bool = True, on_batch: Callable[[int, int], None] | None = None
+    ) -> Reference:
+        """Fetch or build the reference, which is kept on this machine.
+
+        Raises:
+            MiaHubError: if that fails.
+        """
+        known = self.known
+        if known.published:
+            reference = Reference.load(known.published)
+            reference.check_fits(self.model)
+            return reference
+        return Reference.build(
+            self.model,
+            known.nonmembers,
+            members=known.members,
+            captions=True if known.captions else None,
+            limit=known.limit,
+            caveats=known.caveats,
+            batch_size=batch_size,
+            progress=progress,
+            on_batch=on_batch,
+        )
+
+
+def offer_for(model: DiffusionModel) -> Offer | None:
+    """Return what can be done for a model; None where nothing is known about it.
+
+    Raises:
+        SplitError: if one's own table of references can't be understood.
+    """
+    known = known_model(model.info.id)
+    return None if known is None else Offer(model, known)

@@ -1,0 +1,108 @@
+"""References on the Hub: a data set with the two files of a reference and a card. Nothing in it is an image."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from mia_hub.errors import SplitError
+from mia_hub.metrics.estimates import Estimate
+from mia_hub.references.card import card_text
+from mia_hub.references.kept import BUILT, FETCHED, KeptReferences
+from mia_hub.references.record import ReferenceRecord
+from mia_hub.references.storing import LARGEST_NUMBERS, LARGEST_RECORD, NUMBERS, RECORD, read_files, record_text
+from mia_hub.splits.hub_rows import dataset_errors
+from mia_hub.splits.publishing import MADE_BY_THE_HUB, push_errors, writable_dataset
+from mia_hub.system.files import write_text
+from mia_hub.system.hub import HUB_TIMEOUT, is_unreachable
+
+
+def push_reference(name: str, record: ReferenceRecord, numbers: bytes, *, power: Estimate | None, private: bool = False) -> str:
+    """Publish a reference in one commit, and return the commit.
+
+    Args:
+        name: ``owner/name``.
+        record, numbers: as `mia_hub.Reference.encoded` returns them.
+        power: share of known members that get evidence, or None.
+        private: makes a new repository private.
+
+    Raises:
+        SplitError: if the login may not write there, the repository holds something else, or the model is not on the Hub.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+    check_publishable(record)
+    name, info = writable_dataset(name, private=private)
+    others = sorted({file.rfilename for file in (info.siblings if info else None) or []} - MADE_BY_THE_HUB - {RECORD, NUMBERS})
+    if others:
+        raise SplitError(f"The data set {name} exists and holds something other than a reference ({others[0]!r}, …); choose another name.")
+    files = {RECORD: record_text(record).encode(), NUMBERS: numbers, "README.md": card_text(name, record, power).encode()}
+    with push_errors(name):
+        api = HfApi()
+        if info is None:
+            api.create_repo(name, repo_type="dataset", private=private, exist_ok=True)
+        operations = [CommitOperationAdd(path, content) for path, content in files.items()]
+        commit = api.create_commit(name, operations, repo_type="dataset", commit_message=f"Reference of {record.model['id']}")
+    return commit.oid
+
+
+def check_publishable(record: ReferenceRecord) -> None:
+    """Refuse a reference of a model that only exists on this machine: nobody could use it, and its path is private.
+
+    Raises:
+        SplitError: for such a model.
+    """
+    if str(record.model.get("revision")).startswith("sha256:") and record.model["id"] != "demo":
+        raise SplitError(
+            f"The model {Path(record.model['id']).name} is a folder on this machine, so that nobody else could use its reference. Publish "
+            "the model on the Hub, and build the reference of that."
+        )
+
+
+def fetch_reference(name: str, revision: str | None = None) -> Path:
+    """Fetch a published reference, check it, and keep it on this machine; return its folder.
+
+    Without a network, the kept copy is returned.
+
+    Raises:
+        SplitError: if it can't be fetched, or anything in it is wrong.
+    """
+    from huggingface_hub import HfApi, hf_hub_download
+
+    store = KeptReferences.of_this_machine()
+    with dataset_errors(name, revision):
+        try:
+            info = HfApi().dataset_info(name, revision=revision, timeout=HUB_TIMEOUT, files_metadata=True)
+        except Exception as error:
+            kept = fetched_before(store, name, revision)
+            if kept is None or not (is_unreachable(error) or _is_offline(error)):
+                raise
+            return kept
+        sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
+        for file, largest in ((RECORD, LARGEST_RECORD), (NUMBERS, LARGEST_NUMBERS)):
+            if file not in sizes:
+                raise SplitError(f"The data set {name} is no reference: it has no {file}. Check the name.")
+            if sizes[file] > largest:
+                raise SplitError(f"{file} of {name} has {sizes[file]:,} bytes; at most {largest:,} are read.")
+        paths = [Path(hf_hub_download(name, file, revision=info.sha, repo_type="dataset")) for file in (RECORD, NUMBERS)]
+    record, _ = read_files(paths[0].parent)
+    folder = store.keep(f"{name.replace('/', '--')}-{(info.sha or '')[:12]}", record, paths[1].read_bytes(), BUILT)
+    write_text(folder / FETCHED, json.dumps({"name": name, "commit": info.sha, "revision": revision}) + "\n")
+    return folder
+
+
+def fetched_before(store: KeptReferences, name: str, revision: str | None) -> Path | None:
+    """Return the kept copy of a published reference; None if there is none."""
+    for kept in store.all():
+        path = kept.folder / FETCHED
+        if path.exists():
+            fetched = json.loads(path.read_text(encoding="utf-8"))
+            if fetched.get("name") == name and revision in (None, fetched.get("commit"), fetched.get("revision")):
+                return kept.folder
+    return None
+
+
+def _is_offline(error: Exception) -> bool:
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    return isinstance(error, OfflineModeIsEnabled)

@@ -1,0 +1,405 @@
+"""The known images of one model, as one attack observes them: what a new image is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Unpack
+
+import numpy as np
+import numpy.typing as npt
+
+from mia_hub.attacks import Attack, get_attack
+from mia_hub.attacks.conditional import ConditionalAttack
+from mia_hub.attacks.identity import model_identity
+from mia_hub.defaults import VERDICT_ATTACK
+from mia_hub.errors import SplitError
+from mia_hub.metrics.estimates import Estimate
+from mia_hub.metrics.intervals import clopper_pearson
+from mia_hub.metrics.p_values import ALPHA, ConditionalNull, Judgement, NullDistribution
+from mia_hub.models.protocol import DiffusionModel
+from mia_hub.references.appearance import Appearance, ImageAppearance, StoredAppearance
+from mia_hub.references.bands import Band
+from mia_hub.references.building import BuildOptions, BuildPlan, plan_reference
+from mia_hub.references.comparability import Comparability
+from mia_hub.references.kept import BUILT, KeptReferences, Kind
+from mia_hub.references.matching import mismatch
+from mia_hub.references.publishing import fetch_reference, push_reference
+from mia_hub.references.record import AttackRecord, ReferenceRecord, SourceRecord
+from mia_hub.references.scoring import LabelledImages, ScoringRun, score_known
+from mia_hub.references.storing import Arrays, content_hash, encoded, read_files, write_files
+from mia_hub.references.verdict_attack import profile_attack
+from mia_hub.scores import ScoreTable
+from mia_hub.splits.member_split import split_hash
+from mia_hub.system.processes import current_processes
+from mia_hub.system.provenance import provenance
+from mia_hub.system.signatures import with_options
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Known images of one model: what a new image is compared with. It is built once, stored, published and loaded.
+
+    Attributes:
+        profiles: their plain scores over the timesteps, with labels, for the bands of a plot.
+        observations: of the verdict's attack at the verdict's timestep, one row per image of ``profiles``: float64 ``[n]`` scores, or
+            ``[n, 1 + F]`` for a conditional attack. Those of the non-members are the null set.
+        appearance: how the non-members look, for the comparability checks.
+        configured: the attack as it was configured.
+        attack: identity of the verdict's attack, with what was chosen.
+        chosen: parameters that it chose, see `mia_hub.Attack.choose`.
+        timestep: at which verdicts are made.
+        timestep_chosen: how that timestep was chosen.
+        origin: where the non-members come from, and what a person states about them.
+        members_origin: where the known members come from, or None.
+        caption: the one caption or class that all images were scored with, where there is one.
+        schedule: hash of the model's noise schedule; "" where it isn't recorded.
+    """
+
+    profiles: ScoreTable
+    observations: npt.NDArray[np.float64]
+    appearance: Appearance
+    configured: Attack
+    attack: str
+    chosen: dict[str, Any]
+    timestep: int
+    timestep_chosen: str
+    origin: SourceRecord
+    members_origin: SourceRecord | None = None
+    caption: str | int | None = None
+    schedule: str = ""
+
+    @property
+    def source(self) -> str:
+        """Where the non-members come from, as a clause for answers."""
+        return self.origin.clause()
+
+    @property
+    def has_captions(self) -> bool:
+        """Whether the images were scored with captions or classes of their own, or with one given for all."""
+        return self.profiles.captions == "given"
+
+    @cached_property
+    def null(self) -> NullDistribution | ConditionalNull:
+        """The null set: what p-values are computed from."""
+        if self.observations.ndim == 1:
+            rows = np.flatnonzero(self.profiles.is_member == 0)
+            return NullDistribution(self.observations[rows], tuple(self.profiles.ids[int(row)] for row in rows), self.timestep)
+        return ConditionalNull.from_observations(self.profiles.ids, self.profiles.is_member, self.observations)
+
+    @cached_property
+    def bands(self) -> tuple[Band | None, Band | None]:
+        """Bands of the scores of members and of non-members."""
+        members, nonmembers = (Band.of(self.profiles.scores[self.profiles.is_member == label]) for label in (1, 0))
+        return members, nonmembers
+
+    @cached_property
+    def labels_by_id(self) -> dict[str, int]:
+        """Whether each known image is a member (1) or a non-member (0), by content id."""
+        return dict(zip(self.profiles.ids, self.profiles.is_member.tolist()))
+
+    @cached_property
+    def members(self) -> tuple[Judgement, ...]:
+        """The known members, each judged as any other image is."""
+        return tuple(self.null.judge(row) for row in self.observations[self.profiles.is_member == 1])
+
+    @cached_property
+    def power(self) -> Estimate | None:
+        """Share of known members that reach p ≤ `ALPHA`; None where no members are known."""
+        if not self.members:
+            return None
+        recognised = sum(judged.p_value <= ALPHA for judged in self.members)
+        interval = clopper_pearson(recognised, len(self.members))
+        return Estimate(recognised / len(self.members), *interval, len(self.members), len(self.null))
+
+    @property
+    def comparability(self) -> Comparability:
+        """The check whether an image is of the known non-members' kind."""
+        return self.appearance.comparability
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON-ready values."""
+        members, nonmembers = (None if band is None else vars(band) for band in self.bands)
+        return {
+            "source": self.source,
+            "attack": self.attack,
+            "n_nonmembers": len(self.null),
+            "n_members": int((self.profiles.is_member == 1).sum()),
+            "hash": split_hash(self.profiles.ids, self.profiles.is_member),
+            "timestep": self.timestep,
+            "timestep_chosen": self.timestep_chosen,
+            "power_at_p_0.01": None if self.power is None else vars(self.power),
+            "timesteps": self.profiles.timesteps.tolist(),
+            "member_band": members,
+            "nonmember_band": nonmembers,
+        }
+
+    def check_fits(self, model: DiffusionModel) -> None:
+        """Refuse a model that the reference isn't about; bring a model whose parts can overflow to the reference's precision.
+
+        Raises:
+            SplitError: for another model, revision, size, setting or precision.
+        """
+        problem = mismatch(self.profiles.model, self.schedule, self.profiles.precision, model)
+        if problem:
+            raise SplitError(problem)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``reference.json`` and ``reference.safetensors`` into a folder; there are no images in them.
+
+        Raises:
+            SplitError: if the folder can't be written, or holds something else.
+            AttackError: if the attack can't be made from its name and parameters.
+        """
+        record, numbers = self.encoded()
+        write_files(Path(folder), record, numbers)
+        return Path(folder)
+
+    @classmethod
+    @with_options
+    def build(
+        cls,
+        model: str | DiffusionModel,
+        nonmembers: Any,
+        attack: str | Attack = VERDICT_ATTACK,
+        *,
+        on_batch: Callable[[int, int], None] | None = None,
+        **options: Unpack[BuildOptions],
+    ) -> Reference:
+        """Build a reference, or return the kept one of the same model, attack, precision, code and images.
+
+        Finished work is kept, so that an interrupted build resumes. The reference then answers for its model on this machine.
+
+        Args:
+            model: "demo", a folder, a Hub id, or a DiffusionModel.
+            nonmembers: images that are certainly not in the training set, 99 or more: a folder, a Parquet file, a data set on the Hub as
+                "owner/name" or "owner/name:split", "benchmark:NAME" for a published setting, a split, or images at hand.
+            attack: a name of `mia_hub.list_attacks`, or an Attack; it gives the verdicts.
+            members: known members, in the same forms. With them the timestep is chosen on the calibration part, and the answers state
+                their power.
+            captions: of a model conditioned on text or classes: True for the source's own, or one for all; empty ones by default.
+            limit: at most this many images of each source, by a seeded draw.
+            stated: why the images are certainly not in the training set; the answers say so.
+            made_after: a date after which all non-members were made; the answers say so. Images whose metadata say otherwise are left out.
+            columns: names of a data set's columns, where they aren't the usual ones.
+            source_revision: branch, tag or commit of the non-members' data set on the Hub.
+            caveats: what the reader of an answer must know of the non-members, one sentence each.
+            batch_size, seed: as for `mia_hub.Attack.score`; the seed is that of the draw, too.
+            device, dtype, revision: as for `mia_hub.load_model`.
+            progress: shows progress bars.
+            on_batch: called with (images scored, in all).
+
+        Raises:
+            SplitError: for a source that can't be opened, or with fewer than 20 non-members.
+            MiaHubError: as loading and scoring raise it.
+        """
+        plan = plan_reference(model, nonmembers, attack, **options)
+        return cls.from_plan(plan, batch_size=options["batch_size"], progress=options["progress"], on_batch=on_batch)
+
+    @classmethod
+    def from_plan(
+        cls,
+        plan: BuildPlan,
+        *,
+        batch_size: int | None = None,
+        progress: bool = True,
+        on_batch: Callable[[int, int], None] | None = None,
+        kind: Kind = BUILT,
+    ) -> Reference:
+        """Build a planned reference, or return the kept one; see `build`."""
+        store, processes = KeptReferences.of_this_machine(), current_processes()
+        if plan.id is not None:
+            known = processes.first(lambda: cls._kept(store.place(plan.id, kind)))
+            if known is not None:
+                return known
+        resume = None if plan.id is None else store.unfinished(plan.id)
+        run = ScoringRun(batch_size=batch_size, seed=plan.seed, progress=progress, on_batch=on_batch, resume=resume)
+        images = plan.images
+        reference = scored_reference(plan.model, plan.attack, images.known, images.origin, images.members_origin, run)
+        if plan.id is not None:
+            processes.first(lambda: reference._keep(store, plan.id, kind))
+        return reference
+
+    def _keep(self, store: KeptReferences, id: str, kind: Kind) -> None:
+        record, numbers = self.encoded()
+        store.keep(id, record, numbers, kind)
+        store.forget_unfinished(id)
+
+    @classmethod
+    def _kept(cls, folder: Path) -> Reference | None:
+        if not folder.is_dir():
+            return None
+        with suppress(SplitError):  # damaged: it is built again
+            return cls.read(folder)
+        return None
+
+    @classmethod
+    def load(cls, name: str | Path, *, revision: str | None = None) -> Reference:
+        """Load a reference from a folder, or from the Hub.
+
+        Args:
+            name: a folder that `save` wrote, the id of one that is kept on this machine, or "owner/name" of a data set on the Hub.
+            revision: branch, tag or commit on the Hub.
+
+        Raises:
+            SplitError: if it can't be found, or anything in it is wrong.
+        """
+        path = Path(name)
+        if path.is_dir() or str(name).count("/") != 1:
+            return cls.read(path if path.is_dir() else KeptReferences.of_this_machine().named(str(name)).folder)
+        return cls.read(fetch_reference(str(name), revision))
+
+    def push(self, name: str, *, private: bool = False) -> str:
+        """Publish the reference as a data set on the Hub, with a card and without images; return the commit.
+
+        Args:
+            name: ``owner/name``.
+            private: makes a new repository private.
+
+        Raises:
+            SplitError: without a login that may write there, or if the repository holds something else.
+        """
+        return push_reference(name, *self.encoded(), power=self.power, private=private)
+
+    def encoded(self) -> tuple[ReferenceRecord, bytes]:
+        """Return the record and the numbers as they are stored.
+
+        Raises:
+            AttackError: if the attack can't be made from its name and parameters.
+        """
+        numbers, table = encoded(self._arrays()), self.profiles
+        record = ReferenceRecord(
+            model=table.model,
+            schedule=self.schedule,
+            precision=table.precision,
+            attack=AttackRecord.of(self.configured),
+            verdict_attack=self.attack,
+            chosen=self.chosen,
+            timestep=self.timestep,
+            timestep_chosen=self.timestep_chosen,
+            seed=table.seed,
+            captions=table.captions,  # type: ignore[arg-type]  # checked by the model
+            caption=self.caption,
+            computed_by=table.computed_by,
+            source=self.origin,
+            members=self.members_origin,
+            n_members=int((table.is_member == 1).sum()),
+            n_nonmembers=int((table.is_member == 0).sum()),
+            hash=split_hash(table.ids, table.is_member),
+            numbers=content_hash(numbers),
+            queries=table.queries,
+            device=table.device,
+            remarks=table.remarks,
+            provenance=provenance(),
+        )
+        return record, numbers
+
+    def _arrays(self) -> Arrays:
+        table, (ids, features) = self.profiles, self.appearance.features
+        assert ids == [sample for sample, label in zip(table.ids, table.is_member) if label == 0], "the appearance is of other images"
+        return {
+            "ids": np.array([list(bytes.fromhex(sample)) for sample in table.ids], np.uint8),
+            "is_member": table.is_member,
+            "timesteps": table.timesteps,
+            "scores": table.scores,
+            "observations": self.observations.reshape(len(table), -1),
+            "appearance.features": features,
+        } | {f"comparability.{name}": value for name, value in vars(self.comparability).items()}
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Reference:
+        """Read a reference that `save` wrote; everything in it is checked.
+
+        Raises:
+            SplitError: with the reason, if it can't be used.
+        """
+        record, arrays = read_files(Path(folder))
+        ids = [bytes(row).hex() for row in arrays["ids"]]
+        labels, configured = arrays["is_member"], record.attack.build()
+        table = ScoreTable(
+            ids=ids,
+            is_member=labels,
+            timesteps=arrays["timesteps"],
+            scores=arrays["scores"],
+            attack=repr(profile_attack(configured, record.model["num_train_timesteps"])),
+            model=record.model,
+            seed=record.seed,
+            queries=record.queries,
+            device=record.device,
+            precision=record.precision,
+            captions=record.captions,
+            remarks=record.remarks,
+            computed_by=record.computed_by,
+        )
+        comparability = Comparability(
+            **{name.partition(".")[2]: value for name, value in arrays.items() if name.startswith("comparability.")}
+        )
+        nonmembers = [sample for sample, label in zip(ids, labels) if label == 0]
+        observations = arrays["observations"]
+        return cls(
+            profiles=table,
+            observations=observations if isinstance(configured, ConditionalAttack) else observations[:, 0],
+            appearance=StoredAppearance(comparability, (nonmembers, arrays["appearance.features"])),
+            configured=configured,
+            attack=record.verdict_attack,
+            chosen={name: tuple(value) if isinstance(value, list) else value for name, value in record.chosen.items()},
+            timestep=record.timestep,
+            timestep_chosen=record.timestep_chosen,
+            origin=record.source,
+            members_origin=record.members,
+            caption=record.caption,
+            schedule=record.schedule,
+        )
+
+
+def kept_reference(model: DiffusionModel, attack: Attack | None = None) -> Reference | None:
+    """Return the newest reference of a model on this machine that can be read; None if there is none.
+
+    Args:
+        model, attack: as for `mia_hub.references.kept.KeptReferences.fitting`.
+    """
+    if model.info.revision is None:
+        return None
+    for kept in KeptReferences.of_this_machine().fitting(model, attack):
+        with suppress(SplitError):
+            return Reference.read(kept.folder)
+    return None
+
+
+def scored_reference(
+    model: DiffusionModel,
+    attack: str | Attack,
+    known: LabelledImages,
+    origin: SourceRecord,
+    members_origin: SourceRecord | None = None,
+    run: ScoringRun | None = None,
+) -> Reference:
+    """Query a model for known images, and return the reference that they make.
+
+    Args:
+        model, attack, known, run: as for `mia_hub.references.scoring.score_known`.
+        origin, members_origin: of the non-members and of the members.
+
+    Raises:
+        SplitError, MetricError: as `mia_hub.references.scoring.score_known`.
+    """
+    configured = get_attack(attack)
+    scored = score_known(model, configured, known, run or ScoringRun())
+    nonmembers = scored.known.part(np.flatnonzero(scored.known.is_member == 0))
+    return Reference(
+        profiles=replace(scored.profiles, queries=scored.queries),
+        observations=scored.observations,
+        appearance=ImageAppearance(nonmembers.images, model.info.picture_shape),
+        configured=configured,
+        attack=scored.verdict_attack,
+        chosen=scored.chosen,
+        timestep=scored.timestep,
+        timestep_chosen=scored.timestep_chosen,
+        origin=origin,
+        members_origin=members_origin,
+        caption=known.captions if isinstance(known.captions, (str, int)) else None,
+        schedule=model_identity(model)["schedule"],
+    )

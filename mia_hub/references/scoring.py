@@ -1,0 +1,146 @@
+"""Known images of one model, scored by one attack: the expensive part of a reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mia_hub.attacks import Attack
+from mia_hub.attacks.conditional import ConditionalAttack
+from mia_hub.auditing.measurement import measure
+from mia_hub.errors import SplitError
+from mia_hub.images.captions import select_rows
+from mia_hub.images.image import InputImage
+from mia_hub.images.sequences import SelectedSequence
+from mia_hub.metrics.p_values import ALPHA, FEWEST_NULL
+from mia_hub.models.protocol import DiffusionModel
+from mia_hub.references.verdict_attack import profile_attack, verdict_attack, verdict_observations
+from mia_hub.scores import ScoreTable
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImages:
+    """Different images of known membership.
+
+    Attributes:
+        images: N images.
+        is_member: int8 ``[N]``, 1 or 0.
+        captions: what the model is conditioned on, as for `mia_hub.Attack.score`.
+    """
+
+    images: Sequence[InputImage]
+    is_member: npt.NDArray[np.int8]
+    captions: Any = None
+
+    def part(self, rows: npt.NDArray[np.int64]) -> LabelledImages:
+        """Return the images in some rows."""
+        single = self.captions is None or isinstance(self.captions, (str, int))
+        captions = self.captions if single else select_rows(self.captions, rows)
+        return LabelledImages(SelectedSequence(self.images, rows.tolist()), self.is_member[rows], captions)
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredImages:
+    """Known images as an attack observed them.
+
+    Attributes:
+        known: the images that answers are compared with.
+        profiles, observations, chosen, timestep, timestep_chosen: as in `mia_hub.references.reference.Reference`.
+        verdict_attack: identity of the attack that gives verdicts.
+        queries: forward passes spent, counted in images.
+    """
+
+    known: LabelledImages
+    profiles: ScoreTable
+    observations: npt.NDArray[np.float64]
+    verdict_attack: str
+    chosen: dict[str, Any]
+    timestep: int
+    timestep_chosen: str
+    queries: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringRun:
+    """How images are scored: see `mia_hub.Attack.score`."""
+
+    batch_size: int | None = None
+    seed: int = 0
+    progress: bool = True
+    on_batch: Callable[[int, int], None] | None = None
+    resume: str | Path | None = None
+
+    def options(self, known: LabelledImages) -> dict[str, Any]:
+        """Return the arguments of `mia_hub.Attack.score` beside the model and the images."""
+        return {"captions": known.captions, "is_member": known.is_member} | vars(self)
+
+
+def check_enough(n_nonmembers: int) -> None:
+    """Refuse too few non-members.
+
+    Raises:
+        SplitError: with fewer than 20.
+    """
+    if n_nonmembers < FEWEST_NULL:
+        raise SplitError(
+            f"{n_nonmembers} different known non-members are too few to compare images with; give at least {FEWEST_NULL}, better "
+            f"{round(1 / ALPHA) - 1} or more: with n of them, p can't fall below 1/(n + 1)."
+        )
+
+
+def queries_needed(attack: Attack, known: LabelledImages, num_train_timesteps: int) -> int:
+    """Return the forward passes that `score_known` spends, counted in images; without those of a choice among neighbours."""
+    per_image = profile_attack(attack, num_train_timesteps).queries_per_image
+    if isinstance(attack, ConditionalAttack):
+        per_image += attack.at(attack.default_timestep).queries_per_image
+    if (known.is_member == 1).any():
+        per_image += attack.queries_per_image if isinstance(attack, ConditionalAttack) else 0
+    return per_image * len(known.images)
+
+
+def score_known(model: DiffusionModel, attack: Attack, known: LabelledImages, run: ScoringRun) -> ScoredImages:
+    """Query a model for known images.
+
+    With known members, the timestep, and what the attack chooses itself, are chosen on the calibration part, and the reference holds
+    the rest. Without them, the timestep is the attack's default.
+
+    Args:
+        model: the model.
+        attack: that gives verdicts.
+        known: different images; at least 20 non-members.
+        run: how they are scored.
+
+    Raises:
+        SplitError: with fewer than 20 non-members, all in all or in the reported part.
+        MetricError: with known members that are too few to choose anything.
+    """
+    check_enough(int((known.is_member == 0).sum()))
+    profile = profile_attack(attack, model.info.num_train_timesteps)
+    profiles = profile.score(model, known.images, **run.options(known))
+    spent = profiles.queries
+    has_members = bool((known.is_member == 1).any())
+    timestep, chosen = attack.default_timestep, {}
+    timestep_chosen = f"t = {timestep}, the middle of the grid, fixed beforehand"
+    reported = np.arange(len(known.images))
+    if has_members:
+        table = attack.score(model, known.images, **run.options(known)) if isinstance(attack, ConditionalAttack) else profiles
+        spent += table.queries if table is not profiles else 0
+        measured = measure(table, fitted=attack.needs_training or bool(table.chosen), seed=run.seed)
+        timestep, chosen, timestep_chosen = measured.timestep, table.chosen, str(measured.selection["description"])
+        reported = np.flatnonzero(measured.reported)
+        check_enough(int((known.is_member[reported] == 0).sum()))
+    elif isinstance(attack, ConditionalAttack):
+        chosen, _ = attack.choose(model, known.images, known.is_member, captions=known.captions)
+    part = known.part(reported)
+    observations = profiles.select(reported).at(timestep) if not isinstance(attack, ConditionalAttack) else None
+    verdict = verdict_attack(attack, chosen, timestep)
+    if observations is None:
+        observed = verdict.observe(model, part.images, **run.options(part))
+        observations, spent = verdict_observations(verdict, observed), spent + observed.queries
+    identity = repr(verdict) if isinstance(attack, ConditionalAttack) else repr(attack)
+    return ScoredImages(part, profiles.select(reported), observations, identity, chosen, timestep, timestep_chosen, spent)
