@@ -30,6 +30,7 @@ PARTS = {
     "scale_out": ["benchmarks.scale_out"],
     "users": ["benchmarks.users", "--checks", "1000"],
     "early_stopping": ["benchmarks.early_stopping"],
+    "references": ["benchmarks.references"],
 }
 
 

@@ -97,7 +97,7 @@ class _ModelProxy:
         return getattr(self.model, name)
 
 
-class _Recorder(_ModelProxy):
+class Recorder(_ModelProxy):
     """Records the inputs of forward passes."""
 
     def __init__(self, model):
@@ -144,7 +144,7 @@ def measure_scoring(model, attack, split: MemberSplit, batch_size: int, rounds: 
     Raises:
         RuntimeError: if the attack uses more queries than it declares.
     """
-    recorder, options = _Recorder(model), {"captions": split.captions, "is_member": split.is_member, "batch_size": batch_size}
+    recorder, options = Recorder(model), {"captions": split.captions, "is_member": split.is_member, "batch_size": batch_size}
     apart = attack.name in TRAINS_A_NETWORK
 
     def run(work: Callable[..., Any], model) -> None:

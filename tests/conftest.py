@@ -130,7 +130,7 @@ def context(browser):
 
 @pytest.fixture(scope="session")
 def app(loopback_hub, tmp_path_factory):
-    """The app that most tests of the page share: ``url``; ``log()``, its output; and the folders of its ``results`` and ``requests``.
+    """The app that most tests of the page share: ``url``; ``log()``, its output; and its folders ``results``, ``requests`` and ``home``.
 
     Its board has the entries of `support.made_entries.board_entries` from the beginning: a store is read again after some seconds only.
     """
@@ -141,5 +141,5 @@ def app(loopback_hub, tmp_path_factory):
     board_entries(folder / "results")
     stores = {"MIA_HUB_RESULTS": str(folder / "results"), "MIA_HUB_REQUESTS": str(folder / "requests")}
     with running_app(folder, LOGNAME="local-user", **stores) as running:
-        running.results, running.requests = folder / "results", folder / "requests"
+        running.results, running.requests, running.home = folder / "results", folder / "requests", folder / "home"
         yield running

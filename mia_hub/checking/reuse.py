@@ -10,15 +10,18 @@ from typing import Any
 
 from mia_hub.attacks import Attack
 from mia_hub.checking.checker import Checker
+from mia_hub.checking.options import CheckerOptions
 from mia_hub.images.sources import as_images
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.references.reference import kept_reference
 from mia_hub.references.source import is_source
+from mia_hub.system.signatures import option_parameters
 
 # Models named by text hold their weights in memory; checkers of one model hold little beside it.
 MOST_NAMED, MOST_OF_A_MODEL = 2, 4
 # They don't change what a checker answers.
-WITHOUT_EFFECT = ("progress", "keep")
+WITHOUT_EFFECT = ("progress", "keep", "on_batch")
+DEFAULTS = {parameter.name: parameter.default for parameter in option_parameters(CheckerOptions)}
 _OF_A_MODEL = "_mia_hub_checkers"
 
 Checkers = OrderedDict[Hashable, Checker]
@@ -26,28 +29,31 @@ _named: Checkers = OrderedDict()
 _lock = threading.RLock()
 
 
-def reused_checker(model: str | DiffusionModel, attack: Attack | None, options: dict[str, Any]) -> Checker:
+def reused_checker(model: str | DiffusionModel, attack: Attack | None, options: dict[str, Any], owner: str | None = None) -> Checker:
     """Return a checker that was made before with equal arguments, or a new one.
 
     Those of a model object are kept with it and released with it. The same non-members count as equal in whatever form they come.
 
     Args:
         model, attack, options: as for `Checker`.
+        owner: for whom it is reused, and for nobody else; None for everybody.
     """
+    options = DEFAULTS | options
     kept, most = (_named, MOST_NAMED) if isinstance(model, str) else (_checkers_of(model), MOST_OF_A_MODEL)
-    key = _key(model, attack, options)
+    key = None if (known := _key(model, attack, options)) is None else (owner, known)
     if kept is None or key is None:
         return Checker(model, attack, **options)
     with _lock:
         checker = kept.get(key)
-        if checker is None or _has_a_reference_now(checker):
-            # The model of a name is loaded once.
-            checker = Checker(model if checker is None else checker.model, attack, **options)
+    if checker is None or _has_a_reference_now(checker):
+        # The model of a name is loaded once. Nobody else waits meanwhile.
+        checker = Checker(model if checker is None else checker.model, attack, **options)
+    with _lock:
         kept[key] = checker
         kept.move_to_end(key)
         while len(kept) > most:
             kept.popitem(last=False)
-        return checker
+    return checker
 
 
 def _has_a_reference_now(checker: Checker) -> bool:

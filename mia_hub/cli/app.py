@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from mia_hub.cli.options import Commands
 from mia_hub.errors import MiaHubError, first_line
@@ -22,30 +23,39 @@ def add_command(commands: Commands) -> None:
         action="store_true",
         help="also make a temporary public address; everything sent to it passes through Gradio's servers",
     )
+    parser.add_argument(
+        "--public",
+        action="store_true",
+        help="the page is for strangers: models are limited to 2 GiB of weights, and nothing that visitors bring is kept (as on a Space)",
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve the page until it is interrupted."""
-    launch(host=args.host, port=args.port, share=args.share)
+    launch(host=args.host, port=args.port, share=args.share, public=args.public or args.share)
     return 0
 
 
-def launch(*, host: str | None = None, port: int | None = None, share: bool = False) -> None:
+def launch(*, host: str | None = None, port: int | None = None, share: bool = False, public: bool = False) -> None:
     """Serve the page until it is interrupted.
 
     Args:
         host: address to listen at; by default that of GRADIO_SERVER_NAME, or 127.0.0.1.
         port: by default that of GRADIO_SERVER_PORT, or the first free one from 7860.
         share: also makes a temporary public address, through Gradio's servers.
+        public: whether strangers use it, so that limits hold and nothing of theirs is kept. On a Space they always do.
 
     Raises:
         MiaHubError: if the page can't be served there.
     """
     from mia_hub.ui import build_app, launch_options
+    from mia_hub.ui.hardware import PUBLIC
 
     if port is not None and not 0 < port < 2**16:
         raise MiaHubError(f"--port takes an integer from 1 to 65535; got {port}.")
+    if public:
+        os.environ[PUBLIC] = "1"
     page = build_app()
     try:
         # None, not False, leaves the choice to GRADIO_SHARE.

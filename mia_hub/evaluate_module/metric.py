@@ -132,10 +132,8 @@ class Sima(evaluate.Metric):  # type: ignore[misc]  # evaluate ships no types
     ) -> dict[str, Any]:
         check_source(predictions, references, dataset_id)
         unlabelled = dataset_id is None and references is None
-        if attack is None and not unlabelled:
-            attack = "sima"
         if timesteps is not None:
-            attack = _attack_with(attack or VERDICT_ATTACK, timesteps)
+            attack = _attack_with(attack or (VERDICT_ATTACK if unlabelled else "sima"), timesteps)
         querying: dict[str, Any] = {
             "batch_size": batch_size, "device": device, "dtype": dtype, "revision": revision, "seed": seed, "progress": progress,
         }  # fmt: skip
@@ -154,7 +152,9 @@ class Sima(evaluate.Metric):  # type: ignore[misc]  # evaluate ships no types
             )  # fmt: skip
             order = np.arange(len(split.images))
             querying["captions"] = "split" if captions is None else captions
-        return audit_result(split, order, model_id, attack, selection=selection, timestep=timestep, shift_check=shift_check, **querying)
+        return audit_result(
+            split, order, model_id, attack or "sima", selection=selection, timestep=timestep, shift_check=shift_check, **querying
+        )
 
 
 _EVALUATE_OPTIONS = frozenset(inspect.signature(evaluate.Metric.__init__).parameters)

@@ -14,7 +14,7 @@ from mia_hub.references.storing import LARGEST_NUMBERS, LARGEST_RECORD, NUMBERS,
 from mia_hub.splits.hub_rows import dataset_errors
 from mia_hub.splits.publishing import MADE_BY_THE_HUB, push_errors, writable_dataset
 from mia_hub.system.files import write_text
-from mia_hub.system.hub import HUB_TIMEOUT, is_unreachable
+from mia_hub.system.hub import HUB_TIMEOUT, is_temporary
 
 
 def push_reference(name: str, record: ReferenceRecord, numbers: bytes, *, power: Estimate | None, private: bool = False) -> str:
@@ -59,23 +59,28 @@ def check_publishable(record: ReferenceRecord) -> None:
         )
 
 
-def fetch_reference(name: str, revision: str | None = None) -> Path:
+def fetch_reference(name: str, revision: str | None = None, *, keep: bool = True) -> Path:
     """Fetch a published reference, check it, and keep it on this machine; return its folder.
 
     Without a network, the kept copy is returned.
+
+    Args:
+        name: ``owner/name``.
+        revision: branch, tag or commit.
+        keep: whether it answers for its model on this machine from then on. If not, it is fetched without a login, for a stranger.
 
     Raises:
         SplitError: if it can't be fetched, or anything in it is wrong.
     """
     from huggingface_hub import HfApi, hf_hub_download
 
-    store = KeptReferences.of_this_machine()
+    store, token = KeptReferences.of_this_machine(), None if keep else False
     with dataset_errors(name, revision):
         try:
-            info = HfApi().dataset_info(name, revision=revision, timeout=HUB_TIMEOUT, files_metadata=True)
+            info = HfApi(token=token).dataset_info(name, revision=revision, timeout=HUB_TIMEOUT, files_metadata=True)
         except Exception as error:
-            kept = fetched_before(store, name, revision)
-            if kept is None or not (is_unreachable(error) or _is_offline(error)):
+            kept = fetched_before(store, name, revision) if keep else None
+            if kept is None or not (is_temporary(error) or _is_offline(error)):
                 raise
             return kept
         sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
@@ -84,8 +89,10 @@ def fetch_reference(name: str, revision: str | None = None) -> Path:
                 raise SplitError(f"The data set {name} is no reference: it has no {file}. Check the name.")
             if sizes[file] > largest:
                 raise SplitError(f"{file} of {name} has {sizes[file]:,} bytes; at most {largest:,} are read.")
-        paths = [Path(hf_hub_download(name, file, revision=info.sha, repo_type="dataset")) for file in (RECORD, NUMBERS)]
+        paths = [Path(hf_hub_download(name, file, revision=info.sha, repo_type="dataset", token=token)) for file in (RECORD, NUMBERS)]
     record, _ = read_files(paths[0].parent)
+    if not keep:
+        return paths[0].parent
     folder = store.keep(f"{name.replace('/', '--')}-{(info.sha or '')[:12]}", record, paths[1].read_bytes(), BUILT)
     write_text(folder / FETCHED, json.dumps({"name": name, "commit": info.sha, "revision": revision}) + "\n")
     return folder

@@ -210,17 +210,17 @@ class Reference:
         kind: Kind = BUILT,
     ) -> Reference:
         """Build a planned reference, or return the kept one; see `build`."""
-        store, processes = KeptReferences.of_this_machine(), current_processes()
-        if plan.id is not None:
-            known = processes.first(lambda: cls._kept(store.place(plan.id, kind)))
+        store, processes, id = KeptReferences.of_this_machine(), current_processes(), plan.id
+        if id is not None:
+            known = processes.first(lambda: cls._kept(store.place(id, kind)))
             if known is not None:
                 return known
-        resume = None if plan.id is None else store.unfinished(plan.id)
+        resume = None if id is None else store.unfinished(id)
         run = ScoringRun(batch_size=batch_size, seed=plan.seed, progress=progress, on_batch=on_batch, resume=resume)
         images = plan.images
         reference = scored_reference(plan.model, plan.attack, images.known, images.origin, images.members_origin, run)
-        if plan.id is not None:
-            processes.first(lambda: reference._keep(store, plan.id, kind))
+        if id is not None:
+            processes.first(lambda: reference._keep(store, id, kind))
         return reference
 
     def _keep(self, store: KeptReferences, id: str, kind: Kind) -> None:
@@ -237,12 +237,13 @@ class Reference:
         return None
 
     @classmethod
-    def load(cls, name: str | Path, *, revision: str | None = None) -> Reference:
+    def load(cls, name: str | Path, *, revision: str | None = None, keep: bool = True) -> Reference:
         """Load a reference from a folder, or from the Hub.
 
         Args:
             name: a folder that `save` wrote, the id of one that is kept on this machine, or "owner/name" of a data set on the Hub.
             revision: branch, tag or commit on the Hub.
+            keep: whether one of the Hub answers for its model on this machine from then on.
 
         Raises:
             SplitError: if it can't be found, or anything in it is wrong.
@@ -250,7 +251,7 @@ class Reference:
         path = Path(name)
         if path.is_dir() or str(name).count("/") != 1:
             return cls.read(path if path.is_dir() else KeptReferences.of_this_machine().named(str(name)).folder)
-        return cls.read(fetch_reference(str(name), revision))
+        return cls.read(fetch_reference(str(name), revision, keep=keep))
 
     def push(self, name: str, *, private: bool = False) -> str:
         """Publish the reference as a data set on the Hub, with a card and without images; return the commit.
@@ -300,14 +301,15 @@ class Reference:
     def _arrays(self) -> Arrays:
         table, (ids, features) = self.profiles, self.appearance.features
         assert ids == [sample for sample, label in zip(table.ids, table.is_member) if label == 0], "the appearance is of other images"
-        return {
+        arrays: Arrays = {
             "ids": np.array([list(bytes.fromhex(sample)) for sample in table.ids], np.uint8),
             "is_member": table.is_member,
             "timesteps": table.timesteps,
             "scores": table.scores,
             "observations": self.observations.reshape(len(table), -1),
             "appearance.features": features,
-        } | {f"comparability.{name}": value for name, value in vars(self.comparability).items()}
+        }
+        return arrays | {f"comparability.{name}": value for name, value in vars(self.comparability).items()}
 
     @classmethod
     def read(cls, folder: str | Path) -> Reference:

@@ -1,4 +1,7 @@
-"""The hardware of the page. On ZeroGPU a Space borrows a GPU for one call of a function at a time; elsewhere nothing here has an effect."""
+"""Where the page runs: for strangers or at home, and on which hardware.
+
+On ZeroGPU a Space borrows a GPU for one call of a function at a time; elsewhere that part has no effect.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,19 @@ import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+# Set by `mia-hub app --public`.
+PUBLIC = "MIA_HUB_PUBLIC"
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def is_zero_gpu() -> bool:
     """Whether this is a ZeroGPU Space: there, models go to "cuda" in the main thread, before the page is launched."""
     return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
+
+
+def is_public() -> bool:
+    """Whether strangers use this page: on a Space, or with ``mia-hub app --public``. Then limits hold, and nothing of theirs is kept."""
+    return bool(os.environ.get("SPACE_ID") or os.environ.get(PUBLIC))
 
 
 def on_gpu(duration: int | Callable[..., int]) -> Callable[[Function], Function]:

@@ -57,7 +57,7 @@ def test_an_answer_goes_when_what_it_answers_changes(page, checker, images):
     remove_image(page)
     box.fill("app-tests/tiny")
     expect(page.locator("#model-line")).to_have_text(
-        "Model: app-tests/tiny from the Hub; without known non-members it gives a curve and no verdict."
+        "Model: app-tests/tiny from the Hub; without a reference or non-members it gives a curve and no verdict."
     )
     expect(page.locator("#verdict")).to_have_text(EMPTY)
     box.fill("")

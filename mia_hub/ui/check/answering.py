@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
@@ -11,6 +11,7 @@ from mia_hub.checking.checks import readable_images
 from mia_hub.checking.set_answers import SetCheck
 from mia_hub.errors import MiaHubError
 from mia_hub.ui.check.checkers import DEMO, batch_progress, checker_for
+from mia_hub.ui.check.offers import accept_offer, offer_values
 from mia_hub.ui.check.outputs import Outputs, answer_outputs, problem_outputs, set_outputs
 from mia_hub.ui.check.running import RunningCheck, session_of
 from mia_hub.ui.hardware import on_gpu
@@ -33,6 +34,9 @@ class Question:
         nonmembers: paths of images certainly not in the model's training set.
         caption: that the model is conditioned on, for all images.
         as_set: whether the images get one answer together.
+        reference: name of a reference on the Hub.
+        build: whether a reference is built or fetched first, where the model is a well-known one.
+        session: the visitor's.
     """
 
     images: list[Any]
@@ -40,6 +44,9 @@ class Question:
     nonmembers: list[Any] | None = None
     caption: str | None = None
     as_set: bool = False
+    reference: str | None = None
+    build: bool = False
+    session: str | None = None
 
 
 def check(
@@ -49,6 +56,7 @@ def check(
     nonmembers: list[str] | None,
     question: str = ONE_BY_ONE,
     caption: str = "",
+    reference: str = "",
     progress: Any = SHOWN_PROGRESS,
     request: gr.Request | None = None,
 ) -> Outputs:
@@ -61,8 +69,9 @@ def check(
         nonmembers: images certainly not in the model's training set; needed for a verdict on any model but the demo.
         question: "One by one", or "As a set": whether several images, taken together, were in the training data.
         caption: what a model that draws from text (or from classes) is conditioned on, for all images; empty for nothing.
+        reference: name of a reference on the Hub ("owner/name"), in place of the non-members.
     """
-    posed = question_of(image, several, model, nonmembers, question, caption)
+    posed = question_of(image, several, model, nonmembers, question, caption, reference)
     if not posed.images:
         return problem_outputs(NO_FILE)
     with RunningCheck(progress, session_of(request)) as running:
@@ -70,11 +79,23 @@ def check(
 
 
 def question_of(
-    image: str | None, several: list[str] | None, model: str | None, nonmembers: list[str] | None, question: str, caption: str | None
+    image: str | None,
+    several: list[str] | None,
+    model: str | None,
+    nonmembers: list[str] | None,
+    question: str,
+    caption: str | None,
+    reference: str | None,
 ) -> Question:
     """Return the question that the fields of the tab pose."""
-    images = ([] if image is None else [image]) + (several or [])
-    return Question(images, model_name(model), nonmembers, (caption or "").strip() or None, bool(several) and question == AS_A_SET)
+    return Question(
+        images=([] if image is None else [image]) + (several or []),
+        model=model_name(model),
+        nonmembers=nonmembers,
+        caption=(caption or "").strip() or None,
+        as_set=bool(several) and question == AS_A_SET,
+        reference=(reference or "").strip() or None,
+    )
 
 
 def model_name(model: str | None) -> str:
@@ -98,27 +119,36 @@ def answer(question: Question, running: RunningCheck | None) -> Outputs:
     problems += [f"Left out of the non-members: {problem}" for problem in unreadable]
     if known and not nonmembers:
         return problem_outputs(*problems)
-    result = _query_model(Question(images, question.model, nonmembers, question.caption, question.as_set), running)
+    session = running.session if running else None
+    result, offer = _query_model(replace(question, images=images, nonmembers=nonmembers, session=session), running)
     if isinstance(result, str):
         return problem_outputs(result, *problems)
+    further = {"caption": question.caption or "", "offer": offer}
     if isinstance(result, SetCheck):
-        return set_outputs(result.without(count - len(images)), question.caption, problems)
-    return answer_outputs(result | {"caption": question.caption or ""}, problems)
+        return set_outputs(result.without(count - len(images)), further, problems)
+    return answer_outputs(result | further, problems)
 
 
 def _seconds(question: Question, *_: object) -> int:
     """Return the most seconds that `_query_model` takes on a GPU; a model other than the demo may have to be fetched first."""
+    if question.build:
+        return 600
     return 30 if question.model == DEMO else 120 + (len(question.images) + len(question.nonmembers or ())) // 10
 
 
 @on_gpu(_seconds)
-def _query_model(question: Question, running: RunningCheck | None) -> dict[str, Any] | SetCheck | str:
-    """Return a model's answer, as `Checker.to_dict` or `Checker.check_set` returns it, or an error message."""
+def _query_model(question: Question, running: RunningCheck | None) -> tuple[dict[str, Any] | SetCheck | str, dict[str, Any] | None]:
+    """Return a model's answer, as `Checker.to_dict` or `Checker.check_set` returns it, or an error message; and what is offered."""
     try:
-        checker = checker_for(question.model, question.nonmembers or [], question.caption, running)
+        null = {"reference": question.reference, "session": question.session}
+        checker = checker_for(question.model, question.nonmembers or [], question.caption, running, **null)
+        if question.build and checker.reference is None:
+            accept_offer(checker, running)
+            checker = checker_for(question.model, [], question.caption, running, **null)
         options: dict[str, Any] = {"captions": question.caption, "progress": False, "on_batch": batch_progress(running, "Scoring")}
+        offer = offer_values(checker)
         if question.as_set:
-            return checker.check_set(question.images, **options)
-        return checker.to_dict(checker.check(question.images, **options))
+            return checker.check_set(question.images, **options), offer
+        return checker.to_dict(checker.check(question.images, **options)), offer
     except MiaHubError as error:
-        return str(error)
+        return str(error), None

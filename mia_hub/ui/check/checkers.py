@@ -10,11 +10,13 @@ from typing import Any
 
 from mia_hub.checking.checker import Checker
 from mia_hub.checking.checks import get_checker
-from mia_hub.errors import ModelError
+from mia_hub.checking.reuse import reused_checker
+from mia_hub.errors import ModelError, SplitError
 from mia_hub.models.loading import load_model
 from mia_hub.models.rows import default_rows
 from mia_hub.models.shared import SharedModel
-from mia_hub.ui.hardware import is_zero_gpu
+from mia_hub.references.reference import Reference
+from mia_hub.ui.hardware import is_public, is_zero_gpu
 
 DEMO = "demo"
 HUB_MODEL = re.compile(r"[\w.-]+/[\w.-]+( \+ [\w.-]+/[\w./@-]+)?")
@@ -48,26 +50,45 @@ def demo_checker() -> Checker:
     return _demo[0]
 
 
-def checker_for(model: str, nonmembers: list[Path], caption: str | None, progress: Progress | None) -> Checker:
-    """Return a checker of a model.
+def checker_for(
+    model: str,
+    nonmembers: list[Path],
+    caption: str | None,
+    progress: Progress | None,
+    *,
+    reference: str | None = None,
+    session: str | None = None,
+) -> Checker:
+    """Return a checker of a model. On a public page, nothing of what a visitor brings is kept or serves another visitor.
 
     Args:
-        model: "demo", or a Hub id, with or without a LoRA on top.
-        nonmembers: images certainly not in its training set; none means the demo's own, or no verdict.
+        model: "demo", or a Hub id, with or without a LoRA on top; at home a folder, too.
+        nonmembers: images certainly not in its training set; none means the demo's own, a reference on this machine, or no verdict.
         caption: of the non-members, where the model is conditioned on one.
         progress: called with what is loaded or scored.
+        reference: name of a reference on the Hub, in place of the non-members.
+        session: the visitor's.
 
     Raises:
         MiaHubError: if the model or the non-members can't be used.
     """
-    if model != DEMO and not HUB_MODEL.fullmatch(model):
+    if model != DEMO and not HUB_MODEL.fullmatch(model) and (is_public() or not Path(model).is_dir()):
         raise ModelError(f"{model!r} is not a model that can be checked here; give 'demo' or a Hub id of the form 'owner/name'.")
     demo = demo_checker()
-    if model == DEMO and not nonmembers:
+    if model == DEMO and not nonmembers and not reference:
         return demo
     loaded = demo.model if model == DEMO else _hub_model(model, progress)
     null: dict[str, Any] = {"nonmembers": nonmembers or None, "nonmember_captions": caption if nonmembers else None}
-    return Checker(loaded, **null, progress=False, on_batch=batch_progress(progress, "Scoring the non-members"))
+    if reference:
+        null["reference"] = _named_reference(reference)
+    options = null | {"keep": not is_public(), "progress": False, "on_batch": batch_progress(progress, "Scoring the non-members")}
+    return reused_checker(loaded, None, options, owner=session if is_public() else None)
+
+
+def _named_reference(name: str) -> Reference:
+    if name.count("/") != 1 or (is_public() and not HUB_MODEL.fullmatch(name)):
+        raise SplitError(f"{name!r} is not a reference on the Hub; give its name there, of the form 'owner/name'.")
+    return Reference.load(name, keep=not is_public())
 
 
 def _hub_model(name: str, progress: Progress | None) -> SharedModel:
@@ -84,7 +105,7 @@ def _hub_model(name: str, progress: Progress | None) -> SharedModel:
         if name not in _hub_models:
             # Two large ones may not fit.
             _hub_models.clear()
-            model = load_model(name, trusted=False)
+            model = load_model(name, trusted=not is_public())
             _hub_models[name] = SharedModel(model, default_rows(model))
         return _hub_models[name]
 

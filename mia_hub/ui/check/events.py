@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -14,6 +15,7 @@ from mia_hub.images.image import InputImage
 from mia_hub.ui.check.answering import NO_FILE, SHOWN_PROGRESS, Question, answer, check, question_of
 from mia_hub.ui.check.checkers import DEMO
 from mia_hub.ui.check.layout import Answer, Fields, model_line_html, null_size_html
+from mia_hub.ui.check.offers import show_offer
 from mia_hub.ui.check.outputs import Outputs, message_outputs, problem_outputs, row_outputs
 from mia_hub.ui.check.running import RunningCheck, session_of, supersede
 
@@ -39,6 +41,7 @@ def connect(fields: Fields, shown: Answer) -> None:
     _changes(fields, shown)
     # Only as an endpoint: the tab's own checks carry a number.
     gr.Button(visible=False).click(check, fields.inputs, shown.outputs, api_name="check", **LIMITS)
+    shown.results.change(show_offer, shown.results, [shown.offer, shown.build], **QUIET)
     shown.table.select(row_outputs, shown.results, shown.outputs[2:5], **QUIET)
     for leaves in (fields.model.blur, fields.model.submit):
         leaves(None, fields.model, fields.model, js=DEFAULT_MODEL)
@@ -57,9 +60,10 @@ def _starts(fields: Fields, shown: Answer) -> None:
     inputs, named = {shown.latest, *fields.inputs}, [fields.model, fields.caption]
     _start(fields.button.click, _check_fields(fields, shown, NO_FILE), inputs, [*answers, fields.image], shown, named)
     # Not `image.input`: it fires when the image is removed, too.
-    for used in (fields.model.submit, fields.caption.submit, fields.image.upload, fields.several.upload):
+    _start(shown.build.click, _check_fields(fields, shown, NO_FILE, build=True), inputs, [*answers, fields.image], shown, named)
+    for used in (fields.model.submit, fields.caption.submit, fields.reference.submit, fields.image.upload, fields.several.upload):
         _start(used, _check_fields(fields, shown), inputs, [*answers, fields.image], shown, named)
-    filled_in = [fields.image, fields.several, fields.model, fields.nonmembers, fields.caption]
+    filled_in = [fields.image, fields.several, fields.model, fields.nonmembers, fields.caption, fields.reference]
     for gallery, examples in fields.examples:
         function = _check_example(examples.images)
         _start(gallery.select, function, [shown.latest], [*answers, *filled_in], shown, None, show_progress="minimal")
@@ -92,6 +96,7 @@ def _changes(fields: Fields, shown: Answer) -> None:
         *(event for field in (fields.several, fields.nonmembers) for event in (field.clear, field.delete)),
         fields.nonmembers.upload,
         fields.question.input,
+        fields.reference.input,
     ):
         changes(None, files, [shown.latest, *shown.outputs], js=_script("change"))
     # Not `input`: it doesn't fire when text is pasted.
@@ -103,17 +108,18 @@ def _changes(fields: Fields, shown: Answer) -> None:
     shown.answered.change(None, [shown.answered, *files], shown.outputs, js=_script("hideLate"))
 
 
-def _check_fields(fields: Fields, shown: Answer, nothing: str | None = None) -> Callable[..., Outputs]:
+def _check_fields(fields: Fields, shown: Answer, nothing: str | None = None, *, build: bool = False) -> Callable[..., Outputs]:
     """Return the function that checks what the fields hold: its outputs are the answer's, the check's number, and the image.
 
     Args:
         fields: of the tab.
         shown: the tab's answer.
         nothing: the message where there is no image; without one, the answer is emptied.
+        build: whether a reference is built or fetched first.
     """
 
     def run(values: dict[Component, Any], progress: Any = SHOWN_PROGRESS, request: gr.Request | None = None) -> Outputs:
-        number, question = values[shown.latest], question_of(*(values[field] for field in fields.inputs))
+        number, question = values[shown.latest], replace(question_of(*(values[field] for field in fields.inputs)), build=build)
         if not question.images:
             return *(message_outputs() if nothing is None else problem_outputs(nothing)), number, gr.skip()
         image = values[fields.image]
@@ -129,7 +135,7 @@ def _check_example(images: Sequence[InputImage]) -> Callable[..., Outputs]:
 
     def run(number: int, event: gr.SelectData, request: gr.Request) -> Outputs:
         image = images[event.index]
-        return _numbered(Question([image]), RunningCheck(None, session_of(request), number), image.to_pil(), None, DEMO, None, "")
+        return _numbered(Question([image]), RunningCheck(None, session_of(request), number), image.to_pil(), None, DEMO, None, "", "")
 
     return run
 

@@ -17,6 +17,7 @@ from mia_hub.ui.check.answering import MOST_IMAGES, ONE_BY_ONE, QUESTIONS, model
 from mia_hub.ui.check.checkers import DEMO
 from mia_hub.ui.check.examples import PER_KIND, Examples, draw_examples, enlarged
 from mia_hub.ui.check.outputs import EMPTY, piece
+from mia_hub.ui.hardware import is_public
 
 SCRIPT = (Path(__file__).parent / "checks.js").read_text(encoding="utf-8")
 CHANGED = piece("notice", "Your question has changed. Press Check for the answer.")
@@ -38,6 +39,7 @@ class Fields:
     model: gr.Textbox
     caption: gr.Textbox
     nonmembers: gr.File
+    reference: gr.Textbox
     model_line: gr.HTML
     null_size: gr.HTML
     button: gr.Button
@@ -45,7 +47,7 @@ class Fields:
     @property
     def inputs(self) -> list[Component]:
         """In the order of the parameters of `mia_hub.ui.check.answering.check`."""
-        return [self.image, self.several, self.model, self.nonmembers, self.question, self.caption]
+        return [self.image, self.several, self.model, self.nonmembers, self.question, self.caption, self.reference]
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Answer:
         stop: the button that cancels a check.
         table: of several images, also among the outputs.
         outputs: in the order of `mia_hub.ui.check.outputs.Outputs`. Their labels name the outputs of the API.
+        offer, build: of a reference, where the model has none here.
         latest: number of the visitor's latest check; a change of the question counts as one, which gets no answer.
         answered: number of the check whose answer stands there.
     """
@@ -63,6 +66,8 @@ class Answer:
     stop: gr.Button
     table: gr.Dataframe
     outputs: list[Component]
+    offer: gr.HTML
+    build: gr.Button
     latest: gr.Number
     answered: gr.Number
 
@@ -71,8 +76,10 @@ class Answer:
         return self.outputs[0]
 
     @property
-    def results(self) -> Component:
-        return self.outputs[-1]
+    def results(self) -> gr.JSON:
+        results = self.outputs[-1]
+        assert isinstance(results, gr.JSON)
+        return results
 
 
 def lay_out() -> tuple[Fields, Answer]:
@@ -91,16 +98,19 @@ def lay_out() -> tuple[Fields, Answer]:
             with gr.Accordion("Another model", open=False):
                 model, caption = _model(), _caption()
                 nonmembers, null_size = _nonmembers()
+                reference = _reference()
             button = gr.Button("Check", variant="primary", elem_id="check")
             gr.Markdown(PRIVACY, elem_classes="mia-small")
         with gr.Column(scale=6, min_width=320, elem_id="answer", elem_classes="mia-answer-panel"):
             answer = _answer()
-    return Fields(image, examples, several, question, model, caption, nonmembers, model_line, null_size, button), answer
+    return Fields(image, examples, several, question, model, caption, nonmembers, reference, model_line, null_size, button), answer
 
 
 def _answer() -> Answer:
     stop = gr.Button("Stop", size="sm", elem_id="stop")
     verdict = gr.HTML(EMPTY, label="Answer", elem_id="verdict")
+    offer = gr.HTML(visible=False, elem_id="offer")
+    build = gr.Button(visible=False, elem_id="build", size="sm")
     table = gr.Dataframe(visible=False, interactive=False, wrap=True, label="Select a row to see its curve", elem_id="table")
     outputs: list[Component] = [
         verdict,
@@ -112,7 +122,8 @@ def _answer() -> Answer:
         # The browser keeps the answers, not the server.
         gr.JSON(visible="hidden", label="All of it", elem_id="results"),
     ]
-    return Answer(stop, table, outputs, *(gr.Number(0, precision=0, visible="hidden", elem_id=name) for name in ("latest", "answered")))
+    latest, answered = (gr.Number(0, precision=0, visible="hidden", elem_id=name) for name in ("latest", "answered"))
+    return Answer(stop, table, outputs, offer, build, latest, answered)
 
 
 def _image() -> gr.Image:
@@ -161,12 +172,13 @@ def _question() -> gr.Radio:
 
 
 def _model() -> gr.Textbox:
+    limit = " with weights up to 2 GiB" if is_public() else ""
     return gr.Textbox(
         DEMO,
         label="Model",
         max_lines=1,
-        info="“demo”, or the Hub id of an image model with weights up to 2 GiB, such as google/ddpm-cifar10-32; with a LoRA "
-        "on top: base + lora. Enter starts a check.",
+        info=f"“demo”, or the Hub id of an image model{limit}, such as google/ddpm-cifar10-32; with a LoRA on top: base + lora. "
+        "Enter starts a check.",
         elem_id="model",
     )
 
@@ -192,6 +204,16 @@ def _nonmembers() -> tuple[gr.File, gr.HTML]:
     return nonmembers, gr.HTML(visible=False, elem_id="null-size")
 
 
+def _reference() -> gr.Textbox:
+    return gr.Textbox(
+        "",
+        label="Or a reference",
+        max_lines=1,
+        info="Somebody may have published one: the name of a data set on the Hub, owner/name.",
+        elem_id="reference",
+    )
+
+
 def model_line_html(model: str, nonmembers: list[str] | None) -> str:
     """Return the line that names the model of the answers."""
     model = model_name(model)
@@ -200,7 +222,7 @@ def model_line_html(model: str, nonmembers: list[str] | None) -> str:
         description += ", with your non-members" if nonmembers else ""
     else:
         description = " from the Hub"
-        description += ", with your non-members" if nonmembers else "; without known non-members it gives a curve and no verdict"
+        description += ", with your non-members" if nonmembers else "; without a reference or non-members it gives a curve and no verdict"
     return piece("model_line", model, description)
 
 

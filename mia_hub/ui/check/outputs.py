@@ -49,9 +49,9 @@ def answer_outputs(results: dict[str, Any], problems: list[str]) -> Outputs:
     return gr.HTML(verdict + piece("problems", problems)), table, *details, gr.HTML(_download_link(results), visible=True), results
 
 
-def set_outputs(result: SetCheck, caption: str | None, problems: list[str]) -> Outputs:
-    """Return the outputs of one answer to a set."""
-    everything = {"set": result.to_dict(), "model": {"id": result.model}, "caption": caption or ""}
+def set_outputs(result: SetCheck, further: dict[str, Any], problems: list[str]) -> Outputs:
+    """Return the outputs of one answer to a set; ``further``: what else the results have."""
+    everything = {"set": result.to_dict(), "model": {"id": result.model}} | further
     return (
         gr.HTML(set_answer_html(result) + piece("problems", problems)),
         gr.Dataframe(visible=False),

@@ -1,0 +1,100 @@
+"""Measure what a stored reference costs: a check beside its own queries, and reading one of 10,000 images.
+
+python -m benchmarks.references
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.reporting import Row, benchmark_parser, facts, finish
+from benchmarks.throughput import Recorder, in_turns
+from mia_hub.checking.checks import check_image
+from mia_hub.models.loading import load_model
+from mia_hub.references.appearance import StoredAppearance
+from mia_hub.references.demo_reference import demo_reference
+from mia_hub.references.reference import Reference
+from mia_hub.splits.loading import load_split
+
+MOST_OVER_QUERIES, MOST_READING_SECONDS = 1.1, 0.5
+LARGE = 10_000
+ROUNDS = 9
+
+
+def measure_check() -> list[Row]:
+    """Measure a check of an image with a stored reference beside the forward passes that it takes."""
+    model = Recorder(load_model("demo", dtype="float32"))
+    image, reference = load_split("demo").nonmembers[0], demo_reference()
+
+    def check() -> None:
+        check_image(image, model, reference=reference, progress=False)
+
+    check()  # fits the comparability check
+    model.passes.clear()
+    check()
+    queries = list(model.passes)
+
+    def bare() -> None:
+        with torch.no_grad():
+            for x, t, cond in queries:
+                model.model.predict_noise(x, t, cond)
+
+    seconds = in_turns(ROUNDS, [check, bare], model.model.device)
+    ratios = seconds[:, 0] / seconds[:, 1]
+    ratio = float(np.median(ratios))
+    return [
+        Row(
+            f"check of one image with a stored reference, {sum(len(x) for x, _, _ in queries)} queries",
+            f"{ratio:.3f} ({ratios.min():.3f} … {ratios.max():.3f}) times its bare forward passes",
+            f"≤ {MOST_OVER_QUERIES}",
+            ratio <= MOST_OVER_QUERIES,
+            {"seconds": seconds},
+        )
+    ]
+
+
+def large_reference(folder: Path) -> Path:
+    """Write a reference of 10,000 non-members, with numbers drawn from the demo's."""
+    demo = demo_reference()
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, len(demo.profiles), LARGE)
+    ids = [rng.bytes(16).hex() for _ in range(LARGE)]
+    labels = np.zeros(LARGE, np.int8)
+    profiles = replace(demo.profiles, ids=ids, is_member=labels, scores=demo.profiles.scores[rows])
+    features = rng.normal(size=(LARGE, demo.appearance.features[1].shape[1]))
+    appearance = StoredAppearance(demo.comparability, (ids, features))
+    return replace(demo, profiles=profiles, observations=demo.observations[rows], appearance=appearance).save(folder)
+
+
+def measure_reading() -> list[Row]:
+    """Measure reading a reference of 10,000 images, and judging one score with it."""
+    with tempfile.TemporaryDirectory() as folder:
+        stored = large_reference(Path(folder) / "reference")
+        size = sum(path.stat().st_size for path in stored.iterdir())
+        seconds = in_turns(ROUNDS, [lambda: Reference.read(stored)])[:, 0]
+    worst = float(np.median(seconds))
+    return [
+        Row(
+            f"reading and checking a reference of {LARGE:,} images, {size / 2**20:.1f} MiB",
+            f"{worst:.3f} s ({seconds.min():.3f} … {seconds.max():.3f})",
+            f"< {MOST_READING_SECONDS} s",
+            worst < MOST_READING_SECONDS,
+            {"seconds": seconds},
+        )
+    ]
+
+
+def run(args: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
+    conditions = facts(torch.device("cpu"), "float32", 1)
+    return measure_check() + measure_reading(), conditions
+
+
+if __name__ == "__main__":
+    raise SystemExit(finish(benchmark_parser("references", __doc__ or ""), run))

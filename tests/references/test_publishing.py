@@ -1,0 +1,157 @@
+"""A published reference answers elsewhere as it does here, also without a network; what was tampered with does not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load, load_file, save
+from support.known_blobs import folder_of, members, nonmembers, parquet_of
+
+import mia_hub
+from mia_hub.errors import SplitError
+from mia_hub.references.storing import NUMBERS, RECORD, content_hash
+from mia_hub.references.verification import verify_reference
+
+ATTACK = mia_hub.get_attack("sima", timesteps=(20, 60, 100))
+
+
+@pytest.fixture(scope="module")
+def hub(loopback_hub, tiny_pixel_repo):
+    """The loopback Hub with a model and its non-members."""
+    loopback_hub.add_repo("model", "ref/tiny-ddpm", tiny_pixel_repo())
+    loopback_hub.add_repo("dataset", "ref/heldout", {"data/test-00000-of-00001.parquet": parquet_of(nonmembers(120))})
+    return loopback_hub
+
+
+@pytest.fixture(scope="module")
+def model(hub):
+    return mia_hub.load_model("ref/tiny-ddpm")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_ref")
+    monkeypatch.setenv("MIA_HUB_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def built(model, **options):
+    return mia_hub.Reference.build(model, "ref/heldout:test", ATTACK, progress=False, **options)
+
+
+def test_a_published_reference_gives_the_same_p_values_elsewhere_and_offline(hub, model, tmp_path, monkeypatch):
+    folder = folder_of(nonmembers(120), tmp_path / "at hand")
+    at_hand = mia_hub.check_images(list(members(9)), model, ATTACK, nonmembers=folder, keep=False, progress=False)
+    reference = built(model, stated="never released")
+    commit = reference.push("ref/reference")
+    monkeypatch.setenv("MIA_HUB_HOME", str(tmp_path / "elsewhere"))
+    fetched = mia_hub.Reference.load("ref/reference")
+    answers = mia_hub.check_images(list(members(9)), model, reference="ref/reference", progress=False)
+    assert [answer.p_value for answer in answers] == [answer.p_value for answer in at_hand]
+    assert [answer.score for answer in answers] == [answer.score for answer in at_hand]
+    assert fetched.source == "120 images of ref/heldout, split test; stated: never released" and fetched.origin.revision
+    found = mia_hub.check_image(members()[0], mia_hub.load_model("ref/tiny-ddpm"), progress=False)
+    assert found.p_value is not None, "a fetched reference answers for its model"
+    with hub.broken(503):
+        for name in ("ref/reference", sorted((tmp_path / "elsewhere" / "references" / "built").iterdir())[0].name):
+            offline = mia_hub.Reference.load(name)
+            assert np.array_equal(offline.observations, reference.observations)
+    assert mia_hub.Reference.load("ref/reference", revision=commit).to_dict() == fetched.to_dict()
+
+
+def test_nothing_that_is_published_is_an_image(hub, model):
+    built(model).push("ref/reference")
+    from huggingface_hub import HfApi, hf_hub_download
+
+    names = set(HfApi().list_repo_files("ref/reference", repo_type="dataset"))
+    assert names - {".gitattributes"} == {"README.md", RECORD, NUMBERS}
+    card = Path(hf_hub_download("ref/reference", "README.md", repo_type="dataset")).read_text(encoding="utf-8")
+    assert "mia-hub check image.png --model ref/tiny-ddpm --reference ref/reference" in card and "Power unknown" in card
+    arrays = load_file(hf_hub_download("ref/reference", NUMBERS, repo_type="dataset"))
+    assert max(array.shape[1] for name, array in arrays.items() if array.ndim == 2 and len(array) >= 120) < 200
+
+
+def tampered(hub, model, change):
+    reference = built(model)
+    reference.push("ref/reference")
+    record, numbers = reference.encoded()
+    arrays = load(numbers)
+    change(arrays)
+    content = save(arrays)
+    values = record.model_dump(mode="json") | {"numbers": content_hash(content)}
+    hub.commit("dataset", "ref/reference", {NUMBERS: content, RECORD: json.dumps(values).encode()})
+
+
+def swap(arrays):
+    arrays["observations"] = arrays["observations"][::-1].copy()
+
+
+def shift(arrays):
+    arrays["observations"] = arrays["observations"] - 1.0
+
+
+@pytest.mark.parametrize("change", [swap, shift])
+def test_consistent_tampering_is_noticed_when_images_are_scored_again(hub, model, change):
+    tampered(hub, model, change)
+    outcome = verify_reference(mia_hub.Reference.load("ref/reference"), model, progress=False)
+    assert not outcome.genuine and "not genuine" in outcome.text()
+
+
+def test_a_genuine_reference_is_verified_by_its_own_source_or_another(hub, model, tmp_path):
+    reference = built(model)
+    outcome = verify_reference(reference, model, progress=False)
+    assert outcome.genuine and outcome.checked == 20
+    folder = folder_of(nonmembers(120), tmp_path / "at hand")
+    assert verify_reference(reference, model, folder, n=5, progress=False).genuine
+    with pytest.raises(SplitError, match="only 0 are in"):
+        verify_reference(reference, model, folder_of(members(), tmp_path / "others"), progress=False)
+
+
+def test_a_reference_of_images_at_hand_says_that_they_are_needed(model):
+    reference = mia_hub.Reference.build(model, nonmembers(), ATTACK, progress=False)
+    with pytest.raises(SplitError, match="does not say where its images are; give them with --nonmembers"):
+        verify_reference(reference, model, progress=False)
+
+
+REFUSED = {
+    "somebody else's name": ("other/reference", "can't write to other/reference"),
+    "no name": ("reference", "of the form 'owner/name'"),
+    "something else": ("ref/heldout", "holds something other than a reference"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_push_that_can_not_succeed_is_refused(model, case):
+    name, reason = REFUSED[case]
+    with pytest.raises(SplitError, match=reason):
+        built(model).push(name)
+
+
+def test_a_reference_of_a_folder_is_not_published(tiny_pixel_repo):
+    reference = mia_hub.Reference.build(str(tiny_pixel_repo()), nonmembers(), ATTACK, progress=False)
+    with pytest.raises(SplitError, match="is a folder on this machine, so that nobody else could use its reference"):
+        reference.push("ref/reference")
+
+
+NOT_THERE = {
+    "ref/nothing": "no data set 'ref/nothing'",
+    "ref/heldout": "it has no reference.json",
+    "nothing": "There is no reference 'nothing' on this machine. There are: none; build one with 'mia-hub reference build'",
+}
+
+
+@pytest.mark.parametrize("name", NOT_THERE)
+def test_what_is_no_reference_is_refused(hub, name):
+    with pytest.raises(SplitError, match=NOT_THERE[name]):
+        mia_hub.Reference.load(name)
+
+
+def test_a_reference_that_is_too_large_is_refused_before_it_is_fetched(hub, monkeypatch):
+    monkeypatch.setattr("mia_hub.references.publishing.LARGEST_NUMBERS", 100)
+    hub.add_repo("dataset", "ref/large", {RECORD: b"{}", NUMBERS: b"0" * 101})
+    with pytest.raises(SplitError, match="has 101 bytes; at most 100 are read"):
+        mia_hub.Reference.load("ref/large")
+    assert NUMBERS not in hub.files_fetched("ref/large")
