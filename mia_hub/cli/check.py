@@ -176,7 +176,8 @@ def _checker(args: argparse.Namespace, attack: Attack | None, nonmembers: _Files
         null = {"nonmembers": nonmembers.readable, "nonmember_captions": _captions(args, nonmembers)}
     else:
         null = {"nonmembers": args.nonmembers, "nonmember_captions": args.caption if args.nonmembers else None}
-    checker = Checker(model_from(args), attack, **null, reference=_named_reference(args), **options)
+    reference = _named_reference(args)  # before the model: it may name that
+    checker = Checker(model_from(args), attack, **null, reference=reference, **options)
     if checker.reference is None:
         offer_reference(args, checker.model)
         checker = Checker(checker.model, attack, **options)

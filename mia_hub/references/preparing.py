@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from mia_hub.errors import AttackError, ImageError, SplitError
 from mia_hub.images.captions import require_complete
-from mia_hub.images.decoding import FORMATS
+from mia_hub.images.formats import FORMATS
 from mia_hub.images.image import InputImage, encoded_file
 from mia_hub.images.sequences import ConcatenatedSequence
 from mia_hub.models.protocol import ModelInfo
