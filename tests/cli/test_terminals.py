@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from importlib import import_module
@@ -28,6 +29,15 @@ RUNS = {
     "app": ([], []),
     "check": (["images", "--quiet", "--json", "check.json"], ["check.json"]),
     "check-set": (["images", "--quiet", "--json", "set.json"], ["set.json"]),
+    "reference build": (
+        ["--nonmembers", "known", "--attack", "sima", "--set", "timesteps=70", "--stated", "≤ 漢", "--quiet", "--out", "reference ≤"],
+        ["reference ≤/reference.json", "reference ≤/reference.safetensors"],
+    ),
+    "reference list": ([], []),
+    "reference show": (["demo"], []),
+    "reference pull": (["terminals/reference"], []),
+    "reference verify": (["demo", "--nonmembers", "known", "--quiet"], []),
+    "reference remove": (["demo"], []),
     "audit": (
         ["--set", "timesteps=70", *QUICK, "--out", "audit ≤"],
         ["audit ≤/report.json", "audit ≤/report.md", "audit ≤/report.html", "audit ≤/scores.parquet"],
@@ -55,21 +65,32 @@ RUNS = {
 
 
 @pytest.fixture(scope="module")
-def templates(tmp_path_factory):
-    """A folder of images and a setting, which each test copies."""
+def templates(tmp_path_factory, loopback_hub):
+    """A folder of images, a reference and a setting, which each test copies."""
     folder = tmp_path_factory.mktemp("terminals")
     demo = mia_hub.load_split("demo")
     (folder / "images").mkdir()
     for row, name in enumerate(["a.png", "b.png", "c.png", *ODD_NAMES]):
         (demo.members if row < 3 else demo.nonmembers)[row].to_pil().save(folder / "images" / name)
     (folder / "images" / os.fsdecode(b"broken \xe9.png")).write_bytes(b"no image")
+    (folder / "known").mkdir()
+    for row in range(24):
+        demo.nonmembers[row].to_pil().save(folder / "known" / f"{row}.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MIA_HUB_HOME", str(folder / "home"))
+        attack = mia_hub.get_attack("sima", timesteps=(70,))
+        reference = mia_hub.Reference.build("demo", str(folder / "known"), attack, stated="≤ 漢", progress=False)
+    reference.save(folder / "reference")
+    loopback_hub.add_repo("dataset", "terminals/reference", folder / "reference")
     edited(folder, "demo-fashion-mnist", {"attacks": [{"name": "sima", "parameters": {"timesteps": [70]}}], "title": "Pokémon ≤ 漢"})
     return folder
 
 
 @pytest.fixture
 def workplace(templates, tmp_path, monkeypatch):
-    (tmp_path / "images").symlink_to(templates / "images")
+    for name in ("images", "known"):
+        (tmp_path / name).symlink_to(templates / name)
+    shutil.copytree(templates / "home", tmp_path / "home")
     (tmp_path / "own.json").write_bytes((templates / "own.json").read_bytes())
     (tmp_path / "requests").mkdir()
     monkeypatch.chdir(tmp_path)
