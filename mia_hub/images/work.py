@@ -14,6 +14,7 @@ from itertools import islice
 from typing import BinaryIO
 
 from mia_hub.images import tiff
+from mia_hub.images.arrays import check_size
 from mia_hub.images.formats import KNOWN_MAGIC, is_heif
 from mia_hub.images.messages import image_error
 
@@ -63,6 +64,9 @@ def has_too_much(stream: BinaryIO, head: bytes, name: str) -> bool:
         problem = _bmp_problem(head)
     elif KNOWN_MAGIC.match(head) or is_heif(head):
         stream.seek(0)
+        if head[12:16] == b"VP8X":  # Pillow makes room for all pixels of a WebP when it opens the file
+            width, height = (1 + int.from_bytes(head[at : at + 3], "little") for at in (24, 27))
+            check_size(height, width, name)
         data = stream.read(MOST_READ)
         if is_png:
             chunks = list(islice((kind for kind, _ in _png_chunks(data) if kind[:1].islower()), MOST_CHUNKS + 1))

@@ -30,6 +30,14 @@ def test_a_bomb_is_refused_before_it_is_opened(case, monkeypatch):
     assert message.startswith("the upload: ") and words in message and ("save it again" in message or "download" in message)
 
 
+def test_a_webp_of_too_many_pixels_is_refused_before_it_is_opened(monkeypatch):
+    data = saved(RGB, "WEBP", lossless=True, **frames(2))
+    at = data.index(b"VP8X") + 12
+    monkeypatch.setattr(Image, "open", lambda *args, **options: pytest.fail("it was opened"))
+    with pytest.raises(ImageError, match="16,000 x 16,000 pixels are too many"):
+        open_image(data[:at] + (15_999).to_bytes(3, "little") * 2 + data[at + 6 :])
+
+
 def test_many_chunks_of_metadata_cost_the_metadata_alone():
     image = open_image(chunky_png(work.MOST_CHUNKS + 1))
     assert image.id == content_id(GREY) and image.notes == ("Damaged metadata in the file was ignored.",)
