@@ -19,7 +19,7 @@ TABLE = PACKAGE_FOLDER / "references" / "references.json"
 
 
 class KnownModel(Closed):
-    """What is known about references of some models that were trained on the same data.
+    """References of some models that were trained on the same data, as far as they are known.
 
     Attributes:
         models: their ids on the Hub.

@@ -1,4 +1,4 @@
-"""What can be done for a model without a reference on this machine: fetch a published one, or build one of known non-members."""
+"""Offers for a model without a reference on this machine: fetch a published one, or build one of known non-members."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What scoring known images and new ones alike takes."""
+"""Options of scoring known images and new ones alike."""
 
 from __future__ import annotations
 

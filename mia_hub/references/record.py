@@ -1,4 +1,4 @@
-"""What a stored reference states about itself, validated when it is read: it may come from a stranger."""
+"""The statements of a stored reference about itself, validated when it is read: it may come from a stranger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What texts advise: the commands, options and names in them."""
+"""The advice in texts: the commands, options and names in them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def commands(text: str) -> list[list[str]]:
 
 
 def wrong_with(words: list[str]) -> str | None:
-    """What is wrong with the words of a ``mia-hub`` command, in which "…" stands for further ones; None if nothing is."""
+    """The fault in the words of a ``mia-hub`` command, in which "…" stands for further ones; None if nothing is."""
     for name, parser in leaf_parsers():
         if words[: len(name.split())] == name.split():
             arguments = words[len(name.split()) :]

@@ -13,7 +13,7 @@ ENCODINGS = ("ascii", "cp1252")
 
 
 class Broken(io.RawIOBase):
-    """What every write to fails on, as on a full disk or a closed pipe."""
+    """A stream on which every write fails, as on a full disk or a closed pipe."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -27,7 +27,7 @@ class Broken(io.RawIOBase):
 
 @dataclass
 class Terminal:
-    """What was printed, as the terminal's bytes."""
+    """The output, as the terminal's bytes."""
 
     encoding: str
     out: io.BytesIO = field(default_factory=io.BytesIO)
