@@ -33,6 +33,12 @@ os.environ |= {
 }
 
 
+def pytest_collection_modifyitems(items):
+    """Put the files that drive a browser first: they take the longest, and one that begins last would keep one process waiting."""
+    in_browser = {item.path for item in items if {"browser", "app"} & set(getattr(item, "fixturenames", ()))}
+    items.sort(key=lambda item: item.path not in in_browser)
+
+
 def pytest_unconfigure():
     _hub.stop()
     _home.cleanup()

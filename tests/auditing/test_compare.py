@@ -238,6 +238,7 @@ def run(capsys, *arguments):
     return status, out, err
 
 
+@pytest.mark.slow
 def test_a_killed_comparison_goes_on_where_it_was(tiny, split_folder, tmp_path, capsys):
     out = tmp_path / "out"
     arguments = ["--model", tiny, "--split", split_folder, "--out", out, "--no-shift-check", "--device", "cpu"]

@@ -25,6 +25,7 @@ def reported(part):
     return [image for image in (part[i] for i in range(120)) if image.id in ids]
 
 
+@pytest.mark.slow
 def test_check_set_end_to_end(split):
     members = reported(split.members)[:30]
     check = mia_hub.check_set([*members, members[0]], progress=False)

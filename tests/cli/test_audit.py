@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from support.command_line import run
 
 import mia_hub
@@ -39,6 +40,7 @@ def test_an_audit_that_comes_to_nothing_leaves_no_folder(capsys, tmp_path, monke
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_audit_resumes(capsys, tmp_path, monkeypatch):
     kind, passes, last = type(mia_hub.load_model("demo")), [], 5
     real = kind.predict_noise

@@ -58,6 +58,7 @@ def workplace(tmp_path_factory, loopback_hub, tiny_pixel_repo):
         loopback_hub.delete_repo("model", name)
 
 
+@pytest.mark.slow
 def test_the_scripts_run(workplace, monkeypatch, capsys):
     monkeypatch.chdir(workplace)
     monkeypatch.setenv("HF_UPDATE_DOWNLOAD_COUNTS", "0")
@@ -81,6 +82,7 @@ def test_the_scripts_run(workplace, monkeypatch, capsys):
     exec(faster_metric, names)
 
 
+@pytest.mark.slow
 def test_every_command_is_shown_and_runs(workplace, capsys, monkeypatch):
     monkeypatch.chdir(workplace)
     monkeypatch.setenv("MIA_HUB_HOME", str(workplace / "home"))

@@ -39,6 +39,7 @@ print(json.dumps({"light": light, "before": before, "path": str(path), "loaded":
 """
 
 
+@pytest.mark.slow
 def test_found_in_a_fresh_process_in_another_folder_without_a_hub(tmp_path, tiny_pixel_repo):
     """One process for all of it: it takes seconds to import evaluate."""
     elsewhere = tmp_path / "elsewhere"

@@ -194,6 +194,7 @@ class TestDemo:
         assert result["p_values"] == [check.p_value for check in checked]
         assert result["verdicts"] == [check.verdict for check in checked]
 
+    @pytest.mark.slow
     def test_the_example_in_the_documentation_runs(self, sima):
         example = doctest.DocTestParser().get_doctest(sima.inputs_description, {}, "example", None, None)
         assert len(example.examples) > 5

@@ -107,6 +107,7 @@ def test_what_is_shown_can_be_kept_and_obeys_nobody(open_board, tmp_path):
     assert len(line["entry"]) == 16 and row["entry"] == line["entry"]
 
 
+@pytest.mark.slow
 def test_a_row_opens_its_entry_whose_address_opens_it_again(open_board, app):
     page = open_board()
     models = view(page, "Models", "models")
@@ -154,6 +155,7 @@ def test_an_attack_and_a_claim_have_pages(open_board):
     expect(page.locator("#entry-command")).to_contain_text("mia-hub benchmark run ddpm-cifar100")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_phone_never_scrolls_sideways(open_board, theme):
     page = open_board(width=390, theme=theme)

@@ -108,6 +108,7 @@ def test_a_model_is_submitted_and_followed(app, open_tab):
     expect(row).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_scores_are_handed_in(app, open_tab, own_scores):
     page = open_tab()
     page.get_by_label("Scores of my own attack").click()
@@ -139,6 +140,7 @@ def test_no_cell_is_a_formula(app, open_tab):
     expect(row).to_contain_text("'=1+1 (pull request)")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width, theme", [(1280, "light"), (390, "dark")])
 def test_nothing_needs_scrolling_sideways(open_tab, width, theme):
     page = open_tab(width, theme)
@@ -227,6 +229,7 @@ def requests_on_the_hub(loopback_hub):
     loopback_hub.delete_repo("dataset", name)
 
 
+@pytest.mark.slow
 def test_a_space_lets_in_who_is_known(tmp_path, browser, requests_on_the_hub, monkeypatch, capfd):
     for name, value in OAUTH.items():
         # Gradio reads them when it is imported.
@@ -278,6 +281,7 @@ def test_a_space_that_lacks_something_says_so(monkeypatch, requests_on_the_hub, 
     assert escape(listing) in listing_outputs()[1]
 
 
+@pytest.mark.slow
 def test_who_signs_in_is_the_submitter(tmp_path, browser, requests_on_the_hub):
     # Outside of a Space, Gradio's login gives the profile of this machine's token.
     environment = {"MIA_HUB_REQUESTS": f"hub:{requests_on_the_hub}", "HF_TOKEN": "hf_alice", "OAUTH_CLIENT_ID": "id"}

@@ -119,6 +119,7 @@ def test_what_overflowed_in_another_process_moves_here_too():
     assert model.fallbacks == {"denoiser": "bfloat16"}, "it moved already"
 
 
+@pytest.mark.slow
 def test_auc_is_the_same_in_half_precision():
     from mia_hub.metrics.roc import auc
 

@@ -369,6 +369,7 @@ def test_a_denoiser_that_overflows_moves_to_a_wider_precision(folder_of):
         SIMA.score(model, some_images(2))
 
 
+@pytest.mark.slow
 def test_a_killed_comparison_goes_on_in_the_precision_that_it_had_come_to(folder_of, tmp_path):
     split = mia_hub.make_split(some_images(6), some_images(6, 1))
     attacks = [SIMA, mia_hub.get_attack("secmi", timesteps=(50,))]

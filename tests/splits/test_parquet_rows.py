@@ -57,6 +57,7 @@ os._exit(0)  # a thread may still read ahead, for which Python's shutdown doesn'
 """
 
 
+@pytest.mark.slow
 def test_a_large_split_needs_no_more_memory_or_disk_than_a_small_one(sized, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # each of Arrow's threads holds memory of its own

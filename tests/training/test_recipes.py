@@ -21,6 +21,7 @@ from training import build_demo, demo, recipe, train_ddpm, train_ldm, train_lora
 from training.data import EMOJI_FONT, TrainingSet, emoji, fashion_mnist
 from training.fashion_mnist import DEBIAN_FILE
 
+pytestmark = pytest.mark.slow
 PACKAGES = {DEBIAN_FILE: "dataset-fashion-mnist", EMOJI_FONT: "fonts-noto-color-emoji"}
 SMALL = ("--members", "32", "--nonmembers", "64", "--batch", "4", "--check-every", "1")
 SAMPLES = 16

@@ -44,6 +44,7 @@ def page(page, images):
     return page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arrives", [True, False], ids=["cancelled", "on its way"])
 def test_an_answer_that_comes_too_late_is_not_shown(page, images, slow_check, arrives):
     if not arrives:
@@ -68,6 +69,7 @@ def test_an_answer_that_comes_too_late_is_not_shown(page, images, slow_check, ar
     expect(page.locator("#verdict .mia-sentence")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_every_change_of_the_question_takes_its_answer_along(page, images):
     upload(page, images.nonmembers[:3], "several")
     for change in (
@@ -122,6 +124,7 @@ def test_of_two_checks_the_last_is_answered(page, images, slow_check):
     expect(page.locator("#stop")).to_be_hidden()
 
 
+@pytest.mark.slow
 def test_a_long_check_can_be_stopped(page, slow_check):
     stop = page.locator("#stop")
     expect(stop).to_be_hidden()

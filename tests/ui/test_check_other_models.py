@@ -77,6 +77,7 @@ def lora(loopback_hub, tmp_path_factory):
     return "app-tests/draws + app-tests/lora"
 
 
+@pytest.mark.slow
 def test_a_lora_is_checked_with_a_caption(page, lora, images):
     upload(page, images.nonmembers[0])
     expect(page.locator("#caveats li").first).to_be_visible()
@@ -132,6 +133,7 @@ def test_too_few_known_non_members_are_refused(page, images):
     expect(page.locator(PROBLEM)).to_contain_text("known non-members are too few to compare images with; give at least 20")
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_used_gets_a_message(page, hub_models, images):
     upload(page, images.nonmembers[0])
     expect(page.locator("#caveats li").first).to_be_visible()

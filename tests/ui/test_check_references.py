@@ -56,6 +56,7 @@ def test_an_offer_is_accepted_and_answers_for_everybody(open_page, known, monkey
     expect(second.get_by_role("button", name="Build the reference")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_a_reference_on_the_hub_is_named(open_page, known, monkeypatch, tmp_path):
     monkeypatch.setenv("MIA_HUB_HOME", str(tmp_path))
     monkeypatch.setenv("HF_TOKEN", "hf_page")

@@ -53,6 +53,7 @@ def test_several_images_are_judged_together_whatever_some_of_them_are(page, chec
     expect(page.locator("#table")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_a_set_gets_one_answer(page, checker, images):
     paths = images.nonmembers[:8]
     expected = checker.check_set(paths)
@@ -81,6 +82,7 @@ def test_a_set_too_small_gets_a_message(page, images):
     expect(page.locator(PROBLEM)).to_contain_text("3 different images are too few for a set; give at least 5 different ones")
 
 
+@pytest.mark.slow
 def test_a_sorted_table_still_shows_the_clicked_image(page, checker, images):
     paths = images.nonmembers[5:9]
     expected = checker.check(paths)

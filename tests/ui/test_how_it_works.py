@@ -150,6 +150,7 @@ def test_the_mouse_drags_x_anywhere_and_a_click_catches_a_point(open_tab):
     expect(page.locator(".mia-how-kind")).to_have_text("x is a held-out point.")
 
 
+@pytest.mark.slow
 def test_the_keyboard_moves_x_and_the_noise_level(open_tab):
     page = open_tab()
     handle, slider = page.get_by_role("slider", name="The image x"), page.get_by_role("slider", name="Noise level")
@@ -170,6 +171,7 @@ def test_the_keyboard_moves_x_and_the_noise_level(open_tab):
     assert expect_exact(page)["x"] in SCENE["shown"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_on_a_phone_a_finger_drags_x_and_nothing_scrolls_sideways(open_tab, theme):
     page = open_tab(width=390, theme=theme)

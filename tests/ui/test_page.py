@@ -50,6 +50,7 @@ def _fits(page, shot: Path) -> None:
     assert button["x"] >= 0 and button["x"] + button["width"] <= width and button["height"] >= 36, shot.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_it_fits_a_phone_and_the_answer_comes_into_view(open_page, images, tmp_path, theme):
     page = open_page(390, theme)
