@@ -21,6 +21,7 @@ from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.images.sources import as_images
 from mia_hub.metrics.intervals import clopper_pearson
 from mia_hub.metrics.p_values import ALPHA
+from mia_hub.references.demo_reference import demo_nonmembers
 from mia_hub.rendering.numbers import percent_with_interval
 from mia_hub.splits.loading import load_split
 from mia_hub.system.streams import any_terminal
@@ -70,7 +71,7 @@ ALTERATIONS: dict[str, Callable[[Image.Image], Image.Image]] = {
 def known_images(checker: Checker, members: int, nonmembers: int, seed: int = 0) -> dict[str, list[Image.Image]]:
     """Draw at most this many members and non-members, seeded, from the part of the demo's split on which nothing was chosen."""
     rng = np.random.default_rng(seed)
-    known = {"members": load_split("demo").members, "non-members": checker.reference.appearance.images}
+    known = {"members": load_split("demo").members, "non-members": demo_nonmembers()}
     reported = set(checker.reference.profiles.ids)
     samples = {}
     for (kind, images), count in zip(known.items(), (members, nonmembers)):

@@ -22,7 +22,7 @@ from mia_hub.auditing.audit import audit, held_out
 from mia_hub.auditing.report import AuditReport
 from mia_hub.defaults import DEMO_FOLDER, VERDICT_ATTACK
 from mia_hub.models.loading import load_model
-from mia_hub.references.demo_reference import DEMO_OBSERVATIONS, write_observations
+from mia_hub.references.demo_reference import DEMO_APPEARANCE, DEMO_OBSERVATIONS, write_appearance, write_observations
 from mia_hub.splits.loading import load_split
 from mia_hub.system.streams import any_terminal
 from training.card import demo_card
@@ -90,6 +90,7 @@ def main() -> None:
     report = audit("demo", "sima", "demo")
     report.scores.to_parquet(DEMO_FOLDER / "scores.parquet")
     write_verdict_observations()
+    write_appearance(DEMO_APPEARANCE)
     control = audit("demo", "sima", held_out(load_split("demo")))
     if not control.auc.low < 0.5 < control.auc.high:
         raise SystemExit(f"The control failed: held-out against held-out gives AUC {control.auc}. Nothing was published.")

@@ -15,7 +15,7 @@ from mia_hub.errors import AttackError, SplitError
 from mia_hub.images.sources import as_images
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.references.building import BuildPlan
-from mia_hub.references.demo_reference import DEMO_SOURCE, demo_reference, is_demo, stored_reference
+from mia_hub.references.demo_reference import DEMO_SOURCE, demo_nonmembers, is_demo, stored_reference
 from mia_hub.references.kept import CHECKED, reference_id
 from mia_hub.references.preparing import PreparedImages
 from mia_hub.references.record import SourceRecord
@@ -61,7 +61,7 @@ class ChosenReference:
         stored = stored_reference(self.attack, model)
         if stored is not None:
             return stored
-        images = demo_reference(plain=True).appearance.images  # type: ignore[attr-defined]  # of the demo, which are at hand
+        images = demo_nonmembers()
         known = LabelledImages(images, np.zeros(len(images), np.int8))
         run = _run(options, on_batch, self.seed)
         return scored_reference(model, self.attack, known, SourceRecord(description=DEMO_SOURCE, spelling="demo"), None, run)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,9 @@ import numpy.typing as npt
 from mia_hub.images.features import blind_features
 from mia_hub.images.image import InputImage
 from mia_hub.references.comparability import Comparability
+
+# Names of the arrays.
+FEATURES, COMPARABILITY = "appearance.features", "comparability."
 
 
 class Appearance(Protocol):
@@ -60,3 +63,17 @@ class StoredAppearance:
 
     comparability: Comparability
     features: tuple[list[str], npt.NDArray[np.float64]]
+
+    @classmethod
+    def from_arrays(cls, ids: list[str], arrays: Mapping[str, npt.NDArray[Any]]) -> StoredAppearance:
+        """Return the appearance of the images with these content ids, from what `appearance_arrays` returned."""
+        fit = {name.removeprefix(COMPARABILITY): value for name, value in arrays.items() if name.startswith(COMPARABILITY)}
+        return cls(Comparability(**fit), (ids, arrays[FEATURES]))
+
+
+def appearance_arrays(appearance: Appearance) -> dict[str, npt.NDArray[Any]]:
+    """Return an appearance as named arrays, without the content ids."""
+    arrays: dict[str, npt.NDArray[Any]] = {FEATURES: appearance.features[1]}
+    arrays |= {COMPARABILITY + name: value for name, value in vars(appearance.comparability).items()}
+    # safetensors writes memory in its own order.
+    return {name: np.ascontiguousarray(value) for name, value in arrays.items()}

@@ -72,7 +72,8 @@ class Comparability:
         rows = tqdm(range(len(references)), desc="reading reference images", unit="image", delay=1.0, disable=not progress)
         looks, thumbnails = (np.array(part) for part in zip(*(_description(references[row], height, width) for row in rows)))
         fit = np.arange(len(looks)) % 2 == 0
-        pca = PCA(n_components=max(1, min(32, fit.sum() // 8))).fit(thumbnails[fit])
+        # Not the randomised solver: every process must answer alike.
+        pca = PCA(n_components=max(1, min(32, fit.sum() // 8)), svd_solver="full").fit(thumbnails[fit])
         spread = np.sqrt(pca.explained_variance_) + 1e-3
         raw = _features(looks, thumbnails, pca.mean_, pca.components_, spread)
         # The floor keeps a feature that never varies among the references, such as colour, finite and telling.

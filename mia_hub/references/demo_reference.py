@@ -14,16 +14,18 @@ import numpy.typing as npt
 from mia_hub.attacks import Attack, get_attack
 from mia_hub.auditing.measurement import measure
 from mia_hub.defaults import DEMO_FOLDER, VERDICT_ATTACK
+from mia_hub.images.image import InputImage
 from mia_hub.images.sequences import SelectedSequence
 from mia_hub.models.precision import precision_of
 from mia_hub.models.protocol import DiffusionModel
-from mia_hub.references.appearance import ImageAppearance
+from mia_hub.references.appearance import Appearance, ImageAppearance, StoredAppearance, appearance_arrays
 from mia_hub.references.record import SourceRecord
 from mia_hub.references.reference import Reference
 from mia_hub.scores import ScoreTable
 from mia_hub.splits.loading import load_split
 
 DEMO_PROFILES, DEMO_OBSERVATIONS = DEMO_FOLDER / "scores.parquet", DEMO_FOLDER / "observations.parquet"
+DEMO_APPEARANCE = DEMO_FOLDER / "appearance.safetensors"
 DEMO_SOURCE = "the demo's non-members, greyscale images of clothing"
 
 StoredObservations = tuple[list[str], npt.NDArray[np.float64], dict[str, Any]]
@@ -45,11 +47,32 @@ def demo_reference(*, plain: bool = False) -> Reference:
         ids, observations, stored = _observations()
         assert ids == list(table.ids), "the demo's files don't belong together"
         meta = {key: stored[key] for key in meta}
-    images = SelectedSequence(load_split("demo").images, nonmembers.tolist())
-    appearance = ImageAppearance(images, tuple(table.model["sample_shape"]))
+    appearance = _appearance(tuple(table.ids[row] for row in nonmembers))
     configured = get_attack("sima" if plain else VERDICT_ATTACK)
     origin = SourceRecord(description=DEMO_SOURCE, spelling="demo")
     return Reference(table.select(reported), observations[reported], appearance, configured, origin=origin, **meta)
+
+
+def demo_nonmembers() -> Sequence[InputImage]:
+    """Return the non-members of the demo model's reference."""
+    table = _profiles()
+    rows = np.flatnonzero(measure(table).reported & (table.is_member == 0))
+    return SelectedSequence(load_split("demo").images, rows.tolist())
+
+
+def write_appearance(path: Path) -> None:
+    """Write how the reference's non-members look, so that no process has to read them all."""
+    from safetensors.numpy import save_file
+
+    # In full precision: a classifier would notice values that are rounded on one side only.
+    save_file(appearance_arrays(ImageAppearance(demo_nonmembers(), tuple(_profiles().model["sample_shape"]))), path)
+
+
+@lru_cache(maxsize=1)
+def _appearance(ids: tuple[str, ...]) -> Appearance:
+    from safetensors.numpy import load_file
+
+    return StoredAppearance.from_arrays(list(ids), load_file(DEMO_APPEARANCE))
 
 
 def is_demo(model: DiffusionModel) -> bool:

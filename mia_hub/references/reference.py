@@ -21,7 +21,7 @@ from mia_hub.metrics.estimates import Estimate
 from mia_hub.metrics.intervals import clopper_pearson
 from mia_hub.metrics.p_values import ALPHA, ConditionalNull, Judgement, NullDistribution
 from mia_hub.models.protocol import DiffusionModel
-from mia_hub.references.appearance import Appearance, ImageAppearance, StoredAppearance
+from mia_hub.references.appearance import Appearance, ImageAppearance, StoredAppearance, appearance_arrays
 from mia_hub.references.bands import Band
 from mia_hub.references.building import BuildOptions, BuildPlan, plan_reference
 from mia_hub.references.comparability import Comparability
@@ -299,17 +299,18 @@ class Reference:
         return record, numbers
 
     def _arrays(self) -> Arrays:
-        table, (ids, features) = self.profiles, self.appearance.features
-        assert ids == [sample for sample, label in zip(table.ids, table.is_member) if label == 0], "the appearance is of other images"
+        table = self.profiles
+        assert self.appearance.features[0] == [sample for sample, label in zip(table.ids, table.is_member) if label == 0], (
+            "the appearance is of other images"
+        )
         arrays: Arrays = {
             "ids": np.array([list(bytes.fromhex(sample)) for sample in table.ids], np.uint8),
             "is_member": table.is_member,
             "timesteps": table.timesteps,
             "scores": table.scores,
             "observations": self.observations.reshape(len(table), -1),
-            "appearance.features": features,
         }
-        return arrays | {f"comparability.{name}": value for name, value in vars(self.comparability).items()}
+        return arrays | appearance_arrays(self.appearance)
 
     @classmethod
     def read(cls, folder: str | Path) -> Reference:
@@ -336,15 +337,12 @@ class Reference:
             remarks=record.remarks,
             computed_by=record.computed_by,
         )
-        comparability = Comparability(
-            **{name.partition(".")[2]: value for name, value in arrays.items() if name.startswith("comparability.")}
-        )
         nonmembers = [sample for sample, label in zip(ids, labels) if label == 0]
         observations = arrays["observations"]
         return cls(
             profiles=table,
             observations=observations if isinstance(configured, ConditionalAttack) else observations[:, 0],
-            appearance=StoredAppearance(comparability, (nonmembers, arrays["appearance.features"])),
+            appearance=StoredAppearance.from_arrays(nonmembers, arrays),
             configured=configured,
             attack=record.verdict_attack,
             chosen={name: tuple(value) if isinstance(value, list) else value for name, value in record.chosen.items()},

@@ -10,8 +10,10 @@ import pytest
 import mia_hub
 from mia_hub.checking.checker import Checker
 from mia_hub.checking.checks import get_checker
+from mia_hub.images.features import blind_features
 from mia_hub.metrics.p_values import ALPHA
-from mia_hub.references.demo_reference import DEMO_OBSERVATIONS, DEMO_PROFILES, demo_reference, read_observations
+from mia_hub.references.comparability import Comparability
+from mia_hub.references.demo_reference import DEMO_OBSERVATIONS, DEMO_PROFILES, demo_nonmembers, demo_reference, read_observations
 from mia_hub.scores import ScoreTable
 
 
@@ -51,12 +53,29 @@ def test_a_stored_reference_is_what_would_be_computed(attack):
     checker = get_checker("demo", attack)
     assert checker.reference.attack == reference.attack
     rows = [row for row, m in enumerate(reference.profiles.is_member) if m == 0][:8]
-    images = [reference.appearance.images[i] for i in range(8)]
+    images = demo_nonmembers()[:8]
     assert [image.id for image in images] == [reference.profiles.ids[row] for row in rows]
     for answer, row in zip(checker.check(images, progress=False), rows):
         judged = reference.null.judge(reference.observations[row], reference.profiles.ids[row])
         assert answer.score == pytest.approx(judged.score, rel=1e-3, abs=1e-3)
         assert answer.p_value == pytest.approx(judged.p_value, abs=0.01)
+
+
+def test_the_stored_appearance_is_that_of_the_nonmembers():
+    appearance, images = demo_reference().appearance, demo_nonmembers()
+    ids, features = appearance.features
+    assert len(ids) == len(images) == len(features) == 2000
+    for row in (0, 1, 999, 1999):
+        assert ids[row] == images[row].id
+        assert np.allclose(features[row], blind_features(images[row]), rtol=1e-12, atol=1e-12)
+    assert np.mean([appearance.comparability(image) for image in images[:200]]) > 0.97
+
+
+@pytest.mark.slow
+def test_the_stored_comparability_is_what_would_be_fitted():
+    stored, fitted = demo_reference().comparability, Comparability.fitted(demo_nonmembers(), (1, 28, 28))
+    for image in mia_hub.load_split("demo").members[:50]:
+        assert stored.distance(image) == pytest.approx(fitted.distance(image), rel=1e-6)
 
 
 def test_the_demos_own_nonmembers_serve_the_demo_alone():
