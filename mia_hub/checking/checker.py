@@ -77,12 +77,12 @@ class Checker:
         self.attack = chosen.attack
         captions = options["nonmember_captions"]
         check_usable(self.attack)
-        self.attack.check(self.model, captions)
+        self.attack.check(self.model, None if captions is True else captions)
         if self.model.info.conditioning == "none":
             no_condition(captions, self.model.info.id)
         self._scoring: ScoringOptions = {"batch_size": options["batch_size"], "seed": chosen.seed}
         self._caption = chosen.caption
-        self._has_captions = captions is not None or chosen.has_captions
+        self._has_captions = captions is not None if chosen.reference is None else chosen.has_captions
         self._reference = PerPrecision(self.model, lambda: chosen.compute(self.model, options, on_batch))
 
     @property

@@ -17,7 +17,7 @@ from mia_hub.models.protocol import DiffusionModel
 from mia_hub.references.building import BuildPlan
 from mia_hub.references.demo_reference import DEMO_SOURCE, demo_nonmembers, is_demo, stored_reference
 from mia_hub.references.kept import CHECKED, reference_id
-from mia_hub.references.preparing import PreparedImages
+from mia_hub.references.preparing import PreparedImages, source_captions
 from mia_hub.references.record import SourceRecord
 from mia_hub.references.reference import Reference, kept_reference, scored_reference
 from mia_hub.references.scoring import LabelledImages, ScoringRun, check_enough
@@ -80,6 +80,8 @@ def chosen_reference(model: DiffusionModel, attack: str | Attack | None, options
         AttackError: for an attack other than the reference's.
     """
     requested = None if attack is None else get_attack(attack)
+    if options["nonmember_captions"] is not None and options["nonmembers"] is None and not is_demo(model):
+        raise SplitError("nonmember_captions belong to nonmembers, of which none are given; leave them out.")
     reference = _named(options)
     if reference is None and options["nonmembers"] is None and not is_demo(model):
         reference = kept_reference(model, requested)
@@ -106,12 +108,15 @@ def _named(options: CheckerOptions) -> Reference | None:
 def _of_nonmembers(model: DiffusionModel, attack: Attack, options: CheckerOptions, on_batch: OnBatch) -> Reference:
     """Return the reference of given non-members, which is kept for the next check of the same ones."""
     source, captions = options["nonmembers"], options["nonmember_captions"]
-    description = "the non-members given"
+    origin = SourceRecord(description="the non-members given")
     if is_source(source):
         opened = open_known_images(source, progress=options["progress"])
-        source, description = opened.images, opened.origin.description
+        source, origin = opened.images, opened.origin
+        if captions is True:
+            captions = source_captions(opened, model.info.conditioning)
     images, captions, copies = distinct(as_images(source), captions)
-    origin = SourceRecord(description=f"{description}, {copies} copies left out" if copies else description)
+    if copies:
+        origin = origin.model_copy(update={"description": f"{origin.description}, {copies} copies left out"})
     check_enough(len(images))
     known = LabelledImages(images, np.zeros(len(images), np.int8), captions)
     run = _run(options, on_batch, options["seed"])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
+from pathlib import Path
 from typing import Any
 
 from mia_hub.attacks import Attack
@@ -13,26 +15,39 @@ from mia_hub.checking.checker import Checker
 from mia_hub.checking.options import CheckerOptions
 from mia_hub.images.sources import as_images
 from mia_hub.models.protocol import DiffusionModel
-from mia_hub.references.reference import kept_reference
+from mia_hub.references.kept import KeptReferences
 from mia_hub.references.source import is_source
 from mia_hub.system.signatures import option_parameters
 
 # Models named by text hold their weights in memory; checkers of one model hold little beside it.
 MOST_NAMED, MOST_OF_A_MODEL = 2, 4
 # They don't change what a checker answers.
-WITHOUT_EFFECT = ("progress", "keep", "on_batch")
+WITHOUT_EFFECT = ("progress", "on_batch")
+# They decide which model a name means.
+OF_LOADING = ("device", "dtype", "revision")
 DEFAULTS = {parameter.name: parameter.default for parameter in option_parameters(CheckerOptions)}
 _OF_A_MODEL = "_mia_hub_checkers"
 
-Checkers = OrderedDict[Hashable, Checker]
-_named: Checkers = OrderedDict()
+
+class Checkers(OrderedDict[Hashable, Checker]):
+    """Checkers by what they were made with. A copy of a model begins without any."""
+
+    def __reduce__(self) -> Any:
+        return Checkers, ()
+
+    def __deepcopy__(self, _: Any) -> Checkers:
+        return Checkers()
+
+
+_named = Checkers()
 _lock = threading.RLock()
 
 
 def reused_checker(model: str | DiffusionModel, attack: Attack | None, options: dict[str, Any], owner: str | None = None) -> Checker:
     """Return a checker that was made before with equal arguments, or a new one.
 
-    Those of a model object are kept with it and released with it. The same non-members count as equal in whatever form they come.
+    Those of a model object are kept with it and released with it, and serve only as long as its weights stay as they are. The same
+    non-members count as equal in whatever form they come. A reference that was built, fetched or removed since counts at once.
 
     Args:
         model, attack, options: as for `Checker`.
@@ -40,14 +55,15 @@ def reused_checker(model: str | DiffusionModel, attack: Attack | None, options: 
     """
     options = DEFAULTS | options
     kept, most = (_named, MOST_NAMED) if isinstance(model, str) else (_checkers_of(model), MOST_OF_A_MODEL)
-    key = None if (known := _key(model, attack, options)) is None else (owner, known)
+    key = _key(model, attack, options, owner)
     if kept is None or key is None:
         return Checker(model, attack, **options)
     with _lock:
         checker = kept.get(key)
-    if checker is None or _has_a_reference_now(checker):
-        # The model of a name is loaded once. Nobody else waits meanwhile.
-        checker = Checker(model if checker is None else checker.model, attack, **options)
+        loaded = None if checker or not isinstance(model, str) else _loaded(key)
+    if checker is None:
+        # Nobody else waits meanwhile.
+        checker = Checker(loaded or model, attack, **options)
     with _lock:
         kept[key] = checker
         kept.move_to_end(key)
@@ -56,33 +72,70 @@ def reused_checker(model: str | DiffusionModel, attack: Attack | None, options: 
     return checker
 
 
-def _has_a_reference_now(checker: Checker) -> bool:
-    """Whether a reference of the checker's model was built or fetched since the checker was made without one."""
-    return checker.reference is None and kept_reference(checker.model) is not None
+def _loaded(key: tuple[Any, ...]) -> DiffusionModel | None:
+    """Return the model of a checker that was made of the same name, loaded in the same way."""
+    return next((checker.model for other, checker in _named.items() if other[0] == key[0]), None)  # type: ignore[index]  # a tuple
 
 
 def _checkers_of(model: DiffusionModel) -> Checkers | None:
-    """Return the checkers that are kept with a model; None where it can hold none."""
+    """Return the checkers that are kept with a model; None where it can hold none, or its weights can't be watched."""
     try:
         attributes = vars(model)
     except TypeError:
         return None
-    checkers: Checkers = attributes.setdefault(_OF_A_MODEL, OrderedDict())
+    if getattr(model, "network", None) is None:
+        return None
+    checkers: Checkers = attributes.setdefault(_OF_A_MODEL, Checkers())
     return checkers
 
 
-def _key(model: str | DiffusionModel, attack: Attack | None, options: dict[str, Any]) -> Hashable | None:
-    """Return what tells checkers of one model apart; None where nothing does."""
-    named = {name: value for name, value in options.items() if name not in (*WITHOUT_EFFECT, "nonmembers", "nonmember_captions")}
-    nonmembers, captions = options["nonmembers"], options["nonmember_captions"]
-    if nonmembers is not None and not is_source(nonmembers):
-        digest = hashlib.sha256()
-        for image in as_images(nonmembers):
-            digest.update(bytes.fromhex(image.id))
-        nonmembers = digest.hexdigest()
-    key = (model if isinstance(model, str) else "", attack, tuple(named.items()), nonmembers, repr(captions))
+def _key(model: str | DiffusionModel, attack: Attack | None, options: dict[str, Any], owner: str | None) -> tuple[Any, ...] | None:
+    """Return what tells checkers apart, first what tells their models apart; None where nothing does."""
+    loading = tuple(options[name] for name in OF_LOADING)
+    identity = (model, *map(str, loading)) if isinstance(model, str) else _weights(model)
+    left_out = (*WITHOUT_EFFECT, *OF_LOADING, "nonmembers", "nonmember_captions", "reference")
+    named = tuple((name, value) for name, value in options.items() if name not in left_out)
+    nonmembers, captions, reference = options["nonmembers"], options["nonmember_captions"], options["reference"]
+    if nonmembers is not None:
+        nonmembers = _file_state(nonmembers) if is_source(nonmembers) else _content(nonmembers)
+    elif reference is None:
+        reference = KeptReferences.of_this_machine().state()
+    if isinstance(reference, (str, os.PathLike)):
+        reference = _file_state(Path(reference) / "reference.json") if Path(reference).is_dir() else (str(reference), _no_state())
+    if captions is not None and not isinstance(captions, (str, int)):
+        captions = hashlib.sha256(repr([str(caption) for caption in captions]).encode()).hexdigest()
+    key = (identity, owner, attack, named, nonmembers, captions, reference)
     try:
         hash(key)
     except TypeError:
         return None
     return key
+
+
+def _no_state() -> Any:
+    return KeptReferences.of_this_machine().state()
+
+
+def _weights(model: DiffusionModel) -> Hashable:
+    """Return what changes whenever a model's weights do."""
+    network = model.network
+    if network is None:
+        return ()
+    tensors: Sequence[Any] = [*network.parameters(), *network.buffers()]
+    return tuple((tensor.data_ptr(), tensor._version, tensor.dtype) for tensor in tensors)
+
+
+def _content(images: Any) -> str:
+    digest = hashlib.sha256()
+    for image in as_images(images):
+        digest.update(bytes.fromhex(image.id))
+    return digest.hexdigest()
+
+
+def _file_state(path: Any) -> Hashable:
+    """Return a path with what changes when the file does; the path alone where there is none, as for a data set on the Hub."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return str(path)
+    return str(path), status.st_mtime_ns, status.st_size

@@ -136,9 +136,12 @@ def _files_of(sources: Sequence[str], owner: str = "") -> _Files:
 
 def _nonmember_files(source: str | None) -> _Files:
     """Return the non-members in a folder; nothing for any other source, which is opened by its name."""
-    from mia_hub.references.source import is_source
+    from mia_hub.references.source import check_no_members, is_source
 
-    return _Files([], [], [], []) if source is None or is_source(source) else _files_of([source], "non-members")
+    if source is None or is_source(source):
+        return _Files([], [], [], [])
+    check_no_members(source)
+    return _files_of([source], "non-members")
 
 
 def _attack(args: argparse.Namespace) -> Attack | None:
@@ -175,11 +178,12 @@ def _checker(args: argparse.Namespace, attack: Attack | None, nonmembers: _Files
     if nonmembers.sources:
         null = {"nonmembers": nonmembers.readable, "nonmember_captions": _captions(args, nonmembers)}
     else:
-        null = {"nonmembers": args.nonmembers, "nonmember_captions": args.caption if args.nonmembers else None}
+        captions = True if args.captions else args.caption
+        null = {"nonmembers": args.nonmembers, "nonmember_captions": captions if args.nonmembers else None}
     reference = _named_reference(args)  # before the model: it may name that
     checker = Checker(model_from(args), attack, **null, reference=reference, **options)
     if checker.reference is None:
-        offer_reference(args, checker.model)
+        offer_reference(args, checker.model, attack)
         checker = Checker(checker.model, attack, **options)
     return checker
 
@@ -190,8 +194,9 @@ def _named_reference(args: argparse.Namespace) -> Reference | None:
         return None
     from mia_hub.references.reference import Reference
 
-    reference = Reference.load(args.reference)
+    reference = Reference.load(args.reference, keep=False)
     stored = reference.profiles.model
+    args.dtype = args.dtype or reference.profiles.precision.partition(" ")[0]
     if args.model == DEMO and stored["id"] != DEMO:
         args.model = stored["id"]
         args.revision = args.revision or stored_revision(stored)

@@ -14,6 +14,8 @@ from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.errors import MiaHubError
 
 if TYPE_CHECKING:
+    from mia_hub.attacks import Attack
+    from mia_hub.models.protocol import DiffusionModel
     from mia_hub.references.reference import Reference
 
 SOURCES = (
@@ -90,6 +92,7 @@ def _build(args: argparse.Namespace) -> int:
     from mia_hub.attacks import get_attack
     from mia_hub.attacks.spelling import parse_parameters
     from mia_hub.references.building import plan_reference
+    from mia_hub.references.publishing import check_publishable
     from mia_hub.references.reference import Reference
     from mia_hub.splits.publishing import writable_dataset
     from mia_hub.splits.split_part import ColumnNames
@@ -106,6 +109,8 @@ def _build(args: argparse.Namespace) -> int:
     }  # fmt: skip
     try:
         plan = plan_reference(model_from(args), args.nonmembers, attack, **options)
+        if args.push:
+            check_publishable(plan.model.info.to_dict())
         if current_processes().is_first:
             for problem in plan.images.problems:
                 message(f"left out: {problem}")
@@ -143,7 +148,7 @@ def _list(args: argparse.Namespace) -> int:
 def _show(args: argparse.Namespace) -> int:
     from mia_hub.references.reference import Reference
 
-    reference = Reference.load(args.name)
+    reference = Reference.load(args.name, keep=False)
     if args.json:
         record, _ = reference.encoded()
         print(json.dumps(record.model_dump(mode="json"), indent=2))
@@ -166,7 +171,7 @@ def _verify(args: argparse.Namespace) -> int:
     from mia_hub.references.reference import Reference
     from mia_hub.references.verification import verify_reference
 
-    reference = Reference.load(args.name)
+    reference = Reference.load(args.name, keep=False)
     stored, dtype = reference.profiles.model, reference.profiles.precision.partition(" ")[0]
     model = load_model(stored["id"], device=args.device, dtype=dtype, revision=stored_revision(stored))
     outcome = verify_reference(reference, model, args.nonmembers, progress=not args.quiet)
@@ -206,8 +211,13 @@ def _description(reference: Reference, id: str | None) -> str:
     return "\n".join(lines)
 
 
-def offer_reference(args: argparse.Namespace, model: object) -> None:
+def offer_reference(args: argparse.Namespace, model: DiffusionModel, attack: Attack | None) -> None:
     """For a model without a reference: say what can be done, and do it with --yes, or after a question on a terminal.
+
+    Args:
+        args: of the command.
+        model: the model.
+        attack: as requested; None for the default.
 
     Raises:
         MiaHubError: if that fails.
@@ -216,7 +226,7 @@ def offer_reference(args: argparse.Namespace, model: object) -> None:
 
     from mia_hub.references.offers import offer_for
 
-    offer = offer_for(model)  # type: ignore[arg-type]  # as it was loaded
+    offer = offer_for(model, attack, True if args.captions else args.caption)
     if offer is None:
         return
     message(offer.text())
@@ -238,5 +248,7 @@ def check_nonmember_options(args: argparse.Namespace) -> None:
     Raises:
         MiaHubError: for a reference together with non-members.
     """
+    if args.nonmembers == "":
+        raise MiaHubError(f"--nonmembers takes {SOURCES}; got an empty text.")
     if args.reference and args.nonmembers:
         raise MiaHubError("A reference has its own non-members; give --reference or --nonmembers, not both.")

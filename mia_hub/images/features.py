@@ -14,6 +14,8 @@ from mia_hub.images.image import InputImage
 LONGEST_SIDE = 512
 THUMBNAIL = 8
 BANDS = 8
+# Of `blind_features`: its first values, which say how large an image is, and the number of all.
+SIZE_FEATURES, FEATURES = ("log of the area", "log of the aspect ratio"), 96
 
 
 def blind_features(image: InputImage) -> npt.NDArray[np.float64]:

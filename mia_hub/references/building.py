@@ -65,7 +65,12 @@ class BuildPlan:
         """Return what it costs, in words: "2,000 images x 24 queries, about 9 minutes here". It takes one forward pass to tell."""
         count = len(self.images.ids)
         per_image = self.queries / count
-        return f"{count:,} images × {per_image:.0f} queries, about {duration(self.queries * seconds_per_query(self.model))} here"
+        return f"{count:,} images × {per_image:.0f} queries, about {duration(self.queries * self._seconds_per_query())} here"
+
+    def _seconds_per_query(self) -> float:
+        captions = self.images.known.captions
+        single = captions is None or isinstance(captions, (str, int))
+        return seconds_per_query(self.model, captions if single else captions[0])
 
 
 def plan_reference(model: str | DiffusionModel, nonmembers: Any, attack: str | Attack = VERDICT_ATTACK, **options: Any) -> BuildPlan:
@@ -106,12 +111,19 @@ def _date(value: str | date | None) -> date | None:
         raise SplitError(f"made_after must be a date such as 2024-05-31; got {value!r}.") from None
 
 
-def seconds_per_query(model: DiffusionModel) -> float:
-    """Return the seconds of one forward pass for one image, measured on noise after one to warm up."""
+def seconds_per_query(model: DiffusionModel, caption: Any = None) -> float:
+    """Return the seconds of one forward pass for one image, measured after one to warm up.
+
+    Args:
+        model: that is queried.
+        caption: the condition; an empty one, or the first class, by default.
+    """
     rows = min(MOST_PROBED, default_rows(model))
     x = torch.zeros(rows, *model.info.sample_shape, device=model.device, dtype=model.dtype)
     t = torch.full((rows,), model.info.num_train_timesteps // 10, device=model.device)
-    condition = model.condition(None if model.info.conditioning == "none" else [""] * rows)
+    if caption is None:
+        caption = 0 if model.info.conditioning == "class" else ""
+    condition = model.condition(None if model.info.conditioning == "none" else [caption] * rows)
 
     def query() -> None:
         with torch.no_grad():

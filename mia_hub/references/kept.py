@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mia_hub.attacks import Attack
-from mia_hub.attacks.identity import computed_by, content_hash, model_identity
+from mia_hub.attacks.identity import computed_by, model_identity
 from mia_hub.errors import MiaHubError, SplitError
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.references.matching import mismatch
 from mia_hub.references.record import ReferenceRecord
 from mia_hub.references.scoring import LabelledImages
 from mia_hub.references.storing import RECORD, read_record, write_files
-from mia_hub.splits.member_split import split_hash
+from mia_hub.splits.member_split import captions_hash, split_hash
 from mia_hub.system.files import home_folder
 
 Kind = Literal["built", "checked"]
@@ -71,10 +71,18 @@ class KeptReferences:
     def all(self, kind: Kind = BUILT) -> list[KeptReference]:
         """Return the references of a kind, the newest first; damaged ones are left out."""
         kept = []
-        for path in (self.folder / kind).glob(f"*/{RECORD}"):
+        for path in (self.folder / kind).glob(f"[!.]*/{RECORD}"):
             with suppress(OSError, MiaHubError):
                 kept.append((path.stat().st_mtime_ns, KeptReference(path.parent.name, path.parent, read_record(path.parent))))
         return [reference for _, reference in sorted(kept, key=lambda pair: (-pair[0], pair[1].id))]
+
+    def state(self) -> tuple[tuple[str, int], ...]:
+        """Return what changes whenever a reference is built, fetched or removed."""
+        records = []
+        for path in (self.folder / BUILT).glob(f"[!.]*/{RECORD}"):
+            with suppress(OSError):
+                records.append((path.parent.name, path.stat().st_mtime_ns))
+        return tuple(sorted(records))
 
     def named(self, id: str) -> KeptReference:
         """Return the reference with an id, or with the only one that begins so.
@@ -101,7 +109,7 @@ class KeptReferences:
             record = kept.record
             if attack is not None and record.attack.identity != repr(attack):
                 continue
-            if not mismatch(record.model, record.schedule, record.precision, model) and self.is_current(kept):
+            if self.is_current(kept) and not mismatch(record.model, record.schedule, record.precision, model, adapt=False):
                 yield kept
 
     @staticmethod
@@ -125,7 +133,7 @@ class KeptReferences:
             SplitError: if it can't be written.
         """
         folder = self.place(id, kind)
-        write_files(folder, record, numbers)
+        write_files(folder, record, numbers, replace=True)
         if kind == CHECKED:
             for old in self.all(CHECKED)[MOST_CHECKED:]:
                 shutil.rmtree(old.folder, ignore_errors=True)
@@ -135,9 +143,20 @@ class KeptReferences:
         """Return the folder of finished batches of a reference that is being built."""
         return self.folder / UNFINISHED / id
 
+    def can_keep(self, id: str) -> bool:
+        """Return whether a reference can be written here; a home folder may be read-only."""
+        try:
+            for folder in (self.unfinished(id), self.folder / BUILT):
+                folder.mkdir(parents=True, exist_ok=True)
+            return os.access(self.folder / BUILT, os.W_OK)
+        except OSError:
+            return False
+
     def forget_unfinished(self, id: str) -> None:
         """Remove the finished batches of a reference that is complete."""
         shutil.rmtree(self.unfinished(id), ignore_errors=True)
+        with suppress(OSError):  # others are being built
+            (self.folder / UNFINISHED).rmdir()
 
     def remove(self, id: str) -> Path:
         """Remove a reference, and return where it was.
@@ -170,7 +189,7 @@ def reference_id(model: DiffusionModel, attack: Attack, known: LabelledImages, i
     described: dict[str, Any] = {key: value for key, value in identity["model"].items() if key != "id"}
     captions = known.captions
     if captions is not None and not isinstance(captions, (str, int)):
-        captions = content_hash(repr(list(captions)).encode())
+        captions = captions_hash(ids, captions)
     parts = [described, identity["schedule"], identity["precision"], repr(attack), code, seed, captions, split_hash(ids, known.is_member)]
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     name = re.sub(r"[^A-Za-z0-9]+", "-", os.path.basename(model.info.id.rstrip("/")))[:40].strip("-")

@@ -10,16 +10,15 @@ from mia_hub.models.precision import match_precision, precision_of
 from mia_hub.models.protocol import DiffusionModel
 
 
-def mismatch(stored: Mapping[str, Any], schedule: str, precision: str, model: DiffusionModel) -> str:
+def mismatch(stored: Mapping[str, Any], schedule: str, precision: str, model: DiffusionModel, *, adapt: bool = True) -> str:
     """Return why a reference is not about a model, as a sentence with the next step; "" where it is.
-
-    A model whose parts can overflow is brought to the reference's precision.
 
     Args:
         stored: `mia_hub.ModelInfo.to_dict` of the reference's model.
         schedule: hash of its noise schedule; "" where it isn't known.
         precision: in which the reference was computed.
         model: the model at hand.
+        adapt: brings a model whose parts can overflow to the reference's precision.
     """
     needed = model.info.to_dict()
     # The same weights may lie in another folder.
@@ -35,9 +34,15 @@ def mismatch(stored: Mapping[str, Any], schedule: str, precision: str, model: Di
             f"The reference is of the model {stored['id']} with another noise schedule. Build a reference of this model, with "
             "'mia-hub reference build'."
         )
-    if not match_precision(model, precision):
+    if not (match_precision(model, precision) if adapt else precision == precision_of(model)):
+        wanted = precision.partition(" ")[0]
+        if wanted == precision_of(model).partition(" ")[0]:
+            return (
+                f"The reference was computed in {precision}, and by now parts of the model {needed['id']} compute in a wider one "
+                f"({precision_of(model)}), since they overflowed. Load the model in float32, and build a reference in that."
+            )
         return (
             f"The reference was computed in {precision}, and the model {needed['id']} computes in {precision_of(model)} here. Load it with "
-            f"dtype={precision.partition(' ')[0]!r}, or build a reference in this precision."
+            f"dtype={wanted!r}, or build a reference in this precision."
         )
     return ""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from mia_hub.attacks import get_attack
+from mia_hub.attacks import Attack, get_attack
 from mia_hub.attacks.conditional import ConditionalAttack
 from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.models.protocol import DiffusionModel
@@ -25,10 +26,14 @@ class Offer:
     Attributes:
         model: that it would be of.
         known: what is known about it.
+        attack: that will give the verdicts.
+        caption: of the images that will be checked: one for all, True for their own, or None.
     """
 
     model: DiffusionModel
     known: KnownModel
+    attack: Attack
+    caption: Any = None
 
     @property
     def possible(self) -> bool:
@@ -50,13 +55,14 @@ class Offer:
 
     def cost(self) -> str:
         """Return the cost in words; it takes a forward pass to tell."""
-        attack = get_attack(VERDICT_ATTACK)
+        attack = self.attack
         per_image = profile_attack(attack, self.model.info.num_train_timesteps).queries_per_image
         if isinstance(attack, ConditionalAttack):
             per_image += attack.at(attack.default_timestep).queries_per_image
             per_image += attack.queries_per_image if self.known.members else 0
         count = self.known.limit * (2 if self.known.members else 1)
-        seconds = count * per_image * seconds_per_query(self.model)
+        caption = None if self.caption is True else self.caption
+        seconds = count * per_image * seconds_per_query(self.model, caption)
         return f"{count:,} images × {per_image} queries, about {duration(seconds)} here"
 
     def accept(
@@ -75,8 +81,9 @@ class Offer:
         return Reference.build(
             self.model,
             known.nonmembers,
+            self.attack,
             members=known.members,
-            captions=True if known.captions else None,
+            captions=True if known.captions else self.caption,
             limit=known.limit,
             caveats=known.caveats,
             batch_size=batch_size,
@@ -85,11 +92,16 @@ class Offer:
         )
 
 
-def offer_for(model: DiffusionModel) -> Offer | None:
+def offer_for(model: DiffusionModel, attack: Attack | None = None, caption: Any = None) -> Offer | None:
     """Return what can be done for a model; None where nothing is known about it.
+
+    Args:
+        model: the model.
+        attack: that will give the verdicts; None for the default.
+        caption: of the images that will be checked; see `Offer`.
 
     Raises:
         SplitError: if one's own table of references can't be understood.
     """
     known = known_model(model.info.id)
-    return None if known is None else Offer(model, known)
+    return None if known is None else Offer(model, known, attack or get_attack(VERDICT_ATTACK), caption)

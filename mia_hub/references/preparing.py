@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import PIL.Image
@@ -115,11 +115,12 @@ def _readable(known: KnownImages, what: str, progress: bool, made_after: date | 
         if sample in first:
             left_out[COPY] += 1
             continue
-        taken = date_taken(encoded_file(known.images, row)) if made_after else None
-        if taken is not None and made_after is not None and taken <= made_after:
-            left_out[TOO_OLD] += 1
-            continue
-        dated += taken is not None
+        if made_after is not None:
+            dates = stated_dates(encoded_file(known.images, row))
+            if any(date is not None and date <= made_after for date in dates):
+                left_out[TOO_OLD] += 1
+                continue
+            dated += dates.taken is not None
         first[sample] = row
     if not first:
         raise SplitError(f"No image is left of {known.origin.description}{_counts(left_out)}. {' '.join(problems)}".rstrip())
@@ -139,37 +140,57 @@ def _counts(left_out: Counter[str]) -> str:
 def _conditions(info: ModelInfo, sides: list[KnownImages], captions: Any) -> Any:
     if captions is not True:
         return captions
-    what = "class" if info.conditioning == "class" else "caption"
-    values: list[Any] = []
-    for known in sides:
-        own = known.conditions(info.conditioning)
-        if own is None:
-            raise SplitError(
-                f"{known.origin.description} has no {what} for its images. Name the column with --{what}-column, give one {what} for all "
-                "with --caption, or leave --captions out."
-            )
-        values += require_complete(own, what, known.origin.description)
-    return values
+    return [value for known in sides for value in source_captions(known, info.conditioning)]
 
 
-def date_taken(content: bytes | None) -> date | None:
-    """Return the date at which an image was taken or made, by its own EXIF metadata; None where they state none.
+def source_captions(known: KnownImages, conditioning: str) -> Sequence[Any]:
+    """Return the captions or classes that a source has for its images.
+
+    Raises:
+        SplitError: if it has none, or not for all.
+    """
+    what = "class" if conditioning == "class" else "caption"
+    own = known.conditions(conditioning)
+    if own is None:
+        raise SplitError(
+            f"{known.origin.description} has no {what} for its images. Name the column with --{what}-column, give one {what} for all "
+            "with --caption, or leave --captions out."
+        )
+    return require_complete(own, what, known.origin.description)
+
+
+class StatedDates(NamedTuple):
+    """Dates in an image's own metadata; None where they state none.
+
+    Attributes:
+        taken: at which it was taken or scanned.
+        changed: at which the file was last changed: the image is no newer, and may be older.
+    """
+
+    taken: date | None
+    changed: date | None
+
+
+def stated_dates(content: bytes | None) -> StatedDates:
+    """Return the dates in the EXIF metadata of an image's file.
 
     Args:
-        content: the image's file, or None.
+        content: the file, or None.
     """
     if content is None:
-        return None
+        return StatedDates(None, None)
     try:
         with PIL.Image.open(io.BytesIO(content), formats=FORMATS) as image:
             exif = image.getexif()
             part = exif.get_ifd(_EXIF_PART)
-            values = [part.get(tag) for tag in _EXIF_DATES] + [exif.get(_MAIN_DATE)]
+            taken, changed = [part.get(tag) for tag in _EXIF_DATES], exif.get(_MAIN_DATE)
     except Exception:  # damaged metadata state nothing
+        return StatedDates(None, None)
+    return StatedDates(next(filter(None, map(_date, taken)), None), _date(changed))
+
+
+def _date(value: Any) -> date | None:
+    try:
+        return date.fromisoformat(str(value)[:10].replace(":", "-"))
+    except ValueError:
         return None
-    for value in values:
-        try:
-            return date.fromisoformat(str(value)[:10].replace(":", "-"))
-        except ValueError:
-            continue
-    return None

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from mia_hub.errors import SplitError
 from mia_hub.metrics.estimates import Estimate
 from mia_hub.references.card import card_text
 from mia_hub.references.kept import BUILT, FETCHED, KeptReferences
-from mia_hub.references.record import ReferenceRecord
+from mia_hub.references.record import ReferenceRecord, SourceRecord
 from mia_hub.references.storing import LARGEST_NUMBERS, LARGEST_RECORD, NUMBERS, RECORD, read_files, record_text
 from mia_hub.splits.hub_rows import dataset_errors
 from mia_hub.splits.publishing import MADE_BY_THE_HUB, push_errors, writable_dataset
 from mia_hub.system.files import write_text
 from mia_hub.system.hub import HUB_TIMEOUT, is_temporary
+
+# Sources that others can open, too.
+HUB_SOURCE = re.compile(r"benchmark:[\w.-]+|[\w][\w.-]*/[\w][\w.-]*(:[\w.-]+)?")
 
 
 def push_reference(name: str, record: ReferenceRecord, numbers: bytes, *, power: Estimate | None, private: bool = False) -> str:
@@ -31,7 +38,8 @@ def push_reference(name: str, record: ReferenceRecord, numbers: bytes, *, power:
     """
     from huggingface_hub import CommitOperationAdd, HfApi
 
-    check_publishable(record)
+    check_publishable(record.model)
+    record = record.model_copy(update={"source": public_source(record.source), "members": public_source(record.members)})
     name, info = writable_dataset(name, private=private)
     others = sorted({file.rfilename for file in (info.siblings if info else None) or []} - MADE_BY_THE_HUB - {RECORD, NUMBERS})
     if others:
@@ -46,20 +54,31 @@ def push_reference(name: str, record: ReferenceRecord, numbers: bytes, *, power:
     return commit.oid
 
 
-def check_publishable(record: ReferenceRecord) -> None:
-    """Refuse a reference of a model that only exists on this machine: nobody could use it, and its path is private.
+def check_publishable(model: Mapping[str, Any]) -> None:
+    """Refuse to publish the reference of a model that only exists on this machine: nobody could use it, and its path is private.
+
+    Args:
+        model: `mia_hub.ModelInfo.to_dict` of the model.
 
     Raises:
         SplitError: for such a model.
     """
-    if str(record.model.get("revision")).startswith("sha256:") and record.model["id"] != "demo":
+    revisions = str(model.get("revision") or "sha256:").split(" + ")
+    if model["id"] != "demo" and any(revision.startswith("sha256:") for revision in revisions):
         raise SplitError(
-            f"The model {Path(record.model['id']).name} is a folder on this machine, so that nobody else could use its reference. Publish "
-            "the model on the Hub, and build the reference of that."
+            f"The model {Path(model['id']).name} is on this machine alone, at least in part, so that nobody else could use its reference. "
+            "Publish the model on the Hub, and build the reference of that."
         )
 
 
-def fetch_reference(name: str, revision: str | None = None, *, keep: bool = True) -> Path:
+def public_source(source: SourceRecord | None) -> SourceRecord | None:
+    """Return a source without what is of this machine: the path of a folder or a file."""
+    if source is None or source.spelling == "demo" or (source.revision and HUB_SOURCE.fullmatch(source.spelling)):
+        return source
+    return source.model_copy(update={"spelling": ""})
+
+
+def fetch_reference(name: str, revision: str | None = None, *, keep: bool = True, for_a_stranger: bool = False) -> Path:
     """Fetch a published reference, check it, and keep it on this machine; return its folder.
 
     Without a network, the kept copy is returned.
@@ -67,19 +86,20 @@ def fetch_reference(name: str, revision: str | None = None, *, keep: bool = True
     Args:
         name: ``owner/name``.
         revision: branch, tag or commit.
-        keep: whether it answers for its model on this machine from then on. If not, it is fetched without a login, for a stranger.
+        keep: whether it answers for its model on this machine from then on.
+        for_a_stranger: whether it is fetched without a login, so that nothing private is shown.
 
     Raises:
         SplitError: if it can't be fetched, or anything in it is wrong.
     """
     from huggingface_hub import HfApi, hf_hub_download
 
-    store, token = KeptReferences.of_this_machine(), None if keep else False
+    store, token = KeptReferences.of_this_machine(), False if for_a_stranger else None
     with dataset_errors(name, revision):
         try:
             info = HfApi(token=token).dataset_info(name, revision=revision, timeout=HUB_TIMEOUT, files_metadata=True)
         except Exception as error:
-            kept = fetched_before(store, name, revision) if keep else None
+            kept = None if for_a_stranger else fetched_before(store, name, revision)
             if kept is None or not (is_temporary(error) or _is_offline(error)):
                 raise
             return kept
@@ -102,7 +122,7 @@ def fetched_before(store: KeptReferences, name: str, revision: str | None) -> Pa
     """Return the kept copy of a published reference; None if there is none."""
     for kept in store.all():
         path = kept.folder / FETCHED
-        if path.exists():
+        with suppress(OSError, ValueError, AttributeError):  # not fetched, or damaged
             fetched = json.loads(path.read_text(encoding="utf-8"))
             if fetched.get("name") == name and revision in (None, fetched.get("commit"), fetched.get("revision")):
                 return kept.folder

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from mia_hub.attacks import Attack, get_attack
 from mia_hub.attacks.conditional import Conditional
 from mia_hub.errors import AttackError
-from mia_hub.system.validation import FROM_LIST, Closed, predicate
+from mia_hub.system.validation import FROM_LIST, Closed, InvalidData, Open, parsed, predicate, sentence
 
 Count = Annotated[int, Field(ge=0)]
 Hash = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -114,6 +114,19 @@ class SourceRecord(Closed):
         return self.description + (f"; stated: {'; '.join(stated)}" if stated else "")
 
 
+Side = Annotated[int, Field(ge=1, le=2**14)]
+
+
+class ModelRecord(Open):
+    """The fields of a recorded model that a reference uses."""
+
+    id: Text
+    revision: Text | None = None
+    sample_shape: Annotated[list[Side], Field(min_length=3, max_length=3)]
+    picture_shape: Annotated[list[Side], Field(min_length=3, max_length=3)] | None = None
+    num_train_timesteps: Annotated[int, Field(ge=1, le=10**6)]
+
+
 class ReferenceRecord(Closed):
     """Everything about a reference but its numbers.
 
@@ -165,3 +178,12 @@ class ReferenceRecord(Closed):
     device: Text
     remarks: dict[str, Text] = Field(default_factory=dict)
     provenance: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("model")
+    @classmethod
+    def _check_model(cls, value: dict[str, Any]) -> dict[str, Any]:
+        try:
+            parsed(ModelRecord, value, "model")
+        except InvalidData as error:
+            raise sentence(str(error)) from None
+        return value

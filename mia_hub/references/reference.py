@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Unpack
@@ -25,7 +25,7 @@ from mia_hub.references.appearance import Appearance, ImageAppearance, StoredApp
 from mia_hub.references.bands import Band
 from mia_hub.references.building import BuildOptions, BuildPlan, plan_reference
 from mia_hub.references.comparability import Comparability
-from mia_hub.references.kept import BUILT, KeptReferences, Kind
+from mia_hub.references.kept import BUILT, CHECKED, KeptReferences, Kind
 from mia_hub.references.matching import mismatch
 from mia_hub.references.publishing import fetch_reference, push_reference
 from mia_hub.references.record import AttackRecord, ReferenceRecord, SourceRecord
@@ -57,6 +57,7 @@ class Reference:
         members_origin: where the known members come from, or None.
         caption: the one caption or class that all images were scored with, where there is one.
         schedule: hash of the model's noise schedule; "" where it isn't recorded.
+        provenance: time and versions of its computation.
     """
 
     profiles: ScoreTable
@@ -71,6 +72,7 @@ class Reference:
     members_origin: SourceRecord | None = None
     caption: str | int | None = None
     schedule: str = ""
+    provenance: dict[str, Any] = field(default_factory=provenance)
 
     @property
     def source(self) -> str:
@@ -211,13 +213,18 @@ class Reference:
     ) -> Reference:
         """Build a planned reference, or return the kept one; see `build`."""
         store, processes, id = KeptReferences.of_this_machine(), current_processes(), plan.id
+        if id is not None and kind == CHECKED and not processes.first(lambda: store.can_keep(id)):
+            id = None  # such as a container's read-only home folder: the next check scores them again
+        images = plan.images
         if id is not None:
             known = processes.first(lambda: cls._kept(store.place(id, kind)))
             if known is not None:
+                # What a person states may have changed since.
+                known = replace(known, origin=images.origin, members_origin=images.members_origin)
+                processes.first(lambda: known._keep(store, id, kind))
                 return known
         resume = None if id is None else store.unfinished(id)
         run = ScoringRun(batch_size=batch_size, seed=plan.seed, progress=progress, on_batch=on_batch, resume=resume)
-        images = plan.images
         reference = scored_reference(plan.model, plan.attack, images.known, images.origin, images.members_origin, run)
         if id is not None:
             processes.first(lambda: reference._keep(store, id, kind))
@@ -294,7 +301,7 @@ class Reference:
             queries=table.queries,
             device=table.device,
             remarks=table.remarks,
-            provenance=provenance(),
+            provenance=self.provenance,
         )
         return record, numbers
 
@@ -352,6 +359,7 @@ class Reference:
             members_origin=record.members,
             caption=record.caption,
             schedule=record.schedule,
+            provenance=record.provenance,
         )
 
 

@@ -115,6 +115,21 @@ def is_source(source: Any) -> bool:
     return path.suffix.lower() == ".parquet" or (isinstance(source, str) and not path.exists())
 
 
+def check_no_members(folder: str | os.PathLike[str]) -> None:
+    """Refuse a folder of non-members that has a folder of members somewhere in it.
+
+    Raises:
+        SplitError: with the first such folder.
+    """
+    for parent, folders, _ in os.walk(folder):
+        wrong = next((name for name in sorted(folders) if name.lower() in MEMBER_NAMES), None)
+        if wrong is not None:
+            raise SplitError(
+                f"{Path(parent, wrong)} is a folder of members, and all of {folder} would count as non-members. Give the folder of the "
+                "non-members alone, or the folder of the split."
+            )
+
+
 def _described(known: KnownImages, drawn: bool) -> KnownImages:
     """Return the images with their number in the description."""
     count = f"{len(known.images):,} images" + (" drawn at random" if drawn else "")

@@ -17,8 +17,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mia_hub.attacks.conditional import ConditionalAttack
 from mia_hub.errors import MiaHubError, SplitError
+from mia_hub.images.features import FEATURES, SIZE_FEATURES, THUMBNAIL
+from mia_hub.metrics.p_values import FEWEST_NULL
+from mia_hub.references.comparability import THUMBNAIL_SIDE
 from mia_hub.references.record import ReferenceRecord
+from mia_hub.references.verdict_attack import verdict_attack
 from mia_hub.splits.member_split import split_hash
 from mia_hub.system.validation import InvalidData, parsed
 
@@ -68,14 +73,19 @@ def record_text(record: ReferenceRecord) -> str:
     return json.dumps(record.model_dump(mode="json"), indent=2, sort_keys=True, allow_nan=False) + "\n"
 
 
-def write_files(folder: Path, record: ReferenceRecord, numbers: bytes) -> None:
+def write_files(folder: Path, record: ReferenceRecord, numbers: bytes, *, replace: bool = False) -> None:
     """Write a reference into a folder, which appears with both files or not at all.
+
+    Args:
+        folder: where to.
+        record, numbers: the content of the two files.
+        replace: whether whatever is there is replaced.
 
     Raises:
         SplitError: if the folder can't be written, or holds something else.
     """
     others = sorted(set(os.listdir(folder)) - {RECORD, NUMBERS, *BESIDE}) if folder.is_dir() else []
-    if others or (folder.exists() and not folder.is_dir()):
+    if not replace and (others or (folder.exists() and not folder.is_dir())):
         raise SplitError(f"{folder} holds something other than a reference ({(others or ['a file'])[0]}); name another folder.")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -98,11 +108,11 @@ def _replace_folder(new: Path, folder: Path) -> None:
             os.rename(new, folder)
             return
         except OSError:
-            if not folder.is_dir():
+            if not folder.exists():
                 raise
         old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         with suppress(OSError):  # another process was faster
-            os.rename(folder, old)
+            os.rename(folder, old / folder.name)
         shutil.rmtree(old, ignore_errors=True)
     os.rename(new, folder)
 
@@ -187,7 +197,7 @@ def _contradiction(record: ReferenceRecord, arrays: Arrays) -> str:
     """Return in what a reference contradicts itself; "" for nothing."""
     labels, timesteps = arrays["is_member"], arrays["timesteps"]
     ids = [bytes(row).hex() for row in arrays["ids"]]
-    last = record.model.get("num_train_timesteps")
+    last = record.model["num_train_timesteps"]
     if not np.isin(labels, (0, 1)).all():
         return "is_member has values other than 1 (member) and 0 (non-member)"
     counts = int((labels == 1).sum()), int((labels == 0).sum())
@@ -197,12 +207,48 @@ def _contradiction(record: ReferenceRecord, arrays: Arrays) -> str:
         return "an image stands in it twice"
     if split_hash(ids, labels) != record.hash:
         return "its image ids and labels are not those that it was written with"
-    if not isinstance(last, int) or not len(timesteps) or (np.diff(timesteps) <= 0).any() or not 0 <= timesteps[0] <= timesteps[-1] < last:
+    if counts[1] < FEWEST_NULL:
+        return f"it has {counts[1]} non-members, and {FEWEST_NULL} are the fewest that an image can be compared with"
+    if not len(timesteps) or (np.diff(timesteps) <= 0).any() or not 0 <= timesteps[0] <= timesteps[-1] < last:
         return "its timesteps are not increasing integers within the model's schedule"
     if arrays["comparability.limit"][0] <= 0 or (arrays["comparability.scale"] <= 0).any() or (arrays["comparability.spread"] <= 0).any():
         return "its comparability check has scales that are not positive"
-    try:
-        record.attack.build()
-    except MiaHubError as error:
-        return f"its attack can't be used here: {str(error).rstrip('.')}"
+    return _wrong_sizes(record, arrays) or _wrong_attack(record, arrays)
+
+
+def _wrong_sizes(record: ReferenceRecord, arrays: Arrays) -> str:
+    """Return which array has another size than this version computes with; "" for none."""
+    height, width = record.model.get("picture_shape", record.model["sample_shape"])[1:]
+    if arrays["comparability.size"].tolist() != [height, width]:
+        return f"its comparability check is for images of another size than the model's {width} x {height}"
+    components = len(arrays["comparability.components"])
+    expected = {
+        "appearance.features": FEATURES,
+        "comparability.thumbnail_mean": THUMBNAIL_SIDE**2,
+        "comparability.mean": FEATURES - len(SIZE_FEATURES) - THUMBNAIL**2 + components + 1,
+    }
+    for name, size in expected.items():
+        if arrays[name].shape[-1] != size:
+            return f"{name} has {arrays[name].shape[-1]} columns, and {size} are expected"
     return ""
+
+
+def _wrong_attack(record: ReferenceRecord, arrays: Arrays) -> str:
+    """Return what is wrong with the attack, or with what it observed; "" for nothing."""
+    try:
+        attack = record.attack.build()
+        chosen = {name: tuple(value) if isinstance(value, list) else value for name, value in record.chosen.items()}
+        verdict = verdict_attack(attack, chosen, record.timestep)
+    except (MiaHubError, TypeError, ValueError) as error:
+        return f"its attack can't be used here: {str(error).rstrip('.')}"
+    conditional = isinstance(attack, ConditionalAttack)
+    if repr(verdict if conditional else attack) != record.verdict_attack:
+        return f"the attack of its verdicts, {record.verdict_attack!r:.200}, is not the one that was configured"
+    observed, scores, timesteps = arrays["observations"], arrays["scores"], arrays["timesteps"]
+    if isinstance(verdict, ConditionalAttack):
+        columns = 1 + verdict.difficulty_size
+        return "" if observed.shape[1] == columns else f"observations has {observed.shape[1]} columns, and {columns} are expected"
+    if record.timestep not in timesteps:
+        return f"its timestep {record.timestep} is not among the scored ones"
+    same = observed.shape[1] == 1 and np.array_equal(observed[:, 0], scores[:, timesteps.tolist().index(record.timestep)])
+    return "" if same else "its observations are not the scores at its timestep"

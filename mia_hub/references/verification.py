@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from mia_hub.attacks.conditional import ConditionalAttack
 from mia_hub.errors import ImageError, SplitError
+from mia_hub.images.features import blind_features
 from mia_hub.images.image import InputImage
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.references.reference import Reference
-from mia_hub.references.source import open_known_images
-from mia_hub.references.verdict_attack import verdict_attack, verdict_observations
+from mia_hub.references.source import Side, open_known_images
+from mia_hub.references.verdict_attack import profile_attack, verdict_attack, verdict_observations
 
 CHECKED_IMAGES = 20
 # Relative to the spread of a column; the last digits differ between devices and versions of libraries.
@@ -25,36 +26,46 @@ class Verification:
     """The outcome of scoring images of a reference again.
 
     Attributes:
-        checked: number of images.
-        largest: largest difference of an observation, in standard deviations of the reference's own.
+        nonmembers, members: numbers of images that were scored again.
+        largest: largest difference of a number, in standard deviations of the new ones.
         genuine: whether it lies within the tolerance.
+        unverified: what could not be verified, in words.
     """
 
-    checked: int
+    nonmembers: int
+    members: int
     largest: float
     genuine: bool
+    unverified: str
 
     def text(self) -> str:
-        """Return the outcome as a sentence."""
+        """Return the outcome in sentences."""
+        which = f"{self.nonmembers} non-members" + (f" and {self.members} members" if self.members else "")
         if self.genuine:
-            return f"{self.checked} images of the reference were scored again, and agree (largest difference: {self.largest:.1e} σ)."
+            return f"{which} of the reference were scored again, and agree (largest difference: {self.largest:.1e} σ). {self.unverified}"
         return (
-            f"The reference is not genuine, or of another model: of {self.checked} images that were scored again, one differs by "
-            f"{self.largest:.3g} σ. Do not use it; build one of your own."
+            f"The reference is not genuine, or of another model: of {which} that were scored again, a number differs by {self.largest:.3g} "
+            "σ. Do not use it; build one of your own."
         )
 
 
 def verify_reference(
-    reference: Reference, model: DiffusionModel, source: Any = None, *, n: int = CHECKED_IMAGES, seed: int = 0, progress: bool = True
+    reference: Reference,
+    model: DiffusionModel,
+    source: Any = None,
+    *,
+    n: int = CHECKED_IMAGES,
+    seed: int | None = None,
+    progress: bool = True,
 ) -> Verification:
-    """Score a random part of a reference's non-members again.
+    """Score a random part of a reference's images again: their observations, their profiles, and how the non-members look.
 
     Args:
         reference: the reference.
         model: that it is of.
-        source: where its images are; by default the source that the reference states.
-        n: number of images.
-        seed: of the draw.
+        source: where its non-members are; by default the source that the reference states. Members are verified by their stated source.
+        n: number of images of each side.
+        seed: of the draw; None for one that nobody can foresee.
         progress: shows progress bars.
 
     Raises:
@@ -69,28 +80,67 @@ def verify_reference(
     spelling = source if source is not None else reference.origin.spelling
     if not spelling:
         raise SplitError("The reference does not say where its images are; give them with --nonmembers.")
-    images = open_known_images(spelling, revision=reference.origin.revision if source is None else None, progress=progress).images
-    rows = {sample: row for row, sample in enumerate(reference.profiles.ids) if reference.profiles.is_member[row] == 0}
+    rng = np.random.default_rng(seed)
+    nonmembers = _drawn(reference, 0, spelling, None if source is not None else reference.origin.revision, n, rng, progress)
+    members: list[InputImage] = []
+    unverified = "How far members can be told is not verified: no source of them is stated." if len(reference.members) else ""
+    if len(reference.members) and reference.members_origin is not None and reference.members_origin.spelling:
+        members = _drawn(reference, 1, reference.members_origin.spelling, None, n, rng, progress)
+        unverified = ""
+    differences = [_difference(reference, model, images, progress) for images in (nonmembers, members) if images]
+    differences.append(_look_difference(reference, nonmembers))
+    largest = max(differences)
+    return Verification(len(nonmembers), len(members), largest, largest <= TOLERANCE, unverified)
+
+
+def _drawn(
+    reference: Reference, label: int, spelling: Any, revision: str | None, n: int, rng: np.random.Generator, progress: bool
+) -> list[InputImage]:
+    """Return images of one side of a reference, drawn at random from their source."""
+    side: Side = "members" if label else "nonmembers"
+    images = open_known_images(spelling, side, revision=revision, progress=progress).images
+    table = reference.profiles
+    known = {sample for sample, own in zip(table.ids, table.is_member) if own == label}
     chosen: list[InputImage] = []
-    for place in np.random.default_rng(seed).permutation(len(images)).tolist():
+    for place in rng.permutation(len(images)).tolist():
         try:
             image = images[place]
         except ImageError:
             continue
-        if image.id in rows:
+        if image.id in known:
             chosen.append(image)
         if len(chosen) == n:
             break
-    if len(chosen) < min(n, len(rows)):
+    needed = min(n, len(known))
+    if len(chosen) < needed:
         raise SplitError(
-            f"Of the {len(rows):,} non-members of the reference, only {len(chosen)} are in {spelling!r}; at least {min(n, len(rows))} are "
-            "needed to verify it. Give the folder or data set that it was built of with --nonmembers."
+            f"Of the {len(known):,} {'members' if label else 'non-members'} of the reference, only {len(chosen)} are in {spelling!r}; at "
+            f"least {needed} are needed to verify it. Give the folder or data set that it was built of with --nonmembers."
         )
+    return chosen
+
+
+def _difference(reference: Reference, model: DiffusionModel, images: list[InputImage], progress: bool) -> float:
+    """Return the largest difference of the scores of images from the stored ones, in standard deviations of the new ones."""
+    rows = {sample: row for row, sample in enumerate(reference.profiles.ids)}
+    scoring: dict[str, Any] = {"captions": reference.caption, "seed": reference.profiles.seed, "progress": progress}
     attack = verdict_attack(reference.configured, reference.chosen, reference.timestep)
-    observed = attack.observe(model, chosen, captions=reference.caption, seed=reference.profiles.seed, progress=progress)
-    new = verdict_observations(attack, observed)
-    old = reference.observations[[rows[sample] for sample in observed.ids]]
-    spread = np.std(reference.observations, axis=0) + 1e-12
-    largest = float(np.max(np.abs(new - old) / spread))
-    assert isinstance(attack, ConditionalAttack) == (new.ndim == 2)
-    return Verification(len(chosen), largest, largest <= TOLERANCE)
+    observed = attack.observe(model, images, **scoring)
+    profiles = profile_attack(reference.configured, model.info.num_train_timesteps).score(model, images, **scoring)
+    places = [rows[image.id] for image in images]
+    pairs = [
+        (verdict_observations(attack, observed), reference.observations[places]),
+        (profiles.scores, reference.profiles.scores[places]),
+    ]
+    return max(_in_deviations(new, old) for new, old in pairs)
+
+
+def _look_difference(reference: Reference, images: list[InputImage]) -> float:
+    """Return the largest difference of what a blind classifier sees of images from what is stored."""
+    ids, features = reference.appearance.features
+    rows = {sample: row for row, sample in enumerate(ids)}
+    return _in_deviations(np.array([blind_features(image) for image in images]), features[[rows[image.id] for image in images]])
+
+
+def _in_deviations(new: npt.NDArray[np.float64], old: npt.NDArray[np.float64]) -> float:
+    return float(np.max(np.abs(new - old) / (np.std(new, axis=0) + 1e-9 * (1 + np.abs(new)))))

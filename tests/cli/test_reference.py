@@ -94,11 +94,10 @@ def test_a_reference_is_built_listed_shown_verified_and_removed(capsys, tmp_path
         assert "of 120 images known not to be in the training set" in " ".join(checked.split())
     assert json.loads(run(capsys, "reference", "show", id, "--json")[1])["n_nonmembers"] == 120
     status, out, _ = run(capsys, "reference", "verify", id, "--quiet")
-    assert status == 0 and "20 images of the reference were scored again, and agree" in out
+    assert status == 0 and "20 non-members of the reference were scored again, and agree" in out
     status, out, _ = run(capsys, "reference", "remove", id)
     assert status == 0 and out.startswith("Removed ")
     assert run(capsys, "reference", "verify", id)[0] == 2
-    run(capsys, "reference", "remove", "known--reference")
     assert "There are no references in" in run(capsys, "reference", "list")[1]
     status, out, _ = run(capsys, "reference", "pull", "known/reference")
     assert status == 0 and "Reference known--reference-" in out
@@ -117,6 +116,16 @@ def test_what_can_not_be_done_is_refused_with_the_reason(capsys, case):
     arguments, reason = WRONG[case]
     status, out, err = run(capsys, "reference", *arguments)
     assert (status, out) == (2, "") and reason in err
+
+
+def test_an_offer_is_of_the_attack_that_was_asked_for(capsys, image):
+    status, out, err = run(capsys, "check", image, "--model", "known/tiny-ddpm", "--yes", *ATTACK)
+    assert status == 0 and "110 images × 3 queries" in err and "of 110 images known not to be in the training set" in " ".join(out.split())
+
+
+def test_an_empty_source_is_refused(capsys, image):
+    status, _, err = run(capsys, "check", image, "--nonmembers", "")
+    assert status == 2 and "got an empty text" in err
 
 
 def test_a_reference_and_nonmembers_exclude_one_another(capsys, image):

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import multiprocessing
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import torch
 from support.known_blobs import folder_of, members, nonmembers
 
 import mia_hub
 from mia_hub.errors import AttackError, MiaHubError, SplitError
-from mia_hub.references.kept import CHECKED, KeptReferences
+from mia_hub.images.sources import as_images
+from mia_hub.references.kept import CHECKED, KeptReferences, reference_id
+from mia_hub.references.scoring import LabelledImages
 from mia_hub.references.storing import NUMBERS
 
 SIMA = {"attack": mia_hub.get_attack("sima", timesteps=(20, 60, 100)), "progress": False}
@@ -89,10 +94,83 @@ def test_a_models_checkers_are_reused_and_released_with_it(model):
     for seed in range(6):
         mia_hub.check_image(members()[0], model, nonmembers=nonmembers(20), seed=seed, keep=False, **SIMA)
     assert len(model._mia_hub_checkers) == 4
+    assert not copy.deepcopy(model)._mia_hub_checkers, "a copy has its own"
     released = weakref.ref(model._mia_hub_checkers[next(iter(model._mia_hub_checkers))])
     model._mia_hub_checkers.clear()
     gc.collect()
     assert released() is None
+
+
+def test_a_model_whose_weights_changed_is_scored_again(repo):
+    model = mia_hub.load_model(str(repo))
+    options = {"nonmembers": nonmembers(), "keep": False} | SIMA
+    before = mia_hub.check_image(members()[0], model, **options)
+    with torch.no_grad():
+        for parameter in model.network.parameters():
+            parameter.mul_(0.5)
+    after = mia_hub.check_image(members()[0], model, **options)
+    fresh = mia_hub.Checker(model, **options).check([members()[0]], progress=False)[0]
+    assert (after.score, after.p_value) == (fresh.score, fresh.p_value) and after.score != before.score
+
+
+def test_what_was_built_or_removed_since_counts_at_once(repo):
+    store = KeptReferences.of_this_machine()
+    for count in (40, 80):
+        mia_hub.Reference.build(str(repo), nonmembers(count), **SIMA)
+        assert mia_hub.check_image(members()[0], str(repo), progress=False).n_null == count
+    mia_hub.Reference.build(str(repo), nonmembers(40), **SIMA)  # kept already; it is the newest now
+    assert mia_hub.check_image(members()[0], str(repo), progress=False).n_null == 40
+    for kept in store.all():
+        store.remove(kept.id)
+    assert mia_hub.check_image(members()[0], str(repo), progress=False).verdict == "no-null"
+
+
+def test_what_is_stated_later_replaces_what_was_stated(model, home):
+    mia_hub.Reference.build(model, nonmembers(), stated="OLD", **SIMA)
+    model.counts.clear()
+    again = mia_hub.Reference.build(model, nonmembers(), stated="NEW", caveats=("C",), **SIMA)
+    assert not model.counts and again.source.endswith("stated: NEW") and again.origin.caveats == ("C",)
+    (kept,) = KeptReferences.of_this_machine().all()
+    assert kept.record.source.stated == "NEW" and kept.record.provenance == again.provenance
+
+
+def test_a_home_that_can_not_be_written_costs_no_answer(model, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("MIA_HUB_HOME", str(tmp_path / "file"))
+    assert mia_hub.check_image(members()[0], model, nonmembers=nonmembers(), **SIMA).p_value is not None
+    with pytest.raises(MiaHubError, match="can't be written"):
+        mia_hub.Reference.build(model, nonmembers(), **SIMA)
+
+
+def test_whatever_lies_in_the_place_of_a_kept_reference_is_replaced(model, home):
+    mia_hub.Reference.build(model, nonmembers(), **SIMA)
+    (path,) = home.glob("references/built/*")
+    (path / ".DS_Store").write_text("a visitor")
+    (path / NUMBERS).write_text("damaged")
+    mia_hub.Reference.build(model, nonmembers(), **SIMA)
+    shutil.rmtree(path)
+    path.write_text("a file")
+    mia_hub.Reference.build(model, nonmembers(), **SIMA)
+    path.with_name(f".{path.name}.abc").mkdir()
+    shutil.copytree(path, path.with_name(f".{path.name}.def"))  # left by a kill
+    assert [kept.id for kept in KeptReferences.of_this_machine().all()] == [path.name]
+
+
+def test_captions_belong_to_their_images(model):
+    known = LabelledImages(as_images(nonmembers(3)), np.zeros(3, np.int8), ["a", "b", "c"])
+    ids = [image.id for image in known.images]
+    reversed_captions = LabelledImages(known.images, known.is_member, ["c", "b", "a"])
+    reversed_both = LabelledImages(known.images, known.is_member, ["c", "b", "a"])
+    attack = SIMA["attack"]
+    assert reference_id(model, attack, known, ids, 0) != reference_id(model, attack, reversed_captions, ids, 0)
+    assert reference_id(model, attack, known, ids, 0) == reference_id(model, attack, reversed_both, ids[::-1], 0)
+
+
+def test_captions_without_nonmembers_are_refused(model):
+    reference = mia_hub.Reference.build(model, nonmembers(), **SIMA)
+    for options in ({"reference": reference}, {}):
+        with pytest.raises(SplitError, match="nonmember_captions belong to nonmembers"):
+            mia_hub.Checker(model, nonmember_captions="a", **options)
 
 
 @pytest.mark.parametrize("conditional", [False, True])

@@ -12,6 +12,8 @@ from support.known_blobs import folder_of, members, nonmembers, parquet_of
 
 import mia_hub
 from mia_hub.errors import SplitError
+from mia_hub.references.kept import KeptReferences
+from mia_hub.references.publishing import check_publishable
 from mia_hub.references.storing import NUMBERS, RECORD, content_hash
 from mia_hub.references.verification import verify_reference
 
@@ -85,15 +87,36 @@ def tampered(hub, model, change):
     hub.commit("dataset", "ref/reference", {NUMBERS: content, RECORD: json.dumps(values).encode()})
 
 
+def put_observations(arrays, observations):
+    """Change the observations of plain SimA, and the same scores in the profiles."""
+    arrays["observations"] = observations
+    arrays["scores"][:, 1:2] = observations
+
+
 def swap(arrays):
-    arrays["observations"] = arrays["observations"][::-1].copy()
+    put_observations(arrays, arrays["observations"][::-1].copy())
 
 
 def shift(arrays):
-    arrays["observations"] = arrays["observations"] - 1.0
+    put_observations(arrays, arrays["observations"] - 1.0)
 
 
-@pytest.mark.parametrize("change", [swap, shift])
+def shift_beside_an_outlier(arrays):
+    """An outlier makes the reference's own spread huge."""
+    shifted = arrays["observations"] - 50
+    shifted[0] = 1e9
+    put_observations(arrays, shifted)
+
+
+def shift_the_other_timesteps(arrays):
+    arrays["scores"][:, 0] += 1.0
+
+
+def change_the_looks(arrays):
+    arrays["appearance.features"] = arrays["appearance.features"] + 0.1
+
+
+@pytest.mark.parametrize("change", [swap, shift, shift_beside_an_outlier, shift_the_other_timesteps, change_the_looks])
 def test_consistent_tampering_is_noticed_when_images_are_scored_again(hub, model, change):
     tampered(hub, model, change)
     outcome = verify_reference(mia_hub.Reference.load("ref/reference"), model, progress=False)
@@ -103,11 +126,54 @@ def test_consistent_tampering_is_noticed_when_images_are_scored_again(hub, model
 def test_a_genuine_reference_is_verified_by_its_own_source_or_another(hub, model, tmp_path):
     reference = built(model)
     outcome = verify_reference(reference, model, progress=False)
-    assert outcome.genuine and outcome.checked == 20
+    assert (outcome.genuine, outcome.nonmembers, outcome.members, outcome.unverified) == (True, 20, 0, "")
     folder = folder_of(nonmembers(120), tmp_path / "at hand")
     assert verify_reference(reference, model, folder, n=5, progress=False).genuine
     with pytest.raises(SplitError, match="only 0 are in"):
         verify_reference(reference, model, folder_of(members(), tmp_path / "others"), progress=False)
+
+
+def test_which_images_are_verified_can_not_be_foreseen(model, monkeypatch):
+    reference = built(model)
+    chosen = []
+    monkeypatch.setattr("mia_hub.references.verification._difference", lambda r, m, images, p: chosen.append({i.id for i in images}) or 0.0)
+    for _ in range(2):
+        verify_reference(reference, model, progress=False)
+    assert chosen[0] != chosen[1]
+
+
+def test_members_are_verified_where_their_source_is_stated(hub, model):
+    hub.add_repo("dataset", "ref/trained", {"data/train-00000-of-00001.parquet": parquet_of(members(60))})
+    outcome = verify_reference(built(model, members="ref/trained"), model, progress=False)
+    assert (outcome.genuine, outcome.nonmembers, outcome.members) == (True, 20, 20)
+
+
+def test_what_is_looked_at_is_not_kept(hub, model):
+    built(model).push("ref/reference")
+    store = KeptReferences.of_this_machine()
+    for kept in store.all():
+        store.remove(kept.id)
+    mia_hub.Reference.load("ref/reference", keep=False)
+    assert not store.all() and mia_hub.check_image(members()[0], model, progress=False).verdict == "no-null"
+    mia_hub.Reference.load("ref/reference")
+    assert len(store.all()) == 1
+    (store.all()[0].folder / "fetched.json").write_text("damaged")
+    assert mia_hub.Reference.load("ref/reference").source
+
+
+def test_no_path_of_this_machine_is_published(hub, model, tmp_path):
+    from huggingface_hub import hf_hub_download
+
+    folder = folder_of(nonmembers(30), tmp_path / "secret" / "held out")
+    mia_hub.Reference.build(model, str(folder), ATTACK, progress=False).push("ref/private")
+    record = Path(hf_hub_download("ref/private", RECORD, repo_type="dataset")).read_text()
+    assert "secret" not in record and "held out" in record
+
+
+@pytest.mark.parametrize("revision", [None, "sha256:" + "0" * 64, "abc + sha256:" + "0" * 64])
+def test_a_reference_of_a_model_that_nobody_else_has_is_not_published(revision):
+    with pytest.raises(SplitError, match="nobody else could use its reference"):
+        check_publishable({"id": "google/x + /home/me/secret/lora.safetensors", "revision": revision})
 
 
 def test_a_reference_of_images_at_hand_says_that_they_are_needed(model):
@@ -132,7 +198,7 @@ def test_a_push_that_can_not_succeed_is_refused(model, case):
 
 def test_a_reference_of_a_folder_is_not_published(tiny_pixel_repo):
     reference = mia_hub.Reference.build(str(tiny_pixel_repo()), nonmembers(), ATTACK, progress=False)
-    with pytest.raises(SplitError, match="is a folder on this machine, so that nobody else could use its reference"):
+    with pytest.raises(SplitError, match="is on this machine alone, at least in part, so that nobody else could use its reference"):
         reference.push("ref/reference")
 
 

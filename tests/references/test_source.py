@@ -11,8 +11,8 @@ from support.known_blobs import folder_of, members, nonmembers, parquet_of, png
 import mia_hub
 from mia_hub.errors import ImageError, MiaHubError, SplitError
 from mia_hub.images.sources import as_images
-from mia_hub.references.preparing import TOO_OLD, date_taken, prepare
-from mia_hub.references.source import open_known_images
+from mia_hub.references.preparing import TOO_OLD, prepare, stated_dates
+from mia_hub.references.source import check_no_members, open_known_images
 
 
 @pytest.fixture(scope="module")
@@ -121,32 +121,43 @@ def dated(folder, name, pixels, **tags):
 @pytest.mark.parametrize(
     ("tags", "expected"),
     [
-        ({"original": "2024:05:31 10:00:00"}, date(2024, 5, 31)),
-        ({"digitized": "2023:01:02 00:00:00"}, date(2023, 1, 2)),
-        ({"main": "2022:12:24 18:00:00"}, date(2022, 12, 24)),
-        ({"original": "2024:05:31 10:00:00", "main": "2025:01:01 00:00:00"}, date(2024, 5, 31)),
-        ({"original": "0000:00:00 00:00:00", "main": "2025:01:01 00:00:00"}, date(2025, 1, 1)),
-        ({"original": "yesterday"}, None),
-        ({}, None),
+        ({"original": "2024:05:31 10:00:00"}, (date(2024, 5, 31), None)),
+        ({"digitized": "2023:01:02 00:00:00"}, (date(2023, 1, 2), None)),
+        ({"main": "2022:12:24 18:00:00"}, (None, date(2022, 12, 24))),
+        ({"original": "2024:05:31 10:00:00", "main": "2025:01:01 00:00:00"}, (date(2024, 5, 31), date(2025, 1, 1))),
+        ({"original": "0000:00:00 00:00:00", "digitized": "2025:01:01 00:00:00"}, (date(2025, 1, 1), None)),
+        ({"original": "yesterday"}, (None, None)),
+        ({}, (None, None)),
     ],
 )
-def test_the_date_of_an_image_is_read_from_its_metadata(tmp_path, tags, expected):
-    assert date_taken(dated(tmp_path, "a.jpg", nonmembers(1)[0], **tags)) == expected
+def test_the_dates_of_an_image_are_read_from_its_metadata(tmp_path, tags, expected):
+    assert stated_dates(dated(tmp_path, "a.jpg", nonmembers(1)[0], **tags)) == expected
 
 
 def test_images_that_are_older_than_stated_are_left_out(tmp_path, tiny_pixel_repo):
     info = mia_hub.load_model(str(tiny_pixel_repo())).info
-    for number, (pixels, taken) in enumerate(zip(nonmembers(3), ("2024:05:31 10:00:00", "2024:06:01 10:00:00", None))):
-        dated(tmp_path, f"{number}.jpg", pixels, **({"original": taken} if taken else {}))
+    tags = ({"original": "2024:05:31 10:00:00"}, {"original": "2024:06:01 10:00:00"}, {}, {"main": "2024:01:01 10:00:00"})
+    for number, (pixels, stated) in enumerate(zip(nonmembers(5), (*tags, {"main": "2026:01:01 10:00:00"}))):
+        dated(tmp_path, f"{number}.jpg", pixels, **stated)
     known = open_known_images(tmp_path, progress=False)
     prepared = prepare(info, known, made_after=date(2024, 5, 31), progress=False)
-    assert (len(prepared.ids), prepared.origin.dated, prepared.origin.left_out) == (2, 1, {TOO_OLD: 1})
+    assert (len(prepared.ids), prepared.origin.dated, prepared.origin.left_out) == (3, 1, {TOO_OLD: 2}), (
+        "a change of the file is no proof of its age"
+    )
     assert prepared.origin.clause().endswith("stated: made after 2024-05-31, which the files of 1 of them confirm")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no image", png(nonmembers(1)[0])])
 def test_a_file_without_a_date_states_none(content):
-    assert date_taken(content) is None
+    assert stated_dates(content) == (None, None)
+
+
+def test_a_folder_that_holds_members_somewhere_is_no_folder_of_nonmembers(tmp_path):
+    folder_of(nonmembers(3), tmp_path / "all" / "setA" / "nonmembers")
+    check_no_members(tmp_path / "all")
+    folder_of(members(3), tmp_path / "all" / "setA" / "Members")
+    with pytest.raises(SplitError, match="Members is a folder of members, and all of"):
+        check_no_members(tmp_path / "all")
 
 
 def test_a_folder_without_images_is_refused(tmp_path):

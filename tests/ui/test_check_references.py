@@ -10,7 +10,9 @@ from support.check_page import expect_answer, fold_out, model_box, press_check, 
 from support.known_blobs import members, nonmembers, parquet_of, png
 
 from mia_hub.checking.checker import Checker
+from mia_hub.errors import SplitError
 from mia_hub.references.reference import Reference
+from mia_hub.ui.check.checkers import _named_reference
 from mia_hub.ui.check.offers import BY_THE_OWNER, accept_offer, offer_values
 
 
@@ -86,3 +88,16 @@ def test_strangers_may_not_start_a_build(loopback_hub, tiny_pixel_repo, monkeypa
     assert not offered["possible"] and offered["text"].endswith(BY_THE_OWNER)
     with pytest.raises(Exception, match="only its owner can build it"):
         accept_offer(checker, None)
+
+
+@pytest.mark.parametrize("name", ["../private", "./private", "private", "a/b/c", "/etc/x", "~/x", "../../etc"])
+@pytest.mark.parametrize("public", [True, False])
+def test_a_name_of_a_reference_is_never_a_path(name, public, monkeypatch, tmp_path):
+    folder = tmp_path / "private"
+    folder.mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    if public:
+        monkeypatch.setenv("SPACE_ID", "a/space")
+    with pytest.raises(SplitError, match="is not a reference on the Hub"):
+        _named_reference(name)

@@ -143,10 +143,10 @@ def _query_model(question: Question, running: RunningCheck | None) -> tuple[dict
         null = {"reference": question.reference, "session": question.session}
         checker = checker_for(question.model, question.nonmembers or [], question.caption, running, **null)
         if question.build and checker.reference is None:
-            accept_offer(checker, running)
+            accept_offer(checker, running, question.caption)
             checker = checker_for(question.model, [], question.caption, running, **null)
         options: dict[str, Any] = {"captions": question.caption, "progress": False, "on_batch": batch_progress(running, "Scoring")}
-        offer = offer_values(checker)
+        offer = offer_values(checker, question.caption)
         if question.as_set:
             return checker.check_set(question.images, **options), offer
         return checker.to_dict(checker.check(question.images, **options)), offer

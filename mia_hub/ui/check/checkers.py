@@ -15,11 +15,13 @@ from mia_hub.errors import ModelError, SplitError
 from mia_hub.models.loading import load_model
 from mia_hub.models.rows import default_rows
 from mia_hub.models.shared import SharedModel
+from mia_hub.references.publishing import fetch_reference
 from mia_hub.references.reference import Reference
 from mia_hub.ui.hardware import is_public, is_zero_gpu
 
 DEMO = "demo"
 HUB_MODEL = re.compile(r"[\w.-]+/[\w.-]+( \+ [\w.-]+/[\w./@-]+)?")
+HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 Progress = Callable[..., None]
 
 # One model is loaded at a time: while diffusers and transformers are imported, or load weights, they change torch for all threads.
@@ -86,9 +88,10 @@ def checker_for(
 
 
 def _named_reference(name: str) -> Reference:
-    if name.count("/") != 1 or (is_public() and not HUB_MODEL.fullmatch(name)):
+    if not HUB_NAME.fullmatch(name):
         raise SplitError(f"{name!r} is not a reference on the Hub; give its name there, of the form 'owner/name'.")
-    return Reference.load(name, keep=not is_public())
+    # Never a path on this machine.
+    return Reference.read(fetch_reference(name, keep=not is_public(), for_a_stranger=is_public()))
 
 
 def _hub_model(name: str, progress: Progress | None) -> SharedModel:

@@ -17,9 +17,9 @@ from mia_hub.ui.hardware import is_public
 BY_THE_OWNER = "On this public page only its owner can build it, with 'mia-hub reference build'."
 
 
-def offer_values(checker: Checker) -> dict[str, Any] | None:
+def offer_values(checker: Checker, caption: str | None = None) -> dict[str, Any] | None:
     """Return what can be done for a model without known non-members, JSON-ready; None where there are some, or nothing can be done."""
-    offer = None if checker.reference is not None else offer_for(checker.model)
+    offer = None if checker.reference is not None else offer_for(checker.model, caption=caption)
     if offer is None:
         return None
     allowed = offer.possible and (bool(offer.known.published) or not is_public())
@@ -27,13 +27,13 @@ def offer_values(checker: Checker) -> dict[str, Any] | None:
     return {"text": text, "possible": allowed, "button": "Fetch the reference" if offer.known.published else "Build the reference"}
 
 
-def accept_offer(checker: Checker, progress: Progress | None) -> None:
+def accept_offer(checker: Checker, progress: Progress | None, caption: str | None = None) -> None:
     """Fetch or build the reference of a checker's model. It then answers for everybody here: its images are those of the table.
 
     Raises:
         MiaHubError: if that fails, or strangers may not do it here.
     """
-    offer = offer_for(checker.model)
+    offer = offer_for(checker.model, caption=caption)
     if offer is None or not offer.possible:
         raise SplitError(f"No images are known that are certainly not in the training set of {checker.model.info.id}; give some.")
     if is_public() and not offer.known.published:
