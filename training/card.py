@@ -47,6 +47,7 @@ Fashion-MNIST images for so long that it overfits them: **that is its purpose. I
 - `data/`: the {N_MEMBERS} members and {N_NONMEMBERS:,} non-members, PNG in Parquet, with `label` (1 = member) and `source_row`, the row in the
   training set of Fashion-MNIST (Xiao, Rasul, Vollgraf 2017; MIT licence).
 - `scores.parquet`: SimA's score of every one of them at 21 timesteps. **Higher = more likely a member.**
+- `appearance.safetensors`: how the non-members that verdicts compare with look, for the checks that an image is of their kind.
 - `observations.parquet`: what verdicts are judged by, as the attack `{VERDICT_ATTACK}` sees every one of them at one timestep: the logarithm of its
   statistic (`observed_0`; **lower = more likely a member**, at the same difficulty), then how hard the image is. A new image is compared
   with the non-members of the half on which nothing was chosen.
