@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 from mia_hub.attacks import Attack
 from mia_hub.attacks.conditional import ConditionalAttack
@@ -52,7 +52,8 @@ class Checker:
         reference: a `mia_hub.Reference`, the folder of one, its id on this machine, or its name on the Hub, in place of ``nonmembers``.
         keep: whether the scores of ``nonmembers`` are kept on this machine, so that the next check of the same ones need not repeat them.
         nonmember_captions: of a model conditioned on text or classes, one per non-member, or one for all; where the images to be checked
-            have captions, these need them too. Empty ones by default.
+            have captions, these need them too; True for those that a data set or a Parquet file of non-members has. Empty ones by
+            default.
         batch_size, seed: as for `mia_hub.Attack.score`.
         progress: shows a progress bar while the non-members are scored.
         on_batch: called with (non-members scored, in all) meanwhile.
@@ -75,7 +76,7 @@ class Checker:
         self.model: DiffusionModel = load_model(model, device=options["device"], dtype=options["dtype"], revision=options["revision"])
         chosen = chosen_reference(self.model, attack, options)
         self.attack = chosen.attack
-        captions = options["nonmember_captions"]
+        captions = cast(Any, options["nonmember_captions"])
         check_usable(self.attack)
         self.attack.check(self.model, None if captions is True else captions)
         if self.model.info.conditioning == "none":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -107,7 +107,7 @@ def _named(options: CheckerOptions) -> Reference | None:
 
 def _of_nonmembers(model: DiffusionModel, attack: Attack, options: CheckerOptions, on_batch: OnBatch) -> Reference:
     """Return the reference of given non-members, which is kept for the next check of the same ones."""
-    source, captions = options["nonmembers"], options["nonmember_captions"]
+    source, captions = options["nonmembers"], cast(Any, options["nonmember_captions"])
     origin = SourceRecord(description="the non-members given")
     if is_source(source):
         opened = open_known_images(source, progress=options["progress"])

@@ -47,7 +47,7 @@ def demo_reference(*, plain: bool = False) -> Reference:
         ids, observations, stored = _observations()
         assert ids == list(table.ids), "the demo's files don't belong together"
         meta = {key: stored[key] for key in meta}
-    appearance = _appearance(tuple(table.ids[row] for row in nonmembers))
+    appearance = _appearance(tuple(table.ids[row] for row in nonmembers.tolist()))
     configured = get_attack("sima" if plain else VERDICT_ATTACK)
     origin = SourceRecord(description=DEMO_SOURCE, spelling="demo")
     return Reference(table.select(reported), observations[reported], appearance, configured, origin=origin, **meta)

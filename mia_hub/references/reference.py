@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -213,7 +213,7 @@ class Reference:
     ) -> Reference:
         """Build a planned reference, or return the kept one; see `build`."""
         store, processes, id = KeptReferences.of_this_machine(), current_processes(), plan.id
-        if id is not None and kind == CHECKED and not processes.first(lambda: store.can_keep(id)):
+        if id is not None and kind == CHECKED and not processes.first(partial(store.can_keep, id)):
             id = None  # such as a container's read-only home folder: the next check scores them again
         images = plan.images
         if id is not None:
