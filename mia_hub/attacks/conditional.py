@@ -24,7 +24,7 @@ from mia_hub.attacks.querying import QueriedModel
 from mia_hub.attacks.sima import SimA
 from mia_hub.errors import AttackError
 from mia_hub.images.captions import select_rows
-from mia_hub.images.complexity import COMPLEXITY_SIZE, complexity
+from mia_hub.images.complexity import complexity
 from mia_hub.images.sequences import SelectedSequence
 from mia_hub.metrics.expected_statistic import ExpectedStatistic
 from mia_hub.metrics.roc import auc
@@ -151,11 +151,6 @@ class ConditionalAttack(DelegatingAttack, TrainedAttack):
             aucs[candidate] = auc(scores, observations.is_member)
             queries += observations.queries
         return {"given": (COMPLEXITY, *max(aucs, key=aucs.__getitem__))}, queries
-
-    @property
-    def difficulty_size(self) -> int:
-        """Number of values of the difficulty z."""
-        return (COMPLEXITY_SIZE if COMPLEXITY in self.conditions else 0) + bool(self.neighbours)
 
     @property
     def queries_per_image(self) -> int:

@@ -257,7 +257,13 @@ class Checker:
     def _judged(self, reference: Reference, images: Sequence[InputImage], captions: CaptionsOrClasses, progress: bool) -> list[Judgement]:
         attack = self._verdict_attack(reference)
         observed = attack.observe(self.model, images, captions=captions, progress=progress, **self._scoring)
-        return [reference.null.judge(row, sample) for row, sample in zip(verdict_observations(attack, observed), observed.ids)]
+        values = verdict_observations(attack, observed)
+        if values.shape[1:] != reference.observations.shape[1:]:
+            raise SplitError(
+                f"The reference has {reference.observations.shape[1:]} numbers of an image, and {attack.name} observes {values.shape[1:]}; "
+                "it is not of this attack. Build or fetch the reference again."
+            )
+        return [reference.null.judge(row, sample) for row, sample in zip(values, observed.ids)]
 
     def check_set(self, images: Any, *, captions: CaptionsOrClasses = None, progress: bool = True, on_batch: OnBatch = None) -> SetCheck:
         """Return one answer for a set of images: whether they were, as a set, in the training data.

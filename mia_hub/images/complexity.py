@@ -27,10 +27,6 @@ def png_bytes(pixels: npt.NDArray[np.uint8], compress_level: int = 6) -> int:
     return buffer.tell()
 
 
-# Values that `complexity` returns.
-COMPLEXITY_SIZE = 5
-
-
 def complexity(pixels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Return how hard an image is to denoise, as far as it can be told without a model.
 
