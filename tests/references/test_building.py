@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import json
 import multiprocessing
+import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from mia_hub.references.kept import CHECKED, KeptReferences, reference_id
 from mia_hub.references.scoring import LabelledImages
 from mia_hub.references.storing import NUMBERS
 
+ROOT = Path(__file__).parents[2]
 SIMA = {"attack": mia_hub.get_attack("sima", timesteps=(20, 60, 100)), "progress": False}
 
 
@@ -214,7 +217,9 @@ mia_hub.Reference.build(sys.argv[1], nonmembers(), mia_hub.get_attack("sima", ti
 
 @pytest.mark.slow
 def test_two_processes_that_build_the_same_make_one(repo, home):
-    started = [subprocess.Popen([sys.executable, "-c", BUILD, str(repo)]) for _ in range(2)]
+    paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
+    environment = os.environ | {"PYTHONPATH": paths}
+    started = [subprocess.Popen([sys.executable, "-c", BUILD, str(repo)], env=environment) for _ in range(2)]
     assert [process.wait() for process in started] == [0, 0]
     (kept,) = KeptReferences.of_this_machine().all()
     mia_hub.Reference.load(kept.folder)

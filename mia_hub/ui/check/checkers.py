@@ -64,7 +64,7 @@ def checker_for(
     """Return a checker of a model. On a public page, nothing of what a visitor brings is kept or serves another visitor.
 
     Args:
-        model: "demo", or a Hub id, with or without a LoRA on top; at home a folder, too.
+        model: "demo", or a Hub id, with or without a LoRA on top.
         nonmembers: images certainly not in its training set; none means the demo's own, a reference on this machine, or no verdict.
         caption: of the non-members, where the model is conditioned on one.
         progress: called with what is loaded or scored.
@@ -74,7 +74,7 @@ def checker_for(
     Raises:
         MiaHubError: if the model or the non-members can't be used.
     """
-    if model != DEMO and not HUB_MODEL.fullmatch(model) and (is_public() or not Path(model).is_dir()):
+    if model != DEMO and not HUB_MODEL.fullmatch(model):
         raise ModelError(f"{model!r} is not a model that can be checked here; give 'demo' or a Hub id of the form 'owner/name'.")
     demo = demo_checker()
     if model == DEMO and not nonmembers and not reference:
