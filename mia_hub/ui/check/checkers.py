@@ -22,6 +22,8 @@ from mia_hub.ui.hardware import is_public, is_zero_gpu
 DEMO = "demo"
 HUB_MODEL = re.compile(r"[\w.-]+/[\w.-]+( \+ [\w.-]+/[\w./@-]+)?")
 HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+# Bytes of weights: nobody's own machine is protected from its owner.
+LARGEST_AT_HOME = 2**40
 Progress = Callable[..., None]
 
 # One model is loaded at a time: while diffusers and transformers are imported, or load weights, they change torch for all threads.
@@ -108,7 +110,8 @@ def _hub_model(name: str, progress: Progress | None) -> SharedModel:
         if name not in _hub_models:
             # Two large ones may not fit.
             _hub_models.clear()
-            model = load_model(name, trusted=not is_public())
+            # Never a folder of this machine: a visitor could learn which ones there are.
+            model = load_model(name, trusted=False, largest=None if is_public() else LARGEST_AT_HOME)
             _hub_models[name] = SharedModel(model, default_rows(model))
         return _hub_models[name]
 
