@@ -1,4 +1,4 @@
-"""What messages advise works: each suggestion is tried, and every command, option and name in a text exists."""
+"""The advice of messages works: each suggestion is tried, and every command, option and name in a text exists."""
 
 from __future__ import annotations
 

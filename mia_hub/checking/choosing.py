@@ -124,7 +124,7 @@ def _of_nonmembers(model: DiffusionModel, attack: Attack, options: CheckerOption
         return scored_reference(model, attack, known, origin, None, run)
     ids = [image.id for image in images]
     id = reference_id(model, attack, known, ids, options["seed"])
-    plan = BuildPlan(model, attack, PreparedImages(known, ids, origin, None, ()), options["seed"], id, 0)
+    plan = BuildPlan(model, attack, PreparedImages(known, ids, origin, None, ()), options["seed"], id)
     return Reference.from_plan(plan, batch_size=run.batch_size, progress=run.progress, on_batch=on_batch, kind=CHECKED)
 
 

@@ -6,7 +6,7 @@ import hashlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from mia_hub.images.sources import as_images
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.references.kept import KeptReferences
 from mia_hub.references.source import is_source
+from mia_hub.references.storing import RECORD
 from mia_hub.system.signatures import option_parameters
 
 # Models named by text hold their weights in memory; checkers of one model hold little beside it.
@@ -54,21 +55,21 @@ def reused_checker(model: str | DiffusionModel, attack: Attack | None, options: 
         owner: for whom it is reused, and for nobody else; None for everybody.
     """
     options = DEFAULTS | options
-    kept, most = (_named, MOST_NAMED) if isinstance(model, str) else (_checkers_of(model), MOST_OF_A_MODEL)
-    key = _key(model, attack, options, owner)
-    if kept is None or key is None:
+    checkers, most = (_named, MOST_NAMED) if isinstance(model, str) else (_checkers_of(model), MOST_OF_A_MODEL)
+    key = None if checkers is None else _key(model, attack, options, owner)
+    if checkers is None or key is None:
         return Checker(model, attack, **options)
     with _lock:
-        checker = kept.get(key)
+        checker = checkers.get(key)
         loaded = None if checker or not isinstance(model, str) else _loaded(key)
     if checker is None:
         # Nobody else waits meanwhile.
         checker = Checker(loaded or model, attack, **options)
     with _lock:
-        kept[key] = checker
-        kept.move_to_end(key)
-        while len(kept) > most:
-            kept.popitem(last=False)
+        checkers[key] = checker
+        checkers.move_to_end(key)
+        while len(checkers) > most:
+            checkers.popitem(last=False)
     return checker
 
 
@@ -98,10 +99,9 @@ def _key(model: str | DiffusionModel, attack: Attack | None, options: dict[str, 
     nonmembers, captions, reference = options["nonmembers"], options["nonmember_captions"], options["reference"]
     if nonmembers is not None:
         nonmembers = _file_state(nonmembers) if is_source(nonmembers) else _content(nonmembers)
-    elif reference is None:
-        reference = KeptReferences.of_this_machine().state()
-    if isinstance(reference, (str, os.PathLike)):
-        reference = _file_state(Path(reference) / "reference.json") if Path(reference).is_dir() else (str(reference), _no_state())
+    elif reference is None or isinstance(reference, (str, os.PathLike)):
+        # By default, or by its id, it is one of this machine.
+        reference = _file_state(Path(reference or "", RECORD)), KeptReferences.of_this_machine().state()
     if captions is not None and not isinstance(captions, (str, int)):
         captions = hashlib.sha256(repr([str(caption) for caption in captions]).encode()).hexdigest()
     key = (identity, owner, attack, named, nonmembers, captions, reference)
@@ -112,16 +112,11 @@ def _key(model: str | DiffusionModel, attack: Attack | None, options: dict[str, 
     return key
 
 
-def _no_state() -> Any:
-    return KeptReferences.of_this_machine().state()
-
-
 def _weights(model: DiffusionModel) -> Hashable:
     """Return what changes whenever a model's weights do."""
     network = model.network
-    if network is None:
-        return ()
-    tensors: Sequence[Any] = [*network.parameters(), *network.buffers()]
+    assert network is not None  # such a model holds no checkers
+    tensors = [*network.parameters(), *network.buffers()]
     return tuple((tensor.data_ptr(), tensor._version, tensor.dtype) for tensor in tensors)
 
 

@@ -135,12 +135,12 @@ def _list(args: argparse.Namespace) -> int:
     from mia_hub.references.kept import KeptReferences
 
     store = KeptReferences.of_this_machine()
-    kept = store.all()
-    for reference in kept:
+    references = store.all()
+    for reference in references:
         record = reference.record
         outdated = "" if store.is_current(reference) else "  (built by other code or versions; build it again)"
         print(f"{reference.id}  {record.model['id']}  {record.attack.name}  {record.n_nonmembers:,} non-members{outdated}")
-    if not kept:
+    if not references:
         print(f"There are no references in {store.folder}. Build one with 'mia-hub reference build'.")
     return 0
 

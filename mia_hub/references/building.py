@@ -17,7 +17,7 @@ from mia_hub.models.protocol import DiffusionModel
 from mia_hub.models.rows import default_rows
 from mia_hub.references.kept import reference_id
 from mia_hub.references.preparing import PreparedImages, prepare
-from mia_hub.references.scoring import check_enough, queries_needed
+from mia_hub.references.scoring import check_enough, queries_per_image
 from mia_hub.references.source import open_known_images
 from mia_hub.references.verdict_attack import check_usable
 from mia_hub.rendering.numbers import duration
@@ -51,7 +51,6 @@ class BuildPlan:
         images: that are scored.
         seed: of the noise, and of the draw of images.
         id: under which it is kept; None if it can't be.
-        queries: forward passes that it takes, counted in images.
     """
 
     model: DiffusionModel
@@ -59,18 +58,13 @@ class BuildPlan:
     images: PreparedImages
     seed: int
     id: str | None
-    queries: int
 
     def cost(self) -> str:
-        """Return what it costs, in words: "2,000 images x 24 queries, about 9 minutes here". It takes one forward pass to tell."""
-        count = len(self.images.ids)
-        per_image = self.queries / count
-        return f"{count:,} images × {per_image:.0f} queries, about {duration(self.queries * self._seconds_per_query())} here"
-
-    def _seconds_per_query(self) -> float:
-        captions = self.images.known.captions
-        single = captions is None or isinstance(captions, (str, int))
-        return seconds_per_query(self.model, captions if single else captions[0])
+        """Return what it costs, as `cost_text` words it."""
+        known = self.images.known
+        single = known.captions is None or isinstance(known.captions, (str, int))
+        caption = known.captions if single else known.captions[0]
+        return cost_text(self.model, self.attack, len(self.images.ids), has_members=self.images.members_origin is not None, caption=caption)
 
 
 def plan_reference(model: str | DiffusionModel, nonmembers: Any, attack: str | Attack = VERDICT_ATTACK, **options: Any) -> BuildPlan:
@@ -98,8 +92,7 @@ def plan_reference(model: str | DiffusionModel, nonmembers: Any, attack: str | A
     images = PreparedImages(images.known, images.ids, origin, images.members_origin, images.problems)
     check_enough(int((images.known.is_member == 0).sum()))
     id = reference_id(loaded, configured, images.known, images.ids, seed)
-    queries = queries_needed(configured, images.known, loaded.info.num_train_timesteps)
-    return BuildPlan(loaded, configured, images, seed, id, queries)
+    return BuildPlan(loaded, configured, images, seed, id)
 
 
 def _date(value: str | date | None) -> date | None:
@@ -109,6 +102,19 @@ def _date(value: str | date | None) -> date | None:
         return date.fromisoformat(value)
     except ValueError:
         raise SplitError(f"made_after must be a date such as 2024-05-31; got {value!r}.") from None
+
+
+def cost_text(model: DiffusionModel, attack: Attack, images: int, *, has_members: bool, caption: Any = None) -> str:
+    """Return what a reference costs, in words: "2,000 images × 24 queries, about 9 minutes here". It takes two forward passes to tell.
+
+    Args:
+        model, attack: that are run.
+        images: number of images that are scored.
+        has_members: whether there are known members among them.
+        caption: a condition of the model; see `seconds_per_query`.
+    """
+    per_image = queries_per_image(attack, model.info.num_train_timesteps, has_members=has_members)
+    return f"{images:,} images × {per_image} queries, about {duration(images * per_image * seconds_per_query(model, caption))} here"
 
 
 def seconds_per_query(model: DiffusionModel, caption: Any = None) -> float:

@@ -70,11 +70,11 @@ class KeptReferences:
 
     def all(self, kind: Kind = BUILT) -> list[KeptReference]:
         """Return the references of a kind, the newest first; damaged ones are left out."""
-        kept = []
+        dated = []
         for path in (self.folder / kind).glob(f"[!.]*/{RECORD}"):
             with suppress(OSError, MiaHubError):
-                kept.append((path.stat().st_mtime_ns, KeptReference(path.parent.name, path.parent, read_record(path.parent))))
-        return [reference for _, reference in sorted(kept, key=lambda pair: (-pair[0], pair[1].id))]
+                dated.append((path.stat().st_mtime_ns, KeptReference(path.parent.name, path.parent, read_record(path.parent))))
+        return [reference for _, reference in sorted(dated, key=lambda pair: (-pair[0], pair[1].id))]
 
     def state(self) -> tuple[tuple[str, int], ...]:
         """Return what changes whenever a reference is built, fetched or removed."""
@@ -105,20 +105,20 @@ class KeptReferences:
             model: at one revision, in one precision.
             attack: the attack, as it is configured; None for any.
         """
-        for kept in self.all():
-            record = kept.record
+        for reference in self.all():
+            record = reference.record
             if attack is not None and record.attack.identity != repr(attack):
                 continue
-            if self.is_current(kept) and not mismatch(record.model, record.schedule, record.precision, model, adapt=False):
-                yield kept
+            if self.is_current(reference) and not mismatch(record.model, record.schedule, record.precision, model, adapt=False):
+                yield reference
 
     @staticmethod
-    def is_current(kept: KeptReference) -> bool:
+    def is_current(reference: KeptReference) -> bool:
         """Return whether checks use the reference: it was fetched, or this code would compute the same numbers."""
-        if (kept.folder / FETCHED).exists():
+        if (reference.folder / FETCHED).exists():
             return True
         try:
-            return kept.record.computed_by == computed_by(kept.record.attack.build())
+            return reference.record.computed_by == computed_by(reference.record.attack.build())
         except MiaHubError:
             return False
 
@@ -138,6 +138,12 @@ class KeptReferences:
             for old in self.all(CHECKED)[MOST_CHECKED:]:
                 shutil.rmtree(old.folder, ignore_errors=True)
         return folder
+
+    def use(self, id: str, kind: Kind) -> None:
+        """Make a reference the newest: it was asked for again."""
+        with suppress(OSError):
+            os.utime(self.place(id, kind) / RECORD)
+        self.forget_unfinished(id)
 
     def unfinished(self, id: str) -> Path:
         """Return the folder of finished batches of a reference that is being built."""

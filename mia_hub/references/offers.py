@@ -7,14 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from mia_hub.attacks import Attack, get_attack
-from mia_hub.attacks.conditional import ConditionalAttack
 from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.models.protocol import DiffusionModel
-from mia_hub.references.building import seconds_per_query
+from mia_hub.references.building import cost_text
 from mia_hub.references.known_models import KnownModel, known_model
 from mia_hub.references.reference import Reference
-from mia_hub.references.verdict_attack import profile_attack
-from mia_hub.rendering.numbers import duration
 
 UNVERIFIED = "Nobody has run this yet: the names are from public pages and papers."
 
@@ -54,16 +51,10 @@ class Offer:
         return " ".join([*parts, *known.caveats])
 
     def cost(self) -> str:
-        """Return the cost in words; it takes a forward pass to tell."""
-        attack = self.attack
-        per_image = profile_attack(attack, self.model.info.num_train_timesteps).queries_per_image
-        if isinstance(attack, ConditionalAttack):
-            per_image += attack.at(attack.default_timestep).queries_per_image
-            per_image += attack.queries_per_image if self.known.members else 0
-        count = self.known.limit * (2 if self.known.members else 1)
-        caption = None if self.caption is True else self.caption
-        seconds = count * per_image * seconds_per_query(self.model, caption)
-        return f"{count:,} images × {per_image} queries, about {duration(seconds)} here"
+        """Return the cost, as `mia_hub.references.building.cost_text` words it."""
+        has_members, caption = self.known.members is not None, None if self.caption is True else self.caption
+        count = self.known.limit * (2 if has_members else 1)
+        return cost_text(self.model, self.attack, count, has_members=has_members, caption=caption)
 
     def accept(
         self, *, batch_size: int | None = None, progress: bool = True, on_batch: Callable[[int, int], None] | None = None

@@ -99,10 +99,10 @@ def fetch_reference(name: str, revision: str | None = None, *, keep: bool = True
         try:
             info = HfApi(token=token).dataset_info(name, revision=revision, timeout=HUB_TIMEOUT, files_metadata=True)
         except Exception as error:
-            kept = None if for_a_stranger else fetched_before(store, name, revision)
-            if kept is None or not (is_temporary(error) or _is_offline(error)):
+            earlier = None if for_a_stranger else fetched_before(store, name, revision)
+            if earlier is None or not (is_temporary(error) or _is_offline(error)):
                 raise
-            return kept
+            return earlier
         sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
         for file, largest in ((RECORD, LARGEST_RECORD), (NUMBERS, LARGEST_NUMBERS)):
             if file not in sizes:
@@ -120,12 +120,12 @@ def fetch_reference(name: str, revision: str | None = None, *, keep: bool = True
 
 def fetched_before(store: KeptReferences, name: str, revision: str | None) -> Path | None:
     """Return the kept copy of a published reference; None if there is none."""
-    for kept in store.all():
-        path = kept.folder / FETCHED
+    for reference in store.all():
+        path = reference.folder / FETCHED
         with suppress(OSError, ValueError, AttributeError):  # not fetched, or damaged
             fetched = json.loads(path.read_text(encoding="utf-8"))
             if fetched.get("name") == name and revision in (None, fetched.get("commit"), fetched.get("revision")):
-                return kept.folder
+                return reference.folder
     return None
 
 

@@ -179,6 +179,11 @@ class ReferenceRecord(Closed):
     remarks: dict[str, Text] = Field(default_factory=dict)
     provenance: dict[str, Any] = Field(default_factory=dict)
 
+    @property
+    def choices(self) -> dict[str, Any]:
+        """`chosen` as the attack takes it: JSON has lists alone."""
+        return {name: _tuples(value) for name, value in self.chosen.items()}
+
     @field_validator("model")
     @classmethod
     def _check_model(cls, value: dict[str, Any]) -> dict[str, Any]:

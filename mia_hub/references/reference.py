@@ -219,7 +219,10 @@ class Reference:
         if id is not None:
             known = processes.first(lambda: cls._kept(store.place(id, kind)))
             if known is not None:
-                # What a person states may have changed since.
+                if (known.origin, known.members_origin) == (images.origin, images.members_origin):
+                    processes.first(lambda: store.use(id, kind))
+                    return known
+                # What a person states has changed since.
                 known = replace(known, origin=images.origin, members_origin=images.members_origin)
                 processes.first(lambda: known._keep(store, id, kind))
                 return known
@@ -352,7 +355,7 @@ class Reference:
             appearance=StoredAppearance.from_arrays(nonmembers, arrays),
             configured=configured,
             attack=record.verdict_attack,
-            chosen={name: tuple(value) if isinstance(value, list) else value for name, value in record.chosen.items()},
+            chosen=record.choices,
             timestep=record.timestep,
             timestep_chosen=record.timestep_chosen,
             origin=record.source,
@@ -371,9 +374,9 @@ def kept_reference(model: DiffusionModel, attack: Attack | None = None) -> Refer
     """
     if model.info.revision is None:
         return None
-    for kept in KeptReferences.of_this_machine().fitting(model, attack):
+    for reference in KeptReferences.of_this_machine().fitting(model, attack):
         with suppress(SplitError):
-            return Reference.read(kept.folder)
+            return Reference.read(reference.folder)
     return None
 
 

@@ -93,14 +93,19 @@ def check_enough(n_nonmembers: int) -> None:
         )
 
 
-def queries_needed(attack: Attack, known: LabelledImages, num_train_timesteps: int) -> int:
-    """Return the forward passes that `score_known` spends, counted in images; without those of a choice among neighbours."""
-    per_image = profile_attack(attack, num_train_timesteps).queries_per_image
+def queries_per_image(attack: Attack, num_train_timesteps: int, *, has_members: bool) -> int:
+    """Return the forward passes that `score_known` spends on an image; without those of a choice among neighbours.
+
+    Args:
+        attack: that gives verdicts.
+        num_train_timesteps: of the model.
+        has_members: whether there are known members, on which the timestep is chosen.
+    """
+    queries = profile_attack(attack, num_train_timesteps).queries_per_image
     if isinstance(attack, ConditionalAttack):
-        per_image += attack.at(attack.default_timestep).queries_per_image
-    if (known.is_member == 1).any():
-        per_image += attack.queries_per_image if isinstance(attack, ConditionalAttack) else 0
-    return per_image * len(known.images)
+        queries += attack.at(attack.default_timestep).queries_per_image
+        queries += attack.queries_per_image if has_members else 0
+    return queries
 
 
 def score_known(model: DiffusionModel, attack: Attack, known: LabelledImages, run: ScoringRun) -> ScoredImages:

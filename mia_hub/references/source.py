@@ -16,10 +16,12 @@ from mia_hub.images.image import InputImage
 from mia_hub.images.sequences import SelectedSequence
 from mia_hub.images.sources import as_images
 from mia_hub.references.record import SourceRecord
+from mia_hub.splits.loading import load_split
 from mia_hub.splits.member_split import MEMBER_NAMES, NONMEMBER_NAMES, MemberSplit
 from mia_hub.splits.split_part import ColumnNames, FetchOptions
 
 Side = Literal["members", "nonmembers"]
+_SIDES = {"members": "members", "nonmembers": "non-members"}
 BENCHMARK = "benchmark:"
 DEMO = "demo"
 _DATASET = re.compile(r"(?P<name>[\w.-]+/[\w.-]+?)(:(?P<split>[\w.-]+))?")
@@ -96,8 +98,7 @@ def open_known_images(
     if isinstance(source, KnownImages):
         return source.limited(limit, seed)
     if not isinstance(source, (str, os.PathLike)):
-        known = "members" if side == "members" else "non-members"
-        return KnownImages(as_images(source), None, None, SourceRecord(description=f"the {known} given")).limited(limit, seed)
+        return KnownImages(as_images(source), None, None, SourceRecord(description=f"the {_SIDES[side]} given")).limited(limit, seed)
     text = os.fspath(source)
     if text.startswith(BENCHMARK):
         return _of_benchmark(text, side, limit, progress)
@@ -137,12 +138,7 @@ def _described(known: KnownImages, drawn: bool) -> KnownImages:
 
 
 def _of_split(name: str, side: Side) -> KnownImages:
-    from mia_hub.splits.loading import load_split
-
     return _side_of(load_split(name), side, SourceRecord(description=f"the {_SIDES[side]} of the split {name!r}", spelling=name))
-
-
-_SIDES = {"members": "members", "nonmembers": "non-members"}
 
 
 def _side_of(split: MemberSplit, side: Side, origin: SourceRecord) -> KnownImages:
@@ -185,7 +181,7 @@ def _of_benchmark(text: str, side: Side, limit: int | None, progress: bool) -> K
     described = f"the {_SIDES[side]} of the published setting {setting.name} ({source.dataset}, split {source.split})"
     origin = SourceRecord(description=described, spelling=text, caveats=caveats)
     if source.dataset == PACKAGED:
-        return _described(_side_of(_packaged(), side, origin).limited(limit, 0), False)
+        return _described(_side_of(load_split(DEMO), side, origin).limited(limit, 0), False)
     drawn = Drawn(source, setting.centre_crop, limit, None)
     draw = drawn.draw(progress=progress)
     if not draw.rows:
@@ -193,9 +189,3 @@ def _of_benchmark(text: str, side: Side, limit: int | None, progress: bool) -> K
     captions, classes = drawn.conditions(draw)
     origin = origin.model_copy(update={"revision": draw.commit, "left_out": dict(draw.missing)})
     return _described(KnownImages(drawn.images(draw), captions, classes, origin), False)
-
-
-def _packaged() -> MemberSplit:
-    from mia_hub.splits.loading import load_split
-
-    return load_split(DEMO)

@@ -237,8 +237,7 @@ def _wrong_attack(record: ReferenceRecord, arrays: Arrays) -> str:
     """Return what is wrong with the attack, or with what it observed; "" for nothing."""
     try:
         attack = record.attack.build()
-        chosen = {name: tuple(value) if isinstance(value, list) else value for name, value in record.chosen.items()}
-        verdict = verdict_attack(attack, chosen, record.timestep)
+        verdict = verdict_attack(attack, record.choices, record.timestep)
     except (MiaHubError, TypeError, ValueError) as error:
         return f"its attack can't be used here: {str(error).rstrip('.')}"
     conditional = isinstance(attack, ConditionalAttack)

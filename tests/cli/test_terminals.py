@@ -110,10 +110,10 @@ def test_each_command_has_a_run():
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("command", ["", "benchmark", *RUNS])
 def test_help_is_shown(command, encoding, monkeypatch):
-    with terminal(monkeypatch, encoding) as seen, pytest.raises(SystemExit) as end:
+    with terminal(monkeypatch, encoding) as screen, pytest.raises(SystemExit) as end:
         main([*command.split(), "--help"])
     assert end.value.code == 0
-    assert seen.text()[0].startswith(f"usage: mia-hub {command}".rstrip()) and "\\u" not in seen.text()[0]
+    assert screen.text()[0].startswith(f"usage: mia-hub {command}".rstrip()) and "\\u" not in screen.text()[0]
 
 
 @pytest.mark.parametrize(
@@ -121,9 +121,9 @@ def test_help_is_shown(command, encoding, monkeypatch):
 )
 def test_a_command_runs(command, encoding, workplace, monkeypatch):
     arguments, files = RUNS[command]
-    with terminal(monkeypatch, encoding) as seen:
+    with terminal(monkeypatch, encoding) as screen:
         status = main([*command.split(), *arguments])
-    out, err = seen.text()
+    out, err = screen.text()
     assert status == (2 if command.startswith("check") else 0), err  # one of the images is broken
     assert out and "Traceback" not in err
     assert written_whole(workplace, files)
@@ -157,9 +157,9 @@ def test_a_command_does_its_work_when_its_output_cannot_be_read(command, kind, w
     ],
 )
 def test_json_on_standard_output_loses_nothing(arguments, encoding, workplace, monkeypatch):
-    with terminal(monkeypatch, encoding) as seen:
+    with terminal(monkeypatch, encoding) as screen:
         main(arguments)
-    answer = json.loads(seen.text()[0])
+    answer = json.loads(screen.text()[0])
     if arguments[0] == "submit":
         assert answer["request"]["note"] == "≤ 漢"
     else:
@@ -179,9 +179,9 @@ def test_json_on_standard_output_loses_nothing(arguments, encoding, workplace, m
     ],
 )
 def test_an_error_is_readable(arguments, says, encoding, workplace, monkeypatch):
-    with terminal(monkeypatch, encoding) as seen:
+    with terminal(monkeypatch, encoding) as screen:
         assert main(arguments) == 2
-    out, err = seen.text()
+    out, err = screen.text()
     assert out == "" and err.startswith("mia-hub: ") and says in err and err.count("\n") == 1
 
 

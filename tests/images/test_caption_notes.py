@@ -1,4 +1,4 @@
-"""What is said of captions beside images that no image used, and of images without one."""
+"""Notes on captions beside images that no image used, and on images without one."""
 
 from __future__ import annotations
 

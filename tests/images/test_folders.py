@@ -1,4 +1,4 @@
-"""What a folder holds, and what of it is left out: every image file is an image, or is named."""
+"""The images in a folder, and what of it is left out: every image file is an image, or is named."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_link_into_a_closed_folder_is_left_out(tmp_path, monkeypatch):
 @pytest.mark.parametrize("target", ["..", "../..", "/"])
 @pytest.mark.parametrize("place", ["link", "sub/link"])
 def test_a_link_to_a_folder_above_is_left_out(target, place, tmp_path):
-    """What lies beside the folder, such as the other side of a split, is not in it."""
+    """The folder beside, such as the other side of a split, is not part of it."""
     root = filled(tmp_path / "split" / "member", "a.png", "sub/b.png")
     filled(tmp_path / "split" / "nonmember", "c.png")
     (root / place).symlink_to("../" * place.count("/") + target if target != "/" else target)

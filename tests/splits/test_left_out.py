@@ -1,4 +1,4 @@
-"""What the folders of a split leave out is said of each side, in its notes, in the report and on the card."""
+"""Whatever the folders of a split leave out is said of each side, in its notes, in the report and on the card."""
 
 from __future__ import annotations
 

@@ -25,21 +25,21 @@ TEXT = "p ≤ 0.05 · “ε” 漢 \udce9"
     ],
 )
 def test_whatever_writes_is_shown(encoding, shown, monkeypatch):
-    with terminal(monkeypatch, encoding) as seen, any_terminal():
+    with terminal(monkeypatch, encoding) as screen, any_terminal():
         print(TEXT)
         print(TEXT, file=sys.stderr)
         sys.stdout.writelines([TEXT, "\n"])
         handler = logging.StreamHandler()
         handler.emit(logging.makeLogRecord({"msg": TEXT}))
         tqdm.write(TEXT, file=sys.stderr)
-    assert seen.text() == (shown * 2, shown * 3)
+    assert screen.text() == (shown * 2, shown * 3)
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_a_progress_bar_is_shown(encoding, monkeypatch):
-    with terminal(monkeypatch, encoding) as seen, any_terminal():
+    with terminal(monkeypatch, encoding) as screen, any_terminal():
         assert list(tqdm(range(3), desc="reading ≤ 漢", mininterval=0)) == [0, 1, 2]
-    assert "reading <= \\u6f22: 100%|##########| 3/3" in seen.text()[1]
+    assert "reading <= \\u6f22: 100%|##########| 3/3" in screen.text()[1]
 
 
 @pytest.mark.parametrize("kind", ["absent", "closed", "pipe", "full"])
