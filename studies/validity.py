@@ -14,9 +14,9 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageFilter
 
+from benchmarks.cached_model import CachedModel
 from mia_hub.metrics.estimates import Estimate
 from mia_hub.rendering.markdown import markdown_table
 from mia_hub.rendering.numbers import with_interval
@@ -95,24 +95,6 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "splits": splits,
         "provenance": compared.rows[0].report.provenance,
     }
-
-
-class CachedModel:
-    """A model that answers each query once: every image is in several splits, and an answer doesn't depend on the batch."""
-
-    def __init__(self, model: Any):
-        self._model, self._answers = model, {}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
-
-    def predict_noise(self, x: torch.Tensor, t: torch.Tensor, cond: Any = None) -> torch.Tensor:
-        keys = [(int(step), row.numpy().tobytes()) for row, step in zip(x, t)]
-        new = {key: place for place, key in enumerate(keys) if key not in self._answers}
-        if new:
-            rows = list(new.values())
-            self._answers |= zip(new, self._model.predict_noise(x[rows], t[rows], cond))
-        return torch.stack([self._answers[key] for key in keys])
 
 
 def images() -> tuple[Images, Images, list[tuple[str, str, Images]]]:

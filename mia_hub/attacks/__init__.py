@@ -7,9 +7,11 @@ from mia_hub.attacks.chance import ChanceAttack
 from mia_hub.attacks.clid import CLiD
 from mia_hub.attacks.combination import Combination
 from mia_hub.attacks.conditional import SimAC, SimACN
+from mia_hub.attacks.copies import SimACopies
 from mia_hub.attacks.data_forensics import ForensicsMSE, ForensicsText, ForensicsVLB, ForensicsXstart
 from mia_hub.attacks.gsa import GSA1, GSA2
 from mia_hub.attacks.loss import Loss
+from mia_hub.attacks.low_pass import SimALP
 from mia_hub.attacks.nearest_generated import NearestGenerated
 from mia_hub.attacks.pfami import PFAMI
 from mia_hub.attacks.pia import PIA, PIAN
@@ -27,6 +29,8 @@ ATTACKS.update(
         SimAMC,
         SimAC,
         SimACN,
+        SimALP,
+        SimACopies,
         Loss,
         SecMI,
         SecMINNs,

@@ -28,7 +28,7 @@ from mia_hub.metrics.p_values import ALPHA, FEWEST_NULL
 from mia_hub.metrics.set_tests import SetTest, compare_sets
 from mia_hub.references.comparability import UNLIKE_BY_CHANCE
 from mia_hub.references.reference import Reference
-from mia_hub.references.verdict_attack import verdict_observations
+from mia_hub.references.verdict_attack import untouched, verdict_observations
 from mia_hub.splits.shift import blind_auc
 
 
@@ -95,7 +95,8 @@ def compare_with_reference(observed: ObservedSet, reference: Reference, *, seed:
             f"{overlap} of the known non-members are in the set themselves, and of the others there are only {n_null}; give at least "
             f"{FEWEST_NULL} that are not in it."
         )
-    test = compare_sets(verdict_observations(observed.attack, observed.observations), nonmembers, members, seed=seed)
+    parts = (verdict_observations(observed.attack, observed.observations), nonmembers, members)
+    test = compare_sets(*(untouched(observed.attack, part) for part in parts), seed=seed)
     difference = _difference_in_kind(observed.images, ids, reference, seed)
     return SetComparison(n_null, overlap, None if difference else test, difference)
 

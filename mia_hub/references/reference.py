@@ -17,6 +17,7 @@ from mia_hub.attacks.conditional import ConditionalAttack
 from mia_hub.attacks.identity import model_identity
 from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.errors import SplitError
+from mia_hub.metrics.candidates import CandidatesNull
 from mia_hub.metrics.estimates import Estimate
 from mia_hub.metrics.intervals import clopper_pearson
 from mia_hub.metrics.p_values import ALPHA, ConditionalNull, Judgement, NullDistribution
@@ -31,7 +32,7 @@ from mia_hub.references.publishing import fetch_reference, push_reference
 from mia_hub.references.record import AttackRecord, ReferenceRecord, SourceRecord
 from mia_hub.references.scoring import LabelledImages, ScoringRun, score_known
 from mia_hub.references.storing import Arrays, content_hash, encoded, read_files, write_files
-from mia_hub.references.verdict_attack import profile_attack
+from mia_hub.references.verdict_attack import null_set, profile_attack
 from mia_hub.scores import ScoreTable
 from mia_hub.splits.member_split import split_hash
 from mia_hub.system.processes import current_processes
@@ -46,7 +47,8 @@ class Reference:
     Attributes:
         profiles: their plain scores over the timesteps, with labels, for the bands of a plot.
         observations: of the verdict's attack at the verdict's timestep, one row per image of ``profiles``: float64 ``[n]`` scores, or
-            ``[n, 1 + F]`` for a conditional attack. Those of the non-members are the null set.
+            ``[n, O]`` for a conditional attack (`mia_hub.references.verdict_attack.verdict_observations`). Those of the non-members are
+            the null set.
         appearance: how the non-members look, for the comparability checks.
         configured: the attack as it was configured.
         attack: identity of the verdict's attack, with what was chosen.
@@ -85,12 +87,9 @@ class Reference:
         return self.profiles.captions == "given"
 
     @cached_property
-    def null(self) -> NullDistribution | ConditionalNull:
+    def null(self) -> NullDistribution | ConditionalNull | CandidatesNull:
         """The null set: what p-values are computed from."""
-        if self.observations.ndim == 1:
-            rows = np.flatnonzero(self.profiles.is_member == 0)
-            return NullDistribution(self.observations[rows], tuple(self.profiles.ids[int(row)] for row in rows), self.timestep)
-        return ConditionalNull.from_observations(self.profiles.ids, self.profiles.is_member, self.observations)
+        return null_set(self.configured, self.profiles.ids, self.profiles.is_member, self.observations, self.timestep)
 
     @cached_property
     def bands(self) -> tuple[Band | None, Band | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +11,11 @@ import numpy.typing as npt
 
 from mia_hub.attacks import Attack
 from mia_hub.attacks.conditional import ConditionalAttack
+from mia_hub.attacks.copies import SimACopies
 from mia_hub.attacks.scoring import Observations
 from mia_hub.errors import AttackError
+from mia_hub.metrics.candidates import CandidatesNull
+from mia_hub.metrics.p_values import ConditionalNull, NullDistribution
 
 
 def check_usable(attack: Attack) -> None:
@@ -42,7 +45,9 @@ def verdict_attack(attack: Attack, chosen: Mapping[str, Any], timestep: int) -> 
 
 
 def verdict_observations(attack: Attack, observations: Observations) -> npt.NDArray[np.float64]:
-    """Return what verdicts are made from: ``[n, 1 + F]`` for a conditional attack, or scores ``[n]``.
+    """Return what verdicts are made from: ``[n, O]`` for a conditional attack, or scores ``[n]``.
+
+    O is 1 + F, or K·(1 + F) for the K candidates of `mia_hub.attacks.copies.SimACopies`.
 
     Args:
         attack: as `verdict_attack` returns it.
@@ -50,7 +55,37 @@ def verdict_observations(attack: Attack, observations: Observations) -> npt.NDAr
     """
     values: npt.NDArray[np.float64]
     if isinstance(attack, ConditionalAttack):
-        values = observations.values[:, 0]
+        values = observations.values[:, 0].reshape(len(observations.ids), -1)
     else:
         values = attack.conclude(observations.values, observations.ids, observations.is_member, observations.seed)[:, 0]
     return values
+
+
+def null_set(
+    attack: Attack, ids: Sequence[str], is_member: npt.NDArray[Any], observations: npt.NDArray[np.float64], timestep: int
+) -> NullDistribution | ConditionalNull | CandidatesNull:
+    """Return the null set that the non-members among known images make.
+
+    Args:
+        attack: that gives verdicts.
+        ids: content ids, N of them.
+        is_member: ``[N]``, 0 for a non-member.
+        observations: of the images, as `verdict_observations` returns them.
+        timestep: at which verdicts are made.
+
+    Raises:
+        MetricError: with fewer than 20 non-members.
+    """
+    if isinstance(attack, SimACopies):
+        return CandidatesNull.from_observations(ids, is_member, observations, attack.weights)
+    if isinstance(attack, ConditionalAttack):
+        return ConditionalNull.from_observations(ids, is_member, observations)
+    rows = np.flatnonzero(is_member == 0)
+    return NullDistribution(observations[rows], tuple(ids[int(row)] for row in rows), timestep)
+
+
+def untouched(attack: Attack, observations: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return what of `verdict_observations` is of the images as they are: without the other candidates of an attack that has them."""
+    if not isinstance(attack, SimACopies):
+        return observations
+    return observations[:, : observations.shape[1] // len(attack.candidates)]

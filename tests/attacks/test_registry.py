@@ -116,8 +116,8 @@ def test_parameters_that_cannot_be_are_refused(name, parameters, says):
 def test_identity_of_an_attack_is_its_repr():
     assert repr(get_attack("sima", timesteps=(5,), p=2)) == "SimA(timesteps=(5,), p=2, input='clean')"
     assert get_attack("sima") == get_attack("sima")
-    asked = "sima sima-mc sima-c sima-cn loss secmi secmi-nns pia pian pfami clid rediffuse gsa1 gsa2 forensics-vlb forensics-mse "
-    asked += "forensics-xstart forensics-text nearest-generated random combine"
+    asked = "sima sima-mc sima-c sima-cn sima-lp sima-copies loss secmi secmi-nns pia pian pfami clid rediffuse gsa1 gsa2 "
+    asked += "forensics-vlb forensics-mse forensics-xstart forensics-text nearest-generated random combine"
     assert set(ATTACKS) == set(asked.split())
     with pytest.raises(AttackError, match="has its parameters already"):
         get_attack(get_attack("sima"), p=2)

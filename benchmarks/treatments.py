@@ -1,0 +1,279 @@
+"""Evidence on treated copies of the demo's members and non-members, by every attack that may give verdicts.
+
+    python -m benchmarks.treatments --jobs 2
+
+An answer holds for images that were treated like the reference images. This measures other treatments (`mia_hub.images.treatments`), and
+the model's own output: how many members each attack still recognises, and how many non-members wrongly get evidence. Everything is of
+the part of the demo's split on which nothing was chosen. Finished work is kept in ``--runs``, so that a run resumes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.cached_model import CachedModel
+from mia_hub.attacks import Attack
+from mia_hub.attacks.copies import SimACopies
+from mia_hub.attacks.spelling import parse_attack
+from mia_hub.images.sources import as_images
+from mia_hub.images.treatments import TREATMENTS, UNTREATED, treated
+from mia_hub.metrics.candidates import CandidatesNull
+from mia_hub.metrics.intervals import clopper_pearson
+from mia_hub.metrics.p_values import ALPHA, ConditionalNull, NullDistribution
+from mia_hub.models.loading import load_model
+from mia_hub.models.noise import SampleNoise
+from mia_hub.models.sampling import ddim_timesteps, predicted_clean_images
+from mia_hub.references.demo_reference import demo_reference
+from mia_hub.references.verdict_attack import verdict_observations
+from mia_hub.splits.loading import load_split
+from mia_hub.system.streams import any_terminal
+
+TIMESTEP, SEED = 100, 0
+FOUR_SHIFTS = "shift-left,shift-right,shift-up,shift-down"
+ATTACKS = {
+    "sima": f"sima:timesteps={TIMESTEP}",
+    "sima-c": f"sima-c:timesteps={TIMESTEP}",
+    "sima-cn": f"sima-cn:timesteps={TIMESTEP},given=complexity,shift-left,shift-right",
+    "sima-cn, four shifts": f"sima-cn:timesteps={TIMESTEP},given=complexity,{FOUR_SHIFTS}",
+    "sima-lp, no neighbours": f"sima-lp:timesteps={TIMESTEP},given=complexity",
+    "sima-lp": f"sima-lp:timesteps={TIMESTEP}",
+    "sima-copies": f"sima-copies:timesteps={TIMESTEP}",
+}
+# Of one query: their null is observed under every treatment, too.
+ONE_QUERY = ("sima", "sima-c", "sima-lp, no neighbours")
+MEMBERS, NONMEMBERS, NULL, GENERATED, STEPS = 128, 256, 500, 128, 50
+OWN_OUTPUT = "the model's own output"
+CHUNK = 32
+
+Images = list[np.ndarray]
+
+
+@lru_cache(maxsize=1)
+def images() -> dict[str, Images]:
+    """Return members, non-members, and other non-members as the null set: uint8 ``[H, W]``, drawn from the reported part of the split."""
+    split, rng = load_split("demo"), np.random.default_rng(SEED)
+    reported = set(demo_reference().profiles.ids)
+    parts = {}
+    for kind, part in (("members", split.members), ("non-members", split.nonmembers)):
+        rows = rng.permutation(len(part)).tolist()
+        known = (image for image in map(part.__getitem__, rows) if image.id in reported)
+        parts[kind] = [np.asarray(image.to_pil()) for image in islice(known, MEMBERS if kind == "members" else NULL + NONMEMBERS)]
+    nonmembers = parts["non-members"]
+    return {"null": nonmembers[:NULL], "members": parts["members"], "non-members": nonmembers[NULL:]}
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Images that are observed and judged together.
+
+    Attributes:
+        kind: "null", "members", "non-members" or "generated".
+        start: of the first of them.
+    """
+
+    kind: str
+    start: int
+
+    @cached_property
+    def images(self) -> Images:
+        if self.kind == "generated":
+            return generated(range(self.start, min(self.start + CHUNK, GENERATED)))
+        return images()[self.kind][self.start : self.start + CHUNK]
+
+    @property
+    def treatments(self) -> tuple[str, ...]:
+        """The treatments that the images are observed under."""
+        return (UNTREATED,) if self.kind == "generated" else tuple(TREATMENTS)
+
+    def attacks(self, treatment: str) -> tuple[str, ...]:
+        """The attacks that observe the images under a treatment."""
+        return ONE_QUERY if self.kind == "null" and treatment != UNTREATED else tuple(ATTACKS)
+
+    def file(self, folder: Path, what: str) -> Path:
+        return folder / f"{what}-{self.kind}-{self.start:04d}.npz"
+
+
+def chunks(kinds: Sequence[str]) -> Iterator[Chunk]:
+    """Yield the chunks of some kinds of images."""
+    sizes = {"null": NULL, "members": MEMBERS, "non-members": NONMEMBERS, "generated": GENERATED}
+    for kind in kinds:
+        yield from (Chunk(kind, start) for start in range(0, sizes[kind], CHUNK))
+
+
+@lru_cache(maxsize=1)
+def model() -> Any:
+    return load_model("demo", device="cpu")
+
+
+def generated(rows: range) -> Images:
+    """Return images that the model generated, each from its own noise."""
+    steps = ddim_timesteps(model().schedule, STEPS)
+    noise = SampleNoise([f"generated {row}" for row in rows], model().info.sample_shape, SEED, model().device, torch.float32)
+    with torch.no_grad():
+        *_, sample = predicted_clean_images(model(), noise(steps[0]), steps)
+    return [np.rint(image[0] * 255).astype(np.uint8) for image in model().to_pixels(sample).clamp(0, 1).numpy()]
+
+
+def observe(folder: Path, chunk: Chunk) -> None:
+    """Observe a chunk's images under each treatment by each attack, unless it is done, and whether they are comparable."""
+    path = chunk.file(folder, "observed")
+    if path.exists():
+        return
+    comparable, cached = demo_reference().comparability, CachedModel(model())
+    arrays = {}
+    for treatment in chunk.treatments:
+        copies = as_images([treated(treatment, image) for image in chunk.images])
+        arrays[f"{treatment}/comparable"] = np.array([comparable(image) for image in copies])
+        # Those with most queries first: the others then find them answered.
+        for name in reversed(chunk.attacks(treatment)):
+            attack = parse_attack(ATTACKS[name])
+            arrays[f"{treatment}/{name}"] = verdict_observations(attack, attack.observe(cached, copies, progress=False))
+    _write(path, arrays)
+
+
+def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    unfinished = path.with_suffix(".part.npz")
+    np.savez_compressed(unfinished, **arrays)
+    unfinished.replace(path)
+
+
+def null_set(attack: Attack, observed: np.ndarray) -> Any:
+    """Return the null set of observations by an attack."""
+    ids, labels = [f"null {row}" for row in range(len(observed))], np.zeros(len(observed), np.int8)
+    if isinstance(attack, SimACopies):
+        return CandidatesNull.from_observations(ids, labels, observed, attack.weights)
+    return (
+        NullDistribution(observed, tuple(ids), TIMESTEP) if observed.ndim == 1 else ConditionalNull.from_observations(ids, labels, observed)
+    )
+
+
+@lru_cache(maxsize=1)
+def nulls(folder: Path) -> dict[str, Any]:
+    """Return the null set of each attack, of untreated images."""
+    return {name: null_set(parse_attack(text), observed_null(folder, UNTREATED, name)) for name, text in ATTACKS.items()}
+
+
+def observed_null(folder: Path, treatment: str, name: str) -> np.ndarray:
+    """Return the observations of the null images under a treatment."""
+    return np.concatenate([np.load(chunk.file(folder, "observed"))[f"{treatment}/{name}"] for chunk in chunks(["null"])])
+
+
+def judge(folder: Path, chunk: Chunk) -> None:
+    """Store the p-values of a chunk's images, and the candidate that won."""
+    path = chunk.file(folder, "judged")
+    if path.exists():
+        return
+    observed, arrays = np.load(chunk.file(folder, "observed")), {}
+    for treatment in chunk.treatments:
+        arrays[f"{treatment}/comparable"] = observed[f"{treatment}/comparable"]
+        for name, null in nulls(folder).items():
+            judged = [null.judge(row) for row in observed[f"{treatment}/{name}"]]
+            arrays[f"{treatment}/{name}"] = np.array([one.p_value for one in judged])
+            if isinstance(null, CandidatesNull):
+                arrays[f"{treatment}/candidate"] = np.array([one.candidate for one in judged])
+    _write(path, arrays)
+
+
+def measure(folder: Path, jobs: int = 1) -> dict[str, Any]:
+    """Observe, judge and count.
+
+    Args:
+        folder: where finished work is kept.
+        jobs: number of processes.
+
+    Returns:
+        By treatment, kind and attack: n, the number with evidence among those that are comparable, and that of all; JSON values.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    kinds = ("null", "non-members", "members", "generated")
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        # Members and non-members in turn, so that what is finished of a stopped run is of both.
+        list(pool.map(partial(observe, folder), sorted(chunks(kinds), key=lambda chunk: (chunk.kind != "null", chunk.start))))
+        list(pool.map(partial(judge, folder), chunks(kinds[1:])))
+    return {
+        "attacks": {name: repr(parse_attack(text)) for name, text in ATTACKS.items()},
+        "timestep": TIMESTEP,
+        "null": NULL,
+        "counts": {name: counts(folder, name) for name in (*TREATMENTS, OWN_OUTPUT)},
+        "candidates": candidates(folder),
+        "model": model().info.to_dict(),
+    }
+
+
+def _judged(folder: Path, kind: str, treatment: str, name: str) -> np.ndarray:
+    return np.concatenate([np.load(chunk.file(folder, "judged"))[f"{treatment}/{name}"] for chunk in chunks([kind])])
+
+
+def counts(folder: Path, treatment: str) -> dict[str, Any]:
+    """Return how many images of each kind get evidence from each attack under a treatment, and how many are not comparable."""
+    kinds, at = (("generated",), UNTREATED) if treatment == OWN_OUTPUT else (("members", "non-members"), treatment)
+    result = {}
+    for kind in kinds:
+        comparable = _judged(folder, kind, at, "comparable")
+        small = {name: _judged(folder, kind, at, name) <= ALPHA for name in ATTACKS}
+        result[kind] = {
+            "n": len(comparable),
+            "not comparable": int((~comparable).sum()),
+            "evidence": {name: int((rows & comparable).sum()) for name, rows in small.items()},
+            "p ≤ 0.01": {name: int(rows.sum()) for name, rows in small.items()},
+        }
+    return result
+
+
+def candidates(folder: Path) -> dict[str, dict[str, int]]:
+    """Return, by treatment, how often each candidate won among the members that get evidence from `SimACopies`."""
+    words = [candidate.words for candidate in SimACopies.candidates]
+    won = {}
+    for treatment in TREATMENTS:
+        small = _judged(folder, "members", treatment, "sima-copies") <= ALPHA
+        rows = _judged(folder, "members", treatment, "candidate")[small]
+        won[treatment] = {word: int((rows == k).sum()) for k, word in enumerate(words) if (rows == k).any()}
+    return won
+
+
+def table(results: dict[str, Any], kind: str, names: Sequence[str]) -> list[list[str]]:
+    """Return rows of the share of images of one kind with evidence, by treatment and attack, with 95 % intervals."""
+    rows = []
+    for treatment, by_kind in results["counts"].items():
+        if kind in by_kind:
+            counted = by_kind[kind]
+            rows.append([treatment, *(rate_text(counted["evidence"][name], counted["n"]) for name in names)])
+    return rows
+
+
+def rate_text(count: int, n: int) -> str:
+    """Return ``53 % [47, 59]``."""
+    low, high = clopper_pearson(count, n)
+    return f"{100 * count / n:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+@any_terminal()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=1, help="processes (default: 1); set OMP_NUM_THREADS=1 with several")
+    parser.add_argument("--runs", type=Path, default=Path("runs/treatments"), help="folder of finished work (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the counts there")
+    args = parser.parse_args()
+    results = measure(args.runs, args.jobs)
+    if args.json:
+        args.json.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    for kind in ("members", "non-members", "generated"):
+        print(f"\n{kind}: share with evidence (p ≤ {ALPHA:g})")
+        for row in [["treatment", *ATTACKS], *table(results, kind, tuple(ATTACKS))]:
+            print(" | ".join(row))
+
+
+if __name__ == "__main__":
+    main()
