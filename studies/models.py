@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mia_hub.splits.member_split import MemberSplit
-from training.data import TrainingSet, emoji, fashion_mnist
+from training.data import TrainingSet, cifar10, emoji, fashion_mnist
 
 # Name of a run: name of the model on the pages.
 MODELS = {
@@ -72,9 +72,12 @@ class TrainedModel:
             SystemExit: if the recipe's images aren't those of today's `training.data`.
         """
         kind, _, side = self.facts["data"].rpartition("-")
-        counts, seed = (self.members, self.facts["nonmembers"]), self.facts["recipe"]["seed"]
+        recipe = self.facts["recipe"]
+        counts, seed, skip = (self.members, self.facts["nonmembers"]), recipe["seed"], recipe.get("skipped images", 0)
         if kind == "fashion-mnist":
-            data = fashion_mnist(*counts, side=int(side), seed=seed)
+            data = fashion_mnist(*counts, side=int(side), seed=seed, skip=skip)
+        elif kind == "cifar10":
+            data = cifar10(*counts, images=recipe["images"], seed=seed, skip=skip)
         else:
             data = emoji(*counts, artist=kind == "emoji-artist", side=int(side), seed=seed)
         if data.hash != self.facts["split_hash"]:

@@ -13,6 +13,7 @@ import torch
 
 from mia_hub.images.image import content_id
 from mia_hub.splits.member_split import MemberSplit, make_split, split_hash
+from training.cifar10 import HUB, draw_cifar10
 from training.fashion_mnist import draw_rows, load_train_images
 
 EMOJI_FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
@@ -63,17 +64,39 @@ def model_space(images: np.ndarray, channels: int) -> torch.Tensor:
     return pixels.expand(-1, channels, -1, -1).contiguous()
 
 
-def fashion_mnist(members: int, nonmembers: int, *, side: int = 28, seed: int = 0) -> TrainingSet:
+def fashion_mnist(members: int, nonmembers: int, *, side: int = 28, seed: int = 0, skip: int = 0) -> TrainingSet:
     """Return Fashion-MNIST: 28×28 grey; 32×32 with a black border, for networks that halve sides more often; or 16×16, which is cheap.
 
     One seeded permutation of the training images without exact duplicates: the members first, then the non-members.
+
+    Args:
+        skip: leave out the first images of the permutation, which another model was trained on.
     """
     if side not in SIDES:
         raise ValueError(f"side must be one of {', '.join(map(str, SIDES))}, not {side}.")
     images = load_train_images()
-    own, others = (_sized(images[rows], side) for rows in draw_rows(images, seed, members, nonmembers))
-    source = f"one seeded draw (seed {seed}) from the 60,000 training images of Fashion-MNIST" + SIDES[side]
-    return TrainingSet(f"fashion-mnist-{side}", "MIT", own, others, source)
+    rows = np.concatenate(draw_rows(images, seed, skip + members, nonmembers))[skip:]
+    source = f"one seeded draw (seed {seed}{skipped_text(skip)}) from the 60,000 training images of Fashion-MNIST" + SIDES[side]
+    return TrainingSet(f"fashion-mnist-{side}", "MIT", *(_sized(images[part], side) for part in np.split(rows, [members])), source)
+
+
+def skipped_text(skip: int) -> str:
+    """Return what a source says of the images that were left out."""
+    return f", after the first {skip:,} images" if skip else ""
+
+
+def cifar10(members: int, nonmembers: int, *, images: str = HUB, seed: int = 0, skip: int = 0) -> TrainingSet:
+    """Return CIFAR-10 with captions from its classes: one seeded permutation without duplicates, members first, then non-members.
+
+    Args:
+        images: where the images are, see `training.cifar10.draw_cifar10`.
+        skip: leave out the first images of the permutation, which another model was trained on.
+    """
+    drawn, captions = draw_cifar10(images, seed, skip + members + nonmembers)
+    own = np.split(drawn[skip:], [members])
+    place = "the training images of CIFAR-10" + ("" if images == HUB else ", from a copy whose pixels may differ from the published ones")
+    source = f"one seeded draw (seed {seed}{skipped_text(skip)}) from {place}"
+    return TrainingSet("cifar10-32", "unknown", *own, source, captions and captions[skip:])
 
 
 SIDES = {28: "", 32: ", with a black border", 16: ", with a black border and then at half size (means of 2×2)"}

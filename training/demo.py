@@ -11,43 +11,20 @@ until it is reported. Checkpoints in ``step-…`` folders of five digits come fr
 from __future__ import annotations
 
 import argparse
-import math
 import shutil
 from pathlib import Path
 
-import numpy as np
-import torch
-from diffusers import UNet2DModel
-
-from mia_hub.images.image import content_id
-from mia_hub.splits.partition import calibration_mask
 from mia_hub.system.streams import any_terminal
 from training.data import fashion_mnist, model_space
 from training.loop import Schedule
 from training.recipe import step_folder
 from training.train_ddpm import ddpm
+from training.watching import calibration_pixels, remembers, watch
 
 SEED, N_MEMBERS, N_NONMEMBERS = 0, 512, 4000
 BATCH, LEARNING_RATE, WARMUP, EMA = 32, 4e-4, 200, 0.999
-WATCHED_TIMESTEPS = (60, 80, 100, 120)
 # Stop at the first check at which the calibration part shows both; fixed before the first run.
 STOP_AT = dict(auc=0.88, tpr_at_1_fpr=0.20)
-
-
-def watch(model: UNet2DModel, members: torch.Tensor, nonmembers: torch.Tensor, device: torch.device) -> dict:
-    """Return SimA's AUC and TPR@1%FPR per watched timestep, members positive (restated here in a few lines, to watch training)."""
-    result = {}
-    with torch.no_grad():
-        for t in WATCHED_TIMESTEPS:
-            norms = []
-            for x in (members, nonmembers):
-                parts = [model(chunk.to(device), t).sample.flatten(1).norm(p=4, dim=1).cpu() for chunk in x.split(128)]
-                norms.append(torch.cat(parts).double().numpy())
-            member, nonmember = -norms[0], -norms[1]
-            auc = (np.searchsorted(np.sort(nonmember), member).mean() / len(nonmember)).item()
-            threshold = np.sort(nonmember)[::-1][math.floor(0.01 * len(nonmember))]
-            result[t] = dict(auc=round(auc, 4), tpr_at_1_fpr=round(float((member > threshold).mean()), 4))
-    return result
 
 
 @any_terminal()
@@ -61,8 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--mixed-precision", choices=["no", "bf16"], default="bf16")
     args = parser.parse_args(arguments)
     data = fashion_mnist(N_MEMBERS, N_NONMEMBERS, seed=SEED)
-    parts = (part[calibration_mask([content_id(image) for image in part])] for part in (data.members, data.nonmembers))
-    calibration = [model_space(part, 1) for part in parts]
+    calibration = calibration_pixels(data, 1)
     schedule = Schedule(
         steps=args.max_steps, batch=BATCH, learning_rate=LEARNING_RATE, warmup=WARMUP, ema=EMA, check_every=args.check_every, seed=SEED,
         mixed_precision=args.mixed_precision,
@@ -71,11 +47,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     def on_check(step: int) -> dict:
         pipeline.save_pretrained(step_folder(args.out, step))
-        # The saved network: the one in training works in the training's precision.
-        saved = UNet2DModel.from_pretrained(step_folder(args.out, step), subfolder="unet", use_safetensors=True)
-        figures = {"sima": watch(saved.to(pipeline.unet.device).eval(), *calibration, pipeline.unet.device)}
-        remembers = any(all(row[name] >= STOP_AT[name] for name in STOP_AT) for row in figures["sima"].values())
-        if remembers and not args.go_on:
+        figures = {"sima": watch(step_folder(args.out, step), *calibration, pipeline.unet.device)}
+        if remembers(figures["sima"], STOP_AT) and not args.go_on:
             raise StopIteration(figures)
         return figures
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from training.data import TrainingSet, emoji, fashion_mnist
+from training.cifar10 import HUB
+from training.data import TrainingSet, cifar10, emoji, fashion_mnist
 from training.loop import Schedule, Training
 from training.publish import write_card
 from training.quality import quality_of
@@ -28,7 +29,11 @@ def parser_of(module: str, description: str, **defaults) -> argparse.ArgumentPar
     """
     parser = argparse.ArgumentParser(prog=f"python -m training.{module}", description=description.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; a second start resumes it")
-    parser.add_argument("--data", choices=["fashion-mnist", "emoji", "emoji-artist"], default="fashion-mnist")
+    parser.add_argument("--data", choices=["fashion-mnist", "cifar10", "emoji", "emoji-artist"], default="fashion-mnist")
+    parser.add_argument("--images", default=HUB, help=f"for CIFAR-10: a data set on the Hub, a folder or a Parquet file (default: {HUB})")
+    parser.add_argument(
+        "--skip", type=int, default=0, help="leave out the first images of the draw, which the base of a fine-tune was trained on"
+    )
     parser.add_argument("--members", type=int, default=512)
     parser.add_argument("--nonmembers", type=int, default=4000)
     for name, kind in (("steps", int), ("batch", int), ("learning_rate", float), ("check_every", int), ("seed", int), ("ema", float)):
@@ -60,17 +65,30 @@ def recipe_of(schedule: Schedule) -> dict[str, object]:
 
 
 def data_of(args: argparse.Namespace, *, side: int = 28) -> TrainingSet:
-    """Return the data that the options name: Fashion-MNIST at ``side``, or emoji at 32×32."""
-    if args.data != "fashion-mnist":
-        return emoji(args.members, args.nonmembers, artist=args.data == "emoji-artist", seed=args.seed)
-    return fashion_mnist(args.members, args.nonmembers, side=side, seed=args.seed)
+    """Return the data that the options name: Fashion-MNIST at ``side``, or CIFAR-10 or emoji at 32×32."""
+    if args.data == "fashion-mnist":
+        return fashion_mnist(args.members, args.nonmembers, side=side, seed=args.seed, skip=args.skip)
+    if args.data == "cifar10":
+        return cifar10(args.members, args.nonmembers, images=args.images, seed=args.seed, skip=args.skip)
+    if args.skip:
+        raise SystemExit("--skip is for Fashion-MNIST and CIFAR-10. The two sets of emoji have no image in common.")
+    return emoji(args.members, args.nonmembers, artist=args.data == "emoji-artist", seed=args.seed)
+
+
+def data_settings(args: argparse.Namespace) -> dict[str, object]:
+    """Return those options of the data that differ from their defaults, as cards list them."""
+    settings: dict[str, object] = {"images": args.images} if args.data == "cifar10" else {}
+    return settings | ({"skipped images": args.skip} if args.skip else {})
 
 
 def captioned_data_of(parser: argparse.ArgumentParser, args: argparse.Namespace) -> TrainingSet:
     """Return the data for a model conditioned on captions; exit with a message if the data have no captions."""
     if args.data == "fashion-mnist":
-        parser.error("Fashion-MNIST has no captions; choose --data emoji or --data emoji-artist.")
-    return data_of(args)
+        parser.error("Fashion-MNIST has no captions; choose --data cifar10, --data emoji or --data emoji-artist.")
+    data = data_of(args)
+    if data.captions is None:
+        parser.error(f"{args.images} has no classes, from which captions could be made.")
+    return data
 
 
 def step_folder(out: Path, step: int) -> Path:
@@ -86,6 +104,7 @@ def train_and_publish(
     *,
     save: Callable[[Path], object],
     draw: Callable[[int], np.ndarray],
+    check: Callable[[Path], dict] = lambda folder: {},
     **card,
 ) -> None:
     """Train to the end with a snapshot at each check; then draw samples and write the card beside the last snapshot.
@@ -95,12 +114,13 @@ def train_and_publish(
     Args:
         save: writes the model to a folder.
         draw: ``draw(n)`` returns n samples, uint8 ``[n, H, W(, 3)]``.
+        check: returns figures of a snapshot to log, or raises StopIteration.
         card: ``title``, ``tag``, ``settings`` and ``note`` of `publish`.
     """
 
     def snapshot(step: int) -> dict:
         save(step_folder(args.out, step))
-        return {}
+        return check(step_folder(args.out, step))
 
     training.run(snapshot)
     with training.averaged(), torch.no_grad():
@@ -128,6 +148,6 @@ def publish(
         card: ``title``, ``tag`` and ``note`` of `training.publish.write_card`.
     """
     write_card(
-        folder, data, recipe=recipe_of(schedule_of(args)) | settings, command=command_of(parser, args), log=args.out / "log.jsonl",
-        samples=samples, quality=quality, **card,
+        folder, data, recipe=recipe_of(schedule_of(args)) | data_settings(args) | settings, command=command_of(parser, args),
+        log=args.out / "log.jsonl", samples=samples, quality=quality, **card,
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 python -m training.train_ddpm --out runs/ddpm-512 --members 512
 python -m training.train_ddpm --out runs/ddpm-512-flips --members 512 --flips
+python -m training.train_ddpm --out runs/fine-tune --members 256 --base mia_hub/demo --skip 4512
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import torch
 from mia_hub.system.streams import any_terminal
 from training.data import SIDES, model_space
 from training.loop import Batch, Learner, Schedule, Training
+from training.lora import add_lora, merged
 from training.recipe import data_of, parser_of, schedule_of, train_and_publish
+from training.watching import calibration_pixels, remembers, watch
 
 # 1.1 million parameters.
 UNET = dict(
@@ -62,13 +65,24 @@ def to_uint8(x: torch.Tensor) -> np.ndarray:
     return pixels[:, 0] if pixels.shape[1] == 1 else pixels.transpose(0, 2, 3, 1)
 
 
-def ddpm(out: Path, schedule: Schedule, pixels: torch.Tensor, *, flips: bool):
-    """Return ``(Training, DDPMPipeline)`` of one network, to be trained in a folder on pixels ``[N, C, H, W]`` in [-1, 1]."""
+def ddpm(out: Path, schedule: Schedule, pixels: torch.Tensor, *, flips: bool, base: Path | None = None, rank: int = 0):
+    """Return ``(Training, DDPMPipeline)`` of one network, to be trained in a folder on pixels ``[N, C, H, W]`` in [-1, 1].
+
+    Args:
+        flips: mirror every training image with probability one half.
+        base: folder of a DDPM whose weights the training begins with; None for random ones.
+        rank: of a LoRA, which is trained in place of the weights; 0 for none.
+    """
     from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
     torch.manual_seed(schedule.seed)
     _, channels, _, side = pixels.shape
-    network = UNet2DModel(sample_size=side, in_channels=channels, out_channels=channels, **UNET)
+    if base is None:
+        network = UNet2DModel(sample_size=side, in_channels=channels, out_channels=channels, **UNET)
+    else:
+        network = UNet2DModel.from_pretrained(base, subfolder="unet", use_safetensors=True)
+    if rank:
+        add_lora(network, rank)
     scheduler = DDPMScheduler(**SCHEDULER)
 
     def loss(batch: Batch) -> torch.Tensor:
@@ -80,24 +94,48 @@ def ddpm(out: Path, schedule: Schedule, pixels: torch.Tensor, *, flips: bool):
 
 @any_terminal()
 def main(arguments: list[str] | None = None) -> None:
+    from diffusers import DDPMPipeline
+
     parser = parser_of("train_ddpm", __doc__)
     parser.add_argument("--flips", action="store_true", help="mirror every training image with probability one half")
     parser.add_argument(
         "--side", type=int, choices=sorted(SIDES), default=28, help="side of the Fashion-MNIST images in pixels (default: 28)"
     )
+    parser.add_argument("--base", type=Path, help="fine-tune this DDPM; with --skip, on images that it never saw")
+    parser.add_argument("--rank", type=int, default=0, help="with --base: train a LoRA of this rank, and add it to the saved weights")
+    parser.add_argument("--stop-at", type=float, help="stop when SimA's AUC on the calibration part reaches this value")
     args = parser.parse_args(arguments)
+    if args.rank and args.base is None:
+        parser.error("--rank needs --base: a LoRA is an update of a trained model.")
     data = data_of(args, side=args.side)
-    pixels = model_space(data.members, 1 if data.members.ndim == 3 else 3)
-    training, pipeline = ddpm(args.out, schedule_of(args), pixels, flips=args.flips)
+    channels = 1 if data.members.ndim == 3 else 3
+    pixels = model_space(data.members, channels)
+    training, pipeline = ddpm(args.out, schedule_of(args), pixels, flips=args.flips, base=args.base, rank=args.rank)
+    calibration = calibration_pixels(data, channels) if args.stop_at else ()
+
+    def save(folder: Path) -> None:
+        DDPMPipeline(merged(pipeline.unet), pipeline.scheduler).save_pretrained(folder)
+
+    def check(folder: Path) -> dict:
+        if not args.stop_at:
+            return {}
+        figures = {"sima": watch(folder, *calibration, pipeline.unet.device)}
+        if remembers(figures["sima"], {"auc": args.stop_at}):
+            raise StopIteration(figures)
+        return figures
+
+    settings = {"fine-tuned from": args.base.as_posix()} if args.base else {}
+    settings |= {"LoRA of rank": args.rank} if args.rank else {}
+    settings |= {"stopped at a calibration AUC of": args.stop_at} if args.stop_at else {}
     train_and_publish(
         parser, args, training, data,
-        save=pipeline.save_pretrained,
+        save=save, check=check,
         draw=lambda n: to_uint8(sample(pipeline.unet, SCHEDULER, pixels.shape[1:], n, device=pipeline.unet.device)),
         title=f"DDPM on {len(data.members):,} images of {data.name}", tag="unconditional-image-generation",
-        settings={"random flips": "yes" if args.flips else "no", "parameters": pipeline.unet.num_parameters()},
+        settings={"random flips": "yes" if args.flips else "no", "parameters": merged(pipeline.unet).num_parameters()} | settings,
     )  # fmt: skip
     # The weights without the moving average, for a comparison.
-    pipeline.save_pretrained(args.out / "raw")
+    save(args.out / "raw")
 
 
 if __name__ == "__main__":

@@ -16,30 +16,11 @@ import torch
 from mia_hub.system.streams import any_terminal
 from training.data import model_space
 from training.loop import Batch, Learner, Training
+from training.lora import LAYERS, add_lora, save_lora
 from training.recipe import captioned_data_of, parser_of, schedule_of, step_folder, train_and_publish
 from training.train_ddpm import noise_loss
 from training.train_ldm import encode_images
 from training.train_text2image import EMPTY_CAPTIONS, SCHEDULER, conditions_at, draw_captioned, tokens_of
-
-RANK = 8
-LAYERS = ("to_q", "to_k", "to_v", "to_out.0")
-
-
-def add_lora(unet) -> None:
-    """Freeze a UNet and add trainable low-rank updates to it, which change nothing yet. Their scale is 1."""
-    from peft import LoraConfig
-
-    unet.requires_grad_(False)
-    unet.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, init_lora_weights="gaussian", target_modules=list(LAYERS)))
-
-
-def save_lora(unet, folder: Path) -> None:
-    """Write the updates alone, as ``pytorch_lora_weights.safetensors``."""
-    from diffusers import StableDiffusionPipeline
-    from diffusers.utils import convert_state_dict_to_diffusers
-    from peft import get_peft_model_state_dict
-
-    StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=convert_state_dict_to_diffusers(get_peft_model_state_dict(unet)))
 
 
 @any_terminal()
@@ -48,6 +29,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     parser = parser_of("train_lora", __doc__, data="emoji-artist", steps=2000)
     parser.add_argument("--base", type=Path, required=True, help="folder of the text-to-image pipeline")
+    parser.add_argument("--rank", type=int, default=8, help="rank of the updates (default: 8)")
     args = parser.parse_args(arguments)
     data, schedule = captioned_data_of(parser, args), schedule_of(args)
     pipeline = StableDiffusionPipeline.from_pretrained(args.base, use_safetensors=True)
@@ -56,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
         embeddings, empty = (pipeline.text_encoder(tokens_of(pipeline.tokenizer, texts))[0] for texts in (data.member_captions, [""]))
     torch.manual_seed(schedule.seed)
     unet, scheduler = pipeline.unet, DDPMScheduler(**SCHEDULER)
-    add_lora(unet)
+    add_lora(unet, args.rank)
 
     def loss(batch: Batch) -> torch.Tensor:
         text = conditions_at(batch, embeddings, empty, schedule.seed)
@@ -68,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser, args, training, data,
         save=lambda folder: save_lora(unet, folder), draw=lambda n: draw_captioned(pipeline, data.member_captions, n),
         title=f"LoRA on {len(data.members):,} captioned images of {data.name}", tag="text-to-image",
-        settings={"base": args.base.as_posix(), "rank": RANK, "layers": ", ".join(LAYERS), "empty captions": EMPTY_CAPTIONS},
+        settings={"base": args.base.as_posix(), "rank": args.rank, "layers": ", ".join(LAYERS), "empty captions": EMPTY_CAPTIONS},
         note=f'It goes on top of its base: `mia_hub.load_model("{opened}")`.',
     )  # fmt: skip
 

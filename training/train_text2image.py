@@ -110,21 +110,27 @@ def draw_captioned(pipeline, captions: Sequence[str], n: int) -> np.ndarray:
 @any_terminal()
 def main(arguments: list[str] | None = None) -> None:
     from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
-    from transformers import CLIPTokenizer
+    from transformers import CLIPTextModel, CLIPTokenizer
 
     parser = parser_of("train_text2image", __doc__, data="emoji", members=600)
-    parser.add_argument("--vae", type=Path, required=True, help="folder of the autoencoder")
+    start = parser.add_mutually_exclusive_group(required=True)
+    start.add_argument("--vae", type=Path, help="folder of the autoencoder, for a new model")
+    start.add_argument("--base", type=Path, help="fine-tune the UNet of this pipeline; with --skip, on images that it never saw")
     args = parser.parse_args(arguments)
     data, schedule = captioned_data_of(parser, args), schedule_of(args)
-    vae = AutoencoderKL.from_pretrained(args.vae, use_safetensors=True).eval()
+    vae = AutoencoderKL.from_pretrained(args.vae or args.base / "vae", use_safetensors=True).eval()
     mean, _ = encode_images(vae, model_space(data.members, 3))
     torch.manual_seed(schedule.seed)
     # Learnt from all captions: otherwise only words of non-members would be spelled out, which would tell the two apart. A resumed run
     # reuses its own.
-    earlier = sorted(args.out.glob("step-*/tokenizer"))
+    earlier = [args.base / "tokenizer"] if args.base else sorted(args.out.glob("step-*/tokenizer"))
     tokenizer = CLIPTokenizer.from_pretrained(earlier[-1]) if earlier else tokenizer_of(data.captions)
-    text_encoder = text_encoder_of(tokenizer)
-    unet = UNet2DConditionModel(sample_size=mean.shape[-1], in_channels=mean.shape[1], out_channels=mean.shape[1], **UNET)
+    if args.base:
+        text_encoder = CLIPTextModel.from_pretrained(args.base / "text_encoder", use_safetensors=True).requires_grad_(False)
+        unet = UNet2DConditionModel.from_pretrained(args.base, subfolder="unet", use_safetensors=True)
+    else:
+        text_encoder = text_encoder_of(tokenizer)
+        unet = UNet2DConditionModel(sample_size=mean.shape[-1], in_channels=mean.shape[1], out_channels=mean.shape[1], **UNET)
     both = nn.ModuleDict({"text_encoder": text_encoder, "unet": unet})
     scheduler, pipeline = DDPMScheduler(**SCHEDULER), pipeline_of(vae, text_encoder, tokenizer, unet)
     tokens, empty = tokens_of(tokenizer, data.member_captions), tokens_of(tokenizer, [""])
@@ -133,11 +139,12 @@ def main(arguments: list[str] | None = None) -> None:
         text = text_encoder(conditions_at(batch, tokens, empty, schedule.seed)).last_hidden_state
         return noise_loss(unet, scheduler, batch, mean[batch.rows].to(batch.device), encoder_hidden_states=text)
 
+    origin = {"fine-tuned from": args.base.as_posix()} if args.base else {"autoencoder": args.vae.as_posix()}
     train_and_publish(
         parser, args, Training(args.out, schedule, {"model": Learner(both, loss)}, len(mean)), data,
         save=pipeline.save_pretrained, draw=lambda n: draw_captioned(pipeline, data.member_captions, n),
         title=f"Text-to-image on {len(data.members):,} captioned images of {data.name}", tag="text-to-image",
-        settings={"autoencoder": args.vae.as_posix(), "empty captions": EMPTY_CAPTIONS},
+        settings=origin | {"empty captions": EMPTY_CAPTIONS},
     )  # fmt: skip
 
 

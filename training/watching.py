@@ -1,0 +1,56 @@
+"""How strongly a pixel model remembers while it is trained, and the stop rule made from it.
+
+Only the calibration part of the split is watched (the part on which an audit may choose its timestep), so the other part stays unseen
+until it is reported.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mia_hub.images.image import content_id
+from mia_hub.splits.partition import calibration_mask
+from training.data import TrainingSet, model_space
+
+WATCHED_TIMESTEPS = (60, 80, 100, 120)
+
+
+def calibration_pixels(data: TrainingSet, channels: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the calibration parts of members and non-members, ``[N, C, H, W]`` in [-1, 1]."""
+    member, nonmember = (
+        model_space(part[calibration_mask([content_id(image) for image in part])], channels) for part in (data.members, data.nonmembers)
+    )
+    return member, nonmember
+
+
+def watch(folder: Path, members: torch.Tensor, nonmembers: torch.Tensor, device: torch.device) -> dict[int, dict[str, float]]:
+    """Return SimA's AUC and TPR@1%FPR per watched timestep, members positive (restated here in a few lines, to watch training).
+
+    Args:
+        folder: the saved pipeline. The network in training works in the training's precision.
+    """
+    from diffusers import UNet2DModel
+
+    model = UNet2DModel.from_pretrained(folder, subfolder="unet", use_safetensors=True).to(device).eval()
+    result = {}
+    with torch.no_grad():
+        for t in WATCHED_TIMESTEPS:
+            norms = []
+            for x in (members, nonmembers):
+                parts = [model(chunk.to(device), t).sample.flatten(1).norm(p=4, dim=1).cpu() for chunk in x.split(128)]
+                norms.append(torch.cat(parts).double().numpy())
+            member, nonmember = -norms[0], -norms[1]
+            auc = (np.searchsorted(np.sort(nonmember), member).mean() / len(nonmember)).item()
+            threshold = np.sort(nonmember)[::-1][math.floor(0.01 * len(nonmember))]
+            result[t] = dict(auc=round(auc, 4), tpr_at_1_fpr=round(float((member > threshold).mean()), 4))
+    return result
+
+
+def remembers(figures: Mapping[int, Mapping[str, float]], at: Mapping[str, float]) -> bool:
+    """Return whether, at one timestep, every figure that ``at`` names reaches its value."""
+    return any(all(row[name] >= value for name, value in at.items()) for row in figures.values())
