@@ -36,7 +36,14 @@ function cellOf(column, value) {
   }
   if (column.kind === "number") return make("td", { className: "mia-number" }, value.toLocaleString("en"));
   if (column.kind === "mean") return make("td", { className: "mia-number" }, value.toFixed(2));
+  if (column.key === "attack") return attackCell(value);
   return make("td", { title: value }, value);
+}
+
+// An attack's name, and below it the parameters that differ from its defaults: "sima:timesteps=40,70", "pia given complexity, mirror".
+function attackCell(value) {
+  const [, name, parameters] = value.match(/^(.+?)(?::| (?=given ))(.+)$/s) ?? [value, value];
+  return make("td", { title: value }, name, ...(parameters ? [make("small", {}, parameters)] : []));
 }
 
 function sortKey(column, value) {

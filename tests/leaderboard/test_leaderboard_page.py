@@ -51,6 +51,11 @@ def test_every_view_shows_its_rows_and_says_how_to_read_them(open_board):
     assert attacks[0].startswith("sima") and "random" in attacks and HOSTILE not in attacks
     assert "[" in lines(page, "attacks").first.locator("small").first.inner_text()
 
+    # A name is shown in full, with its parameters on a second line.
+    named = page.locator("#board-attacks td[title='pia:timesteps=50']").first
+    assert named.inner_text().split("\n") == ["pia", "timesteps=50"]
+    assert named.evaluate("cell => cell.scrollWidth <= cell.clientWidth")
+
     models = view(page, "Models", "models")
     leaks = [float(text.split()[0]) for text in column(models, 2)]
     assert len(leaks) >= MODELS and "owner/shifted" not in models.inner_text()
