@@ -173,12 +173,13 @@ class Checker:
     ) -> ImageCheck:
         """Return the answer about the image in one row of a table; without a reference, there is no verdict."""
         share_below, p_value, n_null, timestep = None, None, 0, self._timestep(reference)
-        members, nonmembers, source, power, known = None, None, None, None, None
+        members, nonmembers, source, power, known, critical = None, None, None, None, None, None
         caveats: tuple[str, ...] = ()
         verdict, score = NO_NULL, float(table.at(timestep)[row])
         if reference is not None and judged is not None:
             members, nonmembers = reference.bands
             source, power, known = reference.source, reference.power, reference.labels_by_id.get(table.ids[row])
+            critical = reference.null.critical
             verdict, score, n_null = NOT_COMPARABLE, judged.score, len(reference.null)
             if comparable:
                 caveats = reference.origin.caveats
@@ -195,7 +196,7 @@ class Checker:
             sentence=image_sentence(
                 verdict, model=model, source=source, n_null=n_null, share_below=share_below, p_value=p_value, q_value=q_value
             ),
-            caveats=(*image_caveats(verdict, p_value, q_value, n_null, power), *caveats),
+            caveats=(*image_caveats(verdict, p_value, q_value, n_null, power, critical), *caveats),
             profile=Profile(
                 tuple(table.timesteps.tolist()), tuple(table.scores[row].tolist()), members, nonmembers, self._profile_attack.name
             ),

@@ -6,11 +6,12 @@ is evidence about one model and not proof, and no score can show that an image w
 
 from __future__ import annotations
 
-from mia_hub.checking.verdicts import CANNOT_TELL, ENOUGH_NULL, EVIDENCE, NO_NULL, NOT_COMPARABLE
+from mia_hub.checking.verdicts import CANNOT_TELL, EVIDENCE, NO_NULL, NOT_COMPARABLE
 from mia_hub.flags import FLAGS
 from mia_hub.metrics.estimates import Estimate
-from mia_hub.metrics.p_values import ALPHA, FALSE_DISCOVERY_RATE
+from mia_hub.metrics.p_values import ALPHA, ENOUGH_NULL, FALSE_DISCOVERY_RATE, CriticalScore
 from mia_hub.metrics.set_tests import Fraction, SetTest
+from mia_hub.references.power_texts import smallest_effect_text
 from mia_hub.rendering.numbers import floored_percent, p_text, share
 
 # --- answers about one image ---
@@ -84,12 +85,20 @@ TREATMENT = (
 )
 
 
-def image_caveats(verdict: str, p_value: float | None, q_value: float | None, n_null: int, power: Estimate | None) -> tuple[str, ...]:
+def image_caveats(
+    verdict: str,
+    p_value: float | None,
+    q_value: float | None,
+    n_null: int,
+    power: Estimate | None,
+    critical: CriticalScore | None = None,
+) -> tuple[str, ...]:
     """Return what an answer about one image does *not* mean.
 
     Args:
         verdict, p_value, q_value, n_null: as in `mia_hub.ImageCheck`.
         power: share of known members that reach p ≤ `ALPHA`; None where no members are known.
+        critical: score above which an image gets evidence, for the smallest effect that could show where the power is unknown.
     """
     if verdict == NO_NULL:
         return (
@@ -107,7 +116,7 @@ def image_caveats(verdict: str, p_value: float | None, q_value: float | None, n_
     )
     if verdict == CANNOT_TELL:
         warning = few_nonmembers_warning(n_null)
-        return (*([warning] if warning else []), p_value_caveat, _missed_members_caveat(power), TREATMENT)
+        return (*([warning] if warning else []), p_value_caveat, _missed_members_caveat(power, critical), TREATMENT)
     return (
         p_value_caveat,
         f"It is statistical evidence about one model, not proof: {_false_evidence(q_value)}",
@@ -116,12 +125,12 @@ def image_caveats(verdict: str, p_value: float | None, q_value: float | None, n_
     )
 
 
-def _missed_members_caveat(power: Estimate | None) -> str:
-    missed = (
-        f"the attack recognises {share(power.value)} of known training images at p ≤ {p_text(ALPHA)} and misses the others."
-        if power
-        else "for this model it isn't known how many training images the attack misses."
-    )
+def _missed_members_caveat(power: Estimate | None, critical: CriticalScore | None) -> str:
+    if power:
+        missed = f"the attack recognises {share(power.value)} of known training images at p ≤ {p_text(ALPHA)} and misses the others."
+    else:
+        missed = "for this model it isn't known how many training images the attack misses."
+        missed += f" {smallest_effect_text(critical)}" if critical else ""
     return f"“Cannot tell” doesn't clear the image: {missed}"
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from mia_hub.metrics.p_values import ALPHA, FALSE_DISCOVERY_RATE
 
 EVIDENCE, CANNOT_TELL, NOT_COMPARABLE, NO_NULL = "evidence", "cannot-tell", "not-comparable", "no-null"
-# With fewer known non-members, no p-value can fall to `ALPHA`.
-ENOUGH_NULL = round(1 / ALPHA) - 1
 
 
 def verdict_of(p_value: float, q_value: float | None) -> str:

@@ -28,16 +28,35 @@ def add_command(commands: Commands) -> None:
         action="store_true",
         help="the page is for strangers: models are limited to 2 GiB of weights, and nothing that visitors bring is kept (as on a Space)",
     )
+    parser.add_argument(
+        "--largest-weights",
+        metavar="SIZE",
+        help="refuse models with larger weights, such as 4GiB or 500MB (default: MIA_HUB_LARGEST_WEIGHTS; else 2GiB on a public page, and "
+        "no limit at home)",
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve the page until it is interrupted."""
-    launch(host=args.host, port=args.port, share=args.share, public=args.public or args.share)
+    launch(
+        host=args.host,
+        port=args.port,
+        share=args.share,
+        public=args.public or args.share,
+        largest_weights=args.largest_weights,
+    )
     return 0
 
 
-def launch(*, host: str | None = None, port: int | None = None, share: bool = False, public: bool = False) -> None:
+def launch(
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    share: bool = False,
+    public: bool = False,
+    largest_weights: str | None = None,
+) -> None:
     """Serve the page until it is interrupted.
 
     Args:
@@ -45,17 +64,22 @@ def launch(*, host: str | None = None, port: int | None = None, share: bool = Fa
         port: by default that of GRADIO_SERVER_PORT, or the first free one from 7860.
         share: also makes a temporary public address, through Gradio's servers.
         public: whether strangers use it, so that limits hold and nothing of theirs is kept. On a Space they always do.
+        largest_weights: size of the largest weights of a model, such as "4GiB"; by default that of MIA_HUB_LARGEST_WEIGHTS, or 2 GiB where
+            strangers use the page, and no limit at home.
 
     Raises:
-        MiaHubError: if the page can't be served there.
+        MiaHubError: if the page can't be served there, or a limit is no size.
     """
-    from mia_hub.ui import build_app, launch_options
-    from mia_hub.ui.hardware import PUBLIC
+    from mia_hub.ui import build_app, hardware, launch_options
 
     if port is not None and not 0 < port < 2**16:
         raise MiaHubError(f"--port takes an integer from 1 to 65535; got {port}.")
     if public:
-        os.environ[PUBLIC] = "1"
+        os.environ[hardware.PUBLIC] = "1"
+    if largest_weights is not None:
+        hardware.weights_limit(largest_weights, "--largest-weights")
+        os.environ[hardware.LARGEST_WEIGHTS] = largest_weights
+    hardware.largest_weights()  # refused before the page is built
     page = build_app()
     try:
         # None, not False, leaves the choice to GRADIO_SHARE.

@@ -53,7 +53,9 @@ def _run(args: argparse.Namespace) -> int:
         if launched() and not getattr(args, "shares_work", False):
             if not launched_first():  # one refusal is enough
                 return EXIT_ERROR
-            raise MiaHubError("only audit and compare share their work among processes; start this command without accelerate launch.")
+            raise MiaHubError(
+                "only audit, compare and reference build share their work among processes; start this command without accelerate launch."
+            )
         status: int = args.run(args)
         return status
     except MiaHubError as error:

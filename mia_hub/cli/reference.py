@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,14 @@ from mia_hub.cli.options import Commands, add_attack_options, add_condition_colu
 from mia_hub.cli.output import message, report_interruption
 from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.errors import MiaHubError
+from mia_hub.system.processes import joined_processes
 
 if TYPE_CHECKING:
     from mia_hub.attacks import Attack
     from mia_hub.models.protocol import DiffusionModel
+    from mia_hub.references.building import BuildPlan
     from mia_hub.references.reference import Reference
+    from mia_hub.system.processes import Processes
 
 SOURCES = (
     "a folder, a Parquet file, a data set on the Hub as owner/name or owner/name:split, benchmark:NAME for a published setting, or a split"
@@ -89,36 +93,20 @@ def _add_verify(actions: Commands) -> None:
 
 
 def _build(args: argparse.Namespace) -> int:
-    from mia_hub.attacks import get_attack
-    from mia_hub.attacks.spelling import parse_parameters
-    from mia_hub.references.building import plan_reference
-    from mia_hub.references.publishing import check_publishable
     from mia_hub.references.reference import Reference
-    from mia_hub.splits.publishing import writable_dataset
-    from mia_hub.splits.split_part import ColumnNames
-    from mia_hub.system.processes import current_processes
 
-    attack = get_attack(args.attack, **parse_parameters(args.set))
-    if args.push:
-        writable_dataset(args.push, private=args.private)
-    options = {
-        "members": args.members, "captions": True if args.captions else args.caption, "limit": args.limit, "stated": args.stated,
-        "made_after": args.made_after, "columns": ColumnNames(args.image_column, args.caption_column, args.class_column),
-        "source_revision": args.source_revision, "seed": args.seed, "progress": not args.quiet, "caveats": (),
-        "device": None, "dtype": None, "revision": None,
-    }  # fmt: skip
     try:
-        plan = plan_reference(model_from(args), args.nonmembers, attack, **options)
-        if args.push:
-            check_publishable(plan.model.info.to_dict())
-        if current_processes().is_first:
-            for problem in plan.images.problems:
-                message(f"left out: {problem}")
-            message(plan.cost())
-        reference = Reference.from_plan(plan, batch_size=args.batch_size, progress=not args.quiet)
+        with joined_processes() as processes:
+            progress = not args.quiet and processes.is_first
+            plan = _plan(args, processes, progress)
+            if processes.is_first:
+                for problem in plan.images.problems:
+                    message(f"left out: {problem}")
+                message(plan.cost())
+            reference = Reference.from_plan(plan, batch_size=args.batch_size, progress=progress)
     except KeyboardInterrupt:
         return report_interruption("what was scored is kept on this machine")
-    if not current_processes().is_first:
+    if not processes.is_first:
         return 0
     if args.out:
         reference.save(args.out)
@@ -129,6 +117,30 @@ def _build(args: argparse.Namespace) -> int:
     if commit:
         message(f"published as the data set {args.push} at {commit[:12]}.")
     return 0
+
+
+def _plan(args: argparse.Namespace, processes: Processes, progress: bool) -> BuildPlan:
+    """Return the reference that the arguments ask for, after what can be refused beforehand has been refused."""
+    from mia_hub.attacks import get_attack
+    from mia_hub.attacks.spelling import parse_parameters
+    from mia_hub.references.building import plan_reference
+    from mia_hub.references.publishing import check_publishable
+    from mia_hub.splits.publishing import writable_dataset
+    from mia_hub.splits.split_part import ColumnNames
+
+    attack = get_attack(args.attack, **parse_parameters(args.set))
+    if args.push:
+        processes.first(partial(writable_dataset, args.push, private=args.private))
+    options = {
+        "members": args.members, "captions": True if args.captions else args.caption, "limit": args.limit, "stated": args.stated,
+        "made_after": args.made_after, "columns": ColumnNames(args.image_column, args.caption_column, args.class_column),
+        "source_revision": args.source_revision, "seed": args.seed, "progress": progress, "caveats": (),
+        "device": None, "dtype": None, "revision": None,
+    }  # fmt: skip
+    plan = plan_reference(model_from(args), args.nonmembers, attack, **options)
+    if args.push:
+        check_publishable(plan.model.info.to_dict())
+    return plan
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -151,7 +163,8 @@ def _show(args: argparse.Namespace) -> int:
     reference = Reference.load(args.name, keep=False)
     if args.json:
         record, _ = reference.encoded()
-        print(json.dumps(record.model_dump(mode="json"), indent=2))
+        figures = {name: value for name, value in reference.to_dict().items() if name in ("power_at_p_0.01", "smallest_effect")}
+        print(json.dumps(record.model_dump(mode="json") | figures, indent=2))
     else:
         print(_description(reference, None if Path(args.name).is_dir() else args.name))
     return 0
@@ -195,7 +208,7 @@ def _remove(args: argparse.Namespace) -> int:
 def _description(reference: Reference, id: str | None) -> str:
     """Return a reference in words."""
     from mia_hub.checking.verdict_texts import few_nonmembers_warning
-    from mia_hub.references.card import power_text
+    from mia_hub.references.power_texts import power_text
 
     table, null = reference.profiles, len(reference.null)
     lines = [
@@ -206,7 +219,7 @@ def _description(reference: Reference, id: str | None) -> str:
     ]
     if reference.members_origin is not None:
         lines.append(f"  members:      {len(reference.members):,}, of {reference.members_origin.clause()}")
-    lines += [f"  timestep:     {reference.timestep_chosen}", f"  {power_text(reference.power)}"]
+    lines += [f"  timestep:     {reference.timestep_chosen}", f"  {power_text(reference.power, reference.null.critical)}"]
     lines += [f"  {text}" for text in (*filter(None, [few_nonmembers_warning(null)]), *reference.origin.caveats)]
     return "\n".join(lines)
 

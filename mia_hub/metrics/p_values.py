@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from mia_hub.scores import ScoreTable
 
 # A p-value at or below it is evidence; the same for the app, the scripts and the command line.
 ALPHA = 0.01
+# With fewer known non-members, no p-value can fall to `ALPHA`.
+ENOUGH_NULL = round(1 / ALPHA) - 1
 # Tolerated share of false discoveries, where several images are checked together.
 FALSE_DISCOVERY_RATE = 0.05
 FEWEST_NULL = 20
@@ -60,9 +63,39 @@ def null_rows(is_member: npt.NDArray[Any]) -> list[int]:
     if len(rows) < FEWEST_NULL:
         raise MetricError(
             f"{len(rows)} images known not to be in the training set are too few for a p-value; give at least {FEWEST_NULL}, better "
-            f"{round(1 / ALPHA) - 1} or more."
+            f"{ENOUGH_NULL} or more."
         )
     return rows
+
+
+@dataclass(frozen=True)
+class CriticalScore:
+    """The score above which an image that is checked by itself gets evidence, p ≤ `ALPHA`: the smallest effect that a null set can show.
+
+    It is a property of this null set, known exactly, and not an estimate for other ones.
+
+    Attributes:
+        score: an image's score must lie above it. Higher = more likely a member.
+        deviations: how far it lies above the mean of the null scores, in their standard deviations.
+        n_above: how many null scores may nevertheless be as high as the image's, or higher: ⌊`ALPHA`·(n + 1)⌋ - 1.
+        n: size of the null set.
+    """
+
+    score: float
+    deviations: float
+    n_above: int
+    n: int
+
+    @classmethod
+    def of(cls, null: npt.NDArray[np.float64]) -> CriticalScore | None:
+        """Return the critical score of null scores ``[n]``; None with fewer than `ENOUGH_NULL`, where no score gets evidence."""
+        n = len(null)
+        # The comparison that p-values are judged by, so that no rounding tells the two apart.
+        allowed = int(((1 + np.arange(n)) / (n + 1) <= ALPHA).sum())
+        if not allowed:
+            return None
+        score, differ = float(np.sort(null)[-allowed]), bool((null != null[0]).any())
+        return cls(score, float((score - np.mean(null)) / np.std(null)) if differ else 0.0, allowed - 1, n)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +134,11 @@ class NullDistribution:
         """
         others = [known != sample for known in self.ids]
         return Judgement.among(score, self.scores[others])
+
+    @property
+    def critical(self) -> CriticalScore | None:
+        """The score above which an image gets evidence; None where the null set is too small."""
+        return CriticalScore.of(self.scores)
 
     def p_value(self, score: float, sample: str | None = None) -> float:
         """Return the p-value of `judge`."""
@@ -146,6 +184,16 @@ class ConditionalNull:
         everyone = np.vstack([self.observed[others], observed])
         deviation = ExpectedStatistic(everyone[:, 1:], everyone[:, 0]).deviation(everyone[:, 1:], everyone[:, 0])
         return Judgement.among(-deviation[-1], -deviation[:-1])
+
+    @cached_property
+    def critical(self) -> CriticalScore | None:
+        """The score above which an image gets evidence; None where the null set is too small.
+
+        It is that of the null scores as `judge` compares each of them with the others. For a new image they are fitted again, with the
+        image, which moves them a little.
+        """
+        deviation = ExpectedStatistic(self.observed[:, 1:], self.observed[:, 0]).deviation(self.observed[:, 1:], self.observed[:, 0])
+        return CriticalScore.of(-deviation)
 
 
 def adjusted(p_values: Sequence[float]) -> npt.NDArray[np.float64]:

@@ -17,6 +17,7 @@ from typing import Any
 
 from mia_hub.errors import ModelError
 from mia_hub.system.hub import HUB_TIMEOUT, HubTask, hub_errors, is_unreachable, why_unreachable
+from mia_hub.system.sizes import size_text
 from mia_hub.system.spellings import present_spelling, remember_spelling
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -148,7 +149,7 @@ class HubRepository(Folder):
         total, most = sum(self.sizes[path] for path in self.matching(patterns)), self._access.largest
         if not self._access.trusted and total > most:
             raise ModelError(
-                f"The weights of {self.name} are {total / 2**30:.1f} GiB; here at most {most / 2**30:.3g} GiB are fetched. "
+                f"The weights of {self.name} are {total / 2**30:.1f} GiB; here at most {size_text(most)} are fetched. "
                 "Check such a model on a machine of your own, with the command line or a script."
             )
 

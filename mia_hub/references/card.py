@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from mia_hub.metrics.estimates import Estimate
+from mia_hub.metrics.p_values import CriticalScore
+from mia_hub.references.power_texts import power_text
 from mia_hub.references.record import ReferenceRecord, SourceRecord
 from mia_hub.rendering.markdown import code_span, escape_markdown
-from mia_hub.rendering.numbers import percent_with_interval
 
 TAGS = ("membership-inference", "privacy", "diffusion", "mia_hub", "mia_hub-reference")
 
 
-def card_text(name: str, record: ReferenceRecord, power: Estimate | None) -> str:
+def card_text(name: str, record: ReferenceRecord, power: Estimate | None, critical: CriticalScore | None) -> str:
     """Return the README of a reference's data set.
 
     Args:
         name: ``owner/name``.
         record: what the reference states about itself.
         power: share of known members that get evidence, or None.
+        critical: score above which an image gets evidence, or None.
     """
     model, revision = str(record.model["id"]), record.model.get("revision")
     tags = "\n".join(f"- {tag}" for tag in TAGS)
@@ -32,7 +34,7 @@ def card_text(name: str, record: ReferenceRecord, power: Estimate | None) -> str
         *_source_lines("Non-members", record.source),
         *([] if record.members is None else _source_lines("Members", record.members)),
         "## What it can show",
-        power_text(power),
+        power_text(power, critical),
         f"Verdicts are made at {escape_markdown(record.timestep_chosen)}.",
         f"To score some of its images again, and compare: `mia-hub reference verify {name}`.",
     ]
@@ -46,15 +48,3 @@ def _source_lines(what: str, source: SourceRecord) -> list[str]:
     if source.license:
         lines.append(f"Licence of the images: {escape_markdown(source.license)}.")
     return lines + [escape_markdown(caveat) for caveat in source.caveats]
-
-
-def power_text(power: Estimate | None) -> str:
-    """Return how many training images a reference recognises, as a sentence.
-
-    Args:
-        power: share of known members that reach p ≤ .01; None where no members are known.
-    """
-    if power is None:
-        return "Power unknown: no members of the training set are known, so nobody can say how many training images would get evidence."
-    recognised = percent_with_interval(power.value, power.low, power.high)
-    return f"Of {power.n_members:,} known training images, {recognised} get evidence (p ≤ 0.01; the interval holds with 95 %)."

@@ -11,6 +11,7 @@ from typing import Any
 
 from mia_hub.errors import SplitError
 from mia_hub.metrics.estimates import Estimate
+from mia_hub.metrics.p_values import CriticalScore
 from mia_hub.references.card import card_text
 from mia_hub.references.kept import BUILT, FETCHED, KeptReferences
 from mia_hub.references.record import ReferenceRecord, SourceRecord
@@ -24,13 +25,16 @@ from mia_hub.system.hub import HUB_TIMEOUT, is_temporary
 HUB_SOURCE = re.compile(r"benchmark:[\w.-]+|[\w][\w.-]*/[\w][\w.-]*(:[\w.-]+)?")
 
 
-def push_reference(name: str, record: ReferenceRecord, numbers: bytes, *, power: Estimate | None, private: bool = False) -> str:
+def push_reference(
+    name: str, record: ReferenceRecord, numbers: bytes, *, power: Estimate | None, critical: CriticalScore | None, private: bool = False
+) -> str:
     """Publish a reference in one commit, and return the commit.
 
     Args:
         name: ``owner/name``.
         record, numbers: as `mia_hub.Reference.encoded` returns them.
         power: share of known members that get evidence, or None.
+        critical: score above which an image gets evidence, or None.
         private: makes a new repository private.
 
     Raises:
@@ -44,7 +48,7 @@ def push_reference(name: str, record: ReferenceRecord, numbers: bytes, *, power:
     others = sorted({file.rfilename for file in (info.siblings if info else None) or []} - MADE_BY_THE_HUB - {RECORD, NUMBERS})
     if others:
         raise SplitError(f"The data set {name} exists and holds something other than a reference ({others[0]!r}, …); choose another name.")
-    files = {RECORD: record_text(record).encode(), NUMBERS: numbers, "README.md": card_text(name, record, power).encode()}
+    files = {RECORD: record_text(record).encode(), NUMBERS: numbers, "README.md": card_text(name, record, power, critical).encode()}
     with push_errors(name):
         api = HfApi()
         if info is None:

@@ -133,6 +133,7 @@ class Reference:
             "timestep": self.timestep,
             "timestep_chosen": self.timestep_chosen,
             "power_at_p_0.01": None if self.power is None else vars(self.power),
+            "smallest_effect": None if self.null.critical is None else vars(self.null.critical),
             "timesteps": self.profiles.timesteps.tolist(),
             "member_band": members,
             "nonmember_band": nonmembers,
@@ -272,7 +273,7 @@ class Reference:
         Raises:
             SplitError: without a login that may write there, or if the repository holds something else.
         """
-        return push_reference(name, *self.encoded(), power=self.power, private=private)
+        return push_reference(name, *self.encoded(), power=self.power, critical=self.null.critical, private=private)
 
     def encoded(self) -> tuple[ReferenceRecord, bytes]:
         """Return the record and the numbers as they are stored.

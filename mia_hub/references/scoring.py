@@ -17,7 +17,7 @@ from mia_hub.errors import SplitError
 from mia_hub.images.captions import select_rows
 from mia_hub.images.image import InputImage
 from mia_hub.images.sequences import SelectedSequence
-from mia_hub.metrics.p_values import ALPHA, FEWEST_NULL
+from mia_hub.metrics.p_values import ENOUGH_NULL, FEWEST_NULL
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.references.verdict_attack import profile_attack, verdict_attack, verdict_observations
 from mia_hub.scores import ScoreTable
@@ -89,7 +89,7 @@ def check_enough(n_nonmembers: int) -> None:
     if n_nonmembers < FEWEST_NULL:
         raise SplitError(
             f"{n_nonmembers} different known non-members are too few to compare images with; give at least {FEWEST_NULL}, better "
-            f"{round(1 / ALPHA) - 1} or more: with n of them, p can't fall below 1/(n + 1)."
+            f"{ENOUGH_NULL} or more: with n of them, p can't fall below 1/(n + 1)."
         )
 
 

@@ -9,6 +9,7 @@ import pytest
 from mia_hub.checking.verdict_texts import VERDICTS, few_nonmembers_warning, image_caveats, image_sentence
 from mia_hub.checking.verdicts import CANNOT_TELL, EVIDENCE, NO_NULL, NOT_COMPARABLE
 from mia_hub.metrics.estimates import Estimate
+from mia_hub.metrics.p_values import CriticalScore
 
 
 def sentence(verdict=CANNOT_TELL, share_below=0.5, n_null=2000, p_value=0.5, q_value=None, **others) -> str:
@@ -68,3 +69,12 @@ def test_what_the_attack_misses_is_said_only_where_members_are_known():
         "recognises 21 % of known training images at p ≤ 0.01" in line for line in image_caveats(CANNOT_TELL, 0.5, None, 2000, power)
     )
     assert any("for this model it isn't known" in line for line in image_caveats(CANNOT_TELL, 0.5, None, 2000, None))
+
+
+def test_where_the_power_is_unknown_the_smallest_effect_is_said():
+    power, critical = Estimate(0.21, 0.18, 0.25, 256, 2000), CriticalScore(1.0, 2.345, 19, 2000)
+    unknown = " ".join(image_caveats(CANNOT_TELL, 0.5, None, 2000, None, critical))
+    assert "takes a score above those of all but 19 of the 2,000 non-members" in unknown and "more than 2.3 standard deviations" in unknown
+    assert "above those of all 99 non-members" in " ".join(image_caveats(CANNOT_TELL, 0.5, None, 99, None, CriticalScore(1.0, 2.3, 0, 99)))
+    for verdict, known in ((CANNOT_TELL, power), (EVIDENCE, None), (EVIDENCE, power)):
+        assert "smallest effect" not in " ".join(image_caveats(verdict, 0.005, None, 2000, known, critical))

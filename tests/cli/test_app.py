@@ -7,6 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from mia_hub.cli.parser import main
+from mia_hub.models.loading import load_model
+from mia_hub.ui.check import checkers, layout
+from mia_hub.ui.hardware import LARGEST_AT_HOME, LARGEST_WEIGHTS, PUBLIC
 
 
 @pytest.fixture
@@ -36,6 +39,56 @@ def test_a_port_that_cannot_be_is_refused_before_the_page_is_built(launches, cap
     monkeypatch.setattr("mia_hub.ui.build_app", lambda: pytest.fail("it was built"))
     assert main(["app", "--port", "70000"]) == 2
     assert "--port takes an integer from 1 to 65535; got 70000" in capsys.readouterr().err
+
+
+GIB = 2**30
+LIMITS = {
+    "at home": ((), {}, None, ""),
+    "a limit at home": (("--largest-weights", "4GiB"), {}, 4 * GIB, " with weights up to 4 GiB"),
+    "in public": (("--public",), {}, 2 * GIB, " with weights up to 2 GiB"),
+    "another one in public": (("--public", "--largest-weights", "500mib"), {}, 500 * 2**20, " with weights up to 500 MiB"),
+    "a larger one in public": (("--public", "--largest-weights", "6 GiB"), {}, 6 * GIB, " with weights up to 6 GiB"),
+    "by the variable": ((), {"MIA_HUB_LARGEST_WEIGHTS": "3GiB"}, 3 * GIB, " with weights up to 3 GiB"),
+    "the option comes first": (("--largest-weights", "1GiB"), {"MIA_HUB_LARGEST_WEIGHTS": "3GiB"}, GIB, " with weights up to 1 GiB"),
+    "on a Space": ((), {"SPACE_ID": "a/space"}, 2 * GIB, " with weights up to 2 GiB"),
+    "another one on a Space": ((), {"SPACE_ID": "a/space", "MIA_HUB_LARGEST_WEIGHTS": "8GiB"}, 8 * GIB, " with weights up to 8 GiB"),
+}
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    """None of the page's variables; what the command sets is removed again."""
+    for name in (PUBLIC, LARGEST_WEIGHTS, "SPACE_ID"):
+        monkeypatch.setenv(name, "")
+    return monkeypatch
+
+
+@pytest.mark.parametrize("case", LIMITS)
+def test_the_limit_on_weights_holds_and_the_page_says_it(case, launches, environment):
+    arguments, variables, limit, words = LIMITS[case]
+    for name, value in variables.items():
+        environment.setenv(name, value)
+    loads = []
+    environment.setattr(checkers, "load_model", lambda name, **options: loads.append(options) or load_model("demo"))
+    environment.setattr(checkers, "_hub_models", {})
+    assert main(["app", *arguments]) == 0
+    checkers._hub_model("owner/name", None)
+    assert loads == [{"trusted": False, "largest": LARGEST_AT_HOME if limit is None else limit}]
+    assert f"the Hub id of an image model{words}, such as" in layout._model().info
+
+
+@pytest.mark.parametrize("size", ["", "4", "4G", "-1GiB", "0GiB", "a lot", "nan GiB"])
+def test_a_limit_that_is_no_size_is_refused_before_the_page_is_built(size, launches, capsys, environment):
+    environment.setattr("mia_hub.ui.build_app", lambda: pytest.fail("it was built"))
+    for arguments, variable, name in (((f"--largest-weights={size}",), "", "--largest-weights"), ((), size, LARGEST_WEIGHTS)):
+        if name == LARGEST_WEIGHTS and not size:
+            continue  # an empty variable states nothing
+        environment.setenv(LARGEST_WEIGHTS, variable)
+        assert main(["app", *arguments]) == 2
+        assert (
+            f"{name} takes a size such as 4GiB or 500MB (units KB, MB, GB, TB, KiB, MiB, GiB, TiB); got {size!r}."
+            in capsys.readouterr().err
+        )
 
 
 def test_a_port_in_use_is_said_in_a_line(launches, capsys):

@@ -68,7 +68,7 @@ def test_what_goes_wrong_is_said_in_a_line(error, status, says, capsys, monkeypa
     assert capsys.readouterr() == ("", says)
 
 
-@pytest.mark.parametrize(("rank", "says"), [("0", "mia-hub: only audit and compare share their work"), ("1", "")])
+@pytest.mark.parametrize(("rank", "says"), [("0", "mia-hub: only audit, compare and reference build share their work"), ("1", "")])
 def test_a_command_that_cannot_be_shared_is_refused_by_the_first_process(rank, says, capsys, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", rank)

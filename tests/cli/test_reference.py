@@ -83,6 +83,7 @@ def test_a_reference_is_built_listed_shown_verified_and_removed(capsys, tmp_path
     status, out, err = run(capsys, *build, "--stated", "drawn in 2025", "--out", tmp_path / "out", "--push", "known/reference")
     assert status == 0 and "120 images × 3 queries, about " in err and "published as the data set known/reference" in err
     assert "120, of 120 images of the folder known; stated: drawn in 2025" in out and "Power unknown" in out
+    assert "a score above those of all 120 non-members" in out
     status, listed, _ = run(capsys, "reference", "list")
     id = listed.split()[0]
     assert status == 0 and len(listed.splitlines()) == 1 and "known/tiny-ddpm  sima  120 non-members" in listed
@@ -92,7 +93,8 @@ def test_a_reference_is_built_listed_shown_verified_and_removed(capsys, tmp_path
         status, checked, err = run(capsys, "check", image, "--reference", name)
         assert (status, err) == (0, ""), name
         assert "of 120 images known not to be in the training set" in " ".join(checked.split())
-    assert json.loads(run(capsys, "reference", "show", id, "--json")[1])["n_nonmembers"] == 120
+    described = json.loads(run(capsys, "reference", "show", id, "--json")[1])
+    assert (described["n_nonmembers"], described["power_at_p_0.01"], described["smallest_effect"]["n_above"]) == (120, None, 0)
     status, out, _ = run(capsys, "reference", "verify", id, "--quiet")
     assert status == 0 and "20 non-members of the reference were scored again, and agree" in out
     status, out, _ = run(capsys, "reference", "remove", id)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mia_hub.errors import MetricError
-from mia_hub.metrics.p_values import NullDistribution, adjusted
+from mia_hub.metrics.p_values import ALPHA, ConditionalNull, CriticalScore, NullDistribution, adjusted
 from mia_hub.scores import ScoreTable
 
 
@@ -31,6 +31,36 @@ def test_a_null_image_is_not_compared_with_itself():
     assert one.p_value(98.0, "n98") == 1 / 99
     assert (one.judge(98.0, "n98").share_below, one.judge(98.0, "n98").n) == (1.0, 98)
     assert isinstance(one.p_value(98.0, "n98"), float)
+
+
+@pytest.mark.parametrize(
+    ("n", "n_above", "score"), [(99, 0, 98), (198, 0, 197), (199, 1, 197), (298, 1, 296), (299, 2, 296), (1999, 19, 1979), (5700, 56, 5643)]
+)
+def test_the_critical_score_by_hand(n, n_above, score):
+    """Of the scores 0 … n - 1, whose standard deviation is √((n² - 1)/12)."""
+    critical = CriticalScore.of(np.random.default_rng(0).permutation(n).astype(float))
+    assert (critical.score, critical.n_above, critical.n) == (score, n_above, n)
+    assert critical.deviations == pytest.approx((score - (n - 1) / 2) / np.sqrt((n**2 - 1) / 12))
+    one = null(np.arange(float(n)))
+    assert one.p_value(score) > ALPHA >= one.p_value(score + 0.5)
+
+
+def test_without_spread_any_higher_score_gets_evidence_and_with_few_images_none():
+    assert CriticalScore.of(np.zeros(98)) is None
+    assert CriticalScore.of(np.full(99, 0.1)) == CriticalScore(0.1, 0.0, 0, 99)
+
+
+def test_the_critical_score_of_a_conditional_null_is_that_of_its_own_images():
+    """In standard deviations it is the 4th highest residual of 399; of these images, evidence is what reaches it, as each is judged."""
+    rng = np.random.default_rng(0)
+    difficulty, residuals = rng.normal(size=(399, 2)), rng.normal(size=399)
+    one = ConditionalNull(np.column_stack([difficulty @ [1.0, -2.0] - residuals, difficulty]), tuple(map(str, range(399))))
+    assert one.critical.n_above == 3
+    assert one.critical.deviations == pytest.approx(np.sort(residuals)[-4] / residuals.std(), abs=0.15)
+    judged = [one.judge(row, str(i)) for i, row in enumerate(one.observed)]
+    # Among the 398 others p reaches 0.01 at rank 3, one less than among 399.
+    assert sum(each.p_value <= ALPHA for each in judged) == 3
+    assert all(each.score > one.critical.score for each in judged if each.p_value <= ALPHA)
 
 
 def test_members_raise_no_p_value_and_labels_other_than_nonmember_are_left_out():

@@ -72,6 +72,7 @@ def test_nothing_that_is_published_is_an_image(hub, model):
     assert names - {".gitattributes"} == {"README.md", RECORD, NUMBERS}
     card = Path(hf_hub_download("ref/reference", "README.md", repo_type="dataset")).read_text(encoding="utf-8")
     assert "mia-hub check image.png --model ref/tiny-ddpm --reference ref/reference" in card and "Power unknown" in card
+    assert "evidence (p ≤ 0.01) takes a score above those of all 120 non-members" in card
     arrays = load_file(hf_hub_download("ref/reference", NUMBERS, repo_type="dataset"))
     assert max(array.shape[1] for name, array in arrays.items() if array.ndim == 2 and len(array) >= 120) < 200
 

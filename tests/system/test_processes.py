@@ -1,4 +1,4 @@
-"""Several processes of one launch share an audit: one table, one voice, and the same numbers to the bit."""
+"""Several processes of one launch share an audit or a reference: one table, one voice, and the same numbers to the bit."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ import numpy as np
 import pytest
 import torch
 from support import resumed
+from support.known_blobs import folder_of, members, nonmembers
 
 from mia_hub import cli
 from mia_hub.attacks import get_attack, scoring
 from mia_hub.errors import MiaHubError, ModelError
 from mia_hub.models.denoiser import wrap_denoiser
 from mia_hub.models.exact import ddpm_alphas_cumprod
+from mia_hub.models.families.base import NetworkModel
+from mia_hub.references.kept import KeptReference, KeptReferences
+from mia_hub.references.storing import NUMBERS
 from mia_hub.scores import ScoreTable
 from mia_hub.system.processes import LaunchedProcesses, Processes, current_processes, joined_processes, launched, launched_first
 
@@ -236,10 +240,78 @@ def test_the_command_line_under_accelerate_launch(context, tmp_path):
     assert sorted(path.name for path in (tmp_path / "alone").iterdir()) == sorted(path.name for path in (tmp_path / "together").iterdir())
 
 
+@pytest.fixture(scope="module")
+def known(tmp_path_factory, tiny_pixel_repo):
+    """The beginning of a command that builds a reference of 60 images."""
+    folder = tmp_path_factory.mktemp("known")
+    sources = ("--nonmembers", folder_of(nonmembers(40), folder / "non-members"), "--members", folder_of(members(20), folder / "members"))
+    options = ("--set", "timesteps=60,100", "--batch-size", 8, "--device", "cpu", "--quiet")
+    return [str(part) for part in ("reference", "build", "--model", tiny_pixel_repo(), *sources, *options)]
+
+
+def counted(arguments: list[str], folder: Path, **launch: str) -> None:
+    """As `command`, with the references and the errors in a folder; each process writes there how many rows it queried."""
+    rows, predict = [0], NetworkModel.predict_noise
+
+    def counting(self, x, t, cond=None):
+        rows[0] += len(x)
+        return predict(self, x, t, cond)
+
+    NetworkModel.predict_noise = counting
+    try:
+        command(arguments, folder / "errors", MIA_HUB_HOME=str(folder), **launch)
+    finally:
+        (folder / f"rows-{launch.get('RANK', 0)}").write_text(str(rows[0]))
+
+
+def only_reference(folder: Path) -> tuple[KeptReference, bytes, dict]:
+    """The only reference in a home folder, its numbers, and its record without time and versions; nothing unfinished lies beside it."""
+    (kept,) = KeptReferences(folder / "references").all()
+    assert [path.name for path in sorted((folder / "references").iterdir())] == ["built"]
+    assert [path.name for path in (folder / "references" / "built").iterdir()] == [kept.id]
+    return kept, (kept.folder / NUMBERS).read_bytes(), kept.record.model_dump(exclude={"provenance"})
+
+
+def test_a_reference_built_by_two_processes_is_that_of_one(context, known, tmp_path):
+    """By an attack that chooses its neighbours and its timestep."""
+    built = {}
+    for count in (1, 2):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        assert wait_for(resumed.started(context, count, target=counted, args=(known, folder))) == [0] * count
+        assert (folder / "errors").read_text().count(" images × ") == 1, "the cost is said once"
+        rows = [int((folder / f"rows-{rank}").read_text()) for rank in range(count)]
+        built[count] = only_reference(folder), sum(rows)
+        assert min(rows) > sum(rows) / (2 * count), "each process does its share"
+    (one, one_numbers, one_record), one_rows = built[1]
+    (two, two_numbers, two_record), two_rows = built[2]
+    assert (two.id, two_numbers, two_record, two_rows) == (one.id, one_numbers, one_record, one_rows)
+
+
+@pytest.mark.slow
+def test_a_reference_is_built_once_under_accelerate_launch(context, known, tmp_path):
+    """As the documentation has it, with the installed command."""
+    together, alone = tmp_path / "together", tmp_path / "alone"
+    for folder in (together, alone):
+        folder.mkdir()
+    start = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--no-python", "mia-hub"]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PATH": path, "MIA_HUB_HOME": str(together)}
+    for _ in range(2):  # the second time what was built is found
+        done = subprocess.run(
+            [*start, *known, "--out", str(tmp_path / "out")], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, env=environment
+        )
+        assert done.returncode == 0 and done.stdout.count("Reference ") == done.stderr.count("written to") == 1, done.stderr
+    assert wait_for(resumed.started(context, 1, target=counted, args=(known, alone))) == [0]
+    (kept, numbers, record), (_, numbers_alone, record_alone) = only_reference(together), only_reference(alone)
+    assert (numbers, record) == (numbers_alone, record_alone) and (tmp_path / "out" / NUMBERS).read_bytes() == numbers
+    assert kept.record.n_nonmembers == 20
+
+
 def test_what_can_not_be_shared_is_refused_once(context, tmp_path):
     errors = tmp_path / "errors"
     assert wait_for(resumed.started(context, 2, target=command, args=(["check", "image.png"], errors))) == [2, 2]
-    assert errors.read_text().count("only audit and compare share their work among processes") == 1
+    assert errors.read_text().count("only audit, compare and reference build share their work among processes") == 1
 
 
 def without_model(arguments: list[str], errors: Path, **launch: str) -> None:

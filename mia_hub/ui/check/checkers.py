@@ -17,13 +17,11 @@ from mia_hub.models.rows import default_rows
 from mia_hub.models.shared import SharedModel
 from mia_hub.references.publishing import fetch_reference
 from mia_hub.references.reference import Reference
-from mia_hub.ui.hardware import is_public, is_zero_gpu
+from mia_hub.ui.hardware import is_public, is_zero_gpu, largest_weights
 
 DEMO = "demo"
 HUB_MODEL = re.compile(r"[\w.-]+/[\w.-]+( \+ [\w.-]+/[\w./@-]+)?")
 HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
-# Bytes of weights: nobody's own machine is protected from its owner.
-LARGEST_AT_HOME = 2**40
 Progress = Callable[..., None]
 
 # One model is loaded at a time: while diffusers and transformers are imported, or load weights, they change torch for all threads.
@@ -111,7 +109,7 @@ def _hub_model(name: str, progress: Progress | None) -> SharedModel:
             # Two large ones may not fit.
             _hub_models.clear()
             # Never a folder of this machine: a visitor could learn which ones there are.
-            model = load_model(name, trusted=False, largest=None if is_public() else LARGEST_AT_HOME)
+            model = load_model(name, trusted=False, largest=largest_weights())
             _hub_models[name] = SharedModel(model, default_rows(model))
         return _hub_models[name]
 

@@ -9,15 +9,15 @@ import gradio as gr
 from gradio.components import Component
 
 from mia_hub.checking.verdict_texts import few_nonmembers_warning
-from mia_hub.checking.verdicts import ENOUGH_NULL
-from mia_hub.metrics.p_values import FEWEST_NULL
+from mia_hub.metrics.p_values import ENOUGH_NULL, FEWEST_NULL
 from mia_hub.metrics.set_tests import FEWEST_IN_SET
 from mia_hub.splits.loading import load_split
+from mia_hub.system.sizes import size_text
 from mia_hub.ui.check.answering import MOST_IMAGES, ONE_BY_ONE, QUESTIONS, model_name
 from mia_hub.ui.check.checkers import DEMO
 from mia_hub.ui.check.examples import PER_KIND, Examples, draw_examples, enlarged
 from mia_hub.ui.check.outputs import EMPTY, piece
-from mia_hub.ui.hardware import is_public
+from mia_hub.ui.hardware import LARGEST_AT_HOME, largest_weights
 
 SCRIPT = (Path(__file__).parent / "checks.js").read_text(encoding="utf-8")
 CHANGED = piece("notice", "Your question has changed. Press Check for the answer.")
@@ -172,7 +172,8 @@ def _question() -> gr.Radio:
 
 
 def _model() -> gr.Textbox:
-    limit = " with weights up to 2 GiB" if is_public() else ""
+    largest = largest_weights()
+    limit = f" with weights up to {size_text(largest)}" if largest < LARGEST_AT_HOME else ""
     return gr.Textbox(
         DEMO,
         label="Model",
