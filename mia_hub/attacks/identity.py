@@ -7,12 +7,12 @@ import inspect
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from functools import cache
-from importlib import metadata
 from typing import Any
 
 from mia_hub.defaults import PACKAGE_FOLDER
 from mia_hub.models.precision import precision_of
 from mia_hub.models.protocol import DiffusionModel
+from mia_hub.system.provenance import installed_version
 
 # Code of these packages is identified by a version or never changes.
 VERSIONED_PACKAGES = ("mia_hub", "builtins", "abc", "numpy")
@@ -27,7 +27,7 @@ def computed_by(attack: Any) -> dict[str, Any]:
         A JSON-ready dict; empty if a part of the attack has code that can't be identified, such as a function.
     """
     code = _code_hash(attack)
-    return {} if code is None else {"code": code, "versions": {name: metadata.version(name) for name in LIBRARIES}}
+    return {} if code is None else {"code": code, "versions": {name: installed_version(name) for name in LIBRARIES}}
 
 
 def model_identity(model: DiffusionModel) -> dict[str, Any]:

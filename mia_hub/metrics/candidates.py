@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mia_hub.metrics.expected_statistic import ExpectedStatistic
-from mia_hub.metrics.p_values import Judgement, null_rows
+from mia_hub.metrics.p_values import CriticalScore, Judgement, null_rows
 
 # Where the tail of a candidate's scores begins.
 TAIL = 0.9
@@ -115,6 +116,11 @@ class CandidatesNull:
         values, winners = self._compared(np.concatenate([self.observed[others], observed.reshape(1, *self.observed.shape[1:])]))
         judged = Judgement.among(values[-1], values[:-1])
         return CandidateJudgement(**vars(judged), candidate=int(winners[-1]), searched=len(values) > FEWEST_FOR_CANDIDATES)
+
+    @cached_property
+    def critical(self) -> CriticalScore | None:
+        """The score above which an image gets evidence; see `mia_hub.metrics.p_values.ConditionalNull.critical`."""
+        return CriticalScore.of(self._compared(self.observed)[0])
 
     def _compared(self, everyone: npt.NDArray[np.float64]) -> tuple[Scores, npt.NDArray[np.int64]]:
         """Return the score of each of n + 1 images ``[n + 1, K, 1 + F]``, and its best candidate; a permutation of them permutes both."""

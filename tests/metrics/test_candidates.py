@@ -130,3 +130,11 @@ def test_only_nonmembers_make_the_null_set():
 def test_equal_scores_have_no_tail_and_stay_finite():
     values, winners = TailMaximum(np.zeros((50, 3)), WEIGHTS)(np.zeros((50, 3)))
     assert np.isfinite(values).all() and set(winners.tolist()) == {0}
+
+
+def test_the_critical_score_is_one_of_its_own_maxima():
+    """Evidence takes p ≤ 0.01: of 521 images, no more than 4 others may be as high."""
+    null = CandidatesNull(draw(np.random.default_rng(8), 520), tuple(map(str, range(520))), WEIGHTS)
+    values = null._compared(null.observed)[0]
+    assert null.critical.n_above == 4 == (values > null.critical.score).sum() and null.critical.score in values
+    assert CandidatesNull(null.observed[:98], null.ids[:98], WEIGHTS).critical is None
