@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 
 from benchmarks.reporting import Row, benchmark_parser, facts, finish
-from benchmarks.throughput import Recorder, in_turns
+from benchmarks.throughput import Recorder, at_most_threads, in_turns
 from mia_hub.checking.checks import check_image
 from mia_hub.models.loading import load_model
 from mia_hub.references.appearance import StoredAppearance
@@ -25,11 +26,15 @@ from mia_hub.splits.loading import load_split
 
 MOST_OVER_QUERIES, MOST_READING_SECONDS = 1.1, 0.5
 LARGE = 10_000
-ROUNDS = 9
+ROUNDS, CHECK_ROUNDS = 9, 31
 
 
 def measure_check() -> list[Row]:
-    """Measure a check of an image with a stored reference beside the forward passes that it takes."""
+    """Measure a check of an image with a stored reference beside the forward passes that it takes.
+
+    The requirement is on processor time in one thread, which other work on the machine changes little; with several threads the passes take
+    less of a person's time, and what comes beside them as much.
+    """
     model = Recorder(load_model("demo", dtype="float32"))
     image, reference = load_split("demo").nonmembers[0], demo_reference()
 
@@ -46,18 +51,23 @@ def measure_check() -> list[Row]:
             for x, t, cond in queries:
                 model.model.predict_noise(x, t, cond)
 
-    seconds = in_turns(ROUNDS, [check, bare], model.model.device)
+    what = f"check of one image with a stored reference, {sum(len(x) for x, _, _ in queries)} queries"
+    with at_most_threads(1):
+        processor = in_turns(CHECK_ROUNDS, [check, bare], model.model.device, time.process_time)
+    wall = in_turns(CHECK_ROUNDS, [check, bare], model.model.device)
+    return [
+        _beside_queries(f"{what}: processor time, one thread", processor, MOST_OVER_QUERIES),
+        _beside_queries(f"{what}: wall-clock time, all threads", wall),
+    ]
+
+
+def _beside_queries(what: str, seconds: np.ndarray, most: float | None = None) -> Row:
+    """Return the ratio of a check to its bare forward passes, from seconds ``[rounds, 2]``."""
     ratios = seconds[:, 0] / seconds[:, 1]
     ratio = float(np.median(ratios))
-    return [
-        Row(
-            f"check of one image with a stored reference, {sum(len(x) for x, _, _ in queries)} queries",
-            f"{ratio:.3f} ({ratios.min():.3f} … {ratios.max():.3f}) times its bare forward passes",
-            f"≤ {MOST_OVER_QUERIES}",
-            ratio <= MOST_OVER_QUERIES,
-            {"seconds": seconds},
-        )
-    ]
+    measured = f"{ratio:.3f} ({ratios.min():.3f} … {ratios.max():.3f}) times its bare forward passes"
+    requirement, passed = ("", None) if most is None else (f"≤ {most}", ratio <= most)
+    return Row(what, measured, requirement, passed, {"seconds": seconds})
 
 
 def large_reference(folder: Path) -> Path:

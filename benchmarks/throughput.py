@@ -65,14 +65,16 @@ STEADY = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TR
 MORE_IMAGES = 8
 
 
-def in_turns(rounds: int, runs: list[Callable[[], Any]], device: torch.device | None = None) -> np.ndarray:
+def in_turns(
+    rounds: int, runs: list[Callable[[], Any]], device: torch.device | None = None, clock: Callable[[], float] = time.perf_counter
+) -> np.ndarray:
     """Return seconds ``[rounds, runs]`` after one warm-up round; every other round runs backwards, so that no run is always first."""
     for run in runs:
         run()
     times = np.empty((rounds, len(runs)))
     for i in range(rounds):
         for j in range(len(runs))[:: -1 if i % 2 else 1]:
-            times[i, j] = measured_seconds(runs[j], device)
+            times[i, j] = measured_seconds(runs[j], device, clock)
     return times
 
 

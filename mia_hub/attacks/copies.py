@@ -118,7 +118,7 @@ class SimACopies(SimALP):
                 yield hardness, np.stack([complexity(image) for image in model.pixels.cpu().numpy()])
 
     def learn(self, features: npt.NDArray[Any], is_member: npt.NDArray[Any], seed: int) -> Scorer:
-        tails = [TailMaximum(candidate_scores(at, at), self.weights) for at in np.moveaxis(features, 1, 0)]
+        tails = [TailMaximum(candidate_scores(at), self.weights) for at in np.moveaxis(features, 1, 0)]
 
         def scorer(others: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
             return np.stack(

@@ -125,15 +125,20 @@ class CandidatesNull:
     def _compared(self, everyone: npt.NDArray[np.float64]) -> tuple[Scores, npt.NDArray[np.int64]]:
         """Return the score of each of n + 1 images ``[n + 1, K, 1 + F]``, and its best candidate; a permutation of them permutes both."""
         if len(everyone) <= FEWEST_FOR_CANDIDATES:
-            return candidate_scores(everyone[:, :1], everyone[:, :1])[:, 0], np.zeros(len(everyone), np.int64)
-        scores = candidate_scores(everyone, everyone)
+            return candidate_scores(everyone[:, :1])[:, 0], np.zeros(len(everyone), np.int64)
+        scores = candidate_scores(everyone)
         return TailMaximum(scores, self.weights)(scores)
 
 
-def candidate_scores(fitted_on: npt.NDArray[np.float64], observed: npt.NDArray[np.float64]) -> Scores:
-    """Return S_k = -(q - μ_k)/σ_k, ``[m, K]``, of observations ``[m, K, 1 + F]``, with μ and σ fitted on others ``[n, K, 1 + F]``."""
+def candidate_scores(fitted_on: npt.NDArray[np.float64], observed: npt.NDArray[np.float64] | None = None) -> Scores:
+    """Return S_k = -(q - μ_k)/σ_k, ``[m, K]``, of observations ``[m, K, 1 + F]``, with μ and σ fitted on others ``[n, K, 1 + F]``.
+
+    Args:
+        fitted_on: the others.
+        observed: the observations; None for those that the fit is on.
+    """
     columns = []
-    for k in range(observed.shape[1]):
+    for k in range(fitted_on.shape[1]):
         fit = ExpectedStatistic(fitted_on[:, k, 1:], fitted_on[:, k, 0])
-        columns.append(-fit.deviation(observed[:, k, 1:], observed[:, k, 0]))
+        columns.append(-fit.own_deviation if observed is None else -fit.deviation(observed[:, k, 1:], observed[:, k, 0]))
     return np.stack(columns, axis=1)

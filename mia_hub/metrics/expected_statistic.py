@@ -23,18 +23,23 @@ class ExpectedStatistic:
     Args:
         z: float ``[n, F]``.
         y: the statistic ``[n]``, or its logarithm.
+
+    Attributes:
+        own_deviation: `deviation` of these images themselves, ``[n]``, to the last bit, without computing their terms again.
     """
 
     def __init__(self, z: npt.NDArray[np.float64], y: npt.NDArray[np.float64]):
         many = len(y) >= FEWEST_FOR_QUADRATIC
         self._mean = _Ridge(z, y, degree=2 if many else 1)
-        residual = y - self._mean(z)
+        residual = y - self._mean.fitted
         self._log_spread: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
         if many:
-            self._log_spread = _Ridge(z, np.log(np.abs(residual) + FLOOR), degree=1)
+            spread = _Ridge(z, np.log(np.abs(residual) + FLOOR), degree=1)
+            self._log_spread, log_spread = spread, spread.fitted
         else:
             constant = np.log(residual.std() + FLOOR)
-            self._log_spread = lambda others: np.full(len(others), constant)
+            self._log_spread, log_spread = lambda others: np.full(len(others), constant), np.full(len(y), constant)
+        self.own_deviation: npt.NDArray[np.float64] = np.asarray(residual / np.exp(log_spread))
 
     def deviation(self, z: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Return ``(y - μ(z))/σ(z)``, ``[m]``: how far the statistics ``[m]`` lie above the expected ones, in standard deviations."""
@@ -42,7 +47,7 @@ class ExpectedStatistic:
 
 
 class _Ridge:
-    """Ridge regression on a polynomial of standardised features; the intercept is not penalised."""
+    """Ridge regression on a polynomial of standardised features; the intercept is not penalised. ``fitted``: its values ``[n]``."""
 
     def __init__(self, z: npt.NDArray[np.float64], y: npt.NDArray[np.float64], degree: int):
         self._degree, self._scale = degree, _Scale(z)
@@ -51,6 +56,7 @@ class _Ridge:
         x = self._term_scale(terms)
         self._intercept = y.mean()
         self._weights = np.linalg.solve(x.T @ x + PENALTY * np.eye(x.shape[1]), x.T @ (y - self._intercept))
+        self.fitted = np.asarray(self._intercept + x @ self._weights)
 
     def _terms(self, z: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         z = self._scale(z)

@@ -182,7 +182,7 @@ class ConditionalNull:
         """Compare an image with the null set as `NullDistribution.judge` does, by its observations ``[1 + F]``."""
         others = [known != sample for known in self.ids]
         everyone = np.vstack([self.observed[others], observed])
-        deviation = ExpectedStatistic(everyone[:, 1:], everyone[:, 0]).deviation(everyone[:, 1:], everyone[:, 0])
+        deviation = ExpectedStatistic(everyone[:, 1:], everyone[:, 0]).own_deviation
         return Judgement.among(-deviation[-1], -deviation[:-1])
 
     @cached_property
@@ -192,8 +192,7 @@ class ConditionalNull:
         It is that of the null scores as `judge` compares each of them with the others. For a new image they are fitted again, with the
         image, which moves them a little.
         """
-        deviation = ExpectedStatistic(self.observed[:, 1:], self.observed[:, 0]).deviation(self.observed[:, 1:], self.observed[:, 0])
-        return CriticalScore.of(-deviation)
+        return CriticalScore.of(-ExpectedStatistic(self.observed[:, 1:], self.observed[:, 0]).own_deviation)
 
 
 def adjusted(p_values: Sequence[float]) -> npt.NDArray[np.float64]:

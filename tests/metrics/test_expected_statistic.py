@@ -36,6 +36,13 @@ def test_regression_is_the_one_of_scikit_learn(n, degree):
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("n", [60, 199, 200, 900])
+def test_what_was_fitted_on_deviates_as_it_would_from_outside(n):
+    rows = draw(np.random.default_rng(n), n)
+    fit = ExpectedStatistic(rows[:, 1:], rows[:, 0])
+    assert fit.own_deviation.tobytes() == fit.deviation(rows[:, 1:], rows[:, 0]).tobytes()
+
+
 def test_a_difficulty_that_never_varies_is_no_error():
     rows = draw(np.random.default_rng(0), 50)
     rows[:, 2] = 7.0

@@ -11,6 +11,7 @@ import mia_hub
 from mia_hub.checking.checker import Checker
 from mia_hub.checking.checks import get_checker
 from mia_hub.images.features import blind_features
+from mia_hub.metrics.expected_statistic import ExpectedStatistic
 from mia_hub.metrics.p_values import ALPHA
 from mia_hub.references.comparability import Comparability
 from mia_hub.references.demo_reference import DEMO_OBSERVATIONS, DEMO_PROFILES, demo_nonmembers, demo_reference, read_observations
@@ -30,6 +31,18 @@ def test_demo_answers():
     assert len(p) == 256 and np.median(p) < 0.01
     assert reference.power.value == (p <= ALPHA).mean() >= 0.6
     assert get_checker("demo") is checker
+
+
+def test_demo_images_are_judged_by_the_definition_of_a_conformal_p_value():
+    """Each with its expected statistic, fitted on the null set and the image; members and non-members, which are left out themselves."""
+    reference = demo_reference()
+    null = reference.null
+    for row in range(0, len(reference.profiles), 45):
+        sample, observed = reference.profiles.ids[row], reference.observations[row]
+        everyone = np.vstack([null.observed[[known != sample for known in null.ids]], observed])
+        scores = -ExpectedStatistic(everyone[:, 1:], everyone[:, 0]).deviation(everyone[:, 1:], everyone[:, 0])
+        judged = null.judge(observed, sample)
+        assert (judged.score, judged.p_value) == (scores[-1], (scores >= scores[-1]).mean())
 
 
 @pytest.mark.parametrize("plain", [True, False])
