@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mia_hub.attacks.naming import named_repr
 from mia_hub.attacks.querying import QueriedModel
 from mia_hub.attacks.scoring import Observations, Scoring
 from mia_hub.errors import AttackError
@@ -59,6 +60,12 @@ class Attack(ABC):
     one_score: ClassVar[bool] = False
     log_scale: ClassVar[bool] = True
     local_parameters: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # The dataclass decorator writes no __repr__ where it finds one.
+        if "__repr__" not in cls.__dict__:
+            cls.__repr__ = named_repr  # type: ignore[method-assign]
 
     def __post_init__(self) -> None:
         given: Any = self.timesteps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mia_hub.attacks.authors import HasAuthorsVariant
 from mia_hub.attacks.base import Attack
 from mia_hub.attacks.conditional import Conditional
 from mia_hub.errors import AttackError
@@ -22,7 +23,8 @@ def get_attack(name: str | Attack, **parameters: Any) -> Attack:
     """Return an attack by name, with its parameters; an Attack is returned as it is.
 
     ``given=("complexity", "mirror", …)`` makes a conditional attack of any attack (`mia_hub.attacks.conditional`): its statistic is
-    compared with that of non-members of the same difficulty.
+    compared with that of non-members of the same difficulty. ``variant="authors"`` is the attack as its authors' public code computes it,
+    where that differs (`mia_hub.attacks.authors`).
 
     Args:
         name: one of `list_attacks`, or an Attack.
@@ -47,4 +49,6 @@ def get_attack(name: str | Attack, **parameters: Any) -> Attack:
             raise AttackError(
                 f"The attack {attack.name!r} has no parameter {parameter!r}.{did_you_mean(parameter, known)} It takes: {', '.join(known)}."
             )
+    if issubclass(attack, HasAuthorsVariant) and parameters.get("variant") == "authors":
+        parameters = {**attack.authors_defaults, **parameters}
     return attack(**parameters)
