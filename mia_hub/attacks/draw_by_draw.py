@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,7 +12,7 @@ import torch
 
 from mia_hub.attacks.base import Attack
 from mia_hub.attacks.querying import QueriedModel
-from mia_hub.attacks.sima import SimAMC, p_norm
+from mia_hub.attacks.sima import SimAMC
 from mia_hub.errors import AttackError
 from mia_hub.models.condition_rows import condition_rows
 from mia_hub.models.noise import SampleNoise
@@ -68,12 +68,11 @@ class DrawByDraw(Attack):
         total: Any = 0
         for look, upto in enumerate(self.looks):
             first = self.looks[look - 1] if look else 0
-            for term in self._terms(model, x0[active], condition_rows(cond, active), _noise_of(noise, active), t, range(first, upto)):
+            series = [(t, k) for k in range(first, upto)]
+            for term in self.attack.terms(model, x0[active], condition_rows(cond, active), _noise_of(noise, active), series):
                 total = total + term
             rows = active.cpu().numpy()
-            mean = total / upto
-            norms = p_norm(mean, self.attack.p) if self.attack.form == "vector-mean" else mean
-            scores[rows, look:] = -norms.log().double().cpu().numpy()[:, None]
+            scores[rows, look:] = -self.attack.concluded(total / upto).log().double().cpu().numpy()[:, None]
             draws[rows] = upto
             if self.stop is not None and look + 1 < len(self.looks):
                 going = torch.from_numpy(~self.stop(scores[rows, : look + 1])).to(active.device)
@@ -81,15 +80,6 @@ class DrawByDraw(Attack):
                 if not len(active):
                     break
         return torch.from_numpy(np.hstack([scores, draws]))
-
-    def _terms(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise, t: int, draws: range) -> Iterator[torch.Tensor]:
-        """The term of each draw in the mean: the predicted noise ``[n, …]``, or its norm ``[n]``."""
-
-        def x(query: int, t: int) -> torch.Tensor:
-            return self.attack.noised(model, x0, noise, t, draws[query])
-
-        epsilons = model.epsilons([t] * len(draws), x, cond)
-        return epsilons if self.attack.form == "vector-mean" else (p_norm(epsilon, self.attack.p) for epsilon in epsilons)
 
 
 def _noise_of(noise: SampleNoise, rows: torch.Tensor) -> SampleNoise:

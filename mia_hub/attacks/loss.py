@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 
 from mia_hub.attacks.base import Attack
+from mia_hub.attacks.checks import check_choice
+from mia_hub.attacks.naming import LATER
 from mia_hub.attacks.querying import QueriedModel
 from mia_hub.attacks.sima import AUTHORS_GRID, p_norm
 from mia_hub.errors import AttackError, integer_at_least
 from mia_hub.models.noise import SampleNoise
+
+Form = Literal["squared", "norm"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,10 +29,13 @@ class Loss(Attack):
     Attributes:
         timesteps: SimA's grid, 0, 10, …, 200, by default.
         draws: the number of draws of e that the loss is averaged over, one query each; 1 in the paper, 5 in CDI (arXiv 2411.12858).
+        form: "squared" (default), as above, or "norm": ‖e - ε(x_t, t)‖₂, averaged over the draws, as CDI's code has it. With one draw
+            both rank images alike.
     """
 
     timesteps: tuple[int, ...] = AUTHORS_GRID
     draws: int = 1
+    form: Form = field(default="squared", metadata=LATER)
 
     name: ClassVar[str] = "loss"
     paper: ClassVar[str] = "arXiv 2302.03262"
@@ -37,6 +44,7 @@ class Loss(Attack):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "draws", integer_at_least("draws", self.draws, 1, AttackError))
+        check_choice("form", self.form, get_args(Form))
 
     @property
     def queries_per_image(self) -> int:
@@ -55,5 +63,6 @@ class Loss(Attack):
             return model.schedule.add_noise(x0, pending[-1], t)
 
         series = [t for t in self.timesteps for _ in range(self.draws)]
-        losses = [p_norm(pending.popleft() - epsilon, 2) ** 2 for epsilon in model.epsilons(series, x, cond)]
+        norms = [p_norm(pending.popleft() - epsilon, 2) for epsilon in model.epsilons(series, x, cond)]
+        losses = norms if self.form == "norm" else [norm**2 for norm in norms]
         return torch.unflatten(torch.stack(losses, dim=1), 1, (-1, self.draws)).mean(dim=2)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import islice
@@ -19,7 +20,7 @@ from mia_hub.models.noise import SampleNoise
 AUTHORS_GRID = tuple(range(0, 201, 10))
 HARDNESS_ORDERS = (1, 2, 4)
 Input = Literal["clean", "scaled", "noised"]
-Form = Literal["vector-mean", "norm-mean"]
+Form = Literal["vector-mean", "norm-mean", "error-mean"]
 
 
 def p_norm(epsilon: torch.Tensor, p: float) -> torch.Tensor:
@@ -97,8 +98,9 @@ class SimAMC(Attack):
         timesteps: as SimA's.
         p: order of the norm; 4 in the paper.
         draws: n; the paper uses 10 and 30.
-        form: "vector-mean" (default; the authors' later code): ‖(1/n) Σ_k ε(x_t^(k), t)‖_p, the norm of the average;
-            "norm-mean" (the paper's Eq. 13): (1/n) Σ_k ‖ε(x_t^(k), t)‖_p, the average of norms.
+        form: "vector-mean" (default; the authors' later code, as others describe it): ‖(1/n) Σ_k ε(x_t^(k), t)‖_p, the norm of the
+            average; "norm-mean" (the paper's Eq. 13): (1/n) Σ_k ‖ε(x_t^(k), t)‖_p, the average of norms; "error-mean" (the authors'
+            retrievable code): ‖(1/n) Σ_k (ε(x_t^(k), t) - e^(k))‖_p, the norm of the average error, e^(k) being the k-th draw.
         antithetic: draws come in pairs ±e, which cancel the injected noise to first order; needs an even n.
     """
 
@@ -126,22 +128,28 @@ class SimAMC(Attack):
     def queries_per_image(self) -> int:
         return self.draws * len(self.timesteps)
 
-    def noised(self, model: QueriedModel, x0: torch.Tensor, noise: SampleNoise, t: int, k: int) -> torch.Tensor:
-        """Return x_t^(k), the input of the k-th draw."""
-        e = noise(t, k // 2) * (-1) ** k if self.antithetic else noise(t, k)
-        return model.schedule.add_noise(x0, e, t)
-
     def statistic(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
-        def x(query: int, t: int) -> torch.Tensor:
-            return self.noised(model, x0, noise, t, query % self.draws)
+        terms = self.terms(model, x0, cond, noise, [(t, k) for t in self.timesteps for k in range(self.draws)])
+        return torch.stack([self.concluded(reduce(torch.add, islice(terms, self.draws)) / self.draws) for _ in self.timesteps], dim=1)
 
-        series = [t for t in self.timesteps for _ in range(self.draws)]
-        epsilons = model.epsilons(series, x, cond)
-        columns = []
-        for _ in self.timesteps:
-            draws = islice(epsilons, self.draws)
-            if self.form == "vector-mean":
-                columns.append(p_norm(reduce(torch.add, draws) / self.draws, self.p))
-            else:
-                columns.append(reduce(torch.add, (p_norm(epsilon, self.p) for epsilon in draws)) / self.draws)
-        return torch.stack(columns, dim=1)
+    def terms(
+        self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise, draws: Sequence[tuple[int, int]]
+    ) -> Iterator[torch.Tensor]:
+        """Yield the term of each draw, a pair (timestep, number), in the mean: a vector ``[N, …]``, or its norm ``[N]``."""
+        # Draws whose prediction is pending: only those of one forward pass.
+        pending: deque[torch.Tensor] = deque()
+
+        def x(query: int, t: int) -> torch.Tensor:
+            k = draws[query][1]
+            e = noise(t, k // 2) * (-1) ** k if self.antithetic else noise(t, k)
+            pending.append(e)
+            return model.schedule.add_noise(x0, e, t)
+
+        for epsilon in model.epsilons([t for t, _ in draws], x, cond):
+            e = pending.popleft()
+            vector = epsilon - e if self.form == "error-mean" else epsilon
+            yield p_norm(vector, self.p) if self.form == "norm-mean" else vector
+
+    def concluded(self, mean: torch.Tensor) -> torch.Tensor:
+        """Return the statistic ``[N]`` from the mean of the terms."""
+        return mean if self.form == "norm-mean" else p_norm(mean, self.p)

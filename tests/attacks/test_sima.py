@@ -27,6 +27,8 @@ VARIANTS = {
     "sima-mc": {"draws": 4},
     "sima-mc norm-mean": {"draws": 4, "form": "norm-mean"},
     "sima-mc antithetic": {"draws": 4, "antithetic": True},
+    "sima-mc error-mean": {"draws": 4, "form": "error-mean"},
+    "sima-mc antithetic error-mean": {"draws": 4, "form": "error-mean", "antithetic": True},
 }
 
 
@@ -76,9 +78,14 @@ def test_literal_rederivation(variant, population):
         def norm(v, p=p):
             return sum(abs(float(a)) ** p for a in v.flatten()) ** (1 / p)
 
-        def noised(k, sign=1, t=t, x0=x0, image=image):
-            e = sign * SampleNoise([image.id], (1, 8, 8), 3, dtype=torch.float64)(t, k)
-            return alphas[t].sqrt() * x0 + (1 - alphas[t]).sqrt() * e
+        def draw(k, sign=1, t=t, image=image):
+            return sign * SampleNoise([image.id], (1, 8, 8), 3, dtype=torch.float64)(t, k)
+
+        def noised(k, sign=1, t=t, x0=x0, draw=draw):
+            return alphas[t].sqrt() * x0 + (1 - alphas[t]).sqrt() * draw(k, sign)
+
+        def error(k, sign=1, noised=noised, draw=draw):
+            return epsilon(noised(k, sign)) - draw(k, sign)
 
         expected = {
             "sima": lambda x0=x0: norm(epsilon(x0)),
@@ -88,6 +95,8 @@ def test_literal_rederivation(variant, population):
             "sima-mc": lambda: norm(sum(epsilon(noised(k)) for k in range(4)) / 4),
             "sima-mc norm-mean": lambda: sum(norm(epsilon(noised(k))) for k in range(4)) / 4,
             "sima-mc antithetic": lambda: norm(sum(epsilon(noised(k, sign)) for k in range(2) for sign in (1, -1)) / 4),
+            "sima-mc error-mean": lambda error=error: norm(sum(error(k) for k in range(4)) / 4),
+            "sima-mc antithetic error-mean": lambda error=error: norm(sum(error(k, sign) for k in range(2) for sign in (1, -1)) / 4),
         }[variant]()
         assert table.scores[i, j] == pytest.approx(-expected, rel=1e-9)
 
