@@ -10,10 +10,10 @@ def loss(image, t, eps, alphas_cumprod, e):
     return fsum((n - predicted) ** 2 for n, predicted in zip(e, eps(x_t, t)))
 
 
-def crop(image, side):
+def crop(image, side, whole=round):
     """The middle of the image, enlarged to the image's size: every pixel is mixed from the four crop pixels around its place."""
     rows, columns = len(image), len(image[0])
-    height, width = max(1, round(side * rows)), max(1, round(side * columns))
+    height, width = max(1, whole(side * rows)), max(1, whole(side * columns))
     top, left = (rows - height) // 2, (columns - width) // 2
     middle = [row[left : left + width] for row in image[top : top + height]]
 
@@ -34,14 +34,14 @@ def crop(image, side):
     return enlarged
 
 
-def pfami(image, timesteps, sides, eps, alphas_cumprod, draws, form="relative"):
+def pfami(image, timesteps, sides, eps, alphas_cumprod, draws, form="relative", whole=round):
     """The mean over crops x' of the mean over t of (L_t(x) - L_t(x'))/L_t(x), or of L_t(x) - L_t(x'); ``draws[t]`` is e."""
     over_crops = []
     for side in sides:
         over_timesteps = []
         for t in timesteps:
             own = loss(image, t, eps, alphas_cumprod, draws[t])
-            fall = own - loss(crop(image, side), t, eps, alphas_cumprod, draws[t])
-            over_timesteps.append(fall / own if form == "relative" else fall)
+            fall = own - loss(crop(image, side, whole), t, eps, alphas_cumprod, draws[t])
+            over_timesteps.append(fall if form == "difference" else fall / own)
         over_crops.append(fsum(over_timesteps) / len(timesteps))
     return fsum(over_crops) / len(sides)
