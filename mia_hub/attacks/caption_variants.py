@@ -29,13 +29,14 @@ def word_importance(words: list[str]) -> list[int]:
     return [0 if word.lower().strip(PUNCTUATION) in STOP_WORDS else length for word, length in zip(words, lengths)]
 
 
-def without_important_words(caption: str, share: float, importance: Importance = word_importance) -> str:
+def without_important_words(caption: str, share: float, importance: Importance = word_importance, *, ceiling: bool = False) -> str:
     """Return a caption without its most important words.
 
     Args:
         caption: its words are separated by blanks.
         share: of the words that are removed, in (0, 1); the number of words is rounded (halves up) and at least 1.
         importance: a number per word, larger for more important ones; of equally important words the earlier one is removed first.
+        ceiling: rounds the number of words up instead, unless it exceeds a whole number by less than 0.01.
 
     Raises:
         AttackError: if ``importance`` doesn't give one finite number per word.
@@ -46,7 +47,8 @@ def without_important_words(caption: str, share: float, importance: Importance =
     weights = np.asarray(importance(words), dtype=np.float64)
     if weights.shape != (len(words),) or not np.isfinite(weights).all():
         raise AttackError(f"importance must give one finite number per word; for the {len(words)} words of {caption!r} got {weights!r}.")
-    removed = set(np.argsort(-weights, kind="stable")[: max(1, int(share * len(words) + 0.5))].tolist())
+    count = int(share * len(words) - 0.01) + 1 if ceiling else max(1, int(share * len(words) + 0.5))
+    removed = set(np.argsort(-weights, kind="stable")[:count].tolist())
     return " ".join(word for i, word in enumerate(words) if i not in removed)
 
 

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mia_hub.attacks.authors import HasAuthorsVariant
 from mia_hub.attacks.caption_variants import Importance, SwappedCaptions, without_important_words, word_importance
 from mia_hub.attacks.checks import check_choice
 from mia_hub.attacks.learning import TrainedAttack
 from mia_hub.attacks.loss import Loss
-from mia_hub.attacks.naming import named_repr
 from mia_hub.attacks.querying import QueriedModel
 from mia_hub.errors import AttackError
 from mia_hub.metrics.roc import auc
@@ -23,7 +23,7 @@ from mia_hub.models.noise import SampleNoise
 from mia_hub.models.protocol import DiffusionModel
 
 Captions = Literal["ground-truth", "empty", "swapped"]
-WEIGHTS = np.linspace(0, 1, 101)
+WEIGHTS, AUTHORS_WEIGHTS = np.linspace(0, 1, 101), np.linspace(0, 1, 11)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class CLiDScorer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CLiD(TrainedAttack):
+class CLiD(HasAuthorsVariant, TrainedAttack):
     """CLiD: the mean over reduced captions c' of L(x|c') - L(x|c), large for members, combined with the loss L(x|c) itself.
 
     L(x|c) is ‖e - ε(x_t, t, c)‖₂², averaged over the timesteps. One draw of e at each timestep serves all captions of an image. The
@@ -72,6 +72,8 @@ class CLiD(TrainedAttack):
         importance: ``importance(words)`` gives one number per word of a caption, larger for more important words; by default as above.
         captions: "ground-truth" (default): the captions passed to `score` are the images' own; "empty": the empty caption takes their
             place, which leaves L alone, at one query per timestep; "swapped": they come from `swapped`.
+        variant: "ours" (default): the number of words that are left out is rounded, and a chosen on a grid of 0.01; "authors": rounded
+            up, and on a grid of 0.1, of whose weights that tie the smallest is chosen.
     """
 
     timesteps: tuple[int, ...] = (440, 450, 460)
@@ -106,9 +108,6 @@ class CLiD(TrainedAttack):
         object.__setattr__(self, "reductions", shares)
         object.__setattr__(self, "ignores_captions", self.captions == "empty")
 
-    def __repr__(self) -> str:
-        return named_repr(self)
-
     @property
     def queries_per_image(self) -> int:
         reduced = 0 if self.captions == "empty" else len(self.reductions) + 1  # the empty caption
@@ -138,7 +137,8 @@ class CLiD(TrainedAttack):
         loss = losses(cond=cond).mean(dim=1)
         importance = self.importance or word_importance
         captions = model.captions or []
-        reduced = [[without_important_words(caption, share, importance) for caption in captions] for share in self.reductions]
+        shorten = partial(without_important_words, importance=importance, ceiling=self.by_authors)
+        reduced = [[shorten(caption, share) for caption in captions] for share in self.reductions]
         reduced.append([""] * len(x0))
         rises = [losses(cond=model.condition(shorter)).mean(dim=1) - loss for shorter in reduced]
         return torch.stack([-loss, reduce(torch.add, rises) / len(rises)], dim=1)
@@ -146,6 +146,7 @@ class CLiD(TrainedAttack):
     def learn(self, features: npt.NDArray[Any], is_member: npt.NDArray[Any], seed: int) -> CLiDScorer:
         low, median, high = np.percentile(features, (25, 50, 75), axis=0)
         iqr = np.where(high > low, high - low, 1.0)
-        aucs = np.array([auc(CLiDScorer(median, iqr, a)(features)[:, 0], is_member) for a in WEIGHTS])
+        weights = AUTHORS_WEIGHTS if self.by_authors else WEIGHTS
+        aucs = np.array([auc(CLiDScorer(median, iqr, a)(features)[:, 0], is_member) for a in weights])
         best = np.flatnonzero(aucs == aucs.max())
-        return CLiDScorer(median, iqr, float(WEIGHTS[best[len(best) // 2]]))
+        return CLiDScorer(median, iqr, float(weights[best[0 if self.by_authors else len(best) // 2]]))

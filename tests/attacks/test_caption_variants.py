@@ -35,6 +35,17 @@ def test_captions_lose_their_most_important_words(caption, share, left):
     assert without_important_words(caption, share) == left
 
 
+@pytest.mark.parametrize(
+    ("words", "share", "removed"),
+    [(1, 0.3, 1), (4, 0.3, 2), (7, 0.3, 3), (9, 0.5, 5), (10, 0.3, 3), (10, 0.7, 7), (11, 0.7, 8), (6, 0.335, 3), (6, 0.334, 2)],
+)
+def test_the_number_of_words_is_rounded_up_where_the_ceiling_is_asked_for(words, share, removed):
+    """2.004 words, of the last case, are 2: less than a hundredth above."""
+    caption = " ".join("a" * (i + 1) for i in range(words))
+    assert len(without_important_words(caption, share, ceiling=True).split()) == words - removed
+    assert without_important_words("", share, ceiling=True) == ""
+
+
 def test_importance_may_come_from_elsewhere():
     assert word_importance(["the", "Boot", "of", "x-ray!"]) == [0, 4, 0, 4]
     assert without_important_words("one two three four", 0.5, lambda words: range(len(words))) == "one two"

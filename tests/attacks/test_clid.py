@@ -134,6 +134,32 @@ def test_clids_weight_goes_to_the_part_that_tells(informative, low, high):
     assert np.isfinite(get_attack("clid").learn(features, labels, 0)(features)).all()
 
 
+def test_the_authors_weights_are_tenths_and_of_equal_ones_the_smallest_is_chosen():
+    rng = np.random.default_rng(0)
+    features, labels = rng.normal(size=(400, 2)), np.repeat([1, 0], 200)
+    features[:200] += (0.7, 1.0)
+    ours, theirs = (get_attack("clid", variant=variant).learn(features, labels, 0) for variant in ("ours", "authors"))
+    reached = {a: auc(replace(theirs, a=a)(features)[:, 0], labels) for a in (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)}
+    assert reached[round(theirs.a, 9)] == max(reached.values()) and 0 < theirs.a < 1
+    assert auc(ours(features)[:, 0], labels) >= max(reached.values())
+    # All weights tie where both parts are alike.
+    features[:, 1] = features[:, 0]
+    assert [get_attack("clid", variant=variant).learn(features, labels, 0).a for variant in ("ours", "authors")] == [0.5, 0.0]
+
+
+def test_the_authors_variant_leaves_out_as_many_words_as_the_ceiling(population, memory):
+    """30 % of 7 words are 2.1: two by rounding, and three by the ceiling."""
+    _, _, images, captions = population
+    attack = get_attack("clid", timesteps=(450,), reductions=(0.3,), variant="authors")
+    seen = attack.observe(memory[1], images[:1], captions=captions[:1], seed=3, progress=False).values
+    words, image = captions[0].split(), as_images(images[:1])[0]
+    order = sorted(range(7), key=lambda j: (words[j] in ("a", "on", "the"), -len(words[j]), j))
+    reduced = [" ".join(words[j] for j in range(7) if j not in order[:3]), ""]
+    x0 = (2 * image.pixels.astype(float) - 1).flatten().tolist()
+    expected = clid_reference.clid(x0, captions[0], reduced, (450,), as_eps(memory[1]), ALPHAS.tolist(), {450: drawn(image, 450, seed=3)})
+    assert seen[0] == pytest.approx(expected, rel=1e-9)
+
+
 def test_clid_refuses_what_it_was_fitted_on(population, memory):
     _, _, images, captions = population
     fitting = [*range(N // 2), *range(N, N + N // 2)]
