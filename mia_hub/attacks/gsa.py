@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from mia_hub.attacks.authors import HasAuthorsVariant
 from mia_hub.attacks.learning import Scorer, TrainedAttack
 from mia_hub.attacks.querying import QueriedModel
 from mia_hub.errors import AttackError, ModelError
@@ -21,10 +23,22 @@ from mia_hub.models.protocol import DiffusionModel
 
 # The middles of ten equal parts of a schedule of 1,000 steps.
 TEN_PARTS = tuple(range(50, 1000, 100))
+AUTHORS_STEPS = tuple(range(99, 1000, 100))
+# Small trees, for some hundreds of images; every split leaves a few of them on each side.
+SMALL_TREES = {"max_iter": 100, "learning_rate": 0.1, "max_leaf_nodes": 8, "min_samples_leaf": 5}
+# XGBoost's defaults with 200 trees, as far as scikit-learn's trees have them.
+XGBOOST_TREES = {
+    "max_iter": 200,
+    "learning_rate": 0.3,
+    "max_depth": 6,
+    "max_leaf_nodes": None,
+    "min_samples_leaf": 1,
+    "l2_regularization": 1,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradientAttack(TrainedAttack):
+class GradientAttack(HasAuthorsVariant, TrainedAttack):
     """The common part of both forms: gradients of one image at a time, and the classifier of their norms.
 
     Images are processed one at a time because a gradient is a sum over the batch. (Gradients per sample by torch.func.vmap would hold as
@@ -32,6 +46,8 @@ class GradientAttack(TrainedAttack):
 
     Attributes:
         timesteps: ten, equally spaced over a schedule of 1,000 steps, by default; one query each.
+        variant: "ours" (default), or "authors": `get_attack` chooses timesteps 99, 199, …, 999, and the classifier is one of 200 deeper
+            trees with XGBoost's default settings, fitted by scikit-learn.
     """
 
     timesteps: tuple[int, ...] = TEN_PARTS
@@ -40,6 +56,7 @@ class GradientAttack(TrainedAttack):
     access: ClassVar[str] = "white"
     needs_gradients: ClassVar[bool] = True
     one_score: ClassVar[bool] = True
+    authors_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"timesteps": AUTHORS_STEPS})
 
     @property
     def queries_per_image(self) -> int:
@@ -77,10 +94,9 @@ class GradientAttack(TrainedAttack):
 
         # In a fixed order, since the last digits of sums depend on it, and a split may depend on those.
         order = np.lexsort((is_member, *features.T))
-        # Small trees, for some hundreds of images; every split leaves a few of them on each side.
-        classifier = HistGradientBoostingClassifier(
-            max_iter=100, learning_rate=0.1, max_leaf_nodes=8, min_samples_leaf=5, early_stopping=False, random_state=seed % 2**32
-        ).fit(features[order], is_member[order])
+        trees = XGBOOST_TREES if self.by_authors else SMALL_TREES
+        classifier = HistGradientBoostingClassifier(**trees, early_stopping=False, random_state=seed % 2**32)
+        classifier.fit(features[order], is_member[order])
         return lambda others: np.asarray(classifier.decision_function(others)[:, None]) if len(others) else np.empty((0, 1))
 
 
