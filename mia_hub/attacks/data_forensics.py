@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 import torch
 
+from mia_hub.attacks.authors import HasAuthorsVariant
 from mia_hub.attacks.base import Attack
 from mia_hub.attacks.checks import check_choice
 from mia_hub.attacks.nearest_generated import Space, check_steps, described
@@ -91,6 +92,19 @@ def decoder_bpd(x0: torch.Tensor, mean: torch.Tensor, variance: float, *, bins: 
     return -mass.mean(dim=1) / math.log(2)
 
 
+def tanh_decoder_bpd(x0: torch.Tensor, mean: torch.Tensor, variance: float) -> torch.Tensor:
+    """Return `decoder_bpd` with bins as the authors' code has it, ``[N]``.
+
+    The normal distribution function is approximated by ½(1 + tanh(√(2/π)(z + 0.044715 z³))) (Page 1977), and a bin's mass is at least
+    1e-12.
+    """
+    x0, mean = x0.cpu().double().flatten(1), mean.cpu().double().flatten(1)
+    z = torch.stack([x0 - mean - 1 / 255, x0 - mean + 1 / 255]) / math.sqrt(variance)
+    below, upto = (1 + torch.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3))) / 2
+    mass = torch.where(x0 < -0.999, upto, torch.where(x0 > 0.999, 1 - below, upto - below))
+    return -mass.clamp(min=1e-12).log2().mean(dim=1)
+
+
 def prior_bpd(x0: torch.Tensor, schedule: NoiseSchedule) -> torch.Tensor:
     """Return KL(q(x_T | x0) ‖ N(0, I)) in bits per dimension, ``[N]``: what the schedule leaves of the image; needs no query."""
     signal, noise = float(schedule.signals[-1]), float(schedule.noises[-1])
@@ -99,13 +113,15 @@ def prior_bpd(x0: torch.Tensor, schedule: NoiseSchedule) -> torch.Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Forensics(Attack):
+class Forensics(HasAuthorsVariant):
     """The common part of the three series: at each timestep x_t is drawn and ε queried, and the terms are aggregated.
 
     Attributes:
         timesteps: the window; by default 25, 75, …, 975, over all of a schedule of 1,000 steps.
         aggregate: "mean", "min", "max", "median" or "sum" over the window, or "none": a score per timestep.
         draws: the number of draws of e that each term is averaged over, one query each.
+        variant: "ours" (default): ε is the model's; "authors": the predicted clean image is clipped to [-1, 1], and ε computed from it
+            anew. For models of pixels alone.
     """
 
     timesteps: tuple[int, ...] = WHOLE_SCHEDULE
@@ -121,11 +137,33 @@ class Forensics(Attack):
         super().__post_init__()
         check_choice("aggregate", self.aggregate, self.aggregates)
         object.__setattr__(self, "one_score", self.aggregate != "none")
+        object.__setattr__(self, "needs_signal", self.needs_signal or self.by_authors)
         object.__setattr__(self, "draws", integer_at_least("draws", self.draws, 1, AttackError))
 
     @property
     def queries_per_image(self) -> int:
         return self.draws * len(self.timesteps)
+
+    def check(self, model: DiffusionModel, captions: Sequence[Any] | None = None) -> None:
+        super().check(model, captions)
+        if self.by_authors and model.info.picture_shape != model.info.sample_shape:
+            raise AttackError(
+                f"The authors' variant of {self.name!r} clips the predicted clean image to [-1, 1], the range of pixels, and "
+                f"{model.info.id} works on latents; set variant='ours'."
+            )
+        if self.needs_signal:
+            self._check_signal(model)
+
+    def clean(self, model: QueriedModel, x_t: torch.Tensor, epsilon: torch.Tensor, t: int) -> torch.Tensor:
+        """Return the predicted clean image x̂0."""
+        clean = model.schedule.predict_x0(x_t, epsilon, t)
+        return clean.clamp(-1, 1) if self.by_authors else clean
+
+    def error(self, model: QueriedModel, x_t: torch.Tensor, e: torch.Tensor, epsilon: torch.Tensor, t: int) -> torch.Tensor:
+        """Return the error of the predicted noise, e - ε."""
+        if self.by_authors:
+            epsilon = model.schedule.to_epsilon(self.clean(model, x_t, epsilon, t), x_t, t, "sample")
+        return e - epsilon
 
     @abstractmethod
     def term(
@@ -150,7 +188,7 @@ class Forensics(Attack):
         """Return the aggregate ``[N, 1]`` of the series ``[N, T]``, or the series itself for "none"."""
         return AGGREGATES[self.aggregate](series)
 
-    def check_signal(self, model: DiffusionModel) -> None:
+    def _check_signal(self, model: DiffusionModel) -> None:
         """Refuse timesteps at which x_t holds nothing of the image, so that ε is uninformative."""
         last = model.schedule.last_with_signal
         if self.timesteps[-1] > last:
@@ -175,6 +213,7 @@ class ForensicsVLB(Forensics):
         aggregate: see `Forensics`; or "total": the sum of all terms and of the prior term, the bound on -log₂ p(x0) per dimension
             (``total_bpd``); needs ``timesteps=range(T)``. The prior term (`prior_bpd`) depends on the image alone.
         draws: see `Forensics`.
+        variant: see `Forensics`; in the authors' variant the term at t = 0 is `tanh_decoder_bpd`.
     """
 
     name: ClassVar[str] = "forensics-vlb"
@@ -188,7 +227,6 @@ class ForensicsVLB(Forensics):
         if self.aggregate == "total":
             self._check_total(model)
         super().check(model, captions)
-        self.check_signal(model)
 
     def _check_total(self, model: DiffusionModel) -> None:
         steps, last = model.info.num_train_timesteps, model.schedule.last_with_signal
@@ -207,10 +245,11 @@ class ForensicsVLB(Forensics):
         self, model: QueriedModel, x0: torch.Tensor, x_t: torch.Tensor, e: torch.Tensor, epsilon: torch.Tensor, t: int
     ) -> torch.Tensor:
         if t > 0:
-            return vlb_weight(model.schedule, t) * mean_square(e - epsilon) / math.log(2)
-        mean = model.schedule.predict_x0(x_t, epsilon, 0)
+            return vlb_weight(model.schedule, t) * mean_square(self.error(model, x_t, e, epsilon, t)) / math.log(2)
+        mean, variance = self.clean(model, x_t, epsilon, 0), decoder_variance(model.schedule)
         # A latent never has its image's shape.
-        bits = decoder_bpd(x0, mean, decoder_variance(model.schedule), bins=x0.shape == model.pixels.shape)
+        is_image = x0.shape == model.pixels.shape
+        bits = tanh_decoder_bpd(x0, mean, variance) if self.by_authors else decoder_bpd(x0, mean, variance, bins=is_image)
         return bits.to(x0.device, torch.float32 if x0.device.type == "mps" else torch.float64)
 
     def aggregated(self, model: QueriedModel, x0: torch.Tensor, series: torch.Tensor) -> torch.Tensor:
@@ -229,7 +268,7 @@ class ForensicsMSE(Forensics):
     def term(
         self, model: QueriedModel, x0: torch.Tensor, x_t: torch.Tensor, e: torch.Tensor, epsilon: torch.Tensor, t: int
     ) -> torch.Tensor:
-        return mean_square(e - epsilon)
+        return mean_square(self.error(model, x_t, e, epsilon, t))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,7 +280,7 @@ class ForensicsXstart(Forensics):
 
     Attributes:
         timesteps: the window; by default 25, 75, …, 225, where the signal outweighs the noise in the usual linear schedule.
-        aggregate, draws: see `Forensics`.
+        aggregate, draws, variant: see `Forensics`.
     """
 
     timesteps: tuple[int, ...] = MOSTLY_SIGNAL
@@ -250,14 +289,10 @@ class ForensicsXstart(Forensics):
     access: ClassVar[str] = "gray"
     needs_signal: ClassVar[bool] = True
 
-    def check(self, model: DiffusionModel, captions: Sequence[Any] | None = None) -> None:
-        super().check(model, captions)
-        self.check_signal(model)
-
     def term(
         self, model: QueriedModel, x0: torch.Tensor, x_t: torch.Tensor, e: torch.Tensor, epsilon: torch.Tensor, t: int
     ) -> torch.Tensor:
-        return mean_square(x0 - model.schedule.predict_x0(x_t, epsilon, t))
+        return mean_square(x0 - self.clean(model, x_t, epsilon, t))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from torch import nn
 from torch.distributions import Normal, kl_divergence
 
 from mia_hub.attacks import get_attack
-from mia_hub.attacks.data_forensics import decoder_bpd, decoder_variance, prior_bpd
+from mia_hub.attacks.data_forensics import decoder_bpd, decoder_variance, prior_bpd, tanh_decoder_bpd
 from mia_hub.errors import AttackError
 from mia_hub.images.sources import as_images
 from mia_hub.metrics.intervals import delong
@@ -110,6 +111,45 @@ def test_decoder_term_is_the_mass_of_the_bin():
         upper = torch.where(x0 == 1, torch.ones_like(x0), p.cdf(x0 + 1 / 255))
         lower = torch.where(x0 == -1, torch.zeros_like(x0), p.cdf(x0 - 1 / 255))
         assert found[i, 0] == pytest.approx((upper - lower).log2().mean().item(), rel=1e-6)
+
+
+def test_the_authors_variant_clips_the_predicted_clean_image():
+    """Most of what a model predicts that answers ε = 3·x_t lies far outside [-1, 1]."""
+    model = wrap_denoiser(lambda x, t: 3 * x, ALPHAS, sample_shape=(1, 8, 8), dtype=torch.float64)
+    images, t = np.random.default_rng(0).integers(0, 256, (2, 8, 8), dtype=np.uint8), 700
+    found = {name: scores(name, model, images, timesteps=(t,), variant="authors")[:, 0] for name in SERIES}
+    for i, image in enumerate(as_images(images)):
+        x0, e, x_t = drawn(image, t)
+        clean = ((x_t - (1 - ALPHAS[t]).sqrt() * 3 * x_t) / ALPHAS[t].sqrt()).clamp(-1, 1)
+        assert (clean.abs() == 1).float().mean() > 0.5
+        epsilon = (x_t - ALPHAS[t].sqrt() * clean) / (1 - ALPHAS[t]).sqrt()
+        (q_mean, std), (p_mean, _) = posterior(x0, x_t, t), posterior(clean, x_t, t)
+        bits = kl_divergence(Normal(q_mean, std), Normal(p_mean, std)).mean() / math.log(2)
+        expected = (bits, (e - epsilon).square().mean(), (x0 - clean).square().mean())
+        assert [found[name][i] for name in SERIES] == pytest.approx([-value.item() for value in expected], rel=1e-7)
+
+
+def test_the_authors_decoder_is_the_exact_one_to_three_digits():
+    levels = torch.linspace(-1, 1, 256, dtype=torch.float64)[:, None]
+    for mean, std in ((0.3, 0.05), (-1.0, 0.1), (0.98, 2.0)):
+        exact, theirs = (torch.exp2(-bits) for bits in (
+            decoder_bpd(levels, torch.full_like(levels, mean), std**2, bins=True),
+            tanh_decoder_bpd(levels, torch.full_like(levels, mean), std**2),
+        ))  # fmt: skip
+        assert theirs.sum().item() == pytest.approx(1, abs=1e-6)
+        torch.testing.assert_close(theirs, exact, rtol=0, atol=2e-3 * exact.max().item())
+    assert tanh_decoder_bpd(torch.zeros(1, 1), torch.ones(1, 1), 1e-4).item() == pytest.approx(-math.log2(1e-12))
+
+
+@pytest.mark.parametrize("name", SERIES)
+def test_the_authors_variant_needs_pixels_and_signal(name):
+    one = get_attack(name, timesteps=(99,), variant="authors")
+    latents = halving()
+    latents.info = replace(latents.info, picture_shape=(1, 64, 64))
+    with pytest.raises(AttackError, match=r"clips the predicted clean image to \[-1, 1\].* custom works on latents; set variant='ours'"):
+        one.check(latents)
+    with pytest.raises(AttackError, match="choose timesteps up to 98"):
+        one.check(halving(torch.linspace(0.9, 0, 100)))
 
 
 @pytest.mark.parametrize("mean", [0.0, 0.3, -1.0, 1.004, 1.5])
@@ -299,6 +339,7 @@ def test_a_text_model_is_sampled_under_the_empty_caption_and_captions_are_needed
 FORENSICS = {
     **{name: {"timesteps": (30, 400)} for name in SERIES},
     "forensics-xstart draws": {"timesteps": (30, 400), "draws": 3},
+    **{f"{name} authors": {"timesteps": (0, 30, 400), "variant": "authors"} for name in SERIES},
     "nearest-generated": {"samples": 7, "steps": 3},
     "nearest-generated feature": {"samples": 7, "steps": 3, "space": "feature"},
 }
