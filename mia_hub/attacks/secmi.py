@@ -6,13 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from mia_hub.attacks.base import Attack
-from mia_hub.attacks.learning import Scorer, TrainedAttack
-from mia_hub.attacks.map_classifier import fit_map_classifier
+from mia_hub.attacks.map_attack import MapAttack
 from mia_hub.attacks.querying import QueriedModel
 from mia_hub.attacks.sima import p_norm
 from mia_hub.errors import AttackError, integer_at_least
@@ -141,37 +138,19 @@ class SecMI(_Inversion):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SecMINNs(_Inversion, TrainedAttack):
+class SecMINNs(_Inversion, MapAttack):
     """SecMI-NNs: the log-odds of membership that a small ResNet, fitted on known images, gives the map |x̂_t - x̃_t|.
-
-    The maps are standardised by those of the training part. The paper trains on a fifth of the images; here, as for every
-    attack that learns, the network is fitted on the calibration part, and no image is scored by a network that was fitted on it.
 
     Attributes:
         timesteps: the one t of the maps, a multiple of k; 90 in the paper's pixel setting.
         k: step of the DDIM inversion.
+        variant: the network and its fit; see `mia_hub.attacks.map_attack.MapAttack`.
     """
 
     timesteps: tuple[int, ...] = (90,)
 
     name: ClassVar[str] = "secmi-nns"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if len(self.timesteps) != 1:
-            raise AttackError(
-                f"The attack {self.name!r} reads the maps of one timestep, such as timesteps=(90,); got {self.timesteps!r}. "
-                "To compare several, run it once for each."
-            )
-
     def features(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
         (difference,) = self.differences(model, x0, cond)
         return difference.abs().float()
-
-    def learn(self, features: npt.NDArray[Any], is_member: npt.NDArray[Any], seed: int) -> Scorer:
-        return fit_map_classifier(features, is_member, seed)
-
-    def learn_images(self, features: npt.NDArray[Any], ids: Sequence[str], is_member: npt.NDArray[Any], seed: int) -> Scorer:
-        # A fit depends on the order of its examples, and a score must not depend on the order of the images.
-        order = np.argsort(np.asarray(ids), kind="stable")
-        return self.learn(features[order], is_member[order], seed)
