@@ -45,8 +45,8 @@ LEAST_RATIO = 0.97
 SHORTER = {"sima-mc": {"timesteps": (50, 100), "draws": 10}}
 # A denoiser that runs elsewhere: images, images per pass, and seconds per image.
 ELSEWHERE, ELSEWHERE_ROWS, ELSEWHERE_SECONDS = 6400, 64, 0.001
-# This attack trains a network on its observations, which is work of another kind; its time is reported apart.
-TRAINS_A_NETWORK = ("secmi-nns",)
+# These attacks train a network on their observations, which is work of another kind; its time is reported apart.
+TRAINS_A_NETWORK = ("secmi-nns", "rediffuse-nns")
 
 MOST_CHECK_SECONDS, CHECK_THREADS, CHECKS = 1.0, 2, 30
 PHOTO = (3000, 4000)

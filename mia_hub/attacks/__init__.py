@@ -15,7 +15,7 @@ from mia_hub.attacks.low_pass import SimALP
 from mia_hub.attacks.nearest_generated import NearestGenerated
 from mia_hub.attacks.pfami import PFAMI
 from mia_hub.attacks.pia import PIA, PIAN
-from mia_hub.attacks.rediffuse import ReDiffuse
+from mia_hub.attacks.rediffuse import ReDiffuse, ReDiffuseNNs
 from mia_hub.attacks.registry import ATTACKS, get_attack, list_attacks
 from mia_hub.attacks.secmi import SecMI, SecMINNs
 from mia_hub.attacks.sima import SimA, SimAMC
@@ -39,6 +39,7 @@ ATTACKS.update(
         PFAMI,
         CLiD,
         ReDiffuse,
+        ReDiffuseNNs,
         ChanceAttack,
         GSA1,
         GSA2,

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 
-from mia_hub.attacks.base import Attack
-from mia_hub.attacks.naming import named_repr
+from mia_hub.attacks.authors import HasAuthorsVariant
+from mia_hub.attacks.checks import check_choice
+from mia_hub.attacks.map_attack import MapAttack
+from mia_hub.attacks.naming import LATER
 from mia_hub.attacks.querying import QueriedModel
 from mia_hub.attacks.sima import p_norm
+from mia_hub.attacks.similarity import WINDOW, grey, structural_similarity
 from mia_hub.errors import AttackError, integer_at_least
 from mia_hub.models.noise import SampleNoise
 from mia_hub.models.precision import dtype_name
@@ -20,30 +23,33 @@ from mia_hub.models.protocol import DiffusionModel
 
 # Maps pixels [N, C, H, W] in [0, 1], and the index of the draw, to variations of the same shape and range.
 Variation = Callable[[torch.Tensor, int], torch.Tensor]
+Decision = Literal["distance", "ssim"]
 
 # How far outside [0, 1] a variation may lie: enough for resampling and rounding; far less than [-1, 1] or 0 … 255.
 RANGE_TOLERANCE = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReDiffuse(Attack):
-    """ReDiffuse: ‖x0 - (1/n) Σ_k x̂0^(k)‖₂, the distance from an image to the average of n variations, small for members.
+class _Variations(HasAuthorsVariant):
+    """The common part of both forms: x0 and the average of n variations of it.
 
     It needs a function that maps an image to variations of it. By default the model itself makes them: x0 is noised to t, then denoised
     by deterministic DDIM steps of k: t, t-k, t-2k, … as long as that is above 0, and from the last of them straight to the clean image
     that ε implies (Song et al. 2021, Eq. 9). So t = 200 and k = 100 take two queries per variation (ε at 200 and at 100), and if k
     doesn't divide t the last stride is shorter: t = 250 passes 250, 150 and 50.
 
-    The distance is taken in model space, of pixels in [-1, 1] or of latents; variations are not clipped.
+    Variations are in model space, of pixels in [-1, 1] or of latents, and are not clipped.
 
     Attributes:
-        timesteps: t, how far the image is noised; 200 by default. One score each.
+        timesteps: t, how far the image is noised; 200 by default.
         k: stride of the way back; 100 by default.
         variations: n; 10 by default.
         variation: an image-variation service in place of the model's own: ``variation(pixels, draw)`` maps images ``[N, C, H, W]`` in
             [0, 1], at the model's image size, and the draw's index, 0 … n-1, to variations of the same shape and range. It should
             depend on each image and the draw alone, since scores can't be steadier than it is. The model then only encodes the
             variations, at no query, and the timestep is just a label. The attack's ``repr`` shows the function's name.
+        variant: "ours" (default); "authors": the last step leads to timestep 0, whose noise level (ᾱ_0 = 0.9999 in the usual schedule)
+            stays in the variation. It needs timesteps that k divides.
     """
 
     timesteps: tuple[int, ...] = (200,)
@@ -51,7 +57,6 @@ class ReDiffuse(Attack):
     variations: int = 10
     variation: Variation | None = None
 
-    name: ClassVar[str] = "rediffuse"
     paper: ClassVar[str] = "arXiv 2405.20771"
     access: ClassVar[str] = "black"
     needs_signal: ClassVar[bool] = True
@@ -69,9 +74,12 @@ class ReDiffuse(Attack):
             raise AttackError(
                 f"variation=… makes one score, which depends on no timestep; give one timestep as its label, not {self.timesteps}."
             )
-
-    def __repr__(self) -> str:
-        return named_repr(self)
+        missed = [t for t in self.timesteps if t % self.k]
+        if self.by_authors and missed:
+            raise AttackError(
+                f"The authors' variant of {self.name!r} ends at timestep 0, which strides of k={self.k} don't reach from "
+                f"{', '.join(map(str, missed))}; set timesteps to multiples of k, or variant='ours'."
+            )
 
     def chain(self, t: int) -> list[int]:
         """Return the timesteps of the queries on the way back from t, decreasing."""
@@ -91,10 +99,10 @@ class ReDiffuse(Attack):
                 f"{model.info.id}, which has signal from 0 to {last}: choose timesteps up to {last}."
             )
 
-    def statistic(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
+    def means(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
+        """Return the average variation of each image in model space, ``[T, N, C, H, W]``."""
         variations = self._model_variations(model, x0, cond, noise) if self.variation is None else self._service_variations(model)
-        means = torch.unflatten(variations, 0, (len(self.timesteps), self.variations)).mean(dim=1)
-        return torch.stack([p_norm(x0 - mean, 2) for mean in means], dim=1)
+        return torch.unflatten(variations, 0, (len(self.timesteps), self.variations)).mean(dim=1)
 
     def _service_variations(self, model: QueriedModel) -> torch.Tensor:
         """Variations by the service, ``[n, N, C, H, W]`` in model space."""
@@ -121,6 +129,60 @@ class ReDiffuse(Attack):
             inputs = [x[i] for i in unfinished]
             epsilons = model.epsilons([chains[i][step] for i in unfinished], lambda query, _: inputs[query], cond)  # noqa: B023
             for i, epsilon in zip(unfinished, epsilons):
-                t, *following = chains[i][step : step + 2]
-                x[i] = model.schedule.ddim_step(x[i], epsilon, t, *following) if following else model.schedule.predict_x0(x[i], epsilon, t)
+                t, *following = chains[i][step : step + 2] + [0] * self.by_authors
+                x[i] = (
+                    model.schedule.ddim_step(x[i], epsilon, t, following[0]) if following else model.schedule.predict_x0(x[i], epsilon, t)
+                )
         return torch.stack(x)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReDiffuse(_Variations):
+    """ReDiffuse: ‖x0 - (1/n) Σ_k x̂0^(k)‖₂, the distance from an image to the average of n variations, small for members.
+
+    Attributes:
+        timesteps, k, variations, variation, variant: see `_Variations`; one score per timestep. By default t = 200, k = 100, n = 10.
+        decision: "distance" (default), as above, in model space; or "ssim": 1 - SSIM of the two as grey images, as in the authors' code
+            for Stable Diffusion, see `mia_hub.attacks.similarity`. `ReDiffuseNNs` is their decision by a ResNet.
+    """
+
+    decision: Decision = field(default="distance", metadata=LATER)
+
+    name: ClassVar[str] = "rediffuse"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("decision", self.decision, get_args(Decision))
+        # Equal images are at 1 - SSIM = 0.
+        object.__setattr__(self, "log_scale", self.decision == "distance")
+
+    def check(self, model: DiffusionModel, captions: Sequence[Any] | None = None) -> None:
+        super().check(model, captions)
+        _, height, width = model.info.picture_shape
+        if self.decision == "ssim" and min(height, width) < WINDOW:
+            raise AttackError(
+                f"decision='ssim' compares windows of {WINDOW}x{WINDOW} pixels, and the images of {model.info.id} have {height}x{width}; "
+                "set decision='distance'."
+            )
+
+    def statistic(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
+        means = self.means(model, x0, cond, noise)
+        if self.decision == "distance":
+            return torch.stack([p_norm(x0 - mean, 2) for mean in means], dim=1)
+        own = grey(model.model.to_pixels(x0))
+        return torch.stack([1 - structural_similarity(own, grey(model.model.to_pixels(mean))) for mean in means], dim=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReDiffuseNNs(_Variations, MapAttack):
+    """ReDiffuse's decision by a network: the log-odds of membership that a small ResNet gives the map |x0 - (1/n) Σ_k x̂0^(k)|.
+
+    Attributes:
+        timesteps, k, variations, variation: see `_Variations`; one timestep.
+        variant: of the last step, see `_Variations`, and of the network and its fit, see `mia_hub.attacks.map_attack.MapAttack`.
+    """
+
+    name: ClassVar[str] = "rediffuse-nns"
+
+    def features(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
+        return (x0 - self.means(model, x0, cond, noise)[0]).abs().float()

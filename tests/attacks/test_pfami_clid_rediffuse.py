@@ -10,6 +10,7 @@ import torch
 from support.captioned_population import captioned_images, remembered_pairs, words_of
 from support.reference import pfami as pfami_reference
 from support.reference import rediffuse as rediffuse_reference
+from support.reference import ssim as ssim_reference
 
 from mia_hub.attacks import get_attack
 from mia_hub.attacks.caption_variants import swapped
@@ -21,6 +22,7 @@ from mia_hub.metrics.roc import auc
 from mia_hub.models.denoiser import wrap_denoiser
 from mia_hub.models.exact import ddpm_alphas_cumprod, gaussian_mixture_denoiser, training_set_denoiser
 from mia_hub.models.noise import SampleNoise
+from mia_hub.splits.partition import calibration_part
 
 N = 60
 ALPHAS = ddpm_alphas_cumprod()
@@ -105,17 +107,19 @@ def test_held_out_against_held_out_is_chance(name, population):
     assert low < 0.5 < high
 
 
-@pytest.mark.parametrize("form", ["relative", "difference"])
-def test_pfami_is_its_definition(form, population):
+@pytest.mark.parametrize(("variant", "whole"), [("ours", round), ("authors", int)])
+@pytest.mark.parametrize("form", ["relative", "difference", "stat"])
+def test_pfami_is_its_definition(form, variant, whole, population):
     means, _, images, _ = population
     model = gaussian_mixture_denoiser(means, 0.1)
-    attack = get_attack("pfami", timesteps=(0, 50, 200), crops=4, form=form)
+    attack = get_attack("pfami", timesteps=(0, 50, 200), crops=7 if form == "stat" else 4, form=form, variant=variant)
     table = score(attack, model, images[:3], seed=3)
     for i, image in enumerate(as_images(images[:3])):
         draws = {t: drawn(image, t, seed=3) for t in attack.timesteps}
-        sides = (0.95, 0.95 - 0.25 / 3, 0.95 - 0.5 / 3, 0.70)
+        # The sixth of seven crops, or all four.
+        sides = (0.95 - 0.25 * 5 / 6,) if form == "stat" else (0.95, 0.95 - 0.25 / 3, 0.95 - 0.5 / 3, 0.70)
         rows = image.pixels[..., 0].astype(float).tolist()
-        expected = pfami_reference.pfami(rows, attack.timesteps, sides, as_eps(model), ALPHAS.tolist(), draws, form)
+        expected = pfami_reference.pfami(rows, attack.timesteps, sides, as_eps(model), ALPHAS.tolist(), draws, form, whole)
         assert table.scores[i, 0] == pytest.approx(-expected, rel=1e-9)
 
 
@@ -146,6 +150,38 @@ def test_rediffuse_is_its_definition(k, chains, population):
         for j, t in enumerate(attack.timesteps):
             made = [rediffuse_reference.variation(x0, t, k, as_eps(model), ALPHAS.tolist(), drawn(image, t, n, 3)) for n in range(3)]
             assert table.scores[i, j] == pytest.approx(-rediffuse_reference.distance_to_mean(x0, made), rel=1e-9)
+
+
+def test_the_authors_last_step_and_their_similarity_are_their_definitions(population):
+    _, samples, images, _ = population
+    model, x0s = (
+        training_set_denoiser(samples[:N]),
+        [(2 * image.pixels.astype(float) - 1)[..., 0] for image in as_images(images[N : N + 3])],
+    )
+    forms = {"distance": {}, "ssim": {"decision": "ssim"}}
+    attacks = {name: get_attack("rediffuse", timesteps=(200, 300), variations=3, variant="authors", **form) for name, form in forms.items()}
+    tables = {name: score(attack, model, images[N : N + 3], seed=3).scores for name, attack in attacks.items()}
+    maps = get_attack("rediffuse-nns", timesteps=(300,), variations=3, variant="authors")
+    seen = maps.observe(model, images[N : N + 3], seed=3, progress=False)
+    assert seen.queries == 3 * maps.queries_per_image == 3 * 3 * 3
+    for i, (image, x0) in enumerate(zip(as_images(images[N : N + 3]), x0s)):
+        for j, t in enumerate((200, 300)):
+            draws = [drawn(image, t, n, 3) for n in range(3)]
+            made = [rediffuse_reference.variation(x0.ravel().tolist(), t, 100, as_eps(model), ALPHAS.tolist(), e, True) for e in draws]
+            assert tables["distance"][i, j] == pytest.approx(-rediffuse_reference.distance_to_mean(x0.ravel().tolist(), made), rel=1e-9)
+            mean = np.mean(made, axis=0).reshape(8, 8)
+            pixels = np.clip(mean / 2 + 0.5, 0, 1).tolist()
+            assert tables["ssim"][i, j] == pytest.approx(ssim_reference.ssim((x0 / 2 + 0.5).tolist(), pixels) - 1, rel=1e-6)
+        np.testing.assert_allclose(seen.values[i, 0], np.abs(x0 - mean), rtol=1e-5, atol=1e-7)
+
+
+def test_rediffuses_similarity_and_network_know_members(population, memory):
+    _, _, images, _ = population
+    alike = score(get_attack("rediffuse", timesteps=(20,), decision="ssim"), memory[0], images[: 2 * N])
+    assert auc(alike.scores[:, 0], is_member) == 1.0
+    judged = score(get_attack("rediffuse-nns", timesteps=(20,), variations=3), memory[0], images[: 2 * N], is_member=is_member)
+    outside = ~calibration_part(judged.ids, is_member)
+    assert auc(judged.scores[outside, 0], is_member[outside]) > 0.95
 
 
 def darker(pixels, draw):
@@ -189,14 +225,26 @@ def test_chance_is_standard_normal_and_knows_only_seed_and_content():
 VARIANTS = {
     "pfami": {"timesteps": (0, 60), "crops": 3},
     "pfami difference": {"timesteps": (0, 60), "crops": 3, "form": "difference"},
+    "pfami authors": {"timesteps": (0, 60), "crops": 7, "form": "stat", "variant": "authors"},
     "rediffuse": {"timesteps": (60, 150), "k": 50, "variations": 3},
+    "rediffuse authors": {"timesteps": (50, 150), "k": 50, "variations": 3, "variant": "authors"},
+    "rediffuse ssim": {"timesteps": (60, 150), "k": 50, "variations": 3, "decision": "ssim"},
     "rediffuse service": {"variation": darker, "variations": 2},
     "random": {},
     "clid": {"timesteps": (440, 460)},
     "clid empty": {"timesteps": (440, 460), "captions": "empty"},
     "clid swapped": {"timesteps": (440, 460), "captions": "swapped", "reductions": ()},
 }
-QUERIES = {"pfami": 8, "pfami difference": 8, "rediffuse": 15, "rediffuse service": 0, "random": 0}
+QUERIES = {
+    "pfami authors": 4,
+    "rediffuse authors": 12,
+    "rediffuse ssim": 15,
+    "pfami": 8,
+    "pfami difference": 8,
+    "rediffuse": 15,
+    "rediffuse service": 0,
+    "random": 0,
+}
 QUERIES |= {"clid": 10, "clid empty": 2, "clid swapped": 4}
 
 
@@ -265,10 +313,14 @@ def test_default_queries():
     [
         ("pfami", {"crops": 0}, "crops must be an integer ≥ 1"),
         ("pfami", {"crops": 2.5}, "crops must be an integer"),
-        ("pfami", {"form": "ratio"}, "'relative', 'difference'"),
+        ("pfami", {"form": "ratio"}, "'relative', 'difference', 'stat'"),
+        ("pfami", {"form": "stat", "crops": 5}, "reads the sixth crop, and crops=5 makes fewer; set crops=10"),
         ("pfami", {"timesteps": ()}, "one or more different integers"),
         ("rediffuse", {"k": 0}, "stride of the DDIM steps, must be an integer ≥ 1"),
         ("rediffuse", {"variations": 0}, "variations must be an integer ≥ 1"),
+        ("rediffuse", {"decision": "network"}, "decision must be one of 'distance', 'ssim'; got 'network'"),
+        ("rediffuse", {"variant": "authors", "timesteps": (200, 250)}, "k=100 don't reach from 250; set timesteps to multiples of k"),
+        ("rediffuse-nns", {"timesteps": (100, 200)}, "reads the maps of one timestep"),
         ("rediffuse", {"variation": "blur"}, "variation must be a function"),
         ("rediffuse", {"variation": darker, "timesteps": (100, 200)}, "makes one score"),
         ("clid", {"captions": "guessed"}, "'ground-truth', 'empty', 'swapped'"),
@@ -290,6 +342,7 @@ def test_refusals_come_before_the_model_is_queried():
 
     unconditional = wrap_denoiser(never, ALPHAS, sample_shape=(1, 8, 8))
     conditional = wrap_denoiser(never, ALPHAS, sample_shape=(1, 8, 8), condition=words_of)
+    small = wrap_denoiser(never, ALPHAS, sample_shape=(1, 6, 9))
     ends_in_noise = wrap_denoiser(never, torch.linspace(0.9, 0, 100), sample_shape=(1, 8, 8))
     images, texts = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8), [f"{i}" for i in range(40)]
     known = {"is_member": np.arange(40) % 2}
@@ -301,10 +354,12 @@ def test_refusals_come_before_the_model_is_queried():
         ("clid", conditional, {"captions": [*texts[:-1], None]} | known, "must be text; got None"),
         ("clid", conditional, {"captions": swapped(texts)} | known, "would call them ground truth"),
         ("clid swapped", conditional, {"captions": texts} | known, r"needs swapped captions; make them with .*swapped\(captions\)"),
+        ("rediffuse ssim", small, {}, "compares windows of 7x7 pixels, and the images of custom have 6x9; set decision='distance'"),
         ("rediffuse", ends_in_noise, {}, "which has signal from 0 to 98: choose timesteps up to 98"),
     ):
         name, *source = name.split()
-        parameters = {"captions": source[0]} if source else {"timesteps": (99,)} if model is ends_in_noise else {}
+        parameters = {"decision" if model is small else "captions": source[0]} if source else {}
+        parameters |= {"timesteps": (99,)} if model is ends_in_noise else {}
         with pytest.raises(AttackError, match=says):
             score(get_attack(name, **parameters), model, images, **options)
     with pytest.raises(ModelError, match="takes no captions"):

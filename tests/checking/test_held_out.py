@@ -22,6 +22,7 @@ SETTINGS = {
     "pian": {"timesteps": (100, 200)},
     "pfami": {"timesteps": (100, 200), "crops": 5},
     "rediffuse": {"variations": 4},
+    "rediffuse-nns": {"variations": 4},
     "nearest-generated": {"samples": 32, "steps": 20},
     "combine": {"parts": ("sima-c", "pia"), "timesteps": (100,)},
 }
