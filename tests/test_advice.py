@@ -91,6 +91,8 @@ def suggestions(message: str, parameters: dict) -> list[dict]:
     choices += [{"neighbours": int(n)} for n in re.findall(r"choose (\d+) or fewer", message)]
     if integers := re.search(r"timesteps must be integers, such as \(([\d, ]+)\)", message):
         choices.append({"timesteps": tuple(map(int, re.findall(r"\d+", integers[1])))})
+    if one := re.search(r"of one timestep, such as timesteps=\((\d+),\)", message):
+        choices.append({"timesteps": (int(one[1]),)})
     if total := re.search(r"timesteps=range\((\d+)\)", message):
         choices.append({"timesteps": range(int(total[1]))})
     return [parameters | choice for choice in choices]

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mia_hub.attacks import ATTACKS, get_attack, list_attacks
+from mia_hub.attacks.authors import HasAuthorsVariant
 from mia_hub.errors import AttackError
 from mia_hub.models.denoiser import wrap_denoiser
 from mia_hub.models.exact import ddpm_alphas_cumprod
@@ -20,9 +21,23 @@ SMALL = {
     "pfami": {"timesteps": STEPS, "crops": 2},
     "random": {},
     "rediffuse": {"timesteps": (20, 60), "k": 20, "variations": 2},
+    "rediffuse-nns": {"timesteps": (60,), "k": 20, "variations": 2},
     "secmi-nns": {"timesteps": (60,)},
     "sima-cn": {"timesteps": STEPS, "given": ("complexity", "mirror", "shift-up")},
 }
+
+WITH_VARIANT = [name for name in list_attacks() if issubclass(ATTACKS[name], HasAuthorsVariant)]
+# ResNet-18 takes seconds to fit; tests/attacks/test_map_classifier.py fits it, too.
+SLOW = ("secmi-nns", "rediffuse-nns")
+# Every attack, and the further forms that its authors' code, or another's, has.
+FORMS = [
+    *((name, {}) for name in list_attacks()),
+    *(pytest.param(name, {"variant": "authors"}, marks=[pytest.mark.slow] * (name in SLOW)) for name in WITH_VARIANT),
+    ("loss", {"form": "norm"}),
+    ("pfami", {"form": "stat", "crops": 6}),
+    ("rediffuse", {"decision": "ssim"}),
+    ("sima-mc", {"form": "error-mean"}),
+]
 
 
 class TinyTextModel(torch.nn.Module):
@@ -45,11 +60,11 @@ def words(captions):
     return torch.tensor([len(caption.split()) for caption in captions], dtype=torch.float32)
 
 
-@pytest.mark.parametrize("name", list_attacks())
-def test_every_attack_costs_what_it_declares_and_scores_the_same_in_any_batch_and_order(name, monkeypatch):
+@pytest.mark.parametrize(("name", "form"), FORMS, ids=lambda value: value if isinstance(value, str) else ",".join(map(str, value.values())))
+def test_every_attack_costs_what_it_declares_and_scores_the_same_in_any_batch_and_order(name, form, monkeypatch):
     """Forward passes are counted by the network itself; scores must not depend on batch size, order or company."""
     monkeypatch.setattr("mia_hub.attacks.map_classifier.EPOCHS", 2)
-    one = get_attack(name, **SMALL.get(name, {"timesteps": STEPS}))
+    one = get_attack(name, **SMALL.get(name, {"timesteps": STEPS}) | form)
     network = TinyTextModel()
     model = wrap_denoiser(network, ddpm_alphas_cumprod(), sample_shape=(1, 8, 8), condition=words)
     images = np.random.default_rng(0).integers(0, 256, (44, 8, 8), dtype=np.uint8)
@@ -105,7 +120,8 @@ def test_every_attack_declares_itself(name):
         ("sima", {"input": "dirty"}, "'clean', 'scaled', 'noised'"),
         ("sima-mc", {"draws": 0}, "≥ 1"),
         ("sima-mc", {"draws": 3, "antithetic": True}, "even"),
-        ("sima-mc", {"form": "mean"}, "'vector-mean', 'norm-mean'"),
+        ("sima-mc", {"form": "mean"}, "'vector-mean', 'norm-mean', 'error-mean'"),
+        *((name, {"variant": "paper"}, "variant must be one of 'ours', 'authors'; got 'paper'") for name in WITH_VARIANT),
     ],
 )
 def test_parameters_that_cannot_be_are_refused(name, parameters, says):
@@ -116,8 +132,31 @@ def test_parameters_that_cannot_be_are_refused(name, parameters, says):
 def test_identity_of_an_attack_is_its_repr():
     assert repr(get_attack("sima", timesteps=(5,), p=2)) == "SimA(timesteps=(5,), p=2, input='clean')"
     assert get_attack("sima") == get_attack("sima")
-    asked = "sima sima-mc sima-c sima-cn sima-lp sima-copies loss secmi secmi-nns pia pian pfami clid rediffuse gsa1 gsa2 "
+    asked = "sima sima-mc sima-c sima-cn sima-lp sima-copies loss secmi secmi-nns pia pian pfami clid rediffuse rediffuse-nns gsa1 gsa2 "
     asked += "forensics-vlb forensics-mse forensics-xstart forensics-text nearest-generated random combine"
     assert set(ATTACKS) == set(asked.split())
     with pytest.raises(AttackError, match="has its parameters already"):
         get_attack(get_attack("sima"), p=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "later", "shown"),
+    [
+        ("pfami", {"variant": "authors"}, "PFAMI(timesteps=(50,), variant='authors', crops=10, form='relative')"),
+        ("gsa1", {"variant": "authors"}, "GSA1(timesteps=(50,), variant='authors')"),
+        ("secmi-nns", {"variant": "authors"}, "SecMINNs(timesteps=(50,), variant='authors', k=10)"),
+        ("forensics-mse", {"variant": "authors"}, "ForensicsMSE(timesteps=(50,), variant='authors', aggregate='mean', draws=1)"),
+        ("loss", {"form": "norm"}, "Loss(timesteps=(50,), draws=1, form='norm')"),
+        ("rediffuse", {"decision": "ssim"}, "ReDiffuse(timesteps=(50,), k=100, variations=10, variation=None, decision='ssim')"),
+    ],
+)
+def test_a_later_parameter_leaves_the_identity_of_earlier_scores(name, later, shown):
+    assert repr(get_attack(name, timesteps=(50,), **later)) == shown
+    ((parameter, value),) = later.items()
+    assert repr(get_attack(name, timesteps=(50,))) == shown.replace(f", {parameter}={value!r}", "")
+
+
+def test_the_authors_timesteps_come_with_their_variant_unless_others_are_given():
+    assert get_attack("gsa1", variant="authors").timesteps == tuple(range(99, 1000, 100))
+    assert get_attack("gsa2", variant="authors", timesteps=(50,)).timesteps == (50,)
+    assert get_attack("gsa1", variant="ours") == get_attack("gsa1")

@@ -17,6 +17,8 @@ from mia_hub.attacks.spelling import parse_attack, parse_parts, spell
         ("sima-mc:timesteps=50,100,draws=30", get_attack("sima-mc", draws=30, timesteps=(50, 100))),
         ("sima-mc:draws=4,form=norm-mean,antithetic=true", get_attack("sima-mc", draws=4, form="norm-mean", antithetic=True)),
         ("sima-cn:given=complexity,mirror+shift-right", get_attack("sima-cn", given=("complexity", "mirror+shift-right"))),
+        ("pfami:variant=authors", get_attack("pfami", variant="authors")),
+        ("pfami:variant=authors,form=stat", get_attack("pfami", variant="authors", form="stat")),
         ("sima-cn:given=mirror,", get_attack("sima-cn", given=("mirror",))),
         ("pia:timesteps=100,given=complexity,mirror", get_attack("pia", timesteps=(100,), given=("complexity", "mirror"))),
     ],
