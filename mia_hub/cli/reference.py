@@ -102,6 +102,8 @@ def _build(args: argparse.Namespace) -> int:
             if processes.is_first:
                 for problem in plan.images.problems:
                     message(f"left out: {problem}")
+                for note in plan.images.notes():
+                    message(note)
                 message(plan.cost())
             reference = Reference.from_plan(plan, batch_size=args.batch_size, progress=progress)
     except KeyboardInterrupt:
@@ -174,8 +176,8 @@ def _pull(args: argparse.Namespace) -> int:
     from mia_hub.references.publishing import fetch_reference
     from mia_hub.references.reference import Reference
 
-    folder = fetch_reference(args.name, args.reference_revision)
-    print(_description(Reference.read(folder), folder.name))
+    fetched = fetch_reference(args.name, args.reference_revision)
+    print(_description(Reference.of_files(fetched.record, fetched.arrays), fetched.folder.name))
     return 0
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mia_hub.images.features import blind_features
 from mia_hub.images.image import InputImage
-from mia_hub.references.comparability import Comparability
+from mia_hub.references.comparability import Comparability, Look, look
 
 # Names of the arrays.
 FEATURES, COMPARABILITY = "appearance.features", "comparability."
@@ -34,7 +34,7 @@ class Appearance(Protocol):
 
 
 class ImageAppearance:
-    """The appearance of images at hand, which are read when it is needed.
+    """The appearance of images at hand, which are read once, when it is needed.
 
     Args:
         images: the non-members.
@@ -47,14 +47,19 @@ class ImageAppearance:
     @cached_property
     def comparability(self) -> Comparability:
         """The check whether an image is of their kind."""
-        return Comparability.fitted(self.images, self._picture_shape)
+        return Comparability.of_looks(self._seen[1], self._picture_shape)
 
     @cached_property
     def features(self) -> tuple[list[str], npt.NDArray[np.float64]]:
         """Content ids, and what a blind classifier sees of each image: float64 ``[n, F]``."""
+        return self._seen[0]
+
+    @cached_property
+    def _seen(self) -> tuple[tuple[list[str], npt.NDArray[np.float64]], list[Look]]:
         # One image at a time: decoded photographs would fill the memory.
-        described = [(image.id, blind_features(image)) for image in self.images]
-        return [sample for sample, _ in described], np.array([features for _, features in described])
+        seen = [(image.id, blind_features(image), look(image, self._picture_shape)) for image in self.images]
+        ids, features, looks = zip(*seen)
+        return (list(ids), np.array(features)), list(looks)
 
 
 @dataclass(frozen=True, eq=False)

@@ -47,4 +47,4 @@ def _source_lines(what: str, source: SourceRecord) -> list[str]:
         lines.append(f"At the revision {code_span(source.revision)}.")
     if source.license:
         lines.append(f"Licence of the images: {escape_markdown(source.license)}.")
-    return lines + [escape_markdown(caveat) for caveat in source.caveats]
+    return lines + [escape_markdown(text) for text in (*source.caveats, *source.notes)]

@@ -21,6 +21,8 @@ UNLIKE_BY_CHANCE = 0.005
 THUMBNAIL_SIDE = 16
 
 Features = npt.NDArray[np.float64]
+# The features of an image at the model's size, and its thumbnail.
+Look = tuple[Features, Features]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,16 +63,18 @@ class Comparability:
         Raises:
             SplitError: with too few references.
         """
-        if len(references) < FEWEST_REFERENCES:
-            raise SplitError(
-                f"{len(references)} reference images are too few to tell what is comparable; at least {FEWEST_REFERENCES} are needed."
-            )
+        _check_enough(len(references))
+        rows = tqdm(range(len(references)), desc="reading reference images", unit="image", delay=1.0, disable=not progress)
+        return cls.of_looks([look(references[row], sample_shape) for row in rows], sample_shape)
+
+    @classmethod
+    def of_looks(cls, seen: Sequence[Look], sample_shape: tuple[int, int, int]) -> Comparability:
+        """Return the check that reference images give, from what `look` saw of them; see `fitted`."""
+        _check_enough(len(seen))
         from sklearn.covariance import LedoitWolf
         from sklearn.decomposition import PCA
 
-        _, height, width = sample_shape
-        rows = tqdm(range(len(references)), desc="reading reference images", unit="image", delay=1.0, disable=not progress)
-        looks, thumbnails = (np.array(part) for part in zip(*(_description(references[row], height, width) for row in rows)))
+        looks, thumbnails = (np.array(part) for part in zip(*seen))
         fit = np.arange(len(looks)) % 2 == 0
         # Not the randomised solver: every process must answer alike.
         pca = PCA(n_components=max(1, min(32, fit.sum() // 8)), svd_solver="full").fit(thumbnails[fit])
@@ -83,14 +87,14 @@ class Comparability:
         allowed = int(np.floor(UNLIKE_BY_CHANCE * (len(distances) + 1)))
         # With few references the quantile can't be resolved; then only what is far outside is refused.
         limit = distances[-allowed] if allowed else 2 * distances[-1]
-        size = np.array([height, width], np.int64)
+        size = np.array(sample_shape[1:], np.int64)
         return cls(size, pca.mean_, pca.components_, spread, mean, scale, shape.location_, shape.get_precision(), np.array([limit]))
 
     def distance(self, image: InputImage) -> float:
         """Return the squared Mahalanobis distance to the references, in units of the limit: above 1 is not comparable."""
         height, width = map(int, self.size)
-        look, thumbnail = _description(image, height, width)
-        raw = _features(look[None], thumbnail[None], self.thumbnail_mean, self.components, self.spread)
+        features, grey = look(image, (3, height, width))
+        raw = _features(features[None], grey[None], self.thumbnail_mean, self.components, self.spread)
         offset = ((raw - self.mean) / self.scale - self.location)[0]
         return float(offset @ self.precision @ offset / self.limit[0])
 
@@ -99,8 +103,14 @@ class Comparability:
         return self.distance(image) <= 1
 
 
-def _description(source: InputImage, height: int, width: int) -> tuple[Features, Features]:
-    """Return the features of an image at the model's size, and its thumbnail."""
+def _check_enough(n: int) -> None:
+    if n < FEWEST_REFERENCES:
+        raise SplitError(f"{n} reference images are too few to tell what is comparable; at least {FEWEST_REFERENCES} are needed.")
+
+
+def look(source: InputImage, sample_shape: tuple[int, int, int]) -> Look:
+    """Return what the check compares of an image at the model's size ``(C, H, W)``."""
+    _, height, width = sample_shape
     rgb = source.resized(height, width, 3).astype(np.float64)
     image = Image.fromarray((rgb * 255).round().astype(np.uint8))
     # The thumbnail among the features is coarser than the one beside them.

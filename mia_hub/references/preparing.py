@@ -45,6 +45,10 @@ class PreparedImages:
     members_origin: SourceRecord | None
     problems: tuple[str, ...]
 
+    def notes(self) -> tuple[str, ...]:
+        """Return the notes on files of the sources that were not used."""
+        return (*self.origin.notes, *(self.members_origin.notes if self.members_origin else ()))
+
 
 def prepare(
     info: ModelInfo,

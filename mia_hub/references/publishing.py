@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from mia_hub.metrics.p_values import CriticalScore
 from mia_hub.references.card import card_text
 from mia_hub.references.kept import BUILT, FETCHED, KeptReferences
 from mia_hub.references.record import ReferenceRecord, SourceRecord
-from mia_hub.references.storing import LARGEST_NUMBERS, LARGEST_RECORD, NUMBERS, RECORD, read_files, record_text
+from mia_hub.references.storing import LARGEST_NUMBERS, LARGEST_RECORD, NUMBERS, RECORD, Arrays, read_files, record_text
 from mia_hub.splits.hub_rows import dataset_errors
 from mia_hub.splits.publishing import MADE_BY_THE_HUB, push_errors, writable_dataset
 from mia_hub.system.files import write_text
@@ -82,10 +83,24 @@ def public_source(source: SourceRecord | None) -> SourceRecord | None:
     return source.model_copy(update={"spelling": ""})
 
 
-def fetch_reference(name: str, revision: str | None = None, *, keep: bool = True, for_a_stranger: bool = False) -> Path:
-    """Fetch a published reference, check it, and keep it on this machine; return its folder.
+@dataclass(frozen=True, eq=False)
+class FetchedReference:
+    """A published reference on this machine, read and checked.
 
-    Without a network, the kept copy is returned.
+    Attributes:
+        folder: where it lies.
+        record, arrays: what `mia_hub.references.storing.read_files` returns.
+    """
+
+    folder: Path
+    record: ReferenceRecord
+    arrays: Arrays
+
+
+def fetch_reference(name: str, revision: str | None = None, *, keep: bool = True, for_a_stranger: bool = False) -> FetchedReference:
+    """Fetch a published reference, check it, and keep it on this machine.
+
+    Without a network, it is the kept copy.
 
     Args:
         name: ``owner/name``.
@@ -106,7 +121,7 @@ def fetch_reference(name: str, revision: str | None = None, *, keep: bool = True
             earlier = None if for_a_stranger else fetched_before(store, name, revision)
             if earlier is None or not (is_temporary(error) or _is_offline(error)):
                 raise
-            return earlier
+            return FetchedReference(earlier, *read_files(earlier))
         sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
         for file, largest in ((RECORD, LARGEST_RECORD), (NUMBERS, LARGEST_NUMBERS)):
             if file not in sizes:
@@ -114,12 +129,12 @@ def fetch_reference(name: str, revision: str | None = None, *, keep: bool = True
             if sizes[file] > largest:
                 raise SplitError(f"{file} of {name} has {sizes[file]:,} bytes; at most {largest:,} are read.")
         paths = [Path(hf_hub_download(name, file, revision=info.sha, repo_type="dataset", token=token)) for file in (RECORD, NUMBERS)]
-    record, _ = read_files(paths[0].parent)
+    record, arrays = read_files(paths[0].parent)
     if not keep:
-        return paths[0].parent
+        return FetchedReference(paths[0].parent, record, arrays)
     folder = store.keep(f"{name.replace('/', '--')}-{(info.sha or '')[:12]}", record, paths[1].read_bytes(), BUILT)
     write_text(folder / FETCHED, json.dumps({"name": name, "commit": info.sha, "revision": revision}) + "\n")
-    return folder
+    return FetchedReference(folder, record, arrays)
 
 
 def fetched_before(store: KeptReferences, name: str, revision: str | None) -> Path | None:

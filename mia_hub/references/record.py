@@ -83,6 +83,7 @@ class SourceRecord(Closed):
         dated: number of images whose own metadata confirm that date.
         left_out: numbers of images that were left out, by reason.
         caveats: what the reader of an answer must know.
+        notes: on files of the source that were not used, one sentence each, without paths.
     """
 
     description: Text
@@ -94,6 +95,7 @@ class SourceRecord(Closed):
     dated: Count = 0
     left_out: dict[str, Count] = Field(default_factory=dict)
     caveats: Annotated[tuple[Text, ...], FROM_LIST] = ()
+    notes: Annotated[tuple[Text, ...], FROM_LIST] = ()
 
     @field_validator("made_after")
     @classmethod

@@ -261,7 +261,8 @@ class Reference:
         path = Path(name)
         if path.is_dir() or str(name).count("/") != 1:
             return cls.read(path if path.is_dir() else KeptReferences.of_this_machine().named(str(name)).folder)
-        return cls.read(fetch_reference(str(name), revision, keep=keep))
+        fetched = fetch_reference(str(name), revision, keep=keep)
+        return cls.of_files(fetched.record, fetched.arrays)
 
     def push(self, name: str, *, private: bool = False) -> str:
         """Publish the reference as a data set on the Hub, with a card and without images; return the commit.
@@ -329,7 +330,11 @@ class Reference:
         Raises:
             SplitError: with the reason, if it can't be used.
         """
-        record, arrays = read_files(Path(folder))
+        return cls.of_files(*read_files(Path(folder)))
+
+    @classmethod
+    def of_files(cls, record: ReferenceRecord, arrays: Arrays) -> Reference:
+        """Return the reference of a checked record and its arrays, as `mia_hub.references.storing.read_files` returns them."""
         ids = [bytes(row).hex() for row in arrays["ids"]]
         labels, configured = arrays["is_member"], record.attack.build()
         table = ScoreTable(

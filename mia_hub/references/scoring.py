@@ -125,27 +125,55 @@ def score_known(model: DiffusionModel, attack: Attack, known: LabelledImages, ru
         MetricError: with known members that are too few to choose anything.
     """
     check_enough(int((known.is_member == 0).sum()))
-    profile = profile_attack(attack, model.info.num_train_timesteps)
-    profiles = profile.score(model, known.images, **run.options(known))
-    spent = profiles.queries
-    has_members = bool((known.is_member == 1).any())
-    timestep, chosen = attack.default_timestep, {}
-    timestep_chosen = f"t = {timestep}, the middle of the grid, fixed beforehand"
-    reported = np.arange(len(known.images))
-    if has_members:
-        table = attack.score(model, known.images, **run.options(known)) if isinstance(attack, ConditionalAttack) else profiles
-        spent += table.queries if table is not profiles else 0
-        measured = measure(table, fitted=attack.needs_training or bool(table.chosen), seed=run.seed)
-        timestep, chosen, timestep_chosen = measured.timestep, table.chosen, str(measured.selection["description"])
-        reported = np.flatnonzero(measured.reported)
-        check_enough(int((known.is_member[reported] == 0).sum()))
-    elif isinstance(attack, ConditionalAttack):
-        chosen, _ = attack.choose(model, known.images, known.is_member, captions=known.captions)
-    part = known.part(reported)
-    observations = profiles.select(reported).at(timestep) if not isinstance(attack, ConditionalAttack) else None
-    verdict = verdict_attack(attack, chosen, timestep)
-    if observations is None:
+    profiles = profile_attack(attack, model.info.num_train_timesteps).score(model, known.images, **run.options(known))
+    if (known.is_member == 1).any():
+        choice = _chosen_on_members(model, attack, known, profiles, run)
+    else:
+        choice = _fixed_beforehand(model, attack, known)
+    part, reported = known.part(choice.reported), profiles.select(choice.reported)
+    if isinstance(attack, ConditionalAttack):
+        verdict = verdict_attack(attack, choice.chosen, choice.timestep)
         observed = verdict.observe(model, part.images, **run.options(part))
-        observations, spent = verdict_observations(verdict, observed), spent + observed.queries
-    identity = repr(verdict) if isinstance(attack, ConditionalAttack) else repr(attack)
-    return ScoredImages(part, profiles.select(reported), observations, identity, chosen, timestep, timestep_chosen, spent)
+        identity, observations, queries = repr(verdict), verdict_observations(verdict, observed), observed.queries
+    else:
+        identity, observations, queries = repr(attack), reported.at(choice.timestep), 0
+    spent = profiles.queries + choice.queries + queries
+    return ScoredImages(part, reported, observations, identity, choice.chosen, choice.timestep, choice.timestep_chosen, spent)
+
+
+@dataclass(frozen=True, eq=False)
+class _Choice:
+    """How verdicts are made.
+
+    Attributes:
+        reported: rows of the images that answers are compared with, on which nothing was chosen.
+        chosen, timestep, timestep_chosen: as in `ScoredImages`.
+        queries: that the choice took.
+    """
+
+    reported: npt.NDArray[np.int64]
+    chosen: dict[str, Any]
+    timestep: int
+    timestep_chosen: str
+    queries: int = 0
+
+
+def _fixed_beforehand(model: DiffusionModel, attack: Attack, known: LabelledImages) -> _Choice:
+    """Return the attack's defaults: without known members, nothing is chosen by them."""
+    chosen: dict[str, Any] = {}
+    if isinstance(attack, ConditionalAttack):
+        chosen, _ = attack.choose(model, known.images, known.is_member, captions=known.captions)
+    timestep = attack.default_timestep
+    return _Choice(np.arange(len(known.images)), chosen, timestep, f"t = {timestep}, the middle of the grid, fixed beforehand")
+
+
+def _chosen_on_members(model: DiffusionModel, attack: Attack, known: LabelledImages, profiles: ScoreTable, run: ScoringRun) -> _Choice:
+    """Choose on the calibration part; the other part is reported."""
+    table, queries = profiles, 0
+    if isinstance(attack, ConditionalAttack):
+        table = attack.score(model, known.images, **run.options(known))
+        queries = table.queries
+    measured = measure(table, fitted=attack.needs_training or bool(table.chosen), seed=run.seed)
+    reported = np.flatnonzero(measured.reported)
+    check_enough(int((known.is_member[reported] == 0).sum()))
+    return _Choice(reported, table.chosen, measured.timestep, str(measured.selection["description"]), queries)

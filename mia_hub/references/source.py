@@ -14,7 +14,7 @@ import numpy as np
 from mia_hub.errors import SplitError, integer_at_least
 from mia_hub.images.image import InputImage
 from mia_hub.images.sequences import SelectedSequence
-from mia_hub.images.sources import as_images
+from mia_hub.images.sources import as_images, left_out_of
 from mia_hub.references.record import SourceRecord
 from mia_hub.splits.loading import load_split
 from mia_hub.splits.member_split import MEMBER_NAMES, NONMEMBER_NAMES, MemberSplit
@@ -98,7 +98,9 @@ def open_known_images(
     if isinstance(source, KnownImages):
         return source.limited(limit, seed)
     if not isinstance(source, (str, os.PathLike)):
-        return KnownImages(as_images(source), None, None, SourceRecord(description=f"the {_SIDES[side]} given")).limited(limit, seed)
+        images = as_images(source)
+        origin = SourceRecord(description=f"the {_SIDES[side]} given", notes=left_out_of(images))
+        return KnownImages(images, None, None, origin).limited(limit, seed)
     text = os.fspath(source)
     if text.startswith(BENCHMARK):
         return _of_benchmark(text, side, limit, progress)
@@ -162,7 +164,7 @@ def _of_source(text: str, side: Side, columns: ColumnNames, revision: str | None
     place = f"the folder {origin.name}" if Path(text).is_dir() else f"the file {origin.name}" if match is None else origin.name
     if origin.split and match:
         place += f", split {origin.split}"
-    record = SourceRecord(description=place, spelling=text, revision=origin.revision, license=origin.license)
+    record = SourceRecord(description=place, spelling=text, revision=origin.revision, license=origin.license, notes=opened.notes)
     if isinstance(opened, MemberSplit):
         record = record.model_copy(update={"description": f"the {_SIDES[side]} of {place}"})
         return _side_of(opened, side, record)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import sys
+from pathlib import Path
 
 import PIL.Image
 import pytest
+from huggingface_hub import hf_hub_download
 from support.command_line import run
 from support.known_blobs import folder_of, members, nonmembers, parquet_of
 
@@ -79,9 +81,11 @@ def test_for_a_model_without_certain_nonmembers_the_table_says_what_to_do(capsys
 
 def test_a_reference_is_built_listed_shown_verified_and_removed(capsys, tmp_path, image):
     source = folder_of(nonmembers(120), tmp_path / "known")
+    (source / "drawing.psd").write_bytes(b"8BPS")
     build = ("reference", "build", "--model", "known/tiny-ddpm", "--nonmembers", source, *ATTACK, "--quiet")
     status, out, err = run(capsys, *build, "--stated", "drawn in 2025", "--out", tmp_path / "out", "--push", "known/reference")
     assert status == 0 and "120 images × 3 queries, about " in err and "published as the data set known/reference" in err
+    assert "drawing.psd" in err
     assert "120, of 120 images of the folder known; stated: drawn in 2025" in out and "Power unknown" in out
     assert "a score above those of all 120 non-members" in out
     status, listed, _ = run(capsys, "reference", "list")
@@ -94,6 +98,9 @@ def test_a_reference_is_built_listed_shown_verified_and_removed(capsys, tmp_path
         assert (status, err) == (0, ""), name
         assert "of 120 images known not to be in the training set" in " ".join(checked.split())
     described = json.loads(run(capsys, "reference", "show", id, "--json")[1])
+    card = Path(hf_hub_download("known/reference", "README.md", repo_type="dataset")).read_text(encoding="utf-8")
+    for text in (card, *described["source"]["notes"]):
+        assert "drawing.psd" in text and str(tmp_path) not in text
     assert (described["n_nonmembers"], described["power_at_p_0.01"], described["smallest_effect"]["n_above"]) == (120, None, 0)
     status, out, _ = run(capsys, "reference", "verify", id, "--quiet")
     assert status == 0 and "20 non-members of the reference were scored again, and agree" in out

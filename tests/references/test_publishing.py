@@ -12,6 +12,7 @@ from support.known_blobs import folder_of, members, nonmembers, parquet_of
 
 import mia_hub
 from mia_hub.errors import SplitError
+from mia_hub.references import storing
 from mia_hub.references.kept import KeptReferences
 from mia_hub.references.publishing import check_publishable
 from mia_hub.references.storing import NUMBERS, RECORD, content_hash
@@ -62,6 +63,17 @@ def test_a_published_reference_gives_the_same_p_values_elsewhere_and_offline(hub
             offline = mia_hub.Reference.load(name)
             assert np.array_equal(offline.observations, reference.observations)
     assert mia_hub.Reference.load("ref/reference", revision=commit).to_dict() == fetched.to_dict()
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_fetched_reference_is_validated_once(hub, model, tmp_path, monkeypatch, keep):
+    reference = built(model)
+    reference.push("ref/reference")
+    monkeypatch.setenv("MIA_HUB_HOME", str(tmp_path / "elsewhere"))
+    validate, validated = storing._problem, []
+    monkeypatch.setattr(storing, "_problem", lambda record, arrays: validated.append(record.hash) or validate(record, arrays))
+    fetched = mia_hub.Reference.load("ref/reference", keep=keep)
+    assert len(validated) == 1 and np.array_equal(fetched.observations, reference.observations)
 
 
 def test_nothing_that_is_published_is_an_image(hub, model):

@@ -160,6 +160,19 @@ def test_a_folder_that_holds_members_somewhere_is_no_folder_of_nonmembers(tmp_pa
         check_no_members(tmp_path / "all")
 
 
+@pytest.mark.parametrize("form", ["a text", "a list of paths", "the images"])
+def test_what_a_folder_holds_besides_is_noted_without_its_path(tmp_path, form):
+    folder = folder_of(nonmembers(3), tmp_path / "known")
+    (folder / "drawing.psd").write_bytes(b"8BPS")
+    source = {"a text": str(folder), "a list of paths": sorted(folder.glob("*.png")), "the images": as_images(folder)}[form]
+    notes = open_known_images(source, progress=False).origin.notes
+    if form == "a list of paths":  # nothing but images was given
+        assert not notes
+    else:
+        (note,) = notes
+        assert "drawing.psd" in note and str(tmp_path) not in note
+
+
 def test_a_folder_without_images_is_refused(tmp_path):
     with pytest.raises(ImageError, match="has no images"):
         open_known_images(tmp_path, progress=False)

@@ -91,7 +91,8 @@ def _named_reference(name: str) -> Reference:
     if not HUB_NAME.fullmatch(name):
         raise SplitError(f"{name!r} is not a reference on the Hub; give its name there, of the form 'owner/name'.")
     # Never a path on this machine.
-    return Reference.read(fetch_reference(name, keep=not is_public(), for_a_stranger=is_public()))
+    fetched = fetch_reference(name, keep=not is_public(), for_a_stranger=is_public())
+    return Reference.of_files(fetched.record, fetched.arrays)
 
 
 def _hub_model(name: str, progress: Progress | None) -> SharedModel:
