@@ -1,5 +1,9 @@
 """How far attacks agree with their authors' public code, on the same images and the same noise.
 
+    python -m studies.agreement
+
+measures it within a minute and stores it in ``docs/attacks.json``, for docs/attacks.md.
+
 ``tests/attacks/golden`` holds small inputs and what functions of the authors' repositories made of them. The functions were run unchanged,
 but for coefficients in float64 where theirs are rounded to float32.
 """
@@ -22,6 +26,7 @@ from mia_hub.attacks.registry import get_attack
 from mia_hub.attacks.spelling import parse_attack
 from mia_hub.models.denoiser import FunctionModel, wrap_denoiser
 from mia_hub.models.exact import ddpm_alphas_cumprod
+from studies.page import DOCS, read_results, write_results
 
 GOLDEN = Path(__file__).parent.parent / "tests" / "attacks" / "golden"
 SHAPE = (3, 16, 16)
@@ -113,6 +118,11 @@ class Case:
         return float((np.abs(ours - theirs) / scale).max())
 
 
+def measured() -> dict[str, float]:
+    """Return the difference of each case, by its attack."""
+    return {case.attack: float(f"{case.difference():.1e}") for case in CASES}
+
+
 @cache
 def golden(name: str) -> Arrays:
     """Return the arrays of a file in ``tests/attacks/golden``."""
@@ -199,6 +209,12 @@ CASES = (
     Case("sima-mc:draws=1,timesteps=10,100", "epsilon", f"{SIMA}, Epsilon", lambda arrays: arrays["statistic"].T ** (1 / 4)),
     Case("loss:timesteps=10,100", "loss", f"{SIMA}, Loss", lambda arrays: arrays["statistic"].T),
     Case("loss:timesteps=10,100,form=norm", "loss", f"{SIMA}, Loss", lambda arrays: arrays["statistic"].T ** 0.5),
+    Case(
+        "secmi:timesteps=90",
+        "secmi_nns",
+        "jinhaoduan/SecMI, mia_evals/secmia.py",
+        lambda arrays: (arrays["maps"] ** 2).sum(axis=(1, 2, 3))[:, None],
+    ),
     # Maps are stored in float32.
     Case("secmi-nns:variant=authors", "secmi_nns", "jinhaoduan/SecMI, mia_evals/secmia.py", lambda arrays: arrays["maps"], tolerance=1e-6),
     Case("pfami:form=difference,variant=authors", "pfami", f"{SIMA}, PFAMI", lambda arrays: arrays["statistic"][:, None] * ELEMENTS),
@@ -228,3 +244,7 @@ CASES = (
         parameters=lambda arrays: {"generated": arrays["generated"], "neighbours": 3},
     ),
 )
+
+
+if __name__ == "__main__":
+    write_results("attacks", read_results("attacks", DOCS.parent) | {"agreement": measured()}, DOCS.parent)

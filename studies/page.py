@@ -23,15 +23,15 @@ TEMPLATES = Path(__file__).parent
 RUNS = Path("runs/studies")
 
 
-def read_results(name: str) -> dict[str, Any]:
+def read_results(name: str, folder: Path = DOCS) -> dict[str, Any]:
     """Return the numbers of a study as measured last."""
-    return json.loads((DOCS / f"{name}.json").read_text(encoding="utf-8"))
+    return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def write_results(name: str, results: dict[str, Any]) -> None:
+def write_results(name: str, results: dict[str, Any], folder: Path = DOCS) -> None:
     """Store the numbers of a study."""
-    DOCS.mkdir(parents=True, exist_ok=True)
-    write_text(DOCS / f"{name}.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / f"{name}.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
 
 
 def fill(template: str, parts: dict[str, str]) -> str:
