@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Any
 
+from mia_hub.attacks.authors import HasAuthorsVariant
 from mia_hub.attacks.base import Attack
 from mia_hub.attacks.combination import Combination
 from mia_hub.attacks.conditional import Conditional
@@ -36,9 +37,10 @@ def spell(attack: Attack, *, without: Sequence[str] = ()) -> str:
 
 
 def _settings(attack: Attack, without: Sequence[str]) -> Iterator[str]:
+    authors = attack.authors_defaults if isinstance(attack, HasAuthorsVariant) and attack.by_authors else {}
     for parameter in fields(attack):
-        value = getattr(attack, parameter.name)
-        if parameter.repr and parameter.name not in without and value != parameter.default:
+        value, default = getattr(attack, parameter.name), authors.get(parameter.name, parameter.default)
+        if parameter.repr and parameter.name not in without and value != default:
             yield f"{parameter.name}={_value_text(parameter.name, value)}"
 
 

@@ -19,6 +19,8 @@ from mia_hub.attacks.spelling import parse_attack, parse_parts, spell
         ("sima-cn:given=complexity,mirror+shift-right", get_attack("sima-cn", given=("complexity", "mirror+shift-right"))),
         ("pfami:variant=authors", get_attack("pfami", variant="authors")),
         ("pfami:variant=authors,form=stat", get_attack("pfami", variant="authors", form="stat")),
+        ("gsa1:variant=authors", get_attack("gsa1", timesteps=tuple(range(99, 1000, 100)), variant="authors")),
+        ("gsa1:timesteps=50,100,variant=authors", get_attack("gsa1", timesteps=(50, 100), variant="authors")),
         ("sima-cn:given=mirror,", get_attack("sima-cn", given=("mirror",))),
         ("pia:timesteps=100,given=complexity,mirror", get_attack("pia", timesteps=(100,), given=("complexity", "mirror"))),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mia_hub.attacks import ATTACKS, get_attack
+from mia_hub.attacks.authors import HasAuthorsVariant
 from mia_hub.auditing.audit import audit
 from mia_hub.metrics.intervals import delong
 from mia_hub.models.loading import load_model
@@ -36,10 +37,17 @@ def held_out():
     return MemberSplit("held-out", nonmembers[:N], nonmembers[N : 2 * N])
 
 
+NAMES = sorted(set(ATTACKS) - CAPTIONED)
+FORMS = [
+    *((name, {}) for name in NAMES),
+    *((name, {"variant": "authors"}) for name in NAMES if issubclass(ATTACKS[name], HasAuthorsVariant)),
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(set(ATTACKS) - CAPTIONED))
-def test_held_out_against_held_out_gives_one_half(name, held_out):
-    report = audit(load_model("demo"), get_attack(name, **SETTINGS.get(name, {})), held_out, shift_check=False, progress=False)
+@pytest.mark.parametrize(("name", "form"), FORMS, ids=lambda value: value if isinstance(value, str) else "".join(value.values()))
+def test_held_out_against_held_out_gives_one_half(name, form, held_out):
+    report = audit(load_model("demo"), get_attack(name, **SETTINGS.get(name, {}) | form), held_out, shift_check=False, progress=False)
     table = report.scores
     reported = ~calibration_part(table.ids, table.is_member)
     # 99.9 %, for so many attacks.
