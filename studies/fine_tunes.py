@@ -1,0 +1,155 @@
+"""Fine-tunes and LoRAs along their training: attacks as they are, and given the base.
+
+    python -m studies.fine_tunes
+
+The images of a fine-tune, members and non-members, were never seen by its base. `studies.fine_tunes.COMMANDS` lists the commands that
+train the models (``--list`` of `studies.train` prints them, too).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mia_hub.models.loading import load_model
+from mia_hub.rendering.markdown import markdown_table
+from studies.figures import lines_svg
+from studies.measuring import compare_attacks, interval_text, row_figures
+from studies.models import load_run
+from studies.page import run_study
+
+NAME = "fine_tunes"
+# Non-members of each split; half of them are reported.
+MOST = 2000
+SIMA, NEIGHBOURS, GIVEN_BASE = "sima:timesteps=70,100,160,220", "sima-cn:timesteps=70,100,130", "sima-b:timesteps=100,220,340"
+ALONG = (SIMA, NEIGHBOURS, GIVEN_BASE)
+AT_END = ("sima-c:timesteps=70,100,160,220", "loss:timesteps=100,220,340", "loss-b:timesteps=220", "pia:timesteps=50,100,200")
+WITH_TEXT = ("clid", "gsa1")
+GIVEN_A_BASE = ("sima-b", "loss-b")
+
+
+@dataclass(frozen=True)
+class FineTune:
+    """A run of a recipe that begins with a trained model.
+
+    Attributes:
+        title: on the page.
+        base: folder of that model: relative to the project, or to the folder of the runs.
+        lora: whether the run holds updates of the base alone.
+        snapshots: number of snapshots that are audited, the last one included.
+    """
+
+    title: str
+    base: str
+    lora: bool = False
+    snapshots: int = 4
+
+
+FINE_TUNES = {
+    "ft-demo": FineTune("pixels, all weights", "mia_hub/demo/model"),
+    "ft-demo-lora": FineTune("pixels, LoRA of rank 8", "mia_hub/demo/model"),
+    "t2i-cifar-ft": FineTune("text-to-image, the UNet", "t2i-cifar"),
+    "t2i-cifar-lora4": FineTune("text-to-image, LoRA of rank 4", "t2i-cifar", lora=True),
+    "t2i-cifar-lora16": FineTune("text-to-image, LoRA of rank 16", "t2i-cifar", lora=True),
+}
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    rows, models = [], {}
+    for name, tuned in FINE_TUNES.items():
+        run = load_run(args.runs / name)
+        split, recipe = run.split(MOST), run.facts["recipe"]
+        for step, folder in _thinned(run.snapshots, tuned.snapshots):
+            last = folder == run.final
+            attacks = (*ALONG, *(AT_END if last else ()), *(WITH_TEXT if last and split.captions else ()))
+            model = _model(args.runs, tuned, folder)
+            comparison = compare_attacks(model, split, attacks, args.runs / "scores" / NAME / f"{name}-{step}", shift_check=last)
+            passes = step * recipe["images per step"] / run.members
+            rows.append({"model": name, "step": step, "passes": passes, "attacks": list(map(row_figures, comparison.rows))})
+            if last:
+                facts = {"command": run.facts["command"], "split": run.facts["split_hash"], "blind": str(comparison.blind_auc)}
+                models[name] = facts | {"members": run.members}
+    return {"rows": rows, "models": models}
+
+
+def _thinned(snapshots: dict[int, Path], count: int) -> Sequence[tuple[int, Path]]:
+    """Return some snapshots, each at about twice the steps of the one before, the last included."""
+    steps = sorted(snapshots)
+    chosen = sorted({min(steps, key=lambda step, part=part: abs(step - steps[-1] / 2**part)) for part in range(count)})
+    return [(step, snapshots[step]) for step in chosen]
+
+
+def _model(runs: Path, tuned: FineTune, folder: Path):
+    """Load a snapshot with its base; that of a LoRA lies under it."""
+    base = tuned.base if "/" in tuned.base else str(load_run(runs / tuned.base).final.resolve())
+    own = str(folder.resolve())
+    return load_model(f"{base} + {own}") if tuned.lora else load_model(own, base=base)
+
+
+def render(results: dict[str, Any]) -> dict[str, str]:
+    rows, models = results["rows"], results["models"]
+    ends = {name: [row for row in rows if row["model"] == name][-1] for name in models}
+    series = {
+        f"{FINE_TUNES[name].title}: {attack}": [
+            (row["passes"], *_of(row, attack)["tpr_at_0.01_fpr"]) for row in rows if row["model"] == name
+        ]
+        for name in ("ft-demo", "t2i-cifar-ft")
+        if name in models
+        for attack in ("sima", "sima-cn", "sima-b")
+    }
+    return {
+        "fine_tunes.svg": lines_svg(
+            series, heading="Recognised at 1 % FPR (higher = leaks more)", x_label="Passes over the training set", log_x=True,
+            description="Members recognised at a false-positive rate of 1 % along the fine-tuning: SimA, given neighbours, given the base.",
+        ),
+        "ends": "\n\n".join(f"### {FINE_TUNES[name].title}\n\n{_table(row['attacks'])}" for name, row in ends.items()),
+        "ratios": _ratios(ends),
+        "along": markdown_table(
+            ["Model", "Passes", *(f"{attack}: {figure}" for attack in ("sima", "sima-cn", "sima-b") for figure in ("AUC", "TPR@1%FPR"))],
+            [_along(row) for row in rows],
+        ),
+        "models": "\n".join(
+            f"- {FINE_TUNES[name].title}: {facts['members']} members; `{facts['command']}`; blind AUC of the split {facts['blind']}."
+            for name, facts in models.items()
+        ),
+    }  # fmt: skip
+
+
+def _of(row: dict[str, Any], attack: str) -> dict[str, Any]:
+    return next(one for one in row["attacks"] if one["attack"].split(":")[0] == attack)
+
+
+def _along(row: dict[str, Any]) -> list[str]:
+    figures = [interval_text(_of(row, attack)[key]) for attack in ("sima", "sima-cn", "sima-b") for key in ("auc", "tpr_at_0.01_fpr")]
+    return [FINE_TUNES[row["model"]].title, f"{row['passes']:.1f}", *figures]
+
+
+def _table(attacks: list[dict[str, Any]]) -> str:
+    rows = [
+        [f"`{one['attack']}`", str(one["queries"]), str(one["timestep"]), interval_text(one["auc"]), interval_text(one["tpr_at_0.01_fpr"])]
+        for one in sorted(attacks, key=lambda one: -one["auc"][0])
+    ]
+    return markdown_table(["Attack", "Queries", "t", "AUC", "TPR@1%FPR"], rows, raw=True)
+
+
+def _ratios(ends: dict[str, dict[str, Any]]) -> str:
+    """Return what the base adds, against the requirement of three times SimA's TPR@1%FPR, and CLiD and GSA."""
+    lines = []
+    for name, row in ends.items():
+        plain, based = (_of(row, attack) for attack in ("sima", "sima-b"))
+        rates = [one["tpr_at_0.01_fpr"][0] for one in (plain, based)]
+        ratio = f"{rates[1] / rates[0]:.1f} times SimA's rate" if rates[0] else "SimA recognises none"
+        others = [one for one in row["attacks"] if one["attack"] in WITH_TEXT]
+        ahead = "; ".join(
+            f"{'ahead of' if based['auc'][0] > one['auc'][0] else 'behind'} `{one['attack']}` by {abs(based['auc'][0] - one['auc'][0]):.3f}"
+            for one in others
+        )
+        lines.append(f"- {FINE_TUNES[name].title}: TPR@1%FPR {rates[1]:.3f} against {rates[0]:.3f}, {ratio}" + (f"; AUC {ahead}" if ahead else "") + ".")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run_study(NAME, __doc__.split("\n")[0], measure, render)
