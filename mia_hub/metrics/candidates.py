@@ -118,9 +118,14 @@ class CandidatesNull:
         return CandidateJudgement(**vars(judged), candidate=int(winners[-1]), searched=len(values) > FEWEST_FOR_CANDIDATES)
 
     @cached_property
+    def scores(self) -> Scores:
+        """The null scores ``[n]``; see `mia_hub.metrics.p_values.ConditionalNull.scores`."""
+        return self._compared(self.observed)[0]
+
+    @property
     def critical(self) -> CriticalScore | None:
-        """The score above which an image gets evidence; see `mia_hub.metrics.p_values.ConditionalNull.critical`."""
-        return CriticalScore.of(self._compared(self.observed)[0])
+        """The score above which an image gets evidence, among `scores`; None where the null set is too small."""
+        return CriticalScore.of(self.scores)
 
     def _compared(self, everyone: npt.NDArray[np.float64]) -> tuple[Scores, npt.NDArray[np.int64]]:
         """Return the score of each of n + 1 images ``[n + 1, K, 1 + F]``, and its best candidate; a permutation of them permutes both."""

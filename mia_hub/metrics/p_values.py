@@ -186,13 +186,17 @@ class ConditionalNull:
         return Judgement.among(-deviation[-1], -deviation[:-1])
 
     @cached_property
-    def critical(self) -> CriticalScore | None:
-        """The score above which an image gets evidence; None where the null set is too small.
+    def scores(self) -> npt.NDArray[np.float64]:
+        """The null scores ``[n]``, as `judge` compares each of them with the others.
 
-        It is that of the null scores as `judge` compares each of them with the others. For a new image they are fitted again, with the
-        image, which moves them a little.
+        For a new image they are fitted again, with the image, which moves them a little.
         """
-        return CriticalScore.of(-ExpectedStatistic(self.observed[:, 1:], self.observed[:, 0]).own_deviation)
+        return -ExpectedStatistic(self.observed[:, 1:], self.observed[:, 0]).own_deviation
+
+    @property
+    def critical(self) -> CriticalScore | None:
+        """The score above which an image gets evidence, among `scores`; None where the null set is too small."""
+        return CriticalScore.of(self.scores)
 
 
 def adjusted(p_values: Sequence[float]) -> npt.NDArray[np.float64]:
