@@ -147,7 +147,11 @@ def _ratios(ends: dict[str, dict[str, Any]]) -> str:
             f"{'ahead of' if based['auc'][0] > one['auc'][0] else 'behind'} `{one['attack']}` by {abs(based['auc'][0] - one['auc'][0]):.3f}"
             for one in others
         )
-        lines.append(f"- {FINE_TUNES[name].title}: TPR@1%FPR {rates[1]:.3f} against {rates[0]:.3f}, {ratio}" + (f"; AUC {ahead}" if ahead else "") + ".")
+        lines.append(
+            f"- {FINE_TUNES[name].title}: TPR@1%FPR {rates[1]:.3f} against {rates[0]:.3f}, {ratio}"
+            + (f"; AUC {ahead}" if ahead else "")
+            + "."
+        )
     return "\n".join(lines)
 
 

@@ -208,6 +208,7 @@ class Checker:
             n_null=n_null,
             comparable=comparable,
             notes=self._notes(image, table.remarks, known),
+            known_scores=None if reference is None or p_value is None else reference.verdict_scores,
         )
 
     def _notes(self, image: InputImage, remarks: dict[str, str], known: int | None) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mia_hub.references.bands import Band
+from mia_hub.references.verdict_scores import VerdictScores
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class ImageCheck:
         n_null: number of known non-members that it was compared with.
         comparable: whether the image is of the reference images' kind; None where that can't be determined.
         notes: what was changed when the image was read.
+        known_scores: the verdict's own scores of the known images, for a plot; None where there is no verdict.
     """
 
     name: str
@@ -66,15 +68,16 @@ class ImageCheck:
     n_null: int
     comparable: bool | None
     notes: tuple[str, ...]
+    known_scores: VerdictScores | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON-ready values, with the profile and its bands."""
+        """Return plain JSON-ready values, with the profile and its bands, and the known images' scores."""
         return asdict(self)
 
     def to_entry(self) -> dict[str, Any]:
-        """Return `to_dict` without the bands, which all images of one reference share: "scores" by timestep instead."""
+        """Return `to_dict` without what all images of one reference share: of the profile, "scores" by timestep."""
         entry = asdict(self)
-        del entry["profile"]
+        del entry["profile"], entry["known_scores"]
         return entry | {"scores_of": self.profile.attack, "scores": dict(zip(map(str, self.profile.timesteps), self.profile.scores))}
 
     @classmethod
@@ -89,4 +92,6 @@ class ImageCheck:
         scores, attack = entry["scores"], entry["scores_of"]
         del fields["scores"], fields["scores_of"]
         members, nonmembers = (Band.from_dict(reference[name]) if reference else None for name in ("member_band", "nonmember_band"))
-        return cls(**fields, profile=Profile(tuple(map(int, scores)), tuple(scores.values()), members, nonmembers, attack))
+        known = VerdictScores.from_dict(reference["verdict_scores"]) if reference and entry["p_value"] is not None else None
+        profile = Profile(tuple(map(int, scores)), tuple(scores.values()), members, nonmembers, attack)
+        return cls(**fields, profile=profile, known_scores=known)

@@ -13,6 +13,7 @@ from typing import Any
 
 from mia_hub.checking.verdict_texts import unreadable_note
 from mia_hub.metrics.set_tests import Fraction
+from mia_hub.references.verdict_scores import VerdictScores
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class SetCheck:
         source: where the known non-members come from; None without any.
         names: of the images, such as those of their files.
         notes: what was left out.
+        known_scores: the scores of the known images, for a plot; None where there is no verdict.
     """
 
     verdict: str
@@ -59,6 +61,7 @@ class SetCheck:
     source: str | None = None
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    known_scores: VerdictScores | None = None
 
     def without(self, unreadable: int, others: Sequence[str] = ()) -> SetCheck:
         """Return the answer with notes on files that are not part of the set.

@@ -29,6 +29,7 @@ from mia_hub.metrics.set_tests import SetTest, compare_sets
 from mia_hub.references.comparability import UNLIKE_BY_CHANCE
 from mia_hub.references.reference import Reference
 from mia_hub.references.verdict_attack import untouched, verdict_observations
+from mia_hub.references.verdict_scores import VerdictScores
 from mia_hub.splits.shift import blind_auc
 
 
@@ -158,4 +159,5 @@ def set_answer(observed: ObservedSet, reference: Reference | None, comparison: S
         source=None if reference is None else reference.source,
         names=tuple(image.name for image in observed.images),
         notes=tuple(notes),
+        known_scores=None if test is None else VerdictScores.of(test.null_scores, test.member_scores),
     )

@@ -28,13 +28,15 @@ if TYPE_CHECKING:
 
 HEADING = "Share of known images"
 SCORE = "The verdict's score (higher = more like a training image)"
+# The name of an image, and its score.
+Mark = tuple[str, float]
 # Rows of more images would be thinner than their names.
 MOST_STRIPS = 40
 STRIP = 30
 HISTOGRAM = 210
 
 
-def verdict_svg(known: VerdictScores, marks: Sequence[tuple[str, float]], *, attack: str, title: str | None = None) -> str:
+def verdict_svg(known: VerdictScores, marks: Sequence[Mark], *, attack: str, title: str | None = None, selected: Mark | None = None) -> str:
     """Draw the verdict's scores of known images, the line of p = .01, and the scores of the images in question.
 
     Args:
@@ -42,21 +44,33 @@ def verdict_svg(known: VerdictScores, marks: Sequence[tuple[str, float]], *, att
         marks: ``(name, score)`` of each image; several images get one strip each, the highest score first, at most `MOST_STRIPS` of them.
         attack: short name of the attack that gives the verdict.
         title: a line above.
+        selected: the one of several images that is shown in detail; its strip is emphasised, and never left out.
 
     Returns:
         One ``<svg>`` element that takes the width of its container.
     """
-    strips = sorted(marks, key=lambda mark: -mark[1])[:MOST_STRIPS] if len(marks) > 1 else []
+    strips = _strips(marks, selected) if len(marks) > 1 else []
     lines = 2 + (known.members is not None) + (known.critical is not None)
     figure, axes = new_figure(HISTOGRAM + STRIP * len(strips) + 15 * lines, f"{HEADING}, by {short_label(attack)}", title)
     legend = _histograms(axes, known)
     if known.critical is not None:
         line = axes.axvline(known.critical, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=3)
         legend.append((line, f"p = {p_text(ALPHA)}: evidence begins here"))
-    legend.insert(0, _marks(axes, strips or marks))
+    if strips:
+        legend.insert(0, _add_strips(axes, strips, selected, len(marks)))
+    else:
+        legend.insert(0, _add_mark(axes, marks[0][1]))
     axes.set_xlabel(SCORE)
     add_legend(figure, legend)
     return to_svg(figure, _description(known, marks))
+
+
+def _strips(marks: Sequence[Mark], selected: Mark | None) -> list[Mark]:
+    """Return the images that get a strip, the highest score first."""
+    ordered = sorted(marks, key=lambda mark: -mark[1])
+    if selected in ordered[MOST_STRIPS:]:
+        ordered = [*ordered[: MOST_STRIPS - 1], selected]
+    return ordered[:MOST_STRIPS]
 
 
 def set_svg(scores: Sequence[float], known: VerdictScores, *, attack: str, title: str | None = None) -> str:
@@ -104,32 +118,37 @@ def _steps(axes: Axes, edges: Any, shares: Any, colour: str, dashes: Any, *, fil
     return (axes.stairs(shares, edges, color=colour, alpha=0.16, fill=True, zorder=2), outline) if filled else outline
 
 
-def _marks(axes: Axes, marks: Sequence[tuple[str, float]]) -> LegendEntry:
-    """Mark the images: one on the axis, or several in strips below the histogram; return the legend entry."""
+def _add_mark(axes: Axes, score: float) -> LegendEntry:
+    """Mark the score of the only image; return its legend entry."""
+    axes.axvline(score, color=INK, linewidth=1.6, zorder=5)
+    style: dict[str, Any] = {"markersize": 8, "markeredgecolor": INK, "markeredgewidth": 2}
+    (handle,) = axes.plot([score], [0], "o", color="white", clip_on=False, zorder=6, **style)
+    return handle, "this image"
+
+
+def _add_strips(axes: Axes, strips: Sequence[Mark], selected: Mark | None, in_all: int) -> LegendEntry:
+    """Mark the score of each image in a strip of its own below the histogram; return the legend entry."""
+    from matplotlib.ticker import MaxNLocator
+
     _, top = axes.get_ylim()
-    if len(marks) == 1:
-        score = marks[0][1]
-        axes.axvline(score, color=INK, linewidth=1.6, zorder=5)
-        (handle,) = axes.plot([score], [0], "o", color="white", markersize=8, markeredgecolor=INK, markeredgewidth=2, clip_on=False, zorder=6)
-        return handle, "this image"
     strip = top * STRIP / (HISTOGRAM - 60)
     handle = None
-    for row, (name, score) in enumerate(marks):
-        y = -strip * (row + 0.5)
+    for row, mark in enumerate(strips):
+        y, chosen = -strip * (row + 0.5), mark == selected
         axes.axhline(y - strip / 2, color=GREY, linewidth=0.3, zorder=1)
         # The name in the upper half of a strip, the mark in the lower one.
-        (handle,) = axes.plot([score], [y - 0.2 * strip], "o", color=INK, markersize=5.5, zorder=7)
+        (handle,) = axes.plot([mark[1]], [y - 0.2 * strip], "o", color=INK, markersize=8 if chosen else 5.5, zorder=7)
         axes.annotate(
-            short_label(name), (0, y + 0.22 * strip), (4, 0), xycoords=axes.get_yaxis_transform(), textcoords="offset points", va="center",
-            size=FONT_SIZE - 1.5, color=INK, zorder=6, parse_math=False,
+            short_label(mark[0]), (0, y + 0.22 * strip), (4, 0), xycoords=axes.get_yaxis_transform(), textcoords="offset points",
+            va="center", size=FONT_SIZE - 1.5, weight="bold" if chosen else "normal", color=INK, zorder=6, parse_math=False,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4, "alpha": 0.8},
         )  # fmt: skip
-    axes.set_ylim(bottom=-strip * len(marks), top=top)
-    axes.set_yticks([tick for tick in axes.get_yticks() if 0 <= tick <= top])
-    return handle, f"the {len(marks):,} images with the highest scores" if len(marks) == MOST_STRIPS else f"the {len(marks):,} images"
+    axes.set_yticks([tick for tick in MaxNLocator(4).tick_values(0, top) if 0 <= tick <= top])
+    axes.set_ylim(bottom=-strip * len(strips), top=top)
+    return handle, f"the {len(strips):,} images" + (f" of {in_all:,}, with the highest scores" if in_all > len(strips) else "")
 
 
-def _description(known: VerdictScores, marks: Sequence[tuple[str, float]]) -> str:
+def _description(known: VerdictScores, marks: Sequence[Mark]) -> str:
     """Return the figure in words, for those who can't see it."""
     if len(marks) == 1:
         text = f"The verdict's score of this image is {marks[0][1]:.4g}."
@@ -140,12 +159,15 @@ def _description(known: VerdictScores, marks: Sequence[tuple[str, float]]) -> st
 
 
 def _known_text(known: VerdictScores) -> str:
-    lines = []
-    for counts, name in ((known.nonmembers, "non-members"), (known.members, "members")):
-        if counts is not None and sum(counts):
-            cumulated = np.cumsum(counts) / sum(counts)
-            low, high = (known.edges[int(np.searchsorted(cumulated, share)) + end] for share, end in ((0.05, 0), (0.95, 1)))
-            lines.append(f"Nine in ten known {name} lie between {low:.3g} and {high:.3g}.")
+    lines = [_range_text(known.edges, known.nonmembers, "non-members")]
+    if known.members is not None:
+        lines.append(_range_text(known.edges, known.members, "members"))
     if known.critical is not None:
         lines.append(f"Evidence (p ≤ {p_text(ALPHA)}) begins above {known.critical:.4g}.")
     return " ".join(lines)
+
+
+def _range_text(edges: Sequence[float], counts: Sequence[int], name: str) -> str:
+    cumulated = np.cumsum(counts) / sum(counts)
+    low, high = (edges[int(np.searchsorted(cumulated, share)) + end] for share, end in ((0.05, 0), (0.95, 1)))
+    return f"Nine in ten known {name} lie between {low:.3g} and {high:.3g}."

@@ -53,6 +53,8 @@ class SetTest:
         fraction: estimated share of members.
         more_needed: further images of the same kind that would give evidence; 0 if there is evidence, None if no number would.
         scores: of the set, ``[m]``, in standard deviations; higher = more like a member.
+        null_scores: of the known non-members, ``[n]``, likewise.
+        member_scores: of known members, if there are any.
     """
 
     p_value: float
@@ -60,6 +62,8 @@ class SetTest:
     fraction: Fraction
     more_needed: int | None
     scores: Floats
+    null_scores: Floats
+    member_scores: Floats | None
 
 
 def too_few(n: int) -> MetricError:
@@ -99,6 +103,8 @@ def compare_sets(suspects: Floats, null: Floats, members: Floats | None = None, 
         _fraction(own, others, known, seed),
         0 if p_value <= ALPHA else _more_needed(own, others, difference),
         own,
+        others,
+        known,
     )
 
 

@@ -33,6 +33,7 @@ from mia_hub.references.record import AttackRecord, ReferenceRecord, SourceRecor
 from mia_hub.references.scoring import LabelledImages, ScoringRun, score_known
 from mia_hub.references.storing import Arrays, content_hash, encoded, read_files, write_files
 from mia_hub.references.verdict_attack import null_set, profile_attack
+from mia_hub.references.verdict_scores import VerdictScores
 from mia_hub.scores import ScoreTable
 from mia_hub.splits.member_split import split_hash
 from mia_hub.system.processes import current_processes
@@ -116,6 +117,13 @@ class Reference:
         interval = clopper_pearson(recognised, len(self.members))
         return Estimate(recognised / len(self.members), *interval, len(self.members), len(self.null))
 
+    @cached_property
+    def verdict_scores(self) -> VerdictScores:
+        """How the verdict's own scores of the known images are distributed."""
+        critical, members = self.null.critical, np.array([judged.score for judged in self.members])
+        reached = None if critical is None else critical.score
+        return VerdictScores.of(self.null.scores, members if len(members) else None, reached)
+
     @property
     def comparability(self) -> Comparability:
         """The check whether an image is of the known non-members' kind."""
@@ -137,6 +145,7 @@ class Reference:
             "timesteps": self.profiles.timesteps.tolist(),
             "member_band": members,
             "nonmember_band": nonmembers,
+            "verdict_scores": vars(self.verdict_scores),
         }
 
     def check_fits(self, model: DiffusionModel) -> None:

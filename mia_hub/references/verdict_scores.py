@@ -42,4 +42,5 @@ class VerdictScores:
         """Return the histograms from their JSON form; None from None."""
         if values is None:
             return None
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        edges, nonmembers, members = (None if values[key] is None else tuple(values[key]) for key in ("edges", "nonmembers", "members"))
+        return cls(edges or (), nonmembers or (), members, values["critical"])

@@ -16,6 +16,7 @@ from mia_hub.checking.verdicts import CANNOT_TELL, EVIDENCE, NO_NULL, verdict_of
 from mia_hub.flags import Flag, flag
 from mia_hub.metrics.estimates import Estimate
 from mia_hub.metrics.p_values import NullDistribution
+from mia_hub.references.verdict_scores import VerdictScores
 from mia_hub.scores import ScoreTable
 from mia_hub.system.provenance import provenance
 
@@ -64,11 +65,12 @@ def a_check(row, *, name="image.png", verdict=None, bands=True, q_value=None) ->
     table = scores()
     null = NullDistribution.from_table(table, 80)
     members, nonmembers = (Band.of(table.scores[table.is_member == label]) if bands else None for label in (1, 0))
-    score, p, share, n = float(table.at(80)[row]), None, None, 0 if verdict == NO_NULL else 400
+    score, p, share, n, known = float(table.at(80)[row]), None, None, 0 if verdict == NO_NULL else 400, None
     if verdict is None:
         judged = null.judge(score, table.ids[row])
         p, share, n = judged.p_value, judged.share_below, judged.n
         verdict = verdict_of(p, q_value)
+        known = VerdictScores.of(null.scores, table.at(80)[table.is_member == 1], null.critical and null.critical.score)
     asked = {"model": "demo", "source": None if verdict == NO_NULL else "the demo's non-members, greyscale images of clothing"}
     figures = {"p_value": p, "q_value": q_value, "share_below": share, "n_null": n}
     return ImageCheck(
@@ -85,6 +87,7 @@ def a_check(row, *, name="image.png", verdict=None, bands=True, q_value=None) ->
         **figures,
         comparable=True,
         notes=("It was scaled from 640×480 to the model's 32×32 pixels, which changes its score.",),
+        known_scores=known,
     )
 
 

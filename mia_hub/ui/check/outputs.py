@@ -17,6 +17,7 @@ from mia_hub.checking.image_pages import answer_html, caveats_html, checks_table
 from mia_hub.checking.profile_plot import profile_svg
 from mia_hub.checking.set_answers import SetCheck
 from mia_hub.checking.set_pages import set_answer_html, set_figures_html
+from mia_hub.checking.verdict_plot import set_svg, verdict_svg
 from mia_hub.checking.verdict_texts import q_value_text
 from mia_hub.checking.verdicts import NOT_COMPARABLE
 from mia_hub.rendering.html import fragment
@@ -55,12 +56,19 @@ def set_outputs(result: SetCheck, further: dict[str, Any], problems: list[str]) 
     return (
         gr.HTML(set_answer_html(result) + piece("problems", problems)),
         gr.Dataframe(visible=False),
-        gr.HTML(visible=False),
+        _set_plot(result),
         gr.HTML(set_figures_html(result), visible=True),
         gr.HTML(caveats_html(result), visible=True),
         gr.HTML(_download_link(everything), visible=True),
         everything,
     )
+
+
+def _set_plot(result: SetCheck) -> gr.HTML:
+    """Return the plot of a set's scores against those of known images; hidden where there is no verdict."""
+    if result.known_scores is None:
+        return gr.HTML(visible=False)
+    return gr.HTML(piece("plot", Markup(set_svg(result.scores, result.known_scores, attack=result.attack_name)), ""), visible=True)
 
 
 def row_outputs(results: dict[str, Any], event: gr.SelectData) -> tuple[gr.HTML, gr.HTML, gr.HTML]:
@@ -77,8 +85,10 @@ def details_outputs(check: ImageCheck, results: dict[str, Any], *, of_several: b
         # Bands of images of another kind would invite the comparison that can't be made.
         profile = replace(profile, members=None, nonmembers=None)
     svg = Markup(profile_svg(profile, check.timestep, title=check.name, judged=judged))
+    everyone = [(one["name"], one["score"]) for one in results["images"] if one["p_value"] is not None] if of_several else []
+    verdict = _verdict_plot(check, everyone) if judged else ""
     among: dict[str, Any] = {"name": check.name, "answer": answer_html(check) + truth_html(check, results["reference"])}
-    plot = piece("plot", svg, _curve_note(check), **(among if of_several else {}))
+    plot = piece("plot", svg, _curve_note(check), verdict, **(among if of_several else {}))
     return gr.HTML(plot, visible=True), gr.HTML(figures_html(check), visible=True), gr.HTML(caveats_html(check), visible=True)
 
 
@@ -101,12 +111,22 @@ def _together(checks: Sequence[ImageCheck]) -> Markup:
     return piece("summary", headline, q_value_text(judged) if judged else "")
 
 
+def _verdict_plot(check: ImageCheck, everyone: Sequence[tuple[str, float]] = ()) -> Markup:
+    """Return the plot of the verdict's own score among those of known images, with ``everyone`` that was checked together."""
+    assert check.known_scores is not None
+    own = (check.name, check.score)
+    return Markup(verdict_svg(check.known_scores, everyone or [own], attack=check.attack, selected=own if everyone else None))
+
+
 def _curve_note(check: ImageCheck) -> str:
     """Return what the curve is not, where the verdict is made by another score than the curve's."""
     curve = dict(zip(check.profile.timesteps, check.profile.scores))
     if check.p_value is None or check.score == curve.get(check.timestep):
         return ""
-    return f"The curve is plain SimA's score. The verdict is made by {check.attack}, which also takes into account how hard the image is."
+    return (
+        f"The curve is plain SimA's score. The verdict is made by {check.attack}, which also takes into account how hard the image is; its "
+        "score is shown below."
+    )
 
 
 def _download_link(results: dict[str, Any]) -> Markup:
