@@ -92,6 +92,12 @@ def _tally_text(checks: Sequence[ImageCheck]) -> str:
     return f"{tally} {q_value_text(n_judged)}" if n_judged else tally
 
 
+def together_text(checks: Sequence[ImageCheck]) -> str:
+    """Return the summary of several answers in a sentence."""
+    evidence = sum(check.verdict == EVIDENCE for check in checks)
+    return f"{len(checks)} images checked together on the model {checks[0].model}: evidence of membership for {evidence or 'none'}."
+
+
 def shared_caveats(checks: Sequence[ImageCheck]) -> list[str]:
     """Return the caveats of several answers, each once; that of the p-value in general terms."""
     lines = (P_VALUE_IN_GENERAL if line.startswith(P_VALUE_CAVEAT) else line for check in checks for line in check.caveats)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mia_hub.cli.options import Commands, add_attack_options, add_model_options, model_from
-from mia_hub.cli.output import EXIT_ERROR, message
+from mia_hub.cli.output import EXIT_ERROR, message, output_folder, report_files
 from mia_hub.cli.reference import SOURCES, check_nonmember_options, offer_reference, stored_revision
 from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.errors import MiaHubError
@@ -61,6 +62,7 @@ def add_command(commands: Commands) -> None:
         )
         condition.add_argument("--caption", metavar="TEXT", help="one caption for all images and non-members, or one class index")
         parser.add_argument("--caption-column", metavar="NAME", help="of --captions in metadata, where it isn't caption, text or prompt")
+        parser.add_argument("--out", metavar="FOLDER", help=f"write {name}.html, a page with the plots, and {name}.json there")
         parser.add_argument("--json", metavar="FILE", help="also write the answer as JSON; '-' prints it in place of the text")
         add_attack_options(parser, None, shown=f"that of the reference, or {VERDICT_ATTACK}")
         add_model_options(parser)
@@ -88,9 +90,16 @@ def run(args: argparse.Namespace) -> int:
     captions = _captions(args, images)
     checker = _checker(args, attack, nonmembers)
     left_out = nonmembers._replace(unreadable=images.unreadable, not_read=[*images.not_read, *nonmembers.problems])
-    text, values = args.answer(checker, images.readable, left_out, captions=captions, progress=not args.quiet)
+    out = Path(args.out) if args.out else None
+    with output_folder(out):
+        text, page, values = args.answer(checker, images.readable, left_out, captions=captions, progress=not args.quiet)
     if args.json:
         write_output(args.json, json.dumps(values, indent=2))
+    if out:
+        names = f"{args.command}.html", f"{args.command}.json"
+        for name, written in zip(names, (page(), json.dumps(values, indent=2))):
+            write_output(out / name, written)
+        report_files(out, names)
     if args.json != "-":
         print(text)
     return EXIT_ERROR if images.problems else 0
@@ -154,21 +163,27 @@ def _attack(args: argparse.Namespace) -> Attack | None:
     return get_attack(args.attack or VERDICT_ATTACK, **parse_parameters(args.set))
 
 
-def _answer_each(checker: Checker, images: list[Any], left_out: _Files, **options: Any) -> tuple[str, dict[str, Any]]:
-    """Answers for each image, as text and as JSON values."""
+Answer = tuple[str, Callable[[], str], dict[str, Any]]
+
+
+def _answer_each(checker: Checker, images: list[Any], left_out: _Files, **options: Any) -> Answer:
+    """Return answers for each image: as text, as a page that is yet to be drawn, and as JSON values."""
+    from mia_hub.checking.answer_page import images_page
     from mia_hub.checking.image_pages import check_text
 
     checks = checker.check(images, **options)
     text = check_text(checks, model=checker.model.info.id, attack=checker.attack.name, left_out=left_out.problems)
-    return text, checker.to_dict(checks) | ({"left_out": left_out.problems} if left_out.problems else {})
+    values = checker.to_dict(checks) | ({"left_out": left_out.problems} if left_out.problems else {})
+    return text, partial(images_page, checks, left_out.problems), values
 
 
-def _answer_set(checker: Checker, images: list[Any], left_out: _Files, **options: Any) -> tuple[str, dict[str, Any]]:
-    """One answer for all images, as text and as JSON values."""
+def _answer_set(checker: Checker, images: list[Any], left_out: _Files, **options: Any) -> Answer:
+    """Return one answer for all images, as `_answer_each` does."""
+    from mia_hub.checking.answer_page import set_page
     from mia_hub.checking.set_pages import set_text
 
     check = checker.check_set(images, **options).without(len(left_out.unreadable), left_out.not_read)
-    return set_text(check), check.to_dict()
+    return set_text(check), partial(set_page, check), check.to_dict()
 
 
 def _checker(args: argparse.Namespace, attack: Attack | None, nonmembers: _Files) -> Checker:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -142,10 +143,12 @@ def to_svg(figure: Figure, description: str) -> str:
 
     settings = {"svg.fonttype": "none", "svg.hashsalt": description}
     buffer = io.StringIO()
-    with _WRITING:
+    with _WRITING, warnings.catch_warnings():
         before = {name: matplotlib.rcParams[name] for name in settings}
         matplotlib.rcParams.update(settings)
         try:
+            # Text stays text: the reader's fonts have the letters that are missing here.
+            warnings.filterwarnings("ignore", "Glyph", UserWarning)
             figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
         finally:
             matplotlib.rcParams.update(before)

@@ -56,6 +56,30 @@ def test_check_json_to_standard_output_is_json_alone(capsys, images):
     assert json.loads(out)["images"][0]["name"] == "member.png"
 
 
+@pytest.mark.parametrize(
+    ("command", "names", "shown"),
+    [
+        ("check", ["member.png"], ["Score over the timesteps", "What the verdict is made of", "p-value"]),
+        ("check", ["member.png", "other.png"], ["What the verdicts are made of", "2 images checked together"]),
+        ("check-set", [], ["What the verdict is made of", "permutation test"]),
+    ],
+)
+def test_an_answer_is_written_with_its_plots(capsys, tmp_path, demo, images, command, names, shown):
+    paths = [images / name for name in names]
+    for row, image in enumerate(demo.nonmembers[5:11] if not names else []):
+        image.to_pil().save(tmp_path / f"{row}.png")
+        paths.append(tmp_path / f"{row}.png")
+    out = tmp_path / "new" / "answer"
+    status, text, err = run(capsys, command, *paths, "--quiet", "--out", out)
+    assert status == 0 and f"Written to {out}: {command}.html, {command}.json" in err + text
+    page, values = (out / f"{command}.html").read_text(encoding="utf-8"), json.loads((out / f"{command}.json").read_text())
+    assert all(one in page for one in shown) and "default-src 'none'" in page
+    known = values["reference"]["verdict_scores"] if command == "check" else values["known_scores"]
+    assert len(known["edges"]) == len(known["nonmembers"]) + 1 and sum(known["nonmembers"]) > 1900
+    status, _, err = run(capsys, command, *paths, "--quiet", "--out", images / "member.png")
+    assert status == 2 and "member.png" in err
+
+
 def test_a_broken_nonmember_is_named_and_left_out(capsys, tmp_path, images):
     known = tmp_path / "known"
     known.mkdir()

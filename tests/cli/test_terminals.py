@@ -27,8 +27,11 @@ QUICK = ["--limit", "24", "--no-shift-check", "--quiet"]
 # A command, a cheap run of it, and the files that the run writes.
 RUNS = {
     "app": ([], []),
-    "check": (["images", "--quiet", "--json", "check.json"], ["check.json"]),
-    "check-set": (["images", "--quiet", "--json", "set.json"], ["set.json"]),
+    "check": (
+        ["images", "--quiet", "--json", "check.json", "--out", "answer ≤"],
+        ["check.json", "answer ≤/check.html", "answer ≤/check.json"],
+    ),
+    "check-set": (["images", "--quiet", "--json", "set.json", "--out", "set ≤"], ["set.json", "set ≤/check-set.html"]),
     "reference build": (
         ["--nonmembers", "known", "--attack", "sima", "--set", "timesteps=70", "--stated", "≤ 漢", "--quiet", "--out", "reference ≤"],
         ["reference ≤/reference.json", "reference ≤/reference.safetensors"],

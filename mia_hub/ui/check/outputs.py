@@ -5,21 +5,19 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import gradio as gr
 from markupsafe import Markup
 
+from mia_hub.checking.answer_page import curve_svg
 from mia_hub.checking.image_answers import ImageCheck
-from mia_hub.checking.image_pages import answer_html, caveats_html, checks_table, figures_html, image_number
-from mia_hub.checking.profile_plot import profile_svg
+from mia_hub.checking.image_pages import answer_html, caveats_html, checks_table, figures_html, image_number, together_text
 from mia_hub.checking.set_answers import SetCheck
 from mia_hub.checking.set_pages import set_answer_html, set_figures_html
 from mia_hub.checking.verdict_plot import set_svg, verdict_svg
 from mia_hub.checking.verdict_texts import q_value_text
-from mia_hub.checking.verdicts import NOT_COMPARABLE
 from mia_hub.rendering.html import fragment
 from mia_hub.ui.check.examples import TEMPLATE, truth_html
 
@@ -80,15 +78,10 @@ def row_outputs(results: dict[str, Any], event: gr.SelectData) -> tuple[gr.HTML,
 
 def details_outputs(check: ImageCheck, results: dict[str, Any], *, of_several: bool = False) -> tuple[gr.HTML, gr.HTML, gr.HTML]:
     """Return the plot, the figures and the caveats of one answer; among several, the answer stands above its plot."""
-    profile, judged = check.profile, check.p_value is not None
-    if check.verdict == NOT_COMPARABLE:
-        # Bands of images of another kind would invite the comparison that can't be made.
-        profile = replace(profile, members=None, nonmembers=None)
-    svg = Markup(profile_svg(profile, check.timestep, title=check.name, judged=judged))
     everyone = [(one["name"], one["score"]) for one in results["images"] if one["p_value"] is not None] if of_several else []
-    verdict = _verdict_plot(check, everyone) if judged else ""
+    verdict = _verdict_plot(check, everyone) if check.p_value is not None else ""
     among: dict[str, Any] = {"name": check.name, "answer": answer_html(check) + truth_html(check, results["reference"])}
-    plot = piece("plot", svg, _curve_note(check), verdict, **(among if of_several else {}))
+    plot = piece("plot", curve_svg(check), _curve_note(check), verdict, **(among if of_several else {}))
     return gr.HTML(plot, visible=True), gr.HTML(figures_html(check), visible=True), gr.HTML(caveats_html(check), visible=True)
 
 
@@ -105,10 +98,8 @@ def message_outputs(html: str = EMPTY) -> Outputs:
 
 def _together(checks: Sequence[ImageCheck]) -> Markup:
     """Return the summary of several answers."""
-    evidence = sum(check.verdict == "evidence" for check in checks)
     judged = sum(check.q_value is not None for check in checks)
-    headline = f"{len(checks)} images checked together on the model {checks[0].model}: evidence of membership for {evidence or 'none'}."
-    return piece("summary", headline, q_value_text(judged) if judged else "")
+    return piece("summary", together_text(checks), q_value_text(judged) if judged else "")
 
 
 def _verdict_plot(check: ImageCheck, everyone: Sequence[tuple[str, float]] = ()) -> Markup:
