@@ -61,7 +61,7 @@ def test_an_answer_that_comes_too_late_is_not_shown(page, images, slow_check, ar
     all_ended(page)
     expect(answered).to_have_value(before if arrives else number)
     expect(page.locator("#verdict")).to_have_text(CHANGED)
-    for part in ("#profile svg", "#figures table", "#caveats li", "#download a"):
+    for part in ("#profile .mia-curve svg", "#figures table", "#caveats li", "#download a"):
         expect(page.locator(part)).to_have_count(0)
     # Nothing stands in the way of the new question.
     model_box(page).fill("demo")
@@ -116,10 +116,10 @@ def test_of_two_checks_the_last_is_answered(page, images, slow_check):
     expect(page.locator("#verdict")).to_contain_text("3 images checked together")
     press_check(page)
     upload(page, images.nonmembers[2])
-    expect(page.locator("#profile svg > title")).to_contain_text(f"Membership score of {images.nonmembers[2].name}")
+    expect(page.locator("#profile .mia-curve svg > title")).to_contain_text(f"Membership score of {images.nonmembers[2].name}")
     release()
     all_ended(page)
-    expect(page.locator("#profile svg > title")).to_contain_text(f"Membership score of {images.nonmembers[2].name}")
+    expect(page.locator("#profile .mia-curve svg > title")).to_contain_text(f"Membership score of {images.nonmembers[2].name}")
     expect(page.locator("#several tr.file")).to_have_count(0)
     expect(page.locator("#stop")).to_be_hidden()
 

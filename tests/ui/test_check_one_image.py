@@ -54,13 +54,16 @@ def test_a_click_on_a_member_answers_in_order_and_again_after_check(page, checke
     thumbnail.click()
     expect_answer(page, expected)
 
-    parts = [page.locator(part) for part in ("#verdict .mia-answer", "#profile svg", "#figures table", "#caveats h3", "#download a")]
+    parts = [
+        page.locator(part) for part in ("#verdict .mia-answer", "#profile .mia-curve svg", "#figures table", "#caveats h3", "#download a")
+    ]
     assert parts[3].text_content() == "What this does not mean"
     assert [top(part) for part in parts] == sorted(top(part) for part in parts) and parts[1].bounding_box()["height"] > 200
     expect(page.locator("#caveats li")).to_have_count(len(expected.caveats))
     assert marked(page) == f"t = {expected.timestep}: verdict made here"
-    name = page.locator("#profile svg > title").text_content()
-    assert "Higher is more like a training image" in name and page.locator("#profile svg").get_attribute("aria-label") == name
+    name = page.locator("#profile .mia-curve svg > title").text_content()
+    expect(page.locator("#profile .mia-verdict-scores svg > title")).to_contain_text("Evidence (p ≤ 0.01) begins above")
+    assert "Higher is more like a training image" in name and page.locator("#profile .mia-curve svg").get_attribute("aria-label") == name
 
     # What stands in the field is the image itself: another look at it gives the same answer.
     shown = page.locator("#image .image-frame img")
@@ -68,7 +71,7 @@ def test_a_click_on_a_member_answers_in_order_and_again_after_check(page, checke
     assert (np.asarray(Image.open(io.BytesIO(page.request.get(shown.get_attribute("src")).body()))) == original(page, thumbnail)).all()
     before = page.locator("#verdict").inner_text()
     press_check(page)
-    expect(page.locator("#profile svg > title")).to_contain_text("image.png")  # by its new name, the second answer has come
+    expect(page.locator("#profile .mia-curve svg > title")).to_contain_text("image.png")  # by its new name, the second answer has come
     expect_answer(page, expected)
     assert page.locator("#verdict").inner_text() == before
 
@@ -155,7 +158,7 @@ def test_a_colour_photograph_is_not_comparable(page, checker, images):
     text = page.locator("#answer").inner_text().replace("\N{NO-BREAK SPACE}", " ")
     assert "greyscale images of clothing" in text and "name the model that you suspect" in text
     assert not re.search(r"\b[pq] [=<≤]", text) and not [name for name in figures(page) if "-value" in name]
-    expect(page.locator("#profile svg text", has_text="known")).to_have_count(0)  # no bands that it could be held against
+    expect(page.locator("#profile .mia-curve svg text", has_text="known")).to_have_count(0)  # no bands that it could be held against
     assert marked(page) == f"t = {expected.timestep}: score given here"
     expect(page.locator("#figures")).to_contain_text("scaled from 320×240")
 
@@ -217,7 +220,7 @@ def test_unusual_images_are_taken_and_what_was_changed_is_said(page, checker, im
         expected = checker.check([tmp_path / name])[0]
         assert any(note in text for text in expected.notes), name
         upload(page, tmp_path / name)
-        expect(page.locator("#profile svg > title")).to_contain_text(f"Membership score of {name}")
+        expect(page.locator("#profile .mia-curve svg > title")).to_contain_text(f"Membership score of {name}")
         expect(page.locator("#figures .mia-notes")).to_contain_text(note)
         expect_answer(page, expected)
         remove_image(page)

@@ -44,7 +44,7 @@ def test_an_answer_goes_when_what_it_answers_changes(page, checker, images):
         expect(page.locator("#model-line")).to_contain_text("Model: demo, a small model")
         change()
         expect(page.locator("#verdict")).to_have_text(CHANGED)
-        for part in ("#profile svg", "#figures table", "#caveats li", "#download a"):
+        for part in ("#profile .mia-curve svg", "#figures table", "#caveats li", "#download a"):
             expect(page.locator(part)).to_have_count(0)
     expect(page.locator("#null-size")).to_contain_text("With 25 known non-members no image can get evidence")
     expect(page.locator("#model-line")).to_contain_text("with your non-members")
@@ -104,7 +104,7 @@ def test_another_model_gets_a_curve_and_with_known_non_members_a_verdict(page, h
     model_box(page).press("Enter")
     verdict = page.locator("#verdict .mia-verdict")
     expect(verdict).to_have_text("No verdict is possible.")
-    expect(page.locator("#profile svg")).to_be_visible()
+    expect(page.locator("#profile .mia-curve svg")).to_be_visible()
     bare = Checker("app-tests/tiny").check([images.nonmembers[0]], progress=False)[0]
     assert bare.verdict == NO_NULL and marked(page) == f"t = {bare.timestep}: score given here"
     assert "p-value" not in figures(page)

@@ -42,7 +42,7 @@ def test_several_images_are_judged_together_whatever_some_of_them_are(page, chec
             cell(page, row, 0).click()
         expect(page.locator("#profile h3")).to_have_text(good[i].name)
         expect(page.locator("#profile .mia-answer")).to_contain_text(sentence(expected[i]))
-        expect(page.locator("#profile svg > title")).to_contain_text(f"Membership score of {good[i].name}")
+        expect(page.locator("#profile .mia-curve svg > title")).to_contain_text(f"Membership score of {good[i].name}")
         expect(page.locator("#figures tr", has_text="Membership score")).to_contain_text(f"{expected[i].score:.4g}".replace("-", "−"))
         expect(page.locator("#caveats li").first).to_contain_text(expected[i].caveats[0][:40])
         expect(page.locator("#figures tr", has_text="q-value")).to_have_count(0 if expected[i].q_value is None else 1)

@@ -36,7 +36,7 @@ def test_the_page_as_it_opens(open_page):
     expect(page.get_by_role("heading", level=1)).to_have_text("Was this image in the training set?")
     expect(page.locator("#model-line")).to_have_text("Model: demo, a small model trained on 512 greyscale images of clothing.")
     expect(page.locator("#verdict")).to_have_text(EMPTY)
-    for hidden in ("#table", "#profile svg", "#figures table", "#caveats li", "#download a"):
+    for hidden in ("#table", "#profile .mia-curve svg", "#figures table", "#caveats li", "#download a"):
         expect(page.locator(hidden)).to_have_count(0)
     expect(page.get_by_role("button", name="Check", exact=True)).to_be_enabled()
     expect(page.get_by_text("never stored by it, logged, or sent anywhere else")).to_be_visible()
@@ -59,7 +59,7 @@ def test_it_fits_a_phone_and_the_answer_comes_into_view(open_page, images, tmp_p
     expect(page.locator("#caveats li").first).to_be_visible()
     expect(page.locator("#verdict .mia-verdict")).to_be_in_viewport()
     _fits(page, tmp_path / "one.png")
-    assert page.locator("#profile svg").bounding_box()["width"] > 300
+    assert page.locator("#profile .mia-curve svg").bounding_box()["width"] > 300
     fold_out(page, "Several images at once")
     fold_out(page, "Another model")
     upload(page, [images.nonmembers[5], images.photo, images.cut], "several")
