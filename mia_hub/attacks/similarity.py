@@ -31,8 +31,10 @@ def structural_similarity(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         y: as x.
 
     Returns:
-        ``[N]``, in [-1, 1]; 1 for equal images.
+        ``[N]``, in [-1, 1]; 1 for equal images. Computed in float64 if the device has it.
     """
+    # A variance is a small difference of two means.
+    x, y = (image if image.device.type == "mps" else image.double() for image in (x, y))
     span = (y.amax(dim=(1, 2, 3), keepdim=True) - y.amin(dim=(1, 2, 3), keepdim=True)).clamp_min(SMALLEST_RANGE)
     c1, c2 = (K1 * span) ** 2, (K2 * span) ** 2
     mean_x, mean_y = _mean(x), _mean(y)
