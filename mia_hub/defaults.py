@@ -7,3 +7,6 @@ PACKAGE_FOLDER = Path(__file__).parent
 DEMO_FOLDER = PACKAGE_FOLDER / "demo"
 # The attack that verdicts on images are made by: of those measured on the demo, the one that recognises most members (docs/attacks.md).
 VERDICT_ATTACK = "sima-cn"
+# Where a base is given, and where one is known without being given (under a LoRA, on the card of a fine-tune).
+VERDICT_ATTACK_GIVEN_BASE = "sima-b"
+VERDICT_ATTACK_OF_FINE_TUNES = VERDICT_ATTACK

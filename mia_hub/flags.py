@@ -52,6 +52,15 @@ FLAGS = {
         "parts of the model gave infinity or NaN in half precision",
         "They were moved to a wider precision and everything was scored again; the figures are those of the precisions named.",
     ),
+    "base-saw-nonmembers": (
+        "the attack compares the model with its base, and the base was trained on some of the non-members",
+        "Such non-members are easier for the base than new images are, so the figures are too high. Use non-members that are in the "
+        "training set of neither.",
+    ),
+    "base-saw-members": (
+        "the attack compares the model with its base, and the base was trained on some of the members",
+        "Such members are easy for both models, so the attack can miss them, and the figures are too low.",
+    ),
     "no-shift-check": (
         "the split is too small for the blind classifier, or the check was switched off",
         "It is not known whether members and non-members have one distribution.",

@@ -50,7 +50,12 @@ def attack_table() -> str:
     rows = []
     for name in sorted(ATTACKS):
         attack = get_attack(name)
-        needs = {"captions": attack.needs_caption, "gradients": attack.needs_gradients, "generated samples": attack.needs_samples}
+        needs = {
+            "captions": attack.needs_caption,
+            "gradients": attack.needs_gradients,
+            "generated samples": attack.needs_samples,
+            "a base": attack.uses_base,
+        }
         if attack.needs_training:
             needs["known members and non-members" if attack.learns_from == "both" else "known non-members"] = True
         queries = f"{attack.queries_per_image}" + (f" + {attack.setup_queries:,} once" if attack.setup_queries else "")

@@ -125,6 +125,21 @@ class Attack(ABC):
         """Return how hard an image is, ``[N, T, F]``, from the queries of `statistic`; for conditional attacks."""
         return self.scaled(self.statistic(model, x0, cond, noise))[..., None]
 
+    def hardness_for_base(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
+        """Return how hard an image is to the base of the audited model, ``[N, T, F]``, from the queries of `statistic`.
+
+        Args:
+            model: queries the base.
+            x0, cond: as the base takes them.
+            noise: the draws that the audited model saw.
+        """
+        return self.hardness(model, x0, cond, noise)
+
+    @property
+    def uses_base(self) -> bool:
+        """Whether images are compared with what the base of the model says of them; see `mia_hub.models.bases`."""
+        return False
+
     def conclude(self, observed: npt.NDArray[Any], ids: Sequence[str], is_member: npt.NDArray[Any], seed: int) -> npt.NDArray[np.float64]:
         """Return scores ``[N, T]`` from the statistics ``[N, …]`` of all images; **higher = more likely a member**."""
         return -observed

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from mia_hub.errors import AttackError
 
 
@@ -28,3 +31,22 @@ def check_norm(p: float) -> None:
     """
     if isinstance(p, bool) or not isinstance(p, (int, float)) or not p > 0:
         raise AttackError(f"p, the order of the norm, must be a number above 0 (the paper finds 4 best); got {p!r}.")
+
+
+def check_base_used(base: object, attacks: Iterable[Any]) -> None:
+    """Refuse a base that none of the attacks uses.
+
+    Args:
+        base: as given; None for none.
+        attacks: that are run.
+
+    Raises:
+        AttackError: with the attacks that use one.
+    """
+    attacks = list(attacks)
+    if base is not None and not any(attack.uses_base for attack in attacks):
+        names = ", ".join(repr(attack.name) for attack in attacks)
+        raise AttackError(
+            f"A base was given, and {names} {'compares' if len(attacks) == 1 else 'compare'} the model with none. Choose 'sima-b' or "
+            "'loss-b', or another attack with given=('base', 'complexity'), or leave the base out."
+        )

@@ -88,6 +88,10 @@ class Combination(TrainedAttack):
     def setup_queries(self) -> int:
         return sum(part.setup_queries for part in self.attacks)
 
+    @property
+    def uses_base(self) -> bool:
+        return any(part.uses_base for part in self.attacks)
+
     def check(self, model: DiffusionModel, captions: Sequence[Any] | None = None) -> None:
         for part in self.attacks:
             part.check(model, captions)

@@ -28,12 +28,14 @@ from mia_hub.images.complexity import complexity
 from mia_hub.images.sequences import SelectedSequence
 from mia_hub.metrics.expected_statistic import ExpectedStatistic
 from mia_hub.metrics.roc import auc
+from mia_hub.models.bases import GIVE_BASE, base_available, base_captions, base_of
 from mia_hub.models.noise import SampleNoise
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.scores import UNKNOWN
 from mia_hub.splits.partition import calibration_part
 
 COMPLEXITY = "complexity"
+BASE = "base"
 AUTO: Final = "auto"
 GRID = (40, 70, 100, 130, 160)
 SHIFTS = ("shift-left", "shift-right")
@@ -79,12 +81,15 @@ def neighbour(name: str, pixels: torch.Tensor) -> torch.Tensor:
 class ConditionalAttack(DelegatingAttack, TrainedAttack):
     """score = -(log S_t(x) - μ(z))/σ(z): how far a statistic S lies below that of non-members of the same difficulty z.
 
-    z holds the image's complexity (`mia_hub.images.complexity.complexity`; no query) and the hardness of its neighbours
-    (`Attack.hardness`, averaged over them; each costs as many queries as the image itself). μ and σ are fitted on non-members alone
-    (`mia_hub.metrics.expected_statistic.ExpectedStatistic`), per timestep.
+    z holds the image's complexity (`mia_hub.images.complexity.complexity`; no query); its hardness for the base of the model, with the
+    same noise draws (`Attack.hardness_for_base`; as many queries of the base); and the hardness of its neighbours (`Attack.hardness`,
+    averaged over them; each costs as many queries as the image itself). μ and σ are fitted on non-members alone
+    (`mia_hub.metrics.expected_statistic.ExpectedStatistic`), per timestep. Given the base, these must be non-members of the base, too:
+    the base finds an image that it was trained on easy, so that no other image is comparable with it.
 
     Attributes:
-        given: "complexity" and names of neighbours ("mirror", "flip", "turn", "shift-left", …, or several joined by "+").
+        given: "complexity", "base" (see `mia_hub.models.bases`), and names of neighbours ("mirror", "flip", "turn", "shift-left", …, or
+            several joined by "+").
     """
 
     given: tuple[str, ...] | Literal["auto"] = (COMPLEXITY,)
@@ -96,11 +101,11 @@ class ConditionalAttack(DelegatingAttack, TrainedAttack):
         if self.given == AUTO:
             return
         given = (self.given,) if isinstance(self.given, str) else tuple(self.given)
-        wrong = [name for name in given if name != COMPLEXITY and not set(str(name).split("+")) <= set(NEIGHBOURS)]
+        wrong = [name for name in given if name not in (COMPLEXITY, BASE) and not set(str(name).split("+")) <= set(NEIGHBOURS)]
         if wrong or not given or len(set(given)) < len(given):
             raise AttackError(
-                f"given must be 'auto', or one or more different names among {', '.join([COMPLEXITY, *NEIGHBOURS])} (neighbours may be "
-                f"joined, as in 'mirror+shift-right'); got {self.given!r}."
+                f"given must be 'auto', or one or more different names among {', '.join([COMPLEXITY, BASE, *NEIGHBOURS])} (neighbours "
+                f"may be joined, as in 'mirror+shift-right'); got {self.given!r}."
             )
         object.__setattr__(self, "given", given)
 
@@ -122,7 +127,11 @@ class ConditionalAttack(DelegatingAttack, TrainedAttack):
     @property
     def neighbours(self) -> tuple[str, ...]:
         """The names of neighbours among the conditions."""
-        return tuple(name for name in self.conditions if name != COMPLEXITY)
+        return tuple(name for name in self.conditions if name not in (COMPLEXITY, BASE))
+
+    @property
+    def uses_base(self) -> bool:
+        return BASE in self.conditions or self.base.uses_base
 
     def choose(
         self,
@@ -154,7 +163,19 @@ class ConditionalAttack(DelegatingAttack, TrainedAttack):
 
     @property
     def queries_per_image(self) -> int:
-        return self.base.queries_per_image * (1 + len(self.neighbours))
+        return self.base.queries_per_image * (1 + (BASE in self.conditions) + len(self.neighbours))
+
+    @property
+    def setup_queries(self) -> int:
+        return self.base.setup_queries * (1 + (BASE in self.conditions))
+
+    def prepare(self, model: QueriedModel, seed: int) -> Any:
+        """Return what the compared attack prepares on the model, and on the base if that is queried."""
+        own = self.base.prepare(model, seed)
+        if BASE not in self.conditions:
+            return own, None
+        with model.base_queried():
+            return own, self.base.prepare(model, seed)
 
     def at(self, timestep: int) -> ConditionalAttack:
         return replace(self, timesteps=(timestep,))
@@ -162,14 +183,36 @@ class ConditionalAttack(DelegatingAttack, TrainedAttack):
     def check(self, model: DiffusionModel, captions: Sequence[Any] | None = None) -> None:
         super().check(model, captions)
         self.base.check(model, captions)
+        if BASE in self.conditions:
+            if not base_available(model):
+                raise AttackError(
+                    f"The attack {self.name!r} compares the model with its base, and for {model.info.id} none is known. {GIVE_BASE}"
+                )
+            base = base_of(model)
+            self.base.check(base, base_captions(model, base, captions, 1))
 
     def features(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
         """Return ``[N, T, 1 + F]``: the statistic (its logarithm, if it is positive by definition), and the difficulty z."""
+        prepared = model.prepared
+        try:
+            return self._features(model, x0, cond, noise, *prepared)
+        finally:
+            model.prepared = prepared
+
+    def _features(
+        self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise, prepared: Any, base_prepared: Any
+    ) -> torch.Tensor:
+        model.prepared = prepared
         statistic = self.base.scaled(self.base.statistic(model, x0, cond, noise)).cpu().double()
         parts = [statistic[..., None]]
         if COMPLEXITY in self.conditions:
             rows = np.stack([complexity(image) for image in model.pixels.cpu().numpy()])
             parts.append(torch.from_numpy(rows)[:, None].expand(-1, statistic.shape[1], -1))
+        if BASE in self.conditions:
+            model.prepared = base_prepared
+            with model.on_base(x0) as (base_x0, base_cond):
+                parts.append(self.base.hardness_for_base(model, base_x0, base_cond, noise).cpu().double())
+            model.prepared = prepared
         hardness = []
         for name in self.neighbours:
             with model.changed(partial(neighbour, name)) as other:

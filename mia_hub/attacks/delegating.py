@@ -30,6 +30,10 @@ class DelegatingAttack(Attack):
         return self.base.setup_queries
 
     @property
+    def uses_base(self) -> bool:
+        return self.base.uses_base
+
+    @property
     def columns(self) -> tuple[int, ...]:
         return self.base.columns
 

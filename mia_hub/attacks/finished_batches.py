@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mia_hub.attacks.identity import computed_by, content_hash, model_identity
+from mia_hub.attacks.identity import computed_by, content_hash, is_identified, model_identity
 from mia_hub.errors import MiaHubError
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.system.files import replacing
@@ -110,12 +110,12 @@ def finished_batches(
         None if nothing can be stored: without a folder, or if the model or the attack can't be identified, such as a wrapped function, or
         an attack with a function among its parameters.
     """
-    if folder is None or model.info.revision is None or not (code := computed_by(attack)):
+    if folder is None or not is_identified(model, attack) or not (code := computed_by(attack)):
         return None
     identity = {
         "attack": repr(attack),
         **code,
-        **model_identity(model),
+        **model_identity(model, attack),
         "captions": None if captions is None else content_hash(repr(list(captions)).encode()),
         "images": images,
         "rows": rows,

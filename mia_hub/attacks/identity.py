@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 from mia_hub.defaults import PACKAGE_FOLDER
+from mia_hub.models.bases import base_of, base_record
 from mia_hub.models.precision import precision_of
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.system.provenance import installed_version
@@ -30,10 +31,21 @@ def computed_by(attack: Any) -> dict[str, Any]:
     return {} if code is None else {"code": code, "versions": {name: installed_version(name) for name in LIBRARIES}}
 
 
-def model_identity(model: DiffusionModel) -> dict[str, Any]:
-    """Return a JSON-ready dict that identifies a model; of one without a revision it doesn't identify the weights."""
+def model_identity(model: DiffusionModel, attack: Any = None) -> dict[str, Any]:
+    """Return a JSON-ready dict that identifies a model, with its base if an attack uses that; see `is_identified`."""
     schedule = content_hash(model.schedule.signals.numpy().tobytes(), model.schedule.noises.numpy().tobytes())
-    return {"model": model.info.to_dict(), "schedule": schedule, "precision": precision_of(model)}
+    return {"model": recorded_model(model, attack), "schedule": schedule, "precision": precision_of(model)}
+
+
+def recorded_model(model: DiffusionModel, attack: Any = None) -> dict[str, Any]:
+    """Return what results of an attack record of a model: `ModelInfo.to_dict`, and under "base" its base, if the attack uses that."""
+    described = model.info.to_dict()
+    return described | {"base": base_record(model)} if attack is not None and attack.uses_base else described
+
+
+def is_identified(model: DiffusionModel, attack: Any) -> bool:
+    """Return whether the weights that an attack queries are known by their revision; those of wrapped functions aren't."""
+    return model.info.revision is not None and (not attack.uses_base or base_of(model).info.revision is not None)
 
 
 def content_hash(*contents: bytes) -> str:

@@ -15,7 +15,7 @@ import torch
 
 from mia_hub.attacks.base import Attack
 from mia_hub.attacks.delegating import DerivedAttack
-from mia_hub.attacks.identity import model_identity
+from mia_hub.attacks.identity import is_identified, model_identity
 from mia_hub.attacks.querying import QueriedModel
 from mia_hub.attacks.scoring import Observations
 from mia_hub.errors import AttackError
@@ -156,7 +156,7 @@ class TrainedAttack(Attack):
         return FittedAttack(
             timesteps=self.timesteps,
             attack=self,
-            fitted_on=_fit_hash(model, observations, learnable, captions),
+            fitted_on=_fit_hash(self, model, observations, learnable, captions),
             scorer=scorer,
             fitted_ids=frozenset(ids),
         )
@@ -201,10 +201,11 @@ class FittedAttack(DerivedAttack):
         return self.scorer(observed)
 
 
-def _fit_hash(model: DiffusionModel, observations: Observations, learnable: npt.NDArray[np.bool_], captions: Any) -> str:
+def _fit_hash(attack: Attack, model: DiffusionModel, observations: Observations, learnable: npt.NDArray[np.bool_], captions: Any) -> str:
     """``sha256:…`` over all that a fit depends on.
 
     Args:
+        attack: that is fitted.
         model: the model that was observed.
         observations: of all images.
         learnable: mask ``[N]`` of the images that the attack was fitted on.
@@ -217,8 +218,8 @@ def _fit_hash(model: DiffusionModel, observations: Observations, learnable: npt.
         "pictures": split_hash(ids, observations.is_member[rows]),
         "captions": None if conditions is None else captions_hash(ids, (conditions[row] for row in rows)),
         "seed": observations.seed,
-        **model_identity(model),
+        **model_identity(model, attack),
     }
-    if model.info.revision is None:  # only its answers tell it from other models of the same name
+    if not is_identified(model, attack):  # only its answers tell it from other models of the same name
         identity["seen"] = hashlib.sha256(np.ascontiguousarray(observations.values[rows]).tobytes()).hexdigest()
     return "sha256:" + hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()

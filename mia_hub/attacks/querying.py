@@ -16,6 +16,7 @@ import torch
 from mia_hub.attacks.batch_reading import ImageBatch
 from mia_hub.attacks.finished_batches import FinishedBatch, FinishedBatches
 from mia_hub.errors import ModelError
+from mia_hub.models.bases import base_captions, base_of, loaded_base, shares_encoder
 from mia_hub.models.condition_rows import concatenated_conditions, condition_rows
 from mia_hub.models.conditions import EMPTY
 from mia_hub.models.precision import dtype_name, fallbacks_of, widen_parts
@@ -25,13 +26,15 @@ from mia_hub.system.memory import is_out_of_memory
 Result = TypeVar("Result")
 # Captions that are tokenized at once, to count those that are cut.
 CAPTIONS_AT_ONCE = 1024
+# Before the names of parts of the base that overflowed.
+OF_BASE = "base's "
 
 
 class QueriedModel:
     """A DiffusionModel for the length of one `Attack.score`.
 
     Attributes:
-        model: the model itself.
+        model: the model itself, or its base while that is queried.
         schedule, info: the model's own.
         queries: forward passes so far, counted in images.
         rows: most rows per forward pass; halved when memory runs out.
@@ -77,8 +80,15 @@ class QueriedModel:
 
     @property
     def fallbacks(self) -> dict[str, str]:
-        """Parts of the model that overflowed in half precision, and the precision that they run in since."""
-        return fallbacks_of(self.model)
+        """Parts of the model, and of its base, that overflowed in half precision, and the precision that they run in since."""
+        own, base = fallbacks_of(self.model), self._own_base
+        return own | ({f"{OF_BASE}{part}": wider for part, wider in fallbacks_of(base).items()} if base is not None else {})
+
+    @property
+    def _own_base(self) -> DiffusionModel | None:
+        """The base, if it has weights of its own."""
+        base = loaded_base(self.model)
+        return None if base is None or base.network is self.model.network is not None else base
 
     def count_truncated(self, captions: Sequence[Any] | None) -> None:
         """Set `truncated_captions`."""
@@ -91,12 +101,19 @@ class QueriedModel:
 
     def fall_back(self) -> bool:
         """Move the denoiser to a wider precision, and return whether there is one; see `mia_hub.models.precision`."""
-        fall_back: Callable[[], bool] | None = getattr(self.model, "fall_back", None)
-        return fall_back is not None and fall_back()
+        fall_back: Callable[[], bool] | None
+        for model in (self.model, self._own_base):
+            fall_back = getattr(model, "fall_back", None)
+            if fall_back is not None and fall_back():
+                return True
+        return False
 
     def widen(self, fallbacks: dict[str, str]) -> None:
         """Move parts that overflowed in other processes to the same wider precision here."""
-        widen_parts(self.model, fallbacks)
+        widen_parts(self.model, {part: wider for part, wider in fallbacks.items() if not part.startswith(OF_BASE)})
+        if self._own_base is not None:
+            theirs = {part.removeprefix(OF_BASE): wider for part, wider in fallbacks.items() if part.startswith(OF_BASE)}
+            widen_parts(self._own_base, theirs)
 
     def remarks(self, caption_source: str) -> dict[str, str]:
         """Return what the reader of the results must know, by the names of `mia_hub.flags.FLAGS`.
@@ -126,6 +143,31 @@ class QueriedModel:
             yield self.model.to_model_space(self.pixels)
         finally:
             self.pixels = before
+
+    @contextmanager
+    def base_queried(self) -> Iterator[None]:
+        """Make the model's base the one that is queried, with the same batch; queries go on being counted."""
+        model, captions = self.model, self.captions
+        base = base_of(model)
+        try:
+            self._query(base, base_captions(model, base, captions, len(self.pixels)))
+            yield
+        finally:
+            self._query(model, captions)
+
+    def _query(self, model: DiffusionModel, captions: list[Any] | None) -> None:
+        self.model, self.schedule, self.info, self.captions = model, model.schedule, model.info, captions
+
+    @contextmanager
+    def on_base(self, x0: torch.Tensor) -> Iterator[tuple[torch.Tensor, Any]]:
+        """Make the base the one that is queried; yields x0 and the condition of the current batch, as the base takes them.
+
+        Args:
+            x0: the batch in the model space of the model.
+        """
+        model = self.model
+        with self.base_queried():
+            yield x0 if shares_encoder(model, self.model) else self.model.to_model_space(self.pixels), self.condition(self.captions)
 
     def condition(self, captions: list[Any] | None) -> Any:
         """Return the condition of the current batch under other captions."""

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from mia_hub.attacks.batch_reading import BatchReader
 from mia_hub.attacks.finished_batches import FinishedBatch, finished_batches
-from mia_hub.attacks.identity import computed_by
+from mia_hub.attacks.identity import computed_by, recorded_model
 from mia_hub.attacks.querying import QueriedModel, full_precision
 from mia_hub.errors import AttackError, ModelError, integer_at_least
 from mia_hub.images.image import InputImage
@@ -135,13 +135,13 @@ class Scoring:
         """Return the scores of the attack, which first chooses the parameters that it chooses itself."""
         self.attack.check_labels(self.labels)
         while True:
-            precision = precision_of(self.model)
+            precision, fallbacks = precision_of(self.model), self._fallbacks
             chosen, queries = self._choice()
             scoring = replace(self, attack=self.attack.with_chosen(chosen))
             observations = scoring.observations()
-            if precision_of(self.model) == precision:
+            if self._fallbacks == fallbacks:
                 break
-            # A part of the model was moved to a wider precision meanwhile: the choice was made on other values.
+            # A part of the model, or of its base, was moved to a wider precision meanwhile: the choice was made on other values.
         attack = scoring.attack
         return ScoreTable(
             ids=observations.ids,
@@ -150,7 +150,7 @@ class Scoring:
             scores=attack.conclude(observations.values, observations.ids, observations.is_member, observations.seed),
             attack=repr(self.attack),
             chosen=chosen,
-            model=self.model.info.to_dict(),
+            model=recorded_model(self.model, self.attack),
             seed=observations.seed,
             queries=observations.queries + queries,
             seconds=observations.seconds,
@@ -160,6 +160,10 @@ class Scoring:
             remarks=observations.remarks,
             computed_by=computed_by(self.attack),
         )
+
+    @property
+    def _fallbacks(self) -> dict[str, str]:
+        return QueriedModel(self.model, 1).fallbacks
 
     def _choice(self) -> tuple[dict[str, Any], int]:
         """The parameters that the attack chooses, the same in all processes, and the queries that the choice took."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import islice
 from typing import Any, ClassVar, Literal, get_args
@@ -153,3 +153,21 @@ class SimAMC(Attack):
     def concluded(self, mean: torch.Tensor) -> torch.Tensor:
         """Return the statistic ``[N]`` from the mean of the terms."""
         return mean if self.form == "norm-mean" else p_norm(mean, self.p)
+
+    def hardness_for_base(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
+        """Return logs of the statistic with norms of several orders, ``[N, T, 3]``, as `SimA.hardness`."""
+        vectors = replace(self, form="vector-mean") if self.form == "norm-mean" else self
+        terms = vectors.terms(model, x0, cond, noise, [(t, k) for t in self.timesteps for k in range(self.draws)])
+        columns = []
+        for _ in self.timesteps:
+            draws = islice(terms, self.draws)
+            if self.form == "norm-mean":
+                columns.append(reduce(torch.add, map(_norms, draws)) / self.draws)
+            else:
+                columns.append(_norms(reduce(torch.add, draws) / self.draws))
+        return torch.stack(columns, dim=1).log()
+
+
+def _norms(vector: torch.Tensor) -> torch.Tensor:
+    """Norms of several orders, ``[N, 3]``."""
+    return torch.stack([p_norm(vector, p) for p in HARDNESS_ORDERS], dim=1)

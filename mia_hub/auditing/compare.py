@@ -13,6 +13,7 @@ from typing import Any, Unpack
 from tqdm.auto import tqdm
 
 from mia_hub.attacks import ATTACKS, Attack, get_attack
+from mia_hub.attacks.checks import check_base_used
 from mia_hub.attacks.combination import Combination, alone
 from mia_hub.attacks.spelling import spell
 from mia_hub.auditing.comparison import ComparedAttack, Comparison, SkippedAttack
@@ -20,11 +21,13 @@ from mia_hub.auditing.options import AuditOptions
 from mia_hub.auditing.preparation import AuditInputs, PreparedAudit
 from mia_hub.auditing.report import AuditReport
 from mia_hub.errors import AttackError
+from mia_hub.models.bases import base_available, loaded_base
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.splits.member_split import MemberSplit
 from mia_hub.system.signatures import with_options
 
 LONGEST_FILE_NAME = 60
+UNLOADED_BASE = "It compares the model with its base, which is loaded only for an attack that is named, or where it is given with base=…."
 UNFINISHED = "It was not finished when this was written; the same command resumes it."
 
 
@@ -40,10 +43,11 @@ def compare(
     """Run several attacks on one model and one split, and compare their figures.
 
     Args:
-        model, split, selection, fprs, limit, batch_size, seed, captions, shift_check, device, dtype, revision, progress: as for
+        model, split, selection, fprs, limit, batch_size, seed, captions, shift_check, device, dtype, revision, base, progress: as for
             `mia_hub.audit`.
         attacks: names or Attacks. By default `default_attacks()`: all registered ones; those that can't run on this model and split are
-            listed with the reason. A named attack that can't run is an error, before the model is queried.
+            listed with the reason, and so are those that compare with a base that would have to be loaded first. A named attack that
+            can't run is an error, before the model is queried.
         combine: combinations of attacks, such as ``[["sima", "pia"]]``. Each gets a row, and so does each of its parts alone with as
             many queries per image as the combination has; see `mia_hub.attacks.combination.alone` for the rule.
         folder: where each attack's scores are stored once they are computed, as ``scores-<attack>.parquet``, and all figures so far as
@@ -58,6 +62,7 @@ def compare(
         MiaHubError: with a message for the user; what can be refused is refused before the model is queried.
     """
     planned = _planned_attacks(attacks, combine)
+    check_base_used(options["base"], [*planned, *map(_combination, combine)])
     inputs = AuditInputs.load(model, split, options)
     inputs.check_plan()
     planned, skipped = _runnable(planned, inputs, strict=attacks is not None)
@@ -156,6 +161,9 @@ def _runnable(planned: list[Attack], inputs: AuditInputs, *, strict: bool) -> tu
     """Return the attacks that can run on a model and a split, and the others with the reason; ``strict``: there may be no others."""
     runnable, skipped = [], []
     for attack in planned:
+        if not strict and attack.uses_base and loaded_base(inputs.model) is None and base_available(inputs.model):
+            skipped.append(SkippedAttack(spell(attack), UNLOADED_BASE))
+            continue
         try:
             inputs.check_attack(attack)
         except AttackError as error:

@@ -18,6 +18,7 @@ class QueryOptions(TypedDict, total=False):
     device: Annotated[Any, Default(None)]
     dtype: Annotated[Any, Default(None)]
     revision: Annotated[str | None, Default(None)]
+    base: Annotated[Any, Default(None)]
     progress: Annotated[bool, Default(True)]
 
 

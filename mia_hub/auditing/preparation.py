@@ -22,6 +22,7 @@ from mia_hub.scores import ScoreTable
 from mia_hub.splits.loading import load_split
 from mia_hub.splits.member_split import MemberSplit, captions_hash, split_hash
 from mia_hub.splits.shift import Survey, shift_flags, survey
+from mia_hub.splits.training_images import base_overlap
 from mia_hub.system.memory import peak_memory_mb, reset_peak_memory
 from mia_hub.system.processes import current_processes
 from mia_hub.system.provenance import provenance
@@ -49,7 +50,9 @@ class AuditInputs:
             MiaHubError: if one of them can't be loaded, or the captions don't fit the model.
         """
         loaded_split = load_split(split, limit=options["limit"], seed=options["seed"])
-        loaded_model = load_model(model, device=options["device"], dtype=options["dtype"], revision=options["revision"])
+        loaded_model = load_model(
+            model, device=options["device"], dtype=options["dtype"], revision=options["revision"], base=options["base"]
+        )
         loaded_split = loaded_split.conditioned_on(loaded_model.info.conditioning, options["captions"])
         resolved_conditions(loaded_model, loaded_split.captions, len(loaded_split.images))
         return cls(loaded_model, loaded_split, options)
@@ -127,6 +130,9 @@ class PreparedAudit:
         """
         options = self.inputs.options
         table = replace(self._scores(attack, file) if table is None else table, split=self.description)
+        if attack.uses_base:
+            overlap = base_overlap(self.inputs.model, table.ids, table.is_member, self.description["hash"])
+            table = replace(table, remarks=table.remarks | overlap)
         attack = attack.with_chosen(table.chosen)
         rate = len(table) / table.seconds if table.seconds else None
         return report_from_scores(

@@ -94,6 +94,11 @@ def meaning(report: AuditReport) -> list[str]:
         lines.append(
             f"A classifier that sees the images and never the model reaches AUC {blind}, not to be told from guessing, as it should be."
         )
+    if base := report.model.get("base"):
+        lines.append(
+            f"The attack compares the model with its base, {base['id']}, which takes its share of the queries. The figures hold if the "
+            "non-members are in the training set of neither."
+        )
     return lines
 
 
@@ -178,7 +183,8 @@ def cost_rows(report: AuditReport) -> Rows:
 def provenance_rows(report: AuditReport) -> Rows:
     """Return names and values of what is needed to reproduce the result."""
     rows = [["Attack", report.attack]]
-    rows += [[f"Model: {key.replace('_', ' ')}", value_text(value)] for key, value in report.model.items()]
+    rows += [[f"Model: {key.replace('_', ' ')}", value_text(value)] for key, value in report.model.items() if key != "base"]
+    rows += [[f"Base: {key}", value_text(value)] for key, value in report.model.get("base", {}).items()]
     rows += [[f"Split: {key.replace('_', ' ')}", value_text(value)] for key, value in report.split.items() if key != "notes"]
     rows += [[key.replace("_", " ").capitalize(), value_text(value)] for key, value in report.provenance.items()]
     return rows

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from tqdm.auto import tqdm
 
 from mia_hub.attacks import Attack
-from mia_hub.attacks.identity import computed_by
+from mia_hub.attacks.identity import computed_by, is_identified, recorded_model
 from mia_hub.errors import MetricError, MiaHubError
 from mia_hub.models.precision import match_precision
 from mia_hub.models.protocol import DiffusionModel
@@ -57,12 +57,12 @@ class StoredScores:
 
     def load(self, file: str, attack: Attack) -> ScoreTable | None:
         """Return the scores in ``file`` if they needn't be computed again; else None."""
-        table = current_processes().first(lambda: self._read(file))
+        table = current_processes().first(lambda: self._read(file, attack))
         if table is None:
             return None
         hashes = [[(split or {}).get(key) for key in ("hash", "captions_hash")] for split in (table.split, self.split)]
         stored = (table.attack, table.model, hashes[0], table.seed, table.ids)
-        needed = (repr(attack), self.model.info.to_dict(), hashes[1], self.seed, self.ids)
+        needed = (repr(attack), recorded_model(self.model, attack), hashes[1], self.seed, self.ids)
         if stored != needed or not self._is_current(file, table, attack):
             return None
         # Last, since it widens parts of the model that overflowed then, so that further queries are as they would have been.
@@ -71,9 +71,9 @@ class StoredScores:
         self._remove_batches(file)  # left by a process that was killed after it had saved the scores
         return table
 
-    def _read(self, file: str) -> ScoreTable | None:
+    def _read(self, file: str, attack: Attack) -> ScoreTable | None:
         path = self.folder / file
-        if self.model.info.revision is None or not path.exists():
+        if not is_identified(self.model, attack) or not path.exists():
             return None
         try:
             return ScoreTable.from_parquet(path)

@@ -7,20 +7,23 @@ from functools import cached_property
 from typing import Any, Unpack, cast
 
 from mia_hub.attacks import Attack
+from mia_hub.attacks.checks import check_base_used
 from mia_hub.attacks.conditional import ConditionalAttack
+from mia_hub.attacks.identity import recorded_model
 from mia_hub.checking.choosing import chosen_reference
 from mia_hub.checking.image_answers import ImageCheck, Profile
 from mia_hub.checking.options import CheckerOptions
 from mia_hub.checking.per_precision import PerPrecision
 from mia_hub.checking.set_answers import SetCheck
 from mia_hub.checking.set_checking import ObservedSet, compare_with_reference, set_answer
-from mia_hub.checking.verdict_texts import KNOWN_IMAGE_NOTES, image_caveats, image_sentence, remark_notes, scaled_note
+from mia_hub.checking.verdict_texts import KNOWN_IMAGE_NOTES, base_caveat, image_caveats, image_sentence, remark_notes, scaled_note
 from mia_hub.checking.verdicts import NO_NULL, NOT_COMPARABLE, verdict_of
 from mia_hub.errors import AttackError, SplitError
 from mia_hub.images.image import InputImage
 from mia_hub.images.sources import as_images, left_out_of
 from mia_hub.metrics.p_values import Judgement, adjusted
 from mia_hub.metrics.set_tests import FEWEST_IN_SET, too_few
+from mia_hub.models.bases import base_of
 from mia_hub.models.conditions import no_condition
 from mia_hub.models.loading import load_model
 from mia_hub.models.precision import precision_of
@@ -57,10 +60,12 @@ class Checker:
         batch_size, seed: as for `mia_hub.Attack.score`.
         progress: shows a progress bar while the non-members are scored.
         on_batch: called with (non-members scored, in all) meanwhile.
-        device, dtype, revision: as for `mia_hub.load_model`.
+        device, dtype, revision, base: as for `mia_hub.load_model`. With a base, the default attack is ``sima-b``, and the non-members must
+            be in the training set of neither model.
 
     Raises:
-        SplitError: with fewer than 20 non-members, or for a reference of another model, revision or precision.
+        SplitError: with fewer than 20 non-members, or some that the base was trained on, or for a reference of another model, revision or
+            precision.
         MiaHubError: as loading and scoring raise it.
     """
 
@@ -73,9 +78,12 @@ class Checker:
         on_batch: OnBatch = None,
         **options: Unpack[CheckerOptions],
     ):
-        self.model: DiffusionModel = load_model(model, device=options["device"], dtype=options["dtype"], revision=options["revision"])
+        self.model: DiffusionModel = load_model(
+            model, device=options["device"], dtype=options["dtype"], revision=options["revision"], base=options["base"]
+        )
         chosen = chosen_reference(self.model, attack, options)
         self.attack = chosen.attack
+        check_base_used(options["base"], [self.attack])
         captions = cast(Any, options["nonmember_captions"])
         check_usable(self.attack)
         self.attack.check(self.model, None if captions is True else captions)
@@ -182,7 +190,7 @@ class Checker:
             critical = reference.null.critical
             verdict, score, n_null = NOT_COMPARABLE, judged.score, len(reference.null)
             if comparable:
-                caveats = reference.origin.caveats
+                caveats = (*self._base_caveats, *reference.origin.caveats)
                 share_below, p_value, n_null = judged.share_below, judged.p_value, judged.n
                 verdict = verdict_of(p_value, q_value)
         model = self.model.info.id
@@ -221,6 +229,10 @@ class Checker:
             *(() if unscaled else (scaled_note((image.width, image.height), (width, height)),)),
             *remark_notes(remarks),
         )
+
+    @property
+    def _base_caveats(self) -> tuple[str, ...]:
+        return (base_caveat(base_of(self.model).info.id),) if self.attack.uses_base else ()
 
     def _check_captions(self, captions: CaptionsOrClasses) -> CaptionsOrClasses:
         """Return the captions of the images: where all known images were scored with the same one, also these by default."""
@@ -287,7 +299,7 @@ class Checker:
             attack = self._verdict_attack(reference)
             observations = attack.observe(self.model, inputs, captions=captions, progress=progress, on_batch=on_batch, **self._scoring)
             model, timestep = self.model.info.id, self._timestep(reference)
-            return reference, ObservedSet(inputs, copies, model, attack, self.attack.name, timestep, observations)
+            return reference, ObservedSet(inputs, copies, model, attack, self.attack.name, timestep, observations, self._base_caveats)
 
         reference, observed = self._reference.use(observe)
         if reference is None:
@@ -301,7 +313,7 @@ class Checker:
         return {
             "images": [check.to_entry() for check in checks],
             "reference": None if reference is None else reference.to_dict(),
-            "model": self.model.info.to_dict(),
+            "model": recorded_model(self.model, self.attack),
             "attack": repr(self._verdict_attack(reference)),
             "profile": repr(self._profile_attack),
             "higher_score_means": "more likely a member",

@@ -33,7 +33,8 @@ def check_images(
         images: paths, a folder, PIL images, uint8 arrays, float tensors in [0, 1] as NCHW, or a `datasets` column; anything that
             `mia_hub.images.sources.as_images` takes.
         model: "demo", a folder, a Hub id, or a DiffusionModel.
-        attack: a name of `mia_hub.list_attacks`, or an Attack; by default that of the reference, or ``sima-cn``.
+        attack: a name of `mia_hub.list_attacks`, or an Attack; by default that of the reference, or ``sima-cn``, or ``sima-b`` where a
+            base is given.
         captions: of a model conditioned on text, one per image or one for all; of one conditioned on classes, class indices. Empty ones
             by default.
         nonmembers: for any model but the demo: images that are certainly not in its training set, 99 or more, of the same kind, in any of
@@ -43,7 +44,8 @@ def check_images(
         reference: a `mia_hub.Reference`, its folder, its id on this machine, or its name on the Hub, in place of ``nonmembers``.
         keep: whether the scores of ``nonmembers`` are kept on this machine, so that the next check of the same ones need not repeat them.
         batch_size, seed: as for `mia_hub.Attack.score`.
-        device, dtype, revision: as for `mia_hub.load_model`.
+        device, dtype, revision, base: as for `mia_hub.load_model`; with a base, the non-members must be in the training set of neither
+            model.
         progress: shows progress bars for anything over a second.
 
     Returns:

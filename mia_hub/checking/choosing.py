@@ -10,7 +10,6 @@ import numpy as np
 
 from mia_hub.attacks import Attack, get_attack
 from mia_hub.checking.options import CheckerOptions
-from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.errors import AttackError, SplitError
 from mia_hub.images.sources import as_images
 from mia_hub.models.protocol import DiffusionModel
@@ -22,6 +21,7 @@ from mia_hub.references.record import SourceRecord
 from mia_hub.references.reference import Reference, kept_reference, scored_reference
 from mia_hub.references.scoring import LabelledImages, ScoringRun, check_enough
 from mia_hub.references.source import is_source, open_known_images
+from mia_hub.references.verdict_attack import default_verdict_attack
 from mia_hub.splits.member_split import distinct
 
 OnBatch = Callable[[int, int], None] | None
@@ -80,13 +80,15 @@ def chosen_reference(model: DiffusionModel, attack: str | Attack | None, options
         AttackError: for an attack other than the reference's.
     """
     requested = None if attack is None else get_attack(attack)
+    if requested is None and options["base"] is not None and options["reference"] is None:
+        requested = default_verdict_attack(model, base_given=True)
     if options["nonmember_captions"] is not None and options["nonmembers"] is None and not is_demo(model):
         raise SplitError("nonmember_captions belong to nonmembers, of which none are given; leave them out.")
     reference = _named(options)
     if reference is None and options["nonmembers"] is None and not is_demo(model):
         reference = kept_reference(model, requested)
     if reference is None:
-        return ChosenReference(requested or get_attack(VERDICT_ATTACK), options["seed"])
+        return ChosenReference(requested or default_verdict_attack(model), options["seed"])
     if requested is not None and requested != reference.configured:
         raise AttackError(
             f"The reference was scored by the attack {reference.configured!r}, and scores of {requested!r} can't be compared with it. "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Hashable
 from pathlib import Path
@@ -14,6 +15,7 @@ from mia_hub.attacks import Attack
 from mia_hub.checking.checker import Checker
 from mia_hub.checking.options import CheckerOptions
 from mia_hub.images.sources import as_images
+from mia_hub.models.bases import loaded_base
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.references.kept import KeptReferences
 from mia_hub.references.source import is_source
@@ -92,9 +94,10 @@ def _checkers_of(model: DiffusionModel) -> Checkers | None:
 
 def _key(model: str | DiffusionModel, attack: Attack | None, options: dict[str, Any], owner: str | None) -> tuple[Any, ...] | None:
     """Return what tells checkers apart, first what tells their models apart; None where nothing does."""
-    loading = tuple(options[name] for name in OF_LOADING)
-    identity = (model, *map(str, loading)) if isinstance(model, str) else _weights(model)
-    left_out = (*WITHOUT_EFFECT, *OF_LOADING, "nonmembers", "nonmember_captions", "reference")
+    loading, base = tuple(options[name] for name in OF_LOADING), options["base"]
+    identity = (model, *map(str, loading)) if isinstance(model, str) else (_weights(model), _base_state(loaded_base(model)))
+    identity = (identity, _base_state(base))
+    left_out = (*WITHOUT_EFFECT, *OF_LOADING, "base", "nonmembers", "nonmember_captions", "reference")
     named = tuple((name, value) for name, value in options.items() if name not in left_out)
     nonmembers, captions, reference = options["nonmembers"], options["nonmember_captions"], options["reference"]
     if nonmembers is not None:
@@ -118,6 +121,13 @@ def _weights(model: DiffusionModel) -> Hashable:
     assert network is not None  # such a model holds no checkers
     tensors = [*network.parameters(), *network.buffers()]
     return tuple((tensor.data_ptr(), tensor._version, tensor.dtype) for tensor in tensors)
+
+
+def _base_state(base: Any) -> Hashable:
+    """Return what tells bases apart; one whose weights can't be watched is told apart from all others, also from itself."""
+    if base is None or isinstance(base, (str, os.PathLike)):
+        return None if base is None else str(base)
+    return _weights(base) if getattr(base, "network", None) is not None else (id(base), time.monotonic_ns())
 
 
 def _content(images: Any) -> str:

@@ -45,6 +45,7 @@ class ObservedSet:
         attack_name: its short name.
         timestep: at which the images were scored.
         observations: of the images, by this attack.
+        caveats: what an answer by this attack presupposes.
     """
 
     images: Sequence[InputImage]
@@ -54,6 +55,7 @@ class ObservedSet:
     attack_name: str
     timestep: int
     observations: Observations
+    caveats: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +145,7 @@ def set_answer(observed: ObservedSet, reference: Reference | None, comparison: S
     return SetCheck(
         verdict=verdict,
         sentence=set_sentence(verdict, model=observed.model, n=n, n_null=n_null, test=test, difference=difference),
-        caveats=set_caveats(verdict, test),
+        caveats=(*set_caveats(verdict, test), *(observed.caveats if test is not None else ())),
         n=n,
         n_null=n_null,
         p_value=None if test is None else test.p_value,

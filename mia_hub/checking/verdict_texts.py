@@ -85,6 +85,14 @@ TREATMENT = (
 )
 
 
+def base_caveat(base: str) -> str:
+    """Return what an answer presupposes whose attack compares the model with its base, of that id."""
+    return (
+        f"The model was compared with its base, {base}: the answer holds if the known non-members are in the training set of neither. An "
+        f"image that {base} was trained on itself is easily missed."
+    )
+
+
 def image_caveats(
     verdict: str,
     p_value: float | None,

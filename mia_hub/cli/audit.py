@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         with joined_processes() as processes, output_folder(out):
             report = audit(
                 model_from(args), attack, split_from(args), selection=args.selection, timestep=args.timestep, fprs=args.fpr,
-                batch_size=args.batch_size, seed=args.seed, captions=args.captions, shift_check=not args.no_shift_check,
+                batch_size=args.batch_size, base=args.base, seed=args.seed, captions=args.captions, shift_check=not args.no_shift_check,
                 folder=out, progress=not args.quiet and processes.is_first,
             )  # fmt: skip
     except KeyboardInterrupt:

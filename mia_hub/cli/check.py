@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mia_hub.cli.options import Commands, add_attack_options, add_model_options, model_from
 from mia_hub.cli.output import EXIT_ERROR, message, output_folder, report_files
 from mia_hub.cli.reference import SOURCES, check_nonmember_options, offer_reference, stored_revision
-from mia_hub.defaults import VERDICT_ATTACK
+from mia_hub.defaults import VERDICT_ATTACK, VERDICT_ATTACK_GIVEN_BASE
 from mia_hub.errors import MiaHubError
 from mia_hub.system.files import write_output
 
@@ -64,7 +64,7 @@ def add_command(commands: Commands) -> None:
         parser.add_argument("--caption-column", metavar="NAME", help="of --captions in metadata, where it isn't caption, text or prompt")
         parser.add_argument("--out", metavar="FOLDER", help=f"write {name}.html, a page with the plots, and {name}.json there")
         parser.add_argument("--json", metavar="FILE", help="also write the answer as JSON; '-' prints it in place of the text")
-        add_attack_options(parser, None, shown=f"that of the reference, or {VERDICT_ATTACK}")
+        add_attack_options(parser, None, shown=f"that of the reference, or {VERDICT_ATTACK}; {VERDICT_ATTACK_GIVEN_BASE} with --base")
         add_model_options(parser)
         parser.set_defaults(run=run, answer=answer)
 
@@ -160,7 +160,7 @@ def _attack(args: argparse.Namespace) -> Attack | None:
 
     if args.attack is None and not args.set:
         return None
-    return get_attack(args.attack or VERDICT_ATTACK, **parse_parameters(args.set))
+    return get_attack(args.attack or (VERDICT_ATTACK_GIVEN_BASE if args.base else VERDICT_ATTACK), **parse_parameters(args.set))
 
 
 Answer = tuple[str, Callable[[], str], dict[str, Any]]
@@ -189,7 +189,7 @@ def _answer_set(checker: Checker, images: list[Any], left_out: _Files, **options
 def _checker(args: argparse.Namespace, attack: Attack | None, nonmembers: _Files) -> Checker:
     from mia_hub.checking.checker import Checker
 
-    options: dict[str, Any] = {"batch_size": args.batch_size, "progress": not args.quiet}
+    options: dict[str, Any] = {"batch_size": args.batch_size, "progress": not args.quiet, "base": args.base}
     if nonmembers.sources:
         null = {"nonmembers": nonmembers.readable, "nonmember_captions": _captions(args, nonmembers)}
     else:
@@ -198,8 +198,8 @@ def _checker(args: argparse.Namespace, attack: Attack | None, nonmembers: _Files
     reference = _named_reference(args)  # before the model: it may name that
     checker = Checker(model_from(args), attack, **null, reference=reference, **options)
     if checker.reference is None:
-        offer_reference(args, checker.model, attack)
-        checker = Checker(checker.model, attack, **options)
+        offer_reference(args, checker.model, checker.attack)
+        checker = Checker(checker.model, checker.attack if args.base else attack, **options | {"base": None})
     return checker
 
 

@@ -53,8 +53,8 @@ def run(args: argparse.Namespace) -> int:
         with joined_processes() as processes:
             comparison = compare(
                 model_from(args), split_from(args), attacks, combine=combine, selection=args.selection, fprs=args.fpr,
-                batch_size=args.batch_size, seed=args.seed, captions=args.captions, shift_check=not args.no_shift_check, folder=out,
-                progress=not args.quiet and processes.is_first,
+                batch_size=args.batch_size, base=args.base, seed=args.seed, captions=args.captions,
+                shift_check=not args.no_shift_check, folder=out, progress=not args.quiet and processes.is_first,
             )  # fmt: skip
     except KeyboardInterrupt:
         if not out:

@@ -31,6 +31,12 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "top: 'base + lora' (default: demo)",
     )
     add_query_options(parser)
+    parser.add_argument(
+        "--base",
+        metavar="MODEL",
+        help="what the model was fine-tuned from, or a reference denoiser, for attacks that compare with it, such as sima-b (default: the "
+        "model under a LoRA, or the one that the card names)",
+    )
     parser.add_argument("--size", type=int, metavar="PIXELS", help="side of the images in pixels (default: that of the model)")
     parser.add_argument("--latents", choices=["mode", "sample"], help="of a model on latents (default: mode)")
     parser.add_argument("--offload", choices=["model", "sequential"], help="diffusers' offloading, for a model larger than the accelerator")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mia_hub.cli.options import Commands, add_attack_options, add_condition_columns, add_model_options, model_from
 from mia_hub.cli.output import message, report_interruption
-from mia_hub.defaults import VERDICT_ATTACK
+from mia_hub.defaults import VERDICT_ATTACK, VERDICT_ATTACK_GIVEN_BASE
 from mia_hub.errors import MiaHubError
 from mia_hub.system.processes import joined_processes
 
@@ -74,7 +74,7 @@ def _add_build(actions: Commands) -> None:
     build.add_argument("--out", metavar="FOLDER", help="also write the reference there")
     build.add_argument("--push", metavar="OWNER/NAME", help="also publish it as a data set on the Hub; there are no images in it")
     build.add_argument("--private", action="store_true", help="with --push: make a new data set private")
-    add_attack_options(build, VERDICT_ATTACK)
+    add_attack_options(build, None, shown=f"{VERDICT_ATTACK}, or {VERDICT_ATTACK_GIVEN_BASE} with --base")
     add_model_options(build)
     build.set_defaults(run=_build, shares_work=True)
 
@@ -87,6 +87,7 @@ def _add_verify(actions: Commands) -> None:
     )
     verify.add_argument("name", metavar="NAME", help="id on this machine, a folder, or a data set on the Hub")
     verify.add_argument("--nonmembers", metavar="SOURCE", help="where its images are (default: the source that it states)")
+    verify.add_argument("--base", metavar="MODEL", help="that the reference compares the model with, unless the model has it by itself")
     verify.add_argument("--device", help="cpu, cuda, mps (default: the best one present)")
     verify.add_argument("--quiet", action="store_true", help="no progress bars")
     verify.set_defaults(run=_verify)
@@ -130,14 +131,16 @@ def _plan(args: argparse.Namespace, processes: Processes, progress: bool) -> Bui
     from mia_hub.splits.publishing import writable_dataset
     from mia_hub.splits.split_part import ColumnNames
 
-    attack = get_attack(args.attack, **parse_parameters(args.set))
+    attack = None
+    if args.attack or args.set:
+        attack = get_attack(args.attack or (VERDICT_ATTACK_GIVEN_BASE if args.base else VERDICT_ATTACK), **parse_parameters(args.set))
     if args.push:
         processes.first(partial(writable_dataset, args.push, private=args.private))
     options = {
         "members": args.members, "captions": True if args.captions else args.caption, "limit": args.limit, "stated": args.stated,
         "made_after": args.made_after, "columns": ColumnNames(args.image_column, args.caption_column, args.class_column),
         "source_revision": args.source_revision, "seed": args.seed, "progress": progress, "caveats": (),
-        "device": None, "dtype": None, "revision": None,
+        "device": None, "dtype": None, "revision": None, "base": args.base,
     }  # fmt: skip
     plan = plan_reference(model_from(args), args.nonmembers, attack, **options)
     if args.push:
@@ -188,7 +191,7 @@ def _verify(args: argparse.Namespace) -> int:
 
     reference = Reference.load(args.name, keep=False)
     stored, dtype = reference.profiles.model, reference.profiles.precision.partition(" ")[0]
-    model = load_model(stored["id"], device=args.device, dtype=dtype, revision=stored_revision(stored))
+    model = load_model(stored["id"], device=args.device, dtype=dtype, revision=stored_revision(stored), base=args.base)
     outcome = verify_reference(reference, model, args.nonmembers, progress=not args.quiet)
     print(outcome.text())
     return 0 if outcome.genuine else EXIT_NOT_GENUINE

@@ -10,7 +10,7 @@ import datasets
 import evaluate
 import numpy as np
 
-from mia_hub.defaults import VERDICT_ATTACK
+from mia_hub.defaults import VERDICT_ATTACK, VERDICT_ATTACK_GIVEN_BASE
 from mia_hub.errors import MetricError
 from mia_hub.evaluate_module.documentation import CITATION, DESCRIPTION, INPUTS
 from mia_hub.evaluate_module.labelled_images import labels_of, split_by_label
@@ -113,6 +113,7 @@ class Sima(evaluate.Metric):  # type: ignore[misc]  # evaluate ships no types
         device: Any = None,
         dtype: Any = None,
         revision: str | None = None,
+        base: str | DiffusionModel | None = None,
         captions: str | Sequence[Any] | None = None,
         progress: bool = True,
         dataset_id: str | MemberSplit | None = None,
@@ -132,10 +133,13 @@ class Sima(evaluate.Metric):  # type: ignore[misc]  # evaluate ships no types
     ) -> dict[str, Any]:
         check_source(predictions, references, dataset_id)
         unlabelled = dataset_id is None and references is None
+        if base is not None and attack is None and reference is None:
+            attack = VERDICT_ATTACK_GIVEN_BASE
         if timesteps is not None:
             attack = _attack_with(attack or (VERDICT_ATTACK if unlabelled else "sima"), timesteps)
         querying: dict[str, Any] = {
-            "batch_size": batch_size, "device": device, "dtype": dtype, "revision": revision, "seed": seed, "progress": progress,
+            "batch_size": batch_size, "device": device, "dtype": dtype, "revision": revision, "base": base, "seed": seed,
+            "progress": progress,
         }  # fmt: skip
         if unlabelled:
             null = {"nonmembers": nonmembers, "nonmember_captions": nonmember_captions, "reference": reference}

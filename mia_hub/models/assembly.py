@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mia_hub.defaults import DEMO_FOLDER
@@ -15,8 +17,10 @@ from mia_hub.models.components import load_component, quiet, read_configs
 from mia_hub.models.families.base import NetworkModel
 from mia_hub.models.families.registry import ADAPTERS
 from mia_hub.models.layout import INDEX, Component, check_shards, read_layout
+from mia_hub.models.origin import Origin
 from mia_hub.models.overlays.checkpoint import Checkpoint
 from mia_hub.models.overlays.lora import LoRA
+from mia_hub.models.overlays.lora_switch import LoRASwitch
 from mia_hub.models.overlays.names import PICKLED, open_overlay
 from mia_hub.models.overlays.overlay import Base, Overlay
 from mia_hub.models.precision import probe_precision
@@ -48,9 +52,23 @@ class Plan:
     @property
     def revision(self) -> str:
         """The revision as results record it: the commits of base and overlays, or the hashes of their weights, which are then read."""
+        return " + ".join([self._base_revision, *(overlay.revision for overlay in self.overlays)])
+
+    @cached_property
+    def _base_revision(self) -> str:
         repository = self.base.repository
-        files = weight_files(repository, self.needed, self.base.adapter.denoiser)
-        return " + ".join([repository.revision or repository.hash(files), *(overlay.revision for overlay in self.overlays)])
+        return repository.revision or repository.hash(weight_files(repository, self.needed, self.base.adapter.denoiser))
+
+    @property
+    def name(self) -> str:
+        """The name as results record it: "base + overlay"."""
+        return " + ".join([self.base.repository.name, *(overlay.name for overlay in self.overlays)])
+
+    def without_loras(self) -> Plan:
+        """The plan of the same model without its LoRAs, as far as its name and its revision are concerned."""
+        plan = replace(self, overlays=[overlay for overlay in self.overlays if not isinstance(overlay, LoRA)])
+        plan._base_revision = self._base_revision
+        return plan
 
 
 def assemble(
@@ -86,15 +104,32 @@ def assemble(
         overlay.apply(plan.base, parts)
     index = repository.read_json(INDEX)
     stated = {name: index[name] for name in adapter.stated if name in index}
-    names = " + ".join([repository.name, *(overlay.name for overlay in plan.overlays)])
     with quiet():
-        model = adapter(**parts, id=names, revision=plan.revision, device=device, dtype=dtype, **stated, **plan.options)  # type: ignore[call-arg]  # each has its own parts
+        model = adapter(**parts, id=plan.name, revision=plan.revision, device=device, dtype=dtype, **stated, **plan.options)  # type: ignore[call-arg]  # each has its own parts
         probe_precision(model)
     loaded = {**plan.needed, **{name: part for overlay in plan.overlays for name, part in overlay.components(plan.base).items()}}
     if variants := {name: part.variant for name, part in sorted(loaded.items()) if part.variant and part.several}:
         # The commit alone doesn't say which one was loaded.
         model.info.settings["variants"] = variants
+    set_options = {name: value for name, value in options.items() if value is not None}
+    model.origin = Origin(repository, adapter.denoiser not in plan.needed, access, set_options)
+    if any(isinstance(overlay, LoRA) for overlay in plan.overlays):
+        model.base = _without_loras(model, plan, parts)
     return model
+
+
+def _without_loras(model: NetworkModel, plan: Plan, parts: dict[str, Any]) -> NetworkModel:
+    """The base under a model's LoRAs: the same weights, with the LoRAs switched off in each of its passes.
+
+    It keeps the model's noise schedule and prediction type, in which a LoRA's file may complete what the files of its base leave open.
+    """
+    import torch
+
+    switch, below = LoRASwitch([part for part in parts.values() if isinstance(part, torch.nn.Module)]), plan.without_loras()
+    base = copy.copy(model)
+    base.info = replace(model.info, id=below.name, revision=below.revision, settings=dict(model.info.settings))
+    model.passes, base.passes = switch.on, switch.off
+    return base
 
 
 def _completed_scheduler(plan: Plan) -> Any:

@@ -13,16 +13,21 @@ from mia_hub.errors import ModelError
 from mia_hub.images.sources import as_images
 from mia_hub.models.conditions import no_condition, texts
 from mia_hub.models.precision import result_dtype
-from mia_hub.models.protocol import ModelInfo
+from mia_hub.models.protocol import DiffusionModel, ModelInfo
 from mia_hub.models.schedule import NoiseSchedule
 
 
 class PixelSpace:
-    """The model space of raw pixels: images in [0, 1] map to [-1, 1] at the model's size and channels."""
+    """The model space of raw pixels: images in [0, 1] map to [-1, 1] at the model's size and channels.
+
+    Attributes:
+        base: what the model was fine-tuned from, if that is loaded; see `mia_hub.models.bases`.
+    """
 
     info: ModelInfo
     device: torch.device
     dtype: torch.dtype
+    base: DiffusionModel | None = None
 
     def encode(self, images: Any) -> torch.Tensor:
         """Images to model space, ``[N, C, H, W]``."""
@@ -102,7 +107,7 @@ def wrap_denoiser(
             ``fn(x, t, cond)`` then receives as its third argument.
 
     Returns:
-        The model, which predicts the noise that ``fn`` returns.
+        The model, which predicts the noise that ``fn`` returns. ``mia_hub.load_model(model, base=…)`` gives it a base.
 
     Raises:
         ModelError: if the schedule or the shape is not as described.

@@ -22,6 +22,7 @@ def load_model(
     size: int | None = None,
     latents: str | None = None,
     offload: str | None = None,
+    base: Any = None,
     trusted: bool = True,
     largest: int | None = None,
 ) -> DiffusionModel:
@@ -31,7 +32,7 @@ def load_model(
         id_or_path: "demo" (the embedded model), a folder in diffusers' layout, a Hub id such as ``google/ddpm-cifar10-32`` or
             ``stable-diffusion-v1-5/stable-diffusion-v1-5``; one of these with overlays, as in ``"base + lora"``, where each name after a
             plus is a LoRA, a fine-tuned part, or a single-file checkpoint (see `mia_hub.models.overlays.names`); or a DiffusionModel,
-            which is returned unchanged.
+            which is returned unchanged unless it is given a base.
         device: "cpu", "cuda", "mps"…; the best one present by default. If there are several of a kind, each process of a
             `mia_hub.system.processes.joined_processes` launch takes its own.
         dtype: "float32" (default), "float64", "bfloat16", "float16", or a torch dtype. Parts that overflow in float16 move to a wider
@@ -40,6 +41,10 @@ def load_model(
         size: side of the images in pixels; the model's own by default.
         latents: of a model on latents, "mode" (default) or "sample".
         offload: of a text-to-image model on an accelerator: "model" or "sequential", diffusers' own offloading for models that don't fit.
+        base: for attacks that compare with it, what the model was fine-tuned from, or a reference denoiser trained on other images of the
+            kind: any of the things that ``id_or_path`` can be. By default, the model under its LoRAs (they are switched off; nothing is
+            loaded twice); and for a fine-tuned part or checkpoint the model before the plus, for any other model the ``base_model`` that
+            its card names: these are loaded when an attack first needs them.
         trusted: False for a name that comes from a stranger: then folders are refused, our own token is not used, and weights above
             2 GiB are not fetched.
         largest: a limit in bytes in place of these 2 GiB.
@@ -49,7 +54,7 @@ def load_model(
 
     Raises:
         ModelError: if it can't be found or reached, is gated, is no model that can be audited, has only pickled weights, or needs
-            code of its own.
+            code of its own; or if the base doesn't fit.
     """
     if hasattr(id_or_path, "predict_noise"):
         without_effect = {"device": device, "dtype": dtype, "revision": revision, "size": size, "latents": latents, "offload": offload}
@@ -58,14 +63,14 @@ def load_model(
                 raise ModelError(
                     f"{option}={value!r} has no effect on a model that is loaded already; set it when loading, or leave it out."
                 )
-        loaded: DiffusionModel = id_or_path
-        return loaded
+        given: DiffusionModel = id_or_path
+        return given if base is None else _based(given, base)
     from mia_hub.models.assembly import assemble
     from mia_hub.models.overlays.names import base_and_overlays
     from mia_hub.models.repository import LARGEST_UNTRUSTED, Access
 
     access = Access(trusted, LARGEST_UNTRUSTED if largest is None else largest)
-    return assemble(
+    loaded = assemble(
         *base_and_overlays(str(id_or_path)),
         revision=revision,
         access=access,
@@ -75,6 +80,13 @@ def load_model(
         latents=latents,
         offload=offload,
     )
+    return loaded if base is None else _based(loaded, base)
+
+
+def _based(model: DiffusionModel, base: Any) -> DiffusionModel:
+    from mia_hub.models.bases import with_base
+
+    return with_base(model, base)
 
 
 def pick_device(device: Any = None) -> torch.device:

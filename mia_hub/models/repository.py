@@ -26,6 +26,7 @@ LARGEST_UNTRUSTED = 2 * 2**30
 ANNOUNCED = 50 * 2**20
 # Lists of shards are the largest of them.
 LARGEST_JSON = 32 * 2**20
+LARGEST_TEXT = 2**20
 ASK_OWNER = "Download it again, or ask its owner to repair it."
 
 
@@ -69,6 +70,17 @@ class Folder:
         """
         self._check_json_size(path)
         return _json_object(self.root / path, self.name)
+
+    def read_text(self, path: str, largest: int = LARGEST_TEXT) -> str:
+        """The content of a text file, such as a card; "" where there is none, or where it is larger than ``largest`` bytes.
+
+        Raises:
+            ModelError: if it is on the Hub, and can't be fetched.
+        """
+        if path not in self.sizes or self.sizes[path] > largest:
+            return ""
+        file = self.fetch([glob.escape(path)]) / path
+        return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
 
     def _check_json_size(self, path: str) -> None:
         if self.sizes.get(path, 0) > LARGEST_JSON:

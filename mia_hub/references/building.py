@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import torch
 
 from mia_hub.attacks import Attack, get_attack
+from mia_hub.attacks.checks import check_base_used
 from mia_hub.auditing.options import QueryOptions
-from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.errors import SplitError
 from mia_hub.models.loading import load_model
 from mia_hub.models.protocol import DiffusionModel
@@ -19,7 +19,7 @@ from mia_hub.references.kept import reference_id
 from mia_hub.references.preparing import PreparedImages, prepare
 from mia_hub.references.scoring import check_enough, queries_per_image
 from mia_hub.references.source import open_known_images
-from mia_hub.references.verdict_attack import check_usable
+from mia_hub.references.verdict_attack import check_usable, default_verdict_attack
 from mia_hub.rendering.numbers import duration
 from mia_hub.splits.split_part import ColumnNames
 from mia_hub.system.signatures import Default
@@ -67,7 +67,7 @@ class BuildPlan:
         return cost_text(self.model, self.attack, len(self.images.ids), has_members=self.images.members_origin is not None, caption=caption)
 
 
-def plan_reference(model: str | DiffusionModel, nonmembers: Any, attack: str | Attack = VERDICT_ATTACK, **options: Any) -> BuildPlan:
+def plan_reference(model: str | DiffusionModel, nonmembers: Any, attack: str | Attack | None = None, **options: Any) -> BuildPlan:
     """Load a model, read its known images, and refuse what can be refused before it is queried.
 
     Args:
@@ -76,15 +76,19 @@ def plan_reference(model: str | DiffusionModel, nonmembers: Any, attack: str | A
     Raises:
         MiaHubError: as `mia_hub.Reference.build`.
     """
-    configured = get_attack(attack)
-    check_usable(configured)
+    requested = None if attack is None else get_attack(attack)
+    if requested is not None:
+        check_usable(requested)
+        check_base_used(options["base"], [requested])
     seed, progress = options["seed"], options["progress"]
     opening = {"columns": options["columns"], "limit": options["limit"], "seed": seed, "progress": progress}
     sides = [open_known_images(nonmembers, "nonmembers", revision=options["source_revision"], **opening)]
     if options["members"] is not None:
         sides.append(open_known_images(options["members"], "members", **opening))
     check_enough(len(sides[0].images))
-    loaded = load_model(model, device=options["device"], dtype=options["dtype"], revision=options["revision"])
+    loading = {name: options[name] for name in ("device", "dtype", "revision", "base")}
+    loaded = load_model(model, **loading)
+    configured = requested or default_verdict_attack(loaded, base_given=options["base"] is not None)
     configured.check(loaded, None)
     images = prepare(loaded.info, *sides, captions=options["captions"], made_after=_date(options["made_after"]), progress=progress)
     caveats = tuple(dict.fromkeys((*images.origin.caveats, *options["caveats"])))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mia_hub.attacks import Attack
-from mia_hub.attacks.identity import computed_by, model_identity
+from mia_hub.attacks.identity import computed_by, is_identified, model_identity
 from mia_hub.errors import MiaHubError, SplitError
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.references.matching import mismatch
@@ -189,9 +189,9 @@ def reference_id(model: DiffusionModel, attack: Attack, known: LabelledImages, i
         None if it can't be kept: for a model without a revision, or an attack whose code can't be identified.
     """
     code = computed_by(attack)
-    if model.info.revision is None or not code:
+    if not is_identified(model, attack) or not code:
         return None
-    identity = model_identity(model)
+    identity = model_identity(model, attack)
     described: dict[str, Any] = {key: value for key, value in identity["model"].items() if key != "id"}
     captions = known.captions
     if captions is not None and not isinstance(captions, (str, int)):

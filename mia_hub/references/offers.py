@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mia_hub.attacks import Attack, get_attack
-from mia_hub.defaults import VERDICT_ATTACK
+from mia_hub.attacks import Attack
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.references.building import cost_text
 from mia_hub.references.known_models import KnownModel, known_model
 from mia_hub.references.reference import Reference
+from mia_hub.references.verdict_attack import default_verdict_attack
 
 UNVERIFIED = "Nobody has run this yet: the names are from public pages and papers."
 
@@ -95,4 +95,4 @@ def offer_for(model: DiffusionModel, attack: Attack | None = None, caption: Any 
         SplitError: if one's own table of references can't be understood.
     """
     known = known_model(model.info.id)
-    return None if known is None else Offer(model, known, attack or get_attack(VERDICT_ATTACK), caption)
+    return None if known is None else Offer(model, known, attack or default_verdict_attack(model), caption)

@@ -14,8 +14,7 @@ import numpy.typing as npt
 
 from mia_hub.attacks import Attack, get_attack
 from mia_hub.attacks.conditional import ConditionalAttack
-from mia_hub.attacks.identity import model_identity
-from mia_hub.defaults import VERDICT_ATTACK
+from mia_hub.attacks.identity import model_identity, recorded_model
 from mia_hub.errors import SplitError
 from mia_hub.metrics.candidates import CandidatesNull
 from mia_hub.metrics.estimates import Estimate
@@ -175,7 +174,7 @@ class Reference:
         cls,
         model: str | DiffusionModel,
         nonmembers: Any,
-        attack: str | Attack = VERDICT_ATTACK,
+        attack: str | Attack | None = None,
         *,
         on_batch: Callable[[int, int], None] | None = None,
         **options: Unpack[BuildOptions],
@@ -188,7 +187,8 @@ class Reference:
             model: "demo", a folder, a Hub id, or a DiffusionModel.
             nonmembers: images that are certainly not in the training set, 99 or more: a folder, a Parquet file, a data set on the Hub as
                 "owner/name" or "owner/name:split", "benchmark:NAME" for a published setting, a split, or images at hand.
-            attack: a name of `mia_hub.list_attacks`, or an Attack; it gives the verdicts.
+            attack: a name of `mia_hub.list_attacks`, or an Attack; it gives the verdicts. By default "sima-cn", or "sima-b" where a base
+                is given.
             members: known members, in the same forms. With them the timestep is chosen on the calibration part, and the answers state
                 their power.
             captions: of a model conditioned on text or classes: True for the source's own, or one for all; empty ones by default.
@@ -199,7 +199,8 @@ class Reference:
             source_revision: branch, tag or commit of the non-members' data set on the Hub.
             caveats: what the reader of an answer must know of the non-members, one sentence each.
             batch_size, seed: as for `mia_hub.Attack.score`; the seed is that of the draw, too.
-            device, dtype, revision: as for `mia_hub.load_model`.
+            device, dtype, revision, base: as for `mia_hub.load_model`; with a base, the non-members must be in the training set of neither
+                model.
             progress: shows progress bars.
             on_batch: called with (images scored, in all).
 
@@ -415,7 +416,7 @@ def scored_reference(
     scored = score_known(model, configured, known, run or ScoringRun())
     nonmembers = scored.known.part(np.flatnonzero(scored.known.is_member == 0))
     return Reference(
-        profiles=replace(scored.profiles, queries=scored.queries),
+        profiles=replace(scored.profiles, queries=scored.queries, model=recorded_model(model, configured)),
         observations=scored.observations,
         appearance=ImageAppearance(nonmembers.images, model.info.picture_shape),
         configured=configured,

@@ -21,6 +21,7 @@ from mia_hub.metrics.p_values import ENOUGH_NULL, FEWEST_NULL
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.references.verdict_attack import profile_attack, verdict_attack, verdict_observations
 from mia_hub.scores import ScoreTable
+from mia_hub.splits.training_images import base_overlap
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,10 +122,13 @@ def score_known(model: DiffusionModel, attack: Attack, known: LabelledImages, ru
         run: how they are scored.
 
     Raises:
-        SplitError: with fewer than 20 non-members, all in all or in the reported part.
+        SplitError: with fewer than 20 non-members, all in all or in the reported part; or for some that the model's base is known to have
+            been trained on, if the attack compares with it.
         MetricError: with known members that are too few to choose anything.
     """
     check_enough(int((known.is_member == 0).sum()))
+    if attack.uses_base:
+        _check_unseen_by_base(model, known)
     profiles = profile_attack(attack, model.info.num_train_timesteps).score(model, known.images, **run.options(known))
     if (known.is_member == 1).any():
         choice = _chosen_on_members(model, attack, known, profiles, run)
@@ -177,3 +181,13 @@ def _chosen_on_members(model: DiffusionModel, attack: Attack, known: LabelledIma
     reported = np.flatnonzero(measured.reported)
     check_enough(int((known.is_member[reported] == 0).sum()))
     return _Choice(reported, table.chosen, measured.timestep, str(measured.selection["description"]), queries)
+
+
+def _check_unseen_by_base(model: DiffusionModel, known: LabelledImages) -> None:
+    rows = np.flatnonzero(known.is_member == 0)
+    seen = base_overlap(model, [known.images[int(row)].id for row in rows], known.is_member[rows])
+    if seen:
+        raise SplitError(
+            f"The known non-members must be in the training set of neither the model nor its base, and {seen['base-saw-nonmembers']}. Give "
+            "other non-members, another base, or an attack that uses no base."
+        )

@@ -131,7 +131,7 @@ def never(x, t):
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda m, x: get_attack("sima-c", given=("simplicity",)), "complexity, mirror"),
+        (lambda m, x: get_attack("sima-c", given=("simplicity",)), "complexity, base, mirror"),
         (lambda m, x: get_attack("sima-c", given=()), "one or more"),
         (lambda m, x: get_attack("sima", given=("mirror", "mirror")), "different names"),
         (lambda m, x: get_attack("sima", given="mirror+tilt"), "joined"),

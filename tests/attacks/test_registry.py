@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import mia_hub
 from mia_hub.attacks import ATTACKS, get_attack, list_attacks
 from mia_hub.attacks.authors import HasAuthorsVariant
 from mia_hub.errors import AttackError
@@ -43,10 +44,10 @@ FORMS = [
 class TinyTextModel(torch.nn.Module):
     """A network with weights and captions, which counts the rows that it is asked for."""
 
-    def __init__(self):
+    def __init__(self, seed=0):
         super().__init__()
         with torch.random.fork_rng():
-            torch.manual_seed(0)
+            torch.manual_seed(seed)
             self.layer = torch.nn.Conv2d(1, 1, 3, padding=1)
         self.seen = []
 
@@ -65,8 +66,10 @@ def test_every_attack_costs_what_it_declares_and_scores_the_same_in_any_batch_an
     """Forward passes are counted by the network itself; scores must not depend on batch size, order or company."""
     monkeypatch.setattr("mia_hub.attacks.map_classifier.EPOCHS", 2)
     one = get_attack(name, **SMALL.get(name, {"timesteps": STEPS}) | form)
-    network = TinyTextModel()
-    model = wrap_denoiser(network, ddpm_alphas_cumprod(), sample_shape=(1, 8, 8), condition=words)
+    network, base_network = TinyTextModel(), TinyTextModel(seed=1)
+    wrapped = {"alphas_cumprod": ddpm_alphas_cumprod(), "sample_shape": (1, 8, 8), "condition": words}
+    model = mia_hub.load_model(wrap_denoiser(network, **wrapped), base=wrap_denoiser(base_network, **wrapped))
+    base_network.seen = network.seen
     images = np.random.default_rng(0).integers(0, 256, (44, 8, 8), dtype=np.uint8)
     labels = np.repeat([1, 0], 22)
     captions = [f"a image of {i} things"[: 12 + i % 9] for i in range(44)]
@@ -91,6 +94,9 @@ def test_every_attack_declares_itself(name):
     assert get_attack(name) == one
     with pytest.raises(AttackError):
         get_attack(name, no_such_parameter=1)
+    if one.uses_base:
+        with pytest.raises(AttackError, match=r"compares the model with its base.* none is known\. Give base="):
+            one.check(wrap_denoiser(lambda x, t: x, ddpm_alphas_cumprod(), sample_shape=(1, 8, 8)))
     if one.needs_caption:
         with pytest.raises(AttackError, match="isn't conditioned on text"):
             one.check(wrap_denoiser(lambda x, t: x, ddpm_alphas_cumprod(), sample_shape=(1, 8, 8)))
@@ -132,8 +138,10 @@ def test_parameters_that_cannot_be_are_refused(name, parameters, says):
 def test_identity_of_an_attack_is_its_repr():
     assert repr(get_attack("sima", timesteps=(5,), p=2)) == "SimA(timesteps=(5,), p=2, input='clean')"
     assert get_attack("sima") == get_attack("sima")
-    asked = "sima sima-mc sima-c sima-cn sima-lp sima-copies loss secmi secmi-nns pia pian pfami clid rediffuse rediffuse-nns gsa1 gsa2 "
-    asked += "forensics-vlb forensics-mse forensics-xstart forensics-text nearest-generated random combine"
+    asked = (
+        "sima sima-mc sima-c sima-cn sima-lp sima-copies sima-b loss-b loss secmi secmi-nns pia pian pfami clid rediffuse rediffuse-nns "
+    )
+    asked += "gsa1 gsa2 forensics-vlb forensics-mse forensics-xstart forensics-text nearest-generated random combine"
     assert set(ATTACKS) == set(asked.split())
     with pytest.raises(AttackError, match="has its parameters already"):
         get_attack(get_attack("sima"), p=2)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -12,6 +13,7 @@ import torch
 from mia_hub.models.conditions import class_indices, no_condition
 from mia_hub.models.denoiser import PixelSpace
 from mia_hub.models.families.scheduler_reading import network_times
+from mia_hub.models.origin import Origin
 from mia_hub.models.precision import DENOISER, PartPrecisions, result_dtype, wider_denoiser
 from mia_hub.models.schedule import NoiseSchedule
 
@@ -23,6 +25,8 @@ class NetworkModel(PixelSpace, ABC):
         network: the denoiser.
         precisions: the precision of each part, and where a part that overflows moves to a wider one.
         null_class: of a class-conditional model the index that means "no class"; None if it was never trained without one.
+        origin: how it was loaded; None for a model that was made of parts at hand.
+        passes: returns the context of each pass through the denoiser or a text encoder, in which LoRAs are switched on or off.
 
     Class attributes:
         pipelines: the diffusers pipelines whose repositories it loads.
@@ -41,6 +45,8 @@ class NetworkModel(PixelSpace, ABC):
     network: Any
     schedule: NoiseSchedule
     null_class: int | None = None
+    origin: Origin | None = None
+    passes: Callable[[], AbstractContextManager[None]] = nullcontext
 
     @classmethod
     def check(cls, configs: dict[str, Any], scheduler: Any, id: str, **options: Any) -> None:
@@ -81,7 +87,8 @@ class NetworkModel(PixelSpace, ABC):
         x = x.to(result_dtype(self.dtype))
         time = t if self._times is None else self._times.to(x.dtype)[t.to(self._times.device)].to(t.device)
         # Of learned variance the first C of 2C channels are the prediction (Nichol & Dhariwal 2021).
-        output = self.output(x.to(self.precisions.of(DENOISER)), time, cond)[:, : x.shape[1]].to(x.dtype)
+        with self.passes():
+            output = self.output(x.to(self.precisions.of(DENOISER)), time, cond)[:, : x.shape[1]].to(x.dtype)
         return self.schedule.to_epsilon(output, x, t, self.info.prediction_type)
 
     def condition(self, captions: Sequence[Any] | None) -> Any:

@@ -86,7 +86,7 @@ class TextToImage(LatentModel):
         options |= {"do_classifier_free_guidance": False, "clean_caption": False}
         if "complex_human_instruction" in accepted:
             options["complex_human_instruction"] = default_of(self.pipeline.__call__, "complex_human_instruction")
-        with quiet(), torch.no_grad():
+        with quiet(), torch.no_grad(), self.passes():
             encodings = self.pipeline.encode_prompt(**{key: value for key, value in options.items() if key in accepted})
         return {name: value for name, value in zip(self.encoded, encodings) if name is not None}
 

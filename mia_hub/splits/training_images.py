@@ -1,0 +1,71 @@
+"""Images that a model is known to have been trained on, as its own files state them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mia_hub.errors import ModelError
+from mia_hub.models.bases import base_of
+from mia_hub.models.origin import Origin
+from mia_hub.models.protocol import DiffusionModel
+from mia_hub.splits.loading import load_split
+
+# One content id per line, in the folder of the model.
+TRAINING_IDS = "training_ids.txt"
+# What a recipe states about its run; its "split_hash" is that of a split whose members the model was trained on.
+TRAINING_FACTS = "training.json"
+DEMO = "demo"
+# Bytes: more than three million ids.
+LARGEST_IDS = 2**27
+
+
+def training_ids(model: DiffusionModel) -> frozenset[str]:
+    """Return the content ids of the images that a model is known to have been trained on; none where its files state none."""
+    origin: Origin | None = getattr(model, "origin", None)
+    if origin is None:
+        return frozenset()
+    if origin.repository.name == DEMO:
+        return frozenset(image.id for image in load_split(DEMO).members)
+    with suppress(ModelError):
+        return frozenset(re.findall(r"^[0-9a-f]{32}$", origin.repository.read_text(TRAINING_IDS, LARGEST_IDS), re.MULTILINE))
+    return frozenset()
+
+
+def trained_on_split(model: DiffusionModel) -> str | None:
+    """Return the hash of the split whose members a model was trained on, as its recipe stated it; None where it is unknown."""
+    origin: Origin | None = getattr(model, "origin", None)
+    with suppress(ModelError, ValueError, RecursionError):
+        facts = json.loads(origin.repository.read_text(TRAINING_FACTS)) if origin is not None else None
+        stated = facts.get("split_hash") if isinstance(facts, dict) else None
+        return stated if isinstance(stated, str) else None
+    return None
+
+
+def base_overlap(model: DiffusionModel, ids: Sequence[str], is_member: npt.NDArray[Any], split_hash: str | None = None) -> dict[str, str]:
+    """Return what must be said of images that the base of a model is known to have been trained on, by the names of flags.
+
+    Args:
+        model: that is compared with its base.
+        ids: content ids of images, N of them.
+        is_member: ``[N]``: 1 where an image is a member of the model's own training set, 0 where it is a non-member.
+        split_hash: of the split that the images are.
+    """
+    base = base_of(model)
+    known = training_ids(base)
+    seen = np.array([sample in known for sample in ids], bool)
+    if split_hash is not None and split_hash == trained_on_split(base):
+        seen |= is_member == 1
+    counts = {label: int((seen & (is_member == label)).sum()) for label in (0, 1)}
+    remarks = {}
+    if counts[0]:
+        remarks["base-saw-nonmembers"] = f"the base {base.info.id} was trained on {counts[0]:,} of the non-members"
+    if counts[1]:
+        remarks["base-saw-members"] = f"the base {base.info.id} was trained on {counts[1]:,} of the members"
+    return remarks
