@@ -38,6 +38,7 @@ _WHERE = {
     "Checker": "mia_hub.checking.checker",
     "Reference": "mia_hub.references.reference",
     "ImageCheck": "mia_hub.checking.image_answers",
+    "train_reference": "mia_hub.denoisers.reference_denoiser",
     "NullDistribution": "mia_hub.metrics.p_values",
     "MiaHubError": "mia_hub.errors",
 }

@@ -28,6 +28,7 @@ FLOORS = {
         ("models",),
         ("metrics",),
         ("splits",),
+        ("denoisers",),
         ("attacks",),
         ("auditing",),
         ("references",),

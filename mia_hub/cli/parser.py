@@ -7,14 +7,27 @@ import sys
 
 from leaderboard import cli as leaderboard_commands
 from mia_hub import __version__
-from mia_hub.cli import app, attacks, audit, benchmark, check, compare, install_metric, make_split, publish, reference
+from mia_hub.cli import app, attacks, audit, benchmark, check, compare, install_metric, make_split, publish, reference, train_reference
 from mia_hub.cli.output import EXIT_ERROR, EXIT_INTERRUPTED, message
 from mia_hub.errors import MiaHubError
 from mia_hub.system.processes import launched, launched_as, launched_first
 from mia_hub.system.streams import any_terminal
 
 # In the order in which --help lists them.
-COMMANDS = (app, check, reference, audit, compare, attacks, benchmark, make_split, leaderboard_commands, publish, install_metric)
+COMMANDS = (
+    app,
+    check,
+    reference,
+    train_reference,
+    audit,
+    compare,
+    attacks,
+    benchmark,
+    make_split,
+    leaderboard_commands,
+    publish,
+    install_metric,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
