@@ -398,3 +398,15 @@ def test_a_batch_with_wrong_labels_is_not_half_added(sima):
 def test_refused_at_load(options, error, message):
     with pytest.raises(error, match=message):
         evaluate.load("sima", **options)
+
+
+def test_given_a_base_images_are_compared_with_what_it_says_of_them(sima):
+    images, labels, model = interleaved(22)
+    base = exact_model(noise_images(4, seed=9))
+    measured = sima.compute(predictions=images, references=labels, model_id=model, base=base, timesteps=(50, 100), progress=False)
+    checked = sima.compute(predictions=images[:3], model_id=model, base=base, nonmembers=images[1::2], timesteps=(50,), progress=False)
+    for result in (measured, checked):
+        assert result["attack"].startswith("SimAB(") and result["model"]["base"]["id"] == base.info.id
+    assert measured["queries_per_image"] == 4
+    with pytest.raises(AttackError, match=r"A base was given, and 'sima' compares the model with none"):
+        sima.compute(predictions=images, references=labels, model_id=model, attack="sima", base=base, **QUIET)
