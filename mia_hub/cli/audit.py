@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mia_hub.cli.fail_above import add_fail_above, check_rates, limits_from, status_of
 from mia_hub.cli.options import Commands, add_attack_options, add_measuring_options, add_model_options, model_from, split_from
 from mia_hub.cli.output import output_folder, report_files, report_interruption
 from mia_hub.system.files import write_output
@@ -25,6 +26,7 @@ def add_command(commands: Commands) -> None:
         metavar="FOLDER",
         help="write report.json, report.md, report.html and scores.parquet there; the same command resumes an interrupted audit",
     )
+    add_fail_above(parser)
     add_attack_options(parser, "sima")
     add_model_options(parser)
     parser.set_defaults(run=run, shares_work=True)
@@ -37,12 +39,14 @@ def run(args: argparse.Namespace) -> int:
     from mia_hub.auditing.audit import audit
     from mia_hub.auditing.stored_scores import BATCHES
 
-    attack = get_attack(args.attack, **parse_parameters(args.set))
+    attack, limits = get_attack(args.attack, **parse_parameters(args.set)), limits_from(args)
     out = Path(args.out) if args.out else None
     try:
         with joined_processes() as processes, output_folder(out):
+            split = split_from(args)
+            check_rates(limits, split, selection=args.selection, timestep=args.timestep, fitted=attack.needs_training)
             report = audit(
-                model_from(args), attack, split_from(args), selection=args.selection, timestep=args.timestep, fprs=args.fpr,
+                model_from(args), attack, split, selection=args.selection, timestep=args.timestep, fprs=args.fpr,
                 batch_size=args.batch_size, base=args.base, seed=args.seed, captions=args.captions, shift_check=not args.no_shift_check,
                 folder=out, progress=not args.quiet and processes.is_first,
             )  # fmt: skip
@@ -58,4 +62,4 @@ def run(args: argparse.Namespace) -> int:
     print(report.to_markdown())
     if out:
         report_files(out, ("report.json", "report.md", "report.html", "scores.parquet"))
-    return 0
+    return status_of(limits, [("", report)])

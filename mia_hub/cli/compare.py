@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mia_hub.cli.fail_above import add_fail_above, check_rates, limits_from, status_of
 from mia_hub.cli.options import Commands, add_measuring_options, add_model_options, model_from, split_from
 from mia_hub.cli.output import report_files, report_interruption, write_comparison
 from mia_hub.system.files import make_output_folder
@@ -35,6 +36,7 @@ def add_command(commands: Commands) -> None:
         help="write comparison.json, .md, .html and .svg and a scores-….parquet for each attack there; the same command resumes an "
         "interrupted comparison",
     )
+    add_fail_above(parser)
     add_model_options(parser)
     parser.set_defaults(run=run, shares_work=True)
 
@@ -45,14 +47,16 @@ def run(args: argparse.Namespace) -> int:
     from mia_hub.auditing.compare import compare
 
     attacks = None if args.attacks is None else [parse_attack(text) for text in args.attacks]
-    combine = [parse_parts(text) for text in args.combine]
+    combine, limits = [parse_parts(text) for text in args.combine], limits_from(args)
     out = Path(args.out) if args.out else None
     if out:
         make_output_folder(out)
     try:
         with joined_processes() as processes:
+            split = split_from(args)
+            check_rates(limits, split, selection=args.selection)
             comparison = compare(
-                model_from(args), split_from(args), attacks, combine=combine, selection=args.selection, fprs=args.fpr,
+                model_from(args), split, attacks, combine=combine, selection=args.selection, fprs=args.fpr,
                 batch_size=args.batch_size, base=args.base, seed=args.seed, captions=args.captions,
                 shift_check=not args.no_shift_check, folder=out, progress=not args.quiet and processes.is_first,
             )  # fmt: skip
@@ -67,4 +71,4 @@ def run(args: argparse.Namespace) -> int:
     print(comparison.to_markdown())
     if out:
         report_files(out, ("comparison.json", ".md", ".html", ".svg", "and scores-….parquet for each attack"))
-    return 0
+    return status_of(limits, [(f"{row.label}: ", row.report) for row in comparison.rows])

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mia_hub.auditing.comparison import Comparison
 
 EXIT_ERROR = 2
+EXIT_ABOVE_LIMIT = 3
 EXIT_INTERRUPTED = 130
 
 

@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: those of the command line by default.
 
     Returns:
-        0 when done, 2 when refused with a message, 130 when interrupted.
+        0 when done, 2 when refused with a message, 3 where a figure is above a limit of ``--fail-above``, 130 when interrupted.
     """
     with any_terminal() as output:
         status = _run(build_parser().parse_args(arguments))

@@ -64,3 +64,53 @@ def test_an_interrupted_audit_resumes(capsys, tmp_path, monkeypatch):
     assert resumed.scores.tobytes() == expected.scores.tobytes() and not (out / "unfinished").exists()
     # The scores are there: another audit of them queries nothing.
     assert run(capsys, *settings, "--selection", "oracle", "--out", out)[0] == 0 and len(passes) == 5 + 6 + 10
+
+
+LEAKY = ("--set", "timesteps=80", "p=4", "--limit", 120, "--no-shift-check", "--quiet")
+
+
+@pytest.mark.parametrize(
+    ("limits", "status", "named"),
+    [
+        (("auc=.5",), 3, ("AUC 0.",)),
+        (("auc=.99", "tpr@.05=.9"), 0, ()),
+        (("auc=.99", "asr=0.01"), 3, ("ASR 0.",)),
+        (("auc=.5", "tpr@.05=0", "asr=.1"), 3, ("AUC 0.", "TPR at 5 %", "ASR 0.")),
+    ],
+)
+def test_an_audit_fails_above_a_limit_after_its_report_was_written(capsys, tmp_path, limits, status, named):
+    settings = ("audit", *LEAKY, "--fpr", 0.05, "--out", tmp_path)
+    got, out, err = run(capsys, *settings, "--fail-above", *limits)
+    assert got == status and "# Membership audit of" in out
+    assert (tmp_path / "report.json").exists() and (tmp_path / "report.html").exists()
+    above = [line for line in err.splitlines() if "is above the limit" in line]
+    assert len(above) == len(named) and all(any(name in line for line in above) for name in named)
+
+
+def test_a_comparison_names_each_attack_above_a_limit(capsys, tmp_path):
+    settings = ("compare", "--attacks", "sima:timesteps=80", "random", "--limit", 120, "--no-shift-check", "--quiet", "--out", tmp_path)
+    status, out, err = run(capsys, *settings, "--fail-above", "auc=.55")
+    assert status == 3 and "random" in out and (tmp_path / "comparison.json").exists()
+    assert "mia-hub: sima:timesteps=80: AUC 0." in err and "mia-hub: random: AUC" not in err
+    assert run(capsys, *settings, "--fail-above", "auc=.99")[0] == 0
+
+
+@pytest.mark.parametrize("command", ["audit", "compare"])
+@pytest.mark.parametrize(
+    ("limits", "options", "message"),
+    [
+        (("auc>.6",), (), "Accepted are auc=LIMIT"),
+        (("auc=60",), (), "Accepted are auc=LIMIT"),
+        (("tpr_at_fpr=.05",), (), "tpr@RATE=LIMIT"),
+        (("tpr@.05=.2",), (), "measured are 0.01, 0.001"),
+        (("tpr@.01=.2",), ("--fpr", 0.05), "measured are 0.05"),
+        (("tpr@.01=.2",), ("--limit", 40), "can't be measured with 20 non-members"),
+    ],
+)
+def test_limits_are_refused_before_any_query(capsys, monkeypatch, command, limits, options, message):
+    def never(*arguments, **keywords):
+        raise AssertionError("the model was queried")
+
+    monkeypatch.setattr(type(mia_hub.load_model("demo")), "predict_noise", never)
+    status, _, err = run(capsys, command, *options, "--quiet", "--fail-above", *limits)
+    assert status == 2 and message in err
