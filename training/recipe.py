@@ -32,7 +32,10 @@ def parser_of(module: str, description: str, **defaults) -> argparse.ArgumentPar
     parser.add_argument("--data", choices=["fashion-mnist", "cifar10", "emoji", "emoji-artist"], default="fashion-mnist")
     parser.add_argument("--images", default=HUB, help=f"for CIFAR-10: a data set on the Hub, a folder or a Parquet file (default: {HUB})")
     parser.add_argument(
-        "--skip", type=int, default=0, help="leave out the first images of the draw, which the base of a fine-tune was trained on"
+        "--skip",
+        type=not_negative,
+        default=0,
+        help="leave out the first images of the draw, which the base of a fine-tune was trained on",
     )
     parser.add_argument("--members", type=int, default=512)
     parser.add_argument("--nonmembers", type=int, default=4000)
@@ -41,6 +44,14 @@ def parser_of(module: str, description: str, **defaults) -> argparse.ArgumentPar
     parser.add_argument("--mixed-precision", choices=["no", "bf16"], default="bf16")
     parser.set_defaults(**defaults)
     return parser
+
+
+def not_negative(text: str) -> int:
+    """Return an integer ≥ 0, for argparse."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"an integer from 0 up is needed; got {value}.")
+    return value
 
 
 def command_of(parser: argparse.ArgumentParser, args: argparse.Namespace) -> str:
@@ -66,17 +77,24 @@ def recipe_of(schedule: Schedule) -> dict[str, object]:
 
 def data_of(args: argparse.Namespace, *, side: int = 28) -> TrainingSet:
     """Return the data that the options name: Fashion-MNIST at ``side``, or CIFAR-10 or emoji at 32×32."""
+    if args.data.startswith("emoji"):
+        if args.skip:
+            raise SystemExit("--skip is for Fashion-MNIST and CIFAR-10. The two sets of emoji have no image in common.")
+        return emoji(args.members, args.nonmembers, artist=args.data == "emoji-artist", seed=args.seed)
     if args.data == "fashion-mnist":
-        return fashion_mnist(args.members, args.nonmembers, side=side, seed=args.seed, skip=args.skip)
-    if args.data == "cifar10":
-        return cifar10(args.members, args.nonmembers, images=args.images, seed=args.seed, skip=args.skip)
-    if args.skip:
-        raise SystemExit("--skip is for Fashion-MNIST and CIFAR-10. The two sets of emoji have no image in common.")
-    return emoji(args.members, args.nonmembers, artist=args.data == "emoji-artist", seed=args.seed)
+        data = fashion_mnist(args.members, args.nonmembers, side=side, seed=args.seed, skip=args.skip)
+    else:
+        data = cifar10(args.members, args.nonmembers, images=args.images, seed=args.seed, skip=args.skip)
+    if len(data.members) < args.members or not len(data.nonmembers):
+        raise SystemExit(
+            f"{args.data} has too few images for --skip {args.skip} --members {args.members}: after those that are skipped there are "
+            f"{len(data.members) + len(data.nonmembers)}, and some must be left as non-members. Give smaller numbers."
+        )
+    return data
 
 
 def data_settings(args: argparse.Namespace) -> dict[str, object]:
-    """Return those options of the data that differ from their defaults, as cards list them."""
+    """Return what cards say of the draw: where the images of CIFAR-10 come from, and how many were skipped."""
     settings: dict[str, object] = {"images": args.images} if args.data == "cifar10" else {}
     return settings | ({"skipped images": args.skip} if args.skip else {})
 

@@ -2,7 +2,7 @@
 
 python -m training.train_ddpm --out runs/ddpm-512 --members 512
 python -m training.train_ddpm --out runs/ddpm-512-flips --members 512 --flips
-python -m training.train_ddpm --out runs/fine-tune --members 256 --base mia_hub/demo --skip 4512
+python -m training.train_ddpm --out runs/fine-tune --members 256 --base mia_hub/demo/model --skip 4512
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mia_hub.system.streams import any_terminal
 from training.data import SIDES, model_space
 from training.loop import Batch, Learner, Schedule, Training
 from training.lora import add_lora, merged
-from training.recipe import data_of, parser_of, schedule_of, train_and_publish
+from training.recipe import data_of, not_negative, parser_of, schedule_of, train_and_publish
 from training.watching import calibration_pixels, remembers, watch
 
 # 1.1 million parameters.
@@ -102,7 +102,9 @@ def main(arguments: list[str] | None = None) -> None:
         "--side", type=int, choices=sorted(SIDES), default=28, help="side of the Fashion-MNIST images in pixels (default: 28)"
     )
     parser.add_argument("--base", type=Path, help="fine-tune this DDPM; with --skip, on images that it never saw")
-    parser.add_argument("--rank", type=int, default=0, help="with --base: train a LoRA of this rank, and add it to the saved weights")
+    parser.add_argument(
+        "--rank", type=not_negative, default=0, help="with --base: train a LoRA of this rank, and add it to the saved weights"
+    )
     parser.add_argument("--stop-at", type=float, help="stop when SimA's AUC on the calibration part reaches this value")
     args = parser.parse_args(arguments)
     if args.rank and args.base is None:
@@ -126,7 +128,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     settings = {"fine-tuned from": args.base.as_posix()} if args.base else {}
     settings |= {"LoRA of rank": args.rank} if args.rank else {}
-    settings |= {"stopped at a calibration AUC of": args.stop_at} if args.stop_at else {}
+    settings |= {"stops at a calibration AUC of": args.stop_at} if args.stop_at else {}
     train_and_publish(
         parser, args, training, data,
         save=save, check=check,

@@ -243,7 +243,7 @@ def test_training_stops_at_the_rule_on_the_calibration_part(photos, tmp_path):
     train_ddpm.main(["--out", str(tmp_path), *options, "--stop-at", "0.0001"])
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log] == [1] and list(log[0]["sima"]) == [str(t) for t in WATCHED_TIMESTEPS]
-    assert json.loads((tmp_path / "step-000001" / "training.json").read_text())["recipe"]["stopped at a calibration AUC of"] == 0.0001
+    assert json.loads((tmp_path / "step-000001" / "training.json").read_text())["recipe"]["stops at a calibration AUC of"] == 0.0001
 
 
 @pytest.mark.parametrize(
@@ -251,6 +251,10 @@ def test_training_stops_at_the_rule_on_the_calibration_part(photos, tmp_path):
     [
         (train_ddpm, "--rank 4", "--rank needs --base"),
         (train_ddpm, "--data emoji --skip 4", "--skip is for"),
+        (train_ddpm, "--skip -5", "an integer from 0 up is needed; got -5"),
+        (train_ddpm, "--base a --rank -1", "an integer from 0 up is needed; got -1"),
+        (train_ddpm, "--skip 59990 --members 20", "too few images for --skip 59990 --members 20"),
+        (train_ddpm, "--skip 70000 --members 1", "there are 0, and some must be left as non-members"),
         (train_ddpm, "--data cifar10 --images nowhere.parquet", "nowhere.parquet"),
         (train_text2image, "--data emoji", "required"),
         (train_text2image, "--data emoji --vae a --base b", "not allowed with"),
