@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mia_hub.metrics.p_values import ALPHA
+from mia_hub.metrics.p_values import ALPHA, FALSE_DISCOVERY_RATE
 from mia_hub.references.verdict_scores import VerdictScores
 from mia_hub.rendering.numbers import p_text
 from mia_hub.rendering.svg import (
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 HEADING = "Share of known images"
+# Of several images, a small p is not enough.
+Q_TOO = f"evidence takes q ≤ {p_text(FALSE_DISCOVERY_RATE)}, too"
 SCORE = "The verdict's score (higher = more like a training image)"
 # The name of an image, and its score.
 Mark = tuple[str, float]
@@ -55,7 +57,7 @@ def verdict_svg(known: VerdictScores, marks: Sequence[Mark], *, attack: str, tit
     legend = _histograms(axes, known)
     if known.critical is not None:
         line = axes.axvline(known.critical, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=3)
-        legend.append((line, f"p = {p_text(ALPHA)}: evidence begins here"))
+        legend.append((line, f"p = {p_text(ALPHA)}: {Q_TOO if strips else 'evidence begins here'}"))
     if strips:
         legend.insert(0, _add_strips(axes, strips, selected, len(marks)))
     else:
@@ -145,7 +147,9 @@ def _add_strips(axes: Axes, strips: Sequence[Mark], selected: Mark | None, in_al
         )  # fmt: skip
     axes.set_yticks([tick for tick in MaxNLocator(4).tick_values(0, top) if 0 <= tick <= top])
     axes.set_ylim(bottom=-strip * len(strips), top=top)
-    return handle, f"the {len(strips):,} images" + (f" of {in_all:,}, with the highest scores" if in_all > len(strips) else "")
+    if in_all == len(strips):
+        return handle, f"the {in_all:,} images"
+    return handle, f"{len(strips):,} of {in_all:,} images: the highest scores" + (", and the selected one" if selected else "")
 
 
 def _description(known: VerdictScores, marks: Sequence[Mark]) -> str:
@@ -155,15 +159,16 @@ def _description(known: VerdictScores, marks: Sequence[Mark]) -> str:
     else:
         highest = max(marks, key=lambda mark: mark[1])
         text = f"The verdict's scores of {len(marks):,} images; the highest is {highest[1]:.4g}."
-    return f"{text} {_known_text(known)} Higher is more like a training image."
+    return f"{text} {_known_text(known, several=len(marks) > 1)} Higher is more like a training image."
 
 
-def _known_text(known: VerdictScores) -> str:
+def _known_text(known: VerdictScores, *, several: bool = False) -> str:
     lines = [_range_text(known.edges, known.nonmembers, "non-members")]
     if known.members is not None:
         lines.append(_range_text(known.edges, known.members, "members"))
     if known.critical is not None:
-        lines.append(f"Evidence (p ≤ {p_text(ALPHA)}) begins above {known.critical:.4g}.")
+        begins = f"begins above {known.critical:.4g}"
+        lines.append(f"p ≤ {p_text(ALPHA)} {begins}; {Q_TOO}." if several else f"Evidence (p ≤ {p_text(ALPHA)}) {begins}.")
     return " ".join(lines)
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from mia_hub.checking.verdict_plot import MOST_STRIPS, set_svg, verdict_svg
+from mia_hub.checking.verdicts import CANNOT_TELL, verdict_of
+from mia_hub.metrics.p_values import adjusted
 from mia_hub.references.verdict_scores import VerdictScores
 
 RNG = np.random.default_rng(0)
@@ -55,7 +57,16 @@ def test_of_many_images_the_selected_one_is_never_left_out():
     shown = texts(verdict_svg(KNOWN, marks, attack="sima-cn", selected=marks[7]))
     names = [text for text in shown if text.endswith(".png")]
     assert len(names) == MOST_STRIPS and "image 7.png" in names and names[0] == f"image {len(marks) - 1}.png"
-    assert f"the {MOST_STRIPS} images of {len(marks)}, with the highest scores" in shown
+    assert f"{MOST_STRIPS} of {len(marks)} images: the highest scores, and the selected one" in shown
+    assert f"{MOST_STRIPS} of {len(marks)} images: the highest scores" in texts(verdict_svg(KNOWN, marks, attack="sima-cn"))
+
+
+def test_of_several_images_no_line_is_said_to_be_enough_for_evidence():
+    """With p = 0.006 one of ten images has q = 0.06, hence no evidence, though it lies beyond the line of p = 0.01."""
+    assert verdict_of(0.006, adjusted([0.006, *[0.5] * 9])[0]) == CANNOT_TELL
+    one, ten = (verdict_svg(KNOWN, [("image", 3.0)] * n, attack="sima-cn") for n in (1, 10))
+    assert "p = 0.01: evidence begins here" in texts(one) and "Evidence (p ≤ 0.01) begins above 2.5." in one
+    assert "p = 0.01: evidence takes q ≤ 0.05, too" in texts(ten) and "vidence begins" not in ten and "Evidence (p" not in ten
 
 
 def test_a_set_is_drawn_among_the_non_members():
