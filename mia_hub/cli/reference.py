@@ -125,6 +125,7 @@ def _build(args: argparse.Namespace) -> int:
 def _plan(args: argparse.Namespace, processes: Processes, progress: bool) -> BuildPlan:
     """Return the reference that the arguments ask for, after what can be refused beforehand has been refused."""
     from mia_hub.attacks import get_attack
+    from mia_hub.attacks.identity import recorded_model
     from mia_hub.attacks.spelling import parse_parameters
     from mia_hub.references.building import plan_reference
     from mia_hub.references.publishing import check_publishable
@@ -144,7 +145,7 @@ def _plan(args: argparse.Namespace, processes: Processes, progress: bool) -> Bui
     }  # fmt: skip
     plan = plan_reference(model_from(args), args.nonmembers, attack, **options)
     if args.push:
-        check_publishable(plan.model.info.to_dict())
+        check_publishable(recorded_model(plan.model, plan.attack))
     return plan
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from mia_hub.metrics.estimates import Estimate
 from mia_hub.metrics.p_values import CriticalScore
 from mia_hub.references.power_texts import power_text
@@ -21,6 +24,8 @@ def card_text(name: str, record: ReferenceRecord, power: Estimate | None, critic
         critical: score above which an image gets evidence, or None.
     """
     model, revision = str(record.model["id"]), record.model.get("revision")
+    base = record.model.get("base")
+    with_base = f" --base {base['id']}" if base else ""
     tags = "\n".join(f"- {tag}" for tag in TAGS)
     lines = [
         f"---\ntags:\n{tags}\nviewer: false\n---",
@@ -29,7 +34,8 @@ def card_text(name: str, record: ReferenceRecord, power: Estimate | None, critic
         f"the attack {code_span(record.attack.identity)} in {record.precision}. A new image's score is compared with theirs. The data set "
         "holds scores, hashes of the images' content, and statistics of how they look, among them grey thumbnails of 8 x 8 pixels; the "
         "images themselves are not in it.",
-        f"```\nmia-hub check image.png --model {model} --reference {name}\n```",
+        f"```\nmia-hub check image.png --model {model} --reference {name}{with_base}\n```",
+        *([] if base is None else [_base_line(base)]),
         "## Where the images come from",
         *_source_lines("Non-members", record.source),
         *([] if record.members is None else _source_lines("Members", record.members)),
@@ -39,6 +45,13 @@ def card_text(name: str, record: ReferenceRecord, power: Estimate | None, critic
         f"To score some of its images again, and compare: `mia-hub reference verify {name}`.",
     ]
     return "\n\n".join(lines) + "\n"
+
+
+def _base_line(base: Mapping[str, Any]) -> str:
+    return (
+        f"The model is compared with its base {code_span(str(base['id']))} at {code_span(str(base['revision']))}. Leave `--base` out where "
+        "that is the model under a LoRA."
+    )
 
 
 def _source_lines(what: str, source: SourceRecord) -> list[str]:

@@ -63,17 +63,18 @@ def check_publishable(model: Mapping[str, Any]) -> None:
     """Refuse to publish the reference of a model that only exists on this machine: nobody could use it, and its path is private.
 
     Args:
-        model: `mia_hub.ModelInfo.to_dict` of the model.
+        model: as `mia_hub.attacks.identity.recorded_model` gives it, with the base if the reference's attack uses that.
 
     Raises:
-        SplitError: for such a model.
+        SplitError: for such a model or base.
     """
-    revisions = str(model.get("revision") or "sha256:").split(" + ")
-    if model["id"] != "demo" and any(revision.startswith("sha256:") for revision in revisions):
-        raise SplitError(
-            f"The model {Path(model['id']).name} is on this machine alone, at least in part, so that nobody else could use its reference. "
-            "Publish the model on the Hub, and build the reference of that."
-        )
+    for what, each in (("model", model), ("base", model.get("base"))):
+        revisions = [] if each is None else str(each.get("revision") or "sha256:").split(" + ")
+        if each is not None and each["id"] != "demo" and any(revision.startswith("sha256:") for revision in revisions):
+            raise SplitError(
+                f"The {what} {Path(each['id']).name} is on this machine alone, at least in part, so that nobody else could use the "
+                "reference. Publish it on the Hub, and build a reference with that."
+            )
 
 
 def public_source(source: SourceRecord | None) -> SourceRecord | None:

@@ -185,8 +185,27 @@ def test_no_path_of_this_machine_is_published(hub, model, tmp_path):
 
 @pytest.mark.parametrize("revision", [None, "sha256:" + "0" * 64, "abc + sha256:" + "0" * 64])
 def test_a_reference_of_a_model_that_nobody_else_has_is_not_published(revision):
-    with pytest.raises(SplitError, match="nobody else could use its reference"):
-        check_publishable({"id": "google/x + /home/me/secret/lora.safetensors", "revision": revision})
+    private = {"id": "google/x + /home/me/secret/lora.safetensors", "revision": revision}
+    with pytest.raises(SplitError, match=r"The model lora\.safetensors .* nobody else could use the reference"):
+        check_publishable(private)
+    with pytest.raises(SplitError, match=r"The base lora\.safetensors .* nobody else could use the reference"):
+        check_publishable({"id": "google/x", "revision": "abc", "base": private})
+
+
+def test_a_published_reference_given_a_base_names_it(hub, tiny_pixel_repo):
+    hub.add_repo("model", "ref/tiny-base", tiny_pixel_repo(seed=1))
+    attack = mia_hub.get_attack("sima-b", timesteps=(100,))
+    reference = mia_hub.Reference.build("ref/tiny-ddpm", "ref/heldout:test", attack, base="ref/tiny-base", limit=30, progress=False)
+    reference.push("ref/with-base")
+    from huggingface_hub import hf_hub_download
+
+    card = Path(hf_hub_download("ref/with-base", "README.md", repo_type="dataset")).read_text(encoding="utf-8")
+    assert "--model ref/tiny-ddpm --reference ref/with-base --base ref/tiny-base" in card
+    fetched = mia_hub.Reference.load("ref/with-base", keep=False)
+    model = mia_hub.load_model("ref/tiny-ddpm", base="ref/tiny-base")
+    assert verify_reference(fetched, model, n=5, progress=False).genuine
+    with pytest.raises(SplitError, match="Give base="):
+        verify_reference(fetched, mia_hub.load_model("ref/tiny-ddpm"), n=5, progress=False)
 
 
 def test_a_reference_of_images_at_hand_says_that_they_are_needed(model):
