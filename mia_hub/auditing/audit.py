@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Unpack
 
 from mia_hub.attacks import Attack, get_attack
 from mia_hub.attacks.checks import check_base_used
 from mia_hub.auditing.options import AuditOptions
 from mia_hub.auditing.preparation import AuditInputs
+from mia_hub.auditing.ranking import check_rank, rank_members
 from mia_hub.auditing.report import AuditReport
 from mia_hub.images.captions import select_rows
 from mia_hub.models.protocol import DiffusionModel
@@ -25,6 +27,7 @@ def audit(
     split: str | MemberSplit = "demo",
     *,
     timestep: int | None = None,
+    rank: int | None = None,
     **options: Unpack[AuditOptions],
 ) -> AuditReport:
     """Measure how well an attack tells members from non-members of a model's training set.
@@ -34,6 +37,7 @@ def audit(
         attack: a name of `mia_hub.list_attacks`, or an Attack.
         split: "demo", a folder, a data set on the Hub, or a MemberSplit.
         selection, timestep, fprs: see `mia_hub.measure`.
+        rank: number of members most at risk that the report lists as ``.ranking``, with thumbnails; see `mia_hub.auditing.ranking`.
         limit: at most this many members and this many non-members, by a seeded draw.
         batch_size: denoiser rows per forward pass; halved by itself when memory runs out.
         seed: of noise draws, of the calibration part, and of bootstrap intervals.
@@ -59,9 +63,15 @@ def audit(
     inputs = AuditInputs.load(model, split, options)
     inputs.check_attack(attack)
     inputs.check_plan(attack.columns, timestep=timestep, fitted=attack.needs_training)
+    if rank is not None:
+        chooses = attack.needs_training or type(attack).choose is not Attack.choose
+        parted = options["selection"] == "calibration" and (timestep is None or chooses)
+        check_rank(rank, len(inputs.split.nonmembers), parted=parted)
     prepared = inputs.survey()
     table = prepared.load_scores(SCORES, attack)
     report = prepared.report(attack, SCORES, table=table, timestep=timestep)
+    if rank is not None and report.scores is not None:
+        report = replace(report, ranking=rank_members(report.scores, report.selection, inputs.split.images, rank))
     if table is None:
         prepared.save_scores(SCORES, report)
     elif prepared.stored and options["progress"]:

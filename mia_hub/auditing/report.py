@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from mia_hub.auditing.ranking import Ranking
 from mia_hub.flags import Flag
 from mia_hub.metrics.estimates import Estimate, Rates, TimestepRow
 
@@ -52,6 +53,7 @@ class AuditReport:
         flags: what the reader must know.
         cost: what the scores cost.
         provenance: versions, seed, device, precision, time.
+        ranking: the members most at risk, if a ranking was requested; thumbnails are no part of `to_dict`.
         scores: the table that every figure comes from; it is no part of `to_dict`, and None in a report read back from there.
     """
 
@@ -68,6 +70,7 @@ class AuditReport:
     flags: tuple[Flag, ...]
     cost: Cost
     provenance: dict[str, Any] = field(default_factory=dict)
+    ranking: Ranking | None = None
     scores: ScoreTable | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -80,8 +83,10 @@ class AuditReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON-ready values; rates of ``tpr_at_fpr`` become strings such as "0.01"."""
-        values = asdict(replace(self, scores=None))
-        del values["scores"]
+        values = asdict(replace(self, ranking=None, scores=None))
+        del values["scores"], values["ranking"]
+        if self.ranking is not None:
+            values["ranking"] = self.ranking.to_dict()
         return {key: _json_ready(value) for key, value in values.items()}
 
     def to_json(self) -> str:
@@ -116,6 +121,7 @@ class AuditReport:
             blind_auc=Estimate(**values["blind_auc"]) if values["blind_auc"] else None,
             flags=tuple(Flag(**flag) for flag in values["flags"]),
             cost=Cost(**values["cost"]),
+            ranking=Ranking.from_dict(values["ranking"]) if values.get("ranking") else None,
         )
 
 

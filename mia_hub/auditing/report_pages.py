@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mia_hub.auditing.plots import roc_svg, timesteps_svg
+from mia_hub.auditing.ranking_pages import RANKING_TITLE, ranking_html_table, ranking_table, ranking_texts, thumbnails_note
 from mia_hub.flags import Flag
 from mia_hub.metrics.estimates import Estimate
 from mia_hub.rendering.html import fragment, render
@@ -210,6 +211,8 @@ def audit_markdown(report: AuditReport) -> str:
     parts += ["## Figures", _direction(report), markdown_table(*figure_table(report))]
     parts += ["## How the timestep was selected", escape_markdown(selection_text(report))]
     parts += ["## Every timestep", "Values with 95 % intervals.", markdown_table(*timestep_table(report))]
+    if ranking := report.ranking:
+        parts += [f"## {RANKING_TITLE}", *ranking_texts(ranking), markdown_table(*ranking_table(ranking))]
     parts += ["## Cost", markdown_table(["Cost", "Value"], cost_rows(report))]
     parts += ["## Provenance", provenance_markdown(provenance_rows(report))]
     parts += ["## How to read this", terms_markdown(HOW_TO_READ)]
@@ -252,6 +255,13 @@ def audit_html(report: AuditReport) -> str:
         selection=selection_text(report),
         timestep_table=timestep_table(report),
         timestep=str(report.timestep),
+        ranking=report.ranking
+        and {
+            "title": RANKING_TITLE,
+            "texts": ranking_texts(report.ranking),
+            "table": ranking_html_table(report.ranking),
+            "note": thumbnails_note(report.ranking),
+        },
         cost=cost_rows(report),
         provenance=provenance_rows(report),
         terms=HOW_TO_READ,

@@ -20,6 +20,12 @@ def add_command(commands: Commands) -> None:
         description="Measures how well an attack tells members from non-members.",
     )
     parser.add_argument("--timestep", type=int, metavar="T", help="a timestep fixed beforehand, instead of choosing one")
+    parser.add_argument(
+        "--rank",
+        type=int,
+        metavar="N",
+        help="list the N members that the attack finds first; report.html then holds small copies of them",
+    )
     add_measuring_options(parser)
     parser.add_argument(
         "--out",
@@ -46,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
             split = split_from(args)
             check_rates(limits, split, selection=args.selection, timestep=args.timestep, fitted=attack.needs_training)
             report = audit(
-                model_from(args), attack, split, selection=args.selection, timestep=args.timestep, fprs=args.fpr,
+                model_from(args), attack, split, selection=args.selection, timestep=args.timestep, rank=args.rank, fprs=args.fpr,
                 batch_size=args.batch_size, base=args.base, seed=args.seed, captions=args.captions, shift_check=not args.no_shift_check,
                 folder=out, progress=not args.quiet and processes.is_first,
             )  # fmt: skip

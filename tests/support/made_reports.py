@@ -123,7 +123,7 @@ def hostile() -> AuditReport:
 class Text(HTMLParser):
     """Visible words, tags and attributes of a page."""
 
-    VOID, INLINE = ("meta", "link", "br"), ("span", "strong", "em", "code", "b")
+    VOID, INLINE = ("meta", "link", "br", "img"), ("span", "strong", "em", "code", "b")
 
     def __init__(self, page: str):
         super().__init__()
