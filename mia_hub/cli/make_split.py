@@ -48,6 +48,12 @@ def _add_draw_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--members", type=int, metavar="N", help="number to draw; left out for a source that is already a split")
     parser.add_argument("--nonmembers", type=int, metavar="N", help="number to draw; left out likewise")
     parser.add_argument(
+        "--coin-flip",
+        action="store_true",
+        help="put each image in or out by its own fair coin, in place of fixed numbers: needed for a bound on ε from one training run",
+    )
+    parser.add_argument("--images", type=int, metavar="N", help="with --coin-flip: number of images to draw (default: all)")
+    parser.add_argument(
         "--nonmembers-from",
         metavar="SOURCE",
         help="draw the non-members from another source; the two sides may then differ in more than their use in training",
@@ -112,6 +118,7 @@ def _with_earlier(record: SplitRecord, earlier: SplitRecord | None) -> SplitReco
         notes=(*earlier.notes, *(note for note in record.notes if note not in earlier.notes)),
         origins=earlier.origins,
         seed=earlier.seed,
+        coins=earlier.coins,
         left_out=earlier.left_out,
         model=record.model or earlier.model,
     )
@@ -122,6 +129,13 @@ def _check_options(args: argparse.Namespace) -> None:
         raise SplitError("Say where to write the split: --out FOLDER, --push owner/name, or --dry-run to see its card only.")
     if args.private and not args.push:
         raise SplitError("--private is for a data set that is published; it goes with --push owner/name.")
+    if args.coin_flip and not (args.members is None and args.nonmembers is None and args.nonmembers_from is None):
+        raise SplitError(
+            "With --coin-flip, coins decide how many images of one source are members: leave --members, --nonmembers and --nonmembers-from "
+            "out. --images N draws N images in all."
+        )
+    if args.images is not None and not args.coin_flip:
+        raise SplitError("--images is the number of images that --coin-flip divides; give --members and --nonmembers for fixed numbers.")
     if (args.members is None) != (args.nonmembers is None):
         raise SplitError("--members and --nonmembers go together: give both, or neither for a source that is already a split.")
     if args.nonmembers_from and args.members is None:
@@ -130,7 +144,7 @@ def _check_options(args: argparse.Namespace) -> None:
 
 def _draw(args: argparse.Namespace) -> tuple[DecodedSplit, tuple[Origin, ...], int | None]:
     """The images, their sources, and the seed if they were drawn."""
-    from mia_hub.splits.drawing import decode_split, draw_split
+    from mia_hub.splits.drawing import decode_split, draw_by_coins, draw_split
     from mia_hub.splits.member_split import MemberSplit
     from mia_hub.splits.sources import open_source
     from mia_hub.splits.split_part import ColumnNames, FetchOptions
@@ -142,11 +156,17 @@ def _draw(args: argparse.Namespace) -> tuple[DecodedSplit, tuple[Origin, ...], i
     for note in source.notes:
         message(note)
     if isinstance(source, MemberSplit):
-        if args.members is not None:
-            raise SplitError(f"{args.source} already says which images are members; leave --members and --nonmembers out.")
+        if args.members is not None or args.coin_flip:
+            options = "--coin-flip" if args.coin_flip else "--members and --nonmembers"
+            raise SplitError(f"{args.source} already says which images are members; leave {options} out.")
         return decode_split(source, progress=not args.quiet), (origin,), None
+    if args.coin_flip:
+        return draw_by_coins(source, args.images, seed=args.seed, progress=not args.quiet), (origin,), args.seed
     if args.members is None:
-        raise SplitError(f"{args.source} doesn't say which images are members; give the numbers to draw with --members and --nonmembers.")
+        raise SplitError(
+            f"{args.source} doesn't say which images are members; give the numbers to draw with --members and --nonmembers, or toss a coin "
+            "for each image with --coin-flip."
+        )
     other, origins = None, [origin]
     if args.nonmembers_from:
         second, second_origin = open_source(args.nonmembers_from, columns=columns, fetching=fetching)

@@ -25,6 +25,19 @@ LICENSE = re.compile(r"[a-z0-9][a-z0-9.-]{0,60}")
 HUB_ID = re.compile(r"[\w][\w.-]{0,95}/[\w][\w.-]{0,95}")
 MODEL = re.compile(r"[\w][\w.-]{0,95}(/[\w][\w.-]{0,95})?")
 
+# What each kind of draw is good for.
+COINS = (
+    " Each image's side was decided by a coin of its own: a bit of SHA-256 of the seed and the image's content, which anyone can toss "
+    "again. The numbers on the two sides are therefore left to chance. Such a split is good for all that a draw of fixed numbers is good for, and "
+    "also for a lower bound on the ε of differential privacy from this one training run (`mia-hub audit`). For that, use it whole: a part "
+    "of it with chosen numbers on its sides is no longer one of independent coins."
+)
+FIXED = (
+    " The numbers on the two sides were fixed, so the sides of two images are not quite independent. Such a draw is good for AUC, "
+    "true-positive rates and set tests, and gives exactly the numbers wanted. A lower bound on the ε of differential privacy from one "
+    "training run needs independent coins (`mia-hub make-split --coin-flip`)."
+)
+
 
 @dataclass(frozen=True)
 class SplitRecord:
@@ -35,6 +48,7 @@ class SplitRecord:
         n_members, n_nonmembers: rows of each.
         origins: of the images: one source, or that of the members and that of the non-members.
         seed: of the draw; None if nothing was drawn.
+        coins: whether each image was in or out by its own fair coin of this seed, see `mia_hub.splits.coins`.
         license: of the images, as the Hub names it, or "unknown".
         model: the model trained on the members, or None.
         has_captions, has_classes: whether each row has one.
@@ -51,6 +65,7 @@ class SplitRecord:
     n_nonmembers: int
     origins: tuple[Origin, ...] = ()
     seed: int | None = None
+    coins: bool = False
     license: str = "unknown"
     model: str | None = None
     has_captions: bool = False
@@ -159,10 +174,8 @@ def _model(model: str) -> str:
 
 
 def _facts(record: SplitRecord) -> str:
-    drawn = "drawn at random" if record.seed is not None else "as in the source"
     lines = [
-        f"- **Rows:** {record.n_members:,} members and {record.n_nonmembers:,} non-members, {drawn}"
-        + (f" with seed {record.seed}." if record.seed is not None else "."),
+        f"- **Rows:** {record.n_members:,} members and {record.n_nonmembers:,} non-members, {_drawn(record)}.",
         *_sources(record),
         f"- **Hash of the split, by content:** `{record.hash}`",
         f"- **Licence of the images:** {_license(record)}",
@@ -178,6 +191,13 @@ def _facts(record: SplitRecord) -> str:
     if versions:
         lines.append(f"- **Made by:** mia_hub {escape_markdown(versions.get('mia_hub'))}, {record.provenance.get('created')}")
     return "\n".join(lines)
+
+
+def _drawn(record: SplitRecord) -> str:
+    if record.seed is None:
+        return "as in the source"
+    how = "each image in or out by its own fair coin" if record.coins else "these numbers drawn at random"
+    return f"{how}, with seed {record.seed}"
 
 
 def _sources(record: SplitRecord) -> list[str]:
@@ -232,4 +252,5 @@ def _caution(record: SplitRecord) -> str:
             " The members were drawn before training: they are members of a model once it is trained on them, and on none of the "
             "non-members, nor on near copies of them."
         )
+        text += COINS if record.coins else FIXED
     return text + " Captions and images are copied unchanged from the source, and nobody has reviewed them."

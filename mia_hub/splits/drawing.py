@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,8 @@ from tqdm.auto import tqdm
 from mia_hub.errors import ImageError, SplitError, integer_at_least
 from mia_hub.images.image import InputImage
 from mia_hub.images.sequences import ConcatenatedSequence, SelectedSequence
-from mia_hub.splits.member_split import MemberSplit
+from mia_hub.splits.coins import CoinDraw, toss
+from mia_hub.splits.member_split import MemberSplit, split_hash
 from mia_hub.splits.sources import Pool
 
 UNREADABLE = "unreadable"
@@ -112,6 +113,46 @@ def draw_split(
         pools, sides = [pool, pool], [_Readable(drawn.rows[part], drawn.ids[part]) for part in places]
     else:
         pools, sides = [pool, other], [_collect(pool, members, rng, reader), _collect(other, nonmembers, rng, reader)]
+    return _divided(pools, sides, reader)
+
+
+def draw_by_coins(pool: Pool, images: int | None = None, *, seed: int = 0, progress: bool = True) -> DecodedSplit:
+    """Draw images, and put each in or out by its own fair coin; see `mia_hub.splits.coins.coin`.
+
+    The numbers on the two sides are left to chance, as a bound on ε from one training run needs it. An image that occurs often in the
+    source has one coin.
+
+    Args:
+        pool: the source.
+        images: the number to draw; None for all that can be read.
+        seed: of the draw and of the coins.
+        progress: shows progress bars.
+
+    Raises:
+        SplitError: for fewer than 4 images, a seed below 0, a source with too few images, or coins that leave a side with fewer than 2.
+    """
+    integer_at_least("seed", seed, 0, SplitError)
+    reader = _Reader(progress, distinct=True)
+    if images is None:
+        drawn = reader.read(pool.images, np.arange(len(pool.images)), pool.origin.name)
+    else:
+        drawn = _collect(pool, integer_at_least("images", images, 2 * FEWEST, SplitError), np.random.default_rng(seed), reader)
+    is_in = toss(seed, (id.decode() for id in drawn.ids))
+    sides = [_Readable(drawn.rows[part], drawn.ids[part]) for part in (is_in, ~is_in)]
+    for what, side in zip(("members", "non-members"), sides):
+        if len(side.rows) < FEWEST:
+            raise SplitError(
+                f"The coins of {len(drawn.rows):,} images gave {len(side.rows)} {what}, and at least {FEWEST} are needed. Draw more "
+                f"images, some hundreds to learn anything{left_out_text(reader.left_out)}."
+            )
+    divided = _divided([pool, pool], sides, reader)
+    draw = CoinDraw(seed, split_hash((id.decode() for id in divided.ids), divided.split.is_member))
+    return replace(divided, split=replace(divided.split, coins=draw))
+
+
+def _divided(pools: list[Pool], sides: list[_Readable], reader: _Reader) -> DecodedSplit:
+    """Return the split of members in the first of two sources, and non-members in the second."""
+    pool = pools[0]
     split = MemberSplit(
         pool.origin.name,
         SelectedSequence(pools[0].images, sides[0].rows),
@@ -193,5 +234,6 @@ def decode_split(split: MemberSplit, *, progress: bool = True) -> DecodedSplit:
         split.revision,
         classes,
         split.notes,
+        split.coins,
     )
     return DecodedSplit(readable, np.concatenate([members.ids, nonmembers.ids]), reader.left_out, reader.example, copies)

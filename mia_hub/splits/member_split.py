@@ -16,6 +16,7 @@ from mia_hub.images.captions import complete_values, select_rows
 from mia_hub.images.image import InputImage
 from mia_hub.images.sequences import ConcatenatedSequence, SelectedSequence
 from mia_hub.images.sources import as_images, left_out_of
+from mia_hub.splits.coins import CoinDraw
 
 MEMBER_NAMES = ("member", "members")
 NONMEMBER_NAMES = ("nonmember", "nonmembers", "non-member", "non-members", "non_member", "non_members")
@@ -35,6 +36,7 @@ class MemberSplit:
         revision: commit hash on the Hub, or None.
         classes: class index of each image, members first, or None.
         notes: what the reader of a result must know of the split, one sentence each.
+        coins: the draw, if each image was in or out by its own fair coin; None for a split of any other kind, such as a part of one.
     """
 
     name: str
@@ -44,6 +46,7 @@ class MemberSplit:
     revision: str | None = None
     classes: Sequence[Any] | None = None
     notes: tuple[str, ...] = ()
+    coins: CoinDraw | None = None
 
     def conditioned_on(self, conditioning: str, source: str = "split") -> MemberSplit:
         """Return the split with the conditions of a model as its `captions`, and a note if only some of these are empty texts.
@@ -91,6 +94,8 @@ class MemberSplit:
     def limited(self, limit: int | None, seed: int = 0) -> MemberSplit:
         """Return at most ``limit`` members and at most ``limit`` non-members, by a seeded draw.
 
+        If any are left out, the split is no longer one of independent coins: the numbers on its sides are fixed.
+
         Raises:
             SplitError: if ``limit`` is below 2.
         """
@@ -100,7 +105,8 @@ class MemberSplit:
         members, nonmembers = (SelectedSequence(part, rows) for part, rows in zip((self.members, self.nonmembers), drawn))
         rows = np.concatenate([drawn[0], drawn[1] + len(self.members)])
         captions, classes = (select_rows(values, rows) for values in (self.captions, self.classes))
-        return replace(self, members=members, nonmembers=nonmembers, captions=captions, classes=classes)
+        coins = self.coins if len(rows) == len(self.images) else None
+        return replace(self, members=members, nonmembers=nonmembers, captions=captions, classes=classes, coins=coins)
 
 
 def drawn_rows(sizes: Sequence[int], limit: int, seed: int = 0) -> list[npt.NDArray[np.int64]]:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mia_hub.errors import SplitError
-from mia_hub.splits.writing import RECORD, foreign_data, read_record
+from mia_hub.splits.coins import RECORD
+from mia_hub.splits.writing import foreign_data, read_record
 from mia_hub.system.hub import HUB_TIMEOUT, LOG_IN_TO_WRITE, HubTask, hub_errors
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from mia_hub.images.image import InputImage
 from mia_hub.images.metadata_files import first_value, is_metadata
 from mia_hub.images.sequences import ConcatenatedSequence, MappedSequence, RepeatedItem
 from mia_hub.images.sources import as_images
+from mia_hub.splits.coins import draw_beside, draw_on_hub
 from mia_hub.splits.hub_rows import HubDataset, Rows, file_bytes
 from mia_hub.splits.local_rows import open_local
 from mia_hub.splits.member_split import MEMBER_NAMES, NONMEMBER_NAMES, MemberSplit, drawn_rows
@@ -44,12 +46,12 @@ def read_folder(folder: Path, columns: ColumnNames, fetching: FetchOptions) -> M
     members, nonmembers = (next((named[n] for n in names if n in named), None) for names in (MEMBER_NAMES, NONMEMBER_NAMES))
     if members and nonmembers:
         if not any(parquet_files(side) for side in (members, nonmembers)):
-            return _read_image_folders(folder, members, nonmembers, columns)
+            return replace(_read_image_folders(folder, members, nonmembers, columns), coins=draw_beside(folder))
     elif members or nonmembers:
         raise SplitError(f"The folder {folder} has a {'member' if members else 'nonmember'} folder but not the other; both are needed.")
     paths = parquet_files(folder, "**/*.parquet")
     if paths:
-        return read_parquet(folder, paths, str(folder), columns, fetching)
+        return replace(read_parquet(folder, paths, str(folder), columns, fetching), coins=draw_beside(folder))
     raise SplitError(
         f"The folder {folder} doesn't say which images are members: it needs a folder 'member' and a folder 'nonmember' of images "
         "(or Parquet files of two such splits, data/member-*.parquet and data/nonmember-*.parquet)."
@@ -138,7 +140,7 @@ def read_dataset(dataset: HubDataset, columns: ColumnNames, fetching: FetchOptio
         parts = _by_label(dataset.open(split, files), split, f"The data set {dataset.name}")
     else:
         raise SplitError(f"The data set {dataset.name} has the splits {', '.join(splits)}; needed are 'member' and 'nonmember'.")
-    return _split(dataset.name, parts, columns, fetching, dataset.commit)
+    return replace(_split(dataset.name, parts, columns, fetching, dataset.commit), coins=draw_on_hub(dataset))
 
 
 def _by_label(rows: Rows, split: str, name: str) -> list[SplitPart]:

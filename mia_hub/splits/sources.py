@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from mia_hub.images.image import InputImage
 from mia_hub.images.metadata_files import first_value
 from mia_hub.images.sequences import MappedSequence
 from mia_hub.images.sources import as_images
+from mia_hub.splits.coins import draw_beside
 from mia_hub.splits.hub_rows import HubDataset, Rows
 from mia_hub.splits.local_rows import open_local
 from mia_hub.splits.member_split import MEMBER_NAMES, NONMEMBER_NAMES, MemberSplit
@@ -133,7 +134,8 @@ def _local(path: Path, source_split: str | None, columns: ColumnNames, fetching:
     for file in paths:
         splits.setdefault(split_of_file(file, folder), []).append(file)
     if all(member_split_names(list(splits))) and source_split is None:
-        return read_parquet(folder, paths, str(path), columns, fetching), origin
+        split = read_parquet(folder, paths, str(path), columns, fetching)
+        return replace(split, coins=draw_beside(folder) if path.is_dir() else None), origin
     name = _split_to_draw_from(list(splits), source_split, str(path))
     rows = open_local(folder, splits[name])
     if label_values(rows):

@@ -20,6 +20,7 @@ from mia_hub.errors import SplitError
 from mia_hub.images.image import InputImage, encoded_file
 from mia_hub.metrics.estimates import Estimate
 from mia_hub.splits.card import LABELS, SplitRecord, card_text, split_features
+from mia_hub.splits.coins import RECORD
 from mia_hub.splits.drawing import DecodedSplit, decode_split
 from mia_hub.splits.member_split import MemberSplit, split_hash
 from mia_hub.splits.notes import split_notes
@@ -30,7 +31,6 @@ from mia_hub.system.provenance import provenance
 ROWS_PER_GROUP = 100
 GROUP_BYTES = 16 * 2**20
 SHARD_BYTES = 256 * 2**20
-RECORD = "split.json"
 OURS = {"README.md", RECORD, "data"}
 PARTS = re.compile(r"(non)?member-\d{5}-of-\d{5}\.parquet")
 HASH = re.compile(r"sha256:[0-9a-f]{64}")
@@ -58,7 +58,7 @@ def write_split(
         split: to write. Images that can't be read are left out, and counted.
         folder: made if it doesn't exist. A split that was written to it before is replaced; a folder with anything else is refused.
         origins: of the images: one source, or that of the members and that of the non-members.
-        seed: of the draw, if there was one.
+        seed: of the draw, if there was one; a split that coins drew states its own.
         license: of the images, as the Hub names it, such as "cc-by-4.0"; None for "unknown".
         model: the model trained on the members, or None.
         name: the id on the Hub under which it will be published, for the card.
@@ -92,13 +92,17 @@ def split_record(
     from mia_hub.splits.shift import shift_flags
 
     split = decoded.split
+    hash = split_hash((id.decode() for id in decoded.ids), split.is_member)
+    coins = split.coins if split.coins is not None and split.coins.hash == hash else None
+    seed = seed if coins is None else coins.seed
     blind = _blind(split, seed or 0, progress) if shift_check else None
     return SplitRecord(
-        hash=split_hash((id.decode() for id in decoded.ids), split.is_member),
+        hash=hash,
         n_members=len(split.members),
         n_nonmembers=len(split.nonmembers),
         origins=origins,
         seed=seed,
+        coins=coins is not None,
         license=license or "unknown",
         model=model,
         has_captions=split.captions is not None,
@@ -151,6 +155,7 @@ def read_record(path: Path) -> SplitRecord:
             n_nonmembers=int(stored["n_nonmembers"]),
             origins=tuple(Origin(**origin) for origin in stored["origins"]),
             seed=None if stored["seed"] is None else int(stored["seed"]),
+            coins=stored.get("coins", False) is True,
             license=stored["license"],
             model=stored["model"],
             left_out={str(reason): int(count) for reason, count in stored["left_out"].items()},
