@@ -539,7 +539,7 @@ def test_the_page_about_splits_runs(tmp_path, monkeypatch, capsys):
     page = (Path(__file__).parents[2] / "docs" / "splits.md").read_text()
     commands, script = re.findall(r"```(?:python)?\n(.*?)```", page, re.DOTALL)
     lines = [shlex.split(line) for line in commands.splitlines()]
-    assert len(lines) == 4 and all(cli.build_parser().parse_args(line[1:]).command == "make-split" for line in lines)
+    assert len(lines) == 5 and all(cli.build_parser().parse_args(line[1:]).command == "make-split" for line in lines)
     as_folder(tmp_path, None)
     monkeypatch.chdir(tmp_path)
     first, last = lines[0], lines[-1]
