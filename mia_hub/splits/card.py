@@ -28,9 +28,9 @@ MODEL = re.compile(r"[\w][\w.-]{0,95}(/[\w][\w.-]{0,95})?")
 # What each kind of draw is good for.
 COINS = (
     " Each image's side was decided by a coin of its own: a bit of SHA-256 of the seed and the image's content, which anyone can toss "
-    "again. The numbers on the two sides are therefore left to chance. Such a split is good for all that a draw of fixed numbers is "
-    "good for, and also for a lower bound on the ε of differential privacy from this one training run (`mia-hub audit`). For that, use it whole: a part "
-    "of it with chosen numbers on its sides is no longer one of independent coins."
+    "again. The numbers on the two sides are therefore left to chance. Such a split is good for all that a draw of fixed numbers is good "
+    "for, and also for a lower bound on the ε of differential privacy from this one training run (`mia-hub audit`). For that, use it "
+    "whole: a part of it with chosen numbers on its sides is no longer one of independent coins."
 )
 FIXED = (
     " The numbers on the two sides were fixed, so the sides of two images are not quite independent. Such a draw is good for AUC, "
