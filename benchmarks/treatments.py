@@ -27,8 +27,10 @@ from benchmarks.cached_model import CachedModel
 from mia_hub.attacks import Attack
 from mia_hub.attacks.copies import SimACopies
 from mia_hub.attacks.spelling import parse_attack
+from mia_hub.checking.treated_images import OWN_OUTPUT
+from mia_hub.images.image import content_id
 from mia_hub.images.sources import as_images
-from mia_hub.images.treatments import TREATMENTS, UNTREATED, treated
+from mia_hub.images.treatments import SHIFTED, TREATMENTS, UNTREATED, shifted, treated
 from mia_hub.metrics.candidates import CandidatesNull
 from mia_hub.metrics.intervals import clopper_pearson
 from mia_hub.metrics.p_values import ALPHA, ConditionalNull, NullDistribution
@@ -36,6 +38,7 @@ from mia_hub.models.loading import load_model
 from mia_hub.models.noise import SampleNoise
 from mia_hub.models.sampling import ddim_timesteps, predicted_clean_images
 from mia_hub.references.demo_reference import demo_reference
+from mia_hub.references.treatment_check import TreatmentCheck
 from mia_hub.references.verdict_attack import verdict_observations
 from mia_hub.splits.loading import load_split
 from mia_hub.system.streams import any_terminal
@@ -50,11 +53,13 @@ ATTACKS = {
     "sima-lp, no neighbours": f"sima-lp:timesteps={TIMESTEP},given=complexity",
     "sima-lp": f"sima-lp:timesteps={TIMESTEP}",
     "sima-copies": f"sima-copies:timesteps={TIMESTEP}",
+    "sima-copies, shifts": f"sima-copies:timesteps={TIMESTEP},shifts=true",
 }
 # Of one query: their null is observed under every treatment, too.
 ONE_QUERY = ("sima", "sima-c", "sima-lp, no neighbours")
+# The null images again, each shifted by a pixel in one of four directions; observed by the attack that judges shifts.
+SHIFTED_NULL, WITH_SHIFTS = "shifted-null", "sima-copies, shifts"
 MEMBERS, NONMEMBERS, NULL, GENERATED, STEPS = 128, 256, 500, 128, 50
-OWN_OUTPUT = "the model's own output"
 CHUNK = 32
 
 Images = list[np.ndarray]
@@ -79,7 +84,7 @@ class Chunk:
     """Images that are observed and judged together.
 
     Attributes:
-        kind: "null", "members", "non-members" or "generated".
+        kind: "null", "shifted-null", "members", "non-members" or "generated".
         start: of the first of them.
     """
 
@@ -90,15 +95,20 @@ class Chunk:
     def images(self) -> Images:
         if self.kind == "generated":
             return generated(range(self.start, min(self.start + CHUNK, GENERATED)))
+        if self.kind == SHIFTED_NULL:
+            moves = ((0, -1), (0, 1), (-1, 0), (1, 0))
+            return [shifted(*moves[int(content_id(image), 16) % 4], image) for image in Chunk("null", self.start).images]
         return images()[self.kind][self.start : self.start + CHUNK]
 
     @property
     def treatments(self) -> tuple[str, ...]:
         """The treatments that the images are observed under."""
-        return (UNTREATED,) if self.kind == "generated" else tuple(TREATMENTS)
+        return (UNTREATED,) if self.kind in ("generated", SHIFTED_NULL) else tuple(TREATMENTS)
 
     def attacks(self, treatment: str) -> tuple[str, ...]:
         """The attacks that observe the images under a treatment."""
+        if self.kind == SHIFTED_NULL:
+            return (WITH_SHIFTS,)
         return ONE_QUERY if self.kind == "null" and treatment != UNTREATED else tuple(ATTACKS)
 
     def file(self, folder: Path, what: str) -> Path:
@@ -107,7 +117,7 @@ class Chunk:
 
 def chunks(kinds: Sequence[str]) -> Iterator[Chunk]:
     """Yield the chunks of some kinds of images."""
-    sizes = {"null": NULL, "members": MEMBERS, "non-members": NONMEMBERS, "generated": GENERATED}
+    sizes = {"null": NULL, SHIFTED_NULL: NULL, "members": MEMBERS, "non-members": NONMEMBERS, "generated": GENERATED}
     for kind in kinds:
         yield from (Chunk(kind, start) for start in range(0, sizes[kind], CHUNK))
 
@@ -165,9 +175,26 @@ def nulls(folder: Path) -> dict[str, Any]:
     return {name: null_set(parse_attack(text), observed_null(folder, UNTREATED, name)) for name, text in ATTACKS.items()}
 
 
-def observed_null(folder: Path, treatment: str, name: str) -> np.ndarray:
+def treatment_check() -> TreatmentCheck:
+    """Return the check whether images were treated like those of the demo's reference."""
+    check = demo_reference().appearance.treatment
+    assert check is not None, "the demo's appearance is stored with signs of treatment"
+    return check
+
+
+def observed_null(folder: Path, treatment: str, name: str, kind: str = "null") -> np.ndarray:
     """Return the observations of the null images under a treatment."""
-    return np.concatenate([np.load(chunk.file(folder, "observed"))[f"{treatment}/{name}"] for chunk in chunks(["null"])])
+    return np.concatenate([np.load(chunk.file(folder, "observed"))[f"{treatment}/{name}"] for chunk in chunks([kind])])
+
+
+def with_shifted_null(folder: Path) -> dict[str, list[int]]:
+    """Return how many images shifted by a pixel get evidence if the null images are shifted, too, and of how many, by kind."""
+    observed = observed_null(folder, UNTREATED, WITH_SHIFTS, SHIFTED_NULL)
+    null, result = null_set(parse_attack(ATTACKS[WITH_SHIFTS]), observed), {}
+    for kind in ("members", "non-members"):
+        rows = np.concatenate([np.load(chunk.file(folder, "observed"))[f"{SHIFTED}/{WITH_SHIFTS}"] for chunk in chunks([kind])])
+        result[kind] = [sum(null.judge(row).p_value <= ALPHA for row in rows), len(rows)]
+    return result
 
 
 def judge(folder: Path, chunk: Chunk) -> None:
@@ -178,11 +205,13 @@ def judge(folder: Path, chunk: Chunk) -> None:
     observed, arrays = np.load(chunk.file(folder, "observed")), {}
     for treatment in chunk.treatments:
         arrays[f"{treatment}/comparable"] = observed[f"{treatment}/comparable"]
+        copies = as_images([treated(treatment, image) for image in chunk.images])
+        arrays[f"{treatment}/alike"] = np.array([not treatment_check().differences(image) for image in copies])
         for name, null in nulls(folder).items():
             judged = [null.judge(row) for row in observed[f"{treatment}/{name}"]]
             arrays[f"{treatment}/{name}"] = np.array([one.p_value for one in judged])
             if isinstance(null, CandidatesNull):
-                arrays[f"{treatment}/candidate"] = np.array([one.candidate for one in judged])
+                arrays[f"{treatment}/{name}/candidate"] = np.array([one.candidate for one in judged])
     _write(path, arrays)
 
 
@@ -194,20 +223,22 @@ def measure(folder: Path, jobs: int = 1) -> dict[str, Any]:
         jobs: number of processes.
 
     Returns:
-        By treatment, kind and attack: n, the number with evidence among those that are comparable, and that of all; JSON values.
+        By treatment, kind and attack: n, and the numbers with p ≤ 0.01 among those that are comparable ("evidence"), among those that
+        also bear no sign of another treatment ("alike"), and among all; JSON values.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    kinds = ("null", "non-members", "members", "generated")
+    kinds = ("null", SHIFTED_NULL, "non-members", "members", "generated")
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         # Members and non-members in turn, so that what is finished of a stopped run is of both.
-        list(pool.map(partial(observe, folder), sorted(chunks(kinds), key=lambda chunk: (chunk.kind != "null", chunk.start))))
-        list(pool.map(partial(judge, folder), chunks(kinds[1:])))
+        list(pool.map(partial(observe, folder), sorted(chunks(kinds), key=lambda chunk: ("null" not in chunk.kind, chunk.start))))
+        list(pool.map(partial(judge, folder), chunks(kinds[2:])))
     return {
         "attacks": {name: repr(parse_attack(text)) for name, text in ATTACKS.items()},
         "timestep": TIMESTEP,
         "null": NULL,
         "counts": {name: counts(folder, name) for name in (*TREATMENTS, OWN_OUTPUT)},
         "candidates": candidates(folder),
+        "shifted null": with_shifted_null(folder),
         "model": model().info.to_dict(),
     }
 
@@ -221,25 +252,29 @@ def counts(folder: Path, treatment: str) -> dict[str, Any]:
     kinds, at = (("generated",), UNTREATED) if treatment == OWN_OUTPUT else (("members", "non-members"), treatment)
     result = {}
     for kind in kinds:
-        comparable = _judged(folder, kind, at, "comparable")
+        comparable, alike = _judged(folder, kind, at, "comparable"), _judged(folder, kind, at, "alike")
         small = {name: _judged(folder, kind, at, name) <= ALPHA for name in ATTACKS}
         result[kind] = {
             "n": len(comparable),
             "not comparable": int((~comparable).sum()),
+            "treated otherwise": int((~alike).sum()),
             "evidence": {name: int((rows & comparable).sum()) for name, rows in small.items()},
+            "alike": {name: int((rows & comparable & alike).sum()) for name, rows in small.items()},
             "p ≤ 0.01": {name: int(rows.sum()) for name, rows in small.items()},
         }
     return result
 
 
-def candidates(folder: Path) -> dict[str, dict[str, int]]:
-    """Return, by treatment, how often each candidate won among the members that get evidence from `SimACopies`."""
-    words = [candidate.words for candidate in SimACopies.candidates]
-    won = {}
-    for treatment in TREATMENTS:
-        small = _judged(folder, "members", treatment, "sima-copies") <= ALPHA
-        rows = _judged(folder, "members", treatment, "candidate")[small]
-        won[treatment] = {word: int((rows == k).sum()) for k, word in enumerate(words) if (rows == k).any()}
+def candidates(folder: Path) -> dict[str, dict[str, dict[str, int]]]:
+    """Return, by attack and treatment, how often each candidate won among the members that get evidence."""
+    won: dict[str, dict[str, dict[str, int]]] = {}
+    for name, attack in ((name, parse_attack(text)) for name, text in ATTACKS.items()):
+        if isinstance(attack, SimACopies):
+            words = [candidate.words for candidate in attack.candidates]
+            for treatment in TREATMENTS:
+                small = _judged(folder, "members", treatment, name) <= ALPHA
+                rows = _judged(folder, "members", treatment, f"{name}/candidate")[small]
+                won.setdefault(name, {})[treatment] = {word: int((rows == k).sum()) for k, word in enumerate(words) if (rows == k).any()}
     return won
 
 

@@ -23,13 +23,14 @@ TEMPLATES = Path(__file__).parent
 RUNS = Path("runs/studies")
 
 
-def read_results(name: str, folder: Path = DOCS) -> dict[str, Any]:
-    """Return the numbers of a study as measured last."""
-    return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+def read_results(name: str, folder: Path | None = None) -> dict[str, Any]:
+    """Return the numbers of a study as measured last; by default of those in `DOCS`."""
+    return json.loads(((folder or DOCS) / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def write_results(name: str, results: dict[str, Any], folder: Path = DOCS) -> None:
-    """Store the numbers of a study."""
+def write_results(name: str, results: dict[str, Any], folder: Path | None = None) -> None:
+    """Store the numbers of a study, by default in `DOCS`."""
+    folder = folder or DOCS
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / f"{name}.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
 

@@ -10,17 +10,35 @@ from mia_hub.attacks import Attack
 from mia_hub.attacks.checks import check_base_used
 from mia_hub.attacks.conditional import ConditionalAttack
 from mia_hub.attacks.identity import recorded_model
-from mia_hub.checking.choosing import chosen_reference
+from mia_hub.checking.choosing import chosen_reference, searches_copies
 from mia_hub.checking.image_answers import ImageCheck, Profile
 from mia_hub.checking.options import CheckerOptions
 from mia_hub.checking.per_precision import PerPrecision
 from mia_hub.checking.set_answers import SetCheck
 from mia_hub.checking.set_checking import ObservedSet, compare_with_reference, set_answer
-from mia_hub.checking.verdict_texts import KNOWN_IMAGE_NOTES, base_caveat, image_caveats, image_sentence, remark_notes, scaled_note
+from mia_hub.checking.treated_images import ruled_out
+from mia_hub.checking.verdict_texts import (
+    FULL_CONTRAST,
+    KNOWN_IMAGE_NOTES,
+    LATENTS_FOR_COPIES,
+    base_caveat,
+    false_evidence_text,
+    image_caveats,
+    image_sentence,
+    not_searched_text,
+    other_attack_for_copies,
+    remark_notes,
+    scaled_note,
+    too_few_for_copies,
+    treated_text,
+    treatment_note,
+)
 from mia_hub.checking.verdicts import NO_NULL, NOT_COMPARABLE, verdict_of
 from mia_hub.errors import AttackError, SplitError
 from mia_hub.images.image import InputImage
 from mia_hub.images.sources import as_images, left_out_of
+from mia_hub.images.treatments import with_full_contrast
+from mia_hub.metrics.candidates import CandidateJudgement
 from mia_hub.metrics.p_values import Judgement, adjusted
 from mia_hub.metrics.set_tests import FEWEST_IN_SET, too_few
 from mia_hub.models.bases import base_of
@@ -31,7 +49,8 @@ from mia_hub.models.protocol import DiffusionModel
 from mia_hub.references.comparability import Comparability
 from mia_hub.references.options import CaptionsOrClasses, ScoringOptions
 from mia_hub.references.reference import Reference
-from mia_hub.references.verdict_attack import check_usable, profile_attack, verdict_attack, verdict_observations
+from mia_hub.references.treatment_check import NARROW
+from mia_hub.references.verdict_attack import check_usable, profile_attack, verdict_attack, verdict_observations, winner
 from mia_hub.scores import ScoreTable
 from mia_hub.splits.member_split import distinct
 from mia_hub.system.provenance import provenance
@@ -53,6 +72,9 @@ class Checker:
             `mia_hub.Reference.build` takes. The demo model brings its own, and a reference that was built once answers for its model;
             for any other model there is no verdict without them.
         reference: a `mia_hub.Reference`, the folder of one, its id on this machine, or its name on the Hub, in place of ``nonmembers``.
+        copies: whether the images may be altered copies of training images: re-encoded, mirrored, or of lower contrast. Then the mirror
+            image and full contrast are judged with the image, and the answer names which of them looks most like a training image. It
+            takes 500 known non-members and 15 queries per image; with fewer the image alone is judged, and the answer says so.
         keep: whether the scores of ``nonmembers`` are kept on this machine, so that the next check of the same ones need not repeat them.
         nonmember_captions: of a model conditioned on text or classes, one per non-member, or one for all; where the images to be checked
             have captions, these need them too; True for those that a data set or a Parquet file of non-members has. Empty ones by
@@ -91,6 +113,7 @@ class Checker:
             no_condition(captions, self.model.info.id)
         self._scoring: ScoringOptions = {"batch_size": options["batch_size"], "seed": chosen.seed}
         self._caption = chosen.caption
+        self._copies = options["copies"]
         self._has_captions = captions is not None if chosen.reference is None else chosen.has_captions
         self._reference = PerPrecision(self.model, lambda: chosen.compute(self.model, options, on_batch))
 
@@ -160,13 +183,26 @@ class Checker:
         reference, table, judged = self._reference.use(score)
         if reference is None or judged is None:
             return [self._answer(inputs[row], table, row) for row in range(len(table))]
-        comparable = [reference.comparability(inputs[row]) for row in range(len(table))]
+        treated = [self._treated(reference, inputs[row]) for row in range(len(table))]
+        comparable = [not treated[row] and reference.comparability(inputs[row]) for row in range(len(table))]
         q = iter(adjusted([one.p_value for one, ok in zip(judged, comparable) if ok])) if len(table) > 1 else None
         q_values = [float(next(q)) if q is not None and ok else None for ok in comparable]
         return [
-            self._answer(inputs[row], table, row, reference, judged[row], comparable=comparable[row], q_value=q_values[row])
+            self._answer(
+                inputs[row], table, row, reference, judged[row], comparable=comparable[row], q_value=q_values[row], difference=treated[row]
+            )
             for row in range(len(table))
         ]
+
+    def _treated(self, reference: Reference, image: InputImage) -> str:
+        """Return why the attack gives no verdict on an image for its treatment; "" where that is no reason."""
+        found, check = ruled_out(self.attack), reference.appearance.treatment
+        if found is None:
+            return ""
+        if check is None or not check.is_resolved:
+            return treated_text(self.attack.name, found, ())
+        differences = check.differences(image)
+        return treated_text(self.attack.name, found, differences) if differences else ""
 
     def _answer(
         self,
@@ -178,11 +214,13 @@ class Checker:
         *,
         comparable: bool | None = None,
         q_value: float | None = None,
+        difference: str = "",
     ) -> ImageCheck:
         """Return the answer about the image in one row of a table; without a reference, there is no verdict."""
         share_below, p_value, n_null, timestep = None, None, 0, self._timestep(reference)
         members, nonmembers, source, power, known, critical = None, None, None, None, None, None
         caveats: tuple[str, ...] = ()
+        candidate: str | None = None
         verdict, score = NO_NULL, float(table.at(timestep)[row])
         if reference is not None and judged is not None:
             members, nonmembers = reference.bands
@@ -192,7 +230,7 @@ class Checker:
             if comparable:
                 caveats = (*self._base_caveats, *reference.origin.caveats)
                 share_below, p_value, n_null = judged.share_below, judged.p_value, judged.n
-                verdict = verdict_of(p_value, q_value)
+                verdict, candidate = verdict_of(p_value, q_value), winner(self.attack, judged)
         model = self.model.info.id
         return ImageCheck(
             name=image.name,
@@ -202,9 +240,17 @@ class Checker:
             source=source,
             verdict=verdict,
             sentence=image_sentence(
-                verdict, model=model, source=source, n_null=n_null, share_below=share_below, p_value=p_value, q_value=q_value
+                verdict,
+                model=model,
+                source=source,
+                n_null=n_null,
+                share_below=share_below,
+                p_value=p_value,
+                q_value=q_value,
+                candidate=candidate,
+                difference=difference,
             ),
-            caveats=(*image_caveats(verdict, p_value, q_value, n_null, power, critical), *caveats),
+            caveats=(*self._caveats(verdict, p_value, q_value, n_null, power, critical, candidate), *caveats),
             profile=Profile(
                 tuple(table.timesteps.tolist()), tuple(table.scores[row].tolist()), members, nonmembers, self._profile_attack.name
             ),
@@ -215,9 +261,20 @@ class Checker:
             share_below=share_below,
             n_null=n_null,
             comparable=comparable,
-            notes=self._notes(image, table.remarks, known),
+            notes=(
+                *self._notes(image, table.remarks, known),
+                *self._treatment_notes(image, reference, comparable),
+                *(self._copies_notes(judged) if comparable else ()),
+            ),
             known_scores=None if reference is None or p_value is None else reference.verdict_scores,
+            candidate=candidate,
         )
+
+    def _caveats(self, verdict: str, *figures: Any) -> tuple[str, ...]:
+        """Return what an answer does not mean; ``figures``: those of `image_caveats`, and the candidate that won, or None."""
+        found, candidate = ruled_out(self.attack), figures[-1]
+        false_evidence = "" if found is None else false_evidence_text(self.attack.name, found)
+        return image_caveats(verdict, *figures[:-1], searched=candidate is not None, false_evidence=false_evidence)
 
     def _notes(self, image: InputImage, remarks: dict[str, str], known: int | None) -> tuple[str, ...]:
         """Return the notes on an image; ``known``: whether it is a known member (1), a known non-member (0), or neither."""
@@ -233,6 +290,23 @@ class Checker:
     @property
     def _base_caveats(self) -> tuple[str, ...]:
         return (base_caveat(base_of(self.model).info.id),) if self.attack.uses_base else ()
+
+    def _treatment_notes(self, image: InputImage, reference: Reference | None, comparable: bool | None) -> tuple[str, ...]:
+        """Return in what an image's treatment differs from that of the reference images, and what would make it comparable."""
+        check = None if reference is None else reference.appearance.treatment
+        differences = () if check is None else check.differences(image)
+        if reference is None or not differences:
+            return ()
+        offered = NARROW in differences and not comparable and reference.comparability(with_full_contrast(image))
+        return (treatment_note(differences), *([FULL_CONTRAST] if offered else []))
+
+    def _copies_notes(self, judged: Judgement | None) -> tuple[str, ...]:
+        """Return why copies were not searched, where they were asked for."""
+        if isinstance(judged, CandidateJudgement):
+            return () if judged.searched else (not_searched_text(too_few_for_copies(judged.n)),)
+        if not self._copies or judged is None:
+            return ()
+        return (not_searched_text(other_attack_for_copies(self.attack.name) if searches_copies(self.model) else LATENTS_FOR_COPIES),)
 
     def _check_captions(self, captions: CaptionsOrClasses) -> CaptionsOrClasses:
         """Return the captions of the images: where all known images were scored with the same one, also these by default."""

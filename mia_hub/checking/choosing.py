@@ -9,7 +9,9 @@ from typing import Any, cast
 import numpy as np
 
 from mia_hub.attacks import Attack, get_attack
+from mia_hub.attacks.copies import SimACopies
 from mia_hub.checking.options import CheckerOptions
+from mia_hub.defaults import COPIES_ATTACK
 from mia_hub.errors import AttackError, SplitError
 from mia_hub.images.sources import as_images
 from mia_hub.models.protocol import DiffusionModel
@@ -80,6 +82,8 @@ def chosen_reference(model: DiffusionModel, attack: str | Attack | None, options
         AttackError: for an attack other than the reference's.
     """
     requested = None if attack is None else get_attack(attack)
+    if options["copies"]:
+        requested = _copies_attack(model, requested)
     if requested is None and options["base"] is not None and options["reference"] is None:
         requested = default_verdict_attack(model, base_given=True)
     if options["nonmember_captions"] is not None and options["nonmembers"] is None and not is_demo(model):
@@ -87,14 +91,35 @@ def chosen_reference(model: DiffusionModel, attack: str | Attack | None, options
     reference = _named(options)
     if reference is None and options["nonmembers"] is None and not is_demo(model):
         reference = kept_reference(model, requested)
+        if reference is None and options["copies"] and attack is None:
+            reference = kept_reference(model)
     if reference is None:
         return ChosenReference(requested or default_verdict_attack(model), options["seed"])
-    if requested is not None and requested != reference.configured:
+    fallback = options["copies"] and attack is None
+    if requested is not None and requested != reference.configured and not fallback:
         raise AttackError(
             f"The reference was scored by the attack {reference.configured!r}, and scores of {requested!r} can't be compared with it. "
             "Leave the attack out, or build a reference with that attack."
         )
     return ChosenReference(reference.configured, reference.profiles.seed, reference, reference.caption, reference.has_captions)
+
+
+def searches_copies(model: DiffusionModel) -> bool:
+    """Return whether copies can be searched: it is measured on models of pixels, where a shift by one pixel is one in model space, too."""
+    return model.info.sample_shape == model.info.picture_shape
+
+
+def _copies_attack(model: DiffusionModel, requested: Attack | None) -> Attack | None:
+    """Return the attack that searches copies; the one requested, or the reference's own, for a model that this isn't measured on.
+
+    Raises:
+        AttackError: for a requested attack that searches none.
+    """
+    if requested is not None and not isinstance(requested, SimACopies):
+        raise AttackError(
+            f"copies=True is answered by the attack {COPIES_ATTACK!r}; got {requested.name!r}. Leave the attack out, or copies=True."
+        )
+    return requested or (get_attack(COPIES_ATTACK) if searches_copies(model) else None)
 
 
 def _named(options: CheckerOptions) -> Reference | None:

@@ -49,6 +49,8 @@ class ImageCheck:
         comparable: whether the image is of the reference images' kind; None where that can't be determined.
         notes: what was changed when the image was read.
         known_scores: the verdict's own scores of the known images, for a plot; None where there is no verdict.
+        candidate: of an image that may be an altered copy, what looks most like a training image: "as it is", "mirrored", …; None where
+            copies were not searched.
     """
 
     name: str
@@ -69,6 +71,7 @@ class ImageCheck:
     comparable: bool | None
     notes: tuple[str, ...]
     known_scores: VerdictScores | None = None
+    candidate: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON-ready values, with the profile and its bands, and the known images' scores."""

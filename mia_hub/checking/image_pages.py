@@ -34,6 +34,8 @@ def image_figures(check: ImageCheck) -> Rows:
         rows.append(["Known non-members with a lower score", f"{floored_percent(check.share_below):.1f} %"])
     if check.p_value is not None:
         rows.append(["p-value", p_text(check.p_value)])
+    if check.candidate is not None:
+        rows.append(["Most like a training image", check.candidate])
     if check.q_value is not None:
         rows.append([f"q-value ({Q_VALUE})", p_text(check.q_value)])
     return rows

@@ -16,3 +16,4 @@ class CheckerOptions(QueryOptions, total=False):
     nonmember_captions: Annotated[CaptionsOrClasses, Default(None)]
     reference: Annotated[Any, Default(None)]
     keep: Annotated[bool, Default(True)]
+    copies: Annotated[bool, Default(False)]

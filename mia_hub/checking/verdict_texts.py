@@ -6,12 +6,18 @@ is evidence about one model and not proof, and no score can show that an image w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from mia_hub.checking.treated_images import FalseEvidence
 from mia_hub.checking.verdicts import CANNOT_TELL, EVIDENCE, NO_NULL, NOT_COMPARABLE
+from mia_hub.defaults import COPIES_ATTACK, VERDICT_ATTACK
 from mia_hub.flags import FLAGS
+from mia_hub.metrics.candidates import AS_IT_IS, FEWEST_FOR_CANDIDATES
 from mia_hub.metrics.estimates import Estimate
 from mia_hub.metrics.p_values import ALPHA, ENOUGH_NULL, FALSE_DISCOVERY_RATE, CriticalScore
 from mia_hub.metrics.set_tests import Fraction, SetTest
 from mia_hub.references.power_texts import smallest_effect_text
+from mia_hub.references.treatment_check import BLURRED, COMPRESSED, FEWEST_FOR_SIGNS, NARROW, NOISY, SHARPENED, TINTED
 from mia_hub.rendering.numbers import floored_percent, p_text, share
 
 # --- answers about one image ---
@@ -33,17 +39,23 @@ def image_sentence(
     share_below: float | None = None,
     p_value: float | None = None,
     q_value: float | None = None,
+    candidate: str | None = None,
+    difference: str = "",
 ) -> str:
     """Return the answer about one image: a sentence that begins with the verdict and, where there is none, a second one with the next step.
 
     Args:
-        model, source, n_null, share_below, p_value, q_value: as in `mia_hub.ImageCheck`; the last three where there is a p-value.
+        model, source, n_null, share_below, p_value, q_value, candidate: as in `mia_hub.ImageCheck`; the last four where there is a
+            p-value.
+        difference: from `treated_text`, where the image is not comparable for its treatment alone.
     """
     if verdict == NO_NULL:
         return (
             f"{VERDICTS[verdict]}: there are no known non-members to compare this image with. Give {ENOUGH_NULL} or more images of the "
             f"same kind that are certainly not in the training set of the model {model}."
         )
+    if verdict == NOT_COMPARABLE and difference:
+        return f"{VERDICTS[verdict]}: {difference}"
     if verdict == NOT_COMPARABLE:
         return (
             f"{VERDICTS[verdict]}: this image is unlike the {n_null:,} images that scores of the model {model} are compared with "
@@ -56,10 +68,75 @@ def image_sentence(
     lowest = ", the lowest possible with so few" if few_nonmembers_warning(n_null) and p_value <= 1 / (n_null + 1) else ""
     # Above `ALPHA` q is 1 whatever p is, and says nothing.
     together = f" (q = {p_text(q_value)} among the images checked together)" if q_value is not None and p_value <= ALPHA else ""
+    found = "" if candidate is None or verdict != EVIDENCE else f" {winner_text(candidate)}"
     return (
         f"{VERDICTS[verdict]}: it is {side} like a training image of the model {model} than {than} of {n_null:,} images known not to be in "
-        f"the training set; p = {p_text(p_value)}{together}{lowest}."
+        f"the training set; p = {p_text(p_value)}{together}{lowest}.{found}"
     )
+
+
+def winner_text(candidate: str) -> str:
+    """Return which candidate of an image that may be a copy looks most like a training image, as a sentence."""
+    return f"It looks most like one {candidate if candidate == AS_IT_IS else f'when it is {candidate}'}."
+
+
+def not_searched_text(reason: str) -> str:
+    """Return that copies were asked for and not searched; ``reason``: a clause, from `too_few_for_copies` or below it."""
+    return f"Copies were not searched: {reason}. The image was judged as it is."
+
+
+def too_few_for_copies(n_null: int) -> str:
+    """Return why: too few known non-members."""
+    return f"that takes {FEWEST_FOR_CANDIDATES} known non-members, and there are {n_null:,}"
+
+
+def other_attack_for_copies(attack: str) -> str:
+    """Return why: the reference was scored by another attack."""
+    return f"the reference was scored by the attack {attack}; build one with the attack {COPIES_ATTACK} for that"
+
+
+# What the treatment of an image differs in from that of the reference images, by the names of `mia_hub.references.treatment_check`.
+DIFFERENCES = {
+    COMPRESSED: "it has been JPEG-compressed more strongly than the reference images",
+    NOISY: "it is noisier than the reference images",
+    BLURRED: "it is blurrier than the reference images, as after it was enlarged, reduced or smoothed",
+    SHARPENED: "it is sharper than the reference images",
+    NARROW: "it spans fewer grey levels than the reference images, as after its contrast or brightness was reduced",
+    TINTED: "it is more strongly tinted than the reference images",
+}
+FULL_CONTRAST = "Stretched to full contrast (PIL.ImageOps.autocontrast) it would be comparable: check that version of it."
+
+
+def treated_text(attack: str, found: FalseEvidence, differences: Sequence[str]) -> str:
+    """Return why an attack gives no verdict on an image for its treatment, as a clause, with the next step.
+
+    Args:
+        attack: its name.
+        found: where it gives too much false evidence.
+        differences: signs of treatment that the image bears; () where there are too few known non-members to tell.
+    """
+    why = DIFFERENCES[differences[0]] if differences else f"that shows only with {FEWEST_FOR_SIGNS} known non-members or more"
+    return (
+        f"the attack {attack} gives a verdict only on images that were treated like the reference images, and {why}. "
+        f"{false_evidence_text(attack, found)} For a verdict, choose the attack {VERDICT_ATTACK}, which holds on treated images."
+    )
+
+
+def false_evidence_text(attack: str, found: FalseEvidence) -> str:
+    """Return where an attack gives too much false evidence, as a sentence."""
+    return (
+        f"Where it was measured, {attack} gave evidence to {found.count} of {found.n} images that were never used, under the treatment "
+        f"“{found.treatment}”."
+    )
+
+
+def treatment_note(differences: Sequence[str]) -> str:
+    """Return in what the treatment of an image differs from that of the reference images, as a sentence."""
+    clauses = "; ".join(DIFFERENCES[name] for name in differences)
+    return f"{clauses[:1].upper()}{clauses[1:]}; that changes its score."
+
+
+LATENTS_FOR_COPIES = "that is measured on models of pixels alone, and this one works on latents"
 
 
 def few_nonmembers_warning(n_null: int) -> str | None:
@@ -77,11 +154,17 @@ P_VALUE_IN_GENERAL = (
     f"{P_VALUE_CAVEAT}: it is the share of images never in the training set that would look at least this much like training images "
     "by chance."
 )
-# Measured by benchmarks/altered_copies.py.
+# Measured by studies/copies.py.
 TREATMENT = (
     "The answer holds for images that are like the reference images and were processed in the same way. An altered copy can look less like "
     "a training image than it is: on the demo, few or none of the training images that had been shifted by one pixel or mirrored got "
     "evidence, and JPEG compression and enlarging cost many theirs."
+)
+# Measured by studies/copies.py.
+TREATMENT_OF_COPIES = (
+    "The answer holds for images that are like the reference images and were processed in the same way. The mirror image and full contrast "
+    "were judged, too. Other altered copies can look less like a training image than they are: on the demo, hardly any of the training "
+    "images that had been shifted by one pixel, cropped or reduced got evidence."
 )
 
 
@@ -100,6 +183,9 @@ def image_caveats(
     n_null: int,
     power: Estimate | None,
     critical: CriticalScore | None = None,
+    *,
+    searched: bool = False,
+    false_evidence: str = "",
 ) -> tuple[str, ...]:
     """Return what an answer about one image does *not* mean.
 
@@ -107,6 +193,8 @@ def image_caveats(
         verdict, p_value, q_value, n_null: as in `mia_hub.ImageCheck`.
         power: share of known members that reach p ≤ `ALPHA`; None where no members are known.
         critical: score above which an image gets evidence, for the smallest effect that could show where the power is unknown.
+        searched: whether copies of the image were judged, too.
+        false_evidence: from `false_evidence_text`, where the attack gives too much of it; "" where it doesn't.
     """
     if verdict == NO_NULL:
         return (
@@ -118,18 +206,20 @@ def image_caveats(
             "This says nothing about whether the image was in the training set: images of another kind can't tell what its score means.",
         )
     assert p_value is not None
+    treatment = TREATMENT_OF_COPIES if searched else TREATMENT
     p_value_caveat = (
         f"{P_VALUE_CAVEAT}: about {share(p_value)} of images never in the training set would look at least this much like training images "
         "by chance."
     )
     if verdict == CANNOT_TELL:
         warning = few_nonmembers_warning(n_null)
-        return (*([warning] if warning else []), p_value_caveat, _missed_members_caveat(power, critical), TREATMENT)
+        return (*([warning] if warning else []), p_value_caveat, _missed_members_caveat(power, critical), treatment)
     return (
         p_value_caveat,
         f"It is statistical evidence about one model, not proof: {_false_evidence(q_value)}",
-        "A near copy of this image in the training set would give the same result.",
-        TREATMENT,
+        "A near copy of this image in the training set would give the same result, and an image that the model itself drew may, too.",
+        *([false_evidence] if false_evidence else []),
+        treatment,
     )
 
 

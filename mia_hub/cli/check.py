@@ -53,6 +53,13 @@ def add_command(commands: Commands) -> None:
             "--reference", metavar="NAME", help="in place of --nonmembers: id on this machine, a folder, or a data set on the Hub"
         )
         parser.add_argument("--yes", action="store_true", help="build or fetch a reference for a well-known model without a question")
+        if answer is _answer_each:
+            parser.add_argument(
+                "--copies",
+                action="store_true",
+                help="the images may be altered copies of training images: re-encoded, mirrored, or of lower contrast (takes 500 "
+                "non-members)",
+            )
         condition = parser.add_mutually_exclusive_group()
         condition.add_argument(
             "--captions",
@@ -190,6 +197,7 @@ def _checker(args: argparse.Namespace, attack: Attack | None, nonmembers: _Files
     from mia_hub.checking.checker import Checker
 
     options: dict[str, Any] = {"batch_size": args.batch_size, "progress": not args.quiet, "base": args.base}
+    options["copies"] = getattr(args, "copies", False)
     if nonmembers.sources:
         null = {"nonmembers": nonmembers.readable, "nonmember_captions": _captions(args, nonmembers)}
     else:
@@ -199,7 +207,8 @@ def _checker(args: argparse.Namespace, attack: Attack | None, nonmembers: _Files
     checker = Checker(model_from(args), attack, **null, reference=reference, **options)
     if checker.reference is None:
         offer_reference(args, checker.model, checker.attack)
-        checker = Checker(checker.model, checker.attack if args.base else attack, **options | {"base": None})
+        attack = checker.attack if args.base or options["copies"] else attack
+        checker = Checker(checker.model, attack, **options | {"base": None})
     return checker
 
 

@@ -15,11 +15,11 @@ import numpy.typing as npt
 from PIL import Image, ImageFilter, ImageOps
 
 from mia_hub.errors import ImageError
-from mia_hub.images.image import content_id
+from mia_hub.images.image import InputImage, content_id
 
 # uint8 ``[H, W]`` or ``[H, W, 3]``.
 Levels = npt.NDArray[np.uint8]
-UNTREATED = "as it is"
+UNTREATED, SHIFTED = "as it is", "shifted right by 1 pixel"
 # Standard deviation of the noise, in grey levels.
 NOISE_LEVELS = 4.0
 # Share of the side that a crop leaves, and that a screenshot's border adds on each side.
@@ -57,8 +57,8 @@ def _bordered(image: Image.Image) -> Image.Image:
     return ImageOps.expand(image, max(1, round(max(image.size) * BORDER)), DESKTOP if image.mode == "L" else (DESKTOP,) * 3)
 
 
-def _shifted(dy: int, dx: int, pixels: Levels) -> Levels:
-    """Move the image; the rows and columns that become empty repeat their neighbours."""
+def shifted(dy: int, dx: int, pixels: Levels) -> Levels:
+    """Return an image moved by some pixels; the rows and columns that become empty repeat their neighbours."""
     rows, columns = (np.clip(np.arange(side) - by, 0, side - 1) for side, by in zip(pixels.shape, (dy, dx)))
     moved: Levels = pixels[rows][:, columns]
     return moved
@@ -85,8 +85,8 @@ def _tinted(pixels: Levels) -> Levels:
 TREATMENTS: dict[str, Callable[[Levels], Levels]] = {
     UNTREATED: lambda pixels: pixels,
     "mirrored": lambda pixels: pixels[:, ::-1],
-    "shifted right by 1 pixel": partial(_shifted, 0, 1),
-    "shifted up and left by 1 pixel": partial(_shifted, -1, -1),
+    SHIFTED: partial(shifted, 0, 1),
+    "shifted up and left by 1 pixel": partial(shifted, -1, -1),
     "JPEG, quality 95": partial(_through, partial(_saved, kind="JPEG", quality=95)),
     "JPEG, quality 85": partial(_through, partial(_saved, kind="JPEG", quality=85)),
     "JPEG, quality 50": partial(_through, partial(_saved, kind="JPEG", quality=50)),
@@ -101,6 +101,16 @@ TREATMENTS: dict[str, Callable[[Levels], Levels]] = {
     "colour shifted": _tinted,
     "screenshot with a border": partial(_through, _bordered),
 }
+
+
+def with_full_contrast(image: InputImage) -> InputImage:
+    """Return an image stretched so that its levels reach from black to white; one of a single level is returned as it is."""
+    pixels = np.asarray(image.to_pil(), dtype=np.float64)
+    low, spread = pixels.min(), np.ptp(pixels)
+    if not spread:
+        return image
+    stretched = _levels((pixels - low) / spread * 255)
+    return InputImage(stretched if stretched.ndim == 3 else stretched[..., None], image.name, image.notes)
 
 
 def treated(name: str, pixels: Levels) -> Levels:

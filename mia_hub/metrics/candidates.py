@@ -21,6 +21,8 @@ from mia_hub.metrics.p_values import CriticalScore, Judgement, null_rows
 TAIL = 0.9
 # With fewer null images too few of them lie in the tail of a candidate for its mean excess, and the first candidate alone is judged.
 FEWEST_FOR_CANDIDATES = 500
+# The first candidate: the image itself.
+AS_IT_IS = "as it is"
 
 Scores = npt.NDArray[np.float64]
 
@@ -112,26 +114,32 @@ class CandidatesNull:
             observed: of the image.
             sample: the image's content id; the image is left out of the null set if it is part of it.
         """
-        others = [known != sample for known in self.ids]
-        values, winners = self._compared(np.concatenate([self.observed[others], observed.reshape(1, *self.observed.shape[1:])]))
+        null = self.observed[[known != sample for known in self.ids]]
+        searched = len(null) >= FEWEST_FOR_CANDIDATES
+        values, winners = self._compared(np.concatenate([null, observed.reshape(1, *self.observed.shape[1:])]), searched)
         judged = Judgement.among(values[-1], values[:-1])
-        return CandidateJudgement(**vars(judged), candidate=int(winners[-1]), searched=len(values) > FEWEST_FOR_CANDIDATES)
+        return CandidateJudgement(**vars(judged), candidate=int(winners[-1]), searched=searched)
 
     @cached_property
     def scores(self) -> Scores:
         """The null scores ``[n]``; see `mia_hub.metrics.p_values.ConditionalNull.scores`."""
-        return self._compared(self.observed)[0]
+        return self._compared(self.observed, len(self) >= FEWEST_FOR_CANDIDATES)[0]
 
     @property
     def critical(self) -> CriticalScore | None:
         """The score above which an image gets evidence, among `scores`; None where the null set is too small."""
         return CriticalScore.of(self.scores)
 
-    def _compared(self, everyone: npt.NDArray[np.float64]) -> tuple[Scores, npt.NDArray[np.int64]]:
-        """Return the score of each of n + 1 images ``[n + 1, K, 1 + F]``, and its best candidate; a permutation of them permutes both."""
-        if len(everyone) <= FEWEST_FOR_CANDIDATES:
-            return candidate_scores(everyone[:, :1])[:, 0], np.zeros(len(everyone), np.int64)
-        scores = candidate_scores(everyone)
+    def _compared(self, everyone: npt.NDArray[np.float64], searched: bool) -> tuple[Scores, npt.NDArray[np.int64]]:
+        """Return the score of each of m images ``[m, K, 1 + F]``, and its best candidate; a permutation of the images permutes both.
+
+        Args:
+            everyone: the observations, by which all images are fitted alike.
+            searched: whether all candidates are compared, or the first alone.
+        """
+        if not searched:
+            return candidate_scores(everyone[:, :1], everyone[:, :1])[:, 0], np.zeros(len(everyone), np.int64)
+        scores = candidate_scores(everyone, everyone)
         return TailMaximum(scores, self.weights)(scores)
 
 

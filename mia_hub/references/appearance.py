@@ -12,10 +12,12 @@ import numpy.typing as npt
 
 from mia_hub.images.features import blind_features
 from mia_hub.images.image import InputImage
+from mia_hub.images.treatment_signs import treatment_signs
 from mia_hub.references.comparability import Comparability, Look, look
+from mia_hub.references.treatment_check import TreatmentCheck
 
 # Names of the arrays.
-FEATURES, COMPARABILITY = "appearance.features", "comparability."
+FEATURES, SIGNS, COMPARABILITY = "appearance.features", "appearance.signs", "comparability."
 
 
 class Appearance(Protocol):
@@ -24,6 +26,7 @@ class Appearance(Protocol):
     Attributes:
         comparability: the check whether an image is of their kind.
         features: content ids, n of them, and what a blind classifier sees of each image: float64 ``[n, F]``.
+        treatment: the check whether an image was treated like them; None for a reference that was stored before there was one.
     """
 
     @property
@@ -31,6 +34,9 @@ class Appearance(Protocol):
 
     @property
     def features(self) -> tuple[list[str], npt.NDArray[np.float64]]: ...
+
+    @property
+    def treatment(self) -> TreatmentCheck | None: ...
 
 
 class ImageAppearance:
@@ -55,11 +61,20 @@ class ImageAppearance:
         return self._seen[0]
 
     @cached_property
-    def _seen(self) -> tuple[tuple[list[str], npt.NDArray[np.float64]], list[Look]]:
+    def treatment(self) -> TreatmentCheck:
+        """The check whether an image was treated like them."""
+        return TreatmentCheck(self._seen[2], self._picture_shape[1:])
+
+    @cached_property
+    def _seen(self) -> tuple[tuple[list[str], npt.NDArray[np.float64]], list[Look], npt.NDArray[np.float64]]:
+        _, height, width = self._picture_shape
+
+        def seen(image: InputImage) -> tuple[str, npt.NDArray[np.float64], Look, npt.NDArray[np.float64]]:
+            return image.id, blind_features(image), look(image, self._picture_shape), treatment_signs(image, height, width)
+
         # One image at a time: decoded photographs would fill the memory.
-        seen = [(image.id, blind_features(image), look(image, self._picture_shape)) for image in self.images]
-        ids, features, looks = zip(*seen)
-        return (list(ids), np.array(features)), list(looks)
+        ids, features, looks, signs = zip(*(seen(image) for image in self.images))
+        return (list(ids), np.array(features)), list(looks), np.array(signs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,17 +83,22 @@ class StoredAppearance:
 
     comparability: Comparability
     features: tuple[list[str], npt.NDArray[np.float64]]
+    treatment: TreatmentCheck | None = None
 
     @classmethod
     def from_arrays(cls, ids: list[str], arrays: Mapping[str, npt.NDArray[Any]]) -> StoredAppearance:
         """Return the appearance of the images with these content ids, from what `appearance_arrays` returned."""
         fit = {name.removeprefix(COMPARABILITY): value for name, value in arrays.items() if name.startswith(COMPARABILITY)}
-        return cls(Comparability(**fit), (ids, arrays[FEATURES]))
+        height, width = map(int, fit["size"])
+        treatment = TreatmentCheck(arrays[SIGNS], (height, width)) if SIGNS in arrays else None
+        return cls(Comparability(**fit), (ids, arrays[FEATURES]), treatment)
 
 
 def appearance_arrays(appearance: Appearance) -> dict[str, npt.NDArray[Any]]:
     """Return an appearance as named arrays, without the content ids."""
     arrays: dict[str, npt.NDArray[Any]] = {FEATURES: appearance.features[1]}
     arrays |= {COMPARABILITY + name: value for name, value in vars(appearance.comparability).items()}
+    if appearance.treatment is not None:
+        arrays[SIGNS] = appearance.treatment.signs
     # safetensors writes memory in its own order.
     return {name: np.ascontiguousarray(value) for name, value in arrays.items()}

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mia_hub.attacks import Attack, get_attack
 from mia_hub.auditing.measurement import measure
-from mia_hub.defaults import DEMO_FOLDER, VERDICT_ATTACK
+from mia_hub.defaults import COPIES_ATTACK, DEMO_FOLDER, VERDICT_ATTACK
 from mia_hub.images.image import InputImage
 from mia_hub.images.sequences import SelectedSequence
 from mia_hub.models.precision import precision_of
@@ -21,10 +21,12 @@ from mia_hub.models.protocol import DiffusionModel
 from mia_hub.references.appearance import Appearance, ImageAppearance, StoredAppearance, appearance_arrays
 from mia_hub.references.record import SourceRecord
 from mia_hub.references.reference import Reference
+from mia_hub.references.treatment_check import TreatmentCheck
 from mia_hub.scores import ScoreTable
 from mia_hub.splits.loading import load_split
 
 DEMO_PROFILES, DEMO_OBSERVATIONS = DEMO_FOLDER / "scores.parquet", DEMO_FOLDER / "observations.parquet"
+DEMO_COPIES = DEMO_FOLDER / "observations_copies.parquet"
 DEMO_APPEARANCE = DEMO_FOLDER / "appearance.safetensors"
 DEMO_SOURCE = "the demo's non-members, greyscale images of clothing"
 
@@ -51,6 +53,23 @@ def demo_reference(*, plain: bool = False) -> Reference:
     configured = get_attack("sima" if plain else VERDICT_ATTACK)
     origin = SourceRecord(description=DEMO_SOURCE, spelling="demo")
     return Reference(table.select(reported), observations[reported], appearance, configured, origin=origin, **meta)
+
+
+@lru_cache(maxsize=1)
+def demo_copies_reference() -> Reference:
+    """Return the demo model's reference for images that may be altered copies: fewer of the same images, with their candidates."""
+    ids, observations, stored = read_observations(DEMO_COPIES)
+    table, whole = _profiles(), demo_reference().appearance
+    places = {sample: row for row, sample in enumerate(table.ids)}
+    profiles = table.select(np.array([places[sample] for sample in ids]))
+    known, features = whole.features
+    nonmembers = [sample for sample, label in zip(ids, profiles.is_member) if label == 0]
+    rows = [known.index(sample) for sample in nonmembers]
+    treatment = None if whole.treatment is None else TreatmentCheck(whole.treatment.signs[rows], whole.treatment.size)
+    appearance = StoredAppearance(whole.comparability, (nonmembers, features[rows]), treatment)
+    meta = {key: stored[key] for key in ("attack", "chosen", "timestep", "timestep_chosen")}
+    origin = SourceRecord(description=DEMO_SOURCE, spelling="demo")
+    return Reference(profiles, observations, appearance, get_attack(COPIES_ATTACK), origin=origin, **meta)
 
 
 def demo_nonmembers() -> Sequence[InputImage]:
@@ -91,6 +110,8 @@ def stored_reference(attack: Attack, model: DiffusionModel) -> Reference | None:
         return None
     if repr(attack) == table.attack:
         return demo_reference(plain=True)
+    if repr(attack) == repr(get_attack(COPIES_ATTACK)):
+        return demo_copies_reference()
     meta = _observations()[2]
     return demo_reference() if repr(attack) in (meta["asked"], meta["attack"]) else None
 

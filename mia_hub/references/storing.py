@@ -20,6 +20,7 @@ import numpy.typing as npt
 from mia_hub.attacks.conditional import ConditionalAttack
 from mia_hub.errors import MiaHubError, SplitError
 from mia_hub.images.features import FEATURES, SIZE_FEATURES, THUMBNAIL
+from mia_hub.images.treatment_signs import COLUMNS
 from mia_hub.metrics.p_values import FEWEST_NULL
 from mia_hub.references.comparability import THUMBNAIL_SIDE
 from mia_hub.references.record import ReferenceRecord
@@ -43,6 +44,7 @@ LAYOUT: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "scores": ("float64", ("N", "T")),
     "observations": ("float64", ("N", "O")),
     "appearance.features": ("float64", ("n", "F")),
+    "appearance.signs": ("float64", ("n", COLUMNS)),
     "comparability.size": ("int64", (2,)),
     "comparability.thumbnail_mean": ("float64", ("P",)),
     "comparability.components": ("float64", ("k", "P")),
@@ -53,6 +55,9 @@ LAYOUT: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "comparability.precision": ("float64", ("D", "D")),
     "comparability.limit": ("float64", (1,)),
 }
+
+# References that were stored by earlier versions lack them.
+LATER = ("appearance.signs",)
 
 
 def encoded(arrays: Arrays) -> bytes:
@@ -179,11 +184,11 @@ def _refuse_constant(name: str) -> Any:
 def _problem(record: ReferenceRecord, arrays: Arrays) -> str:
     """Return what is wrong with a reference's numbers; "" for nothing."""
     sizes: dict[str, int] = {}
-    wrong = sorted(set(arrays) ^ set(LAYOUT))
+    wrong = sorted(set(arrays) ^ (set(LAYOUT) - (set(LATER) - set(arrays))))
     if wrong:
         return f"its arrays differ from those of a reference ({', '.join(wrong)[:200]})"
-    for name, (dtype, shape) in LAYOUT.items():
-        array = arrays[name]
+    for name, array in ((name, arrays[name]) for name in LAYOUT if name in arrays):
+        dtype, shape = LAYOUT[name]
         expected = tuple(sizes.setdefault(size, array.shape[axis] if axis < array.ndim else -1) if isinstance(size, str) else size
                          for axis, size in enumerate(shape))  # fmt: skip
         if array.dtype != np.dtype(dtype) or array.shape != expected:

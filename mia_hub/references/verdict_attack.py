@@ -15,8 +15,8 @@ from mia_hub.attacks.copies import SimACopies
 from mia_hub.attacks.scoring import Observations
 from mia_hub.defaults import VERDICT_ATTACK, VERDICT_ATTACK_GIVEN_BASE, VERDICT_ATTACK_OF_FINE_TUNES
 from mia_hub.errors import AttackError
-from mia_hub.metrics.candidates import CandidatesNull
-from mia_hub.metrics.p_values import ConditionalNull, NullDistribution
+from mia_hub.metrics.candidates import CandidateJudgement, CandidatesNull
+from mia_hub.metrics.p_values import ConditionalNull, Judgement, NullDistribution
 from mia_hub.models.bases import base_available
 from mia_hub.models.protocol import DiffusionModel
 
@@ -99,6 +99,13 @@ def null_set(
         return ConditionalNull.from_observations(ids, is_member, observations)
     rows = np.flatnonzero(is_member == 0)
     return NullDistribution(observations[rows], tuple(ids[int(row)] for row in rows), timestep)
+
+
+def winner(attack: Attack, judged: Judgement) -> str | None:
+    """Return which candidate of an image looks most like a training image, in words; None where only the image itself was judged."""
+    if isinstance(attack, SimACopies) and isinstance(judged, CandidateJudgement) and judged.searched:
+        return attack.candidates[judged.candidate].words
+    return None
 
 
 def untouched(attack: Attack, observations: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

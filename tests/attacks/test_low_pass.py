@@ -9,6 +9,7 @@ from scipy.ndimage import gaussian_filter
 from support.reference.low_pass import MOVES, lean, moved, observed
 
 from mia_hub.attacks import get_attack
+from mia_hub.attacks.conditional import neighbour
 from mia_hub.attacks.copies import LEAN, autocontrast
 from mia_hub.attacks.low_pass import LowPassNorm, low_pass
 from mia_hub.errors import AttackError
@@ -46,7 +47,9 @@ def test_low_pass_observations_by_a_slow_reference(memory):
 
 def test_candidates_by_a_slow_reference(memory):
     model, images, _ = memory
-    seen = get_attack("sima-copies", timesteps=(20, 60)).observe(model, images[58:62], progress=False)
+    seen = get_attack("sima-copies", timesteps=(20, 60), shifts=True).observe(model, images[58:62], progress=False)
+    few = get_attack("sima-copies", timesteps=(20, 60)).observe(model, images[58:62], progress=False)
+    assert few.queries == seen.queries and np.array_equal(few.values, seen.values[:, :, [0, 5, 6]])
     assert seen.queries == 4 * 2 * 15 and seen.values.shape == (4, 2, len(LEAN), 10)
     for row, image in zip(seen.values, images[58:62].numpy()):
         for j, t in enumerate((20, 60)):
@@ -74,6 +77,7 @@ TREATED = {
     "as it is": lambda x: x,
     "mirrored": lambda x: x.flip(-1),
     "less contrast": lambda x: 0.1 + 0.6 * x,
+    "shifted": lambda x: neighbour("shift-up", x),
 }
 
 
@@ -84,18 +88,18 @@ def test_copies_of_members_are_recognised(memory, treatment):
     stretched = autocontrast(images)
     model = training_set_denoiser(stretched[:60].double() * 2 - 1)
     altered = TREATED[treatment](stretched)
-    scores = {
-        name: get_attack(name, timesteps=(20,)).score(model, altered, is_member=labels, progress=False)
-        for name in ("sima-lp", "sima-copies")
-    }
+    attacks = {"plain": get_attack("sima-lp", timesteps=(20,)), "copies": get_attack("sima-copies", timesteps=(20,), shifts=True)}
+    scores = {name: attack.score(model, altered, is_member=labels, progress=False) for name, attack in attacks.items()}
     found = {name: auc(table.scores[:, 0], labels) for name, table in scores.items()}
-    assert found["sima-copies"] > 0.9
-    if treatment == "mirrored":
-        assert found["sima-lp"] < 0.8
+    assert found["copies"] > 0.9
+    if treatment in ("mirrored", "shifted"):
+        assert found["plain"] < 0.8
 
 
 def test_other_neighbours_of_copies_are_refused():
     for given in (("complexity",), "auto", ("complexity", "mirror")):
         with pytest.raises(AttackError, match="choose sima-lp for other neighbours"):
             get_attack("sima-copies", given=given)
+    with pytest.raises(AttackError, match="shifts must be True or False; got 'yes'"):
+        get_attack("sima-copies", shifts="yes")
     assert get_attack("sima-lp", given=("complexity", "mirror")).queries_per_image == 2 * 5

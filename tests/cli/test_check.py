@@ -50,6 +50,18 @@ def test_check_of_a_folder_goes_on_past_a_broken_file_and_says_so(capsys, images
     assert all(0 < entry["p_value"] <= entry["q_value"] <= 1 for entry in answer["images"])
 
 
+def test_check_for_copies_names_what_it_found(capsys, images, demo):
+    mirrored = images / "mirrored.png"
+    demo.members[0].to_pil().transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(mirrored)
+    status, out, _ = run(capsys, "check", mirrored, "--copies", "--quiet", "--json", images / "answer.json")
+    expected = mia_hub.check_image(mirrored, copies=True, progress=False)
+    answer = json.loads((images / "answer.json").read_text())
+    assert status == 0 and answer["attack"].startswith("SimACopies(") and answer["images"][0]["candidate"] == expected.candidate
+    assert f"Most like a training image {expected.candidate}" in " ".join(out.split())
+    with pytest.raises(SystemExit):
+        main(["check-set", str(images), "--copies"])
+
+
 def test_check_json_to_standard_output_is_json_alone(capsys, images):
     status, out, _ = run(capsys, "check", images / "member.png", "--json", "-")
     assert status == 0

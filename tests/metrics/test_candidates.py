@@ -78,9 +78,9 @@ def test_null_and_image_are_treated_alike(few):
     """The image in the place of any null image gives the same set of values, each with its image."""
     everyone = draw(np.random.default_rng(2), FEW + 1)
     null = CandidatesNull(everyone[:-1], tuple(map(str, range(FEW))), WEIGHTS)
-    values, winners = null._compared(everyone)
+    values, winners = null._compared(everyone, True)
     for order in (np.random.default_rng(3).permutation(FEW + 1), np.roll(np.arange(FEW + 1), 1)):
-        again = null._compared(everyone[order])
+        again = null._compared(everyone[order], True)
         np.testing.assert_allclose(again[0], values[order], rtol=1e-9)
         assert again[1].tolist() == winners[order].tolist()
 
@@ -114,6 +114,7 @@ def test_with_too_few_null_images_the_first_candidate_alone_is_judged():
     assert not few.searched and few.candidate == 0
     assert few.p_value == ConditionalNull(observed[:-1, 0], ids[:-1]).judge(one[0]).p_value
     enough = CandidatesNull(observed, ids, WEIGHTS)
+    assert np.array_equal(enough.scores, enough._compared(observed, True)[0])
     assert enough.judge(one).searched and enough.judge(one).p_value == 1 / (len(observed) + 1)
     # Without itself, a null image has one fewer to be compared with.
     assert not enough.judge(observed[3], "3").searched and enough.judge(observed[3], "3").n == len(observed) - 1
@@ -135,6 +136,6 @@ def test_equal_scores_have_no_tail_and_stay_finite():
 def test_the_critical_score_is_one_of_its_own_maxima():
     """Evidence takes p ≤ 0.01: of 521 images, no more than 4 others may be as high."""
     null = CandidatesNull(draw(np.random.default_rng(8), 520), tuple(map(str, range(520))), WEIGHTS)
-    values = null._compared(null.observed)[0]
+    values = null._compared(null.observed, True)[0]
     assert null.critical.n_above == 4 == (values > null.critical.score).sum() and null.critical.score in values
     assert CandidatesNull(null.observed[:98], null.ids[:98], WEIGHTS).critical is None

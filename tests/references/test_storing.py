@@ -75,6 +75,10 @@ ARRAYS = {
     "a score is NaN": (put("scores", np.nan, (0, 0)), "scores has values that are NaN or infinite"),
     "an observation is infinite": (put("observations", np.inf, 0), "observations has values that are NaN"),
     "a feature is NaN": (put("appearance.features", np.nan, (1, 1)), "appearance.features has values that are NaN"),
+    "a sign of treatment is missing": (
+        lambda a: a.update({"appearance.signs": a["appearance.signs"][:, :-1].copy()}),
+        "appearance.signs is",
+    ),
     "scores are float32": (as_type("scores", np.float32), "scores is float32"),
     "labels are float": (as_type("is_member", np.float64), "is_member is float64"),
     "a row of scores is missing": (cut("scores"), r"scores is float64 \[\d+, 3\], and float64 \[\d+, 3\] is expected"),
@@ -107,7 +111,7 @@ ARRAYS = {
     "too few non-members": (
         lambda a: (
             [a.update({key: a[key][:30].copy()}) for key in ("ids", "is_member", "scores", "observations")]
-            and a.update({"appearance.features": a["appearance.features"][:10].copy()})
+            and a.update({name: a[name][:10].copy() for name in ("appearance.features", "appearance.signs")})
         ),
         "and states|fewest",
     ),

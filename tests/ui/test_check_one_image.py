@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 from support.check_page import (
+    CHANGED,
     EMPTY,
     PROBLEM,
     expect_answer,
@@ -93,6 +94,24 @@ def test_beside_an_examples_answer_stands_the_truth(page, checker, images):
     upload(page, images.photo)
     expect(page.locator("#verdict .mia-not-comparable")).to_be_visible()
     expect(page.locator(".mia-truth")).to_have_count(0)
+
+
+def test_copies_are_searched_where_the_switch_is_set(page, checker, images):
+    """The switch changes the question; an example is checked as it is, and resets the switch."""
+    import mia_hub
+
+    switch, path = page.locator("#copies input"), images.nonmembers[3]
+    upload(page, path)
+    expect_answer(page, checker.check([path])[0])
+    switch.check()
+    expect(page.locator("#verdict")).to_contain_text(CHANGED)
+    press_check(page)
+    searched = mia_hub.check_image(path, copies=True, progress=False)
+    expect_answer(page, searched)
+    assert figures(page)["Most like a training image"] == searched.candidate
+    page.locator("#examples-nonmember img").nth(1).click()
+    expect(page.locator("#verdict .mia-truth")).to_be_visible()
+    expect(switch).not_to_be_checked()
 
 
 def test_an_example_can_be_chosen_with_the_keyboard(page, checker):

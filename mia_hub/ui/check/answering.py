@@ -35,6 +35,7 @@ class Question:
         caption: that the model is conditioned on, for all images.
         as_set: whether the images get one answer together.
         reference: name of a reference on the Hub.
+        copies: whether the images may be altered copies of training images.
         build: whether a reference is built or fetched first, where the model is a well-known one.
         session: the visitor's.
     """
@@ -45,6 +46,7 @@ class Question:
     caption: str | None = None
     as_set: bool = False
     reference: str | None = None
+    copies: bool = False
     build: bool = False
     session: str | None = None
 
@@ -57,6 +59,7 @@ def check(
     question: str = ONE_BY_ONE,
     caption: str = "",
     reference: str = "",
+    copies: bool = False,
     progress: Any = SHOWN_PROGRESS,
     request: gr.Request | None = None,
 ) -> Outputs:
@@ -70,8 +73,9 @@ def check(
         question: "One by one", or "As a set": whether several images, taken together, were in the training data.
         caption: what a model that draws from text (or from classes) is conditioned on, for all images; empty for nothing.
         reference: name of a reference on the Hub ("owner/name"), in place of the non-members.
+        copies: whether each image may be a re-encoded, mirrored or re-toned copy of a training image; it takes 500 non-members.
     """
-    posed = question_of(image, several, model, nonmembers, question, caption, reference)
+    posed = question_of(image, several, model, nonmembers, question, caption, reference, copies)
     if not posed.images:
         return problem_outputs(NO_FILE)
     with RunningCheck(progress, session_of(request)) as running:
@@ -86,6 +90,7 @@ def question_of(
     question: str,
     caption: str | None,
     reference: str | None,
+    copies: bool | None,
 ) -> Question:
     """Return the question that the fields of the tab pose."""
     return Question(
@@ -95,6 +100,7 @@ def question_of(
         caption=(caption or "").strip() or None,
         as_set=bool(several) and question == AS_A_SET,
         reference=(reference or "").strip() or None,
+        copies=bool(copies),
     )
 
 
@@ -140,7 +146,7 @@ def _seconds(question: Question, *_: object) -> int:
 def _query_model(question: Question, running: RunningCheck | None) -> tuple[dict[str, Any] | SetCheck | str, dict[str, Any] | None]:
     """Return a model's answer, as `Checker.to_dict` or `Checker.check_set` returns it, or an error message; and what is offered."""
     try:
-        null = {"reference": question.reference, "session": question.session}
+        null: dict[str, Any] = {"reference": question.reference, "session": question.session, "copies": question.copies}
         checker = checker_for(question.model, question.nonmembers or [], question.caption, running, **null)
         if question.build and checker.reference is None:
             accept_offer(checker, running, question.caption)

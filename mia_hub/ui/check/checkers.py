@@ -60,6 +60,7 @@ def checker_for(
     *,
     reference: str | None = None,
     session: str | None = None,
+    copies: bool = False,
 ) -> Checker:
     """Return a checker of a model. On a public page, nothing of what a visitor brings is kept or serves another visitor.
 
@@ -70,6 +71,7 @@ def checker_for(
         progress: called with what is loaded or scored.
         reference: name of a reference on the Hub, in place of the non-members.
         session: the visitor's.
+        copies: whether the images may be altered copies of training images.
 
     Raises:
         MiaHubError: if the model or the non-members can't be used.
@@ -77,13 +79,18 @@ def checker_for(
     if model != DEMO and not HUB_MODEL.fullmatch(model):
         raise ModelError(f"{model!r} is not a model that can be checked here; give 'demo' or a Hub id of the form 'owner/name'.")
     demo = demo_checker()
-    if model == DEMO and not nonmembers and not reference:
+    if model == DEMO and not nonmembers and not reference and not copies:
         return demo
     loaded = demo.model if model == DEMO else _hub_model(model, progress)
     null: dict[str, Any] = {"nonmembers": nonmembers or None, "nonmember_captions": caption if nonmembers else None}
     if reference:
         null["reference"] = _named_reference(reference)
-    options = null | {"keep": not is_public(), "progress": False, "on_batch": batch_progress(progress, "Scoring the non-members")}
+    options = null | {
+        "copies": copies,
+        "keep": not is_public(),
+        "progress": False,
+        "on_batch": batch_progress(progress, "Scoring the non-members"),
+    }
     return reused_checker(loaded, None, options, owner=session if is_public() else None)
 
 

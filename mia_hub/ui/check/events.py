@@ -63,7 +63,7 @@ def _starts(fields: Fields, shown: Answer) -> None:
     _start(shown.build.click, _check_fields(fields, shown, NO_FILE, build=True), inputs, [*answers, fields.image], shown, named)
     for used in (fields.model.submit, fields.caption.submit, fields.reference.submit, fields.image.upload, fields.several.upload):
         _start(used, _check_fields(fields, shown), inputs, [*answers, fields.image], shown, named)
-    filled_in = [fields.image, fields.several, fields.model, fields.nonmembers, fields.caption, fields.reference]
+    filled_in = [fields.image, fields.several, fields.model, fields.nonmembers, fields.caption, fields.reference, fields.copies]
     for gallery, examples in fields.examples:
         function = _check_example(examples.images)
         _start(gallery.select, function, [shown.latest], [*answers, *filled_in], shown, None, show_progress="minimal")
@@ -97,6 +97,7 @@ def _changes(fields: Fields, shown: Answer) -> None:
         fields.nonmembers.upload,
         fields.question.input,
         fields.reference.input,
+        fields.copies.input,
     ):
         changes(None, files, [shown.latest, *shown.outputs], js=_script("change"))
     # Not `input`: it doesn't fire when text is pasted.
@@ -135,7 +136,9 @@ def _check_example(images: Sequence[InputImage]) -> Callable[..., Outputs]:
 
     def run(number: int, event: gr.SelectData, request: gr.Request) -> Outputs:
         image = images[event.index]
-        return _numbered(Question([image]), RunningCheck(None, session_of(request), number), image.to_pil(), None, DEMO, None, "", "")
+        return _numbered(
+            Question([image]), RunningCheck(None, session_of(request), number), image.to_pil(), None, DEMO, None, "", "", False
+        )
 
     return run
 

@@ -9,6 +9,7 @@ import gradio as gr
 from gradio.components import Component
 
 from mia_hub.checking.verdict_texts import few_nonmembers_warning
+from mia_hub.metrics.candidates import FEWEST_FOR_CANDIDATES
 from mia_hub.metrics.p_values import ENOUGH_NULL, FEWEST_NULL
 from mia_hub.metrics.set_tests import FEWEST_IN_SET
 from mia_hub.splits.loading import load_split
@@ -36,6 +37,7 @@ class Fields:
     examples: list[tuple[gr.Gallery, Examples]]
     several: gr.File
     question: gr.Radio
+    copies: gr.Checkbox
     model: gr.Textbox
     caption: gr.Textbox
     nonmembers: gr.File
@@ -47,7 +49,7 @@ class Fields:
     @property
     def inputs(self) -> list[Component]:
         """In the order of the parameters of `mia_hub.ui.check.answering.check`."""
-        return [self.image, self.several, self.model, self.nonmembers, self.question, self.caption, self.reference]
+        return [self.image, self.several, self.model, self.nonmembers, self.question, self.caption, self.reference, self.copies]
 
 
 @dataclass(frozen=True)
@@ -99,11 +101,12 @@ def lay_out() -> tuple[Fields, Answer]:
                 model, caption = _model(), _caption()
                 nonmembers, null_size = _nonmembers()
                 reference = _reference()
+            copies = _copies()
             button = gr.Button("Check", variant="primary", elem_id="check")
             gr.Markdown(PRIVACY, elem_classes="mia-small")
         with gr.Column(scale=6, min_width=320, elem_id="answer", elem_classes="mia-answer-panel"):
             answer = _answer()
-    return Fields(image, examples, several, question, model, caption, nonmembers, reference, model_line, null_size, button), answer
+    return Fields(image, examples, several, question, copies, model, caption, nonmembers, reference, model_line, null_size, button), answer
 
 
 def _answer() -> Answer:
@@ -168,6 +171,16 @@ def _question() -> gr.Radio:
         info="As a set: were these images, taken together, in the training data? Many weak signs make one strong answer. "
         f"{FEWEST_IN_SET} images or more.",
         elem_id="question",
+    )
+
+
+def _copies() -> gr.Checkbox:
+    return gr.Checkbox(
+        False,
+        label="It may be a re-encoded, mirrored or re-toned copy",
+        info="Its mirror image and its full contrast are judged too, and the answer says which looks most like a training image. It takes "
+        f"{FEWEST_FOR_CANDIDATES} known non-members; a set is compared as it is.",
+        elem_id="copies",
     )
 
 

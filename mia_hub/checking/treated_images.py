@@ -1,0 +1,76 @@
+"""How often each attack calls treated images evidence that were never used, as measured; and which attacks that rules out.
+
+``treated_images.json`` holds the counts. `python -m studies.copies` measures and writes it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mia_hub.metrics.intervals import clopper_pearson
+
+if TYPE_CHECKING:
+    from mia_hub.attacks import Attack
+
+MEASURED = Path(__file__).parent / "treated_images.json"
+# The name of the model's own output among the treatments. It is no image that was never used: a model that remembers draws what it
+# remembers. So it is reported, and rules no attack out.
+OWN_OUTPUT = "the model's own output"
+# At p ≤ 0.01. An attack for which the lower end of the 95 % interval lies above it, under any treatment, gives no verdict on images that
+# bear signs of treatment.
+MOST_FALSE = 0.02
+
+
+@dataclass(frozen=True)
+class FalseEvidence:
+    """How often non-members under one treatment got evidence.
+
+    Attributes:
+        treatment: a key of `mia_hub.images.treatments.TREATMENTS`, or the model's own output.
+        count: how many of them.
+        n: of how many.
+    """
+
+    treatment: str
+    count: int
+    n: int
+
+    @property
+    def low(self) -> float:
+        """The lower end of the 95 % interval (Clopper-Pearson) of the rate."""
+        return clopper_pearson(self.count, self.n)[0]
+
+
+@lru_cache(maxsize=1)
+def _measured() -> dict[str, dict[str, list[int]]]:
+    counts: dict[str, dict[str, list[int]]] = json.loads(MEASURED.read_text(encoding="utf-8"))["false_evidence"]
+    return counts
+
+
+def measured_name(attack: Attack) -> str | None:
+    """Return under which name an attack was run on treated images; None for one that wasn't."""
+    name = f"{attack.name}, shifts" if getattr(attack, "shifts", False) else attack.name
+    return name if name in _measured() else None
+
+
+def worst(attack: str) -> FalseEvidence:
+    """Return the treatment under which an attack gives most false evidence, by the lower end of the interval.
+
+    Args:
+        attack: its name in the measurements.
+    """
+    rows = [FalseEvidence(treatment, *counts) for treatment, counts in _measured()[attack].items()]
+    return max((row for row in rows if row.treatment != OWN_OUTPUT), key=lambda row: (row.low, row.count))
+
+
+def ruled_out(attack: Attack) -> FalseEvidence | None:
+    """Return why an attack gives no verdict on images that bear signs of treatment; None for one that does, or isn't measured."""
+    name = measured_name(attack)
+    if name is None:
+        return None
+    found = worst(name)
+    return found if found.low > MOST_FALSE else None
