@@ -108,7 +108,7 @@ def test_limits_of_size_hold(about, stores, worker):
     for limits, message in (
         ({"images": 10}, "60 images; at most 10"),
         ({"split_gib": 1e-6}, "GiB of Parquet files"),
-        ({"model_gib": 1e-6}, "GiB are fetched"),
+        ({"model_gib": 1e-6}, "MiB are fetched"),
     ):
         put(requests, {"limits.json": json.dumps(limits).encode()})
         id, _, _ = Queue(requests).submit(about(seed=len(message)))
