@@ -110,6 +110,6 @@ def test_wrong_names_are_refused(base, tmp_path, on_hub, loopback_hub):
         assert loopback_hub.files_fetched(hub_base) == []
     assert "At most 2 things can be put on a model here" in refusal(f"{lora} + {' + '.join([lora] * 3)}", trusted=False)
     large = on_hub({"[1].safetensors": b"0" * 2**20})
-    assert "here at most 0.000488 GiB are fetched" in refusal(f"demo + {large}/[1].safetensors", trusted=False, largest=2**19)
+    assert "here at most 0.5 MiB are fetched" in refusal(f"demo + {large}/[1].safetensors", trusted=False, largest=2**19)
     assert loopback_hub.files_fetched(large) == []
     assert "v1" in refusal(tmp_path / "unet/diffusion_pytorch_model.safetensors", revision="v1")
