@@ -22,6 +22,7 @@ from mia_hub.rendering.svg import (
     short_label,
     to_svg,
 )
+from mia_hub.rendering.text import shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,6 +36,8 @@ Mark = tuple[str, float]
 # Rows of more images would be thinner than their names.
 MOST_STRIPS = 40
 STRIP = 30
+# Of an attack in a heading, in characters.
+LONGEST_NAME = 30
 HISTOGRAM = 210
 
 
@@ -53,7 +56,7 @@ def verdict_svg(known: VerdictScores, marks: Sequence[Mark], *, attack: str, tit
     """
     strips = _strips(marks, selected) if len(marks) > 1 else []
     lines = 2 + (known.members is not None) + (known.critical is not None)
-    figure, axes = new_figure(HISTOGRAM + STRIP * len(strips) + 15 * lines, f"{HEADING}, by {short_label(attack)}", title)
+    figure, axes = new_figure(HISTOGRAM + STRIP * len(strips) + 15 * lines, _heading(HEADING, attack), title)
     legend = _histograms(axes, known)
     if known.critical is not None:
         line = axes.axvline(known.critical, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=3)
@@ -65,6 +68,11 @@ def verdict_svg(known: VerdictScores, marks: Sequence[Mark], *, attack: str, tit
     axes.set_xlabel(SCORE)
     add_legend(figure, legend)
     return to_svg(figure, _description(known, marks))
+
+
+def _heading(text: str, attack: str) -> str:
+    """Return what is drawn and by which attack, on one line of a figure."""
+    return f"{text}, by {shorten(attack, LONGEST_NAME, end=12)}"
 
 
 def _strips(marks: Sequence[Mark], selected: Mark | None) -> list[Mark]:
@@ -83,7 +91,7 @@ def set_svg(scores: Sequence[float], known: VerdictScores, *, attack: str, title
         known: the scores of known images.
         attack, title: as for `verdict_svg`.
     """
-    figure, axes = new_figure(HISTOGRAM + 15 * (2 + (known.members is not None)), f"Share of images, by {short_label(attack)}", title)
+    figure, axes = new_figure(HISTOGRAM + 15 * (2 + (known.members is not None)), _heading("Share of images", attack), title)
     legend = _histograms(axes, known)
     values, edges = np.asarray(scores), np.asarray(known.edges)
     # In the bins of the known images; what lies beyond them stands in the first and in the last.
@@ -149,7 +157,7 @@ def _add_strips(axes: Axes, strips: Sequence[Mark], selected: Mark | None, in_al
     axes.set_ylim(bottom=-strip * len(strips), top=top)
     if in_all == len(strips):
         return handle, f"the {in_all:,} images"
-    return handle, f"{len(strips):,} of {in_all:,} images: the highest scores" + (", and the selected one" if selected else "")
+    return handle, f"{len(strips):,} of {in_all:,} images: the highest" + (", the selected one" if selected else "")
 
 
 def _description(known: VerdictScores, marks: Sequence[Mark]) -> str:

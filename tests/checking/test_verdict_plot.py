@@ -15,6 +15,13 @@ from mia_hub.references.verdict_scores import VerdictScores
 
 RNG = np.random.default_rng(0)
 KNOWN = VerdictScores.of(RNG.normal(size=500), RNG.normal(4, 1, 100), 2.5)
+# The texts that reach beyond the figure.
+BEYOND_THE_FIGURE = """() => {
+  const figure = document.querySelector("svg").getBoundingClientRect();
+  return [...document.querySelectorAll("svg text")]
+    .filter((text) => text.getBoundingClientRect().right > figure.right + 1 || text.getBoundingClientRect().left < figure.left - 1)
+    .map((text) => text.textContent);
+}"""
 NASTY = "<script>alert('x')</script> & \"`|*_ $x$"
 
 
@@ -57,8 +64,24 @@ def test_of_many_images_the_selected_one_is_never_left_out():
     shown = texts(verdict_svg(KNOWN, marks, attack="sima-cn", selected=marks[7]))
     names = [text for text in shown if text.endswith(".png")]
     assert len(names) == MOST_STRIPS and "image 7.png" in names and names[0] == f"image {len(marks) - 1}.png"
-    assert f"{MOST_STRIPS} of {len(marks)} images: the highest scores, and the selected one" in shown
-    assert f"{MOST_STRIPS} of {len(marks)} images: the highest scores" in texts(verdict_svg(KNOWN, marks, attack="sima-cn"))
+    assert f"{MOST_STRIPS} of {len(marks)} images: the highest, the selected one" in shown
+    assert f"{MOST_STRIPS} of {len(marks)} images: the highest" in texts(verdict_svg(KNOWN, marks, attack="sima-cn"))
+
+
+def test_no_line_of_text_is_cut_at_the_edge(browser):
+    """However long the attack's name is, and however many images there are."""
+    attack = "sima-mc given complexity, base, mirror+shift-right, shift-left, shift-right"
+    marks = [(f"{row} {NASTY * 3}.png", float(row % 5)) for row in range(20 * MOST_STRIPS)]
+    figures = [
+        verdict_svg(KNOWN, marks, attack=attack, selected=marks[0]),
+        verdict_svg(KNOWN, marks[:1], attack=attack, title=NASTY * 3),
+        set_svg([score for _, score in marks], KNOWN, attack=attack),
+    ]
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    for figure in figures:
+        page.set_content(f"<body style='margin: 0'>{figure}</body>")
+        assert page.evaluate(BEYOND_THE_FIGURE) == []
+    page.close()
 
 
 def test_of_several_images_no_line_is_said_to_be_enough_for_evidence():
