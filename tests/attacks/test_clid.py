@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
-from support.captioned_population import captioned_images, remembered_pairs
+from support.captioned_memory import ALPHAS, N, as_eps, drawn, is_member, memories_of, population_of_three_parts, score
 from support.reference import clid as clid_reference
 
 import mia_hub
@@ -18,44 +17,18 @@ from mia_hub.errors import AttackError
 from mia_hub.images.sources import as_images
 from mia_hub.metrics.intervals import delong
 from mia_hub.metrics.roc import auc
-from mia_hub.models.exact import ddpm_alphas_cumprod, training_set_denoiser
-from mia_hub.models.noise import SampleNoise
 from mia_hub.splits.member_split import MemberSplit
 from mia_hub.splits.partition import calibration_part
-
-N = 60
-ALPHAS = ddpm_alphas_cumprod()
-is_member = np.repeat([1, 0], N)
 
 
 @pytest.fixture(scope="module")
 def population():
-    """3N samples (members, non-members, others): means, samples in model space, images, captions."""
-    return captioned_images(3 * N)
+    return population_of_three_parts()
 
 
 @pytest.fixture(scope="module")
 def memory(population):
-    _, samples, _, captions = population
-    return training_set_denoiser(samples[:N]), remembered_pairs(samples[:N], captions[:N])
-
-
-def score(attack, model, images, **options):
-    return attack.score(model, images, progress=False, **options)
-
-
-def as_eps(model):
-    """A model as the references query it: flat lists of floats."""
-
-    def eps(x, t, *caption):
-        row = torch.tensor(x, dtype=torch.float64).reshape(1, *model.info.sample_shape)
-        return model.predict_noise(row, torch.tensor([t]), *(model.condition(list(caption)) for _ in caption)).flatten().tolist()
-
-    return eps
-
-
-def drawn(image, t, k=0, seed=0):
-    return SampleNoise([image.id], (1, 8, 8), seed, dtype=torch.float64)(t, k).flatten().tolist()
+    return memories_of(population)
 
 
 def test_clid_knows_the_pairs_that_a_perfect_memory_was_given(population, memory):

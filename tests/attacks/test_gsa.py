@@ -5,37 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from support.attack_runs import ALPHAS, assert_chance, drawn, scores
 from torch import nn
 
 from mia_hub.attacks import get_attack
 from mia_hub.errors import AttackError, ModelError
 from mia_hub.images.sources import as_images
-from mia_hub.metrics.intervals import delong
 from mia_hub.metrics.roc import auc
 from mia_hub.models.denoiser import wrap_denoiser
-from mia_hub.models.exact import ddpm_alphas_cumprod
-from mia_hub.models.noise import SampleNoise
 from mia_hub.splits.partition import calibration_part
 
-ALPHAS = ddpm_alphas_cumprod()
 STEPS = (50, 350, 650)
-
-
-def scores(name, model, images, **parameters):
-    options = {key: parameters.pop(key) for key in ("seed", "batch_size", "captions", "is_member") if key in parameters}
-    return get_attack(name, **parameters).score(model, images, progress=False, **options).scores
-
-
-def assert_chance(values, labels):
-    low, high = delong(values, labels, confidence=0.999)
-    assert low < 0.5 < high
-
-
-def drawn(image, t, seed=0, draw=0):
-    """x0, e and x_t of one image, float64."""
-    x0 = torch.tensor(image.resized(*image.pixels.shape[:2])).permute(2, 0, 1)[None].double() * 2 - 1
-    e = SampleNoise([image.id], tuple(x0.shape[1:]), seed, dtype=torch.float64)(t, draw)
-    return x0, e, ALPHAS[t].sqrt() * x0 + (1 - ALPHAS[t]).sqrt() * e
 
 
 class Memoriser(nn.Module):

@@ -9,51 +9,26 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 from PIL import Image
-from support.populations import mixture_images
+from support.attack_runs import ALPHAS, assert_chance, halving, is_member, mixture_population, scores, sixty_garments
 
 from mia_hub.attacks import get_attack
 from mia_hub.attacks.nearest_generated import described
 from mia_hub.errors import AttackError, ImageError
-from mia_hub.metrics.intervals import delong
 from mia_hub.metrics.roc import auc
 from mia_hub.models.denoiser import wrap_denoiser
-from mia_hub.models.exact import ddpm_alphas_cumprod, gaussian_mixture_denoiser, training_set_denoiser
+from mia_hub.models.exact import gaussian_mixture_denoiser, training_set_denoiser
 from mia_hub.models.sampling import ddim_timesteps, predicted_clean_images
 from mia_hub.models.schedule import NoiseSchedule
-from mia_hub.splits.loading import load_split
-
-N = 100
-ALPHAS = ddpm_alphas_cumprod()
-is_member = np.repeat([1, 0], N)
-
-
-def scores(name, model, images, **parameters):
-    options = {key: parameters.pop(key) for key in ("seed", "batch_size", "captions", "is_member") if key in parameters}
-    return get_attack(name, **parameters).score(model, images, progress=False, **options).scores
-
-
-def assert_chance(values, labels):
-    low, high = delong(values, labels, confidence=0.999)
-    assert low < 0.5 < high
 
 
 @pytest.fixture(scope="module")
 def population():
-    """2N images of a Gaussian mixture: the means, and images in [0, 1]."""
-    means, _, images = mixture_images(2 * N)
-    return means, images
+    return mixture_population()
 
 
 @pytest.fixture(scope="module")
 def garments():
-    """60 members and 60 non-members of the demo split, in [0, 1]; labels."""
-    split = load_split("demo", limit=60)
-    return torch.from_numpy(np.stack([p.resized(28, 28, 1).transpose(2, 0, 1) for p in split.images])), split.is_member
-
-
-def halving(alphas=ALPHAS):
-    """A model whose answers are neither right nor absurd: ε = x/2."""
-    return wrap_denoiser(lambda x, t: x / 2, alphas, sample_shape=(1, 8, 8), dtype=torch.float64)
+    return sixty_garments()
 
 
 def test_sampling_is_diffusers_ddim():

@@ -7,7 +7,8 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from support.captioned_population import captioned_images, remembered_pairs, words_of
+from support.captioned_memory import ALPHAS, N, as_eps, drawn, is_member, memories_of, population_of_three_parts, score
+from support.captioned_population import remembered_pairs, words_of
 from support.reference import pfami as pfami_reference
 from support.reference import rediffuse as rediffuse_reference
 from support.reference import ssim as ssim_reference
@@ -20,43 +21,18 @@ from mia_hub.images.sources import as_images
 from mia_hub.metrics.intervals import delong
 from mia_hub.metrics.roc import auc
 from mia_hub.models.denoiser import wrap_denoiser
-from mia_hub.models.exact import ddpm_alphas_cumprod, gaussian_mixture_denoiser, training_set_denoiser
-from mia_hub.models.noise import SampleNoise
+from mia_hub.models.exact import gaussian_mixture_denoiser, training_set_denoiser
 from mia_hub.splits.partition import calibration_part
-
-N = 60
-ALPHAS = ddpm_alphas_cumprod()
-is_member = np.repeat([1, 0], N)
 
 
 @pytest.fixture(scope="module")
 def population():
-    """3N samples (members, non-members, others): means, samples in model space, images, captions."""
-    return captioned_images(3 * N)
+    return population_of_three_parts()
 
 
 @pytest.fixture(scope="module")
 def memory(population):
-    _, samples, _, captions = population
-    return training_set_denoiser(samples[:N]), remembered_pairs(samples[:N], captions[:N])
-
-
-def score(attack, model, images, **options):
-    return attack.score(model, images, progress=False, **options)
-
-
-def as_eps(model):
-    """A model as the references query it: flat lists of floats."""
-
-    def eps(x, t, *caption):
-        row = torch.tensor(x, dtype=torch.float64).reshape(1, *model.info.sample_shape)
-        return model.predict_noise(row, torch.tensor([t]), *(model.condition(list(caption)) for _ in caption)).flatten().tolist()
-
-    return eps
-
-
-def drawn(image, t, k=0, seed=0):
-    return SampleNoise([image.id], (1, 8, 8), seed, dtype=torch.float64)(t, k).flatten().tolist()
+    return memories_of(population)
 
 
 def test_pfami_knows_a_perfect_memorys_members(population, memory):

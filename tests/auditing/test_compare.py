@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support.unsure_memory import SIDE, memory_of, noise_images
+from support.compared_attacks import MC, SIMA, N, compared, members_and_others, split_of
+from support.unsure_memory import SIDE, memory_of
 
 import mia_hub
 from mia_hub.attacks import get_attack, list_attacks
@@ -30,14 +31,10 @@ from mia_hub.models.exact import ddpm_alphas_cumprod
 from mia_hub.scores import ScoreTable
 from mia_hub.system.memory import peak_memory_mb, reset_peak_memory
 
-N = 60
-SIMA, MC = get_attack("sima", timesteps=(50, 200)), get_attack("sima-mc", timesteps=(100,), draws=2)
-
 
 @pytest.fixture(scope="module")
 def images():
-    """2N images, the members first."""
-    return noise_images(2 * N)
+    return members_and_others()
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +44,12 @@ def model(images):
 
 @pytest.fixture(scope="module")
 def split(images):
-    return mia_hub.make_split(images[:N], images[N:])
+    return split_of(images)
 
 
 @pytest.fixture(scope="module")
 def comparison(model, split):
-    attacks = [get_attack("random"), SIMA, get_attack("sima-cn", timesteps=(50, 100)), get_attack("nearest-generated", samples=3, steps=2)]
-    return compare(model, split, attacks, combine=[[SIMA, MC]], fprs=(0.1,), progress=False)
+    return compared(model, split)
 
 
 def test_every_row_is_what_an_audit_alone_reports(comparison, model, split):

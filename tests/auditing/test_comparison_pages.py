@@ -8,22 +8,17 @@ from xml.etree import ElementTree
 
 import pytest
 from markupsafe import escape
-from support.unsure_memory import memory_of, noise_images
+from support.compared_attacks import N, compared, members_and_others, split_of
+from support.unsure_memory import memory_of
 
-import mia_hub
-from mia_hub.attacks import get_attack
-from mia_hub.auditing.compare import compare
 from mia_hub.auditing.comparison import Comparison, SkippedAttack
 
-N = 60
 NASTY = "<script>alert('x')</script> & \"`|*_[a](http://evil.example/) $x$"
-SIMA, MC = get_attack("sima", timesteps=(50, 200)), get_attack("sima-mc", timesteps=(100,), draws=2)
 
 
 @pytest.fixture(scope="module")
 def images():
-    """2N images, the members first."""
-    return noise_images(2 * N)
+    return members_and_others()
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +28,12 @@ def model(images):
 
 @pytest.fixture(scope="module")
 def split(images):
-    return mia_hub.make_split(images[:N], images[N:])
+    return split_of(images)
 
 
 @pytest.fixture(scope="module")
 def comparison(model, split):
-    attacks = [get_attack("random"), SIMA, get_attack("sima-cn", timesteps=(50, 100)), get_attack("nearest-generated", samples=3, steps=2)]
-    return compare(model, split, attacks, combine=[[SIMA, MC]], fprs=(0.1,), progress=False)
+    return compared(model, split)
 
 
 @pytest.fixture(scope="module")
