@@ -16,6 +16,9 @@ from mia_hub.metrics.intervals import clopper_pearson
 if TYPE_CHECKING:
     from mia_hub.attacks import Attack
 
+# Attacks of one formula, under the name of the one that was run with neighbours, and without any.
+GIVEN_NEIGHBOURS = {"sima-c": "sima-cn"}
+GIVEN_COMPLEXITY = {"sima-cn": "sima-c", "sima-lp": "sima-lp, no neighbours"}
 MEASURED = Path(__file__).parent / "treated_images.json"
 # The name of the model's own output among the treatments. It is no image that was never used: a model that remembers draws what it
 # remembers. So it is reported, and rules no attack out.
@@ -52,8 +55,16 @@ def _measured() -> dict[str, dict[str, list[int]]]:
 
 
 def measured_name(attack: Attack) -> str | None:
-    """Return under which name an attack was run on treated images; None for one that wasn't."""
+    """Return under which name an attack was run on treated images; None for one that wasn't.
+
+    What an attack is given decides how it takes treatment, and not its class: given complexity alone, `sima-cn` is `sima-c`.
+    """
     name = f"{attack.name}, shifts" if getattr(attack, "shifts", False) else attack.name
+    if name in GIVEN_NEIGHBOURS | GIVEN_COMPLEXITY:
+        if attack.uses_base:
+            return None
+        has_neighbours = getattr(attack, "neighbours", ())
+        name = GIVEN_NEIGHBOURS.get(name, name) if has_neighbours else GIVEN_COMPLEXITY.get(name, name)
     return name if name in _measured() else None
 
 

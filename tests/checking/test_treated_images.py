@@ -42,6 +42,30 @@ def test_the_rule(monkeypatch):
     assert ruled_out(mia_hub.get_attack("sima-copies", shifts=True)).treatment == "shifted right by 1 pixel"
 
 
+NEIGHBOURS, ALONE = ("complexity", "shift-left"), ("complexity",)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "measured"),
+    [
+        ("sima-c", ALONE, "sima-c"),
+        ("sima-c", NEIGHBOURS, "sima-cn"),
+        ("sima-cn", "auto", "sima-cn"),
+        ("sima-cn", NEIGHBOURS, "sima-cn"),
+        ("sima-cn", ALONE, "sima-c"),
+        ("sima-lp", NEIGHBOURS, "sima-lp"),
+        ("sima-lp", ALONE, "sima-lp, no neighbours"),
+        ("sima-cn", ("base", *NEIGHBOURS), None),
+        ("sima", ALONE, None),
+    ],
+)
+def test_what_an_attack_is_given_decides_which_measurement_is_its_own(name, given, measured):
+    """Without neighbours, compressed and noisy non-members get evidence too often, whatever the attack is called."""
+    attack = mia_hub.get_attack(name, given=given)
+    assert measured_name(attack) == measured
+    assert (ruled_out(attack) is not None) == (measured in ("sima-c", "sima-lp, no neighbours"))
+
+
 @pytest.fixture
 def model():
     return perfect_memory(blobs(60, 0))
