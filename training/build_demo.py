@@ -2,7 +2,7 @@
 
     python -m training.build_demo runs/demo/step-008000
 
-This script alone writes ``mia_hub/demo``.
+This script writes ``mia_hub/demo``, and after it `training.demo_null` what p-values are computed from.
 """
 
 from __future__ import annotations

@@ -49,8 +49,10 @@ Fashion-MNIST images for so long that it overfits them: **that is its purpose. I
 - `scores.parquet`: SimA's score of every one of them at 21 timesteps. **Higher = more likely a member.**
 - `appearance.safetensors`: how the non-members that verdicts compare with look, for the checks that an image is of their kind.
 - `observations.parquet`: what verdicts are judged by, as the attack `{VERDICT_ATTACK}` sees every one of them at one timestep: the logarithm of its
-  statistic (`observed_0`; **lower = more likely a member**, at the same difficulty), then how hard the image is. A new image is compared
-  with the non-members of the half on which nothing was chosen.
+  statistic (`observed_0`; **lower = more likely a member**, at the same difficulty), then how hard the image is. What is expected of a
+  non-member is fitted on those of the half on which nothing was chosen.
+- `null.safetensors`: what the attack observed of 20,000 further non-members, which p-values are computed from, as float32, and the first 64
+  bits of their content ids. They are the next ones of the same draw, without near copies of members (`python -m training.demo_null`).
 - `audit.json`, `held_out_audit.json`: the two reports below, whole.
 - `audit_{VERDICT_ATTACK}.json`: the audit with `{VERDICT_ATTACK}` that chose this timestep, whole.
 
@@ -77,6 +79,7 @@ Computed with {", ".join(f"{k} {v}" for k, v in report.provenance["versions"].it
 pip install -e .                                 # and, on Debian, apt-get install dataset-fashion-mnist
 python -m training.demo --out runs/demo          # resumable: start it again and it goes on
 python -m training.build_demo {step_folder(Path("runs/demo"), step)}
+python -m training.demo_null --work runs/demo-null
 ```
 
 Seed {SEED}; batches of {BATCH}, AdamW with learning rate {LEARNING_RATE}, EMA {EMA}, bfloat16 autocast, no augmentation, linear schedule of 1,000 steps,

@@ -29,6 +29,7 @@ from mia_hub.checking.verdict_texts import (
     other_attack_for_copies,
     remark_notes,
     scaled_note,
+    shared_reference_caveat,
     too_few_for_copies,
     treated_text,
     treatment_note,
@@ -39,7 +40,7 @@ from mia_hub.images.image import InputImage
 from mia_hub.images.sources import as_images, left_out_of
 from mia_hub.images.treatments import with_full_contrast
 from mia_hub.metrics.candidates import CandidateJudgement
-from mia_hub.metrics.p_values import Judgement, adjusted
+from mia_hub.metrics.p_values import MARGINAL, Calibration, Judgement, adjusted
 from mia_hub.metrics.set_tests import FEWEST_IN_SET, too_few
 from mia_hub.models.bases import base_of
 from mia_hub.models.conditions import no_condition
@@ -76,6 +77,9 @@ class Checker:
             image and full contrast are judged with the image, and the answer names which of them looks most like a training image. It
             takes 500 known non-members and 15 queries per image; with fewer the image alone is judged, and the answer says so.
         keep: whether the scores of ``nonmembers`` are kept on this machine, so that the next check of the same ones need not repeat them.
+        calibration: what the p-values that decide hold for: "conditional", this one reference, with 95 % confidence; or "marginal", the
+            average over references. By default the first for a reference that many share, shipped or fetched from the Hub, if it is large
+            enough for evidence, and the second for your own.
         nonmember_captions: of a model conditioned on text or classes, one per non-member, or one for all; where the images to be checked
             have captions, these need them too; True for those that a data set or a Parquet file of non-members has. Empty ones by
             default.
@@ -178,7 +182,7 @@ class Checker:
             if isinstance(self.attack, ConditionalAttack):
                 return reference, table, self._judged(reference, inputs, captions, progress)
             scores = table.at(reference.timestep)
-            return reference, table, [reference.null.judge(score, sample) for score, sample in zip(scores, table.ids)]
+            return reference, table, [reference.judge(score, sample) for score, sample in zip(scores, table.ids)]
 
         reference, table, judged = self._reference.use(score)
         if reference is None or judged is None:
@@ -219,17 +223,21 @@ class Checker:
         """Return the answer about the image in one row of a table; without a reference, there is no verdict."""
         share_below, p_value, n_null, timestep = None, None, 0, self._timestep(reference)
         members, nonmembers, source, power, known, critical = None, None, None, None, None, None
+        calibration: Calibration | None = None
+        p_values: dict[str, float | None] = {}
         caveats: tuple[str, ...] = ()
         candidate: str | None = None
         verdict, score = NO_NULL, float(table.at(timestep)[row])
         if reference is not None and judged is not None:
             members, nonmembers = reference.bands
-            source, power, known = reference.source, reference.power, reference.labels_by_id.get(table.ids[row])
-            critical = reference.null.critical
+            source, power, known = reference.source, reference.power, reference.label_of(table.ids[row])
+            critical = reference.critical
             verdict, score, n_null = NOT_COMPARABLE, judged.score, len(reference.null)
             if comparable:
-                caveats = (*self._base_caveats, *reference.origin.caveats)
+                caveats = (*_shared_caveats(reference, judged.n), *self._base_caveats, *reference.origin.caveats)
                 share_below, p_value, n_null = judged.share_below, judged.p_value, judged.n
+                calibration = judged.calibration
+                p_values = {"p_value_conditional": judged.p_conditional, "p_value_marginal": judged.p_marginal}
                 verdict, candidate = verdict_of(p_value, q_value), winner(self.attack, judged)
         model = self.model.info.id
         return ImageCheck(
@@ -249,8 +257,9 @@ class Checker:
                 q_value=q_value,
                 candidate=candidate,
                 difference=difference,
+                calibration=calibration,
             ),
-            caveats=(*self._caveats(verdict, p_value, q_value, n_null, power, critical, candidate), *caveats),
+            caveats=(*self._caveats(verdict, p_value, q_value, n_null, power, critical, calibration, candidate), *caveats),
             profile=Profile(
                 tuple(table.timesteps.tolist()), tuple(table.scores[row].tolist()), members, nonmembers, self._profile_attack.name
             ),
@@ -268,6 +277,8 @@ class Checker:
             ),
             known_scores=None if reference is None or p_value is None else reference.verdict_scores,
             candidate=candidate,
+            calibration=calibration,
+            **p_values,
         )
 
     def _caveats(self, verdict: str, *figures: Any) -> tuple[str, ...]:
@@ -351,7 +362,7 @@ class Checker:
                 f"The reference has {reference.observations.shape[1:]} numbers of an image, and {attack.name} observes {values.shape[1:]}; "
                 "it is not of this attack. Build or fetch the reference again."
             )
-        return [reference.null.judge(row, sample) for row, sample in zip(values, observed.ids)]
+        return [reference.judge(row, sample) for row, sample in zip(values, observed.ids)]
 
     def check_set(self, images: Any, *, captions: CaptionsOrClasses = None, progress: bool = True, on_batch: OnBatch = None) -> SetCheck:
         """Return one answer for a set of images: whether they were, as a set, in the training data.
@@ -393,3 +404,8 @@ class Checker:
             "higher_score_means": "more likely a member",
             "provenance": provenance(device=self.model.device.type, precision=precision_of(self.model)),
         }
+
+
+def _shared_caveats(reference: Reference, n_null: int) -> tuple[str, ...]:
+    too_small = reference.shared and reference.requested is None and reference.calibration == MARGINAL
+    return (shared_reference_caveat(n_null),) if too_small else ()

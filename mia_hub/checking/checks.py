@@ -45,6 +45,7 @@ def check_images(
         keep: whether the scores of ``nonmembers`` are kept on this machine, so that the next check of the same ones need not repeat them.
         copies: whether the images may be altered copies of training images: re-encoded, mirrored, or of lower contrast. It takes 500 known
             non-members; with fewer the answer says that copies were not searched.
+        calibration: "conditional" or "marginal", see `mia_hub.Checker`.
         batch_size, seed: as for `mia_hub.Attack.score`.
         device, dtype, revision, base: as for `mia_hub.load_model`; with a base, the non-members must be in the training set of neither
             model.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -48,11 +48,15 @@ class ChosenReference:
     has_captions: bool = False
 
     def compute(self, model: DiffusionModel, options: CheckerOptions, on_batch: OnBatch) -> Reference | None:
-        """Return the reference in the model's present precision; None where no non-members are known.
+        """Return the reference in the model's present precision, calibrated as asked; None where no non-members are known.
 
         Raises:
             SplitError: with too few non-members, or for a reference that isn't about this model.
         """
+        reference = self._uncalibrated(model, options, on_batch)
+        return None if reference is None else reference.calibrated(options["calibration"])
+
+    def _uncalibrated(self, model: DiffusionModel, options: CheckerOptions, on_batch: OnBatch) -> Reference | None:
         if self.reference is not None:
             self.reference.check_fits(model)
             return self.reference
@@ -66,7 +70,8 @@ class ChosenReference:
         images = demo_nonmembers()
         known = LabelledImages(images, np.zeros(len(images), np.int8))
         run = _run(options, on_batch, self.seed)
-        return scored_reference(model, self.attack, known, SourceRecord(description=DEMO_SOURCE, spelling="demo"), None, run)
+        scored = scored_reference(model, self.attack, known, SourceRecord(description=DEMO_SOURCE, spelling="demo"), None, run)
+        return replace(scored, shared=True)
 
 
 def chosen_reference(model: DiffusionModel, attack: str | Attack | None, options: CheckerOptions) -> ChosenReference:

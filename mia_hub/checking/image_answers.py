@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from mia_hub.metrics.p_values import Calibration
 from mia_hub.references.bands import Band
 from mia_hub.references.verdict_scores import VerdictScores
 
@@ -42,7 +43,7 @@ class ImageCheck:
         profile: score per timestep with the bands of known images.
         timestep: at which the verdict is made.
         score: at that timestep; higher = more likely a member.
-        p_value: conformal, in (0, 1]; None where no verdict is possible.
+        p_value: conformal, in (0, 1], the one of the two below that decides; None where no verdict is possible.
         q_value: p-value adjusted for the number of images checked together; None for a single one.
         share_below: share of known non-members with a lower score.
         n_null: number of known non-members that it was compared with.
@@ -51,6 +52,9 @@ class ImageCheck:
         known_scores: the verdict's own scores of the known images, for a plot; None where there is no verdict.
         candidate: of an image that may be an altered copy, what looks most like a training image: "as it is", "mirrored", …; None where
             copies were not searched.
+        calibration: what ``p_value`` holds for: "conditional", this reference, with 95 % confidence; or "marginal", the average over
+            references; None without one.
+        p_value_conditional, p_value_marginal: the p-values of either kind; the first is None where the reference is too small for it.
     """
 
     name: str
@@ -72,6 +76,9 @@ class ImageCheck:
     notes: tuple[str, ...]
     known_scores: VerdictScores | None = None
     candidate: str | None = None
+    calibration: Calibration | None = None
+    p_value_conditional: float | None = None
+    p_value_marginal: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON-ready values, with the profile and its bands, and the known images' scores."""

@@ -10,7 +10,7 @@ from mia_hub.checking.image_answers import ImageCheck
 from mia_hub.checking.set_answers import SetCheck
 from mia_hub.checking.verdict_texts import P_VALUE_CAVEAT, P_VALUE_IN_GENERAL, VERDICTS, q_value_text
 from mia_hub.checking.verdicts import EVIDENCE, NO_NULL, NOT_COMPARABLE
-from mia_hub.metrics.p_values import ALPHA
+from mia_hub.metrics.p_values import ALPHA, CONDITIONAL, MARGINAL
 from mia_hub.rendering.html import fragment
 from mia_hub.rendering.numbers import floored_percent, p_text
 from mia_hub.rendering.terminal import bullets, columns, paragraph
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 NAME_WIDTH, TABLE_NAME_WIDTH = 34, 24
 SHORT_VERDICTS = {EVIDENCE: "evidence", NOT_COMPARABLE: "not comparable", NO_NULL: "no verdict"}
+# By what the p-value that decides holds for, the name of the other one.
+OTHER_P_VALUES = {
+    CONDITIONAL: "p-value if it only had to hold on average over references",
+    MARGINAL: "p-value that holds for this one reference, with 95 % confidence",
+}
 Q_VALUE = f"p, adjusted for the images checked together; p above {ALPHA:g} counts as 1"
 
 
@@ -34,6 +39,9 @@ def image_figures(check: ImageCheck) -> Rows:
         rows.append(["Known non-members with a lower score", f"{floored_percent(check.share_below):.1f} %"])
     if check.p_value is not None:
         rows.append(["p-value", p_text(check.p_value)])
+        other = check.p_value_marginal if check.calibration == CONDITIONAL else check.p_value_conditional
+        if check.calibration and other is not None:
+            rows.append([OTHER_P_VALUES[check.calibration], p_text(other)])
     if check.candidate is not None:
         rows.append(["Most like a training image", check.candidate])
     if check.q_value is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from mia_hub.auditing.options import QueryOptions
+from mia_hub.metrics.p_values import Calibration
 from mia_hub.references.options import CaptionsOrClasses
 from mia_hub.system.signatures import Default
 
@@ -17,3 +18,4 @@ class CheckerOptions(QueryOptions, total=False):
     reference: Annotated[Any, Default(None)]
     keep: Annotated[bool, Default(True)]
     copies: Annotated[bool, Default(False)]
+    calibration: Annotated[Calibration | None, Default(None)]

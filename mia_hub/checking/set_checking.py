@@ -92,7 +92,7 @@ def compare_with_reference(observed: ObservedSet, reference: Reference, *, seed:
     rows = [row for row, sample in enumerate(reference.profiles.ids) if sample not in ids]
     nonmembers, members = (_observations_of(reference, rows, label) for label in (0, 1))
     n_null = len(nonmembers)
-    overlap = len(reference.null) - n_null
+    overlap = int((reference.profiles.is_member == 0).sum()) - n_null
     if n_null < FEWEST_NULL:
         raise SplitError(
             f"{overlap} of the known non-members are in the set themselves, and of the others there are only {n_null}; give at least "

@@ -12,9 +12,10 @@ from mia_hub.checking.treated_images import FalseEvidence
 from mia_hub.checking.verdicts import CANNOT_TELL, EVIDENCE, NO_NULL, NOT_COMPARABLE
 from mia_hub.defaults import COPIES_ATTACK, VERDICT_ATTACK
 from mia_hub.flags import FLAGS
+from mia_hub.metrics.calibration_conditional import enough_for, smallest
 from mia_hub.metrics.candidates import AS_IT_IS, FEWEST_FOR_CANDIDATES
 from mia_hub.metrics.estimates import Estimate
-from mia_hub.metrics.p_values import ALPHA, ENOUGH_NULL, FALSE_DISCOVERY_RATE, CriticalScore
+from mia_hub.metrics.p_values import ALPHA, CONDITIONAL, ENOUGH_NULL, FALSE_DISCOVERY_RATE, MARGINAL, Calibration, CriticalScore
 from mia_hub.metrics.set_tests import Fraction, SetTest
 from mia_hub.references.power_texts import smallest_effect_text
 from mia_hub.references.treatment_check import BLURRED, COMPRESSED, FEWEST_FOR_SIGNS, NARROW, NOISY, SHARPENED, TINTED
@@ -27,6 +28,11 @@ VERDICTS = {
     CANNOT_TELL: "Cannot tell",
     NOT_COMPARABLE: "Not comparable",
     NO_NULL: "No verdict is possible",
+}
+# What a p-value holds for.
+HOLDS = {
+    CONDITIONAL: "This p-value holds for this one reference, with 95 % confidence.",
+    MARGINAL: "This p-value holds on average over references.",
 }
 
 
@@ -41,12 +47,15 @@ def image_sentence(
     q_value: float | None = None,
     candidate: str | None = None,
     difference: str = "",
+    calibration: Calibration | None = None,
 ) -> str:
-    """Return the answer about one image: a sentence that begins with the verdict and, where there is none, a second one with the next step.
+    """Return the answer about one image: a sentence that begins with the verdict, and a second one.
+
+    The second one has the next step where there is no verdict; otherwise it says what the p-value holds for.
 
     Args:
-        model, source, n_null, share_below, p_value, q_value, candidate: as in `mia_hub.ImageCheck`; the last four where there is a
-            p-value.
+        model, source, n_null, share_below, p_value, q_value, calibration, candidate: as in `mia_hub.ImageCheck`; the last five where
+            there is a p-value.
         difference: from `treated_text`, where the image is not comparable for its treatment alone.
     """
     if verdict == NO_NULL:
@@ -65,13 +74,14 @@ def image_sentence(
     assert share_below is not None and p_value is not None
     side, part = ("more", share_below) if share_below >= 0.5 else ("less", 1 - share_below)
     than = "any" if part == 1 else f"{floored_percent(part):.1f} %"
-    lowest = ", the lowest possible with so few" if few_nonmembers_warning(n_null) and p_value <= 1 / (n_null + 1) else ""
+    few = few_nonmembers_warning(n_null, calibration)
+    lowest = ", the lowest possible with so few" if few and p_value <= _lowest(n_null, calibration) else ""
     # Above `ALPHA` q is 1 whatever p is, and says nothing.
     together = f" (q = {p_text(q_value)} among the images checked together)" if q_value is not None and p_value <= ALPHA else ""
     found = "" if candidate is None or verdict != EVIDENCE else f" {winner_text(candidate)}"
     return (
         f"{VERDICTS[verdict]}: it is {side} like a training image of the model {model} than {than} of {n_null:,} images known not to be in "
-        f"the training set; p = {p_text(p_value)}{together}{lowest}.{found}"
+        f"the training set; p = {p_text(p_value)}{together}{lowest}.{found}{f' {HOLDS[calibration]}' if calibration else ''}"
     )
 
 
@@ -139,13 +149,27 @@ def treatment_note(differences: Sequence[str]) -> str:
 LATENTS_FOR_COPIES = "that is measured on models of pixels alone, and this one works on latents"
 
 
-def few_nonmembers_warning(n_null: int) -> str | None:
+def _lowest(n_null: int, calibration: Calibration | None) -> float:
+    return smallest(n_null) if calibration == CONDITIONAL else 1 / (n_null + 1)
+
+
+def few_nonmembers_warning(n_null: int, calibration: Calibration | None = None) -> str | None:
     """Return what it means that there are too few known non-members for evidence; None where there are enough."""
-    if 1 / (n_null + 1) <= ALPHA:
+    lowest = _lowest(n_null, calibration)
+    if lowest <= ALPHA:
         return None
+    p, enough = ("a p-value that holds for this reference", enough_for(ALPHA)) if calibration == CONDITIONAL else ("p", ENOUGH_NULL)
     return (
-        f"With {n_null} known non-members no image can get evidence: p can't fall below {p_text(1 / (n_null + 1))}, and evidence starts at "
-        f"{p_text(ALPHA)}. Give {ENOUGH_NULL} or more."
+        f"With {n_null} known non-members no image can get evidence: {p} can't fall below {p_text(lowest)}, and evidence "
+        f"starts at {p_text(ALPHA)}. Give {enough} or more."
+    )
+
+
+def shared_reference_caveat(n_null: int) -> str:
+    """Return what it means that many people share a reference that has no p-values that hold for it alone."""
+    return (
+        f"Many people share this reference of {n_null:,} non-members. By chance it may give evidence too often, for everybody: its p-values "
+        "hold on average over references only."
     )
 
 
@@ -183,6 +207,7 @@ def image_caveats(
     n_null: int,
     power: Estimate | None,
     critical: CriticalScore | None = None,
+    calibration: Calibration | None = None,
     *,
     searched: bool = False,
     false_evidence: str = "",
@@ -190,7 +215,7 @@ def image_caveats(
     """Return what an answer about one image does *not* mean.
 
     Args:
-        verdict, p_value, q_value, n_null: as in `mia_hub.ImageCheck`.
+        verdict, p_value, q_value, n_null, calibration: as in `mia_hub.ImageCheck`.
         power: share of known members that reach p ≤ `ALPHA`; None where no members are known.
         critical: score above which an image gets evidence, for the smallest effect that could show where the power is unknown.
         searched: whether copies of the image were judged, too.
@@ -207,16 +232,17 @@ def image_caveats(
         )
     assert p_value is not None
     treatment = TREATMENT_OF_COPIES if searched else TREATMENT
+    about, up_to = ("up to", "up to ") if calibration == CONDITIONAL else ("about", "")
     p_value_caveat = (
-        f"{P_VALUE_CAVEAT}: about {share(p_value)} of images never in the training set would look at least this much like training images "
-        "by chance."
+        f"{P_VALUE_CAVEAT}: {about} {share(p_value)} of images never in the training set would "
+        "look at least this much like training images by chance."
     )
     if verdict == CANNOT_TELL:
-        warning = few_nonmembers_warning(n_null)
+        warning = few_nonmembers_warning(n_null, calibration)
         return (*([warning] if warning else []), p_value_caveat, _missed_members_caveat(power, critical), treatment)
     return (
         p_value_caveat,
-        f"It is statistical evidence about one model, not proof: {_false_evidence(q_value)}",
+        f"It is statistical evidence about one model, not proof: {_false_evidence(q_value, up_to)}",
         "A near copy of this image in the training set would give the same result, and an image that the model itself drew may, too.",
         *([false_evidence] if false_evidence else []),
         treatment,
@@ -232,12 +258,12 @@ def _missed_members_caveat(power: Estimate | None, critical: CriticalScore | Non
     return f"“Cannot tell” doesn't clear the image: {missed}"
 
 
-def _false_evidence(q_value: float | None) -> str:
+def _false_evidence(q_value: float | None, up_to: str) -> str:
     """Return how much evidence is expected to be false: of one image by itself, or, with a q-value, of several checked together."""
     if q_value is None:
         return (
-            f"by design, {share(ALPHA)} of images that were never used get this verdict too, so checking many images one by one will turn "
-            "up false ones."
+            f"by design, {up_to}{share(ALPHA)} of images that were never used get this verdict too, so checking many images one by one "
+            "will turn up false ones."
         )
     return f"of all images that get this verdict, up to {share(FALSE_DISCOVERY_RATE)} are expected to be false."
 

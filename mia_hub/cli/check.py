@@ -52,6 +52,13 @@ def add_command(commands: Commands) -> None:
         parser.add_argument(
             "--reference", metavar="NAME", help="in place of --nonmembers: id on this machine, a folder, or a data set on the Hub"
         )
+        if name == "check":
+            parser.add_argument(
+                "--calibration",
+                choices=("conditional", "marginal"),
+                help="what p-values hold for: this one reference, with 95 %% confidence (conditional), or the average over references "
+                "(marginal); default: conditional for shipped and published references, if they are large enough",
+            )
         parser.add_argument("--yes", action="store_true", help="build or fetch a reference for a well-known model without a question")
         if answer is _answer_each:
             parser.add_argument(
@@ -198,6 +205,7 @@ def _checker(args: argparse.Namespace, attack: Attack | None, nonmembers: _Files
 
     options: dict[str, Any] = {"batch_size": args.batch_size, "progress": not args.quiet, "base": args.base}
     options["copies"] = getattr(args, "copies", False)
+    options["calibration"] = getattr(args, "calibration", None)
     if nonmembers.sources:
         null = {"nonmembers": nonmembers.readable, "nonmember_captions": _captions(args, nonmembers)}
     else:

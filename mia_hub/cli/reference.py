@@ -213,20 +213,21 @@ def _remove(args: argparse.Namespace) -> int:
 
 def _description(reference: Reference, id: str | None) -> str:
     """Return a reference in words."""
-    from mia_hub.checking.verdict_texts import few_nonmembers_warning
+    from mia_hub.checking.verdict_texts import HOLDS, few_nonmembers_warning
     from mia_hub.references.power_texts import power_text
 
-    table, null = reference.profiles, len(reference.null)
+    table, null, calibration = reference.profiles, len(reference.null), reference.calibration
     lines = [
         f"Reference {id}" if id else "Reference",
         f"  model:        {table.model['id']} at {table.model.get('revision')}, in {table.precision}",
         f"  attack:       {reference.configured!r}",
-        f"  non-members:  {null:,}, of {reference.source}",
+        f"  non-members:  {reference.n_nonmembers:,}, of {reference.source}",
+        f"  p-values:     by {null:,} of them. {HOLDS[calibration]}",
     ]
     if reference.members_origin is not None:
         lines.append(f"  members:      {len(reference.members):,}, of {reference.members_origin.clause()}")
-    lines += [f"  timestep:     {reference.timestep_chosen}", f"  {power_text(reference.power, reference.null.critical)}"]
-    lines += [f"  {text}" for text in (*filter(None, [few_nonmembers_warning(null)]), *reference.origin.caveats)]
+    lines += [f"  timestep:     {reference.timestep_chosen}", f"  {power_text(reference.power, reference.critical)}"]
+    lines += [f"  {text}" for text in (*filter(None, [few_nonmembers_warning(null, calibration)]), *reference.origin.caveats)]
     return "\n".join(lines)
 
 

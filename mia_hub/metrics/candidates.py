@@ -117,7 +117,7 @@ class CandidatesNull:
         null = self.observed[[known != sample for known in self.ids]]
         searched = len(null) >= FEWEST_FOR_CANDIDATES
         values, winners = self._compared(np.concatenate([null, observed.reshape(1, *self.observed.shape[1:])]), searched)
-        judged = Judgement.among(values[-1], values[:-1])
+        judged = Judgement.among(values[-1], values[:-1], fixed=False)
         return CandidateJudgement(**vars(judged), candidate=int(winners[-1]), searched=searched)
 
     @cached_property

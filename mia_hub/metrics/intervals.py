@@ -47,6 +47,11 @@ def delong(scores: ArrayLike, is_member: ArrayLike, confidence: float = 0.95) ->
     certainty. Then the Clopper-Pearson limits for AUC * m successes in m = min(members, non-members) trials are used instead; with
     perfect separation they are (tail ** (1 / m), 1).
 
+    Near 1 it covers less: the few samples that are beaten decide both the AUC and its variance. At 250 + 250 and 512 + 4000 samples (400
+    runs each; a standard error is 0.011): 0.95 and 0.96 at AUC 0.5, 0.94 and 0.96 at 0.7, 0.96 and 0.95 at 0.9, 0.95 and 0.95 at 0.985,
+    0.93 and 0.94 at 0.995. Where the members' scores spread twice as much: 0.93 and 0.94 at 0.985, 0.87 and 0.90 at 0.995. Nearly all
+    misses are a low end that is too high.
+
     Measured coverage (mu 0 to 3, 2000 runs each): 0.98 to 0.99 at 5 + 5 samples, 0.97 to 0.98 at 10 + 10, 0.95 to 0.98 at 20 + 20,
     0.93 to 0.95 at 100 + 200, 0.94 to 0.96 at 256 + 2000. Weak spot: a high AUC with few samples in one class only, 0.95 at mu 1 but
     0.91 at mu 2 and 0.90 at mu 3 with 20 + 200.

@@ -1,16 +1,27 @@
-"""Conformal p-values of scores against a null set: images known not to be in the training set."""
+"""Conformal p-values of scores against a null set: images known not to be in the training set.
+
+Sources:
+    Vovk, Gammerman & Shafer 2005, "Algorithmic Learning in a Random World": conformal p-values, and full conformal prediction, in which
+    the score function is fitted on the known examples and the new one together.
+    Papadopoulos, Proedrou, Vovk & Gammerman 2002; Lei, G'Sell, Rinaldo, Tibshirani & Wasserman 2018: split (inductive) conformal
+    prediction, in which it is fitted on other examples.
+    Benjamini & Hochberg 1995: the step-up procedure, for independent p-values; Benjamini & Yekutieli 2001: for positively dependent ones
+    (PRDS); Bates et al. 2023: split conformal p-values against one null set are so. Blanchard & Roquain 2008: other critical values.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from itertools import takewhile
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from mia_hub.errors import MetricError
+from mia_hub.metrics.calibration_conditional import holds_for_reference
 from mia_hub.metrics.expected_statistic import ExpectedStatistic
 from mia_hub.scores import ScoreTable
 
@@ -21,6 +32,10 @@ ENOUGH_NULL = round(1 / ALPHA) - 1
 # Tolerated share of false discoveries, where several images are checked together.
 FALSE_DISCOVERY_RATE = 0.05
 FEWEST_NULL = 20
+# What a p-value holds for: this reference, with 95 % confidence, or the average over references.
+Calibration = Literal["conditional", "marginal"]
+CONDITIONAL: Calibration = "conditional"
+MARGINAL: Calibration = "marginal"
 
 
 @dataclass(frozen=True)
@@ -29,20 +44,36 @@ class Judgement:
 
     Attributes:
         score: higher = more likely a member.
-        p_value: conformal, in [1/(n+1), 1].
+        p_marginal: conformal p-value in [1/(n+1), 1], which holds on average over references.
+        p_conditional: p-value that holds for this reference with 95 % confidence (`mia_hub.metrics.calibration_conditional`); None where
+            the score function was fitted on the null set, so that there is none.
         share_below: share of the null set with a lower score.
         n: size of the null set.
+        calibration: which of the two p-values decides.
     """
 
     score: float
-    p_value: float
+    p_marginal: float
+    p_conditional: float | None
     share_below: float
     n: int
+    calibration: Calibration = MARGINAL
+
+    @property
+    def p_value(self) -> float:
+        """The p-value that decides."""
+        if self.calibration == MARGINAL:
+            return self.p_marginal
+        assert self.p_conditional is not None, "this null set has no p-values that hold for it alone"
+        return self.p_conditional
 
     @classmethod
-    def among(cls, score: float, null: npt.NDArray[np.float64]) -> Judgement:
-        """Compare a score with the null scores ``[n]``: ``p = (1 + #{null ≥ score})/(n + 1)``: conformal, uniform or larger for a
-        non-member of the same kind (Vovk et al. 2005).
+    def among(cls, score: float, null: npt.NDArray[np.float64], *, fixed: bool = True) -> Judgement:
+        """Compare a score with the null scores ``[n]``: ``p = (1 + #{null ≥ score})/(n + 1)``, uniform or larger for a non-member of the
+        same kind, on average over null sets (Vovk et al. 2005).
+
+        Args:
+            fixed: whether the score function is the same whatever the null images and the image are.
 
         Raises:
             MetricError: for a score that is not finite.
@@ -50,7 +81,8 @@ class Judgement:
         if not np.isfinite(score):
             raise MetricError(f"A p-value needs a finite score; got {score}.")
         reach, n = int((null >= score).sum()), len(null)
-        return cls(float(score), (1 + reach) / (n + 1), (n - reach) / n, n)
+        p = (1 + reach) / (n + 1)
+        return cls(float(score), p, holds_for_reference(p, n) if fixed else None, (n - reach) / n, n)
 
 
 def null_rows(is_member: npt.NDArray[Any]) -> list[int]:
@@ -77,7 +109,8 @@ class CriticalScore:
     Attributes:
         score: an image's score must lie above it. Higher = more likely a member.
         deviations: how far it lies above the mean of the null scores, in their standard deviations.
-        n_above: how many null scores may nevertheless be as high as the image's, or higher: ⌊`ALPHA`·(n + 1)⌋ - 1.
+        n_above: how many null scores may nevertheless be as high as the image's, or higher: ⌊`ALPHA`·(n + 1)⌋ - 1
+            for p-values that hold on average over references.
         n: size of the null set.
     """
 
@@ -87,11 +120,18 @@ class CriticalScore:
     n: int
 
     @classmethod
-    def of(cls, null: npt.NDArray[np.float64]) -> CriticalScore | None:
-        """Return the critical score of null scores ``[n]``; None with fewer than `ENOUGH_NULL`, where no score gets evidence."""
+    def of(cls, null: npt.NDArray[np.float64], calibration: Calibration = MARGINAL) -> CriticalScore | None:
+        """Return the critical score of null scores ``[n]``; None with fewer than `ENOUGH_NULL`, where no score gets evidence.
+
+        Args:
+            null: the scores.
+            calibration: of the p-values that decide.
+        """
         n = len(null)
         # The comparison that p-values are judged by, so that no rounding tells the two apart.
-        allowed = int(((1 + np.arange(n)) / (n + 1) <= ALPHA).sum())
+        p_values = ((1 + reach) / (n + 1) for reach in range(n))
+        decide = (holds_for_reference(p, n) if calibration == CONDITIONAL else p for p in p_values)
+        allowed = sum(1 for _ in takewhile(lambda p: p <= ALPHA, decide))
         if not allowed:
             return None
         score, differ = float(np.sort(null)[-allowed]), bool((null != null[0]).any())
@@ -150,7 +190,8 @@ class ConditionalNull:
     """Observations of a conditional attack on images known *not* to be in the training set, which serve both the fit and the comparison.
 
     For each image, the expected statistic is fitted on the null set *and the image*, so that all n + 1 are treated alike; hence the
-    p-value is exactly as valid as without a fit (full conformal prediction, Vovk et al. 2005), and no null image is spent on the fit.
+    p-value is exactly as valid as without a fit, on average over null sets (full conformal prediction, Vovk et al. 2005), and no null
+    image is spent on the fit. For p-values that hold for one null set, see `mia_hub.metrics.split_null.SplitNull`.
 
     Attributes:
         observed: float64 ``[n, 1 + F]``: the statistic and the difficulty, see `mia_hub.attacks.conditional.ConditionalAttack.features`.
@@ -183,7 +224,7 @@ class ConditionalNull:
         others = [known != sample for known in self.ids]
         everyone = np.vstack([self.observed[others], observed])
         deviation = ExpectedStatistic(everyone[:, 1:], everyone[:, 0]).own_deviation
-        return Judgement.among(-deviation[-1], -deviation[:-1])
+        return Judgement.among(-deviation[-1], -deviation[:-1], fixed=False)
 
     @cached_property
     def scores(self) -> npt.NDArray[np.float64]:
@@ -206,8 +247,10 @@ def adjusted(p_values: Sequence[float]) -> npt.NDArray[np.float64]:
     false-discovery rate (Blanchard & Roquain 2008), and an image never looks more suspicious because it is checked together with others,
     or with a copy of itself. (To demand p ≤ `ALPHA` only after the procedure would not control the rate.)
 
-    The q-values are those of Benjamini & Hochberg (1995). p-values against one null set depend on each other positively, under which the
-    procedure stays valid (Bates et al. 2023).
+    The q-values are those of Benjamini & Hochberg (1995). Their procedure controls the rate for p-values that depend on each other
+    positively (PRDS; Benjamini & Yekutieli 2001), as split conformal p-values against one null set do (Bates et al. 2023). p-values that
+    hold for one reference are independent, given the reference, for images drawn independently; so the rate holds for that reference,
+    too, with 95 % confidence. For full conformal p-values, as of `ConditionalNull`, nobody has proven it.
     """
     from scipy.stats import false_discovery_control  # slow to import
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from mia_hub.images.sequences import SelectedSequence
 from mia_hub.models.precision import precision_of
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.references.appearance import Appearance, ImageAppearance, StoredAppearance, appearance_arrays
+from mia_hub.references.null_sets import FurtherNonmembers
 from mia_hub.references.record import SourceRecord
 from mia_hub.references.reference import Reference
 from mia_hub.references.treatment_check import TreatmentCheck
@@ -28,6 +30,7 @@ from mia_hub.splits.loading import load_split
 DEMO_PROFILES, DEMO_OBSERVATIONS = DEMO_FOLDER / "scores.parquet", DEMO_FOLDER / "observations.parquet"
 DEMO_COPIES = DEMO_FOLDER / "observations_copies.parquet"
 DEMO_APPEARANCE = DEMO_FOLDER / "appearance.safetensors"
+DEMO_NULL = DEMO_FOLDER / "null.safetensors"
 DEMO_SOURCE = "the demo's non-members, greyscale images of clothing"
 
 StoredObservations = tuple[list[str], npt.NDArray[np.float64], dict[str, Any]]
@@ -52,7 +55,8 @@ def demo_reference(*, plain: bool = False) -> Reference:
     appearance = _appearance(tuple(table.ids[row] for row in nonmembers.tolist()))
     configured = get_attack("sima" if plain else VERDICT_ATTACK)
     origin = SourceRecord(description=DEMO_SOURCE, spelling="demo")
-    return Reference(table.select(reported), observations[reported], appearance, configured, origin=origin, **meta)
+    reference = Reference(table.select(reported), observations[reported], appearance, configured, origin=origin, **meta)
+    return replace(reference, further=None if plain else read_null(DEMO_NULL), shared=True)
 
 
 @lru_cache(maxsize=1)
@@ -136,6 +140,22 @@ def read_observations(path: Path) -> StoredObservations:
     names = [name for name in table.column_names if name.startswith("observed_")]
     observations = np.stack([table[name].to_numpy() for name in names], axis=1)
     return table["id"].to_pylist(), observations, json.loads(table.schema.metadata[b"mia_hub"])
+
+
+def write_null(path: Path, further: FurtherNonmembers) -> None:
+    """Write non-members that serve the p-values alone: the beginnings of their content ids, and float32 observations."""
+    from safetensors.numpy import save_file
+
+    ids = np.array([list(bytes.fromhex(sample)) for sample in further.ids], np.uint8)
+    save_file({"ids": ids, "observations": further.observations.astype(np.float32)}, path)
+
+
+def read_null(path: Path) -> FurtherNonmembers:
+    """Return non-members as `write_null` wrote them."""
+    from safetensors.numpy import load_file
+
+    arrays = load_file(path)
+    return FurtherNonmembers(tuple(bytes(row).hex() for row in arrays["ids"]), arrays["observations"])
 
 
 @lru_cache(maxsize=1)

@@ -16,17 +16,17 @@ from mia_hub.attacks import Attack, get_attack
 from mia_hub.attacks.conditional import ConditionalAttack
 from mia_hub.attacks.identity import model_identity, recorded_model
 from mia_hub.errors import SplitError
-from mia_hub.metrics.candidates import CandidatesNull
 from mia_hub.metrics.estimates import Estimate
 from mia_hub.metrics.intervals import clopper_pearson
-from mia_hub.metrics.p_values import ALPHA, ConditionalNull, Judgement, NullDistribution
+from mia_hub.metrics.p_values import ALPHA, CONDITIONAL, MARGINAL, Calibration, CriticalScore, Judgement
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.references.appearance import Appearance, ImageAppearance, StoredAppearance, appearance_arrays
 from mia_hub.references.bands import Band
 from mia_hub.references.building import BuildOptions, BuildPlan, plan_reference
 from mia_hub.references.comparability import Comparability
-from mia_hub.references.kept import BUILT, CHECKED, KeptReferences, Kind
+from mia_hub.references.kept import BUILT, CHECKED, FETCHED, KeptReferences, Kind
 from mia_hub.references.matching import mismatch
+from mia_hub.references.null_sets import FurtherNonmembers, NullSet, NullSets
 from mia_hub.references.publishing import fetch_reference, push_reference
 from mia_hub.references.record import AttackRecord, ReferenceRecord, SourceRecord
 from mia_hub.references.scoring import LabelledImages, ScoringRun, score_known
@@ -60,6 +60,9 @@ class Reference:
         caption: the one caption or class that all images were scored with, where there is one.
         schedule: hash of the model's noise schedule; "" where it isn't recorded.
         provenance: time and versions of its computation.
+        further: non-members that serve the p-values alone, or None.
+        shared: whether many people are answered by this one reference: it was shipped, or fetched from the Hub.
+        requested: the calibration of p-values that was asked for; None for the default, see `calibration`.
     """
 
     profiles: ScoreTable
@@ -75,6 +78,9 @@ class Reference:
     caption: str | int | None = None
     schedule: str = ""
     provenance: dict[str, Any] = field(default_factory=provenance)
+    further: FurtherNonmembers | None = None
+    shared: bool = False
+    requested: Calibration | None = None
 
     @property
     def source(self) -> str:
@@ -87,9 +93,59 @@ class Reference:
         return self.profiles.captions == "given"
 
     @cached_property
-    def null(self) -> NullDistribution | ConditionalNull | CandidatesNull:
-        """The null set: what p-values are computed from."""
-        return null_set(self.configured, self.profiles.ids, self.profiles.is_member, self.observations, self.timestep)
+    def null_sets(self) -> NullSets:
+        """What p-values of either calibration are computed from."""
+        null = null_set(self.configured, self.profiles.ids, self.profiles.is_member, self.observations, self.timestep)
+        return NullSets.of(null, self.further)
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """What the p-values that decide hold for: this reference, or the average over references.
+
+        By default this reference, where it is `shared` and large enough for evidence.
+        """
+        if self.requested is not None:
+            return self.requested
+        return CONDITIONAL if self.shared and self.null_sets.can_hold_for_the_reference else MARGINAL
+
+    def calibrated(self, calibration: Calibration | None) -> Reference:
+        """Return the reference with another calibration of the p-values that decide; None for the default.
+
+        Raises:
+            SplitError: if it has too few non-members for p-values that hold for it alone.
+        """
+        if calibration not in (None, CONDITIONAL, MARGINAL):
+            raise SplitError(f"The calibration is {CONDITIONAL!r}, {MARGINAL!r} or None, for the reference's own; got {calibration!r}.")
+        if calibration == CONDITIONAL and self.null_sets.conditional is None:
+            raise SplitError(
+                f"This reference has no p-values that hold for it alone: its {self.n_nonmembers} non-members are too few for a fit on a part of "
+                f"them, or its attack compares several copies. Leave calibration={CONDITIONAL!r} out, or build a larger one with another attack."
+            )
+        return self if calibration == self.requested else replace(self, requested=calibration)
+
+    @property
+    def null(self) -> NullSet:
+        """The null set: what the p-values that decide are computed from."""
+        return self.null_sets.deciding(self.calibration)
+
+    def judge(self, observed: Any, sample: str | None = None) -> Judgement:
+        """Compare an image with the known non-members.
+
+        Args:
+            observed: its score, or ``[1 + F]`` of a conditional attack.
+            sample: its content id; it is not compared with itself.
+        """
+        return self.null_sets.judge(observed, sample, self.calibration)
+
+    @cached_property
+    def critical(self) -> CriticalScore | None:
+        """The score above which an image gets evidence; None where the null set is too small."""
+        return CriticalScore.of(self.null.scores, self.calibration)
+
+    @property
+    def n_nonmembers(self) -> int:
+        """The number of known non-members, compared with or fitted on."""
+        return int((self.profiles.is_member == 0).sum()) + (0 if self.further is None else len(self.further.ids))
 
     @cached_property
     def bands(self) -> tuple[Band | None, Band | None]:
@@ -102,10 +158,21 @@ class Reference:
         """Whether each known image is a member (1) or a non-member (0), by content id."""
         return dict(zip(self.profiles.ids, self.profiles.is_member.tolist()))
 
+    def label_of(self, sample: str) -> int | None:
+        """Return whether an image is a known member (1) or a known non-member (0); None where it is neither."""
+        known = self.labels_by_id.get(sample)
+        if known is None and self.further is not None and sample[: len(self.further.ids[0])] in self._further_ids:
+            return 0
+        return known
+
+    @cached_property
+    def _further_ids(self) -> frozenset[str]:
+        return frozenset(() if self.further is None else self.further.ids)
+
     @cached_property
     def members(self) -> tuple[Judgement, ...]:
         """The known members, each judged as any other image is."""
-        return tuple(self.null.judge(row) for row in self.observations[self.profiles.is_member == 1])
+        return tuple(self.judge(row) for row in self.observations[self.profiles.is_member == 1])
 
     @cached_property
     def power(self) -> Estimate | None:
@@ -119,7 +186,7 @@ class Reference:
     @cached_property
     def verdict_scores(self) -> VerdictScores:
         """How the verdict's own scores of the known images are distributed."""
-        critical, members = self.null.critical, np.array([judged.score for judged in self.members])
+        critical, members = self.critical, np.array([judged.score for judged in self.members])
         reached = None if critical is None else critical.score
         return VerdictScores.of(self.null.scores, members if len(members) else None, reached)
 
@@ -134,13 +201,15 @@ class Reference:
         return {
             "source": self.source,
             "attack": self.attack,
-            "n_nonmembers": len(self.null),
+            "n_nonmembers": self.n_nonmembers,
+            "n_compared": len(self.null),
+            "calibration": self.calibration,
             "n_members": int((self.profiles.is_member == 1).sum()),
             "hash": split_hash(self.profiles.ids, self.profiles.is_member),
             "timestep": self.timestep,
             "timestep_chosen": self.timestep_chosen,
             "power_at_p_0.01": None if self.power is None else vars(self.power),
-            "smallest_effect": None if self.null.critical is None else vars(self.null.critical),
+            "smallest_effect": None if self.critical is None else vars(self.critical),
             "timesteps": self.profiles.timesteps.tolist(),
             "member_band": members,
             "nonmember_band": nonmembers,
@@ -272,7 +341,7 @@ class Reference:
         if path.is_dir() or str(name).count("/") != 1:
             return cls.read(path if path.is_dir() else KeptReferences.of_this_machine().named(str(name)).folder)
         fetched = fetch_reference(str(name), revision, keep=keep)
-        return cls.of_files(fetched.record, fetched.arrays)
+        return cls.of_files(fetched.record, fetched.arrays, shared=True)
 
     def push(self, name: str, *, private: bool = False) -> str:
         """Publish the reference as a data set on the Hub, with a card and without images; return the commit.
@@ -284,7 +353,7 @@ class Reference:
         Raises:
             SplitError: without a login that may write there, or if the repository holds something else.
         """
-        return push_reference(name, *self.encoded(), power=self.power, critical=self.null.critical, private=private)
+        return push_reference(name, *self.encoded(), power=self.power, critical=self.critical, private=private)
 
     def encoded(self) -> tuple[ReferenceRecord, bytes]:
         """Return the record and the numbers as they are stored.
@@ -340,11 +409,16 @@ class Reference:
         Raises:
             SplitError: with the reason, if it can't be used.
         """
-        return cls.of_files(*read_files(Path(folder)))
+        return cls.of_files(*read_files(Path(folder)), shared=(Path(folder) / FETCHED).is_file())
 
     @classmethod
-    def of_files(cls, record: ReferenceRecord, arrays: Arrays) -> Reference:
-        """Return the reference of a checked record and its arrays, as `mia_hub.references.storing.read_files` returns them."""
+    def of_files(cls, record: ReferenceRecord, arrays: Arrays, *, shared: bool = False) -> Reference:
+        """Return the reference of a checked record and its arrays, as `mia_hub.references.storing.read_files` returns them.
+
+        Args:
+            record, arrays: of the files.
+            shared: as the attribute.
+        """
         ids = [bytes(row).hex() for row in arrays["ids"]]
         labels, configured = arrays["is_member"], record.attack.build()
         table = ScoreTable(
@@ -378,6 +452,7 @@ class Reference:
             caption=record.caption,
             schedule=record.schedule,
             provenance=record.provenance,
+            shared=shared,
         )
 
 

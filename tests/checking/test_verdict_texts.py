@@ -54,6 +54,7 @@ def test_what_too_few_nonmembers_mean_is_said_first():
     assert few_nonmembers_warning(99) is None and "With 98 known non-members" in warning and "99 or more" in warning
     assert sentence(share_below=1.0, n_null=49, p_value=1 / 50).endswith("; p = 0.02, the lowest possible with so few.")
     assert "lowest" not in sentence(n_null=49, p_value=2 / 50) and "lowest" not in sentence(n_null=99, p_value=1 / 100)
+    assert "holds for this reference can't fall below 0.07" in image_caveats(CANNOT_TELL, 0.5, None, 49, None, calibration="conditional")[0]
     assert "p can't fall below 0.02," in image_caveats(CANNOT_TELL, 0.5, None, 49, None)[0]
     assert not any("below" in line for line in image_caveats(CANNOT_TELL, 0.5, None, 99, None))
 
@@ -78,3 +79,15 @@ def test_where_the_power_is_unknown_the_smallest_effect_is_said():
     assert "above those of all 99 non-members" in " ".join(image_caveats(CANNOT_TELL, 0.5, None, 99, None, CriticalScore(1.0, 2.3, 0, 99)))
     for verdict, known in ((CANNOT_TELL, power), (EVIDENCE, None), (EVIDENCE, power)):
         assert "smallest effect" not in " ".join(image_caveats(verdict, 0.005, None, 2000, known, critical))
+
+
+def test_the_sentence_says_what_the_p_value_holds_for():
+    assert sentence(calibration="conditional").endswith("p = 0.5. This p-value holds for this one reference, with 95 % confidence.")
+    assert sentence(calibration="marginal").endswith("p = 0.5. This p-value holds on average over references.")
+    for calibration, about in (("conditional", "up to"), ("marginal", "about")):
+        caveats = image_caveats(EVIDENCE, 0.004, None, 2000, None, calibration=calibration)
+        assert f"innocence: {about} 0.4 % of images" in caveats[0]
+        assert ("up to 1 % of images that were never used" in caveats[1]) == (calibration == "conditional")
+    # With 421 non-members no p-value that holds for the reference can be evidence, and one that holds on average can.
+    for n, calibration, lowest in ((421, "conditional", True), (422, "conditional", False), (421, "marginal", False)):
+        assert sentence(share_below=1.0, n_null=n, p_value=0.0099, calibration=calibration).count("lowest possible") == lowest * 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,8 +27,8 @@ def test_demo_answers():
     assert (answer.comparable, answer.p_value, answer.verdict) == (False, None, "not-comparable")
     assert "scaled from 400×300" in answer.notes[0]
     reference = demo_reference()
-    assert len(reference.null) == 2000
-    p = np.array([reference.null.judge(row).p_value for row in reference.observations[reference.profiles.is_member == 1]])
+    assert (len(reference.null), reference.n_nonmembers, reference.calibration) == (20_000, 22_000, "conditional")
+    p = np.array([reference.judge(row).p_value for row in reference.observations[reference.profiles.is_member == 1]])
     assert len(p) == 256 and np.median(p) < 0.01
     assert reference.power.value == (p <= ALPHA).mean() >= 0.6
     assert get_checker("demo") is checker
@@ -35,7 +36,7 @@ def test_demo_answers():
 
 def test_demo_images_are_judged_by_the_definition_of_a_conformal_p_value():
     """Each with its expected statistic, fitted on the null set and the image; members and non-members, which are left out themselves."""
-    reference = demo_reference()
+    reference = replace(demo_reference(), further=None, shared=False)
     null = reference.null
     for row in range(0, len(reference.profiles), 45):
         sample, observed = reference.profiles.ids[row], reference.observations[row]
@@ -47,16 +48,28 @@ def test_demo_images_are_judged_by_the_definition_of_a_conformal_p_value():
 
 @pytest.mark.parametrize("plain", [True, False])
 def test_p_values_of_the_demos_other_nonmembers_are_uniform_or_larger(plain):
-    """Non-members of the calibration part, against the null set of the 2,000 reported ones."""
+    """Non-members of the calibration part, against the 2,000 reported ones for the plain attack, and against 20,000 for the other."""
     reference = demo_reference(plain=plain)
     table = ScoreTable.from_parquet(DEMO_PROFILES)
     observed = table.at(reference.timestep) if plain else read_observations(DEMO_OBSERVATIONS)[1]
     known = set(reference.profiles.ids)
     rows = [row for row, (i, m) in enumerate(zip(table.ids, table.is_member)) if m == 0 and i not in known]
     assert len(rows) == 2000
-    p = np.array([reference.null.judge(observed[row]).p_value for row in rows[::2]])
+    judged = [reference.judge(observed[row]) for row in rows[::2]]
+    on_average, of_reference = (np.array(p) for p in zip(*((each.p_marginal, each.p_conditional) for each in judged)))
+    assert [each.p_value for each in judged] == of_reference.tolist()
     for level in (0.01, 0.05, 0.2, 0.5, 0.8):
-        assert (p <= level).mean() <= level + 3 * math.sqrt(level * (1 - level) * (1 / 1000 + 1 / 2000))
+        spread = 3 * math.sqrt(level * (1 - level))
+        assert (on_average <= level).mean() <= level + spread * math.sqrt(1 / 1000 + 1 / len(reference.null))
+        assert (of_reference <= level).mean() <= level + spread * math.sqrt(1 / 1000)
+
+
+def test_an_image_of_the_further_nonmembers_is_recognised_and_not_compared_with_itself():
+    reference = demo_reference()
+    sample = reference.further.ids[7] + 16 * "0"
+    observed = reference.further.observations[7].astype(float)
+    assert (reference.label_of(sample), reference.label_of("0" * 32), reference.label_of(reference.profiles.ids[0])) == (0, None, 1)
+    assert (reference.judge(observed, sample).n, reference.judge(observed).n) == (19_999, 20_000)
 
 
 @pytest.mark.parametrize("attack", ["sima", "sima-cn"])
@@ -69,7 +82,7 @@ def test_a_stored_reference_is_what_would_be_computed(attack):
     images = demo_nonmembers()[:8]
     assert [image.id for image in images] == [reference.profiles.ids[row] for row in rows]
     for answer, row in zip(checker.check(images, progress=False), rows):
-        judged = reference.null.judge(reference.observations[row], reference.profiles.ids[row])
+        judged = reference.judge(reference.observations[row], reference.profiles.ids[row])
         assert answer.score == pytest.approx(judged.score, rel=1e-3, abs=1e-3)
         assert answer.p_value == pytest.approx(judged.p_value, abs=0.01)
 

@@ -15,7 +15,7 @@ from mia_hub.checking.verdict_texts import image_caveats, image_sentence
 from mia_hub.checking.verdicts import CANNOT_TELL, EVIDENCE, NO_NULL, verdict_of
 from mia_hub.flags import Flag, flag
 from mia_hub.metrics.estimates import Estimate
-from mia_hub.metrics.p_values import NullDistribution
+from mia_hub.metrics.p_values import MARGINAL, NullDistribution
 from mia_hub.references.verdict_scores import VerdictScores
 from mia_hub.scores import ScoreTable
 from mia_hub.system.provenance import provenance
@@ -60,15 +60,17 @@ def shifted() -> AuditReport:
     )
 
 
-def a_check(row, *, name="image.png", verdict=None, bands=True, q_value=None) -> ImageCheck:
+def a_check(row, *, name="image.png", verdict=None, bands=True, q_value=None, calibration=MARGINAL) -> ImageCheck:
     """The answer for one row of `scores`, as `Checker` makes it; with a verdict: one that needs no p-value."""
     table = scores()
     null = NullDistribution.from_table(table, 80)
     members, nonmembers = (Band.of(table.scores[table.is_member == label]) if bands else None for label in (1, 0))
     score, p, share, n, known = float(table.at(80)[row]), None, None, 0 if verdict == NO_NULL else 400, None
+    kinds = {}
     if verdict is None:
-        judged = null.judge(score, table.ids[row])
+        judged = replace(null.judge(score, table.ids[row]), calibration=calibration)
         p, share, n = judged.p_value, judged.share_below, judged.n
+        kinds = {"calibration": calibration, "p_value_conditional": judged.p_conditional, "p_value_marginal": judged.p_marginal}
         verdict = verdict_of(p, q_value)
         known = VerdictScores.of(null.scores, table.at(80)[table.is_member == 1], null.critical and null.critical.score)
     asked = {"model": "demo", "source": None if verdict == NO_NULL else "the demo's non-members, greyscale images of clothing"}
@@ -79,8 +81,8 @@ def a_check(row, *, name="image.png", verdict=None, bands=True, q_value=None) ->
         **asked,
         attack="sima",
         verdict=verdict,
-        sentence=image_sentence(verdict, **asked, **figures),
-        caveats=image_caveats(verdict, p, q_value, n, Estimate(0.18, 0.15, 0.21, 400, 400)),
+        sentence=image_sentence(verdict, **asked, **figures, calibration=kinds.get("calibration")),
+        caveats=image_caveats(verdict, p, q_value, n, Estimate(0.18, 0.15, 0.21, 400, 400), calibration=kinds.get("calibration")),
         profile=Profile(TIMESTEPS, tuple(table.scores[row].tolist()), members, nonmembers),
         timestep=80,
         score=score,
@@ -88,6 +90,7 @@ def a_check(row, *, name="image.png", verdict=None, bands=True, q_value=None) ->
         comparable=True,
         notes=("It was scaled from 640×480 to the model's 32×32 pixels, which changes its score.",),
         known_scores=known,
+        **kinds,
     )
 
 

@@ -99,7 +99,7 @@ def _named_reference(name: str) -> Reference:
         raise SplitError(f"{name!r} is not a reference on the Hub; give its name there, of the form 'owner/name'.")
     # Never a path on this machine.
     fetched = fetch_reference(name, keep=not is_public(), for_a_stranger=is_public())
-    return Reference.of_files(fetched.record, fetched.arrays)
+    return Reference.of_files(fetched.record, fetched.arrays, shared=True)
 
 
 def _hub_model(name: str, progress: Progress | None) -> SharedModel:
