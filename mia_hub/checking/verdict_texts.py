@@ -168,8 +168,8 @@ def few_nonmembers_warning(n_null: int, calibration: Calibration | None = None) 
 def shared_reference_caveat(n_null: int) -> str:
     """Return what it means that many people share a reference that has no p-values that hold for it alone."""
     return (
-        f"Many people share this reference of {n_null:,} non-members. By chance it may give evidence too often, for everybody: its p-values "
-        "hold on average over references only."
+        f"Many people share this reference of {n_null:,} non-members. By chance it may give evidence too often, for everybody: its "
+        "p-values hold on average over references only."
     )
 
 

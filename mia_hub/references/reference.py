@@ -118,8 +118,8 @@ class Reference:
             raise SplitError(f"The calibration is {CONDITIONAL!r}, {MARGINAL!r} or None, for the reference's own; got {calibration!r}.")
         if calibration == CONDITIONAL and self.null_sets.conditional is None:
             raise SplitError(
-                f"This reference has no p-values that hold for it alone: its {self.n_nonmembers} non-members are too few for a fit on a part of "
-                f"them, or its attack compares several copies. Leave calibration={CONDITIONAL!r} out, or build a larger one with another attack."
+                f"This reference has no p-values that hold for it alone: its {self.n_nonmembers} non-members are too few for a fit on a "
+                f"part of them, or its attack compares several copies. Leave calibration={CONDITIONAL!r} out, or build a larger one."
             )
         return self if calibration == self.requested else replace(self, requested=calibration)
 
