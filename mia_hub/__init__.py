@@ -40,6 +40,7 @@ _WHERE = {
     "ImageCheck": "mia_hub.checking.image_answers",
     "train_reference": "mia_hub.denoisers.reference_denoiser",
     "NullDistribution": "mia_hub.metrics.p_values",
+    "TrainingMonitor": "mia_hub.auditing.monitor",
     "MiaHubError": "mia_hub.errors",
 }
 __all__ = sorted(_WHERE)

@@ -100,7 +100,7 @@ def parse_limits(texts: str | Iterable[str], rates: Sequence[float] | None = Non
         if any((limit.figure, limit.rate) == (other.figure, other.rate) for other in limits[:i]):
             raise MetricError(f"There are two limits on the {limit.name}; give one.")
         if limit.rate is not None and limit.rate not in measured:
-            known = ", ".join(f"{rate:g}" for rate in measured)
+            known = ", ".join(f"{rate:g}" for rate in measured) or "none"
             raise MetricError(
                 f"{limit} needs the figure at a false-positive rate of {limit.rate:g}, and measured are {known}. Add that rate."
             )

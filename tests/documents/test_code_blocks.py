@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support.tiny_pipelines import save, save_lora
+from support.tiny_pipelines import build, save, save_lora
 
 import mia_hub
 from mia_hub.cli import parser as cli
@@ -80,6 +80,18 @@ def test_the_scripts_run(workplace, monkeypatch, capsys):
     assert names["report"].auc.n == 200
     assert names["table"].scores.shape == (60, 2)
     exec(faster_metric, names)
+
+
+def test_the_training_loop_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (loop,) = blocks("docs/audits.md", "python")
+    pipeline, rng = build("ddpm"), np.random.default_rng(1)
+    images, held_out = rng.integers(0, 256, (2, 100, 16, 16, 3), dtype=np.uint8)
+    names = {"images": images, "held_out": held_out, "unet": pipeline.unet, "noise_scheduler": pipeline.scheduler}
+    trained = []
+    exec(loop, names | {"mia_hub": mia_hub, "steps": 4, "every": 2, "train_step": lambda *parts: trained.append(parts)})
+    assert len(trained) == 4 and capsys.readouterr().out.count("[") == 4
+    assert len((tmp_path / "run" / "monitor.jsonl").read_text().splitlines()) == 3
 
 
 @pytest.mark.slow

@@ -11,6 +11,8 @@ from PIL import Image
 from safetensors.torch import save_file
 from support.tiny_pipelines import save, save_lora
 
+import mia_hub
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 N = 26
 
@@ -79,3 +81,19 @@ def test_a_wrapped_research_network(images, tmp_path, capsys):
     report = main_of("wrap_research_unet")(["--weights", str(tmp_path / "weights.safetensors"), "--split", str(images), "--size", "16"])
     assert report.model["id"] == "our UNet, epoch 800" and report.auc.n > 0
     assert "our UNet, epoch 800" in capsys.readouterr().out
+
+
+def test_a_monitored_training_run(images, tmp_path, capsys):
+    settings = ["--split", str(images), "--members", "20", "--steps", "6", "--every", "2", "--batch-size", "4", "--width", "8"]
+    monitor = main_of("monitor_training")([*settings, "--out", str(tmp_path / "run")])
+    assert [step.step for step in monitor.steps] == [0, 2, 4, 6] and "step 6: loss" in capsys.readouterr().out
+    # The last line is the audit of the model that was saved.
+    split = mia_hub.load_split(str(images), limit=20)
+    report = mia_hub.audit(
+        str(tmp_path / "run" / "model"), monitor.attack, split, timestep=100, device="cpu", shift_check=False, progress=False
+    )
+    assert report.auc == monitor.steps[-1].auc
+    with pytest.warns(UserWarning, match="At step"):
+        stopped = main_of("monitor_training")([*settings, "--stop-above", "asr=0", "--out", str(tmp_path / "stopped")])
+    assert [step.step for step in stopped.steps] == [0, 2] and (tmp_path / "stopped" / "model").is_dir()
+    assert "at 4 steps of training" in (tmp_path / "run" / "monitor.svg").read_text()
