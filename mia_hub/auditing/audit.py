@@ -8,6 +8,7 @@ from typing import Unpack
 
 from mia_hub.attacks import Attack, get_attack
 from mia_hub.attacks.checks import check_base_used
+from mia_hub.auditing.epsilon import Method, check_coins, check_epsilon, measure_epsilon
 from mia_hub.auditing.options import AuditOptions
 from mia_hub.auditing.preparation import AuditInputs
 from mia_hub.auditing.ranking import check_rank, rank_members
@@ -28,6 +29,7 @@ def audit(
     *,
     timestep: int | None = None,
     rank: int | None = None,
+    epsilon: Method = "auto",
     **options: Unpack[AuditOptions],
 ) -> AuditReport:
     """Measure how well an attack tells members from non-members of a model's training set.
@@ -38,6 +40,8 @@ def audit(
         split: "demo", a folder, a data set on the Hub, or a MemberSplit.
         selection, timestep, fprs: see `mia_hub.measure`.
         rank: number of members most at risk that the report lists as ``.ranking``, with thumbnails; see `mia_hub.auditing.ranking`.
+        epsilon: of the lower bound on ε in the report: "one-run" (needs a split drawn by coins), "clopper-pearson", "none", or "auto": the
+            first where split and attack allow it, else the second; see `mia_hub.auditing.epsilon`.
         limit: at most this many members and this many non-members, by a seeded draw.
         batch_size: denoiser rows per forward pass; halved by itself when memory runs out.
         seed: of noise draws, of the calibration part, and of bootstrap intervals.
@@ -62,12 +66,14 @@ def audit(
     check_base_used(options["base"], [attack])
     inputs = AuditInputs.load(model, split, options)
     inputs.check_attack(attack)
+    check_epsilon(epsilon, inputs.split, attack)
     inputs.check_plan(attack.columns, timestep=timestep, fitted=attack.needs_training)
     if rank is not None:
         chooses = attack.needs_training or type(attack).choose is not Attack.choose
         parted = options["selection"] == "calibration" and (timestep is None or chooses)
         check_rank(rank, len(inputs.split.nonmembers), parted=parted)
     prepared = inputs.survey()
+    check_coins(epsilon, inputs.split, prepared.description["hash"])
     table = prepared.load_scores(SCORES, attack)
     report = prepared.report(attack, SCORES, table=table, timestep=timestep)
     if rank is not None and report.scores is not None:
@@ -76,7 +82,16 @@ def audit(
         prepared.save_scores(SCORES, report)
     elif prepared.stored and options["progress"]:
         print(f"Scores taken from {prepared.stored.folder / SCORES}", file=sys.stderr)
-    return report
+    return _with_epsilon(report, attack, epsilon, inputs, timestep)
+
+
+def _with_epsilon(report: AuditReport, attack: Attack, epsilon: Method, inputs: AuditInputs, timestep: int | None) -> AuditReport:
+    """Return the report with its lower bound on ε, which the stored scores give."""
+    table = report.scores
+    if table is None:
+        return report
+    fitted, seed = attack.needs_training or bool(table.chosen), inputs.options["seed"]
+    return replace(report, epsilon=measure_epsilon(table, epsilon, coins=inputs.split.coins, timestep=timestep, fitted=fitted, seed=seed))
 
 
 def held_out(split: MemberSplit) -> MemberSplit:

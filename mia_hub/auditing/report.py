@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from mia_hub.auditing.epsilon import EpsilonFinding
 from mia_hub.auditing.ranking import Ranking
 from mia_hub.flags import Flag
 from mia_hub.metrics.estimates import Estimate, Rates, TimestepRow
@@ -54,6 +55,7 @@ class AuditReport:
         cost: what the scores cost.
         provenance: versions, seed, device, precision, time.
         ranking: the members most at risk, if a ranking was requested; thumbnails are no part of `to_dict`.
+        epsilon: lower bounds on the ε of differential privacy; None if none was measured.
         scores: the table that every figure comes from; it is no part of `to_dict`, and None in a report read back from there.
     """
 
@@ -71,6 +73,7 @@ class AuditReport:
     cost: Cost
     provenance: dict[str, Any] = field(default_factory=dict)
     ranking: Ranking | None = None
+    epsilon: EpsilonFinding | None = None
     scores: ScoreTable | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -83,10 +86,12 @@ class AuditReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON-ready values; rates of ``tpr_at_fpr`` become strings such as "0.01"."""
-        values = asdict(replace(self, ranking=None, scores=None))
-        del values["scores"], values["ranking"]
+        values = asdict(replace(self, ranking=None, epsilon=None, scores=None))
+        del values["scores"], values["ranking"], values["epsilon"]
         if self.ranking is not None:
             values["ranking"] = self.ranking.to_dict()
+        if self.epsilon is not None:
+            values["epsilon"] = self.epsilon.to_dict()
         return {key: _json_ready(value) for key, value in values.items()}
 
     def to_json(self) -> str:
@@ -122,6 +127,7 @@ class AuditReport:
             flags=tuple(Flag(**flag) for flag in values["flags"]),
             cost=Cost(**values["cost"]),
             ranking=Ranking.from_dict(values["ranking"]) if values.get("ranking") else None,
+            epsilon=EpsilonFinding.from_dict(values["epsilon"]) if values.get("epsilon") else None,
         )
 
 

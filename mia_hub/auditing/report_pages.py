@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mia_hub.auditing.epsilon_pages import EPSILON_TITLE, epsilon_table, epsilon_texts
 from mia_hub.auditing.plots import roc_svg, timesteps_svg
 from mia_hub.auditing.ranking_pages import RANKING_TITLE, ranking_html_table, ranking_table, ranking_texts, thumbnails_note
 from mia_hub.flags import Flag
@@ -211,6 +212,8 @@ def audit_markdown(report: AuditReport) -> str:
     parts += ["## Figures", _direction(report), markdown_table(*figure_table(report))]
     parts += ["## How the timestep was selected", escape_markdown(selection_text(report))]
     parts += ["## Every timestep", "Values with 95 % intervals.", markdown_table(*timestep_table(report))]
+    if finding := report.epsilon:
+        parts += [f"## {EPSILON_TITLE}", *map(escape_markdown, epsilon_texts(finding)), markdown_table(*epsilon_table(finding))]
     if ranking := report.ranking:
         parts += [f"## {RANKING_TITLE}", *ranking_texts(ranking), markdown_table(*ranking_table(ranking))]
     parts += ["## Cost", markdown_table(["Cost", "Value"], cost_rows(report))]
@@ -255,6 +258,7 @@ def audit_html(report: AuditReport) -> str:
         selection=selection_text(report),
         timestep_table=timestep_table(report),
         timestep=str(report.timestep),
+        epsilon=report.epsilon and {"title": EPSILON_TITLE, "texts": epsilon_texts(report.epsilon), "table": epsilon_table(report.epsilon)},
         ranking=report.ranking
         and {
             "title": RANKING_TITLE,

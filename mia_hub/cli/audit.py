@@ -26,6 +26,13 @@ def add_command(commands: Commands) -> None:
         metavar="N",
         help="list the N members that the attack finds first; report.html then holds small copies of them",
     )
+    parser.add_argument(
+        "--epsilon",
+        choices=["auto", "one-run", "clopper-pearson", "none"],
+        default="auto",
+        help="lower bound on the ε of differential privacy; one-run needs a split drawn by 'make-split --coin-flip' (default: one-run "
+        "where the split allows it, else clopper-pearson, which says less)",
+    )
     add_measuring_options(parser)
     parser.add_argument(
         "--out",
@@ -54,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
             report = audit(
                 model_from(args), attack, split, selection=args.selection, timestep=args.timestep, rank=args.rank, fprs=args.fpr,
                 batch_size=args.batch_size, base=args.base, seed=args.seed, captions=args.captions, shift_check=not args.no_shift_check,
-                folder=out, progress=not args.quiet and processes.is_first,
+                folder=out, progress=not args.quiet and processes.is_first, epsilon=args.epsilon,
             )  # fmt: skip
     except KeyboardInterrupt:
         if not out or not (out / BATCHES).exists():

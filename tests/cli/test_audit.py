@@ -114,3 +114,16 @@ def test_limits_are_refused_before_any_query(capsys, monkeypatch, command, limit
     monkeypatch.setattr(type(mia_hub.load_model("demo")), "predict_noise", never)
     status, _, err = run(capsys, command, *options, "--quiet", "--fail-above", *limits)
     assert status == 2 and message in err
+
+
+def test_audit_bounds_epsilon_by_what_the_split_allows(capsys, tmp_path):
+    settings = ("audit", "--limit", 40, "--set", "timesteps=60,100", "--no-shift-check", "--quiet")
+    status, out, _ = run(capsys, *settings, "--out", tmp_path / "out")
+    stored = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert status == 0 and {bound["method"] for bound in stored["epsilon"]["bounds"]} == {"clopper-pearson"}
+    assert "## A lower bound on ε" in out and "A lower bound on ε" in (tmp_path / "out" / "report.html").read_text()
+    # The scores are there: only the figure is left out.
+    status, out, _ = run(capsys, *settings, "--out", tmp_path / "out", "--epsilon", "none")
+    assert status == 0 and "A lower bound on ε" not in out
+    status, _, err = run(capsys, *settings, "--epsilon", "one-run")
+    assert status == 2 and "was not drawn by coins" in err and "--coin-flip" in err
