@@ -230,7 +230,7 @@ def test_a_push_that_can_not_succeed_is_refused(model, case):
 
 def test_a_reference_of_a_folder_is_not_published(tiny_pixel_repo):
     reference = mia_hub.Reference.build(str(tiny_pixel_repo()), nonmembers(), ATTACK, progress=False)
-    with pytest.raises(SplitError, match="is on this machine alone, at least in part, so that nobody else could use its reference"):
+    with pytest.raises(SplitError, match="is on this machine alone, at least in part, so that nobody else could use the reference"):
         reference.push("ref/reference")
 
 
