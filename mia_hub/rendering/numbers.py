@@ -41,10 +41,10 @@ def share(value: float) -> str:
     return f"{float(f'{value * 100:.3g}'):.10g} %"
 
 
-def in_five(value: float) -> str:
-    """Return a share in words: "about 4 in 5"; near 0 or 1 in percent."""
-    fifths = round(value * 5)
-    return f"about {fifths} in 5" if 0 < fifths < 5 else share(value)
+def in_ten(value: float) -> str:
+    """Return a share in words: "about 3 in 10"; near 0 or 1 in percent."""
+    tenths = round(value * 10)
+    return f"about {tenths} in 10" if 0 < tenths < 10 else share(value)
 
 
 def floored_percent(value: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mia_hub.rendering.numbers import floored_percent, in_five, p_text, percent_with_interval, quantity, share, with_interval
+from mia_hub.rendering.numbers import floored_percent, in_ten, p_text, percent_with_interval, quantity, share, with_interval
 
 
 @pytest.mark.parametrize(
@@ -15,9 +15,11 @@ def test_p_values_as_text(value, text):
     assert p_text(value) == text
 
 
-@pytest.mark.parametrize(("value", "text"), [(0.78, "about 4 in 5"), (0.2, "about 1 in 5"), (0.05, "5 %"), (0.98, "98 %"), (1, "100 %")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.78, "about 8 in 10"), (0.289, "about 3 in 10"), (0.04, "4 %"), (0.98, "98 %"), (1, "100 %")]
+)
 def test_shares_in_words(value, text):
-    assert in_five(value) == text
+    assert in_ten(value) == text
 
 
 @pytest.mark.parametrize(("value", "text"), [(1999 / 2000, 99.9), (0.9999, 99.9), (1, 100), (0.123, 12.3), (0.29, 29.0)])

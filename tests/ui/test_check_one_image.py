@@ -31,7 +31,7 @@ from support.check_page import (
 from mia_hub.checking.verdicts import CANNOT_TELL, EVIDENCE, NOT_COMPARABLE
 from mia_hub.images.sources import open_image
 from mia_hub.references.demo_reference import demo_reference
-from mia_hub.rendering.numbers import in_five
+from mia_hub.rendering.numbers import in_ten
 
 
 def test_the_examples_are_what_their_headings_say_and_chose_nothing(page):
@@ -78,7 +78,7 @@ def test_a_click_on_a_member_answers_in_order_and_again_after_check(page, checke
 
 
 def test_beside_an_examples_answer_stands_the_truth(page, checker, images):
-    missed = in_five(1 - checker.reference.power.value)
+    missed = in_ten(1 - checker.reference.power.value)
     for kind, truth in (("member", "was in the training set"), ("nonmember", "was not in the training set")):
         thumbnail = page.locator(f"#examples-{kind} img").nth(3)
         expected = checker.check([original(page, thumbnail)])[0]

@@ -17,7 +17,7 @@ from mia_hub.images.image import InputImage
 from mia_hub.metrics.p_values import ALPHA
 from mia_hub.references.demo_reference import demo_reference
 from mia_hub.rendering.html import fragment
-from mia_hub.rendering.numbers import in_five, share
+from mia_hub.rendering.numbers import in_ten, share
 from mia_hub.splits.loading import load_split
 
 TEMPLATE = "mia_hub/ui/check/templates/check.html"
@@ -80,7 +80,7 @@ def truth_html(check: ImageCheck, reference: dict[str, Any] | None) -> Markup:
     if label:
         text = "This one was in the training set" + ("; the answer is right." if evidence else ".")
         if power:
-            text += f" The attack misses {in_five(1 - power['value'])} such images{'' if evidence else ', and this is one of them'}."
+            text += f" The attack misses {in_ten(1 - power['value'])} such images{'' if evidence else ', and this is one of them'}."
     elif evidence:
         text = f"This one was not in the training set: a false alarm, as {share(ALPHA)} of such images raise by design."
     else:
