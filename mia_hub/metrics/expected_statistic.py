@@ -23,13 +23,14 @@ class ExpectedStatistic:
     Args:
         z: float ``[n, F]``.
         y: the statistic ``[n]``, or its logarithm.
+        form_of: number of images whose form is fitted, where another fit than that of these n is to be foreseen; n by default.
 
     Attributes:
         own_deviation: `deviation` of these images themselves, ``[n]``, to the last bit, without computing their terms again.
     """
 
-    def __init__(self, z: npt.NDArray[np.float64], y: npt.NDArray[np.float64]):
-        many = len(y) >= FEWEST_FOR_QUADRATIC
+    def __init__(self, z: npt.NDArray[np.float64], y: npt.NDArray[np.float64], *, form_of: int | None = None):
+        many = (form_of or len(y)) >= FEWEST_FOR_QUADRATIC
         self._mean = _Ridge(z, y, degree=2 if many else 1)
         residual = y - self._mean.fitted
         self._log_spread: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]

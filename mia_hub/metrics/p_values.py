@@ -230,9 +230,9 @@ class ConditionalNull:
     def scores(self) -> npt.NDArray[np.float64]:
         """The null scores ``[n]``, as `judge` compares each of them with the others.
 
-        For a new image they are fitted again, with the image, which moves them a little.
+        For a new image they are fitted again, with the image, which moves them a little; here without one, in the form of that fit.
         """
-        return -ExpectedStatistic(self.observed[:, 1:], self.observed[:, 0]).own_deviation
+        return -ExpectedStatistic(self.observed[:, 1:], self.observed[:, 0], form_of=len(self) + 1).own_deviation
 
     @property
     def critical(self) -> CriticalScore | None:

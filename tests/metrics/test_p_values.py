@@ -91,3 +91,20 @@ def test_refusals():
         null(np.zeros(19))
     with pytest.raises(MetricError, match="finite"):
         null(np.zeros(20)).p_value(float("nan"))
+
+
+@pytest.mark.parametrize("n", [99, 199, 400])
+def test_the_critical_score_foresees_the_fit_with_an_image(n):
+    """With one more image than 199 the fit is of a higher degree: the line must be that of the scores that images get."""
+    rng = np.random.default_rng(n)
+
+    def draw(count):
+        z = rng.normal(size=(count, 8))
+        statistic = z[:, 0] + 0.3 * z[:, 1] ** 2 + np.exp(0.3 * z[:, 2]) * rng.normal(size=count)
+        return np.column_stack([statistic, z])
+
+    null = ConditionalNull(draw(n), tuple(map(str, range(n))))
+    images = draw(200) - np.array([3, *[0] * 8])
+    judged = [null.judge(image) for image in images]
+    agree = [(one.score > null.critical.score) == (one.p_value <= 0.01) for one in judged]
+    assert np.mean(agree) > 0.9 and 20 < sum(one.p_value <= 0.01 for one in judged) < 180
