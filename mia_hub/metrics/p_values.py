@@ -104,7 +104,8 @@ def null_rows(is_member: npt.NDArray[Any]) -> list[int]:
 class CriticalScore:
     """The score above which an image that is checked by itself gets evidence, p ≤ `ALPHA`: the smallest effect that a null set can show.
 
-    It is a property of this null set, known exactly, and not an estimate for other ones.
+    It is a property of this null set, and not an estimate for other ones. It is exact where the score function doesn't depend on the image;
+    where that is fitted with each image anew (`ConditionalNull`), it is that of the fit without one, which an image moves a little.
 
     Attributes:
         score: an image's score must lie above it. Higher = more likely a member.
