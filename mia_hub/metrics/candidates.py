@@ -123,35 +123,41 @@ class CandidatesNull:
     @cached_property
     def scores(self) -> Scores:
         """The null scores ``[n]``; see `mia_hub.metrics.p_values.ConditionalNull.scores`."""
-        return self._compared(self.observed, len(self) >= FEWEST_FOR_CANDIDATES)[0]
+        return self._compared(self.observed, len(self) >= FEWEST_FOR_CANDIDATES, form_of=len(self) + 1)[0]
 
     @property
     def critical(self) -> CriticalScore | None:
         """The score above which an image gets evidence, among `scores`; None where the null set is too small."""
         return CriticalScore.of(self.scores)
 
-    def _compared(self, everyone: npt.NDArray[np.float64], searched: bool) -> tuple[Scores, npt.NDArray[np.int64]]:
+    def _compared(
+        self, everyone: npt.NDArray[np.float64], searched: bool, form_of: int | None = None
+    ) -> tuple[Scores, npt.NDArray[np.int64]]:
         """Return the score of each of m images ``[m, K, 1 + F]``, and its best candidate; a permutation of the images permutes both.
 
         Args:
             everyone: the observations, by which all images are fitted alike.
             searched: whether all candidates are compared, or the first alone.
+            form_of: see `mia_hub.metrics.expected_statistic.ExpectedStatistic`.
         """
         if not searched:
-            return candidate_scores(everyone[:, :1], everyone[:, :1])[:, 0], np.zeros(len(everyone), np.int64)
-        scores = candidate_scores(everyone, everyone)
+            return candidate_scores(everyone[:, :1], form_of=form_of)[:, 0], np.zeros(len(everyone), np.int64)
+        scores = candidate_scores(everyone, form_of=form_of)
         return TailMaximum(scores, self.weights)(scores)
 
 
-def candidate_scores(fitted_on: npt.NDArray[np.float64], observed: npt.NDArray[np.float64] | None = None) -> Scores:
+def candidate_scores(
+    fitted_on: npt.NDArray[np.float64], observed: npt.NDArray[np.float64] | None = None, *, form_of: int | None = None
+) -> Scores:
     """Return S_k = -(q - μ_k)/σ_k, ``[m, K]``, of observations ``[m, K, 1 + F]``, with μ and σ fitted on others ``[n, K, 1 + F]``.
 
     Args:
         fitted_on: the others.
         observed: the observations; None for those that the fit is on.
+        form_of: see `mia_hub.metrics.expected_statistic.ExpectedStatistic`.
     """
     columns = []
     for k in range(fitted_on.shape[1]):
-        fit = ExpectedStatistic(fitted_on[:, k, 1:], fitted_on[:, k, 0])
+        fit = ExpectedStatistic(fitted_on[:, k, 1:], fitted_on[:, k, 0], form_of=form_of)
         columns.append(-fit.own_deviation if observed is None else -fit.deviation(observed[:, k, 1:], observed[:, k, 0]))
     return np.stack(columns, axis=1)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mia_hub.errors import MetricError
+from mia_hub.metrics.candidates import CandidatesNull
 from mia_hub.metrics.p_values import ALPHA, ConditionalNull, CriticalScore, NullDistribution, adjusted
 from mia_hub.scores import ScoreTable
 
@@ -107,4 +108,5 @@ def test_the_critical_score_foresees_the_fit_with_an_image(n):
     images = draw(200) - np.array([3, *[0] * 8])
     judged = [null.judge(image) for image in images]
     agree = [(one.score > null.critical.score) == (one.p_value <= 0.01) for one in judged]
+    assert np.array_equal(CandidatesNull(null.observed[:, None], null.ids, (1,)).scores, null.scores)
     assert np.mean(agree) > 0.9 and 20 < sum(one.p_value <= 0.01 for one in judged) < 180
