@@ -52,7 +52,7 @@ def test_a_copy_gets_evidence_and_is_named(memory, checker, treatment):
     assert [answer.candidate for answer in answers] == [treatment] * 6
     assert all(answer.n_null == FEWEST_FOR_CANDIDATES and not answer.notes for answer in answers)
     ending = "as it is." if treatment == "as it is" else f"when it is {treatment}."
-    assert answers[0].sentence.endswith(f"It looks most like one {ending}")
+    assert f" It looks most like one {ending} " in answers[0].sentence
     single = checker.check(copies[:1], progress=False)
     assert re.search(f"Most like a training image +{treatment}\n", check_text(single, model="m", attack="a"))
 
