@@ -138,7 +138,7 @@ class TrainingMonitor:
         Args:
             step: of the training run.
             model: a diffusers pipeline; a UNet2DModel of pixels, also one prepared by accelerate; or a DiffusionModel, such as
-                `mia_hub.wrap_denoiser` makes of any other network.
+                `mia_hub.wrap_denoiser` makes of any other network. Wrap a module, not a function that calls one: its eval mode can be set.
             scheduler: the noise scheduler of a network that is given alone.
 
         Returns:
