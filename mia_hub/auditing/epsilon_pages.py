@@ -10,8 +10,8 @@ EPSILON_TITLE = "A lower bound on ε, of differential privacy"
 
 ONE_RUN_TEXTS = (
     "Of the images that took no part in any choice, the attack guesses those with the highest scores to be members and those with "
-    "the lowest not to be; it abstains from the others. Each image was in or out by its own fair coin, so that a private training "
-    "would leave few of the guesses right (one-run method: Steinke, Nasr and Jagielski 2023).",
+    "the lowest not to be; it abstains from the others. Each image was in or out by its own fair coin, so that at a small ε hardly "
+    "more than half of the guesses would be right (one-run method: Steinke, Nasr and Jagielski 2023).",
     "What it supports: with the stated confidence, the training of this model is not (ε, δ)-differentially private for any ε below "
     "the bound.",
     "What it doesn't support: that the training is private. A bound of 0 or a low one may come from a weak attack or from few "
