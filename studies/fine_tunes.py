@@ -2,8 +2,8 @@
 
     python -m studies.fine_tunes
 
-The images of a fine-tune, members and non-members, were never seen by its base. `studies.fine_tunes.COMMANDS` lists the commands that
-train the models (``--list`` of `studies.train` prints them, too).
+The images of a fine-tune, members and non-members, were never seen by its base. `studies.train` trains the models. Those that are not there
+are left out.
 """
 
 from __future__ import annotations
@@ -59,6 +59,8 @@ FINE_TUNES = {
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     rows, models = [], {}
     for name, tuned in FINE_TUNES.items():
+        if not (args.runs / name).exists():
+            continue
         run = load_run(args.runs / name)
         split, recipe = run.split(tuned.images), run.facts["recipe"]
         for step, folder in _thinned(run.snapshots, tuned.snapshots):
