@@ -108,6 +108,7 @@ def render(results: dict[str, Any]) -> dict[str, str]:
         ),
         "ends": "\n\n".join(f"### {FINE_TUNES[name].title}\n\n{_table(row['attacks'])}" for name, row in ends.items()),
         "ratios": _ratios(ends),
+        "missing": _missing(models),
         "along": markdown_table(
             ["Model", "Passes", *(f"{attack}: {figure}" for attack in ("sima", "sima-cn", "sima-b") for figure in ("AUC", "TPR@1%FPR"))],
             [_along(row) for row in rows],
@@ -117,6 +118,11 @@ def render(results: dict[str, Any]) -> dict[str, str]:
             for name, facts in models.items()
         ),
     }  # fmt: skip
+
+
+def _missing(models: dict[str, Any]) -> str:
+    left = [tuned.title for name, tuned in FINE_TUNES.items() if name not in models]
+    return f"These models have not been trained yet: {', '.join(left)}." if left else "Every model of the study is here."
 
 
 def _of(row: dict[str, Any], attack: str) -> dict[str, Any]:
