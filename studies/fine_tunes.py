@@ -122,7 +122,7 @@ def render(results: dict[str, Any]) -> dict[str, str]:
 
 def _missing(models: dict[str, Any]) -> str:
     left = [tuned.title for name, tuned in FINE_TUNES.items() if name not in models]
-    return f"These models have not been trained yet: {', '.join(left)}." if left else "Every model of the study is here."
+    return f"These models have not been trained yet: {'; '.join(left)}." if left else "Every model of the study is here."
 
 
 def _of(row: dict[str, Any], attack: str) -> dict[str, Any]:
@@ -148,7 +148,7 @@ def _ratios(ends: dict[str, dict[str, Any]]) -> str:
     for name, row in ends.items():
         plain, based = (_of(row, attack) for attack in ("sima", "sima-b"))
         rates = [one["tpr_at_0.01_fpr"][0] for one in (plain, based)]
-        ratio = f"{rates[1] / rates[0]:.1f} times SimA's rate" if rates[0] else "SimA recognises none"
+        ratio = f"about {rates[1] / rates[0]:.0f} times SimA's rate" if rates[0] else "SimA recognises none"
         others = [one for one in row["attacks"] if one["attack"] in WITH_TEXT]
         ahead = "; ".join(
             f"{'ahead of' if based['auc'][0] > one['auc'][0] else 'behind'} `{one['attack']}` by {abs(based['auc'][0] - one['auc'][0]):.3f}"
