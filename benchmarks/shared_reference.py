@@ -17,6 +17,7 @@ from mia_hub.metrics.calibration_conditional import DELTA, EXACT_CONSTANTS, cove
 from mia_hub.metrics.intervals import clopper_pearson
 from mia_hub.metrics.p_values import ALPHA
 from mia_hub.references.demo_reference import demo_reference
+from mia_hub.system.streams import any_terminal
 from training.demo_null import FURTHER, observe
 
 LEVELS = (0.05, 0.01, 0.005)
@@ -41,6 +42,7 @@ def shares(p: np.ndarray) -> str:
     return " | ".join(cells)
 
 
+@any_terminal()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--work", type=Path, default=Path("runs/demo-null"))

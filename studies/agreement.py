@@ -26,6 +26,7 @@ from mia_hub.attacks.registry import get_attack
 from mia_hub.attacks.spelling import parse_attack
 from mia_hub.models.denoiser import FunctionModel, wrap_denoiser
 from mia_hub.models.exact import ddpm_alphas_cumprod
+from mia_hub.system.streams import any_terminal
 from studies.page import DOCS, read_results, write_results
 
 GOLDEN = Path(__file__).parent.parent / "tests" / "attacks" / "golden"
@@ -246,5 +247,10 @@ CASES = (
 )
 
 
-if __name__ == "__main__":
+@any_terminal()
+def main() -> None:
     write_results("attacks", read_results("attacks", DOCS.parent) | {"agreement": measured()}, DOCS.parent)
+
+
+if __name__ == "__main__":
+    main()

@@ -49,6 +49,10 @@ RUNS = {
         ["--attacks", "sima:timesteps=70", *QUICK, "--out", "compared"],
         ["compared/comparison.json", "compared/comparison.md", "compared/comparison.html", "compared/comparison.svg"],
     ),
+    "train-reference": (
+        ["--images", "known", "--steps", "1", "--out", "denoiser ≤", "--quiet"],
+        ["denoiser ≤/model_index.json"],
+    ),
     "attacks": ([], []),
     "benchmark list": ([], []),
     "benchmark show": (["sd14-pokemon"], []),

@@ -113,7 +113,7 @@ def test_what_cannot_be_audited_is_refused_before_it_waits(hub, changes, message
 
 
 def test_weights_above_the_limit_are_refused_before_they_are_fetched(hub):
-    with pytest.raises(SubmissionError, match="GiB are fetched"):
+    with pytest.raises(SubmissionError, match="here at most"):
         prepare(model="in/tiny", split="in/split", attacks="sima", limits=Limits(model_gib=1e-6))
     assert not [path for path in hub.files_fetched("in/tiny") if path.endswith(".safetensors")]
 

@@ -121,7 +121,7 @@ def test_every_change_and_every_start_supersedes_earlier_checks():
     withdrawals = targets(lambda one: one.js in (_script("clear"), _script("stop")))
     [superseding] = [one for one in functions if one.fn is supersede]
     counted = {one.outputs[0] for one in functions if one.js in map(_script, ("next", "change", "edit", "clear", "stop"))}
-    assert starts == counts and (len(starts), len(changes), len(edits), len(withdrawals)) == (9, 7, 2, 2)
+    assert starts == counts and (len(starts), len(changes), len(edits), len(withdrawals)) == (9, 8, 2, 2)
     assert counted == {*superseding.inputs} and superseding.targets == [(superseding.inputs[0]._id, "change")]
 
 
