@@ -36,6 +36,7 @@ def weights(folder):
     return load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
 
 
+@pytest.mark.slow
 def test_it_learns_and_is_loaded_as_a_base_of_the_same_space(tiny_pixel_repo, tmp_path):
     model, losses = str(tiny_pixel_repo()), []
     folder = train_reference(IMAGES, model, tmp_path / "out", steps=90, on_check=lambda step, loss: losses.append(loss), **QUIET)

@@ -272,6 +272,7 @@ def only_reference(folder: Path) -> tuple[KeptReference, bytes, dict]:
     return kept, (kept.folder / NUMBERS).read_bytes(), kept.record.model_dump(exclude={"provenance"})
 
 
+@pytest.mark.slow
 def test_a_reference_built_by_two_processes_is_that_of_one(context, known, tmp_path):
     """By an attack that chooses its neighbours and its timestep."""
     built = {}
