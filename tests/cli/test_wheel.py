@@ -71,7 +71,7 @@ def test_the_command_line_works_without_the_clone(elsewhere):
     _, unpacked, _ = elsewhere
     assert Path(run(elsewhere, "-c", "import mia_hub; print(mia_hub.__file__)").strip()).is_relative_to(unpacked)
     assert "check-set" in run(elsewhere, "-m", "mia_hub", "--help")
-    run(elsewhere, "-c", "import mia_hub; mia_hub.load_split('demo').members[0].to_pil().save('image.png')")
+    run(elsewhere, "-c", "import mia_hub; mia_hub.load_split('demo').members[6].to_pil().save('image.png')")
     answer = json.loads(run(elsewhere, "-m", "mia_hub", "check", "image.png", "--quiet", "--json", "-"))
     assert answer["images"][0]["verdict"] == "evidence"
     assert "demo-fashion-mnist" in run(elsewhere, "-m", "mia_hub", "benchmark", "list")

@@ -23,6 +23,7 @@ SMALLER = {
     "audit": ["--limit", "40", "--set", "timesteps=50,100", "--quiet"],
     "compare": ["--limit", "20", "--quiet"],
     "make-split": ["--members", "3", "--nonmembers", "3"],
+    "train-reference": ["--steps", "1", "--quiet"],
 }
 
 
@@ -48,7 +49,7 @@ def workplace(tmp_path_factory, loopback_hub, tiny_pixel_repo):
     for name, repository in repositories.items():
         loopback_hub.add_repo("model", name, repository)
     rng = np.random.default_rng(0)
-    for part, count in (("mine", 6), ("not_used", 25)):
+    for part, count in (("mine", 6), ("not_used", 25), ("others", 25)):
         (folder / part).mkdir()
         for i in range(count):
             Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(folder / part / f"{i}.png")
