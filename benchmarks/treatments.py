@@ -33,13 +33,13 @@ from mia_hub.images.sources import as_images
 from mia_hub.images.treatments import SHIFTED, TREATMENTS, UNTREATED, shifted, treated
 from mia_hub.metrics.candidates import CandidatesNull
 from mia_hub.metrics.intervals import clopper_pearson
-from mia_hub.metrics.p_values import ALPHA, ConditionalNull, NullDistribution
+from mia_hub.metrics.p_values import ALPHA
 from mia_hub.models.loading import load_model
 from mia_hub.models.noise import SampleNoise
 from mia_hub.models.sampling import ddim_timesteps, predicted_clean_images
 from mia_hub.references.demo_reference import demo_reference
 from mia_hub.references.treatment_check import TreatmentCheck
-from mia_hub.references.verdict_attack import verdict_observations
+from mia_hub.references.verdict_attack import null_set, verdict_observations
 from mia_hub.splits.loading import load_split
 from mia_hub.system.streams import any_terminal
 
@@ -159,20 +159,15 @@ def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
     unfinished.replace(path)
 
 
-def null_set(attack: Attack, observed: np.ndarray) -> Any:
-    """Return the null set of observations by an attack."""
-    ids, labels = [f"null {row}" for row in range(len(observed))], np.zeros(len(observed), np.int8)
-    if isinstance(attack, SimACopies):
-        return CandidatesNull.from_observations(ids, labels, observed, attack.weights)
-    return (
-        NullDistribution(observed, tuple(ids), TIMESTEP) if observed.ndim == 1 else ConditionalNull.from_observations(ids, labels, observed)
-    )
+def null_of(attack: Attack, observed: np.ndarray) -> Any:
+    """Return the null set of observations by an attack, all of non-members."""
+    return null_set(attack, [f"null {row}" for row in range(len(observed))], np.zeros(len(observed), np.int8), observed, TIMESTEP)
 
 
 @lru_cache(maxsize=1)
 def nulls(folder: Path) -> dict[str, Any]:
     """Return the null set of each attack, of untreated images."""
-    return {name: null_set(parse_attack(text), observed_null(folder, UNTREATED, name)) for name, text in ATTACKS.items()}
+    return {name: null_of(parse_attack(text), observed_null(folder, UNTREATED, name)) for name, text in ATTACKS.items()}
 
 
 def treatment_check() -> TreatmentCheck:

@@ -10,16 +10,15 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from mia_hub.attacks.base import Attack
-from mia_hub.attacks.conditional import BASE, COMPLEXITY, ConditionalAttack
+from mia_hub.attacks.conditional import BASE, COMPLEXITY, ConditionalAttack, SimAC
 from mia_hub.attacks.loss import Loss
-from mia_hub.attacks.sima import SimA
 
 # Around t = 220 of 1,000, which was chosen most often on fine-tunes.
 GRID = (100, 160, 220, 280, 340)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimAB(ConditionalAttack):
+class SimAB(SimAC):
     """SimA given the base: ‖ε(x0, t)‖_p compared with non-members that the base finds as hard; 1 + 1 queries per timestep.
 
     Attributes:
@@ -29,20 +28,14 @@ class SimAB(ConditionalAttack):
     """
 
     timesteps: tuple[int, ...] = GRID
-    p: float = 2
     given: tuple[str, ...] | Literal["auto"] = (BASE, COMPLEXITY)
 
     name: ClassVar[str] = "sima-b"
-    paper: ClassVar[str] = "this project"
-    access: ClassVar[str] = "gray"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _ = self.base  # refuses a wrong p
 
     @property
-    def base(self) -> Attack:
-        return SimA(timesteps=self.timesteps, p=self.p)
+    def profile(self) -> Attack:
+        """Plain SimA at the same timesteps."""
+        return self.base
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from mia_hub.checking.image_pages import checks_table, image_figures, shared_cav
 from mia_hub.checking.profile_plot import profile_svg
 from mia_hub.checking.set_answers import SetCheck
 from mia_hub.checking.set_pages import set_figures
-from mia_hub.checking.verdict_plot import set_svg, verdict_svg
+from mia_hub.checking.verdict_plot import Mark, set_svg, verdict_svg
 from mia_hub.checking.verdict_texts import q_value_text
 from mia_hub.checking.verdicts import NOT_COMPARABLE
 from mia_hub.rendering.html import render
@@ -35,28 +35,37 @@ def images_page(checks: Sequence[ImageCheck], left_out: Sequence[str] = ()) -> s
         checks: at least one.
         left_out: sentences on what was left out.
     """
-    first, several = checks[0], len(checks) > 1
-    judged = [check for check in checks if check.p_value is not None]
+    if len(checks) == 1:
+        return _image_page(checks[0], left_out)
+    first, judged = checks[0], [check for check in checks if check.p_value is not None]
+    drawn = []
+    if judged:
+        marks = [(check.name, check.score) for check in judged]
+        drawn.append(("What the verdicts are made of", scores_svg(judged[0], marks)))
     values: dict[str, Any] = {
-        "over": (SEVERAL if several else ONE).format(first.model),
-        "headline": together_text(checks) if several else first.sentence,
-        "lead": q_value_text(len(judged)) if several and judged else "" if several else first.name,
-        "images": _images_table(checks) if several else None,
-        "figures": [] if several else image_figures(first),
-        "caveats": shared_caveats(checks) if several else first.caveats,
+        "over": SEVERAL.format(first.model),
+        "headline": together_text(checks),
+        "lead": q_value_text(len(judged)) if judged else "",
+        "images": _images_table(checks),
+        "figures": [],
+        "caveats": shared_caveats(checks),
         "notes": list(dict.fromkeys(note for check in checks for note in check.notes)),
     }
-    drawn = [] if several else [("Score over the timesteps", curve_svg(first))]
-    if judged:
-        drawn.append(("What the verdict is made of" if not several else "What the verdicts are made of", _verdict_plot(judged)))
     return _page(values, drawn, left_out)
+
+
+def _image_page(check: ImageCheck, left_out: Sequence[str]) -> str:
+    drawn = [("Score over the timesteps", curve_svg(check))]
+    if check.p_value is not None:
+        drawn.append(("What the verdict is made of", scores_svg(check)))
+    values = {"over": ONE.format(check.model), "headline": check.sentence, "lead": check.name, "images": None}
+    return _page(values | {"figures": image_figures(check), "caveats": check.caveats, "notes": check.notes}, drawn, left_out)
 
 
 def set_page(check: SetCheck) -> str:
     """Return the answer about a set of images as an HTML page."""
-    drawn = []
-    if check.known_scores is not None:
-        drawn = [("What the verdict is made of", _markup(set_svg(check.scores, check.known_scores, attack=check.attack_name)))]
+    svg = set_scores_svg(check)
+    drawn = [] if svg is None else [("What the verdict is made of", svg)]
     values = {"over": SET.format(check.model), "headline": check.sentence, "lead": "", "images": None, "figures": set_figures(check)}
     return _page(values | {"caveats": check.caveats, "notes": check.notes}, drawn, ())
 
@@ -75,10 +84,24 @@ def _images_table(checks: Sequence[ImageCheck]) -> tuple[list[str], list[list[An
     return [headers[3], *headers[:3], headers[4]], [[row[3], *row[:3], row[4]] for row in rows]
 
 
-def _verdict_plot(judged: Sequence[ImageCheck]) -> Markup:
-    known = judged[0].known_scores
-    assert known is not None
-    return _markup(verdict_svg(known, [(check.name, check.score) for check in judged], attack=judged[0].attack))
+def scores_svg(check: ImageCheck, everyone: Sequence[Mark] = (), *, selected: bool = False) -> Markup:
+    """Return the plot of the verdict's score of an image among those of known images.
+
+    Args:
+        check: an answer with a verdict.
+        everyone: ``(name, score)`` of all images that were checked together, which then have a strip each.
+        selected: whether the image is emphasised among them.
+    """
+    assert check.known_scores is not None
+    own = (check.name, check.score)
+    return _markup(verdict_svg(check.known_scores, everyone or [own], attack=check.attack, selected=own if selected else None))
+
+
+def set_scores_svg(check: SetCheck) -> Markup | None:
+    """Return the plot of a set's scores among those of known images; None where there is no verdict."""
+    if check.known_scores is None:
+        return None
+    return _markup(set_svg(check.scores, check.known_scores, attack=check.attack_name))
 
 
 def _page(values: dict[str, Any], drawn: Sequence[tuple[str, Markup]], left_out: Sequence[str]) -> str:

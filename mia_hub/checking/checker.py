@@ -187,26 +187,26 @@ class Checker:
         reference, table, judged = self._reference.use(score)
         if reference is None or judged is None:
             return [self._answer(inputs[row], table, row) for row in range(len(table))]
-        treated = [self._treated(reference, inputs[row]) for row in range(len(table))]
-        comparable = [not treated[row] and reference.comparability(inputs[row]) for row in range(len(table))]
+        check = reference.appearance.treatment
+        signs = [() if check is None else check.differences(inputs[row]) for row in range(len(table))]
+        comparable = [not self._treated(reference, signs[row]) and reference.comparability(inputs[row]) for row in range(len(table))]
         q = iter(adjusted([one.p_value for one, ok in zip(judged, comparable) if ok])) if len(table) > 1 else None
         q_values = [float(next(q)) if q is not None and ok else None for ok in comparable]
         return [
             self._answer(
-                inputs[row], table, row, reference, judged[row], comparable=comparable[row], q_value=q_values[row], difference=treated[row]
+                inputs[row], table, row, reference, judged[row], comparable=comparable[row], q_value=q_values[row], signs=signs[row]
             )
             for row in range(len(table))
         ]
 
-    def _treated(self, reference: Reference, image: InputImage) -> str:
-        """Return why the attack gives no verdict on an image for its treatment; "" where that is no reason."""
-        found, check = ruled_out(self.attack), reference.appearance.treatment
-        if found is None:
+    def _treated(self, reference: Reference, signs: tuple[str, ...]) -> str:
+        """Return why the attack gives no verdict on an image that bears some signs of treatment; "" where they are no reason."""
+        false_evidence, check = ruled_out(self.attack), reference.appearance.treatment
+        if false_evidence is None:
             return ""
         if check is None or not check.is_resolved:
-            return treated_text(self.attack.name, found, ())
-        differences = check.differences(image)
-        return treated_text(self.attack.name, found, differences) if differences else ""
+            return treated_text(self.attack.name, false_evidence, ())
+        return treated_text(self.attack.name, false_evidence, signs) if signs else ""
 
     def _answer(
         self,
@@ -218,18 +218,17 @@ class Checker:
         *,
         comparable: bool | None = None,
         q_value: float | None = None,
-        difference: str = "",
+        signs: tuple[str, ...] = (),
     ) -> ImageCheck:
         """Return the answer about the image in one row of a table; without a reference, there is no verdict."""
         share_below, p_value, n_null, timestep = None, None, 0, self._timestep(reference)
-        members, nonmembers, source, power, known, critical = None, None, None, None, None, None
+        source, power, known, critical = None, None, None, None
         calibration: Calibration | None = None
         p_values: dict[str, float | None] = {}
         caveats: tuple[str, ...] = ()
         candidate: str | None = None
         verdict, score = NO_NULL, float(table.at(timestep)[row])
         if reference is not None and judged is not None:
-            members, nonmembers = reference.bands
             source, power, known = reference.source, reference.power, reference.label_of(table.ids[row])
             critical = reference.critical
             verdict, score, n_null = NOT_COMPARABLE, judged.score, len(reference.null)
@@ -239,7 +238,10 @@ class Checker:
                 calibration = judged.calibration
                 p_values = {"p_value_conditional": judged.p_conditional, "p_value_marginal": judged.p_marginal}
                 verdict, candidate = verdict_of(p_value, q_value), winner(self.attack, judged)
-        model = self.model.info.id
+        model, searched = self.model.info.id, candidate is not None
+        general = image_caveats(
+            verdict, p_value, q_value, n_null, power, critical, calibration, searched=searched, false_evidence=self._false_evidence
+        )
         return ImageCheck(
             name=image.name,
             id=table.ids[row],
@@ -256,13 +258,11 @@ class Checker:
                 p_value=p_value,
                 q_value=q_value,
                 candidate=candidate,
-                difference=difference,
+                difference="" if reference is None else self._treated(reference, signs),
                 calibration=calibration,
             ),
-            caveats=(*self._caveats(verdict, p_value, q_value, n_null, power, critical, calibration, candidate), *caveats),
-            profile=Profile(
-                tuple(table.timesteps.tolist()), tuple(table.scores[row].tolist()), members, nonmembers, self._profile_attack.name
-            ),
+            caveats=(*general, *caveats),
+            profile=self._profile(table, row, reference),
             timestep=timestep,
             score=score,
             p_value=p_value,
@@ -272,7 +272,7 @@ class Checker:
             comparable=comparable,
             notes=(
                 *self._notes(image, table.remarks, known),
-                *self._treatment_notes(image, reference, comparable),
+                *_treatment_notes(image, signs, reference, comparable),
                 *(self._copies_notes(judged) if comparable else ()),
             ),
             known_scores=None if reference is None or p_value is None else reference.verdict_scores,
@@ -280,12 +280,6 @@ class Checker:
             calibration=calibration,
             **p_values,
         )
-
-    def _caveats(self, verdict: str, *figures: Any) -> tuple[str, ...]:
-        """Return what an answer does not mean; ``figures``: those of `image_caveats`, and the candidate that won, or None."""
-        found, candidate = ruled_out(self.attack), figures[-1]
-        false_evidence = "" if found is None else false_evidence_text(self.attack.name, found)
-        return image_caveats(verdict, *figures[:-1], searched=candidate is not None, false_evidence=false_evidence)
 
     def _notes(self, image: InputImage, remarks: dict[str, str], known: int | None) -> tuple[str, ...]:
         """Return the notes on an image; ``known``: whether it is a known member (1), a known non-member (0), or neither."""
@@ -298,18 +292,20 @@ class Checker:
             *remark_notes(remarks),
         )
 
+    def _profile(self, table: ScoreTable, row: int, reference: Reference | None) -> Profile:
+        members, nonmembers = (None, None) if reference is None else reference.bands
+        timesteps, scores = tuple(table.timesteps.tolist()), tuple(table.scores[row].tolist())
+        return Profile(timesteps, scores, members, nonmembers, self._profile_attack.name)
+
+    @property
+    def _false_evidence(self) -> str:
+        """Where the attack gives too much false evidence, as a sentence; "" where it doesn't."""
+        false_evidence = ruled_out(self.attack)
+        return "" if false_evidence is None else false_evidence_text(self.attack.name, false_evidence)
+
     @property
     def _base_caveats(self) -> tuple[str, ...]:
         return (base_caveat(base_of(self.model).info.id),) if self.attack.uses_base else ()
-
-    def _treatment_notes(self, image: InputImage, reference: Reference | None, comparable: bool | None) -> tuple[str, ...]:
-        """Return in what an image's treatment differs from that of the reference images, and what would make it comparable."""
-        check = None if reference is None else reference.appearance.treatment
-        differences = () if check is None else check.differences(image)
-        if reference is None or not differences:
-            return ()
-        offered = NARROW in differences and not comparable and reference.comparability(with_full_contrast(image))
-        return (treatment_note(differences), *([FULL_CONTRAST] if offered else []))
 
     def _copies_notes(self, judged: Judgement | None) -> tuple[str, ...]:
         """Return why copies were not searched, where they were asked for."""
@@ -409,3 +405,11 @@ class Checker:
 def _shared_caveats(reference: Reference, n_null: int) -> tuple[str, ...]:
     too_small = reference.shared and reference.requested is None and reference.calibration == MARGINAL
     return (shared_reference_caveat(n_null),) if too_small else ()
+
+
+def _treatment_notes(image: InputImage, signs: tuple[str, ...], reference: Reference | None, comparable: bool | None) -> tuple[str, ...]:
+    """Return in what an image's treatment differs from that of the reference images, and what would make it comparable."""
+    if reference is None or not signs:
+        return ()
+    offered = NARROW in signs and not comparable and reference.comparability(with_full_contrast(image))
+    return (treatment_note(signs), *([FULL_CONTRAST] if offered else []))

@@ -11,12 +11,11 @@ from typing import Any
 import gradio as gr
 from markupsafe import Markup
 
-from mia_hub.checking.answer_page import curve_svg
+from mia_hub.checking.answer_page import curve_svg, scores_svg, set_scores_svg
 from mia_hub.checking.image_answers import ImageCheck
 from mia_hub.checking.image_pages import answer_html, caveats_html, checks_table, figures_html, image_number, together_text
 from mia_hub.checking.set_answers import SetCheck
 from mia_hub.checking.set_pages import set_answer_html, set_figures_html
-from mia_hub.checking.verdict_plot import set_svg, verdict_svg
 from mia_hub.checking.verdict_texts import q_value_text
 from mia_hub.rendering.html import fragment
 from mia_hub.ui.check.examples import TEMPLATE, truth_html
@@ -64,9 +63,8 @@ def set_outputs(result: SetCheck, further: dict[str, Any], problems: list[str]) 
 
 def _set_plot(result: SetCheck) -> gr.HTML:
     """Return the plot of a set's scores against those of known images; hidden where there is no verdict."""
-    if result.known_scores is None:
-        return gr.HTML(visible=False)
-    return gr.HTML(piece("plot", Markup(set_svg(result.scores, result.known_scores, attack=result.attack_name)), ""), visible=True)
+    svg = set_scores_svg(result)
+    return gr.HTML(visible=False) if svg is None else gr.HTML(piece("plot", svg, ""), visible=True)
 
 
 def row_outputs(results: dict[str, Any], event: gr.SelectData) -> tuple[gr.HTML, gr.HTML, gr.HTML]:
@@ -79,7 +77,7 @@ def row_outputs(results: dict[str, Any], event: gr.SelectData) -> tuple[gr.HTML,
 def details_outputs(check: ImageCheck, results: dict[str, Any], *, of_several: bool = False) -> tuple[gr.HTML, gr.HTML, gr.HTML]:
     """Return the plot, the figures and the caveats of one answer; among several, the answer stands above its plot."""
     everyone = [(one["name"], one["score"]) for one in results["images"] if one["p_value"] is not None] if of_several else []
-    verdict = _verdict_plot(check, everyone) if check.p_value is not None else ""
+    verdict = scores_svg(check, everyone, selected=of_several) if check.p_value is not None else ""
     among: dict[str, Any] = {"name": check.name, "answer": answer_html(check) + truth_html(check, results["reference"])}
     plot = piece("plot", curve_svg(check), _curve_note(check), verdict, **(among if of_several else {}))
     return gr.HTML(plot, visible=True), gr.HTML(figures_html(check), visible=True), gr.HTML(caveats_html(check), visible=True)
@@ -100,13 +98,6 @@ def _together(checks: Sequence[ImageCheck]) -> Markup:
     """Return the summary of several answers."""
     judged = sum(check.q_value is not None for check in checks)
     return piece("summary", together_text(checks), q_value_text(judged) if judged else "")
-
-
-def _verdict_plot(check: ImageCheck, everyone: Sequence[tuple[str, float]] = ()) -> Markup:
-    """Return the plot of the verdict's own score among those of known images, with ``everyone`` that was checked together."""
-    assert check.known_scores is not None
-    own = (check.name, check.score)
-    return Markup(verdict_svg(check.known_scores, everyone or [own], attack=check.attack, selected=own if everyone else None))
 
 
 def _curve_note(check: ImageCheck) -> str:
