@@ -261,22 +261,28 @@ def test_the_examples_of_an_attack_in_text_are_read(run, text):
 # Commands, options and names in texts
 
 
-TEXTS = [pair for package in ("mia_hub", "leaderboard") for pair in texts(ROOT / package)]
 # Commands and options of other programs.
 FOREIGN_COMMAND = re.compile(r"(?:['`]|\b)(?:hf|pip|git|uv|accelerate) [^'`]*['`]")
 FOREIGN = {"--upgrade", "--python", "--no-project", "--with", "--name-only", "--show-toplevel"}
 
 
+@cache
+def all_texts() -> list[tuple[str, str]]:
+    return [pair for package in ("mia_hub", "leaderboard") for pair in texts(ROOT / package)]
+
+
 def test_each_command_in_a_text_exists_and_takes_its_options():
-    wrong = [(place, problem) for place, text in TEXTS for words in commands(text) if (problem := wrong_with(words))]
+    wrong = [(place, problem) for place, text in all_texts() for words in commands(text) if (problem := wrong_with(words))]
     assert wrong == []
-    assert sum(bool(commands(text)) for _, text in TEXTS) > 10
+    assert sum(bool(commands(text)) for _, text in all_texts()) > 10
 
 
 def test_each_option_in_a_text_exists():
     parsers = [*(parser for _, parser in leaf_parsers()), worker_parser()]
     known = {option for parser in parsers for option in parser._option_string_actions} | FOREIGN | {"--version", "--into"}
-    named = {(option, place) for place, text in TEXTS for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", FOREIGN_COMMAND.sub("", text))}
+    named = {
+        (option, place) for place, text in all_texts() for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", FOREIGN_COMMAND.sub("", text))
+    }
     assert {pair for pair in named if pair[0] not in known} == set()
 
 
@@ -289,8 +295,8 @@ def test_each_name_in_a_message_exists():
         source = (place / "__init__.py" if place.is_dir() else place.with_suffix(".py")).read_text(encoding="utf-8")
         return all(re.search(rf"\b{part}\b", source) for part in rest[:1])
 
-    messages = [(place, text) for place, text in TEXTS if "\n" not in text and " " in text]
+    messages = [(place, text) for place, text in all_texts() if "\n" not in text and " " in text]
     named = {(name, place) for place, text in messages for name in re.findall(r"(?<![\w.])mia_hub(?:\.[A-Za-z_]+)+", text)}
     assert {pair for pair in named if not exists(pair[0])} == set()
-    modules = {name for _, text in TEXTS for name in re.findall(r"python -m ((?:leaderboard|mia_hub)[\w.]*[\w])", text)}
+    modules = {name for _, text in all_texts() for name in re.findall(r"python -m ((?:leaderboard|mia_hub)[\w.]*[\w])", text)}
     assert modules and all(exists(name) for name in modules)

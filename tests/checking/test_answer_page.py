@@ -24,20 +24,20 @@ def a_set(**fields) -> SetCheck:
 
 
 PAGES = {
-    "evidence": images_page([evidence()]),
-    "cannot tell": images_page([doubtful()]),
-    "not comparable": images_page([a_check(3, verdict=NOT_COMPARABLE)]),
-    "no null": images_page([a_check(3, verdict=NO_NULL, bands=False)], ["broken.png: damaged."]),
-    "several": images_page([evidence(q_value=0.004), a_check(3, verdict=NOT_COMPARABLE), doubtful(q_value=1.0)]),
-    "set": set_page(a_set()),
-    "set without a null": set_page(a_set(verdict=NO_NULL, known_scores=None)),
+    "evidence": lambda: images_page([evidence()]),
+    "cannot tell": lambda: images_page([doubtful()]),
+    "not comparable": lambda: images_page([a_check(3, verdict=NOT_COMPARABLE)]),
+    "no null": lambda: images_page([a_check(3, verdict=NO_NULL, bands=False)], ["broken.png: damaged."]),
+    "several": lambda: images_page([evidence(q_value=0.004), a_check(3, verdict=NOT_COMPARABLE), doubtful(q_value=1.0)]),
+    "set": lambda: set_page(a_set()),
+    "set without a null": lambda: set_page(a_set(verdict=NO_NULL, known_scores=None)),
 }
 PLOTS = {"evidence": 2, "cannot tell": 2, "not comparable": 1, "no null": 1, "several": 1, "set": 1, "set without a null": 0}
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_has_its_plots_and_what_it_does_not_mean(name):
-    page = PAGES[name]
+    page = PAGES[name]()
     assert page.count("<svg") == PLOTS[name] and "What this does not mean" in page and "<script" not in page
     assert ("broken.png: damaged." in page) == (name == "no null")
     # Without a comparison there is no plot of one.
@@ -45,21 +45,21 @@ def test_a_page_has_its_plots_and_what_it_does_not_mean(name):
 
 
 @pytest.mark.parametrize(
-    "page",
+    "make",
     [
-        images_page([replace(evidence(), name=NASTY, model=NASTY, sentence=NASTY, caveats=(NASTY,), notes=(NASTY,))], [NASTY]),
-        images_page([replace(evidence(q_value=0.01), name=NASTY), replace(doubtful(q_value=1.0), name=NASTY, notes=(NASTY,))]),
-        set_page(a_set(sentence=NASTY, caveats=(NASTY,), notes=(NASTY,), model=NASTY)),
+        lambda: images_page([replace(evidence(), name=NASTY, model=NASTY, sentence=NASTY, caveats=(NASTY,), notes=(NASTY,))], [NASTY]),
+        lambda: images_page([replace(evidence(q_value=0.01), name=NASTY), replace(doubtful(q_value=1.0), name=NASTY, notes=(NASTY,))]),
+        lambda: set_page(a_set(sentence=NASTY, caveats=(NASTY,), notes=(NASTY,), model=NASTY)),
     ],
 )
-def test_text_from_outside_never_becomes_markup(page):
-    assert {"script", "a"}.isdisjoint(Text(page).tags)
+def test_text_from_outside_never_becomes_markup(make):
+    assert {"script", "a"}.isdisjoint(Text(make()).tags)
 
 
 def test_it_can_be_read_on_a_phone(browser, tmp_path):
-    for name, text in PAGES.items():
+    for name, make in PAGES.items():
         file = tmp_path / "page.html"
-        file.write_text(text, encoding="utf-8")
+        file.write_text(make(), encoding="utf-8")
         page = browser.new_page(viewport={"width": 390, "height": 800})
         page.goto(file.as_uri())
         assert page.evaluate("document.documentElement.scrollWidth") == 390, name

@@ -82,17 +82,20 @@ def repeated(value, rows):
 
 
 LARGE_INSIDE = {
-    "long ids": ({"id": repeated("x" * 2000, 100_000), "score_t1": np.zeros(100_000)}, "an id of 2,000 bytes"),
-    "constant columns": ({"id": repeated("x", 60_000), **{f"score_t{t}": repeated(0.5, 60_000) for t in range(900)}}, "412 MiB unpacked"),
-    "lists": ({"id": ["x"], "score_t1": [[0.5] * 100_000]}, "'score_t1' holds list"),
-    "ids of numbers": ({"id": [1], "score_t1": [0.5]}, "id holds int64, and should hold text"),
-    "text beside": ({"id": ["x"], "score_t1": [0.5], "y": ["y" * 1000]}, "'y' holds string, and should hold numbers"),
+    "long ids": lambda: ({"id": repeated("x" * 2000, 100_000), "score_t1": np.zeros(100_000)}, "an id of 2,000 bytes"),
+    "constant columns": lambda: (
+        {"id": repeated("x", 60_000), **{f"score_t{t}": repeated(0.5, 60_000) for t in range(900)}},
+        "412 MiB unpacked",
+    ),
+    "lists": lambda: ({"id": ["x"], "score_t1": [[0.5] * 100_000]}, "'score_t1' holds list"),
+    "ids of numbers": lambda: ({"id": [1], "score_t1": [0.5]}, "id holds int64, and should hold text"),
+    "text beside": lambda: ({"id": ["x"], "score_t1": [0.5], "y": ["y" * 1000]}, "'y' holds string, and should hold numbers"),
 }
 
 
 @pytest.mark.parametrize("case", LARGE_INSIDE)
 def test_what_is_large_inside_is_refused_before_it_is_unpacked(tmp_path, monkeypatch, case):
-    columns, message = LARGE_INSIDE[case]
+    columns, message = LARGE_INSIDE[case]()
     monkeypatch.setattr(ScoreTable, "from_parquet", lambda path: pytest.fail("it was unpacked"))
     content, before = written(tmp_path / "t.parquet", columns), pa.total_allocated_bytes()
     assert len(content) < 2**20

@@ -55,12 +55,12 @@ def test_an_answer_that_comes_too_late_is_not_shown(page, images, slow_check, ar
     number = page.locator("#latest input").input_value()
     expect(page.locator("#stop")).to_be_visible()
     page.get_by_label("As a set").check()
-    expect(page.locator("#verdict")).to_have_text(CHANGED)
+    expect(page.locator("#verdict")).to_have_text(CHANGED, use_inner_text=True)
     expect(page.locator("#stop")).to_be_hidden()
     release()
     all_ended(page)
     expect(answered).to_have_value(before if arrives else number)
-    expect(page.locator("#verdict")).to_have_text(CHANGED)
+    expect(page.locator("#verdict")).to_have_text(CHANGED, use_inner_text=True)
     for part in ("#profile .mia-curve svg", "#figures table", "#caveats li", "#download a"):
         expect(page.locator(part)).to_have_count(0)
     # Nothing stands in the way of the new question.
@@ -83,7 +83,7 @@ def test_every_change_of_the_question_takes_its_answer_along(page, images):
     ):
         expect(page.locator("#verdict .mia-empty")).to_have_count(0)
         change()
-        expect(page.locator("#verdict")).to_have_text(CHANGED)
+        expect(page.locator("#verdict")).to_have_text(CHANGED, use_inner_text=True)
         expect(page.locator("#table")).to_be_hidden()
         press_check(page)
 
@@ -92,11 +92,11 @@ def test_an_answer_goes_with_its_image(page, slow_check):
     release = slow_check(page)
     expect(page.locator("#stop")).to_be_visible()
     page.get_by_label("Remove Image").click()
-    expect(page.locator("#verdict")).to_have_text(EMPTY)
+    expect(page.locator("#verdict")).to_have_text(EMPTY, use_inner_text=True)
     expect(page.locator("#stop")).to_be_hidden()
     release()
     all_ended(page)
-    expect(page.locator("#verdict")).to_have_text(EMPTY)
+    expect(page.locator("#verdict")).to_have_text(EMPTY, use_inner_text=True)
 
 
 def test_of_two_checks_the_last_is_answered(page, images, slow_check):
@@ -130,11 +130,11 @@ def test_a_long_check_can_be_stopped(page, slow_check):
     expect(stop).to_be_hidden()
     release = slow_check(page)
     stop.click()
-    expect(page.locator("#verdict")).to_have_text("Stopped. Press Check to run it again.")
+    expect(page.locator("#verdict")).to_have_text("Stopped. Press Check to run it again.", use_inner_text=True)
     expect(stop).to_be_hidden()
     release()
     all_ended(page)
-    expect(page.locator("#verdict")).to_have_text("Stopped. Press Check to run it again.")
+    expect(page.locator("#verdict")).to_have_text("Stopped. Press Check to run it again.", use_inner_text=True)
     # An answer that came in time can't be stopped any more.
     model_box(page).fill("demo")
     press_check(page)
