@@ -71,6 +71,7 @@ class Plan:
         return plan
 
 
+@quiet()
 def assemble(
     base: str, *overlays: str, revision: str | None, access: Access, device: torch.device, dtype: torch.dtype, **options: Any
 ) -> NetworkModel:
@@ -104,9 +105,8 @@ def assemble(
         overlay.apply(plan.base, parts)
     index = repository.read_json(INDEX)
     stated = {name: index[name] for name in adapter.stated if name in index}
-    with quiet():
-        model = adapter(**parts, id=plan.name, revision=plan.revision, device=device, dtype=dtype, **stated, **plan.options)  # type: ignore[call-arg]  # each has its own parts
-        probe_precision(model)
+    model = adapter(**parts, id=plan.name, revision=plan.revision, device=device, dtype=dtype, **stated, **plan.options)  # type: ignore[call-arg]  # each has its own parts
+    probe_precision(model)
     loaded = {**plan.needed, **{name: part for overlay in plan.overlays for name, part in overlay.components(plan.base).items()}}
     if variants := {name: part.variant for name, part in sorted(loaded.items()) if part.variant and part.several}:
         # The commit alone doesn't say which one was loaded.

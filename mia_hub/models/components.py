@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from logging import ERROR
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,17 +119,19 @@ def broken_files(name: str) -> Iterator[None]:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Context in which diffusers and transformers log errors alone, draw no progress bars, and warn of no change to come."""
-    # A library that has not been imported yet logs nothing.
+    # A library that has not been imported yet logs nothing. To set a level clears what all loggers remember, so only a change is set.
     logs = [sys.modules[name] for name in ("diffusers.utils.logging", "transformers.utils.logging") if name in sys.modules]
-    before = [(log, log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
-    for log in logs:
+    before = [(log, log.get_verbosity()) for log in logs if log.get_verbosity() != ERROR]
+    with_bars = [log for log in logs if log.is_progress_bar_enabled()]
+    for log, _ in before:
         log.set_verbosity_error()
+    for log in with_bars:
         log.disable_progress_bar()
     try:
         with warnings.catch_warnings(action="ignore", category=FutureWarning):
             yield
     finally:
-        for log, verbosity, bars in before:
+        for log, verbosity in before:
             log.set_verbosity(verbosity)
-            if bars:
-                log.enable_progress_bar()
+        for log in with_bars:
+            log.enable_progress_bar()

@@ -96,6 +96,7 @@ def test_beside_an_examples_answer_stands_the_truth(page, checker, images):
     expect(page.locator(".mia-truth")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_copies_are_searched_where_the_switch_is_set(page, checker, images):
     """The switch changes the question; an example is checked as it is, and resets the switch."""
     import mia_hub
@@ -227,6 +228,7 @@ def test_a_file_that_is_no_usable_image_gets_a_message_and_the_next_one_its_answ
         expect(problem).to_contain_text(f"{name}: {message}")
 
 
+@pytest.mark.slow
 def test_unusual_images_are_taken_and_what_was_changed_is_said(page, checker, images, tmp_path):
     image = Image.open(images.nonmembers[8])
     strange = {"moving.gif": "only the first was used", "print.jpg": "CMYK colours were converted to RGB", "turned.jpg": "turned upright"}
