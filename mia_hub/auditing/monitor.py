@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mia_hub.attacks import Attack, get_attack
 from mia_hub.attacks.sima import SimA
+from mia_hub.auditing.epsilon import measure_epsilon
 from mia_hub.auditing.limits import parse_limits
 from mia_hub.auditing.measurement import check_plan, measure
 from mia_hub.auditing.monitor_log import MonitoredStep, MonitorLog
@@ -154,10 +156,13 @@ class TrainingMonitor:
             table = self._scores(queried)
         measured = measure(table, timestep=self.timestep, fprs=self.rates, seed=self.seed)
         row = measured.at_selected
+        fitted = self.attack.needs_training or bool(table.chosen)
+        epsilon = measure_epsilon(table, coins=self.split.coins, timestep=self.timestep, fitted=fitted, seed=self.seed)
         warned, stops = ([text for limit in limits if (text := limit.excess(row))] for limits in (self.warn_above, self.stop_above))
         result = MonitoredStep(
-            step, row.timestep, row.auc, row.asr, row.tpr_at_fpr, tuple(warned), tuple(stops), time.perf_counter() - started, table
-        )
+            step, row.timestep, row.auc, row.asr, row.tpr_at_fpr, tuple(warned), tuple(stops), time.perf_counter() - started, table,
+            epsilon,
+        )  # fmt: skip
         self.steps = [*(earlier for earlier in self.steps if earlier.step < step), result]
         if launched_first():
             self._log.write(self.steps)
@@ -206,10 +211,11 @@ class TrainingMonitor:
         self._check_sizes(model)
         split = self.split.conditioned_on(model.info.conditioning, self.captions)
         resolved_conditions(model, split.captions, len(split.images))
-        return self.attack.score(
+        table = self.attack.score(
             model, split.images, captions=split.captions, batch_size=self.batch_size, seed=self.seed, is_member=split.is_member,
             progress=False,
         )  # fmt: skip
+        return replace(table, split=self._description)
 
     def _check_sizes(self, model: DiffusionModel) -> None:
         """Refuse images of another size than the model's: they would be scaled, and were not trained on so.

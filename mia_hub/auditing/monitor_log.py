@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mia_hub.auditing.epsilon import EpsilonFinding
 from mia_hub.errors import MiaHubError
 from mia_hub.metrics.estimates import Estimate, Rates
 from mia_hub.scores import ScoreTable
@@ -26,6 +27,7 @@ class MonitoredStep:
         stops: clauses that say which limits of ``stop_above`` are exceeded.
         seconds: wall-clock time that the monitor took.
         scores: the table that the figures come from; None for a step that was read from a file.
+        epsilon: lower bounds on ε, as in an audit; None if there are too few images for one.
     """
 
     step: int
@@ -37,6 +39,7 @@ class MonitoredStep:
     stops: tuple[str, ...] = ()
     seconds: float | None = None
     scores: ScoreTable | None = field(default=None, repr=False, compare=False)
+    epsilon: EpsilonFinding | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tpr_at_fpr", Rates(self.tpr_at_fpr))
@@ -53,22 +56,27 @@ class MonitoredStep:
             "warnings": list(self.warnings),
             "stops": list(self.stops),
             "seconds": self.seconds,
+            "epsilon": None if self.epsilon is None else self.epsilon.to_dict(),
         }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> MonitoredStep:
         """Return the step that `to_dict` gave these values for."""
         rates = {float(rate): Estimate(**estimate) for rate, estimate in values["tpr_at_fpr"].items()}
+        # Files of earlier versions have no bound.
+        epsilon = None if values.get("epsilon") is None else EpsilonFinding.from_dict(values["epsilon"])
         return cls(
             values["step"], values["timestep"], Estimate(**values["auc"]), Estimate(**values["asr"]), rates,
-            tuple(values["warnings"]), tuple(values["stops"]), values["seconds"],
+            tuple(values["warnings"]), tuple(values["stops"]), values["seconds"], epsilon=epsilon,
         )  # fmt: skip
 
     def tracked(self) -> dict[str, float]:
         """Return the figures by the names under which trackers show them, such as "mia/auc" and "mia/auc_low"."""
         named = {"auc": self.auc, "asr": self.asr} | {f"tpr_at_{rate:g}_fpr": estimate for rate, estimate in self.tpr_at_fpr.items()}
         ends = {"": "value", "_low": "low", "_high": "high"}
-        return {f"mia/{name}{end}": getattr(estimate, part) for name, estimate in named.items() for end, part in ends.items()}
+        figures = {f"mia/{name}{end}": getattr(estimate, part) for name, estimate in named.items() for end, part in ends.items()}
+        bounds = () if self.epsilon is None else self.epsilon.bounds
+        return figures | {f"mia/epsilon_bound_at_delta_{bound.delta:g}": bound.bound for bound in bounds}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ Sources:
     Steinke, Nasr & Jagielski 2023, arXiv 2305.08846: one training run, in which each image was included by its own fair coin.
     Clopper & Pearson 1934, Biometrika 26; Kairouz, Oh & Viswanath 2015: (ε, δ) from the limits of a true- and a false-positive rate.
     Dong, Roth & Su 2019, arXiv 1905.02383: Gaussian differential privacy.
+    Mahloujifar, Melis & Chaudhuri 2024, arXiv 2410.22235: one training run, whose trade-off function is given (f-DP).
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ from mia_hub.errors import MetricError, integer_at_least
 
 Floats = npt.NDArray[np.float64]
 
-ONE_RUN, RATES, GAUSSIAN = "one-run", "clopper-pearson", "gaussian"
+ONE_RUN, RATES, GAUSSIAN, GAUSSIAN_ONE_RUN = "one-run", "clopper-pearson", "gaussian", "gaussian-one-run"
 SOURCES = {
     ONE_RUN: "Steinke, Nasr & Jagielski 2023, arXiv 2305.08846, Theorem 5.2",
     RATES: "Clopper & Pearson 1934; Kairouz, Oh & Viswanath 2015, Theorem 2.1",
     GAUSSIAN: "Dong, Roth & Su 2019, arXiv 1905.02383, equation 6 and corollary 2.13",
+    GAUSSIAN_ONE_RUN: "Mahloujifar, Melis & Chaudhuri 2024, arXiv 2410.22235, Algorithm 3",
 }
 CONFIDENCE = 0.95
 HALVINGS = 60
@@ -47,7 +49,7 @@ class EpsilonBound:
         guesses: images that were guessed to be members or non-members; the others were abstained from.
         correct: guesses that were right.
         m: images that were reported on, guessed or not; those that chose anything are not among them.
-        method: "one-run", "clopper-pearson" or "gaussian".
+        method: "one-run", "clopper-pearson", "gaussian" or "gaussian-one-run".
         source: the theorem.
         guessed_members: how many of the guesses were "member".
     """
@@ -194,12 +196,53 @@ def gaussian_bound(
     tpr_low, fpr_high = (
         float(limit) for limit in _rate_limits(true_positives, false_positives, n_members, n_nonmembers, delta, confidence)
     )
-    if not delta > 0:
-        raise MetricError(f"A Gaussian mechanism has no finite ε at delta={delta}; give a delta above 0, such as 1e-5.")
+    _refuse_no_delta(delta)
     normal = NormalDist()
     mu = normal.inv_cdf(1 - fpr_high) - normal.inv_cdf(1 - tpr_low) if 0 < tpr_low < 1 and 0 < fpr_high < 1 else 0.0
     bound = gaussian_epsilon(max(mu, 0.0), delta)
     return _of_rates(bound, GAUSSIAN, true_positives, false_positives, n_members, n_nonmembers, delta, confidence)
+
+
+def gaussian_one_run_bound(correct: int, guesses: int, m: int, *, delta: float, confidence: float = CONFIDENCE) -> EpsilonBound:
+    """Return the ε at δ of the least private Gaussian mechanism that so many right guesses of one training run don't refute.
+
+    It holds more than `one_run_bound` only under an assumption: that the training's trade-off between the two errors is Gaussian, as it
+    nearly is for many steps of DP-SGD. Without it, it bounds nothing.
+
+    Args:
+        correct, guesses, m, confidence: as for `one_run_bound`.
+        delta: in (0, 1); at δ = 0 no Gaussian mechanism has an ε.
+
+    Raises:
+        MetricError: for values out of range.
+
+    Source:
+        Mahloujifar, Melis & Chaudhuri 2024, Algorithm 3 with the inverse blow-up function of a Gaussian mechanism; ε of μ by
+        Dong, Roth & Su 2019, corollary 2.13.
+    """
+    correct, guesses, m = _counts(correct, guesses, m)
+    check_level(delta, confidence)
+    _refuse_no_delta(delta)
+    # Above μ = 40, no guess of a Gaussian mechanism is wrong in double precision.
+    mu = _last_true(lambda mu: _refutes_gaussian(correct, guesses, m, mu, 1 - confidence), 40.0)
+    return EpsilonBound(gaussian_epsilon(mu, delta), delta, confidence, guesses, correct, m, GAUSSIAN_ONE_RUN, SOURCES[GAUSSIAN_ONE_RUN])
+
+
+def _refutes_gaussian(correct: int, guesses: int, m: int, mu: float, level: float) -> bool:
+    """Return whether so many right guesses have a chance of at most ``level`` under every μ-Gaussian private training.
+
+    Were the chance larger, then ``right`` and ``wrong``, the least that the guesses with i right ones add up to, would make fewer
+    guesses than were made.
+    """
+    from scipy.special import ndtr, ndtri
+
+    right, wrong = level * correct / m, level * (guesses - correct) / m
+    for i in range(correct - 1, -1, -1):
+        more = max(wrong, float(ndtr(ndtri(min(right, 1.0)) - mu)))
+        if more == wrong:
+            break
+        right, wrong = right + i / (guesses - i) * (more - wrong), more
+    return right + wrong > guesses / m
 
 
 def gaussian_epsilon(mu: float, delta: float) -> float:
@@ -290,6 +333,11 @@ def _binomial(k: npt.NDArray[np.int64], n: int, epsilon: float) -> Floats:
     log_choose = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
     probabilities: Floats = np.exp(log_choose - (n - k) * epsilon - n * math.log1p(math.exp(-epsilon)))
     return probabilities
+
+
+def _refuse_no_delta(delta: float) -> None:
+    if not delta > 0:
+        raise MetricError(f"A Gaussian mechanism has no finite ε at delta={delta}; give a delta above 0, such as 1e-5.")
 
 
 def _rate_limits(tp: int, fp: int, n_members: int, n_nonmembers: int, delta: float, confidence: float) -> tuple[Any, Any]:

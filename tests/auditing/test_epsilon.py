@@ -69,6 +69,15 @@ def test_a_perfect_memory_has_no_small_epsilon_and_the_report_says_what_that_sup
         assert "What it doesn't support: that the training is private" in text.replace("&#39;", "'").replace("\\", "")
 
 
+def test_a_monitor_of_a_training_bounds_epsilon_as_an_audit_does():
+    split, model = drawn()
+    monitor = mia_hub.TrainingMonitor(split, attack=SIMA, shift_check=False)
+    expected = audit(model, split, timestep=SIMA.timesteps[0]).epsilon
+    assert monitor(1, model).epsilon == expected and expected.method == "one-run" and not expected.reason
+    # A part of a split has no coins.
+    assert mia_hub.TrainingMonitor(split, attack=SIMA, shift_check=False, limit=40)(1, model).epsilon.method == "clopper-pearson"
+
+
 def test_a_model_of_other_images_gives_a_bound_of_nothing():
     split, _ = drawn()
     report = audit(perfect_memory(blobs(60, 9)), split)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from fractions import Fraction
 
 import numpy as np
@@ -16,6 +17,7 @@ from mia_hub.metrics.epsilon import (
     gaussian_bound,
     gaussian_delta,
     gaussian_epsilon,
+    gaussian_one_run_bound,
     one_run_bound,
     one_run_p_value,
 )
@@ -109,6 +111,20 @@ def test_more_delta_or_more_images_that_are_not_guessed_never_raise_the_bound():
     assert bounds == sorted(bounds, reverse=True) and bounds[0] > bounds[-1]
     assert one_run_bound(90, 100, 10_000, delta=1e-5).bound < one_run_bound(90, 100, 100, delta=1e-5).bound
     assert one_run_bound(90, 100, 10_000).bound == one_run_bound(90, 100, 100).bound
+
+
+@pytest.mark.parametrize(("mu", "m", "guesses"), [(0.0, 300, 60), (0.7, 1000, 100), (2.0, 400, 400), (3.0, 400, 40)])
+def test_a_gaussian_mechanism_exceeds_its_epsilon_in_one_run_of_twenty_at_most_and_is_bounded_tighter(mu, m, guesses):
+    rng, runs, true = np.random.default_rng(11), 2000, gaussian_epsilon(mu, 1e-5)
+    coins = rng.integers(0, 2, (runs, m))
+    ranked = np.take_along_axis(coins, np.argsort(rng.normal(mu * coins, 1), axis=1), axis=1)
+    right = ranked[:, m - guesses // 2 :].sum(1) + (ranked[:, : guesses // 2] == 0).sum(1)
+    # The bound grows with the number of right guesses.
+    first = bisect_right(range(guesses + 1), true + 1e-9, key=lambda v: gaussian_one_run_bound(v, guesses, m, delta=1e-5).bound)
+    assert np.mean(right >= first) <= 0.05
+    usual = int(np.median(right))
+    plain, gaussian = (bound(usual, guesses, m, delta=1e-5).bound for bound in (one_run_bound, gaussian_one_run_bound))
+    assert 0 <= plain <= gaussian and (mu < 0.7 or gaussian > 1.2 * plain > 0)
 
 
 # --- true- and false-positive rates ---
