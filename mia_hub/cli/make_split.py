@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from mia_hub.errors import SplitError
 if TYPE_CHECKING:
     from mia_hub.splits.card import SplitRecord
     from mia_hub.splits.drawing import DecodedSplit
+    from mia_hub.splits.publishing import PushTarget
     from mia_hub.splits.sources import Origin
 
 
@@ -59,6 +60,13 @@ def _add_draw_options(parser: argparse.ArgumentParser) -> None:
         help="draw the non-members from another source; the two sides may then differ in more than their use in training",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the draw (default: 0)")
+    parser.add_argument(
+        "--canaries",
+        type=int,
+        metavar="N",
+        help="also make N random patterns, which a model can only memorise, and divide them by coins into a split of their own, "
+        "FOLDER-canaries: trained on with the members, they give a tighter bound on ε",
+    )
 
 
 def _add_source_options(parser: argparse.ArgumentParser) -> None:
@@ -74,38 +82,73 @@ def _add_source_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make the split; refuse what can be refused before any image is read."""
-    from mia_hub.splits.card import card_text, check_license_name, check_model_name, shift_text
-    from mia_hub.splits.publishing import find_target, push_folder
-    from mia_hub.splits.writing import check_folder, earlier_record, split_record, write_decoded
+    from mia_hub.splits.canaries import LICENSE, SUFFIX, draw_canaries
+    from mia_hub.splits.card import card_text, check_license_name, check_model_name
+    from mia_hub.splits.sources import Origin
+    from mia_hub.splits.writing import earlier_record, split_record
 
     _check_options(args)
     check_license_name(args.license)
     check_model_name(args.model)
-    if args.out:
-        check_folder(args.out)
-    target = find_target(args.push, private=args.private) if args.push else None
+    place = _Place.of(args)
+    place_of_canaries = None if args.canaries is None else _Place.of(args, SUFFIX)
     drawn, origins, seed = _draw(args)
     _report_left_out(drawn)
+    # Made before anything is written, so that what can't be made is refused.
+    canaries = None if args.canaries is None else draw_canaries(args.canaries, drawn.split, seed=args.seed)
     shown = {"shift_check": not args.no_shift_check, "progress": not args.quiet}
     record = split_record(drawn, origins=origins, seed=seed, license=args.license, model=args.model, **shown)
     record = _with_earlier(record, earlier_record(args.source))
     if args.dry_run:
         print(card_text(record, name=args.push))
-        message(f"this is the README.md to come, without sizes; nothing was {'published' if target else 'written'}.")
+        message(f"this is the README.md to come, without sizes; nothing was {'published' if args.push else 'written'}.")
         return 0
-    with tempfile.TemporaryDirectory(prefix="mia_hub_split_") as temporary:
-        folder = Path(args.out or Path(temporary) / "split")
-        write_decoded(drawn, record, folder, name=args.push, progress=not args.quiet)
-        commit = push_folder(folder, target) if target else None
-    print(f"{record.n_members:,} members and {record.n_nonmembers:,} non-members, {record.hash}")
-    print(f"Shift check: {shift_text(record).replace('**', '')}")
-    if args.out:
-        print(f'Written to {folder}. To load it:\n\n    mia_hub.load_split("{folder}")')
-    if target:
-        print(f'Published as {target.name} at commit {commit}. To load it:\n\n    mia_hub.load_split("{target.name}", revision="{commit}")')
+    place.write(drawn, record, progress=not args.quiet)
+    if canaries is not None and place_of_canaries is not None:
+        origin = Origin(canaries.split.name, license=LICENSE)
+        of_canaries = split_record(canaries, origins=(origin,), license=LICENSE, model=args.model, **shown)
+        print("\nCanaries:")
+        place_of_canaries.write(canaries, of_canaries, progress=not args.quiet)
     if record.license == "unknown":
         message("no licence was given; the card says that it is unknown. Name it with --license.")
     return 0
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a split goes: a folder, a data set on the Hub, or both; neither for a dry run."""
+
+    folder: Path | None
+    target: PushTarget | None
+
+    @classmethod
+    def of(cls, args: argparse.Namespace, suffix: str = "") -> _Place:
+        """Return the place that the options name, checked before any image is read."""
+        from mia_hub.splits.publishing import find_target
+        from mia_hub.splits.writing import check_folder
+
+        folder = Path(f"{args.out.rstrip('/')}{suffix}") if args.out else None
+        if folder:
+            check_folder(folder)
+        return cls(folder, find_target(args.push + suffix, private=args.private) if args.push else None)
+
+    def write(self, drawn: DecodedSplit, record: SplitRecord, *, progress: bool) -> None:
+        """Write a split, publish it, and say where it is."""
+        from mia_hub.splits.card import shift_text
+        from mia_hub.splits.publishing import push_folder
+        from mia_hub.splits.writing import write_decoded
+
+        with tempfile.TemporaryDirectory(prefix="mia_hub_split_") as temporary:
+            folder = self.folder or Path(temporary) / "split"
+            write_decoded(drawn, record, folder, name=self.target.name if self.target else None, progress=progress)
+            commit = push_folder(folder, self.target) if self.target else None
+        print(f"{record.n_members:,} members and {record.n_nonmembers:,} non-members, {record.hash}")
+        print(f"Shift check: {shift_text(record).replace('**', '')}")
+        if self.folder:
+            print(f'Written to {folder}. To load it:\n\n    mia_hub.load_split("{folder}")')
+        if self.target:
+            name = self.target.name
+            print(f'Published as {name} at commit {commit}. To load it:\n\n    mia_hub.load_split("{name}", revision="{commit}")')
 
 
 def _with_earlier(record: SplitRecord, earlier: SplitRecord | None) -> SplitRecord:
