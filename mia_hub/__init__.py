@@ -40,6 +40,8 @@ _WHERE = {
     "ImageCheck": "mia_hub.checking.image_answers",
     "train_reference": "mia_hub.denoisers.reference_denoiser",
     "NullDistribution": "mia_hub.metrics.p_values",
+    "find_copies": "mia_hub.copying.finding",
+    "CopyReport": "mia_hub.copying.report",
     "TrainingMonitor": "mia_hub.auditing.monitor",
     "MiaHubError": "mia_hub.errors",
 }

@@ -32,6 +32,7 @@ FLOORS = {
         ("attacks",),
         ("auditing",),
         ("references",),
+        ("copying",),
         ("checking",),
         ("evaluate_module", "ui", "early_stopping"),
         ("cli",),

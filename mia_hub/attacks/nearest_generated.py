@@ -16,13 +16,12 @@ from torch.nn import functional as F
 
 from mia_hub.attacks.base import Attack
 from mia_hub.attacks.checks import check_choice
+from mia_hub.attacks.generation import generate
 from mia_hub.attacks.querying import QueriedModel
-from mia_hub.errors import AttackError, ModelError, integer_at_least
+from mia_hub.errors import AttackError, integer_at_least
 from mia_hub.images.sources import as_images, find_images
 from mia_hub.models.noise import SampleNoise
-from mia_hub.models.precision import denoiser_precision, result_dtype
 from mia_hub.models.protocol import DiffusionModel
-from mia_hub.models.sampling import ddim_timesteps, predicted_clean_images
 
 Space = Literal["pixel", "feature"]
 CELLS = 8
@@ -173,16 +172,8 @@ class NearestGenerated(Attack):
 
     def _sample(self, model: QueriedModel, names: list[str], seed: int) -> torch.Tensor:
         """Images ``[N, C, H, W]`` in [0, 1], each from the noise of its name."""
-        timesteps = ddim_timesteps(model.schedule, self.steps)
-        cond = model.condition(None if model.info.conditioning == "none" else [""] * len(names))
-        noise = SampleNoise(names, model.info.sample_shape, seed, model.model.device, result_dtype(model.model.dtype))
-        *_, sample = predicted_clean_images(model, noise(timesteps[0]), timesteps, cond)
-        if not sample.isfinite().all():
-            raise ModelError(
-                f"{model.info.id} generated NaN or infinity in {denoiser_precision(model.model)}, so no image can be compared with it; "
-                "load it with dtype='float32'."
-            )
-        return model.model.to_pixels(sample)
+        captions = None if model.info.conditioning == "none" else [""] * len(names)
+        return generate(model, names, captions, steps=self.steps, seed=seed)
 
     def statistic(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
         own = _wide(described(model.pixels, self.space))

@@ -7,7 +7,20 @@ import sys
 
 from leaderboard import cli as leaderboard_commands
 from mia_hub import __version__
-from mia_hub.cli import app, attacks, audit, benchmark, check, compare, install_metric, make_split, publish, reference, train_reference
+from mia_hub.cli import (
+    app,
+    attacks,
+    audit,
+    benchmark,
+    check,
+    compare,
+    copies,
+    install_metric,
+    make_split,
+    publish,
+    reference,
+    train_reference,
+)
 from mia_hub.cli.output import EXIT_ERROR, EXIT_INTERRUPTED, message
 from mia_hub.errors import MiaHubError
 from mia_hub.system.processes import launched, launched_as, launched_first
@@ -21,6 +34,7 @@ COMMANDS = (
     train_reference,
     audit,
     compare,
+    copies,
     attacks,
     benchmark,
     make_split,

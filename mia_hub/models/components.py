@@ -31,7 +31,7 @@ def read_configs(repository: Folder, components: dict[str, Component]) -> tuple[
     configs, scheduler = {}, None
     for component in components.values():
         if component.weights:
-            _refuse_kernels(repository.read_json(component.config), component, repository.name)
+            refuse_kernels(repository.read_json(component.config), component, repository.name)
         if component.is_scheduler:
             scheduler = load_scheduler(repository, component)
         elif component.library == "diffusers":
@@ -97,8 +97,12 @@ def _class_in(module: Any, name: str) -> Any:
     return value if isinstance(value, type) else None
 
 
-def _refuse_kernels(config: dict[str, Any], component: Component, name: str) -> None:
-    """Refuse a configuration that would bring in code: attention kernels are fetched from the Hub by name, quantisers imported."""
+def refuse_kernels(config: dict[str, Any], component: Component, name: str) -> None:
+    """Refuse a configuration that would bring in code: attention kernels are fetched from the Hub by name, quantisers imported.
+
+    Raises:
+        ModelError: if it does.
+    """
     attention = config.get("attn_implementation", config.get("_attn_implementation"))
     if attention not in (None, "eager", "sdpa") or config.get("quantization_config"):
         needs = f"attention of the kind {attention!r}" if not config.get("quantization_config") else "quantised weights"

@@ -81,9 +81,9 @@ def open_known_images(
     """Open a source of known images.
 
     Args:
-        source: a folder of images, a Parquet file, a split (a folder or a data set with members and non-members; "demo"), a data set on
-            the Hub as "owner/name" or "owner/name:split", "benchmark:NAME" for a published setting, or images at hand in any form that
-            `mia_hub.images.sources.as_images` takes.
+        source: a folder of images, a Parquet file, a split (a folder or a data set with members and non-members; "demo"; a MemberSplit),
+            a data set on the Hub as "owner/name" or "owner/name:split", "benchmark:NAME" for a published setting, or images at hand in any
+            form that `mia_hub.images.sources.as_images` takes.
         side: which side of a split, or of a published setting, is meant.
         columns: of a data set or a Parquet file, where they don't have the usual names.
         revision: branch, tag or commit of a data set on the Hub.
@@ -97,6 +97,8 @@ def open_known_images(
     """
     if isinstance(source, KnownImages):
         return source.limited(limit, seed)
+    if isinstance(source, MemberSplit):
+        return _described(_side_of(source, side, _record_of(source.name, side)).limited(limit, seed), limit is not None)
     if not isinstance(source, (str, os.PathLike)):
         images = as_images(source)
         origin = SourceRecord(description=f"the {_SIDES[side]} given", notes=left_out_of(images))
@@ -140,7 +142,11 @@ def _described(known: KnownImages, drawn: bool) -> KnownImages:
 
 
 def _of_split(name: str, side: Side) -> KnownImages:
-    return _side_of(load_split(name), side, SourceRecord(description=f"the {_SIDES[side]} of the split {name!r}", spelling=name))
+    return _side_of(load_split(name), side, _record_of(name, side).model_copy(update={"spelling": name}))
+
+
+def _record_of(name: str, side: Side) -> SourceRecord:
+    return SourceRecord(description=f"the {_SIDES[side]} of the split {name!r}")
 
 
 def _side_of(split: MemberSplit, side: Side, origin: SourceRecord) -> KnownImages:

@@ -49,6 +49,10 @@ RUNS = {
         ["--attacks", "sima:timesteps=70", *QUICK, "--out", "compared"],
         ["compared/comparison.json", "compared/comparison.md", "compared/comparison.html", "compared/comparison.svg"],
     ),
+    "copies": (
+        ["--images", "6", "--steps", "1", "--limit", "100", "--quiet", "--out", "copied ≤"],
+        [f"copied ≤/{name}" for name in ("copies.json", "copies.md", "copies.html", "pairs.csv", "pairs.png", "generated/000005.png")],
+    ),
     "train-reference": (
         ["--images", "known", "--steps", "1", "--out", "denoiser ≤", "--quiet"],
         ["denoiser ≤/model_index.json"],

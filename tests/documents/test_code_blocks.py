@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 SMALLER = {
     "audit": ["--limit", "40", "--set", "timesteps=50,100", "--quiet"],
     "compare": ["--limit", "20", "--quiet"],
+    "copies": ["--images", "6", "--steps", "1", "--quiet"],
     "make-split": ["--members", "3", "--nonmembers", "3"],
     "train-reference": ["--steps", "1", "--quiet"],
 }
