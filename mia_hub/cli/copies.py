@@ -31,7 +31,7 @@ def add_command(commands: Commands) -> None:
         help="images certainly not in the training set, of the same kind, that copies are told from; the same forms (default: the "
         "non-members of the split that is given as --training)",
     )
-    parser.add_argument("-n", "--images", type=int, metavar="N", help="number of images to generate (default: 256)")
+    parser.add_argument("-n", "--images", type=int, metavar="N", help="number of images to generate (default: 200)")
     parser.add_argument("--generated", metavar="FOLDER", help="images that were generated elsewhere; then none is generated")
     parser.add_argument(
         "--embedder",

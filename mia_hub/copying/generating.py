@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,12 +139,19 @@ def generate_images(
 
 
 def _sampled(queried: QueriedModel, generate: Any, batch: range, sampling: Sampling) -> Any:
-    """Return the images of a batch, uint8 ``[n, H, W, C]``."""
-    names = [f"generated {number}" for number in batch]
-    prompts = None if sampling.prompts is None else [sampling.prompt(number) for number in batch]
+    """Return the images of a batch, uint8 ``[n, H, W, C]``; in smaller batches once memory has run out."""
     options = {"steps": sampling.steps, "seed": sampling.seed, "guidance": sampling.guidance}
-    pixels = queried.retry_with_fewer_rows(lambda: generate(queried, names, prompts, **options))
-    return pixels.mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+    def sample(rest: range) -> Any:
+        numbers = rest[: queried.rows]
+        prompts = None if sampling.prompts is None else [sampling.prompt(number) for number in numbers]
+        pixels = generate(queried, [f"generated {number}" for number in numbers], prompts, **options)
+        return pixels.mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+    parts: list[Any] = []
+    while (done := sum(map(len, parts))) < len(batch):
+        parts.append(queried.retry_with_fewer_rows(partial(sample, batch[done:])))
+    return np.concatenate(parts)
 
 
 def _store(pixels: Any, files: list[Path]) -> None:
@@ -175,7 +183,7 @@ def _open_record(folder: Path, model: DiffusionModel, sampling: Sampling, device
     if stored is None and any((folder / GENERATED).iterdir()):
         raise MiaHubError(f"{folder / GENERATED} holds files of something else; give another folder to --out.")
     if stored is not None:
-        known = stored.get("identity") if isinstance(stored, dict) else None
+        known = stored.get("identity") if isinstance(stored, dict) and isinstance(stored.get("rows"), int) else None
         other = [name for name in identity if not isinstance(known, dict) or known.get(name) != identity[name]]
         if other:
             raise MiaHubError(

@@ -13,7 +13,7 @@ from mia_hub.errors import AttackError, MetricError, integer_at_least
 from mia_hub.metrics.p_values import FALSE_DISCOVERY_RATE
 from mia_hub.system.signatures import Default
 
-IMAGES = 256
+IMAGES = 200
 STEPS = 50
 
 

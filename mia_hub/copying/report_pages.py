@@ -63,7 +63,7 @@ def headline(report: CopyReport) -> str:
     if report.verdict == "cannot tell":
         return f"Cannot tell whether the {n:,} generated images are copies: {report.reason}."
     if report.verdict == "no copies found":
-        return f"No copies found: none of {n:,} generated images is nearer to a training image than images are that were not trained on."
+        return f"No copies found: none of {n:,} generated images is nearer to a training image than chance explains."
     images = (
         f"{report.copies.count:,} of {n:,} generated images are copies"
         if report.copies.count > 1

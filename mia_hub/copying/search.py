@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,6 @@ from mia_hub.copying.report import CopiedImage, CopyPair, CopyReport, Verdict
 from mia_hub.copying.statistic import Control, Share, copy_p_values, fewest_copies, measure_control, null_needed, q_values, ratios
 from mia_hub.images.image import InputImage
 from mia_hub.references.record import SourceRecord
-from mia_hub.rendering.numbers import share
 from mia_hub.system.provenance import provenance
 
 
@@ -204,9 +204,9 @@ def _notes(looking: Search, of_null: Neighbours | None, described: dict[str, Any
             notes.append(f"{same:,} non-members lie at distance 0 from a training image; are they certainly not in the training set?")
         fewest = fewest_copies(generated, len(of_null.rows), looking.rate)
         if fewest > 1:
+            n, m, most = generated, len(of_null.rows), math.floor((len(of_null.rows) + 1) * looking.rate)
             notes.append(
-                f"Fewer than {fewest:,} copies among {generated:,} images could not have been called copies, however near they are: that "
-                f"takes {null_needed(generated, looking.rate, 1):,} non-members (now {len(of_null.rows):,}), or fewer generated images. "
-                f"With {fewest:,} the smallest share that can be found is {share(fewest / generated)}."
+                f"With {m:,} non-members, fewer than {fewest:,} copies among {n:,} images can't be told from chance. A single copy can "
+                f"with {null_needed(n, looking.rate, 1):,} non-members" + (f", or among at most {most:,} images." if most else ".")
             )
     return tuple(notes)

@@ -98,7 +98,7 @@ def open_known_images(
     if isinstance(source, KnownImages):
         return source.limited(limit, seed)
     if isinstance(source, MemberSplit):
-        return _described(_side_of(source, side, _record_of(source.name, side)).limited(limit, seed), limit is not None)
+        return _described(_side_of(source, side, _record_of(source.name, side)).limited(limit, seed), False)
     if not isinstance(source, (str, os.PathLike)):
         images = as_images(source)
         origin = SourceRecord(description=f"the {_SIDES[side]} given", notes=left_out_of(images))
