@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -13,13 +11,11 @@ import numpy.typing as npt
 
 from mia_hub.errors import MetricError, integer_at_least
 from mia_hub.images.image import InputImage
+from mia_hub.images.thumbnails import png_address, thumbnail_png
 from mia_hub.metrics.p_values import FEWEST_NULL, NullDistribution, adjusted
 from mia_hub.metrics.roc import count_above
 from mia_hub.scores import ScoreTable
 from mia_hub.splits.partition import calibration_part
-
-# Side of a thumbnail, in pixels.
-THUMBNAIL = 96
 
 
 @dataclass(frozen=True)
@@ -45,7 +41,7 @@ class RankedImage:
     @property
     def thumbnail_url(self) -> str:
         """The thumbnail as a ``data:`` address, which a page shows without a request; empty where there is none."""
-        return f"data:image/png;base64,{base64.b64encode(self.thumbnail).decode()}" if self.thumbnail else ""
+        return png_address(self.thumbnail) if self.thumbnail else ""
 
 
 @dataclass(frozen=True)
@@ -134,8 +130,4 @@ def _reported(table: ScoreTable, selection: dict[str, Any]) -> npt.NDArray[np.bo
 
 
 def _ranked(image: InputImage, score: float, p_value: float, q_value: float) -> RankedImage:
-    small = image.to_pil()
-    small.thumbnail((THUMBNAIL, THUMBNAIL))
-    buffer = BytesIO()
-    small.save(buffer, "PNG")
-    return RankedImage(image.id, image.name, float(score), float(p_value), float(q_value), buffer.getvalue())
+    return RankedImage(image.id, image.name, float(score), float(p_value), float(q_value), thumbnail_png(image))

@@ -144,7 +144,8 @@ def timestep_table(report: AuditReport) -> tuple[list[str], Rows]:
     return headers, rows
 
 
-def _direction(report: AuditReport) -> str:
+def direction(report: AuditReport) -> str:
+    """Return at which timestep figures are, and what higher ones mean."""
     return f"At t = {report.timestep}. Higher = leaks more."
 
 
@@ -162,7 +163,7 @@ def selection_text(report: AuditReport) -> str:
     return f"{text} All figures come from {measured}."
 
 
-def _counts(report: AuditReport) -> str:
+def image_counts(report: AuditReport) -> str:
     """Return how many images were scored, and how many of them the figures come from."""
     scored, measured = report.split["n_members"] + report.split["n_nonmembers"], report.auc.n
     if scored == measured:
@@ -184,12 +185,20 @@ def cost_rows(report: AuditReport) -> Rows:
 
 def provenance_rows(report: AuditReport) -> Rows:
     """Return names and values of what is needed to reproduce the result."""
-    rows = [["Attack", report.attack]]
-    rows += [[f"Model: {key.replace('_', ' ')}", value_text(value)] for key, value in report.model.items() if key != "base"]
-    rows += [[f"Base: {key}", value_text(value)] for key, value in report.model.get("base", {}).items()]
+    rows = [["Attack", report.attack], *model_rows(report.model)]
     rows += [[f"Split: {key.replace('_', ' ')}", value_text(value)] for key, value in report.split.items() if key != "notes"]
-    rows += [[key.replace("_", " ").capitalize(), value_text(value)] for key, value in report.provenance.items()]
-    return rows
+    return rows + recorded_rows(report.provenance)
+
+
+def model_rows(model: Mapping[str, Any]) -> Rows:
+    """Return names and values of the record of a model, and of its base."""
+    rows = [[f"Model: {key.replace('_', ' ')}", value_text(value)] for key, value in model.items() if key != "base"]
+    return rows + [[f"Base: {key}", value_text(value)] for key, value in model.get("base", {}).items()]
+
+
+def recorded_rows(record: Mapping[str, Any]) -> Rows:
+    """Return names and values of a record, such as the versions and the time of a result."""
+    return [[key.replace("_", " ").capitalize(), value_text(value)] for key, value in record.items()]
 
 
 def sort_flags(flags: Iterable[Flag]) -> list[Flag]:
@@ -202,14 +211,14 @@ def sort_flags(flags: Iterable[Flag]) -> list[Flag]:
 
 def audit_markdown(report: AuditReport) -> str:
     """Return the report as Markdown with GitHub's tables."""
-    parts = [f"# Membership audit of {code_span(report.model.get('id', 'a model'))}", f"**{headline(report)}**", f"{_counts(report)}."]
+    parts = [f"# Membership audit of {code_span(report.model.get('id', 'a model'))}", f"**{headline(report)}**", f"{image_counts(report)}."]
     if report.flags:
         texts = [(flag.name, sentence_case(flag.raised_by), flag.meaning) for flag in sort_flags(report.flags)]
         lines = ["- **{}**\n  - Raised by: {}.\n  - What it means: {}".format(*map(escape_markdown, text)) for text in texts]
         parts += ["## Read this first", "\n".join(lines)]
     parts += [f"**Of the split:** {escape_markdown(note)}" for note in split_notes(report.split)]
     parts += ["## What it means", *meaning(report)]
-    parts += ["## Figures", _direction(report), markdown_table(*figure_table(report))]
+    parts += ["## Figures", direction(report), markdown_table(*figure_table(report))]
     parts += ["## How the timestep was selected", escape_markdown(selection_text(report))]
     parts += ["## Every timestep", "Values with 95 % intervals.", markdown_table(*timestep_table(report))]
     if finding := report.epsilon:
@@ -244,12 +253,12 @@ def audit_html(report: AuditReport) -> str:
     return render(
         f"{TEMPLATES}/audit.html",
         title=title,
-        over=f"{title} · split {value_text(report.split.get('name'))} · {_counts(report)}",
+        over=f"{title} · split {value_text(report.split.get('name'))} · {image_counts(report)}",
         headline=headline(report),
         raised=sort_flags(report.flags),
         notes=split_notes(report.split),
         texts=meaning(report),
-        direction=_direction(report),
+        direction=direction(report),
         figure_table=figure_table(report),
         drawn=[
             ("AUC at every timestep", Markup(timesteps_svg(report))),

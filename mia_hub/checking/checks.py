@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Unpack
 
+from tqdm.auto import tqdm
+
 from mia_hub.attacks import Attack, get_attack
 from mia_hub.checking.checker import Checker
 from mia_hub.checking.image_answers import ImageCheck
@@ -110,10 +112,15 @@ def get_checker(model: str | DiffusionModel = "demo", attack: str | Attack | Non
     return reused_checker(model, None if attack is None else get_attack(attack), dict(options))
 
 
-def readable_images(sources: Sequence[Any]) -> tuple[list[Any], list[str]]:
-    """Return the images that can be read, and what is wrong with each of the others: one bad file must not cost the rest their answers."""
+def readable_images(sources: Sequence[Any], *, progress: bool = False) -> tuple[list[Any], list[str]]:
+    """Return the images that can be read, and what is wrong with each of the others: one bad file must not cost the rest their answers.
+
+    Args:
+        sources: images, in any form that `mia_hub.images.sources.open_image` takes.
+        progress: shows a progress bar for anything over a second.
+    """
     good, problems = [], []
-    for source in sources:
+    for source in tqdm(sources, desc="reading images", unit="image", delay=1.0, disable=not progress):
         try:
             open_image(source)
         except ImageError as error:

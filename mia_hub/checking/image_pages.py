@@ -77,7 +77,7 @@ def _several_images_text(checks: Sequence[ImageCheck]) -> list[str]:
     rows = [
         [
             _short_name(c.name),
-            _short_verdict(c),
+            short_verdict(c),
             *(MISSING if p is None else p_text(p) for p in (c.p_value, c.q_value)),
             _score_text(c.score),
         ]
@@ -89,14 +89,19 @@ def _several_images_text(checks: Sequence[ImageCheck]) -> list[str]:
     lines.insert(1, "  ".join("─" * w for w in widths))
     lines += ["", *paragraph(_tally_text(checks)), *paragraph(f"Scores: higher = more like a training image; at t = {checks[0].timestep}.")]
     lines += ["", "What this does not mean", *bullets(shared_caveats(checks))]
-    notes = Counter(note for check in checks for note in check.notes)
-    counted = [f"{note} ({n} images)" if n > 1 else note for note, n in notes.items()]
+    counted = counted_notes(checks)
     return lines + (["", "About these images", *bullets(counted)] if counted else [])
+
+
+def counted_notes(checks: Sequence[ImageCheck]) -> list[str]:
+    """Return the notes on several images, each once, with the number of images that have it."""
+    notes = Counter(note for check in checks for note in check.notes)
+    return [f"{note} ({n} images)" if n > 1 else note for note, n in notes.items()]
 
 
 def _tally_text(checks: Sequence[ImageCheck]) -> str:
     """Return how many images got which verdict, and what q-values are where there are any."""
-    counts = Counter(map(_short_verdict, checks))
+    counts = Counter(map(short_verdict, checks))
     tally = f"{len(checks)} images: {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}."
     n_judged = sum(check.q_value is not None for check in checks)
     return f"{tally} {q_value_text(n_judged)}" if n_judged else tally
@@ -127,7 +132,7 @@ def checks_table(checks: Sequence[ImageCheck]) -> tuple[list[str], list[list[Any
     order = sorted(range(len(checks)), key=lambda i: (checks[i].p_value is None, checks[i].p_value or 0))
     rows = [
         [
-            _short_verdict(check),
+            short_verdict(check),
             *(MISSING if value is None else float(p_text(value)) for value in (check.p_value, check.q_value)),
             f"{number + 1} · {_short_name(check.name, TABLE_NAME_WIDTH)}",
             float(f"{check.score:.4g}"),
@@ -142,7 +147,8 @@ def image_number(row: Sequence[Any]) -> int:
     return int(row[3].split(" ", 1)[0]) - 1
 
 
-def _short_verdict(check: ImageCheck) -> str:
+def short_verdict(check: ImageCheck) -> str:
+    """Return the verdict in a word or two, for a table."""
     return SHORT_VERDICTS.get(check.verdict, "cannot tell")
 
 

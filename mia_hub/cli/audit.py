@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mia_hub.cli.fail_above import add_fail_above, check_rates, limits_from, status_of
 from mia_hub.cli.options import Commands, add_attack_options, add_measuring_options, add_model_options, model_from, split_from
-from mia_hub.cli.output import output_folder, report_files, report_interruption
+from mia_hub.cli.output import hashes_of, output_folder, report_files, report_interruption, write_pdf
 from mia_hub.system.files import write_output
 from mia_hub.system.processes import joined_processes
+
+if TYPE_CHECKING:
+    from mia_hub.auditing.report import AuditReport
 
 
 def add_command(commands: Commands) -> None:
@@ -37,7 +41,8 @@ def add_command(commands: Commands) -> None:
     parser.add_argument(
         "--out",
         metavar="FOLDER",
-        help="write report.json, report.md, report.html and scores.parquet there; the same command resumes an interrupted audit",
+        help="write report.json, report.md, report.html, report.pdf (with the extra 'pdf') and scores.parquet there; the same command "
+        "resumes an interrupted audit",
     )
     add_fail_above(parser)
     add_attack_options(parser, "sima")
@@ -69,10 +74,19 @@ def run(args: argparse.Namespace) -> int:
         return report_interruption(f"finished work is in {out}")
     if not processes.is_first:
         return 0
-    if out:
-        for name, text in (("report.json", report.to_json()), ("report.md", report.to_markdown()), ("report.html", report.to_html())):
-            write_output(out / name, text)
+    written = [] if out is None else _write(out, report)
     print(report.to_markdown())
     if out:
-        report_files(out, ("report.json", "report.md", "report.html", "scores.parquet"))
+        report_files(out, written)
     return status_of(limits, [("", report)])
+
+
+def _write(out: Path, report: AuditReport) -> list[str]:
+    """Write a report into a folder, beside its scores; return the names of all files."""
+    from mia_hub.auditing.filing import audit_filing
+
+    for name, text in (("report.json", report.to_json()), ("report.md", report.to_markdown()), ("report.html", report.to_html())):
+        write_output(out / name, text)
+    filed = hashes_of(out, ("report.json", "scores.parquet"))
+    printed = write_pdf(out, "report.pdf", audit_filing(report, filed), page="filing.html")
+    return ["report.json", "report.md", "report.html", *printed, "scores.parquet"]

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mia_hub.cli.check_batch import add_batch, answer_batch, check_batch_options
 from mia_hub.cli.options import Commands, add_attack_options, add_model_options, model_from
 from mia_hub.cli.output import EXIT_ERROR, message, output_folder, report_files
 from mia_hub.cli.reference import SOURCES, check_nonmember_options, offer_reference, stored_revision
@@ -43,7 +44,7 @@ def add_command(commands: Commands) -> None:
         ("check-set", "were these images, as a set, in the training data?", "20 or more, better some hundreds", _answer_set),
     ):
         parser = commands.add_parser(name, help=question, description=question[0].upper() + question[1:])
-        parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, or folders of them")
+        parser.add_argument("images", nargs="*" if name == "check" else "+", metavar="IMAGE", help="image files, or folders of them")
         parser.add_argument(
             "--nonmembers",
             metavar="SOURCE",
@@ -61,6 +62,7 @@ def add_command(commands: Commands) -> None:
             )
         parser.add_argument("--yes", action="store_true", help="build or fetch a reference for a well-known model without a question")
         if answer is _answer_each:
+            add_batch(parser)
             parser.add_argument(
                 "--copies",
                 action="store_true",
@@ -90,8 +92,11 @@ def run(args: argparse.Namespace) -> int:
     if args.caption_column and not args.captions:
         raise MiaHubError(f"--caption-column {args.caption_column} names a column of captions; it goes with --captions.")
     check_nonmember_options(args)
+    if args.command == "check":
+        check_batch_options(args)
+    batch = getattr(args, "batch", None)
     attack = _attack(args)
-    images = _files_of(args.images)
+    images = _files_of([batch] if batch else args.images, progress=not args.quiet)
     for problem in images.problems:
         message(problem)
     if not images.readable:
@@ -105,8 +110,11 @@ def run(args: argparse.Namespace) -> int:
     checker = _checker(args, attack, nonmembers)
     left_out = nonmembers._replace(unreadable=images.unreadable, not_read=[*images.not_read, *nonmembers.problems])
     out = Path(args.out) if args.out else None
+    options: dict[str, Any] = {"captions": captions, "progress": not args.quiet}
+    if batch:
+        return answer_batch(args, checker, images.readable, images.named_problems, left_out.not_read, **options)
     with output_folder(out):
-        text, page, values = args.answer(checker, images.readable, left_out, captions=captions, progress=not args.quiet)
+        text, page, values = args.answer(checker, images.readable, left_out, **options)
     if args.json:
         write_output(args.json, json.dumps(values, indent=2))
     if out:
@@ -138,8 +146,14 @@ class _Files(NamedTuple):
     def problems(self) -> list[str]:
         return [*self.not_read, *self.unreadable]
 
+    @property
+    def named_problems(self) -> list[tuple[Any, str]]:
+        """The files that can't be read, each with what is wrong with it."""
+        readable = set(self.readable)
+        return list(zip([path for part in self.sources for path in part.files if path not in readable], self.unreadable))
 
-def _files_of(sources: Sequence[str], owner: str = "") -> _Files:
+
+def _files_of(sources: Sequence[str], owner: str = "", *, progress: bool = False) -> _Files:
     """Return the images in files and folders; those of an ``owner``, such as the non-members, come from folders alone."""
     from mia_hub.checking.checks import readable_images
     from mia_hub.images.folders import list_folder
@@ -153,7 +167,7 @@ def _files_of(sources: Sequence[str], owner: str = "") -> _Files:
             not_read += listing.sentences(owner)
         else:
             inputs.append(Source(None, [source]))
-    readable, unreadable = readable_images([path for part in inputs for path in part.files])
+    readable, unreadable = readable_images([path for part in inputs for path in part.files], progress=progress)
     return _Files(inputs, readable, [f"left out of the {owner}: {problem}" for problem in unreadable] if owner else unreadable, not_read)
 
 

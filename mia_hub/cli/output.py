@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mia_hub.system.files import make_output_folder, write_output
+from mia_hub.system.files import make_output_folder, sha256_of, write_output, write_output_bytes
 
 if TYPE_CHECKING:
     from mia_hub.auditing.comparison import Comparison
@@ -56,6 +56,38 @@ def output_folder(folder: Path | None) -> Iterator[None]:
             with suppress(OSError):  # it isn't empty
                 part.rmdir()
         raise
+
+
+def hashes_of(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """Return the SHA-256 of files in a folder by their names, without those that aren't there."""
+    return {name: sha256_of(folder / name) for name in names if (folder / name).is_file()}
+
+
+def write_pdf(folder: Path, name: str, html: str, *, page: str) -> list[str]:
+    """Write a document as a PDF; where the converter is missing, say what to install.
+
+    Args:
+        folder: the folder of ``--out``.
+        name: of the PDF.
+        html: the document.
+        page: name of the file that gets the document as HTML where the PDF can't be made.
+
+    Returns:
+        The names of the files that were written.
+
+    Raises:
+        MiaHubError: if a file can't be written.
+    """
+    from mia_hub.rendering.pdf import NoConverter, to_pdf
+
+    try:
+        content = to_pdf(html)
+    except NoConverter as error:
+        message(f"{name} was not written. {error} A browser prints {page}, which has the same content.")
+        write_output(folder / page, html)
+        return [page]
+    write_output_bytes(folder / name, content)
+    return [name]
 
 
 def write_comparison(folder: Path, comparison: Comparison) -> None:

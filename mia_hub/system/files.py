@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,29 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write a text file atomically, in UTF-8, where a lone surrogate is written as its escape."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors=READABLE)
+
+
+def write_output_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically.
+
+    Raises:
+        MiaHubError: if it can't be written.
+    """
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        raise MiaHubError(f"{path} can't be written ({error.strerror}).") from error
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal digits.
+
+    Raises:
+        OSError: if it can't be read.
+    """
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def make_output_folder(folder: Path) -> None:

@@ -15,10 +15,11 @@ from support.command_line import run
 from support.made_reports import Text
 
 import mia_hub
-from mia_hub.auditing.ranking import THUMBNAIL, check_rank, rank_members
+from mia_hub.auditing.ranking import check_rank, rank_members
 from mia_hub.auditing.report import AuditReport
 from mia_hub.errors import MetricError
 from mia_hub.images.sources import as_images
+from mia_hub.images.thumbnails import LONGEST_SIDE
 from mia_hub.metrics.p_values import adjusted
 from mia_hub.scores import ScoreTable
 from mia_hub.splits.partition import calibration_part
@@ -62,7 +63,7 @@ def test_a_thumbnail_is_the_image_made_small(table):
     ranking = rank_members(table, {"timestep": 10}, large, 3)
     for image in ranking.images:
         small = PIL.Image.open(io.BytesIO(image.thumbnail))
-        assert small.format == "PNG" and small.size == (THUMBNAIL, THUMBNAIL // 2)
+        assert small.format == "PNG" and small.size == (LONGEST_SIDE, LONGEST_SIDE // 2)
         assert base64.b64decode(image.thumbnail_url.partition(",")[2]) == image.thumbnail
         assert small.getpixel((5, 5))[0] == [each.id for each in large].index(image.id)
 
