@@ -149,3 +149,9 @@ def app(loopback_hub, tmp_path_factory):
     with running_app(folder, LOGNAME="local-user", **stores) as running:
         running.results, running.requests, running.home = folder / "results", folder / "requests", folder / "home"
         yield running
+
+
+@pytest.fixture(autouse=True)
+def pdf_stand_in(monkeypatch):
+    """Spare the many commands that write a report the second that a PDF takes; tests of PDFs import `to_pdf` themselves."""
+    monkeypatch.setattr("mia_hub.rendering.pdf.to_pdf", lambda html: b"%PDF-1.7 in place of a converted page")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mia_hub.auditing.epsilon_pages import EPSILON_TITLE, delta_text, epsilon_table, epsilon_texts
@@ -31,9 +31,12 @@ from mia_hub.splits.notes import split_notes
 
 if TYPE_CHECKING:
     from mia_hub.auditing.report import AuditReport
+    from mia_hub.flags import Flag
 
 TEMPLATE = "mia_hub/auditing/templates/filing.html"
 OVER = "Report of an audit for membership in training data"
+# On the page of the findings.
+MOST_WARNINGS = 5
 # Of what stands at the foot of each page, in characters.
 LONGEST_RUNNING = 70
 
@@ -82,7 +85,7 @@ def audit_filing(report: AuditReport, files: Mapping[str, str] | None = None) ->
         running=shorten(title, LONGEST_RUNNING, end=20),
         facts=_facts(report),
         findings=_findings(report),
-        warnings=[f"{flag.name}: {sentence_case(flag.raised_by)}." for flag in raised],
+        warnings=_warnings(raised),
         not_shown=NOT_SHOWN,
         figure_table=figure_table(report),
         method=METHOD,
@@ -127,7 +130,16 @@ def _facts(report: AuditReport) -> Rows:
 def _findings(report: AuditReport) -> list[str]:
     """Return the result in plain words, the first sentence in large letters."""
     texts = [headline(report), *meaning(report)]
-    return texts + (epsilon_texts(report.epsilon)[:1] if report.epsilon else [])
+    # A bound that doesn't hold for the training would be taken for one that does, without the sentences that follow it among the figures.
+    return texts + (epsilon_texts(report.epsilon)[:1] if report.epsilon and report.epsilon.method == ONE_RUN else [])
+
+
+def _warnings(raised: Sequence[Flag]) -> list[str]:
+    """Return the flags in a line each; of many, which would not fit on the page of the findings, the last ones by name."""
+    shown = raised if len(raised) <= MOST_WARNINGS else raised[: MOST_WARNINGS - 1]
+    lines = [f"{flag.name}: {sentence_case(flag.raised_by)}." for flag in shown]
+    others = ", ".join(flag.name for flag in raised[len(shown) :])
+    return [*lines, f"Also flagged: {others}; see the part on limits."] if others else lines
 
 
 def _method_rows(report: AuditReport) -> Rows:

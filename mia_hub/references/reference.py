@@ -188,7 +188,7 @@ class Reference:
         """How the verdict's own scores of the known images are distributed."""
         critical, members = self.critical, np.array([judged.score for judged in self.members])
         reached = None if critical is None else critical.score
-        return VerdictScores.of(self.null.scores, members if len(members) else None, reached)
+        return VerdictScores.of(self.null.scores, members, reached)
 
     @property
     def comparability(self) -> Comparability:

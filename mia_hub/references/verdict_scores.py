@@ -31,7 +31,8 @@ class VerdictScores:
     def of(
         cls, nonmembers: npt.NDArray[np.float64], members: npt.NDArray[np.float64] | None = None, critical: float | None = None
     ) -> VerdictScores:
-        """Return the histograms of scores ``[n]`` of non-members and ``[m]`` of members, in bins of one width."""
+        """Return the histograms of scores ``[n]`` of non-members and ``[m]`` of members (there may be none), in bins of one width."""
+        members = None if members is None or not len(members) else members
         everyone = nonmembers if members is None else np.concatenate([nonmembers, members])
         edges = np.histogram_bin_edges(everyone, bins=BINS)
         counts = [None if scores is None else tuple(np.histogram(scores, edges)[0].tolist()) for scores in (nonmembers, members)]

@@ -6,13 +6,14 @@ WeasyPrint is imported when the first page is converted. It fetches nothing: all
 from __future__ import annotations
 
 import io
+import logging
 from contextlib import redirect_stdout
 from typing import Any
 
 from mia_hub.errors import MiaHubError, first_line
 from mia_hub.rendering.transliteration import READABLE
 
-INSTALL_EXTRA = "Install the extra 'pdf' of mia_hub: pip install 'mia_hub[pdf]' (in the clone: pip install '.[pdf]')."
+INSTALL_EXTRA = 'Install the extra pdf: pip install "mia_hub[pdf]" (in the clone: pip install ".[pdf]").'
 INSTALL_LIBRARIES = (
     "Install Pango: apt-get install libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 on Debian and Ubuntu; WeasyPrint's installation "
     "page names it for other systems."
@@ -36,11 +37,20 @@ def to_pdf(html: str) -> bytes:
     fetcher = weasyprint.urls.URLFetcher(allowed_protocols={"data"}, allow_redirects=False)
     # A lone surrogate, as in a file name that is no text, can't be encoded.
     document = weasyprint.HTML(string=html.encode("utf-8", READABLE).decode("utf-8"), url_fetcher=fetcher)
-    content: bytes = document.write_pdf(pdf_variant="pdf/a-3u")
+    # It warns of every property of a plot that is meant for browsers.
+    level = weasyprint.LOGGER.level
+    weasyprint.LOGGER.setLevel(logging.ERROR)
+    try:
+        content: bytes = document.write_pdf(pdf_variant="pdf/a-3u")
+    finally:
+        weasyprint.LOGGER.setLevel(level)
     return content
 
 
 def _weasyprint() -> Any:
+    from PIL import ImageFile
+
+    truncated = ImageFile.LOAD_TRUNCATED_IMAGES
     try:
         # Where a library is missing, WeasyPrint prints advice among the results of a command.
         with redirect_stdout(io.StringIO()):
@@ -50,4 +60,7 @@ def _weasyprint() -> Any:
         raise NoConverter(f"WeasyPrint, which makes PDFs, can't be imported ({first_line(error)}). {INSTALL_EXTRA}") from error
     except OSError as error:
         raise NoConverter(f"WeasyPrint can't load a library of the system ({first_line(error)}). {INSTALL_LIBRARIES}") from error
+    finally:
+        # WeasyPrint lets Pillow read damaged images, for all that runs in the process.
+        ImageFile.LOAD_TRUNCATED_IMAGES = truncated
     return weasyprint

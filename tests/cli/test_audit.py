@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import sys
 
+import pypdf
 import pytest
 from support.command_line import run
 
 import mia_hub
 from mia_hub.auditing.report import AuditReport
+from mia_hub.rendering.pdf import to_pdf
 from mia_hub.scores import ScoreTable
 
 
@@ -17,7 +21,7 @@ def test_audit_writes_its_reports(capsys, tmp_path):
     settings = ("--limit", 40, "--set", "timesteps=60,100", "p=2", "--quiet", "--out", out_folder)
     status, out, _ = run(capsys, "audit", *settings)
     assert status == 0
-    assert {path.name for path in out_folder.iterdir()} == {"report.json", "report.md", "report.html", "scores.parquet"}
+    assert {path.name for path in out_folder.iterdir()} == {"report.json", "report.md", "report.html", "report.pdf", "scores.parquet"}
     report = AuditReport.from_dict(json.loads((out_folder / "report.json").read_text()))
     assert report.attack == "SimA(timesteps=(60, 100), p=2, input='clean')"
     assert report.to_markdown() in out
@@ -25,6 +29,25 @@ def test_audit_writes_its_reports(capsys, tmp_path):
     assert again.at_selected.auc == report.auc
     page = (out_folder / "report.html").read_text()
     assert "<svg" in page and "<script" not in page
+
+
+@pytest.mark.parametrize("converter", ["there", "missing"])
+def test_an_audit_writes_a_document_to_be_filed(capsys, tmp_path, monkeypatch, converter):
+    monkeypatch.setattr("mia_hub.rendering.pdf.to_pdf", to_pdf)
+    if converter == "missing":
+        monkeypatch.setitem(sys.modules, "weasyprint", None)
+    settings = ("--limit", 40, "--set", "timesteps=60,100", "--no-shift-check", "--quiet", "--out", tmp_path)
+    status, _, err = run(capsys, "audit", *settings)
+    named = [line for line in err.splitlines() if "report.pdf" in line]
+    assert status == 0 and len(named) == 1 and (tmp_path / "report.html").exists()
+    scores = hashlib.sha256((tmp_path / "scores.parquet").read_bytes()).hexdigest()
+    if converter == "there":
+        pages = [page.extract_text() for page in pypdf.PdfReader(tmp_path / "report.pdf").pages]
+        assert "1 Findings" in pages[0] and "Appendix" in pages[-2] + pages[-1] and scores in "".join("".join(pages).split())
+        assert not (tmp_path / "filing.html").exists() and "Written to" in named[0]
+    else:
+        assert 'pip install "mia_hub[pdf]"' in named[0] and not (tmp_path / "report.pdf").exists()
+        assert scores in (tmp_path / "filing.html").read_text() and "filing.html, scores.parquet" in err
 
 
 def test_an_audit_that_comes_to_nothing_leaves_no_folder(capsys, tmp_path, monkeypatch):

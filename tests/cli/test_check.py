@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import json
+import re
 
 import numpy as np
 import pytest
@@ -90,6 +93,50 @@ def test_an_answer_is_written_with_its_plots(capsys, tmp_path, demo, images, com
     assert len(known["edges"]) == len(known["nonmembers"]) + 1 and sum(known["nonmembers"]) > 1900
     status, _, err = run(capsys, command, *paths, "--quiet", "--out", images / "member.png")
     assert status == 2 and "member.png" in err
+
+
+def test_a_folder_is_checked_as_one_report(capsys, tmp_path, demo, images):
+    (images / "deeper").mkdir()
+    for row in range(4):
+        demo.nonmembers[5 + row].to_pil().save(images / "deeper" / f"{row}.png")
+    out = tmp_path / "report"
+    status, text, err = run(capsys, "check", "--batch", images, "--quiet", "--out", out)
+    assert status == 0 and "broken.png" in err and "Written to" in err
+    assert {path.name for path in out.iterdir()} == {"check.json", "check.csv", "check.html", "check.pdf"}
+    values, page = json.loads((out / "check.json").read_text()), (out / "check.html").read_text()
+    rows = list(csv.DictReader((out / "check.csv").open()))
+    files = {row["file"]: row for row in rows}
+    assert set(files) == {"member.png", "other.png", "broken.png", *(f"deeper/{row}.png" for row in range(4))}
+    assert files["broken.png"]["verdict"] == "unreadable" and rows[-1]["file"] == "broken.png"
+    assert files["member.png"]["sha256_of_file"] == hashlib.sha256((images / "member.png").read_bytes()).hexdigest()
+    assert files["member.png"]["content_id"] == demo.members[0].id
+    by_id = {entry["id"]: entry for entry in values["images"]}
+    for row in rows[:-1]:
+        assert float(row["p"]) == pytest.approx(by_id[row["content_id"]]["p_value"])
+    assert values["set"]["n"] == 6 and values["set"]["sentence"] in " ".join(text.replace("-\n", "-").split())
+    assert hashlib.sha256((out / "check.csv").read_bytes()).hexdigest() in page and "broken.png" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "No image was given"),
+        (["--batch", "FOLDER", "FOLDER/member.png", "--out", "OUT"], "leave out"),
+        (["--batch", "FOLDER"], "with --out"),
+        (["--batch", "FOLDER/member.png", "--out", "OUT"], "is not a folder"),
+        (["--batch", "FOLDER/none", "--out", "OUT"], "is not a folder"),
+        (["--batch", "EMPTY", "--out", "OUT"], "has no images"),
+        (["--batch", "BROKEN", "--out", "OUT"], "broken.png"),
+    ],
+)
+def test_a_batch_that_cannot_be_checked_is_refused_before_anything_is_written(capsys, tmp_path, images, arguments, says):
+    for name in ("empty", "broken"):
+        (tmp_path / name).mkdir()
+    (images / "broken.png").rename(tmp_path / "broken" / "broken.png")
+    places = {"FOLDER": str(images), "OUT": str(tmp_path / "out"), "EMPTY": str(tmp_path / "empty"), "BROKEN": str(tmp_path / "broken")}
+    given = [re.sub("FOLDER|OUT|EMPTY|BROKEN", lambda found: places[found[0]], argument) for argument in arguments]
+    status, out, err = run(capsys, "check", *given)
+    assert status == 2 and out == "" and says in err and not (tmp_path / "out").exists()
 
 
 def test_a_broken_nonmember_is_named_and_left_out(capsys, tmp_path, images):

@@ -43,7 +43,7 @@ RUNS = {
     "reference remove": (["demo"], []),
     "audit": (
         ["--set", "timesteps=70", *QUICK, "--out", "audit ≤"],
-        ["audit ≤/report.json", "audit ≤/report.md", "audit ≤/report.html", "audit ≤/scores.parquet"],
+        ["audit ≤/report.json", "audit ≤/report.md", "audit ≤/report.html", "audit ≤/report.pdf", "audit ≤/scores.parquet"],
     ),
     "compare": (
         ["--attacks", "sima:timesteps=70", *QUICK, "--out", "compared"],

@@ -20,13 +20,14 @@ RNG = np.random.default_rng(0)
         (RNG.normal(size=500), RNG.normal(3, 1, 100), 2.4),
         (RNG.normal(size=30), None, None),
         (np.zeros(25), None, None),
+        (np.arange(25.0), np.empty(0), None),
         (np.array([*np.zeros(20), 1e6]), np.array([-1e6]), 5.0),
     ],
 )
 def test_each_image_is_counted_once(nonmembers, members, critical):
     scores = VerdictScores.of(nonmembers, members, critical)
     assert len(scores.edges) == BINS + 1 and list(scores.edges) == sorted(scores.edges)
-    assert sum(scores.nonmembers) == len(nonmembers) and (scores.members is None) == (members is None)
+    assert sum(scores.nonmembers) == len(nonmembers) and (scores.members is None) == (members is None or not len(members))
     assert scores.members is None or sum(scores.members) == len(members)
     assert VerdictScores.from_dict(json.loads(json.dumps(vars(scores)))) == scores
     # Counted by hand: a bin holds its lower edge, and the last bin both.
