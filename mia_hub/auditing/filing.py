@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -161,7 +162,8 @@ def described_attack(identity: str) -> str:
     kind = next((attack for attack in ATTACKS.values() if attack.__qualname__ == identity.partition("(")[0]), None)
     if kind is None:
         return ""
-    summary = (kind.__doc__ or "").strip().splitlines()[0].replace("``", "").replace("`", "")
+    summary = (kind.__doc__ or "").strip().splitlines()[0]
+    summary = re.sub(r"[`*]", "", summary)
     return f"{summary} Source: {kind.paper}."
 
 
