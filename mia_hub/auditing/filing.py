@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 TEMPLATE = "mia_hub/auditing/templates/filing.html"
 OVER = "Report of an audit for membership in training data"
 # On the page of the findings.
-MOST_WARNINGS = 5
+MOST_WARNINGS = 4
 # Of what stands at the foot of each page, in characters.
 LONGEST_RUNNING = 70
 
