@@ -39,6 +39,8 @@ _WHERE = {
     "Reference": "mia_hub.references.reference",
     "ImageCheck": "mia_hub.checking.image_answers",
     "train_reference": "mia_hub.denoisers.reference_denoiser",
+    "score_prompts": "mia_hub.prompts.scoring",
+    "PromptReport": "mia_hub.prompts.report",
     "NullDistribution": "mia_hub.metrics.p_values",
     "find_copies": "mia_hub.copying.finding",
     "CopyReport": "mia_hub.copying.report",

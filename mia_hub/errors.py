@@ -32,6 +32,10 @@ class AttackError(MiaHubError):
     """An unknown attack, or parameters that an attack can't take."""
 
 
+class PromptError(MiaHubError):
+    """Prompts that can't be scored or compared, an unknown detector, or parameters that a detector can't take."""
+
+
 class MetricError(MiaHubError):
     """Figures that can't be computed from scores: one class only, NaN, or too few non-members for the requested FPR."""
 

@@ -34,6 +34,7 @@ FLOORS = {
         ("references",),
         ("copying",),
         ("checking",),
+        ("prompts",),
         ("evaluate_module", "ui", "early_stopping"),
         ("cli",),
         ("__main__",),

@@ -13,7 +13,7 @@ from mia_hub.checking.verdicts import EVIDENCE, NO_NULL, NOT_COMPARABLE
 from mia_hub.metrics.p_values import ALPHA, CONDITIONAL, MARGINAL
 from mia_hub.rendering.html import fragment
 from mia_hub.rendering.numbers import floored_percent, p_text
-from mia_hub.rendering.terminal import bullets, columns, paragraph
+from mia_hub.rendering.terminal import bullets, columns, paragraph, table
 from mia_hub.rendering.text import MISSING, Rows, shorten
 
 if TYPE_CHECKING:
@@ -83,10 +83,7 @@ def _several_images_text(checks: Sequence[ImageCheck]) -> list[str]:
         ]
         for c in checks
     ]
-    table = [["image", "verdict", "p", "q", "score"], *rows]
-    widths = [max(len(row[i]) for row in table) for i in range(5)]
-    lines = ["  ".join(f"{cell:<{w}}" if i < 2 else f"{cell:>{w}}" for i, (cell, w) in enumerate(zip(row, widths))) for row in table]
-    lines.insert(1, "  ".join("─" * w for w in widths))
+    lines = table([["image", "verdict", "p", "q", "score"], *rows], left=2)
     lines += ["", *paragraph(_tally_text(checks)), *paragraph(f"Scores: higher = more like a training image; at t = {checks[0].timestep}.")]
     lines += ["", "What this does not mean", *bullets(shared_caveats(checks))]
     counted = counted_notes(checks)

@@ -17,6 +17,7 @@ from mia_hub.cli import (
     copies,
     install_metric,
     make_split,
+    prompts,
     publish,
     reference,
     train_reference,
@@ -30,6 +31,7 @@ from mia_hub.system.streams import any_terminal
 COMMANDS = (
     app,
     check,
+    prompts,
     reference,
     train_reference,
     audit,

@@ -20,6 +20,18 @@ def bullets(entries: Iterable[str]) -> list[str]:
     return [line for entry in entries for line in textwrap.wrap(entry, WIDTH, initial_indent="  - ", subsequent_indent="    ")]
 
 
+def table(rows: Rows, *, left: int) -> list[str]:
+    """Return the lines of a table whose first row has its headings.
+
+    Args:
+        rows: of as many cells each.
+        left: number of columns, from the first, that are aligned to the left.
+    """
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(f"{cell:<{w}}" if i < left else f"{cell:>{w}}" for i, (cell, w) in enumerate(zip(row, widths))) for row in rows]
+    return [lines[0], "  ".join("─" * w for w in widths), *lines[1:]]
+
+
 def columns(rows: Rows) -> list[str]:
     """Return the lines of names and values in two columns."""
     width = max(len(name) for name, _ in rows)

@@ -16,6 +16,7 @@ from PIL import Image
 from support.command_line import leaf_parsers
 from support.edited_settings import edited
 from support.terminals import ENCODINGS, gone_stream, terminal
+from support.tiny_pipelines import save
 
 import mia_hub
 from mia_hub.cli import main
@@ -32,6 +33,10 @@ RUNS = {
         ["check.json", "answer ≤/check.html", "answer ≤/check.json"],
     ),
     "check-set": (["images", "--quiet", "--json", "set.json", "--out", "set ≤"], ["set.json", "set ≤/check-set.html"]),
+    "prompts": (
+        ["--model", "text-to-image", "--prompts", "prompts ≤.txt", "--detector", "guidance-norm:draws=1", "--quiet", "--out", "asked ≤"],
+        ["asked ≤/prompts.json", "asked ≤/prompts.csv", "asked ≤/guidance-norm.svg"],
+    ),
     "reference build": (
         ["--nonmembers", "known", "--attack", "sima", "--set", "timesteps=70", "--stated", "≤ 漢", "--quiet", "--out", "reference ≤"],
         ["reference ≤/reference.json", "reference ≤/reference.safetensors"],
@@ -84,6 +89,8 @@ def templates(tmp_path_factory, loopback_hub):
     for row, name in enumerate(["a.png", "b.png", "c.png", *ODD_NAMES]):
         (demo.members if row < 3 else demo.nonmembers)[row].to_pil().save(folder / "images" / name)
     (folder / "images" / os.fsdecode(b"broken \xe9.png")).write_bytes(b"no image")
+    save("sd1", folder / "text-to-image")
+    (folder / "prompts ≤.txt").write_text("a red cat\n≤ 漢 \x1b[31m house\n", encoding="utf-8")
     (folder / "known").mkdir()
     for row in range(24):
         demo.nonmembers[row].to_pil().save(folder / "known" / f"{row}.png")
@@ -99,7 +106,7 @@ def templates(tmp_path_factory, loopback_hub):
 
 @pytest.fixture
 def workplace(templates, tmp_path, monkeypatch):
-    for name in ("images", "known"):
+    for name in ("images", "known", "text-to-image", "prompts ≤.txt"):
         (tmp_path / name).symlink_to(templates / name)
     shutil.copytree(templates / "home", tmp_path / "home")
     (tmp_path / "own.json").write_bytes((templates / "own.json").read_bytes())

@@ -55,6 +55,8 @@ def workplace(tmp_path_factory, loopback_hub, tiny_pixel_repo):
         for i in range(count):
             Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(folder / part / f"{i}.png")
     mia_hub.load_split("demo").members[0].to_pil().save(folder / "image.png")
+    for file, count in (("prompts.txt", 3), ("held_out.txt", 20)):
+        (folder / file).write_text("\n".join(f"a photo of the {file[0]} house, number {number}" for number in range(count)))
     yield folder
     for name in repositories:
         loopback_hub.delete_repo("model", name)
