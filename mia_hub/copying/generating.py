@@ -94,6 +94,11 @@ def choose_prompts(model: DiffusionModel, prompts: Any, captions: Sequence[Any] 
         chosen = list(prompts)
         if not chosen:
             raise ModelError("There are no prompts; give one or more, or leave them out for the captions of the training images.")
+    if chosen is None and model.info.conditioning == "class" and getattr(model, "null_class", None) is None:
+        raise ModelError(
+            f"{model.info.id} always needs a class, and none is known here. Name the column of the training images' classes "
+            "(--class-column, class_column=…), or give class indices as prompts."
+        )
     resolved, _ = resolved_conditions(model, chosen, 1 if chosen is None else len(chosen))
     return None if resolved is None else list(resolved)
 

@@ -20,7 +20,7 @@ from mia_hub.copying.finding import find_copies
 from mia_hub.errors import MiaHubError
 from mia_hub.images.image import InputImage
 from mia_hub.images.sources import open_image
-from mia_hub.models.exact import gaussian_mixture_denoiser, training_set_denoiser
+from mia_hub.models.exact import ddpm_alphas_cumprod, gaussian_mixture_denoiser, training_set_denoiser
 
 SIDE = 16
 
@@ -265,5 +265,31 @@ def test_prompts_are_the_captions_of_the_training_images(tiny):
     assert generating.choose_prompts(Text(), "empty", captions, 0) == [""] == generating.choose_prompts(Text(), "captions", None, 0)
     assert generating.choose_guidance(Text(), None, [""]) == 1
     assert generating.choose_prompts(tiny, "captions", captions, 0) is None
-    sampling = generating.Sampling(2, 1.0, 0, ["x", "y"])
-    assert [sampling.prompt(number) for number in range(3)] == ["x", "y", "x"]
+    Text.info = mia_hub.ModelInfo("of classes", None, "pixel", (1, 8, 8), 1000, conditioning="class", num_classes=3)
+    assert sorted(generating.choose_prompts(Text(), "captions", [0, 2, 1], 0)) == [0, 1, 2]
+    with pytest.raises(MiaHubError, match="always needs a class, and none is known here"):
+        generating.choose_prompts(Text(), "captions", None, 0)
+    with pytest.raises(MiaHubError, match="can't be guided"):
+        generating.choose_guidance(Text(), 2.0, [1])
+
+
+def test_images_follow_their_prompts_and_the_guidance(tmp_path):
+    alphas = ddpm_alphas_cumprod(100)
+    levels = {"": 0.1, "dark": -0.2, "light": 0.3}
+
+    def denoiser(x, t, cond):
+        """Knows one flat image for each caption, so that whatever is generated is that image."""
+        signal, noise = alphas[t].sqrt()[:, None, None, None], (1 - alphas[t]).sqrt()[:, None, None, None]
+        return (x - signal * cond[:, :, None, None]) / noise
+
+    model = mia_hub.wrap_denoiser(
+        denoiser, alphas, sample_shape=(1, 4, 4), dtype=torch.float64,
+        condition=lambda captions: torch.tensor([[levels[caption]] for caption in captions], dtype=torch.float64),
+    )  # fmt: skip
+    for guidance, expected in ((1.0, [0.3, -0.2, 0.3]), (2.0, [0.5, -0.5, 0.5]), (0.0, [0.1] * 3)):
+        sampling = generating.Sampling(3, guidance, 0, ["light", "dark"])
+        folder = tmp_path / str(guidance)
+        folder.mkdir()
+        files = generating.generate_images(model, sampling, 3, folder, batch_size=2)
+        values = [np.asarray(Image.open(file)) for file in files]
+        np.testing.assert_allclose([value.mean() / 255 * 2 - 1 for value in values], expected, atol=0.005)
