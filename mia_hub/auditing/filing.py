@@ -59,6 +59,7 @@ METHOD = (
 LIMITS = (
     "The intervals cover the draw of the images. They do not cover another training run, another split or another attack.",
     "A low figure shows little about safety: a stronger attack may find more.",
+    "Whether the model gives training images back was not tested: that is another measurement (mia-hub copies).",
     "The figures hold for the named revision of the model, queried at the named precision.",
     "Whether the split tells the truth about which images were used in training was not checked: it is a statement of whoever made it.",
 )
