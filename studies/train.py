@@ -45,6 +45,9 @@ def chains(runs: Path) -> Iterator[list[list[str]]]:
         ["train_lora", "--out", str(runs / "t2i-lora"), "--base", f"{base}/step-00{TEXT_STEPS}", "--steps", LORA_STEPS, *_every(250)],
     ]
     yield from _fine_tunes(runs)
+    yield [["train_private", "--out", str(runs / "not-private")]]
+    for epsilon in ("8", "2"):
+        yield [["train_private", "--out", str(runs / f"private-{epsilon}"), "--epsilon", epsilon]]
 
 
 def _fine_tunes(runs: Path) -> Iterator[list[list[str]]]:
@@ -98,7 +101,7 @@ def _every(steps: int) -> list[str]:
 def is_finished(command: list[str]) -> bool:
     """Whether a command's model is there, with its card."""
     folder = Path(command[command.index("--out") + 1])
-    return any(folder.glob("*/training.json"))
+    return any(folder.glob("**/training.json"))
 
 
 def _train(chain: list[list[str]], threads: int) -> None:
