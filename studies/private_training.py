@@ -24,7 +24,7 @@ from studies.page import run_study
 NAME = "private_training"
 # Fixed before the first run. The attack learns nothing from labels, as the one-run method requires.
 ATTACK = "sima:timesteps=20,50,100,200"
-RUNS = {"not-private": "without privacy", "private-8": "DP-SGD, ε = 8", "private-2": "DP-SGD, ε = 2"}
+RUNS = {"private-2": "DP-SGD, ε = 2", "private-8": "DP-SGD, ε = 8", "not-private": "without privacy"}
 SIDES = {"": "images", SUFFIX: "canaries"}
 METHODS = {
     "one-run": "one run, δ = 0",

@@ -65,7 +65,8 @@ def model_space(images: np.ndarray, channels: int) -> torch.Tensor:
 
 
 def fashion_mnist(members: int, nonmembers: int, *, side: int = 28, seed: int = 0, skip: int = 0) -> TrainingSet:
-    """Return Fashion-MNIST: 28×28 grey; 32×32 with a black border, for networks that halve sides more often; or 16×16, which is cheap.
+    """Return Fashion-MNIST: 28×28 grey; 32×32 with a black border, for networks that halve sides more often; or 16×16 or 8×8,
+    which are cheap.
 
     One seeded permutation of the training images without exact duplicates: the members first, then the non-members.
 
@@ -99,7 +100,12 @@ def cifar10(members: int, nonmembers: int, *, images: str = HUB, seed: int = 0, 
     return TrainingSet("cifar10-32", "unknown", *own, source, captions and captions[skip:])
 
 
-SIDES = {28: "", 32: ", with a black border", 16: ", with a black border and then at half size (means of 2×2)"}
+SIDES = {
+    28: "",
+    32: ", with a black border",
+    16: ", with a black border and then at half size (means of 2×2)",
+    8: ", with a black border and then at a quarter of the size (means of 4×4)",
+}
 
 
 def _sized(images: np.ndarray, side: int) -> np.ndarray:
@@ -108,7 +114,8 @@ def _sized(images: np.ndarray, side: int) -> np.ndarray:
     padded = np.pad(images, ((0, 0), (2, 2), (2, 2)))
     if side == padded.shape[1]:
         return padded
-    return padded.reshape(len(padded), side, 2, side, 2).mean((2, 4)).round().astype(np.uint8)
+    factor = padded.shape[1] // side
+    return padded.reshape(len(padded), side, factor, side, factor).mean((2, 4)).round().astype(np.uint8)
 
 
 # Unicode's blocks of animals and of food, as if they were all that one artist ever drew.

@@ -29,13 +29,13 @@ from training.data import fashion_mnist, model_space
 from training.loop import Batch
 from training.train_ddpm import SCHEDULER, noise_loss
 
-SIDE = 16
-# 0.2 million parameters; each of a batch has a gradient of its own in DP-SGD.
+SIDE = 8
+# 0.4 million parameters; each of a batch has a gradient of its own in DP-SGD.
 UNET = dict(
     sample_size=SIDE,
     in_channels=1,
     out_channels=1,
-    block_out_channels=(16, 32),
+    block_out_channels=(24, 48),
     layers_per_block=1,
     norm_num_groups=8,
     down_block_types=("DownBlock2D", "AttnDownBlock2D"),
@@ -125,8 +125,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the model, and for both splits")
     parser.add_argument("--epsilon", type=float, help="train with DP-SGD at this ε; left out: without privacy")
     parser.add_argument("--delta", type=float, default=1e-5, help="at this δ (default: 1e-5)")
-    parser.add_argument("--images", type=int, default=300, help="images whose coins are tossed (default: 300)")
-    parser.add_argument("--canaries", type=int, default=300, help="canaries whose coins are tossed (default: 300)")
+    parser.add_argument("--images", type=int, default=100, help="images whose coins are tossed (default: 100)")
+    parser.add_argument("--canaries", type=int, default=200, help="canaries whose coins are tossed (default: 200)")
     parser.add_argument("--steps", type=int, default=1500, help="training steps (default: 1500)")
     parser.add_argument("--batch", type=int, default=32, help="expected images per step (default: 32)")
     parser.add_argument("--learning-rate", type=float, default=2e-3, help="of AdamW (default: 0.002)")
