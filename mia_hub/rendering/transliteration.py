@@ -15,7 +15,7 @@ _SPELLED = {
     "µ": "u", "°": " degrees", "§": "section ", "©": "(c)", "®": "(R)", "£": "GBP", "€": "EUR", "ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe",
     "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ð": "d", "þ": "th", "ı": "i", "\N{COMBINING TILDE}": "~",
     "\N{COMBINING CIRCUMFLEX ACCENT}": "^", "\N{COMBINING MACRON}": "_bar", "\N{ZERO WIDTH SPACE}": "", "\N{WORD JOINER}": "",
-    "⌊": "floor(", "⌋": ")", "∗": "*", "\N{SOFT HYPHEN}": "", "\N{BYTE ORDER MARK}": "",
+    "∅": "nothing", "⌊": "floor(", "⌋": ")", "∗": "*", "\N{SOFT HYPHEN}": "", "\N{BYTE ORDER MARK}": "",
 }  # fmt: skip
 _SCRIPTS = {"<super>": "^", "<sub>": "_"}
 

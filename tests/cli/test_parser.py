@@ -17,7 +17,7 @@ import mia_hub.cli
 from mia_hub.cli import parser as cli
 from mia_hub.errors import MiaHubError
 
-NOT_COMMANDS = {"fail_above", "options", "output", "parser", "publishing"}
+NOT_COMMANDS = {"check_batch", "fail_above", "options", "output", "parser", "publishing"}
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:
