@@ -88,7 +88,7 @@ def test_the_scripts_run(workplace, monkeypatch, capsys):
 
 def test_the_training_loop_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (loop,) = blocks("docs/audits.md", "python")
+    (loop,) = blocks("docs/monitoring.md", "python")
     pipeline, rng = build("ddpm"), np.random.default_rng(1)
     images, held_out = rng.integers(0, 256, (2, 100, 16, 16, 3), dtype=np.uint8)
     names = {"images": images, "held_out": held_out, "unet": pipeline.unet, "noise_scheduler": pipeline.scheduler}
