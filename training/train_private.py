@@ -64,6 +64,9 @@ def train(
     """
     from diffusers import DDPMScheduler, UNet2DModel
 
+    # With 8 or more, an empty draw, of which opacus can make no step, has a chance below e^-8 a step.
+    if not 8 <= batch < len(pixels):
+        raise SystemExit(f"The batch must be 8 or more, and smaller than the training set of {len(pixels)} images; got {batch}.")
     torch.manual_seed(seed)
     network, scheduler = UNet2DModel(**UNET), DDPMScheduler(**SCHEDULER)
     optimizer = torch.optim.AdamW(network.parameters(), learning_rate)

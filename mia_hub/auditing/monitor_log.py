@@ -76,7 +76,8 @@ class MonitoredStep:
         ends = {"": "value", "_low": "low", "_high": "high"}
         figures = {f"mia/{name}{end}": getattr(estimate, part) for name, estimate in named.items() for end, part in ends.items()}
         bounds = () if self.epsilon is None else self.epsilon.bounds
-        return figures | {f"mia/epsilon_bound_at_delta_{bound.delta:g}": bound.bound for bound in bounds}
+        # By method: only that of one run bounds the training's ε.
+        return figures | {f"mia/epsilon_{bound.method.replace('-', '_')}_at_delta_{bound.delta:g}": bound.bound for bound in bounds}
 
 
 @dataclass(frozen=True)

@@ -105,8 +105,9 @@ def run(args: argparse.Namespace) -> int:
         return 0
     place.write(drawn, record, progress=not args.quiet)
     if canaries is not None and place_of_canaries is not None:
-        origin = Origin(canaries.split.name, license=LICENSE)
-        of_canaries = split_record(canaries, origins=(origin,), license=LICENSE, model=args.model, **shown)
+        # Their captions are those of the members.
+        license = LICENSE if canaries.split.captions is None else record.license
+        of_canaries = split_record(canaries, origins=(Origin(canaries.split.name),), license=license, model=args.model, **shown)
         print("\nCanaries:")
         place_of_canaries.write(canaries, of_canaries, progress=not args.quiet)
     if record.license == "unknown":

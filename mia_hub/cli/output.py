@@ -84,6 +84,8 @@ def write_pdf(folder: Path, name: str, html: str, *, page: str) -> list[str]:
         content = to_pdf(html)
     except NoConverter as error:
         message(f"{name} was not written. {error} A browser prints {page}, which has the same content.")
+        if (folder / name).exists():
+            message(f"{folder / name} is of an earlier run; remove it.")
         write_output(folder / page, html)
         return [page]
     write_output_bytes(folder / name, content)

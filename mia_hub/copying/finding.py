@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 DEMO = "demo"
 # What is needed only until the report is there.
-WORK = "work"
+WORK = ".mia_hub_copies"
 
 
 @with_options
@@ -169,8 +169,14 @@ def _loaded(model: Any, options: CopyOptions) -> DiffusionModel | None:
     """Return the model, if it generates the images or embeds them."""
     from mia_hub.models.loading import load_model
 
-    if options["generated"] is not None and options["embedder"] != "denoiser":
-        return None
+    if options["generated"] is not None:
+        if options["embedder"] != "denoiser":
+            return None
+        if isinstance(model, str) and model == DEMO:
+            raise ModelError(
+                "The embedder 'denoiser' needs the model that made the images, and none is named: give it as --model (model=…), or choose "
+                "another embedder."
+            )
     if hasattr(model, "predict_noise"):
         return load_model(model)
     return load_model(model, device=options["device"], dtype=options["dtype"], revision=options["revision"])

@@ -65,11 +65,11 @@ def headline(report: CopyReport) -> str:
     if report.verdict == "no copies found":
         return f"No copies found: none of {n:,} generated images is nearer to a training image than chance explains."
     images = (
-        f"{report.copies.count:,} of {n:,} generated images are copies"
+        f"{report.copies.count:,} of {n:,} generated images are called copies"
         if report.copies.count > 1
-        else f"1 of {n:,} generated images is a copy"
+        else f"1 of {n:,} generated images is called a copy"
     )
-    return f"The model gives training images back: {images} ({report.copies}), of {_different(report)}."
+    return f"Evidence that the model gives training images back: {images} ({report.copies}), of {_different(report)}."
 
 
 def meaning(report: CopyReport) -> list[str]:
@@ -77,7 +77,8 @@ def meaning(report: CopyReport) -> list[str]:
     texts = []
     if report.verdict == "copies":
         texts.append(
-            f"Among the images called copies, at most {share(report.rate)} are expected to be none. The interval is over generated images: "
+            f"On average over such searches, at most {share(report.rate)} of what is called a copy is none; a search that calls nothing "
+            "counts as 0. So of a model that copies nothing, as many searches call something. The interval is over generated images: "
             "it says how the share would vary if more images were generated in the same way."
         )
     return [*texts, *CAVEATS]

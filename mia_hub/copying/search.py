@@ -101,7 +101,7 @@ def search(
     called = np.zeros(len(generated), bool) if adjusted is None else adjusted <= rate
     control = looking.control(float(p_values[called].max()) if p_values is not None and called.any() else 0.0)
     pairs = _pairs(generated, training, own, statistics, p_values, adjusted, called)
-    verdict, reason = _verdict(int(called.sum()), 0 if nonmembers is None else len(nonmembers), control, rate)
+    verdict, reason = _verdict(called, p_values, 0 if nonmembers is None else len(nonmembers), control, rate)
     origins: dict[str, SourceRecord | None] = {name: described[name] for name in ("training", "nonmembers")}
     sampled = described["sampling"] | ({"precision": described["precision"]} if described["precision"] else {})
     shown = [(images[0][pair.rows[0]], images[1][int(training.rows[pair.rows[1]])], pair) for pair in pairs[:SHOWN]]
@@ -162,7 +162,9 @@ def _copied(training: EmbeddedImages, places: npt.NDArray[np.int64]) -> tuple[Co
     return tuple(CopiedImage(training.names[place], training.ids[place], count, int(training.repeats[place])) for place, count in counts)
 
 
-def _verdict(called: int, null: int, control: Control | None, rate: float) -> tuple[Verdict, str]:
+def _verdict(
+    called: npt.NDArray[np.bool_], p_values: npt.NDArray[np.float64] | None, null: int, control: Control | None, rate: float
+) -> tuple[Verdict, str]:
     """Return the verdict, and the reason where nothing can be told."""
     needed = smallest_null(rate)
     if null == 0:
@@ -176,7 +178,17 @@ def _verdict(called: int, null: int, control: Control | None, rate: float) -> tu
             "other such images are, so nearness to the training images is no sign of copying. Images that are blander than real ones can "
             "be the cause; try more steps, another embedder, or non-members that are more like the training images"
         )
-    return ("copies" if called else "no copies found"), ""
+    if called.any():
+        return "copies", ""
+    # Images nearer than the whole null set may be copies that are too few to be told from chance.
+    nearer = 0 if p_values is None else int(np.sum(p_values == 1 / (null + 1)))
+    fewest = fewest_copies(len(called), null, rate)
+    if nearer and fewest > 1:
+        return "cannot tell", (
+            f"{nearer:,} of them are nearer than all {null:,} non-members, and it takes {fewest:,} to tell copies from chance; give more "
+            f"non-members ({null_needed(len(called), rate, 1):,} for a single copy)"
+        )
+    return "no copies found", ""
 
 
 def _side(images: EmbeddedImages | None, origin: SourceRecord | None) -> dict[str, Any]:

@@ -23,8 +23,8 @@ CAVEATS = (
 )
 P_VALUES = (
     "p-values hold for prompts that are like the unmemorised ones in length, language and style, on average over such sets of prompts.",
-    f"Evidence is p ≤ {ALPHA:g} for a single prompt, and q ≤ {FALSE_DISCOVERY_RATE:g} for several: of the prompts with evidence, at most "
-    f"{FALSE_DISCOVERY_RATE:.0%} are expected not to be memorised. p above {ALPHA:g} counts as 1 in q.",
+    f"Evidence is p ≤ {ALPHA:g} for a single prompt, and q ≤ {FALSE_DISCOVERY_RATE:g} for several: on average over such lists, at most "
+    f"{FALSE_DISCOVERY_RATE:.0%} of the prompts with evidence are not memorised. p above {ALPHA:g} counts as 1 in q.",
 )
 NO_VERDICT = (
     "Without prompts that the model has certainly not memorised there is no verdict, only a rank. Give 99 or more of the same kind as "

@@ -76,7 +76,7 @@ def draw_canaries(n: int, beside: MemberSplit, *, seed: int = 0) -> DecodedSplit
         f"These are canaries: {n:,} random patterns, made to be memorised. They go into the training set together with the members of "
         f"{beside.name}, and serve for the bound on ε alone."
     )
-    pool = Pool(Origin("canaries", license=LICENSE), images, captions, classes, (note,))
+    pool = Pool(Origin("canaries"), images, captions, classes, (note,))
     return draw_by_coins(pool, seed=seed, progress=False)
 
 

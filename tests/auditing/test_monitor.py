@@ -177,8 +177,10 @@ def test_the_lines_resume(memory, tmp_path):
     ends = {"mia/auc_low": first.steps[0].auc.low, "mia/tpr_at_0.05_fpr": first.steps[0].tpr_at_fpr[0.05].value}
     assert ends.items() <= logged[0][1].items()
     # Of an innocent and of a guilty network, at δ = 0.
-    assert [values["mia/epsilon_bound_at_delta_0"] for _, values in logged] == [step.epsilon.bounds[0].bound for step in first.steps]
-    assert logged[0][1]["mia/epsilon_bound_at_delta_0"] < 0.5 < 2 < logged[1][1]["mia/epsilon_bound_at_delta_0"]
+    assert [values["mia/epsilon_clopper_pearson_at_delta_0"] for _, values in logged] == [
+        step.epsilon.bounds[0].bound for step in first.steps
+    ]
+    assert logged[0][1]["mia/epsilon_clopper_pearson_at_delta_0"] < 0.5 < 2 < logged[1][1]["mia/epsilon_clopper_pearson_at_delta_0"]
     # Killed while a line was written; and started again from the checkpoint of step 1.
     log.write_text(log.read_text() + '{"step": 3, "au')
     again = monitor_of(split, log=log, attack=SIMA, stop_above="auc=.7", fprs=[0.05])

@@ -78,8 +78,31 @@ def test_planted_copies_are_found_and_fresh_draws_are_not(name, population, tmp_
     assert len(values["pairs"]) == 20 and "sheet" not in values and values["copies"]["value"] == report.copies.value
     assert len(report.to_csv().splitlines()) == 37
     for text in (report.to_markdown(), report.to_html()):
-        assert "The model gives training images back" in text and "000.png" in text
+        assert "Evidence that the model gives training images back" in text and "000.png" in text
     assert "data:image/png;base64," in report.to_html()
+
+
+def test_copies_that_are_too_few_to_be_told_from_chance_are_not_called_absent():
+    rng = np.random.default_rng(5)
+    training, nonmembers, fresh = (rng.integers(0, 256, (n, 16, 16, 3), dtype=np.uint8) for n in (60, 40, 195))
+    generated = np.concatenate([training[:5], fresh])
+    report = find_copies(training=list(training), nonmembers=list(nonmembers), generated=list(generated), progress=False)
+    assert report.verdict == "cannot tell" and report.copies.count == 0 and report.fewest > 5
+    assert "to tell copies from chance; give more non-members" in report.to_markdown()
+
+
+def test_a_folder_of_the_user_inside_the_output_folder_is_kept(tmp_path):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "thesis.txt").write_text("mine")
+    images = list(np.random.default_rng(6).integers(0, 256, (50, 8, 8), dtype=np.uint8))
+    find_copies(training=images[:10], generated=images[10:15], folder=tmp_path, progress=False)
+    assert (tmp_path / "work" / "thesis.txt").read_text() == "mine" and not (tmp_path / ".mia_hub_copies").exists()
+
+
+def test_the_model_that_embeds_images_of_elsewhere_has_to_be_named():
+    images = list(np.random.default_rng(7).integers(0, 256, (20, 28, 28), dtype=np.uint8))
+    with pytest.raises(MiaHubError, match="none is named: give it as --model"):
+        find_copies(training=images[:10], generated=images[10:], embedder="denoiser", progress=False)
 
 
 def test_a_perfect_memory_copies_and_a_perfect_generalisation_does_not():
@@ -139,7 +162,7 @@ def test_an_interrupted_run_resumes_to_the_bit(at, tiny, population, tmp_path, m
     assert [file.stat().st_mtime_ns for file in stored] == times
     assert resumed.pairs == whole.pairs and resumed.control == whole.control and resumed.figures == whole.figures
     assert resumed.sheet == whole.sheet
-    assert len(list((tmp_path / "generated").iterdir())) == 10 and not (tmp_path / "work").exists()
+    assert len(list((tmp_path / "generated").iterdir())) == 10 and not (tmp_path / ".mia_hub_copies").exists()
     # More images of the same run; the first ones are the same.
     more = find_copies(tiny, folder=tmp_path, **options | {"n": 12})
     assert {pair.generated: pair.distance for pair in resumed.pairs}.items() <= {p.generated: p.distance for p in more.pairs}.items()

@@ -57,7 +57,7 @@ def test_the_command_writes_them_beside_the_split(tmp_path, capsys, draw):
     source.mkdir()
     for i, pixels in enumerate(noise(30, (8, 8, 3))):
         Image.fromarray(pixels).save(source / f"{i}.png")
-    words = ["make-split", source, *draw, "--seed", 2, "--no-shift-check", "--quiet", "--license", "cc0-1.0"]
+    words = ["make-split", source, *draw, "--seed", 2, "--no-shift-check", "--quiet", "--license", "cc-by-4.0"]
     assert cli.main([str(word) for word in (*words, "--canaries", 3, "--out", out)]) == 2 and not out.exists()
     assert "canaries must be" in capsys.readouterr().err
     assert cli.main([str(word) for word in (*words, "--canaries", 60, "--out", out)]) == 0
@@ -66,6 +66,19 @@ def test_the_command_writes_them_beside_the_split(tmp_path, capsys, draw):
     assert canaries.coins is not None and canaries.coins.seed == 2 and len(canaries.images) == 60
     assert not {image.id for image in split.images} & {image.id for image in canaries.images}
     assert "made to be memorised" in (tmp_path / "out-canaries" / "README.md").read_text(encoding="utf-8")
+    assert "Licence of the images:** cc0-1.0" in (tmp_path / "out-canaries" / "README.md").read_text(encoding="utf-8")
     # Written again, they replace the earlier ones.
     assert cli.main([str(word) for word in (*words, "--canaries", 50, "--out", out)]) == 0
     assert len(load_split(f"{out}-canaries").images) == 50
+
+
+def test_canaries_with_captions_of_the_source_have_its_licence(tmp_path):
+    source, out = tmp_path / "images", tmp_path / "out"
+    source.mkdir()
+    for i, pixels in enumerate(noise(30, (8, 8, 3))):
+        Image.fromarray(pixels).save(source / f"{i}.png")
+        (source / f"{i}.txt").write_text(f"a private text {i}")
+    words = ["make-split", source, "--coin-flip", "--seed", 2, "--no-shift-check", "--quiet", "--canaries", 60, "--out", out]
+    assert cli.main([str(word) for word in words]) == 0
+    assert load_split(f"{out}-canaries").captions is not None
+    assert "cc0" not in (tmp_path / "out-canaries" / "README.md").read_text(encoding="utf-8")
