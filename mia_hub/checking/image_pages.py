@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mia_hub.checking.image_answers import ImageCheck
 from mia_hub.checking.set_answers import SetCheck
 from mia_hub.checking.verdict_texts import P_VALUE_CAVEAT, P_VALUE_IN_GENERAL, VERDICTS, q_value_text
-from mia_hub.checking.verdicts import EVIDENCE, NO_NULL, NOT_COMPARABLE
+from mia_hub.checking.verdicts import CANNOT_TELL, EVIDENCE, NO_NULL, NOT_COMPARABLE
 from mia_hub.metrics.p_values import ALPHA, CONDITIONAL, MARGINAL
 from mia_hub.rendering.html import fragment
 from mia_hub.rendering.numbers import floored_percent, p_text
@@ -106,8 +106,12 @@ def _tally_text(checks: Sequence[ImageCheck]) -> str:
 
 def together_text(checks: Sequence[ImageCheck]) -> str:
     """Return the summary of several answers in a sentence."""
-    evidence = sum(check.verdict == EVIDENCE for check in checks)
-    return f"{len(checks)} images checked together on the model {checks[0].model}: evidence of membership for {evidence or 'none'}."
+    evidence, judged = (sum(check.verdict in verdicts for check in checks) for verdicts in ((EVIDENCE,), (EVIDENCE, CANNOT_TELL)))
+    together = f"{len(checks)} images checked together on the model {checks[0].model}: "
+    if not judged:
+        return f"{together}none could be judged."
+    of = "" if judged == len(checks) else f" of the {judged} that could be judged"
+    return f"{together}evidence of membership for {evidence or 'none'}{of}."
 
 
 def shared_caveats(checks: Sequence[ImageCheck]) -> list[str]:

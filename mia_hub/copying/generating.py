@@ -193,7 +193,7 @@ def _open_record(folder: Path, model: DiffusionModel, sampling: Sampling, device
         if other:
             raise MiaHubError(
                 f"{folder} holds the images of another run, which differs in: {', '.join(other)}. Give another folder to --out, or compare "
-                f"these images as they are with --generated {folder / GENERATED}."
+                f"these images as they are, with --generated {folder / GENERATED} and the training images as --training."
             )
         # A wrapped function has no revision to be known by: its images are generated anew.
         if model.info.revision is not None:

@@ -11,11 +11,13 @@ import numpy.typing as npt
 from mia_hub.errors import SplitError, integer_at_least
 from mia_hub.images.image import InputImage
 from mia_hub.images.sources import as_images
-from mia_hub.splits.drawing import FEWEST, DecodedSplit, draw_by_coins
+from mia_hub.splits.drawing import DecodedSplit, draw_by_coins
 from mia_hub.splits.member_split import MemberSplit
 from mia_hub.splits.sources import Origin, Pool
 
 SUFFIX = "-canaries"
+# With fewer, coins may well leave a side with too few for an audit.
+FEWEST = 20
 LICENSE = "cc0-1.0"
 # Cells along the shorter side. With fewer, two canaries may be near copies; with more, they look like noise, which no network learns.
 CELLS = 6
@@ -55,7 +57,7 @@ def draw_canaries(n: int, beside: MemberSplit, *, seed: int = 0) -> DecodedSplit
     """Make canaries like the images of a split, and put each in or out by its own fair coin.
 
     Args:
-        n: the number of canaries, at least 4.
+        n: the number of canaries, at least 20; a bound above 1 takes some hundreds.
         beside: the split of the training set that they go into. They get the size of its first member, colours if that has any, and
             captions and classes that are drawn from its members.
         seed: of the patterns, of the coins and of what is drawn.
@@ -64,9 +66,9 @@ def draw_canaries(n: int, beside: MemberSplit, *, seed: int = 0) -> DecodedSplit
         A split of their own, by coins.
 
     Raises:
-        SplitError: for fewer than 4, or if the coins leave a side with fewer than 2.
+        SplitError: for fewer than 20, or if the coins leave a side with fewer than 2.
     """
-    n = integer_at_least("canaries", n, 2 * FEWEST, SplitError)
+    n = integer_at_least("canaries", n, FEWEST, SplitError)
     first = beside.members[0]
     height, width, channels = _shape(first)
     images = as_images(canary_images(n, height, width, channels, seed=seed))

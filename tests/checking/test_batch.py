@@ -42,7 +42,11 @@ def mixed(name: str = "a.png", problem: str = "It is damaged.") -> Batch:
 
 def test_the_findings_count_every_file_by_its_answer():
     assert [row[:2] for row in counts(mixed())] == [["evidence", "1"], ["cannot tell", "1"], ["not comparable", "1"], ["unreadable", "1"]]
-    assert findings(mixed())[0] == "3 images checked together on the model demo: evidence of membership for 1."
+    assert (
+        findings(mixed())[0] == "3 images checked together on the model demo: evidence of membership for 1 of the 2 that could be judged."
+    )
+    strange = a_batch(*2 * [checked(a_check(3, verdict=NOT_COMPARABLE))])
+    assert findings(strange)[0] == "2 images checked together on the model demo: none could be judged."
     none = a_batch(checked(doubtful(q_value=1.0)), checked(doubtful(q_value=1.0)))
     assert counts(none)[0] == ["evidence", "0", ""] and "for none" in findings_text(none) and "A reason." in findings_text(none)
     unknown = a_batch(checked(a_check(3, verdict=NO_NULL, bands=False)), values=VALUES | {"reference": None})
