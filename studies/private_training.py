@@ -28,8 +28,8 @@ RUNS = {"private-2": "DP-SGD, ε = 2", "private-8": "DP-SGD, ε = 8", "not-priva
 SIDES = {"": "images", SUFFIX: "canaries"}
 METHODS = {
     "one-run": "one run, δ = 0",
-    "one-run at δ": "one run",
-    "gaussian": "one run, if Gaussian",
+    "one-run at δ": "one run, δ = 1e-5",
+    "gaussian": "one run, δ = 1e-5, if Gaussian",
     "rates": "Clopper–Pearson, of one model",
 }
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mia_hub.rendering.terminal import columns, paragraph
-from mia_hub.rendering.text import one_line
+from mia_hub.rendering.text import one_line, without_formula
 
 if TYPE_CHECKING:
     from leaderboard.requests.intake import Accepted
@@ -100,8 +100,3 @@ def table_rows(submissions: Sequence[Submission]) -> list[list[str]]:
         row = [state, setting_text(request) if request else "", attacks + own, time_text(status.submitted), status.submitter, each.id]
         rows.append([without_formula(one_line(cell)) for cell in row])
     return rows
-
-
-def without_formula(text: str) -> str:
-    """Return a cell that a spreadsheet takes for text when it is pasted there."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text

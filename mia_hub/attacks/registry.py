@@ -8,7 +8,7 @@ from mia_hub.attacks.authors import HasAuthorsVariant
 from mia_hub.attacks.base import Attack
 from mia_hub.attacks.conditional import Conditional
 from mia_hub.errors import AttackError
-from mia_hub.rendering.suggestions import did_you_mean
+from mia_hub.rendering.suggestions import check_parameters, look_up
 
 # Filled by `mia_hub.attacks`.
 ATTACKS: dict[str, type[Attack]] = {}
@@ -37,18 +37,12 @@ def get_attack(name: str | Attack, **parameters: Any) -> Attack:
         if parameters:
             raise AttackError(f"{name!r} has its parameters already; give a name to set {', '.join(parameters)}.")
         return name
-    attack = ATTACKS.get(str(name))
-    if attack is None:
-        raise AttackError(f"There is no attack {name!r}.{did_you_mean(name, ATTACKS)} Known are: {', '.join(list_attacks())}.")
+    attack = look_up("attack", name, ATTACKS, AttackError)
     known = list(attack.parameters())
     if "given" in parameters and "given" not in known and not attack.needs_training:
         given = parameters.pop("given")
         return Conditional(attack=get_attack(name, **parameters), given=given)
-    for parameter in parameters:
-        if parameter not in known:
-            raise AttackError(
-                f"The attack {attack.name!r} has no parameter {parameter!r}.{did_you_mean(parameter, known)} It takes: {', '.join(known)}."
-            )
+    check_parameters(f"attack {attack.name!r}", parameters, known, AttackError)
     if issubclass(attack, HasAuthorsVariant) and parameters.get("variant") == "authors":
         parameters = {**attack.authors_defaults, **parameters}
     return attack(**parameters)

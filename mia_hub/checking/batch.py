@@ -19,7 +19,7 @@ from mia_hub.errors import MiaHubError
 from mia_hub.images.messages import printable
 from mia_hub.metrics.set_tests import FEWEST_IN_SET
 from mia_hub.rendering.terminal import bullets, columns, paragraph
-from mia_hub.rendering.text import Rows
+from mia_hub.rendering.text import Rows, without_formula
 from mia_hub.system.files import sha256_of
 
 if TYPE_CHECKING:
@@ -163,14 +163,9 @@ def _sha256(path: Path) -> str:
 def _csv_row(file: CheckedFile) -> list[str]:
     check = file.check
     if check is None:
-        return [_as_text(file.name), UNREADABLE, "", "", "", "", file.sha256, "", _as_text(file.problem)]
+        return [without_formula(file.name), UNREADABLE, "", "", "", "", file.sha256, "", without_formula(file.problem)]
     numbers = ["" if value is None else f"{value:.10g}" for value in (check.p_value, check.q_value, check.score, check.share_below)]
-    return [_as_text(file.name), file.verdict, *numbers, file.sha256, check.id, _as_text(" ".join(check.notes))]
-
-
-def _as_text(text: str) -> str:
-    """Return a text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    return [without_formula(file.name), file.verdict, *numbers, file.sha256, check.id, without_formula(" ".join(check.notes))]
 
 
 # The findings in words, which the terminal and the document share.

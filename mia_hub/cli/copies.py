@@ -10,7 +10,7 @@ from mia_hub.cli.options import Commands, add_condition_columns, add_query_optio
 from mia_hub.cli.output import output_folder, report_files, report_interruption
 from mia_hub.cli.reference import SOURCES
 from mia_hub.errors import MiaHubError
-from mia_hub.system.files import replacing, write_output
+from mia_hub.system.files import write_output, write_output_bytes
 
 FILES = ("copies.json", "copies.md", "copies.html", "pairs.csv", "pairs.png")
 
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         texts = (report.to_json(), report.to_markdown(), report.to_html(), report.to_csv().rstrip("\n"))
         for name, text in zip(FILES, texts):
             write_output(out / name, text)
-        _write_sheet(out / FILES[-1], report.sheet)
+        write_output_bytes(out / FILES[-1], report.sheet)
     print(report.to_markdown())
     if out:
         report_files(out, FILES)
@@ -101,11 +101,3 @@ def _prompts(name: str | None) -> Any:
             f"--prompts takes 'captions', 'empty', or a text file in UTF-8 with one prompt a line; {name} is none."
         ) from error
     return [line for line in lines if line.strip()]
-
-
-def _write_sheet(path: Path, sheet: bytes) -> None:
-    try:
-        with replacing(path) as temporary:
-            temporary.write_bytes(sheet)
-    except OSError as error:
-        raise MiaHubError(f"{path} can't be written ({error.strerror}).") from error

@@ -92,14 +92,14 @@ def search(
         described: what is recorded of model, sampling and sources; see `mia_hub.copying.finding`.
     """
     rate, seed = options["rate"], options["seed"]
-    looking = Search(generated, training, nonmembers, options["neighbours"], rate, seed, options["progress"])
-    own = looking.among(generated, training, "nearest training images")
-    of_null = None if nonmembers is None else looking.among(nonmembers, training, "those of the non-members")
+    comparison = Search(generated, training, nonmembers, options["neighbours"], rate, seed, options["progress"])
+    own = comparison.among(generated, training, "nearest training images")
+    of_null = None if nonmembers is None else comparison.among(nonmembers, training, "those of the non-members")
     statistics = ratios(own.distances)
     p_values = None if of_null is None else copy_p_values(statistics, ratios(of_null.distances))
     adjusted = None if p_values is None else q_values(p_values)
     called = np.zeros(len(generated), bool) if adjusted is None else adjusted <= rate
-    control = looking.control(float(p_values[called].max()) if p_values is not None and called.any() else 0.0)
+    control = comparison.control(float(p_values[called].max()) if p_values is not None and called.any() else 0.0)
     pairs = _pairs(generated, training, own, statistics, p_values, adjusted, called)
     verdict, reason = _verdict(called, p_values, 0 if nonmembers is None else len(nonmembers), control, rate)
     origins: dict[str, SourceRecord | None] = {name: described[name] for name in ("training", "nonmembers")}
@@ -122,7 +122,7 @@ def search(
         training=_side(training, origins["training"]),
         nonmembers=_side(nonmembers, origins["nonmembers"]),
         model=described["model"],
-        notes=_notes(looking, of_null, described),
+        notes=_notes(comparison, of_null, described),
         provenance=provenance(seed=seed, **sampled),
         sheet=contact_sheet([(left, right, pair.ratio, pair.q_value, pair.is_copy) for left, right, pair in shown]),
     )
@@ -199,9 +199,9 @@ def _side(images: EmbeddedImages | None, origin: SourceRecord | None) -> dict[st
     return record | ({"revision": origin.revision} if origin.revision else {})
 
 
-def _notes(looking: Search, of_null: Neighbours | None, described: dict[str, Any]) -> tuple[str, ...]:
+def _notes(comparison: Search, of_null: Neighbours | None, described: dict[str, Any]) -> tuple[str, ...]:
     """Return what the reader must know of this search, one sentence each."""
-    training, generated = looking.training, len(looking.generated)
+    training, generated = comparison.training, len(comparison.generated)
     notes = [note for name in ("training", "nonmembers") if described[name] is not None for note in described[name].notes]
     if len(training) < len(training.all_ids):
         notes.append(
@@ -214,11 +214,11 @@ def _notes(looking: Search, of_null: Neighbours | None, described: dict[str, Any
         same = int((of_null.distances[:, 0] == 0).sum())
         if same:
             notes.append(f"{same:,} non-members lie at distance 0 from a training image; are they certainly not in the training set?")
-        fewest = fewest_copies(generated, len(of_null.rows), looking.rate)
+        fewest = fewest_copies(generated, len(of_null.rows), comparison.rate)
         if fewest > 1:
-            n, m, most = generated, len(of_null.rows), math.floor((len(of_null.rows) + 1) * looking.rate)
+            n, m, most = generated, len(of_null.rows), math.floor((len(of_null.rows) + 1) * comparison.rate)
             notes.append(
                 f"With {m:,} non-members, fewer than {fewest:,} copies among {n:,} images can't be told from chance. A single copy can "
-                f"with {null_needed(n, looking.rate, 1):,} non-members" + (f", or among at most {most:,} images." if most else ".")
+                f"with {null_needed(n, comparison.rate, 1):,} non-members" + (f", or among at most {most:,} images." if most else ".")
             )
     return tuple(notes)

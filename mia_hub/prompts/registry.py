@@ -7,7 +7,7 @@ from typing import Any
 from mia_hub.attacks.spelling import parse_name_and_parameters
 from mia_hub.errors import MiaHubError, PromptError
 from mia_hub.prompts.detector import PromptDetector
-from mia_hub.rendering.suggestions import did_you_mean
+from mia_hub.rendering.suggestions import check_parameters, look_up
 
 # Filled by `mia_hub.prompts`.
 DETECTORS: dict[str, type[PromptDetector]] = {}
@@ -38,13 +38,6 @@ def get_detector(name: str | PromptDetector, **parameters: Any) -> PromptDetecto
         raise PromptError(
             f"A detector is written as NAME or NAME:PARAMETER=VALUE,…, such as curvature:form=exact,draws=8; got {name!r}."
         ) from error
-    detector = DETECTORS.get(given)
-    if detector is None:
-        raise PromptError(f"There is no detector {given!r}.{did_you_mean(given, DETECTORS)} Known are: {', '.join(list_detectors())}.")
-    known = list(detector.parameters())
-    for parameter in parameters | spelled:
-        if parameter not in known:
-            raise PromptError(
-                f"The detector {given!r} has no parameter {parameter!r}.{did_you_mean(parameter, known)} It takes: {', '.join(known)}."
-            )
+    detector = look_up("detector", given, DETECTORS, PromptError)
+    check_parameters(f"detector {given!r}", parameters | spelled, detector.parameters(), PromptError)
     return detector(**parameters | spelled)

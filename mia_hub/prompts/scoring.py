@@ -68,16 +68,16 @@ def score_prompts(
     """
     chosen = get_detector(detector)
     integer_at_least("seed", seed, 0, PromptError)
-    asked = Prompts.checked(prompts, "prompts")
-    without = NONE if unmemorised is None else Prompts.checked(unmemorised, "unmemorised prompts")
-    known = NONE if memorised is None else Prompts.checked(memorised, "memorised prompts")
-    _check_known(asked, without, known, given=(unmemorised is not None, memorised is not None))
+    candidates = Prompts.checked(prompts, "prompts")
+    null_prompts = NONE if unmemorised is None else Prompts.checked(unmemorised, "unmemorised prompts")
+    positive_prompts = NONE if memorised is None else Prompts.checked(memorised, "memorised prompts")
+    _check_known(candidates, null_prompts, positive_prompts, given=(unmemorised is not None, memorised is not None))
     loaded = load_model(model, device=device, dtype=dtype, revision=revision)
     chosen.check(loaded)
-    texts = [*asked.texts, *without.texts, *known.texts]
+    texts = [*candidates.texts, *null_prompts.texts, *positive_prompts.texts]
     drawn = observe(chosen, loaded, texts, batch_size=batch_size, seed=seed, progress=progress)
-    own, null, positive = np.split(drawn.values, np.cumsum([len(asked), len(without)]))
-    answers = _answers(asked.texts, own, null.mean(axis=1), _cut_off(loaded, asked.texts))
+    own, null, positive = np.split(drawn.values, np.cumsum([len(candidates), len(null_prompts)]))
+    answers = _answers(candidates.texts, own, null.mean(axis=1), _cut_off(loaded, candidates.texts))
     measured = _measured(positive.mean(axis=1), null.mean(axis=1), seed)
     critical = CriticalScore.of(null.mean(axis=1)) if len(null) else None
     return PromptReport(
@@ -99,20 +99,20 @@ def score_prompts(
         critical=None if critical is None else critical.score,
         auc=measured[0] if measured else None,
         tpr_at_fpr=measured[1] if measured else None,
-        notes=tuple(_notes(asked, without, known, answers, drawn)),
+        notes=tuple(_notes(candidates, null_prompts, positive_prompts, answers, drawn)),
     )
 
 
-def _check_known(asked: Prompts, without: Prompts, known: Prompts, *, given: tuple[bool, bool]) -> None:
+def _check_known(candidates: Prompts, null_prompts: Prompts, positive_prompts: Prompts, *, given: tuple[bool, bool]) -> None:
     """Refuse kinds of prompts that overlap, and too few known ones."""
     names = ("prompts", "unmemorised prompts", "memorised prompts")
     for one, other in ((0, 1), (0, 2), (2, 1)):
-        kinds = (asked, without, known)
+        kinds = (candidates, null_prompts, positive_prompts)
         check_apart(kinds[one], kinds[other], (names[one], names[other]))
-    if given[0] and len(without) < FEWEST_NULL:
+    if given[0] and len(null_prompts) < FEWEST_NULL:
         raise PromptError(
-            f"{len(without)} different unmemorised prompts are too few for a p-value: give at least {FEWEST_NULL}, better {ENOUGH_NULL} or "
-            f"more, without which no prompt can get evidence (p ≤ {ALPHA:g})."
+            f"{len(null_prompts)} different unmemorised prompts are too few for a p-value: give at least {FEWEST_NULL}, better "
+            f"{ENOUGH_NULL} or more, without which no prompt can get evidence (p ≤ {ALPHA:g})."
         )
     if given[1] and not given[0]:
         raise PromptError("Memorised prompts measure the detector together with unmemorised ones; give both kinds, or leave them out.")
@@ -167,10 +167,12 @@ def _measured(memorised: Floats, unmemorised: Floats, seed: int) -> tuple[Estima
     return Estimate(auc(scores, labels), *delong(scores, labels), *counts), detected
 
 
-def _notes(asked: Prompts, without: Prompts, known: Prompts, answers: Sequence[PromptScore], drawn: DrawnScores) -> list[str]:
+def _notes(
+    candidates: Prompts, null_prompts: Prompts, positive_prompts: Prompts, answers: Sequence[PromptScore], drawn: DrawnScores
+) -> list[str]:
     """Return what the reader must know, in sentences."""
     notes = []
-    for kind, prompts in (("prompts", asked), ("unmemorised prompts", without), ("memorised prompts", known)):
+    for kind, prompts in (("prompts", candidates), ("unmemorised prompts", null_prompts), ("memorised prompts", positive_prompts)):
         if prompts.repeated:
             notes.append(f"{prompts.repeated:,} repeated {kind} count once.")
     cut_off = sum(answer.cut_off for answer in answers)
@@ -178,7 +180,7 @@ def _notes(asked: Prompts, without: Prompts, known: Prompts, answers: Sequence[P
         notes.append(f"{cut_off:,} of the prompts {'are' if cut_off > 1 else 'is'} longer than the text encoder takes: the end is cut off.")
     if "precision-fallback" in drawn.remarks:
         notes.append(f"{drawn.remarks['precision-fallback'][0].upper()}{drawn.remarks['precision-fallback'][1:]}.")
-    n, m = len(without), len(answers)
+    n, m = len(null_prompts), len(answers)
     if 0 < n < ENOUGH_NULL:
         notes.append(
             f"With {n} unmemorised prompts no p-value is below {1 / (n + 1):.3g}, so none is evidence: give {ENOUGH_NULL} or more."

@@ -41,3 +41,8 @@ def shorten(text: str, longest: int, *, end: int = 0) -> str:
 def one_line(text: object, longest: int = 500) -> str:
     """Return a stranger's text as one short line; control characters, which a terminal obeys, become spaces."""
     return shorten("".join(letter if letter.isprintable() else " " for letter in str(text)), longest)
+
+
+def without_formula(text: str) -> str:
+    """Return a cell that a spreadsheet takes for text, and never runs as a formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
