@@ -94,7 +94,7 @@ class Chunk:
     @cached_property
     def images(self) -> Images:
         if self.kind == "generated":
-            return generated(range(self.start, min(self.start + CHUNK, GENERATED)))
+            return generated(model(), range(self.start, min(self.start + CHUNK, GENERATED)))
         if self.kind == SHIFTED_NULL:
             moves = ((0, -1), (0, 1), (-1, 0), (1, 0))
             return [shifted(*moves[int(content_id(image), 16) % 4], image) for image in Chunk("null", self.start).images]
@@ -127,13 +127,13 @@ def model() -> Any:
     return load_model("demo", device="cpu")
 
 
-def generated(rows: range) -> Images:
-    """Return images that the model generated, each from its own noise."""
-    steps = ddim_timesteps(model().schedule, STEPS)
-    noise = SampleNoise([f"generated {row}" for row in rows], model().info.sample_shape, SEED, model().device, torch.float32)
+def generated(model: Any, rows: range) -> Images:
+    """Return grey images that a model generated, each from its own noise."""
+    steps = ddim_timesteps(model.schedule, STEPS)
+    noise = SampleNoise([f"generated {row}" for row in rows], model.info.sample_shape, SEED, model.device, torch.float32)
     with torch.no_grad():
-        *_, sample = predicted_clean_images(model(), noise(steps[0]), steps)
-    return [np.rint(image[0] * 255).astype(np.uint8) for image in model().to_pixels(sample).clamp(0, 1).numpy()]
+        *_, sample = predicted_clean_images(model, noise(steps[0]), steps)
+    return [np.rint(image[0] * 255).astype(np.uint8) for image in model.to_pixels(sample).clamp(0, 1).numpy()]
 
 
 def observe(folder: Path, chunk: Chunk) -> None:

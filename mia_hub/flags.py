@@ -48,6 +48,10 @@ FLAGS = {
         "Their ends were cut off, as in training and sampling with the same encoder; where the model was trained with a longer limit, "
         "the figures are too low.",
     ),
+    "untrained-timesteps": (
+        "a distilled model was queried at timesteps that it was not distilled at",
+        "What it predicts there was never trained, and says little about its training images. Choose timesteps of its own.",
+    ),
     "precision-fallback": (
         "parts of the model gave infinity or NaN in half precision",
         "They were moved to a wider precision and everything was scored again; the figures are those of the precisions named.",

@@ -204,6 +204,17 @@ def _gsa(name: str) -> Case:
     )
 
 
+def _fremia(attack: str, series: str, rows: Sequence[int], power: float, *, of_clean: bool) -> Case:
+    """Theirs compares predicted clean images for Loss and PIA, ours predicted noise; per timestep they differ by a factor."""
+
+    def theirs(arrays: Arrays) -> np.ndarray:
+        alphas = np.asarray(ddpm_alphas_cumprod())[arrays["timesteps"]]
+        factor = np.sqrt(alphas / (1 - alphas)) if of_clean else np.ones(len(rows))
+        return (arrays[series][list(rows)] ** (1 / power) * factor)[None] ** (2 if power == 2 else 1)
+
+    return Case(attack, "fremia", f"poetic2/FreMIA@68395e4, DDIM/components.py, {series}, Fourier_filter", theirs)
+
+
 SIMA, REDIFFUSE = "mx-ethan-rao/SimA, DDPM/components.py", "lijingwei0502/diffusion_mia, DDIM/components.py, ReDiffuseAttacker"
 CASES = (
     Case("sima:input=noised,timesteps=10,100", "epsilon", f"{SIMA}, Epsilon", lambda arrays: arrays["statistic"].T ** (1 / 4)),
@@ -236,6 +247,9 @@ CASES = (
     _forensics("forensics-vlb", "vb", clipped=False),
     _forensics("forensics-mse", "mse", clipped=False),
     _forensics("forensics-xstart", "xstart_mse", clipped=False),
+    _fremia("secmi:timesteps=0,40,90,filtered=5,0.2", "secmi", (0, 4, 9), 2, of_clean=False),
+    _fremia("pia:timesteps=100,200,filtered=5,0.2", "pia", (0, 1), 4, of_clean=True),
+    _fremia("loss:timesteps=100,200,filtered=5,0.2", "naive", (0, 1), 2, of_clean=True),
     # Theirs in [-1, 1], ours in [0, 1].
     Case(
         "nearest-generated",

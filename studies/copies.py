@@ -7,7 +7,6 @@ python -m studies.copies --render   # writes the page again from docs/studies/co
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,16 +17,17 @@ import numpy as np
 from benchmarks.treatments import TIMESTEP, chunks, images, rate_text
 from benchmarks.treatments import measure as measure_treatments
 from mia_hub.attacks import get_attack
-from mia_hub.checking.treated_images import MEASURED, MOST_FALSE, OWN_OUTPUT
+from mia_hub.checking.treated_images import MOST_FALSE, OWN_OUTPUT
 from mia_hub.defaults import COPIES_ATTACK
 from mia_hub.images.sources import as_images
 from mia_hub.images.treatments import SHIFTED, TREATMENTS, UNTREATED
 from mia_hub.metrics.intervals import clopper_pearson
+from mia_hub.metrics.p_values import ALPHA
 from mia_hub.references.demo_reference import DEMO_COPIES, write_observations
 from mia_hub.rendering.markdown import markdown_table
-from mia_hub.system.files import write_text
 from mia_hub.system.provenance import provenance
 from studies.page import run_study
+from studies.treated import write_false_evidence
 
 NAME = "copies"
 PLAIN, LOW_PASS, COPIES = "sima-cn", "sima-lp", "sima-copies"
@@ -47,8 +47,8 @@ def write_limits(results: dict[str, Any]) -> None:
         name: {treatment: [row["evidence"][name], row["n"]] for treatment, row in _nonmembers(results).items()}
         for name in results["attacks"]
     }
-    about = {"model": results["model"]["id"], "revision": results["model"]["revision"], "null": results["null"], "p": 0.01}
-    write_text(MEASURED, json.dumps(about | {"false_evidence": counts}, indent=1, ensure_ascii=False) + "\n")
+    about = {"model": results["model"]["id"], "revision": results["model"]["revision"], "null": results["null"], "p": ALPHA}
+    write_false_evidence(NAME, about, counts)
 
 
 def write_demo_reference(folder: Path) -> None:

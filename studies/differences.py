@@ -32,7 +32,7 @@ class Difference:
 
 def _cases(*names: str) -> tuple[str, ...]:
     """The attacks of the cases of some names that were compared in the authors' variant, or that need none."""
-    cases = [case.attack for case in CASES if case.attack.split(":")[0] in names]
+    cases = [case.attack for case in CASES if case.attack.split(":")[0] in names and "filtered" not in case.attack]
     return tuple(case for case in cases if not case.startswith("forensics") or case.endswith("authors"))
 
 
@@ -98,6 +98,15 @@ DIFFERENCES = (
         "of the losses; the variant has the number of words and the grid, and importance=… takes other importances",
     ),
     Difference(
+        "mofit",
+        "a draw of e for each image; the embedding starts from the caption that is given, or the empty one",
+        "one draw for all images; the embedding starts from a captioning model's caption, whose loss is then mixed in, scaled by median "
+        "and IQR, with a weight chosen on the test images",
+        "mofit",
+        (),
+        "no values are stored",
+    ),
+    Difference(
         "rediffuse",
         "the last step leads to the clean image; the distance of all values",
         "the last step leads to timestep 0; squared distances, of which each colour channel counts as a sample of its own. Stable "
@@ -130,6 +139,14 @@ DIFFERENCES = (
         "forensics-vlb:variant=authors forensics-mse:variant=authors forensics-xstart:variant=authors",
         _cases("forensics-vlb", "forensics-mse", "forensics-xstart"),
         "without clipping, for t ≥ 1, too",
+    ),
+    Difference(
+        "loss secmi pia",
+        "filtered=…: a square of half-side 5 that would hold every frequency is refused",
+        "FreMIA: the same filter; Loss and PIA compare x0 with its prediction, and not noises, which differ by a factor per timestep; a "
+        "square that would hold every frequency becomes empty",
+        "loss:filtered=5,0.2 secmi:filtered=5,0.2 pia:filtered=5,0.2",
+        tuple(case.attack for case in CASES if "filtered" in case.attack),
     ),
     Difference(
         "nearest-generated",

@@ -2,8 +2,8 @@
 
     python -m studies.fine_tunes
 
-The images of a fine-tune, members and non-members, were never seen by its base. `studies.train` trains the models. Those that are not there
-are left out.
+The images of a fine-tune, members and non-members, were never seen by its base. `studies.train` trains the models. For those that are not
+there, the page keeps the figures that were measured last.
 """
 
 from __future__ import annotations
@@ -11,21 +11,37 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
+from benchmarks.treatments import NULL, rate_text
+from mia_hub.checking.treated_images import MOST_FALSE
+from mia_hub.images.treatments import UNTREATED
+from mia_hub.metrics.intervals import clopper_pearson
+from mia_hub.metrics.p_values import ALPHA
 from mia_hub.models.loading import load_model
+from mia_hub.models.protocol import DiffusionModel
 from mia_hub.rendering.markdown import markdown_table
+from mia_hub.splits.member_split import MemberSplit
+from mia_hub.system.provenance import provenance
 from studies.figures import lines_svg
 from studies.measuring import compare_attacks, interval_text, row_figures
 from studies.models import load_run
-from studies.page import run_study
+from studies.page import read_results, run_study
+from studies.treated import ATTACKS as TREATED_BY
+from studies.treated import rates, summed, write_false_evidence
 
 NAME = "fine_tunes"
 # Fixed before the first run. Grids are thin where an attack's own would only cost more.
 ALONG = ("sima:timesteps=100,160,220", "sima-cn:timesteps=100", "sima-b:timesteps=160,220,280")
 AT_END = ("sima-c:timesteps=100,160,220", "loss:timesteps=100,220", "loss-b:timesteps=220", "pia:timesteps=50,100,200")
 WITH_TEXT = ("clid", "gsa1")
+# Three runs of one recipe, on different images.
+DRAWS = ("ft-demo", "ft-demo-1", "ft-demo-2")
+# Attacks that are run on treated images: on all draws, but for the one of many queries; and those that are given the base.
+ON_ALL_DRAWS, GIVEN_BASE = ("sima", "sima-cn", "sima-b"), ("sima-b", "loss-b")
 
 
 @dataclass(frozen=True)
@@ -33,7 +49,7 @@ class FineTune:
     """A run of a recipe that begins with a trained model.
 
     Attributes:
-        title: on the page.
+        title: on the page, which runs of one recipe on different images share.
         base: folder of that model: relative to the project, or to the folder of the runs.
         lora: whether the run holds updates of the base alone.
         images: at most so many of each side are scored; half of them are reported.
@@ -47,9 +63,14 @@ class FineTune:
     snapshots: int = 4
 
 
+DEMO, PIXELS, PIXELS_LORA = "mia_hub/demo/model", "pixels, all weights", "pixels, LoRA of rank 8"
 FINE_TUNES = {
-    "ft-demo": FineTune("pixels, all weights", "mia_hub/demo/model", images=1200, snapshots=3),
-    "ft-demo-lora": FineTune("pixels, LoRA of rank 8", "mia_hub/demo/model", images=1200, snapshots=3),
+    "ft-demo": FineTune(PIXELS, DEMO, images=2400, snapshots=3),
+    "ft-demo-1": FineTune(PIXELS, DEMO, images=2400, snapshots=1),
+    "ft-demo-2": FineTune(PIXELS, DEMO, images=2400, snapshots=1),
+    "ft-demo-lora": FineTune(PIXELS_LORA, DEMO, images=2400, snapshots=3),
+    "ft-demo-lora-1": FineTune(PIXELS_LORA, DEMO, images=2400, snapshots=1),
+    "ft-demo-lora-2": FineTune(PIXELS_LORA, DEMO, images=2400, snapshots=1),
     "t2i-cifar-ft": FineTune("text-to-image, the UNet", "t2i-cifar"),
     "t2i-cifar-lora4": FineTune("text-to-image, LoRA of rank 4", "t2i-cifar", lora=True),
     "t2i-cifar-lora16": FineTune("text-to-image, LoRA of rank 16", "t2i-cifar", lora=True),
@@ -57,23 +78,46 @@ FINE_TUNES = {
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    rows, models = [], {}
-    for name, tuned in FINE_TUNES.items():
-        if not (args.runs / name).exists():
-            continue
-        run = load_run(args.runs / name)
-        split, recipe = run.split(tuned.images), run.facts["recipe"]
-        for step, folder in _thinned(run.snapshots, tuned.snapshots):
-            last = folder == run.final
-            attacks = (*ALONG, *(AT_END if last else ()), *(WITH_TEXT if last and split.captions else ()))
-            model = _model(args.runs, tuned, folder)
-            comparison = compare_attacks(model, split, attacks, args.runs / "scores" / NAME / f"{name}-{step}", shift_check=last)
-            passes = step * recipe["images per step"] / run.members
-            rows.append({"model": name, "step": step, "passes": passes, "attacks": list(map(row_figures, comparison.rows))})
-            if last:
-                facts = {"command": run.facts["command"], "split": run.facts["split_hash"], "blind": str(comparison.blind_auc)}
-                models[name] = facts | {"members": run.members}
-    return {"rows": rows, "models": models}
+    earlier = read_results(NAME)
+    trained = [name for name in FINE_TUNES if (args.runs / name).exists()]
+    rows = {name: [row for row in earlier["rows"] if row["model"] == name] for name in FINE_TUNES if name not in trained}
+    models = {name: facts for name, facts in earlier["models"].items() if name not in trained}
+    for name in trained:
+        rows[name], models[name] = _measured(args.runs, name, FINE_TUNES[name])
+    ordered = {name: models[name] for name in FINE_TUNES if name in models}
+    treated = _treated(args.runs) if set(DRAWS) <= set(trained) else earlier["treated"]
+    return {"rows": [row for name in ordered for row in rows[name]], "models": ordered, "treated": treated}
+
+
+def _measured(runs: Path, name: str, tuned: FineTune) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return the rows of a trained model, one per snapshot, and what the page says of it."""
+    run, rows, facts = load_run(runs / name), [], {}
+    split, recipe = run.split(tuned.images), run.facts["recipe"]
+    for step, folder in _thinned(run.snapshots, tuned.snapshots):
+        last = folder == run.final
+        attacks = (*ALONG, *(AT_END if last else ()), *(WITH_TEXT if last and split.captions else ()))
+        model = load_fine_tune(runs, tuned, folder)
+        comparison = compare_attacks(model, split, attacks, runs / "scores" / NAME / f"{name}-{step}", shift_check=last)
+        passes = step * recipe["images per step"] / run.members
+        rows.append({"model": name, "step": step, "passes": passes, "attacks": list(map(row_figures, comparison.rows))})
+        if last:
+            facts = {"command": run.facts["command"], "split": run.facts["split_hash"], "blind": str(comparison.blind_auc)}
+            facts |= {"members": run.members, "provenance": provenance()}
+    return rows, facts
+
+
+def _treated(runs: Path) -> dict[str, Any]:
+    """Return the evidence on treated images of the first recipe's fine-tunes, and store the false one where verdicts depend on it."""
+    models = {name: partial(_model_and_split, runs, name) for name in DRAWS}
+    counts = summed(models, {attack: DRAWS if attack in ON_ALL_DRAWS else DRAWS[:1] for attack in TREATED_BY}, runs / "scores" / NAME)
+    false = {attack: counts[attack]["non-members"] for attack in GIVEN_BASE}
+    write_false_evidence(NAME, {"model": f"{len(DRAWS)} fine-tunes of the demo", "null": NULL, "p": ALPHA}, false)
+    return {"counts": counts, "attacks": TREATED_BY}
+
+
+def _model_and_split(runs: Path, name: str) -> tuple[DiffusionModel, MemberSplit]:
+    run, tuned = load_run(runs / name), FINE_TUNES[name]
+    return load_fine_tune(runs, tuned, run.final), run.split(tuned.images)
 
 
 def _thinned(snapshots: dict[int, Path], count: int) -> Sequence[tuple[int, Path]]:
@@ -83,7 +127,7 @@ def _thinned(snapshots: dict[int, Path], count: int) -> Sequence[tuple[int, Path
     return [(step, snapshots[step]) for step in chosen]
 
 
-def _model(runs: Path, tuned: FineTune, folder: Path):
+def load_fine_tune(runs: Path, tuned: FineTune, folder: Path) -> DiffusionModel:
     """Load a snapshot with its base; that of a LoRA lies under it."""
     base = tuned.base if "/" in tuned.base else str(load_run(runs / tuned.base).final.resolve())
     own = str(folder.resolve())
@@ -106,8 +150,15 @@ def render(results: dict[str, Any]) -> dict[str, str]:
             series, heading="Recognised at 1 % FPR (higher = leaks more)", x_label="Passes over the training set", log_x=True,
             description="Members recognised at a false-positive rate of 1 % along the fine-tuning: SimA, given neighbours, given the base.",
         ),
-        "ends": "\n\n".join(f"### {FINE_TUNES[name].title}\n\n{_table(row['attacks'])}" for name, row in ends.items()),
-        "ratios": _ratios(ends),
+        "ends": "\n\n".join(f"### {FINE_TUNES[name].title}\n\n{_table(row['attacks'])}" for name, row in _firsts(ends).items()),
+        "draws": _draws(ends),
+        "n_treated": f"{results['treated']['counts']['sima-b']['non-members'][UNTREATED][1]:,}",
+        "members": markdown_table(["Copies", *TREATED_BY], rates(results["treated"]["counts"], "members")),
+        "nonmembers": markdown_table(["Copies", *TREATED_BY], rates(results["treated"]["counts"], "non-members")),
+        "failing": _failing(results["treated"]["counts"]),
+        "null": f"{NULL:,}",
+        "limit": f"{100 * MOST_FALSE:g} %",
+        "ratios": _ratios(_firsts(ends)),
         "missing": _missing(models),
         "along": markdown_table(
             ["Model", "Passes", *(f"{attack}: {figure}" for attack in ("sima", "sima-cn", "sima-b") for figure in ("AUC", "TPR@1%FPR"))],
@@ -121,8 +172,35 @@ def render(results: dict[str, Any]) -> dict[str, str]:
 
 
 def _missing(models: dict[str, Any]) -> str:
-    left = [tuned.title for name, tuned in FINE_TUNES.items() if name not in models]
+    left = list(dict.fromkeys(tuned.title for name, tuned in FINE_TUNES.items() if name not in models))
     return f"These models have not been trained yet: {'; '.join(left)}." if left else "Every model of the study is here."
+
+
+def _firsts(ends: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the first run of each recipe."""
+    names = {FINE_TUNES[name].title: name for name in reversed(ends)}
+    return {name: row for name, row in ends.items() if name in names.values()}
+
+
+def _draws(ends: dict[str, dict[str, Any]]) -> str:
+    """Return a table of what differs between runs of one recipe on different images: the mean of each figure, least and most."""
+    rows = []
+    for title in dict.fromkeys(FINE_TUNES[name].title for name in ends):
+        runs = [row for name, row in ends.items() if FINE_TUNES[name].title == title]
+        for attack in (one["attack"] for one in runs[0]["attacks"] if len(runs) > 1):
+            figures = [[_of(run, attack.split(":")[0])[key][0] for run in runs] for key in ("auc", "tpr_at_0.01_fpr")]
+            means = [f"{fmean(values):.3f} ({min(values):.3f} … {max(values):.3f})" for values in figures]
+            rows.append([title, f"`{attack}`", str(len(runs)), *means])
+    return markdown_table(["Model", "Attack", "Runs", "AUC: mean (least … most)", "TPR@1%FPR: mean (least … most)"], rows, raw=True)
+
+
+def _failing(counts: dict[str, Any]) -> str:
+    """Return the treatments under which an attack's false evidence is shown to exceed the limit."""
+    lines = []
+    for attack, kinds in counts.items():
+        found = [f"{name} {rate_text(*row)}" for name, row in kinds["non-members"].items() if clopper_pearson(*row)[0] > MOST_FALSE]
+        lines.append(f"- `{TREATED_BY[attack]}`: {'; '.join(found) or 'none'}")
+    return "\n".join(lines)
 
 
 def _of(row: dict[str, Any], attack: str) -> dict[str, Any]:

@@ -52,9 +52,11 @@ def chains(runs: Path) -> Iterator[list[list[str]]]:
 
 def _fine_tunes(runs: Path) -> Iterator[list[list[str]]]:
     """Yield the fine-tunes of the demo, and those of a text-to-image model of photographs, for `studies.fine_tunes`."""
-    demo = ["--base", "mia_hub/demo/model", "--skip", str(DEMO_IMAGES), "--members", "256", "--nonmembers", "6000"]
-    yield [["train_ddpm", "--out", str(runs / "ft-demo"), *demo, "--steps", "496", *_every(62)]]
-    yield [["train_ddpm", "--out", str(runs / "ft-demo-lora"), *demo, "--rank", "8", "--steps", "992", *_every(124)]]
+    for draw in range(3):
+        skip, ending = DEMO_IMAGES + 256 * draw, f"-{draw}" if draw else ""
+        demo = ["--base", "mia_hub/demo/model", "--skip", str(skip), "--members", "256", "--nonmembers", "6000"]
+        yield [["train_ddpm", "--out", str(runs / f"ft-demo{ending}"), *demo, "--steps", "496", *_every(62)]]
+        yield [["train_ddpm", "--out", str(runs / f"ft-demo-lora{ending}"), *demo, "--rank", "8", "--steps", "992", *_every(124)]]
     vae, base = runs / "vae-cifar", runs / "t2i-cifar"
     photos = ["--data", "cifar10", "--members", "2000", "--nonmembers", "500"]
     own = ["--data", "cifar10", "--members", "512", "--nonmembers", "4000", "--skip", str(PHOTOS), "--base", f"{base}/step-008000"]

@@ -13,6 +13,7 @@ from mia_hub.attacks.given_base import LossB, SimAB
 from mia_hub.attacks.gsa import GSA1, GSA2
 from mia_hub.attacks.loss import Loss
 from mia_hub.attacks.low_pass import SimALP
+from mia_hub.attacks.mofit import MoFit
 from mia_hub.attacks.nearest_generated import NearestGenerated
 from mia_hub.attacks.pfami import PFAMI
 from mia_hub.attacks.pia import PIA, PIAN
@@ -41,6 +42,7 @@ ATTACKS.update(
         PIAN,
         PFAMI,
         CLiD,
+        MoFit,
         ReDiffuse,
         ReDiffuseNNs,
         ChanceAttack,

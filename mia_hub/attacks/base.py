@@ -140,6 +140,11 @@ class Attack(ABC):
         """Whether images are compared with what the base of the model says of them; see `mia_hub.models.bases`."""
         return False
 
+    @property
+    def base_queries_per_image(self) -> int:
+        """How many of `queries_per_image` are queries of the base."""
+        return 0
+
     def conclude(self, observed: npt.NDArray[Any], ids: Sequence[str], is_member: npt.NDArray[Any], seed: int) -> npt.NDArray[np.float64]:
         """Return scores ``[N, T]`` from the statistics ``[N, …]`` of all images; **higher = more likely a member**."""
         return -observed

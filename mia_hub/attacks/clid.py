@@ -130,7 +130,7 @@ class CLiD(HasAuthorsVariant, TrainedAttack):
 
     def features(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
         """Return -L(x|c) and CLiD, ``[N, 2]``; both larger for members."""
-        losses = partial(Loss(timesteps=self.timesteps).losses, model, x0, noise=cache(noise))
+        losses = partial(Loss(timesteps=self.timesteps).statistic, model, x0, noise=cache(noise))
         if self.captions == "empty":
             loss = losses(cond=model.condition([""] * len(x0))).mean(dim=1)
             return torch.stack([-loss, torch.zeros_like(loss)], dim=1)

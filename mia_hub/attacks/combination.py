@@ -92,6 +92,10 @@ class Combination(TrainedAttack):
     def uses_base(self) -> bool:
         return any(part.uses_base for part in self.attacks)
 
+    @property
+    def base_queries_per_image(self) -> int:
+        return sum(part.base_queries_per_image for part in self.attacks)
+
     def check(self, model: DiffusionModel, captions: Sequence[Any] | None = None) -> None:
         for part in self.attacks:
             part.check(model, captions)

@@ -166,6 +166,10 @@ class ConditionalAttack(DelegatingAttack, TrainedAttack):
         return self.base.queries_per_image * (1 + (BASE in self.conditions) + len(self.neighbours))
 
     @property
+    def base_queries_per_image(self) -> int:
+        return self.base.queries_per_image if BASE in self.conditions else 0
+
+    @property
     def setup_queries(self) -> int:
         return self.base.setup_queries * (1 + (BASE in self.conditions))
 
@@ -242,6 +246,8 @@ class Conditional(DerivedAttack, ConditionalAttack):
 
     timesteps: tuple[int, ...] = ()
     attack: Attack
+
+    parameter: ClassVar[str] = "given"
 
     def __post_init__(self) -> None:
         if not isinstance(self.attack, Attack) or self.attack.needs_training or isinstance(self.attack, FittedAttack):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from mia_hub.attacks.base import Attack
 from mia_hub.attacks.querying import QueriedModel
@@ -34,6 +34,10 @@ class DelegatingAttack(Attack):
         return self.base.uses_base
 
     @property
+    def base_queries_per_image(self) -> int:
+        return self.base.base_queries_per_image
+
+    @property
     def columns(self) -> tuple[int, ...]:
         return self.base.columns
 
@@ -43,7 +47,13 @@ class DelegatingAttack(Attack):
 
 @dataclass(frozen=True, kw_only=True)
 class DerivedAttack(DelegatingAttack):
-    """A delegating attack that is made at run time, and declares of itself what its `base` declares."""
+    """A delegating attack that is made at run time, and declares of itself what its `base` declares.
+
+    Attributes:
+        parameter: the parameter of `mia_hub.get_attack` that makes it of any attack; "" if none does.
+    """
+
+    parameter: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()

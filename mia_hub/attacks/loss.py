@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
 
-from mia_hub.attacks.base import Attack
 from mia_hub.attacks.checks import check_choice
 from mia_hub.attacks.naming import LATER
 from mia_hub.attacks.querying import QueriedModel
 from mia_hub.attacks.sima import AUTHORS_GRID, p_norm
+from mia_hub.attacks.vectors import Draws, VectorAttack
 from mia_hub.errors import AttackError, integer_at_least
-from mia_hub.models.noise import SampleNoise
 
 Form = Literal["squared", "norm"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loss(Attack):
+class Loss(VectorAttack):
     """Loss: L_t(x0) = ‖e - ε(x_t, t)‖₂², the denoising loss at a noised input, small for members.
 
     x_t = √ᾱ_t·x0 + √(1-ᾱ_t)·e with e ~ N(0, I). The squares are summed, not averaged, over all elements of a sample.
@@ -50,11 +49,16 @@ class Loss(Attack):
     def queries_per_image(self) -> int:
         return self.draws * len(self.timesteps)
 
-    def statistic(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
-        return self.losses(model, x0, cond, noise)
+    @property
+    def vectors_per_timestep(self) -> int:
+        return self.draws
 
-    def losses(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: Callable[[int, int], torch.Tensor]) -> torch.Tensor:
-        """Return the losses ``[N, T]`` of x0 ``[N, C, H, W]``, with draws from any function of (timestep, draw)."""
+    def length(self, vector: torch.Tensor) -> torch.Tensor:
+        norm = p_norm(vector, 2)
+        return norm if self.form == "norm" else norm**2
+
+    def vectors(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: Draws) -> Iterator[torch.Tensor]:
+        """Yield e - ε(x_t, t) ``[N, C, H, W]`` of each draw, which any function of (timestep, draw) may give."""
         # Draws whose prediction is pending: only those of one forward pass, however long the grid.
         pending: deque[torch.Tensor] = deque()
 
@@ -63,6 +67,4 @@ class Loss(Attack):
             return model.schedule.add_noise(x0, pending[-1], t)
 
         series = [t for t in self.timesteps for _ in range(self.draws)]
-        norms = [p_norm(pending.popleft() - epsilon, 2) for epsilon in model.epsilons(series, x, cond)]
-        losses = norms if self.form == "norm" else [norm**2 for norm in norms]
-        return torch.unflatten(torch.stack(losses, dim=1), 1, (-1, self.draws)).mean(dim=2)
+        return (pending.popleft() - epsilon for epsilon in model.epsilons(series, x, cond))

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 
 from mia_hub.attacks.base import Attack
 from mia_hub.attacks.conditional import COMPLEXITY, GRID, ConditionalAttack
-from mia_hub.attacks.querying import QueriedModel
 from mia_hub.attacks.sima import HARDNESS_ORDERS, SimA, p_norm
-from mia_hub.models.noise import SampleNoise
 
 # Of the Gaussian, in pixels of model space; it is cut off after this many of them.
 SIGMA, REACH = 0.8, 4.0
@@ -57,16 +55,12 @@ class LowPassNorm(SimA):
     name: ClassVar[str] = "low-pass-norm"
     paper: ClassVar[str] = "this project"
 
-    def statistic(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
-        return low_pass_statistic(self.hardness(model, x0, cond, noise)).exp()
+    def length(self, vector: torch.Tensor) -> torch.Tensor:
+        return low_pass_statistic(self.log_norms(vector)).exp()
 
-    def hardness(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
-        """Return logs of the norms of several orders, and of the smooth part, ``[N, T, 4]``: from the queries of `statistic`."""
-        norms = []
-        for epsilon in self._epsilons(model, x0, cond, noise):
-            orders = [p_norm(epsilon, p) for p in HARDNESS_ORDERS]
-            norms.append(torch.stack([*orders, p_norm(low_pass(epsilon), 2)], dim=1).log())
-        return torch.stack(norms, dim=1)
+    def log_norms(self, epsilon: torch.Tensor) -> torch.Tensor:
+        """Return logs of the norms of several orders, and of the smooth part, ``[N, 4]``."""
+        return torch.cat([super().log_norms(epsilon), p_norm(low_pass(epsilon), 2).log()[:, None]], dim=1)
 
 
 def low_pass_statistic(hardness: torch.Tensor) -> torch.Tensor:

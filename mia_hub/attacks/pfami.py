@@ -88,7 +88,7 @@ class PFAMI(HasAuthorsVariant):
         return (1 + len(self.sides)) * len(self.timesteps)
 
     def statistic(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
-        loss = partial(Loss(timesteps=self.timesteps).losses, model, cond=cond, noise=cache(noise))
+        loss = partial(Loss(timesteps=self.timesteps).statistic, model, cond=cond, noise=cache(noise))
         own = loss(x0)
         whole = int if self.by_authors else round
         falls = [own - loss(model.variant(partial(centre_crop, side=side, whole=whole))) for side in self.sides]

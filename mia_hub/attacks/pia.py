@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 
-from mia_hub.attacks.base import Attack
 from mia_hub.attacks.checks import check_norm
 from mia_hub.attacks.querying import QueriedModel
 from mia_hub.attacks.sima import p_norm
-from mia_hub.models.noise import SampleNoise
+from mia_hub.attacks.vectors import Draws, VectorAttack
 
 AUTHORS_GRID = tuple(range(10, 301, 10))
 
 
 @dataclass(frozen=True, kw_only=True)
-class PIA(Attack):
+class PIA(VectorAttack):
     """PIA: ‖ε₀ - ε(√ᾱ_t·x0 + √(1-ᾱ_t)·ε₀, t)‖_p with ε₀ = ε(x0, 0), small for members.
 
     ε₀ takes the place of a random draw, so no noise is drawn; one query gives it for all timesteps.
@@ -47,10 +47,13 @@ class PIA(Attack):
         """Return the noise that is added to x0, and that the prediction is then compared with, from ε(x0, 0) ``[N, …]``."""
         return epsilon
 
-    def statistic(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
+    def length(self, vector: torch.Tensor) -> torch.Tensor:
+        return p_norm(vector, self.p)
+
+    def vectors(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: Draws) -> Iterator[torch.Tensor]:
         e = self.added_noise(model.predict_noise(x0, 0, cond))
         epsilons = model.epsilons(self.timesteps, lambda _, t: model.schedule.add_noise(x0, e, t), cond)
-        return torch.stack([p_norm(e - epsilon, self.p) for epsilon in epsilons], dim=1)
+        return (e - epsilon for epsilon in epsilons)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -115,13 +115,20 @@ class QueriedModel:
             theirs = {part.removeprefix(OF_BASE): wider for part, wider in fallbacks.items() if part.startswith(OF_BASE)}
             widen_parts(self._own_base, theirs)
 
-    def remarks(self, caption_source: str) -> dict[str, str]:
+    def remarks(self, caption_source: str, timesteps: Sequence[int] = ()) -> dict[str, str]:
         """Return what the reader of the results must know, by the names of `mia_hub.flags.FLAGS`.
 
         Args:
             caption_source: one of the constants of `mia_hub.models.conditions`.
+            timesteps: of the attack.
         """
         remarks = {}
+        own: tuple[int, ...] | None = getattr(self.model, "trained_timesteps", None)
+        if own is not None and (others := sorted(set(timesteps) - set(own))) and self.queries:
+            shown = f"{', '.join(map(str, others[:3]))}{', …' * (len(others) > 3)}"
+            remarks["untrained-timesteps"] = (
+                f"{self.info.id} was distilled at timesteps {own[0]}, {own[1]}, …, {own[-1]}, and was queried at {shown}"
+            )
         if caption_source == EMPTY and self.queries:
             remarks["empty-captions"] = f"{self.info.id} is conditioned on {self.info.conditioning}, and was queried without"
         if self.truncated_captions:

@@ -200,7 +200,7 @@ class Scoring:
             seconds=time.perf_counter() - started + queried.earlier_seconds,
             device=queried.device_name,
             captions=self.caption_source,
-            remarks=queried.remarks(self.caption_source),
+            remarks=queried.remarks(self.caption_source, scoring.attack.timesteps),
         )
 
 

@@ -12,6 +12,7 @@ from mia_hub.attacks.base import Attack
 from mia_hub.attacks.map_attack import MapAttack
 from mia_hub.attacks.querying import QueriedModel
 from mia_hub.attacks.sima import p_norm
+from mia_hub.attacks.vectors import Draws, VectorAttack
 from mia_hub.errors import AttackError, integer_at_least
 from mia_hub.models.noise import SampleNoise
 from mia_hub.models.protocol import DiffusionModel
@@ -117,7 +118,7 @@ def _return_factor(schedule: NoiseSchedule, t: int, s: int) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SecMI(_Inversion):
+class SecMI(_Inversion, VectorAttack):
     """SecMI: the t-error ‖x̂_t - x̃_t‖₂² after one DDIM step from x̃_t to t+k and back, small for members (SecMI_stat).
 
     A DDIM step from t to s is √ᾱ_s·f(x, t) + √(1-ᾱ_s)·ε(x, t) with f(x, t) = (x - √(1-ᾱ_t)·ε(x, t))/√ᾱ_t.
@@ -133,8 +134,11 @@ class SecMI(_Inversion):
 
     name: ClassVar[str] = "secmi"
 
-    def statistic(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
-        return torch.stack([p_norm(difference, 2) ** 2 for difference in self.differences(model, x0, cond)], dim=1)
+    def length(self, vector: torch.Tensor) -> torch.Tensor:
+        return p_norm(vector, 2) ** 2
+
+    def vectors(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: Draws) -> Iterator[torch.Tensor]:
+        return self.differences(model, x0, cond)
 
 
 @dataclass(frozen=True, kw_only=True)

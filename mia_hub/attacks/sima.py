@@ -14,6 +14,7 @@ import torch
 from mia_hub.attacks.base import Attack
 from mia_hub.attacks.checks import check_choice, check_norm
 from mia_hub.attacks.querying import QueriedModel
+from mia_hub.attacks.vectors import Draws, VectorAttack
 from mia_hub.errors import AttackError
 from mia_hub.models.noise import SampleNoise
 
@@ -42,7 +43,7 @@ def p_norm(epsilon: torch.Tensor, p: float) -> torch.Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimA(Attack):
+class SimA(VectorAttack):
     """SimA: S_t(x0) = ‖ε(x0, t)‖_p, one query per timestep, small for members.
 
     The *clean* image is fed with the timestep's label. (The paper's Eq. 1 is written on x_t; the single-query attack is
@@ -71,15 +72,18 @@ class SimA(Attack):
     def queries_per_image(self) -> int:
         return len(self.timesteps)
 
-    def statistic(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
-        return torch.stack([p_norm(epsilon, self.p) for epsilon in self._epsilons(model, x0, cond, noise)], dim=1)
+    def length(self, vector: torch.Tensor) -> torch.Tensor:
+        return p_norm(vector, self.p)
 
     def hardness(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
         """Return logs of the norms of several orders, ``[N, T, 3]``: the shape of the predicted noise, which costs no further query."""
-        norms = [[p_norm(epsilon, p).log() for p in HARDNESS_ORDERS] for epsilon in self._epsilons(model, x0, cond, noise)]
-        return torch.stack([torch.stack(orders, dim=1) for orders in norms], dim=1)
+        return torch.stack([self.log_norms(epsilon) for epsilon in self.vectors(model, x0, cond, noise)], dim=1)
 
-    def _epsilons(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> Iterator[torch.Tensor]:
+    def log_norms(self, epsilon: torch.Tensor) -> torch.Tensor:
+        """Return what `hardness` says of a prediction ``[N, …]``: ``[N, F]``."""
+        return _norms(epsilon).log()
+
+    def vectors(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: Draws) -> Iterator[torch.Tensor]:
         def x(_: int, t: int) -> torch.Tensor:
             if self.input == "clean":
                 return x0

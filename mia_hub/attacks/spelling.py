@@ -10,9 +10,8 @@ from typing import Any
 from mia_hub.attacks.authors import HasAuthorsVariant
 from mia_hub.attacks.base import Attack
 from mia_hub.attacks.combination import Combination
-from mia_hub.attacks.conditional import Conditional
 from mia_hub.attacks.learning import FittedAttack
-from mia_hub.attacks.registry import get_attack, list_attacks
+from mia_hub.attacks.registry import decomposed, get_attack, list_attacks
 from mia_hub.errors import MiaHubError
 
 # Of a longer list, a label shows the first and the last entry; the attack's identity beside it has them all.
@@ -30,10 +29,9 @@ def spell(attack: Attack, *, without: Sequence[str] = ()) -> str:
         return "+".join(spell(part, without=without) for part in attack.attacks)
     if isinstance(attack, FittedAttack):
         return f"{spell(attack.attack, without=without)} (fitted)"
-    name, settings = attack.name, list(_settings(attack, without))
-    if isinstance(attack, Conditional):
-        name, settings = attack.attack.name, [*_settings(attack.attack, without), *_settings(attack, ("timesteps", "attack"))]
-    return f"{name}:{','.join(settings)}" if settings else name
+    named, further = decomposed(attack)
+    settings = [*_settings(named, without), *(f"{name}={_value_text(name, further[name])}" for name in reversed(further))]
+    return f"{named.name}:{','.join(settings)}" if settings else named.name
 
 
 def _settings(attack: Attack, without: Sequence[str]) -> Iterator[str]:

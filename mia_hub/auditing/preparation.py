@@ -138,7 +138,9 @@ class PreparedAudit:
         return report_from_scores(
             table, repr(attack), blind=self.blind_auc, seed=options["seed"], selection=options["selection"], timestep=timestep,
             fprs=options["fprs"], fitted=attack.needs_training or bool(table.chosen),
-            cost=Cost(attack.queries_per_image, table.queries, table.seconds, rate, table.peak_memory_mb),
+            cost=Cost(
+                attack.queries_per_image, table.queries, table.seconds, rate, table.peak_memory_mb, attack.base_queries_per_image
+            ),
             device=table.device, precision=table.precision,
         )  # fmt: skip
 

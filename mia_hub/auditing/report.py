@@ -25,6 +25,7 @@ class Cost:
         seconds: wall-clock time of scoring.
         images_per_second: of scoring.
         peak_memory_mb: peak of the accelerator's allocator, or of the process on the CPU; None where unknown.
+        base_queries_per_image: how many of the queries per image are of the model's base.
     """
 
     queries_per_image: int
@@ -32,6 +33,7 @@ class Cost:
     seconds: float | None
     images_per_second: float | None
     peak_memory_mb: float | None
+    base_queries_per_image: int = 0
 
 
 @dataclass(frozen=True)

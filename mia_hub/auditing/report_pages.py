@@ -98,8 +98,8 @@ def meaning(report: AuditReport) -> list[str]:
         )
     if base := report.model.get("base"):
         lines.append(
-            f"The attack compares the model with its base, {base['id']}, which takes its share of the queries. The figures hold if the "
-            "non-members are in the training set of neither."
+            f"The attack compares the model with its base, {base['id']}. The figures hold if the non-members are in the training set of "
+            "neither."
         )
     return lines
 
@@ -174,8 +174,9 @@ def image_counts(report: AuditReport) -> str:
 def cost_rows(report: AuditReport) -> Rows:
     """Return names and values of what the scores cost."""
     cost = report.cost
+    of_base = f", {cost.base_queries_per_image:,} of them of the base" if cost.base_queries_per_image else ""
     return [
-        ["Denoiser queries per image", f"{cost.queries_per_image:,}"],
+        ["Denoiser queries per image", f"{cost.queries_per_image:,}{of_base}"],
         ["Denoiser queries in all", f"{cost.queries:,}"],
         ["Time for scoring", quantity(cost.seconds, " s")],
         ["Images per second", quantity(cost.images_per_second)],

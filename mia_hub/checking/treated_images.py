@@ -1,6 +1,7 @@
 """How often each attack calls treated images evidence that were never used, as measured; and which attacks that rules out.
 
-``treated_images.json`` holds the counts. `python -m studies.copies` measures and writes it.
+``treated_images.json`` holds the counts by study. `python -m studies.copies` measures attacks on the demo;
+`python -m studies.fine_tunes` measures those that are given the base of a fine-tune.
 """
 
 from __future__ import annotations
@@ -16,9 +17,16 @@ from mia_hub.metrics.intervals import clopper_pearson
 if TYPE_CHECKING:
     from mia_hub.attacks import Attack
 
-# Attacks of one formula, under the name of the one that was run with neighbours, and without any.
-GIVEN_NEIGHBOURS = {"sima-c": "sima-cn"}
-GIVEN_COMPLEXITY = {"sima-cn": "sima-c", "sima-lp": "sima-lp, no neighbours"}
+# Attacks of one formula, by what they are given besides complexity, under the name of the one that was run.
+ONE_FORMULA = {"sima-c": "sima", "sima-cn": "sima", "sima-b": "sima", "sima-lp": "sima-lp", "loss-b": "loss"}
+MEASURED_GIVEN = {
+    ("sima", "nothing"): "sima-c",
+    ("sima", "neighbours"): "sima-cn",
+    ("sima", "base"): "sima-b",
+    ("sima-lp", "nothing"): "sima-lp, no neighbours",
+    ("sima-lp", "neighbours"): "sima-lp",
+    ("loss", "base"): "loss-b",
+}
 MEASURED = Path(__file__).parent / "treated_images.json"
 # The name of the model's own output among the treatments. It is no image that was never used: a model that remembers draws what it
 # remembers. So it is reported, and rules no attack out.
@@ -50,7 +58,11 @@ class FalseEvidence:
 
 @lru_cache(maxsize=1)
 def _measured() -> dict[str, dict[str, list[int]]]:
-    counts: dict[str, dict[str, list[int]]] = json.loads(MEASURED.read_text(encoding="utf-8"))["false_evidence"]
+    studies = json.loads(MEASURED.read_text(encoding="utf-8"))
+    counts: dict[str, dict[str, list[int]]] = {}
+    # Of an attack that several studies ran, the first counts: it is of the model whose null set everybody shares.
+    for study in studies.values():
+        counts = study["false_evidence"] | counts
     return counts
 
 
@@ -59,12 +71,16 @@ def measured_name(attack: Attack) -> str | None:
 
     What an attack is given decides how it takes treatment, and not its class: given complexity alone, `sima-cn` is `sima-c`.
     """
-    name = f"{attack.name}, shifts" if getattr(attack, "shifts", False) else attack.name
-    if name in GIVEN_NEIGHBOURS | GIVEN_COMPLEXITY:
+    from mia_hub.attacks.conditional import BASE, COMPLEXITY, ConditionalAttack
+
+    name: str | None = f"{attack.name}, shifts" if getattr(attack, "shifts", False) else attack.name
+    if isinstance(attack, ConditionalAttack) and attack.name in ONE_FORMULA:
         if attack.uses_base:
-            return None
-        has_neighbours = getattr(attack, "neighbours", ())
-        name = GIVEN_NEIGHBOURS.get(name, name) if has_neighbours else GIVEN_COMPLEXITY.get(name, name)
+            # Measured without neighbours, and with complexity.
+            given = "base" if set(attack.conditions) == {BASE, COMPLEXITY} else "both"
+        else:
+            given = "neighbours" if attack.neighbours else "nothing"
+        name = MEASURED_GIVEN.get((ONE_FORMULA[attack.name], given))
     return name if name in _measured() else None
 
 

@@ -6,6 +6,10 @@ import argparse
 
 from mia_hub.cli.options import Commands
 
+FURTHER = """Two parameters make a new attack of one of these:
+    given=complexity,mirror  any attack that is not fitted: its statistic is compared with that of images of the same difficulty
+    filtered=5,0.2  sima, loss, secmi, pia, pian: high frequencies count less (FreMIA)"""
+
 
 def add_command(commands: Commands) -> None:
     """Add ``attacks`` to the commands of mia-hub."""
@@ -19,9 +23,10 @@ def add_command(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print each attack with its access, its queries, its formula and its parameters."""
     from mia_hub.attacks import ATTACKS, get_attack
+    from mia_hub.attacks.registry import decomposed
     from mia_hub.attacks.spelling import parse_attack
 
-    names = [parse_attack(name).name for name in args.names] or sorted(ATTACKS)
+    names = [decomposed(parse_attack(name))[0].name for name in args.names] or sorted(ATTACKS)
     for name in names:
         attack = get_attack(name)
         summary = (attack.__doc__ or "").strip().splitlines()[0]
@@ -29,4 +34,5 @@ def run(args: argparse.Namespace) -> int:
         for parameter, default in attack.parameters().items():
             print(f"    {parameter} = {default!r}")
         print()
+    print(FURTHER)
     return 0

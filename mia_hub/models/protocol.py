@@ -64,7 +64,8 @@ class DiffusionModel(Protocol):
 
     A model may also have a ``base``: the model that it was fine-tuned from (see `mia_hub.models.bases`); and what
     `mia_hub.models.families.base.NetworkModel` describes: ``truncated``, ``null_class``, and, if its parts can overflow, ``fallbacks``,
-    ``fall_back`` and ``widen`` (see `mia_hub.models.precision`).
+    ``fall_back`` and ``widen`` (see `mia_hub.models.precision`). A distilled model may have ``trained_timesteps``: those that it was
+    distilled at.
     """
 
     info: ModelInfo

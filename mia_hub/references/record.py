@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from mia_hub.attacks import Attack, get_attack
-from mia_hub.attacks.conditional import Conditional
+from mia_hub.attacks.registry import decomposed
 from mia_hub.errors import AttackError
 from mia_hub.system.validation import FROM_LIST, Closed, InvalidData, Open, parsed, predicate, sentence
 
@@ -36,10 +36,9 @@ class AttackRecord(Closed):
         Raises:
             AttackError: if the attack can't be made from a name and plain parameters, as one that was fitted.
         """
-        base = attack.attack if isinstance(attack, Conditional) else attack
+        base, further = decomposed(attack)
         parameters = {name: _plain(getattr(base, name)) for name in type(base).parameters()}
-        if isinstance(attack, Conditional):
-            parameters["given"] = _plain(attack.given)
+        parameters |= {name: _plain(value) for name, value in further.items()}
         record = cls(name=base.name, parameters=parameters, identity=repr(attack))
         record.build()
         return record

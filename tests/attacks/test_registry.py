@@ -18,6 +18,7 @@ STEPS = (20, 60)
 SMALL = {
     "combine": {"parts": ("sima", "pia", "sima-c")},
     "forensics-text": {"steps": 3},
+    "mofit": {"timesteps": (60,), "image_steps": 3, "embedding_steps": 3},
     "nearest-generated": {"samples": 4, "steps": 3},
     "pfami": {"timesteps": STEPS, "crops": 2},
     "random": {},
@@ -38,6 +39,7 @@ FORMS = [
     ("pfami", {"form": "stat", "crops": 6}),
     ("rediffuse", {"decision": "ssim"}),
     ("sima-mc", {"form": "error-mean"}),
+    *((name, {"filtered": (2, 0.2)}) for name in ("sima", "loss", "secmi", "pia")),
 ]
 
 

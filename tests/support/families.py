@@ -39,6 +39,10 @@ EXPECTED = {
     "dit": Family("latent", "class", "epsilon", LATENTS, 16, classes=1000, scaling=0.18215),
     # CLIP takes 77 tokens with two special ones, T5 as many as its pipeline states, with one.
     "sd1": Family("text-to-image", "text", "epsilon", LATENTS, 16, scaling=0.18215, longest=75),
+    "lcm": Family(
+        *("text-to-image", "text", "epsilon", LATENTS, 16),
+        **{"scaling": 0.18215, "settings": {"latents": "mode", "guidance": 8.5}, "longest": 75},
+    ),
     "sd2": Family("text-to-image", "text", "v_prediction", LATENTS, 16, scaling=0.18215, longest=75),
     "sdxl": Family("text-to-image", "text", "epsilon", LATENTS, 16, scaling=0.13025, longest=75),
     "pixart-alpha": Family("text-to-image", "text", "epsilon", (4, 128, 128), 256, scaling=0.18215, longest=119),

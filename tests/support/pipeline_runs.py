@@ -50,7 +50,8 @@ def call_options(name: str, pipeline, captions, steps: int, output_type: str) ->
         return arguments | unguided | {"class_labels": captions, "output_type": "np"}
     if name.startswith(("pixart", "sana")):
         arguments |= {"use_resolution_binning": False, "clean_caption": False}
-    return arguments | unguided | {"prompt": captions, "height": side, "width": side}
+    guidance = {} if name == "lcm" else unguided  # an input of its denoiser
+    return arguments | guidance | {"prompt": captions, "height": side, "width": side}
 
 
 def queries_of(name: str, pipeline, captions, *, steps: int = 4, **more) -> list[Call]:

@@ -265,6 +265,18 @@ def _sd1():
     return _stable_diffusion(_clip(), scheduler, attention_head_dim=2)
 
 
+@_register("lcm")
+def _lcm():
+    text = _clip()
+    return diffusers.LatentConsistencyModelPipeline(
+        vae=_vae(),
+        unet=_text_unet(text[1].config.hidden_size, ("CrossAttn", ""), attention_head_dim=2, time_cond_proj_dim=8),
+        scheduler=diffusers.LCMScheduler(**STABLE_DIFFUSION_BETAS),
+        **_components(text),
+        **{"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False},
+    )
+
+
 @_register("sd2")
 def _sd2():
     options = {"prediction_type": "v_prediction", "clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}

@@ -1,4 +1,7 @@
-"""Stable Diffusion 1 and 2 (Rombach et al. 2022, arXiv 2112.10752) and SDXL (Podell et al. 2023, arXiv 2307.01952)."""
+"""Stable Diffusion 1 and 2 (Rombach et al. 2022, arXiv 2112.10752) and SDXL (Podell et al. 2023, arXiv 2307.01952).
+
+Latent consistency models of both (Luo et al. 2023, arXiv 2310.04378), too.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,28 @@ from typing import Any, ClassVar
 
 import torch
 
-from mia_hub.errors import ModelError
 from mia_hub.models.families.text_to_image import CLIP, TextToImage
+
+# The guidance that a latent consistency model is conditioned on: diffusers' default for sampling, amid those that it was distilled with.
+CONSISTENCY_GUIDANCE = 8.5
+# The number of timesteps that it was distilled at, evenly spaced, unless its scheduler states another.
+CONSISTENCY_STEPS = 50
 
 
 class StableDiffusion(TextToImage):
-    """Stable Diffusion 1 and 2, and their fine-tunes: ε or v, one CLIP text encoder."""
+    """Stable Diffusion 1 and 2, and their fine-tunes: ε or v, one CLIP text encoder.
 
-    pipelines: ClassVar[tuple[str, ...]] = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline")
+    Attributes:
+        trained_timesteps: of a latent consistency model, whose denoiser takes its guidance as an input: the timesteps that it was distilled
+            at; None for others.
+    """
+
+    pipelines: ClassVar[tuple[str, ...]] = (
+        "StableDiffusionPipeline",
+        "StableDiffusionImg2ImgPipeline",
+        "LatentConsistencyModelPipeline",
+        "LatentConsistencyModelImg2ImgPipeline",
+    )
     components: ClassVar[dict[str, tuple[str, ...]]] = {
         "vae": ("AutoencoderKL",),
         "unet": ("UNet2DConditionModel",),
@@ -22,18 +39,32 @@ class StableDiffusion(TextToImage):
     } | CLIP
     pipeline_class: ClassVar[str] = "StableDiffusionPipeline"
 
-    @classmethod
-    def check(cls, configs: dict[str, Any], scheduler: Any, id: str, **options: Any) -> None:
-        super().check(configs, scheduler, id, **options)
-        if configs["unet"].get("time_cond_proj_dim"):
-            raise ModelError(
-                f"{id} is a distilled model that is conditioned on its guidance (a latent consistency model), which this version can't "
-                "audit. Audit the model that it was distilled from, or wrap it with mia_hub.wrap_denoiser."
-            )
+    trained_timesteps: tuple[int, ...] | None = None
+
+    def __init__(self, *, scheduler: Any, **options: Any):
+        super().__init__(scheduler=scheduler, **options)
+        if self._guidance_size:
+            self.info.settings["guidance"] = CONSISTENCY_GUIDANCE
+            total, count = len(self.schedule), scheduler.config.get("original_inference_steps") or CONSISTENCY_STEPS
+            self.trained_timesteps = tuple(range(total // count - 1, total, total // count))
+
+    @property
+    def _guidance_size(self) -> int | None:
+        """The size of the embedding of its guidance; None for a model that takes none."""
+        size: int | None = self.network.config.get("time_cond_proj_dim")
+        return size
+
+    def guidance(self, x: torch.Tensor) -> torch.Tensor | None:
+        """Return the embedding ``[N, S]`` of the guidance w = 7.5 that a latent consistency model is conditioned on; None for others."""
+        if not self._guidance_size:
+            return None
+        w = torch.full((len(x),), CONSISTENCY_GUIDANCE - 1, device=x.device)
+        embedding: torch.Tensor = self.pipeline.get_guidance_scale_embedding(w, self._guidance_size, x.dtype)
+        return embedding
 
     def output(self, x: torch.Tensor, t: torch.Tensor, cond: Any) -> Any:
         (text,) = self.cast(cond, "prompt_embeds")
-        return self.network(x, t, encoder_hidden_states=text).sample
+        return self.network(x, t, encoder_hidden_states=text, timestep_cond=self.guidance(x)).sample
 
 
 class StableDiffusionXL(StableDiffusion):
@@ -60,4 +91,5 @@ class StableDiffusionXL(StableDiffusion):
         text, pooled = self.cast(cond, "prompt_embeds", "pooled")
         height, width = self.info.picture_shape[1:]
         sizes = torch.tensor([[height, width, 0, 0, height, width]], device=x.device, dtype=text.dtype).expand(len(x), -1)
-        return self.network(x, t, encoder_hidden_states=text, added_cond_kwargs={"text_embeds": pooled, "time_ids": sizes}).sample
+        added = {"text_embeds": pooled, "time_ids": sizes}
+        return self.network(x, t, encoder_hidden_states=text, timestep_cond=self.guidance(x), added_cond_kwargs=added).sample

@@ -17,7 +17,8 @@ OWN = [name for name in ALL if not name.startswith(("sd3", "flux-dev", "flux-fas
 # Variants differ in what the exact run shows as well.
 RUNS = [
     *(pytest.param(name, "own", marks=() if name in EXPECTED else pytest.mark.slow) for name in OWN),
-    *((name, "exact") for name in ALL),
+    # A pipeline of latent consistency takes no other scheduler.
+    *((name, "exact") for name in ALL if name != "lcm"),
 ]
 
 

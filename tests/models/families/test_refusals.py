@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.model_folders import DROP, all_of, another_scheduler, changed, index, removed
+from support.model_folders import DROP, another_scheduler, changed, index, removed
 
 from mia_hub import load_model
 from mia_hub.errors import ModelError
@@ -28,12 +28,6 @@ REFUSED = {
         index(_class_name="StableDiffusionInpaintPipeline", safety_checker=["stable_diffusion", "StableDiffusionSafetyChecker"]),
         {},
         ("is a StableDiffusionInpaintPipeline, which this version can't audit", "wrap_denoiser"),
-    ),
-    "latent consistency": (
-        "sd1",
-        all_of(index(_class_name="LatentConsistencyModelPipeline"), changed("unet/config.json", time_cond_proj_dim=8)),
-        {},
-        ("conditioned on its guidance (a latent consistency model)", "Audit the model that it was distilled from"),
     ),
     "own text encoder": (
         "sdxl",

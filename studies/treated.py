@@ -1,0 +1,105 @@
+"""Evidence on treated copies of a fine-tune's images, by the attacks that may give verdicts there; and where all such counts are stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.treatments import GENERATED, MEMBERS, NONMEMBERS, NULL, Images, generated, rate_text
+from mia_hub.attacks.spelling import parse_attack
+from mia_hub.checking.checker import Checker
+from mia_hub.checking.treated_images import MEASURED, OWN_OUTPUT
+from mia_hub.images.sources import as_images
+from mia_hub.images.treatments import TREATMENTS, treated
+from mia_hub.metrics.p_values import ALPHA
+from mia_hub.models.protocol import DiffusionModel
+from mia_hub.splits.member_split import MemberSplit
+from mia_hub.system.files import write_text
+from studies.measuring import once
+
+# Fixed beforehand: the timesteps at which the pilot found SimA given neighbours, and given the base, best.
+ATTACKS = {
+    "sima": "sima:timesteps=220",
+    "sima-cn": "sima-cn:timesteps=100,given=complexity,shift-left,shift-right",
+    "sima-b": "sima-b:timesteps=220",
+    "loss-b": "loss-b:timesteps=220",
+}
+
+# [images with evidence, images] by treatment.
+Counts = dict[str, list[int]]
+
+
+def write_false_evidence(study: str, about: Mapping[str, Any], counts: Mapping[str, Counts]) -> None:
+    """Write a study's counts of false evidence where `mia_hub.checking.treated_images` reads them.
+
+    Args:
+        study: its name.
+        about: what was measured: the models, the size of the null set, p.
+        counts: of each attack.
+    """
+    stored = json.loads(MEASURED.read_text(encoding="utf-8"))
+    stored[study] = {**about, "false_evidence": counts}
+    write_text(MEASURED, json.dumps(stored, indent=1, ensure_ascii=False) + "\n")
+
+
+def evidence(model: DiffusionModel, attack: str, split: MemberSplit) -> dict[str, Counts]:
+    """Return how many treated images get evidence, and how many there are, by kind ("members", "non-members") and treatment.
+
+    An image that the comparability check refuses gets none. The model's own output is a treatment of non-members.
+
+    Args:
+        model: with its base.
+        attack: as the command line spells it, at one timestep.
+        split: whose first non-members are the null set.
+    """
+    nonmembers = _pixels(split.nonmembers, NULL + NONMEMBERS)
+    checker = Checker(model, parse_attack(attack), nonmembers=nonmembers[:NULL], keep=False, progress=False)
+
+    def count(pixels: Images) -> list[int]:
+        images, comparable = as_images(pixels), checker.comparability
+        assert comparable is not None, "non-members are known"
+        judged = checker.judge(images, progress=False)
+        return [sum(one.p_value <= ALPHA and comparable(image) for image, one in zip(images, judged)), len(judged)]
+
+    kinds = {"members": _pixels(split.members, MEMBERS), "non-members": nonmembers[NULL:]}
+    counts = {kind: {name: count([treated(name, image) for image in pixels]) for name in TREATMENTS} for kind, pixels in kinds.items()}
+    counts["non-members"][OWN_OUTPUT] = count(generated(model, range(GENERATED)))
+    return counts
+
+
+def _pixels(images: Any, count: int) -> Images:
+    return [np.asarray(images[row].to_pil()) for row in range(count)]
+
+
+def summed(models: Mapping[str, Any], attacks: Mapping[str, tuple[str, ...]], folder: Path) -> dict[str, dict[str, Counts]]:
+    """Return the counts of each attack, summed over models: by attack, kind and treatment.
+
+    Args:
+        models: name: a function that returns the model and its split.
+        attacks: name of an attack: names of the models that it is run on.
+        folder: where finished work is kept.
+    """
+    results: dict[str, dict[str, Counts]] = {}
+    for attack, names in attacks.items():
+        parts = [once(folder / f"{name}-{attack}.json", partial(_evidence_of, models[name], ATTACKS[attack])) for name in names]
+        results[attack] = {
+            kind: {treatment: [sum(part[kind][treatment][place] for part in parts) for place in (0, 1)] for treatment in parts[0][kind]}
+            for kind in parts[0]
+        }
+    return results
+
+
+def _evidence_of(load: Any, attack: str) -> dict[str, Counts]:
+    model, split = load()
+    return evidence(model, attack, split)
+
+
+def rates(counts: Mapping[str, dict[str, Counts]], kind: str) -> list[list[str]]:
+    """Return the rows of a table: treatment, and the share of images with evidence by each attack, with 95 % intervals."""
+    treatments = next(iter(counts.values()))[kind]
+    return [[treatment, *(rate_text(*counts[attack][kind][treatment]) for attack in counts)] for treatment in treatments]
