@@ -26,6 +26,7 @@ from studies.measuring import once
 ATTACKS = {
     "sima": "sima:timesteps=220",
     "sima-cn": "sima-cn:timesteps=100,given=complexity,shift-left,shift-right",
+    "sima-lp": "sima-lp:timesteps=100",
     "sima-b": "sima-b:timesteps=220",
     "loss-b": "loss-b:timesteps=220",
 }
