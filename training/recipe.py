@@ -48,9 +48,26 @@ def parser_of(module: str, description: str, **defaults) -> argparse.ArgumentPar
 
 def not_negative(text: str) -> int:
     """Return an integer ≥ 0, for argparse."""
+    return _at_least(0, text)
+
+
+def positive(text: str) -> int:
+    """Return an integer ≥ 1, for argparse."""
+    return _at_least(1, text)
+
+
+def _at_least(least: int, text: str) -> int:
     value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"an integer from 0 up is needed; got {value}.")
+    if value < least:
+        raise argparse.ArgumentTypeError(f"an integer from {least} up is needed; got {value}.")
+    return value
+
+
+def auc_above_chance(text: str) -> float:
+    """Return an AUC above 0.5, for argparse."""
+    value = float(text)
+    if not 0.5 < value <= 1:
+        raise argparse.ArgumentTypeError(f"an AUC above 0.5, up to 1, is needed; got {text}.")
     return value
 
 

@@ -17,7 +17,7 @@ from mia_hub.system.streams import any_terminal
 from training.data import model_space
 from training.loop import Batch, Learner, Training
 from training.lora import LAYERS, add_lora, save_lora
-from training.recipe import captioned_data_of, parser_of, schedule_of, step_folder, train_and_publish
+from training.recipe import captioned_data_of, parser_of, positive, schedule_of, step_folder, train_and_publish
 from training.train_ddpm import noise_loss
 from training.train_ldm import encode_images
 from training.train_text2image import EMPTY_CAPTIONS, SCHEDULER, conditions_at, draw_captioned, tokens_of
@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     parser = parser_of("train_lora", __doc__, data="emoji-artist", steps=2000)
     parser.add_argument("--base", type=Path, required=True, help="folder of the text-to-image pipeline")
-    parser.add_argument("--rank", type=int, default=8, help="rank of the updates (default: 8)")
+    parser.add_argument("--rank", type=positive, default=8, help="rank of the updates (default: 8)")
     args = parser.parse_args(arguments)
     data, schedule = captioned_data_of(parser, args), schedule_of(args)
     pipeline = StableDiffusionPipeline.from_pretrained(args.base, use_safetensors=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, final
@@ -144,6 +144,15 @@ class Attack(ABC):
     def base_queries_per_image(self) -> int:
         """How many of `queries_per_image` are queries of the base."""
         return 0
+
+    @property
+    def learns(self) -> bool:
+        """Whether it is fitted on known images, or chooses parameters on them."""
+        return self.needs_training or type(self).choose is not Attack.choose
+
+    def has_learned(self, chosen: Mapping[str, Any]) -> bool:
+        """Whether scores depend on known images: by a fit, or by the parameters that were chosen; ``chosen``: those of the scores."""
+        return self.needs_training or bool(chosen)
 
     def conclude(self, observed: npt.NDArray[Any], ids: Sequence[str], is_member: npt.NDArray[Any], seed: int) -> npt.NDArray[np.float64]:
         """Return scores ``[N, T]`` from the statistics ``[N, …]`` of all images; **higher = more likely a member**."""

@@ -69,7 +69,7 @@ def audit(
     check_epsilon(epsilon, inputs.split, attack)
     inputs.check_plan(attack.columns, timestep=timestep, fitted=attack.needs_training)
     if rank is not None:
-        chooses = attack.needs_training or type(attack).choose is not Attack.choose
+        chooses = attack.learns
         parted = options["selection"] == "calibration" and (timestep is None or chooses)
         check_rank(rank, len(inputs.split.nonmembers), parted=parted)
     prepared = inputs.survey()
@@ -90,7 +90,7 @@ def _with_epsilon(report: AuditReport, attack: Attack, epsilon: Method, inputs: 
     table = report.scores
     if table is None:
         return report
-    fitted, seed = attack.needs_training or bool(table.chosen), inputs.options["seed"]
+    fitted, seed = attack.has_learned(table.chosen), inputs.options["seed"]
     return replace(report, epsilon=measure_epsilon(table, epsilon, coins=inputs.split.coins, timestep=timestep, fitted=fitted, seed=seed))
 
 

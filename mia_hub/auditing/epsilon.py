@@ -66,8 +66,6 @@ def check_epsilon(method: str, split: MemberSplit, attack: Attack) -> None:
         MetricError: for an unknown method, or an attack that learns from labels.
         SplitError: for a one-run bound on a split that coins did not draw.
     """
-    from mia_hub.attacks.base import Attack
-
     if method not in get_args(Method):
         raise MetricError(f"epsilon must be one of {', '.join(map(repr, get_args(Method)))}; got {method!r}.")
     if method != ONE_RUN:
@@ -77,7 +75,7 @@ def check_epsilon(method: str, split: MemberSplit, attack: Attack) -> None:
             f"The split {split.name} {NOT_BY_COINS}. Draw one with mia-hub make-split --coin-flip before training, and use it whole; or "
             "take epsilon='clopper-pearson' (--epsilon clopper-pearson), which says less."
         )
-    if attack.needs_training or type(attack).choose is not Attack.choose:
+    if attack.learns:
         raise MetricError(f"{attack!r} can't give a one-run bound: {FITTED}. Choose an attack that learns nothing, such as 'sima'.")
 
 

@@ -112,7 +112,7 @@ class TrainingMonitor:
         self.captions, self.name = captions, name
         self.batch_size = None if batch_size is None else integer_at_least("batch_size", batch_size, 1, MiaHubError)
         self.seed = integer_at_least("seed", seed, 0, MetricError)
-        chooses = self.attack.needs_training or type(self.attack).choose is not Attack.choose
+        chooses = self.attack.learns
         columns = self.attack.columns
         self.timestep = columns[0] if len(columns) == 1 and not chooses else None
         self.attack.check_labels(self.split.is_member)
@@ -156,7 +156,7 @@ class TrainingMonitor:
             table = self._scores(queried)
         measured = measure(table, timestep=self.timestep, fprs=self.rates, seed=self.seed)
         row = measured.at_selected
-        fitted = self.attack.needs_training or bool(table.chosen)
+        fitted = self.attack.has_learned(table.chosen)
         epsilon = measure_epsilon(table, coins=self.split.coins, timestep=self.timestep, fitted=fitted, seed=self.seed)
         warned, stops = ([text for limit in limits if (text := limit.excess(row))] for limits in (self.warn_above, self.stop_above))
         result = MonitoredStep(

@@ -137,7 +137,7 @@ class PreparedAudit:
         rate = len(table) / table.seconds if table.seconds else None
         return report_from_scores(
             table, repr(attack), blind=self.blind_auc, seed=options["seed"], selection=options["selection"], timestep=timestep,
-            fprs=options["fprs"], fitted=attack.needs_training or bool(table.chosen),
+            fprs=options["fprs"], fitted=attack.has_learned(table.chosen),
             cost=Cost(
                 attack.queries_per_image, table.queries, table.seconds, rate, table.peak_memory_mb, attack.base_queries_per_image
             ),

@@ -92,12 +92,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _prompts(name: str | None) -> Any:
     """Return the prompts that --prompts names: the lines of a file."""
+    from mia_hub.prompts.reading import read_prompts
+
     if name is None or name in ("captions", "empty"):
         return name
-    try:
-        lines = Path(name).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise MiaHubError(
-            f"--prompts takes 'captions', 'empty', or a text file in UTF-8 with one prompt a line; {name} is none."
-        ) from error
-    return [line for line in lines if line.strip()]
+    if not Path(name).exists():
+        raise MiaHubError(f"--prompts takes 'captions', 'empty', or a text file with one prompt per line, and there is no file {name}.")
+    return read_prompts(name)

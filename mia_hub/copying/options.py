@@ -47,7 +47,8 @@ def check_options(options: CopyOptions) -> None:
     Raises:
         MiaHubError: with the reason.
     """
-    for name, least in (("n", 1), ("neighbours", 2), ("steps", 1), ("seed", 0)):
+    integer_at_least("n, the number of images to generate,", options["n"], 1, AttackError)
+    for name, least in (("neighbours", 2), ("steps", 1), ("seed", 0)):
         integer_at_least(name, options[name], least, AttackError)  # type: ignore[literal-required]
     for name in ("limit", "batch_size"):
         if options[name] is not None:  # type: ignore[literal-required]

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from mia_hub.copying.known_figures import KnownFigures
 from mia_hub.copying.statistic import Control, Share
+from mia_hub.rendering.text import csv_cell
 
 Verdict = Literal["copies", "no copies found", "cannot tell"]
 COLUMNS = ("generated", "training", "training_id", "distance", "ratio", "p_value", "q_value", "is_copy")
@@ -127,7 +128,7 @@ class CopyReport:
         text = io.StringIO()
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(COLUMNS)
-        rows.writerows([getattr(pair, name) for name in COLUMNS] for pair in self.pairs)
+        rows.writerows([csv_cell(getattr(pair, name)) for name in COLUMNS] for pair in self.pairs)
         return text.getvalue()
 
     def to_markdown(self) -> str:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mia_hub.metrics.estimates import Estimate
+from mia_hub.rendering.text import csv_cell
 
 COLUMNS = ("detector", "rank", "score", "standard_error", "p_value", "q_value", "verdict", "cut_off", "prompt")
 
@@ -108,5 +109,5 @@ def reports_csv(reports: Sequence[PromptReport]) -> str:
     for report in reports:
         for answer in report.prompts:
             values = asdict(answer) | {"detector": report.name}
-            writer.writerow(["" if values[column] is None else values[column] for column in COLUMNS])
+            writer.writerow([csv_cell(values[column]) for column in COLUMNS])
     return text.getvalue().rstrip("\n")

@@ -177,7 +177,7 @@ def _chosen_on_members(model: DiffusionModel, attack: Attack, known: LabelledIma
     if isinstance(attack, ConditionalAttack):
         table = attack.score(model, known.images, **run.options(known))
         queries = table.queries
-    measured = measure(table, fitted=attack.needs_training or bool(table.chosen), seed=run.seed)
+    measured = measure(table, fitted=attack.has_learned(table.chosen), seed=run.seed)
     reported = np.flatnonzero(measured.reported)
     check_enough(int((known.is_member[reported] == 0).sum()))
     return _Choice(reported, table.chosen, measured.timestep, str(measured.selection["description"]), queries)

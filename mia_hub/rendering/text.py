@@ -46,3 +46,8 @@ def one_line(text: object, longest: int = 500) -> str:
 def without_formula(text: str) -> str:
     """Return a cell that a spreadsheet takes for text, and never runs as a formula."""
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
+def csv_cell(value: Any) -> Any:
+    """Return a value as a cell of a CSV file: nothing for None, and a text as `without_formula` has it."""
+    return "" if value is None else without_formula(value) if isinstance(value, str) else value

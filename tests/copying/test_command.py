@@ -62,8 +62,8 @@ def test_only_given_options_are_passed_on(passed, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--prompts", "missing.txt"], "missing.txt is none"),
-        (["--images", "0"], "n must be an integer ≥ 1; got 0"),
+        (["--prompts", "missing.txt"], "and there is no file missing.txt"),
+        (["--images", "0"], "n, the number of images to generate, must be an integer ≥ 1; got 0"),
         (["--generated", "somewhere"], "The training images are missing"),
     ],
 )

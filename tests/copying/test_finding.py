@@ -236,7 +236,7 @@ def test_an_embedder_may_be_an_object(population):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"n": 0}, "n must be an integer ≥ 1; got 0"),
+        ({"n": 0}, "n, the number of images to generate, must be an integer ≥ 1; got 0"),
         ({"neighbours": 1}, "neighbours must be an integer ≥ 2"),
         ({"rate": 1.5}, "must lie between 0 and 1"),
         ({"limit": 1}, "limit must be an integer ≥ 2"),
