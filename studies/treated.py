@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def write_false_evidence(study: str, about: Mapping[str, Any], counts: Mapping[s
     write_text(MEASURED, json.dumps(stored, indent=1, ensure_ascii=False) + "\n")
 
 
-def evidence(model: DiffusionModel, attack: str, split: MemberSplit) -> dict[str, Counts]:
+def evidence(model: DiffusionModel, attack: str, split: MemberSplit, drawn: Images) -> dict[str, Counts]:
     """Return how many treated images get evidence, and how many there are, by kind ("members", "non-members") and treatment.
 
     An image that the comparability check refuses gets none. The model's own output is a treatment of non-members.
@@ -57,6 +57,7 @@ def evidence(model: DiffusionModel, attack: str, split: MemberSplit) -> dict[str
         model: with its base.
         attack: as the command line spells it, at one timestep.
         split: whose first non-members are the null set.
+        drawn: the model's own output.
     """
     nonmembers = _pixels(split.nonmembers, NULL + NONMEMBERS)
     checker = Checker(model, parse_attack(attack), nonmembers=nonmembers[:NULL], keep=False, progress=False)
@@ -69,7 +70,7 @@ def evidence(model: DiffusionModel, attack: str, split: MemberSplit) -> dict[str
 
     kinds = {"members": _pixels(split.members, MEMBERS), "non-members": nonmembers[NULL:]}
     counts = {kind: {name: count([treated(name, image) for image in pixels]) for name in TREATMENTS} for kind, pixels in kinds.items()}
-    counts["non-members"][OWN_OUTPUT] = count(generated(model, range(GENERATED)))
+    counts["non-members"][OWN_OUTPUT] = count(drawn)
     return counts
 
 
@@ -77,27 +78,25 @@ def _pixels(images: Any, count: int) -> Images:
     return [np.asarray(images[row].to_pil()) for row in range(count)]
 
 
-def summed(models: Mapping[str, Any], attacks: Mapping[str, tuple[str, ...]], folder: Path) -> dict[str, dict[str, Counts]]:
-    """Return the counts of each attack, summed over models: by attack, kind and treatment.
+def evidence_of(name: str, load: Callable[[], tuple[DiffusionModel, MemberSplit]], attacks: Sequence[str], folder: Path) -> dict[str, Any]:
+    """Return `evidence` by some of `ATTACKS` on one model; finished work is kept in a folder."""
+    loaded, drawn = cache(load), cache(lambda: generated(loaded()[0], range(GENERATED)))
 
-    Args:
-        models: name: a function that returns the model and its split.
-        attacks: name of an attack: names of the models that it is run on.
-        folder: where finished work is kept.
-    """
-    results: dict[str, dict[str, Counts]] = {}
-    for attack, names in attacks.items():
-        parts = [once(folder / f"{name}-{attack}.json", partial(_evidence_of, models[name], ATTACKS[attack])) for name in names]
-        results[attack] = {
-            kind: {treatment: [sum(part[kind][treatment][place] for part in parts) for place in (0, 1)] for treatment in parts[0][kind]}
-            for kind in parts[0]
+    def measured(attack: str) -> dict[str, Counts]:
+        return evidence(loaded()[0], ATTACKS[attack], loaded()[1], drawn())
+
+    return {attack: once(folder / f"treated-{name}-{attack}.json", partial(measured, attack)) for attack in attacks}
+
+
+def summed(parts: Sequence[Mapping[str, dict[str, Counts]]]) -> dict[str, dict[str, Counts]]:
+    """Return the sum of what `evidence_of` returns of several models: by attack, kind and treatment; not every model has every attack."""
+    totals: dict[str, dict[str, Counts]] = {}
+    for attack in ATTACKS:
+        here = [part[attack] for part in parts if attack in part]
+        totals[attack] = {
+            kind: {name: [sum(part[kind][name][place] for part in here) for place in (0, 1)] for name in here[0][kind]} for kind in here[0]
         }
-    return results
-
-
-def _evidence_of(load: Any, attack: str) -> dict[str, Counts]:
-    model, split = load()
-    return evidence(model, attack, split)
+    return totals
 
 
 def rates(counts: Mapping[str, dict[str, Counts]], kind: str) -> list[list[str]]:

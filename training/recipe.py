@@ -63,11 +63,11 @@ def _at_least(least: int, text: str) -> int:
     return value
 
 
-def auc_above_chance(text: str) -> float:
-    """Return an AUC above 0.5, for argparse."""
+def auc_to_reach(text: str) -> float:
+    """Return an AUC above 0, for argparse."""
     value = float(text)
-    if not 0.5 < value <= 1:
-        raise argparse.ArgumentTypeError(f"an AUC above 0.5, up to 1, is needed; got {text}.")
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"an AUC above 0, up to 1, is needed; got {text}.")
     return value
 
 

@@ -16,7 +16,7 @@ from mia_hub.system.streams import any_terminal
 from training.data import SIDES, model_space
 from training.loop import Batch, Learner, Schedule, Training
 from training.lora import add_lora, merged
-from training.recipe import auc_above_chance, data_of, not_negative, parser_of, schedule_of, train_and_publish
+from training.recipe import auc_to_reach, data_of, not_negative, parser_of, schedule_of, train_and_publish
 from training.watching import calibration_pixels, remembers, watch
 
 # 1.1 million parameters.
@@ -105,7 +105,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--rank", type=not_negative, default=0, help="with --base: train a LoRA of this rank, and add it to the saved weights"
     )
-    parser.add_argument("--stop-at", type=auc_above_chance, help="stop when SimA's AUC on the calibration part reaches this value")
+    parser.add_argument("--stop-at", type=auc_to_reach, help="stop when SimA's AUC on the calibration part reaches this value")
     args = parser.parse_args(arguments)
     if args.rank and args.base is None:
         parser.error("--rank needs --base: a LoRA is an update of a trained model.")

@@ -103,6 +103,14 @@ def test_a_report_without_a_blind_classifier_or_low_rates_or_cost_says_so():
         assert "not measured" in text and "not recorded" in text and not re.search(r"\b(nan|None)\b", text)
 
 
+def test_queries_of_the_base_are_counted_apart():
+    """An attack that compares a model with its base costs queries of both."""
+    for cost, says in ((Cost(2, 1600, 1.0, 1.0, None, 1), "2, 1 of them of the base"), (Cost(2, 1600, 1.0, 1.0, None), "2")):
+        report = replace(fair(), cost=cost)
+        assert f"Denoiser queries per image | {says} |" in audit_markdown(report)
+        assert AuditReport.from_dict(json.loads(report.to_json())).cost == cost
+
+
 def test_text_from_outside_never_becomes_markup():
     harmless, attacked = Text(fair_page()), Text(hostile_page())
     assert "script" not in attacked.tags and NASTY in attacked.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from importlib import import_module
 from itertools import pairwise
@@ -10,7 +11,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from studies import beta, conditional, memorisation, page, timesteps, train
+from benchmarks.treatments import rate_text
+from mia_hub.checking import treated_images
+from studies import beta, conditional, memorisation, page, timesteps, train, treated
 from studies.attacks import EVERY, _short_name
 from studies.figures import heat_svg, lines_svg, scatter_svg
 from studies.measuring import GRID
@@ -127,3 +130,28 @@ def test_every_template_takes_what_its_study_gives(name, tmp_path, monkeypatch):
     files = page.page_of(name, import_module(f"studies.{name}").render)
     (words,) = (text for path, text in files.items() if path.suffix == ".md")
     assert "{{" not in words and all(f"({path.name})" in words for path in files if path.suffix == ".svg")
+
+
+def test_evidence_on_treated_images_is_summed_over_models():
+    def counts(count):
+        return {kind: {"as it is": [count, 10], "mirrored": [0, 10]} for kind in ("members", "non-members")}
+
+    every = dict.fromkeys(treated.ATTACKS, counts(1))
+    found = treated.summed([every, {"sima": counts(3)}])
+    assert found["sima"]["members"]["as it is"] == [4, 20] and found["loss-b"] == counts(1)
+    assert treated.rates({"sima": found["sima"]}, "members")[0] == ["as it is", rate_text(4, 20)]
+
+
+def test_false_evidence_is_stored_by_study(tmp_path, monkeypatch):
+    monkeypatch.setattr(treated, "MEASURED", tmp_path / "stored.json")
+    monkeypatch.setattr(treated_images, "MEASURED", tmp_path / "stored.json")
+    treated_images._measured.cache_clear()
+    (tmp_path / "stored.json").write_text('{"copies": {"false_evidence": {"sima": {"as it is": [1, 100]}}}}')
+    try:
+        treated.write_false_evidence("fine_tunes", {"null": 500}, {"sima": {"as it is": [9, 100]}, "sima-b": {"as it is": [2, 100]}})
+        stored = json.loads((tmp_path / "stored.json").read_text())
+        assert set(stored) == {"copies", "fine_tunes"} and stored["fine_tunes"]["null"] == 500
+        # That of the shared reference counts first.
+        assert treated_images._measured() == {"sima": {"as it is": [1, 100]}, "sima-b": {"as it is": [2, 100]}}
+    finally:
+        treated_images._measured.cache_clear()
