@@ -2,8 +2,8 @@
 
     python -m studies.reference_denoiser
 
-It trains the reference denoiser first (five minutes of one core), on images of Fashion-MNIST that the demo was neither trained on nor audited
-with.
+It trains the reference denoiser first (five minutes of one core), on images of Fashion-MNIST that the demo was neither trained on nor
+audited with.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import torch
 
 from mia_hub.attacks.base import Attack
 from mia_hub.attacks.querying import QueriedModel
+from mia_hub.attacks.sima import p_norm
 from mia_hub.errors import AttackError, ModelError, integer_at_least
 from mia_hub.models.condition_rows import condition_rows
 from mia_hub.models.noise import SampleNoise
@@ -24,10 +25,10 @@ LAST_STEP = 0.01
 class MoFit(Attack):
     """MoFit: L(x|φ*) - L(x|∅), the loss under a fitted embedding less that without a caption, large for members.
 
-    L(x|φ) is ‖e - ε(x_t, t, φ)‖₂², a mean over elements, with one draw of e. Two fits come first. The image is changed until the model
-    predicts that e in it without a caption: x̂ = x + u, with u uniform in ±radius, then steps against the sign of the gradient of L(x̂|∅) by
-    the pixels, which are kept in [-1, 1] and which shrink to a hundredth. Then the embedding φ is fitted to L(x̂|φ) by Adam. An embedding
-    that suits x̂ fits a member x badly, whose own caption the model knows.
+    L(x|φ) is ‖e - ε(x_t, t, φ)‖₂², a mean over elements, with one draw of e. Two fits come first. The image is fitted: x̂ begins as x plus
+    uniform noise of ±radius. Each step moves its pixels against the sign of the gradient of L(x̂|∅) and keeps them in [-1, 1]; the size of
+    the steps falls linearly to a hundredth. The embedding is fitted: Adam minimises L(x̂|φ). An embedding that suits x̂ suits a member x
+    badly, since the model knows the member's own caption.
 
     φ starts from the caption passed to `score`, for which the authors take that of a captioning model, or from the empty one. Of models
     with several encodings the first is fitted, that of the words. Each of the 1,300 fitting steps is a forward and a backward pass: **this
@@ -135,7 +136,7 @@ class MoFit(Attack):
 def _loss(model: QueriedModel, e: torch.Tensor, t: int, x: torch.Tensor, cond: Any) -> torch.Tensor:
     """‖e - ε(x_t, t)‖₂² of each row, a mean over its elements."""
     epsilon = model.predict_noise(model.schedule.add_noise(x, e, t), t, cond)
-    return (e - epsilon).double().square().flatten(1).mean(dim=1)
+    return p_norm(e - epsilon, 2) ** 2 / e[0].numel()
 
 
 def _gradients(total: torch.Tensor, inputs: Sequence[torch.Tensor], id: str) -> tuple[torch.Tensor, ...]:

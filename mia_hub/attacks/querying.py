@@ -127,7 +127,7 @@ class QueriedModel:
         if own is not None and (others := sorted(set(timesteps) - set(own))) and self.queries:
             shown = f"{', '.join(map(str, others[:3]))}{', …' * (len(others) > 3)}"
             remarks["untrained-timesteps"] = (
-                f"{self.info.id} was distilled at timesteps {own[0]}, {own[1]}, …, {own[-1]}, and was queried at {shown}"
+                f"{self.info.id} was distilled at {len(own)} timesteps from {own[0]} to {own[-1]}, and was queried at {shown}"
             )
         if caption_source == EMPTY and self.queries:
             remarks["empty-captions"] = f"{self.info.id} is conditioned on {self.info.conditioning}, and was queried without"

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from mia_hub.errors import ModelError
 from mia_hub.models.families.text_to_image import CLIP, TextToImage
 
 # The guidance that a latent consistency model is conditioned on: diffusers' default for sampling, amid those that it was distilled with.
@@ -41,11 +42,21 @@ class StableDiffusion(TextToImage):
 
     trained_timesteps: tuple[int, ...] | None = None
 
+    @classmethod
+    def check(cls, configs: dict[str, Any], scheduler: Any, id: str, **options: Any) -> None:
+        super().check(configs, scheduler, id, **options)
+        count, total = _consistency_steps(scheduler), int(scheduler.config.num_train_timesteps)
+        if configs["unet"].get("time_cond_proj_dim") and not (isinstance(count, int) and 1 <= count <= total):
+            raise ModelError(
+                f"The scheduler of {id} has original_inference_steps = {count!r}, the number of timesteps that it was distilled at, which must "
+                f"be an integer from 1 to {total}. Correct it in a copy of the model, and give that folder."
+            )
+
     def __init__(self, *, scheduler: Any, **options: Any):
         super().__init__(scheduler=scheduler, **options)
         if self._guidance_size:
             self.info.settings["guidance"] = CONSISTENCY_GUIDANCE
-            total, count = len(self.schedule), scheduler.config.get("original_inference_steps") or CONSISTENCY_STEPS
+            total, count = len(self.schedule), _consistency_steps(scheduler)
             self.trained_timesteps = tuple(range(total // count - 1, total, total // count))
 
     @property
@@ -65,6 +76,11 @@ class StableDiffusion(TextToImage):
     def output(self, x: torch.Tensor, t: torch.Tensor, cond: Any) -> Any:
         (text,) = self.cast(cond, "prompt_embeds")
         return self.network(x, t, encoder_hidden_states=text, timestep_cond=self.guidance(x)).sample
+
+
+def _consistency_steps(scheduler: Any) -> Any:
+    """Return the number of timesteps that a latent consistency model was distilled at, as its scheduler states it."""
+    return scheduler.config.get("original_inference_steps") or CONSISTENCY_STEPS
 
 
 class StableDiffusionXL(StableDiffusion):

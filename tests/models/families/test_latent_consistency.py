@@ -12,6 +12,7 @@ from support.tiny_pipelines import build
 
 from mia_hub import get_attack, load_model
 from mia_hub.attacks.given_base import SimAB
+from mia_hub.errors import ModelError
 from mia_hub.flags import FLAGS
 
 
@@ -23,6 +24,12 @@ def test_its_own_timesteps_are_read_from_its_scheduler(copied, stated, first, co
     theirs = LCMScheduler(**stated)
     theirs.set_timesteps(count, original_inference_steps=count)
     assert own == tuple(reversed(theirs.timesteps.tolist()))
+
+
+@pytest.mark.parametrize("stated", [1001, -2, 50.5, "fifty"])
+def test_an_impossible_number_of_timesteps_is_refused(copied, stated):
+    with pytest.raises(ModelError, match="original_inference_steps = .*must be an integer from 1 to 1000"):
+        load_model(copied("lcm", scheduler(original_inference_steps=stated)))
 
 
 def test_other_models_know_all_timesteps(model_of):
@@ -57,7 +64,7 @@ def test_results_at_timesteps_of_others_are_flagged(model_of, timesteps, named):
     remarks = get_attack("sima", timesteps=timesteps).score(model, images, captions=captions_for(model), progress=False).remarks
     assert ("untrained-timesteps" in remarks) == (named is not None) and set(remarks) <= set(FLAGS)
     if named:
-        assert remarks["untrained-timesteps"].endswith(f"was distilled at timesteps 19, 39, …, 999, and was queried at {named}")
+        assert remarks["untrained-timesteps"].endswith(f"was distilled at 50 timesteps from 19 to 999, and was queried at {named}")
 
 
 def test_it_may_be_the_base_of_another_model(model_of):
