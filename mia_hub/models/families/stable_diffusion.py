@@ -48,8 +48,8 @@ class StableDiffusion(TextToImage):
         count, total = _consistency_steps(scheduler), int(scheduler.config.num_train_timesteps)
         if configs["unet"].get("time_cond_proj_dim") and not (isinstance(count, int) and 1 <= count <= total):
             raise ModelError(
-                f"The scheduler of {id} has original_inference_steps = {count!r}, the number of timesteps that it was distilled at, which must "
-                f"be an integer from 1 to {total}. Correct it in a copy of the model, and give that folder."
+                f"The scheduler of {id} has original_inference_steps = {count!r}, the number of timesteps that it was distilled at. It "
+                f"must be an integer from 1 to {total}. Correct it in a copy of the model, and give that folder."
             )
 
     def __init__(self, *, scheduler: Any, **options: Any):

@@ -28,7 +28,7 @@ def test_its_own_timesteps_are_read_from_its_scheduler(copied, stated, first, co
 
 @pytest.mark.parametrize("stated", [1001, -2, 50.5, "fifty"])
 def test_an_impossible_number_of_timesteps_is_refused(copied, stated):
-    with pytest.raises(ModelError, match="original_inference_steps = .*must be an integer from 1 to 1000"):
+    with pytest.raises(ModelError, match=r"original_inference_steps = .*must be an integer from 1 to 1000"):
         load_model(copied("lcm", scheduler(original_inference_steps=stated)))
 
 
