@@ -67,7 +67,8 @@ def base_of(model: DiffusionModel) -> DiffusionModel:
         ) from error
     check_base(model, base)
     cast(Any, model).base = base
-    return base
+    # A model that is shared between threads shares its base, too.
+    return loaded_base(model) or base
 
 
 def with_base(model: DiffusionModel, base: Any) -> DiffusionModel:

@@ -6,6 +6,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,6 +14,7 @@ from mia_hub.attacks import get_attack
 from mia_hub.attacks.querying import full_precision
 from mia_hub.models.denoiser import wrap_denoiser
 from mia_hub.models.exact import ddpm_alphas_cumprod
+from mia_hub.models.loading import load_model
 from mia_hub.models.shared import SharedModel
 
 SIDE = 8
@@ -69,7 +71,7 @@ def test_waiting_queries_share_a_pass_and_each_has_its_own_result():
         first = submit(shared, pool, [0])
         assert holds(lambda: gated.passes)
         others = submit(shared, pool, range(1, 10))
-        assert holds(lambda: len(shared._queue) == 9)
+        assert holds(lambda: len(shared._line.queue) == 9)
         gated.gate.set()
         for number, future in enumerate([*first, *others]):
             assert torch.equal(future.result(PATIENCE), torch.full((2, 1, SIDE, SIDE), 10.0 * number))
@@ -96,7 +98,7 @@ def test_only_the_query_at_fault_fails():
     shared = SharedModel(gated.model, rows=100)
     with ThreadPoolExecutor(20) as pool:
         futures = submit(shared, pool, range(20))
-        assert holds(lambda: len(shared._queue) == 19)
+        assert holds(lambda: len(shared._line.queue) == 19)
         gated.gate.set()
         for number, future in enumerate(futures):
             if number == 13:
@@ -114,9 +116,9 @@ def test_an_interrupted_pass_leaves_no_thread_waiting():
         [first] = submit(shared, pool, [0])
         assert holds(lambda: gated.passes)
         futures = submit(shared, pool, together)
-        assert holds(lambda: len(shared._queue) == 3)
+        assert holds(lambda: len(shared._line.queue) == 3)
         futures += submit(shared, pool, behind)
-        assert holds(lambda: len(shared._queue) == 7)
+        assert holds(lambda: len(shared._line.queue) == 7)
         gated.gate.set()
         errors = {number: future.exception(PATIENCE) for number, future in zip(together + behind, futures)}
     assert first.exception() is None
@@ -135,7 +137,7 @@ def test_back_to_back_every_thread_is_in_every_second_pass():
 
     def denoiser(x, t):
         passes.append(len(x))
-        if not late and not holds(lambda: len(shared._queue) + len(x) + len(ended) == threads):
+        if not late and not holds(lambda: len(shared._line.queue) + len(x) + len(ended) == threads):
             late.append(len(passes))
         return x
 
@@ -208,3 +210,44 @@ def test_full_precision_ends_with_the_last_thread(monkeypatch):
     assert not torch.backends.cudnn.allow_tf32, "another thread is still inside"
     first.__exit__(None, None, None)
     assert torch.backends.cudnn.allow_tf32
+
+
+def test_a_model_and_its_base_take_turns():
+    """They may be one network, in which a LoRA is switched on and off; no pass is shared between them."""
+    running, most, passes = [], [], []
+
+    def denoiser(name, factor):
+        def query(x, t):
+            running.append(name)
+            most.append(len(running))
+            # Another thread may run meanwhile.
+            torch.ones(200, 200) @ torch.ones(200, 200)
+            running.remove(name)
+            passes.append((name, len(x)))
+            return factor * x
+
+        return wrap_denoiser(query, ddpm_alphas_cumprod(), sample_shape=(1, SIDE, SIDE), name=name)
+
+    own, base, given = denoiser("own", 2), denoiser("base", 3), denoiser("given", 5)
+    own.base = base
+    shared = SharedModel(own, rows=4)
+    other = load_model(shared, base=given)
+    assert shared.base.info.id == "base" and other.base.info.id == "given" and other.info is shared.info
+    models = [shared, shared.base, other, other.base]
+    with ThreadPoolExecutor(16) as pool:
+        futures = [(number % 4, submit(models[number % 4], pool, [number], rows=1)[0]) for number in range(64)]
+        for number, (which, future) in enumerate(futures):
+            assert torch.equal(future.result(PATIENCE), torch.full((1, 1, SIDE, SIDE), [2.0, 3.0, 2.0, 5.0][which] * number))
+    assert max(most) == 1 and {name for name, _ in passes} == {"own", "base", "given"}
+
+
+def test_attacks_given_the_base_score_alike_on_a_shared_model():
+    own = wrap_denoiser(
+        lambda x, t: torch.tanh(x) * (1 + t.reshape(-1, 1, 1, 1) / 1000), ddpm_alphas_cumprod(), sample_shape=(1, SIDE, SIDE)
+    )
+    base = wrap_denoiser(lambda x, t: torch.tanh(2 * x), ddpm_alphas_cumprod(), sample_shape=(1, SIDE, SIDE), name="base")
+    images = np.random.default_rng(0).integers(0, 256, (6, SIDE, SIDE), dtype=np.uint8)
+    attack = get_attack("sima-b", timesteps=(100,))
+    plain, shared = load_model(own, base=base), load_model(SharedModel(own, rows=4), base=base)
+    expected = attack.observe(plain, images, progress=False)
+    assert np.array_equal(attack.observe(shared, images, progress=False).values, expected.values)
