@@ -78,7 +78,7 @@ class Filtered(DerivedAttack, VectorAttack):
         return self.attack
 
     def at(self, timestep: int) -> Attack:
-        return replace(self, attack=self.attack.at(timestep))
+        return replace(self, attack=replace(self.attack, timesteps=(timestep,)))
 
     def check(self, model: DiffusionModel, captions: Sequence[Any] | None = None) -> None:
         self.attack.check(model, captions)

@@ -145,8 +145,8 @@ def _gradients(total: torch.Tensor, inputs: Sequence[torch.Tensor], id: str) -> 
     Raises:
         ModelError: if none reaches the inputs.
     """
-    gradients = torch.autograd.grad(total, inputs, allow_unused=True) if total.requires_grad else (None,)
-    if any(gradient is None for gradient in gradients):
+    gradients = torch.autograd.grad(total, inputs, allow_unused=True) if total.requires_grad else ()
+    if not gradients or any(gradient is None for gradient in gradients):
         raise ModelError(
             f"No gradient reaches the image or the text embedding of {id}: its forward pass switches gradients off, or doesn't depend on "
             "them. Choose an attack without gradients."
