@@ -23,7 +23,7 @@ from mia_hub.models.protocol import DiffusionModel
 from mia_hub.scores import ScoreTable
 from mia_hub.splits.loading import load_split
 from mia_hub.splits.member_split import CAPTION_SOURCES, MemberSplit, make_split
-from mia_hub.splits.shift import shift_flags, survey
+from mia_hub.splits.shift import check_unchanged, shift_flags, survey
 from mia_hub.system.processes import launched_first
 
 # Within the region of timesteps in which SimA is strong, 10 to 150 of 1,000.
@@ -119,7 +119,7 @@ class TrainingMonitor:
         self.rates = check_plan(len(self.split.members), len(self.split.nonmembers), columns, timestep=self.timestep, fprs=fprs)
         self.warn_above, self.stop_above = parse_limits(warn_above, self.rates), parse_limits(stop_above, self.rates)
         surveyed = survey(self.split.images, self.split.is_member, blind=shift_check, progress=False)
-        self.blind_auc = surveyed.blind
+        self.blind_auc, self._ids = surveyed.blind, surveyed.ids
         self._description = describe_split(self.split, surveyed)
         for flag in shift_flags(self.blind_auc) if self.blind_auc is not None else ():
             warnings.warn(f"{flag.name}: {flag.raised_by}. {flag.meaning}", stacklevel=2)
@@ -148,12 +148,14 @@ class TrainingMonitor:
 
         Raises:
             ImageError: for an image of another size than the model's.
+            SplitError: for an image that changed after the first reading.
             MiaHubError: for a model that can't be queried, or a file that can't be written.
         """
         step = integer_at_least("step", step, 0, MiaHubError)
         started = time.perf_counter()
         with model_in_memory(model, self.scheduler if scheduler is None else scheduler, id=self.name) as queried:
             table = self._scores(queried)
+        check_unchanged(self.split.images, self._ids, table.ids)
         measured = measure(table, timestep=self.timestep, fprs=self.rates, seed=self.seed)
         row = measured.at_selected
         fitted = self.attack.has_learned(table.chosen)

@@ -21,7 +21,7 @@ from mia_hub.models.protocol import DiffusionModel
 from mia_hub.scores import ScoreTable
 from mia_hub.splits.loading import load_split
 from mia_hub.splits.member_split import MemberSplit, captions_hash, split_hash
-from mia_hub.splits.shift import Survey, shift_flags, survey
+from mia_hub.splits.shift import Survey, check_unchanged, shift_flags, survey
 from mia_hub.splits.training_images import base_overlap
 from mia_hub.system.memory import peak_memory_mb, reset_peak_memory
 from mia_hub.system.processes import current_processes
@@ -91,7 +91,7 @@ class AuditInputs:
             stored = StoredScores(
                 Path(options["folder"]), self.model, described, surveyed.ids, split.is_member, options["seed"], options["progress"]
             )
-        return PreparedAudit(self, described, surveyed.blind, stored)
+        return PreparedAudit(self, described, surveyed, stored)
 
 
 @dataclass(frozen=True)
@@ -101,14 +101,19 @@ class PreparedAudit:
     Attributes:
         inputs: model, split and options.
         description: `describe_split` of the split.
-        blind_auc: AUC of the blind classifier on this split, or None.
+        surveyed: content ids, and the AUC of the blind classifier, of the images as they were read first.
         stored: the folder of scores; None where no folder was given.
     """
 
     inputs: AuditInputs
     description: dict[str, Any]
-    blind_auc: Estimate | None
+    surveyed: Survey
     stored: StoredScores | None
+
+    @property
+    def blind_auc(self) -> Estimate | None:
+        """AUC of the blind classifier on this split, or None."""
+        return self.surveyed.blind
 
     def load_scores(self, file: str, attack: Attack) -> ScoreTable | None:
         """Return the stored scores of an attack; None where there are none."""
@@ -151,6 +156,7 @@ class PreparedAudit:
             model, split.images, captions=split.captions, batch_size=options["batch_size"], seed=options["seed"],
             is_member=split.is_member, progress=options["progress"], resume=self._batches_folder(file),
         )  # fmt: skip
+        check_unchanged(split.images, self.surveyed.ids, table.ids)
         peaks = current_processes().together(lambda: peak_memory_mb(model.device))
         return replace(table, peak_memory_mb=max(peaks, key=lambda peak: peak or 0))
 

@@ -40,6 +40,25 @@ class Survey:
     blind: Estimate | None
 
 
+def check_unchanged(images: Sequence[InputImage], before: Sequence[str], after: Sequence[str]) -> None:
+    """Refuse images that were others when they were read again.
+
+    Args:
+        images: that were read twice.
+        before, after: their content ids then and now.
+
+    Raises:
+        SplitError: with their number and the name of the first.
+    """
+    changed = [row for row, (then, now) in enumerate(zip(before, after, strict=True)) if then != now]
+    if changed:
+        count = f"{len(changed):,} image{'s' * (len(changed) != 1)}"
+        raise SplitError(
+            f"{count} changed after the first reading, {images[changed[0]].name} first, so that the scores are of other images than those "
+            "that were checked. Run it again on files that stay as they are."
+        )
+
+
 def survey(images: Sequence[InputImage], is_member: npt.NDArray[Any], *, blind: bool = True, progress: bool = True) -> Survey:
     """Read every image once, and refuse a split whose members and non-members overlap.
 
