@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from mia_hub.errors import SplitError, first_line
 from mia_hub.images.sequences import LazySequence
+from mia_hub.splits.file_spans import FileSpans, chunk_span
 from mia_hub.splits.parquet_footer import bytes_in_memory, chunks, class_names, dictionary_columns, difference, rows_in_groups, stated_types
 
 # Threads that read footers, which are small and many, and on the Hub wait for the network.
@@ -209,8 +210,9 @@ class ParquetRows:
                 f"{MOST_GROUP_BYTES / 2**20:,.0f} MiB are read at once. Write it again with fewer rows in a group (row_group_size=100)."
             )
         with self.files.open(path) as file:
-            opened = pq.ParquetFile(file, metadata=footer, pre_buffer=True, read_dictionary=dictionary_columns(footer, columns))
-            return opened.read_row_group(number, columns=list(columns))
+            spans = FileSpans(file, (chunk_span(chunk) for chunk, _ in chunks(footer, number, columns)))
+        opened = pq.ParquetFile(spans, metadata=footer, pre_buffer=False, read_dictionary=dictionary_columns(footer, columns))
+        return opened.read_row_group(number, columns=list(columns))
 
     def read_all(self, groups: Sequence[int], columns: Sequence[str]) -> list[Any]:
         """Read several row groups at the same time."""

@@ -53,7 +53,6 @@ captions = sum(len(split.captions[row]) for row in range(0, len(split.images), 2
 after = peak()
 kept = sum(path.stat().st_size for path in Path(os.environ["HF_HOME"]).rglob("*") if path.is_file())
 print(json.dumps({"seen": seen, "captions": captions, "mib": (after - before) / 1024, "kept": kept, "n": len(split.images)}), flush=True)
-os._exit(0)  # a thread may still read ahead, for which Python's shutdown doesn't wait
 """
 
 
