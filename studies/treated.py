@@ -28,6 +28,7 @@ ATTACKS = {
     "sima-cn": "sima-cn:timesteps=100,given=complexity,shift-left,shift-right",
     "sima-lp": "sima-lp:timesteps=100",
     "sima-b": "sima-b:timesteps=220",
+    "sima-b, neighbours": "sima-b:timesteps=220,given=base,complexity,shift-left,shift-right",
     "loss-b": "loss-b:timesteps=220",
 }
 
