@@ -41,8 +41,8 @@ WITH_TEXT = ("clid", "gsa1")
 # Three runs of one recipe, on different images.
 DRAWS = ("ft-demo", "ft-demo-1", "ft-demo-2")
 # Attacks that are run on treated images: on all draws, but for the one of many queries; and those that are given the base.
-ON_ALL_DRAWS = ("sima", "sima-cn", "sima-b", "sima-b, neighbours")
-GIVEN_BASE = ("sima-b", "sima-b, neighbours", "loss-b")
+ON_ALL_DRAWS = ("sima", "sima-cn", "sima-lp", "sima-b", "sima-b, neighbours", "sima-lp, base")
+GIVEN_BASE = ("sima-b", "sima-b, neighbours", "sima-lp, base", "loss-b")
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ ATTACKS = {
     "sima-lp": "sima-lp:timesteps=100",
     "sima-b": "sima-b:timesteps=220",
     "sima-b, neighbours": "sima-b:timesteps=220,given=base,complexity,shift-left,shift-right",
+    "sima-lp, base": "sima-lp:timesteps=220,given=base,complexity,shift-left,shift-right,shift-up,shift-down",
     "loss-b": "loss-b:timesteps=220",
 }
 

@@ -23,8 +23,10 @@ MEASURED_GIVEN = {
     ("sima", "nothing"): "sima-c",
     ("sima", "neighbours"): "sima-cn",
     ("sima", "base"): "sima-b",
+    ("sima", "base and neighbours"): "sima-b, neighbours",
     ("sima-lp", "nothing"): "sima-lp, no neighbours",
     ("sima-lp", "neighbours"): "sima-lp",
+    ("sima-lp", "base and neighbours"): "sima-lp, base",
     ("loss", "base"): "loss-b",
 }
 MEASURED = Path(__file__).parent / "treated_images.json"
@@ -71,13 +73,13 @@ def measured_name(attack: Attack) -> str | None:
 
     What an attack is given decides how it takes treatment, and not its class: given complexity alone, `sima-cn` is `sima-c`.
     """
-    from mia_hub.attacks.conditional import BASE, COMPLEXITY, ConditionalAttack
+    from mia_hub.attacks.conditional import COMPLEXITY, ConditionalAttack
 
     name: str | None = f"{attack.name}, shifts" if getattr(attack, "shifts", False) else attack.name
     if isinstance(attack, ConditionalAttack) and attack.name in ONE_FORMULA:
         if attack.uses_base:
-            # Measured without neighbours, and with complexity.
-            given = "base" if set(attack.conditions) == {BASE, COMPLEXITY} else "both"
+            # Measured with complexity.
+            given = ("base and neighbours" if attack.neighbours else "base") if COMPLEXITY in attack.conditions else "base alone"
         else:
             given = "neighbours" if attack.neighbours else "nothing"
         name = MEASURED_GIVEN.get((ONE_FORMULA[attack.name], given))
