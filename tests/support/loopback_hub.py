@@ -145,7 +145,8 @@ class LoopbackHub:
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         methods = ["GET", "HEAD", "POST", "PUT", "DELETE"]
         app = Starlette(routes=[Route("/{path:path}", self._answer, methods=methods)])
-        self._server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        # On a busy machine a client may come back after uvicorn's 5 seconds, just as the server closes the connection.
+        self._server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_keep_alive=3600))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]}, daemon=True)
         self._thread.start()
         return self
