@@ -8,7 +8,7 @@ import torch
 from diffusers import LCMScheduler, UNet2DConditionModel
 from support.families import captions_for, difference, epsilon, random_images, some_x
 from support.model_folders import scheduler
-from support.tiny_pipelines import build
+from support.tiny_pipelines import build, save_pipeline
 
 from mia_hub import get_attack, load_model
 from mia_hub.attacks.given_base import SimAB
@@ -38,20 +38,21 @@ def test_other_models_know_all_timesteps(model_of):
 
 
 @pytest.mark.parametrize("name", ["lcm", "sdxl"])
-def test_the_guidance_is_an_input(name):
+def test_the_guidance_is_an_input(name, tmp_path):
     pipeline = build(name)
     if name == "sdxl":
         torch.manual_seed(0)
-        pipeline.register_modules(unet=UNet2DConditionModel.from_config({**pipeline.unet.config, "time_cond_proj_dim": 8}))
-    model = load_model(pipeline, dtype="float64")
+        own = {key: value for key, value in pipeline.unet.config.items() if not key.startswith("_")}
+        pipeline.register_modules(unet=UNet2DConditionModel(**own | {"time_cond_proj_dim": 8}))
+    model = load_model(str(save_pipeline(pipeline, tmp_path / name)), dtype="float64")
     asked = []
-    pipeline.unet.register_forward_pre_hook(lambda _, args, kwargs: asked.append(kwargs["timestep_cond"]), with_kwargs=True)
+    model.network.register_forward_pre_hook(lambda _, args, kwargs: asked.append(kwargs["timestep_cond"]), with_kwargs=True)
     before = epsilon(model, 519)
     embedding = pipeline.get_guidance_scale_embedding(torch.tensor([7.5]), 8, torch.float64)
     assert asked and all(difference(each, embedding.expand(len(each), -1)) < 1e-12 for each in asked)
     assert model.info.settings["guidance"] == 8.5
     with torch.no_grad():
-        pipeline.unet.time_embedding.cond_proj.weight.mul_(-1)
+        model.network.time_embedding.cond_proj.weight.mul_(-1)
     assert difference(epsilon(model, 519), before) > 1e-3
     assert some_x(model).shape[0] == len(captions_for(model))
 
@@ -67,8 +68,7 @@ def test_results_at_timesteps_of_others_are_flagged(model_of, timesteps, named):
         assert remarks["untrained-timesteps"].endswith(f"was distilled at 50 timesteps from 19 to 999, and was queried at {named}")
 
 
-def test_it_may_be_the_base_of_another_model(model_of):
-    """What it was distilled from has weights of its own, and the same shapes."""
-    model = load_model(build("lcm"), base=load_model(build("sd1")))
+def test_what_it_was_distilled_from_may_be_its_base(repo):
+    model = load_model(str(repo("lcm")), base=str(repo("sd1")))
     observed = SimAB(timesteps=(99,)).observe(model, random_images(16, 4), captions=["a cat"] * 4, progress=False)
     assert np.isfinite(observed.values).all()
