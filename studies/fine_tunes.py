@@ -162,6 +162,8 @@ def render(results: dict[str, Any]) -> dict[str, str]:
         "members": markdown_table(["Copies", *TREATED_BY], rates(results["treated"]["counts"], "members")),
         "nonmembers": markdown_table(["Copies", *TREATED_BY], rates(results["treated"]["counts"], "non-members")),
         "failing": _failing(results["treated"]["counts"]),
+        "blurred": _shares(results["treated"]["counts"], "non-members", "blurred, radius 0.5"),
+        "power": _shares(results["treated"]["counts"], "members", UNTREATED),
         "null": f"{NULL:,}",
         "limit": f"{100 * MOST_FALSE:g} %",
         "ratios": _ratios(_firsts(ends)),
@@ -198,6 +200,11 @@ def _draws(ends: dict[str, dict[str, Any]]) -> str:
             means = [f"{fmean(values):.3f} ({min(values):.3f} … {max(values):.3f})" for values in figures]
             rows.append([title, f"`{attack}`", str(len(runs)), *means])
     return markdown_table(["Model", "Attack", "Runs", "AUC: mean (least … most)", "TPR@1%FPR: mean (least … most)"], rows, raw=True)
+
+
+def _shares(counts: dict[str, Any], kind: str, treatment: str) -> str:
+    """Return each attack's share of images with evidence under one treatment."""
+    return ", ".join(f"`{attack}` {rate_text(*kinds[kind][treatment])}" for attack, kinds in counts.items())
 
 
 def _failing(counts: dict[str, Any]) -> str:

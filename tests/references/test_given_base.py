@@ -7,6 +7,7 @@ import pytest
 from support.known_blobs import nonmembers
 
 import mia_hub
+from mia_hub.checking import treated_images
 from mia_hub.checking.checks import get_checker
 from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.errors import AttackError, SplitError
@@ -30,7 +31,21 @@ def repos(tiny_pixel_repo):
     return [str(tiny_pixel_repo(seed=seed)) for seed in range(3)]
 
 
-def test_a_reference_says_which_base_it_used_and_answers_for_it_alone(repos, tmp_path):
+@pytest.fixture
+def any_treatment(monkeypatch):
+    """Verdicts on images of any treatment: these are too few non-members to see signs of it."""
+    monkeypatch.setattr(treated_images, "_measured", dict)
+
+
+def test_with_few_nonmembers_a_base_gives_no_verdict(repos):
+    """sima-b calls blurred non-members evidence too often, so that it must see whether an image was treated."""
+    model, base, _ = repos
+    answer = mia_hub.check_image(nonmembers(1)[0], model, base=base, nonmembers=nonmembers(), keep=False, **QUIET)
+    assert (answer.attack, answer.verdict, answer.p_value) == ("sima-b", "not-comparable", None)
+    assert "that shows only with 199 known non-members or more" in answer.sentence and "choose the attack sima-cn" in answer.sentence
+
+
+def test_a_reference_says_which_base_it_used_and_answers_for_it_alone(repos, tmp_path, any_treatment):
     model, base, other = repos
     reference = Reference.build(model, nonmembers(), ATTACK, base=base, **QUIET)
     stored = Reference.read(reference.save(tmp_path / "reference"))
