@@ -65,7 +65,8 @@ def refusal(name: str, schedule: str, parameters: dict, *, run: bool = False) ->
     """The message where an attack refuses a model; None where it takes it and, if asked for, has been run."""
     try:
         attack = get_attack(name, **parameters)
-        captions = ["a", "b", "c"] if attack.needs_caption else None
+        # MoFit needs a model conditioned on text, and no captions.
+        captions = ["a", "b", "c"] if attack.needs_caption or name == "mofit" else None
         checked = model(schedule, "text" if captions else "none")
         attack.check(checked, captions)
     except AttackError as error:

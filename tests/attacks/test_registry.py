@@ -143,7 +143,7 @@ def test_identity_of_an_attack_is_its_repr():
     asked = (
         "sima sima-mc sima-c sima-cn sima-lp sima-copies sima-b loss-b loss secmi secmi-nns pia pian pfami clid rediffuse rediffuse-nns "
     )
-    asked += "gsa1 gsa2 forensics-vlb forensics-mse forensics-xstart forensics-text nearest-generated random combine"
+    asked += "gsa1 gsa2 forensics-vlb forensics-mse forensics-xstart forensics-text nearest-generated random combine mofit"
     assert set(ATTACKS) == set(asked.split())
     with pytest.raises(AttackError, match="has its parameters already"):
         get_attack(get_attack("sima"), p=2)

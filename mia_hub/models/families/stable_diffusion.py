@@ -69,9 +69,10 @@ class StableDiffusion(TextToImage):
         """Return the embedding ``[N, S]`` of the guidance w = 7.5 that a latent consistency model is conditioned on; None for others."""
         if not self._guidance_size:
             return None
+        # In float32, as in its pipeline, before it is rounded.
         w = torch.full((len(x),), CONSISTENCY_GUIDANCE - 1, device=x.device)
-        embedding: torch.Tensor = self.pipeline.get_guidance_scale_embedding(w, self._guidance_size, x.dtype)
-        return embedding
+        embedding: torch.Tensor = self.pipeline.get_guidance_scale_embedding(w, self._guidance_size)
+        return embedding.to(x.dtype)
 
     def output(self, x: torch.Tensor, t: torch.Tensor, cond: Any) -> Any:
         (text,) = self.cast(cond, "prompt_embeds")

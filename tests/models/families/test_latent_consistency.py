@@ -48,7 +48,7 @@ def test_the_guidance_is_an_input(name, tmp_path):
     asked = []
     model.network.register_forward_pre_hook(lambda _, args, kwargs: asked.append(kwargs["timestep_cond"]), with_kwargs=True)
     before = epsilon(model, 519)
-    embedding = pipeline.get_guidance_scale_embedding(torch.tensor([7.5]), 8, torch.float64)
+    embedding = pipeline.get_guidance_scale_embedding(torch.tensor([7.5]), 8).double()
     assert asked and all(difference(each, embedding.expand(len(each), -1)) < 1e-12 for each in asked)
     assert model.info.settings["guidance"] == 8.5
     with torch.no_grad():
