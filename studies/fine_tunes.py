@@ -54,7 +54,8 @@ class FineTune:
         base: folder of that model: relative to the project, or to the folder of the runs.
         lora: whether the run holds updates of the base alone.
         images: at most so many of each side are scored; half of them are reported.
-        snapshots: number of snapshots that are audited, the last one included.
+        snapshots: number of snapshots that are audited, the last one included; 1 for a further run of a recipe, on which fewer attacks are
+            run.
     """
 
     title: str
@@ -96,7 +97,8 @@ def _measured(runs: Path, name: str, tuned: FineTune) -> tuple[list[dict[str, An
     split, recipe = run.split(tuned.images), run.facts["recipe"]
     for step, folder in _thinned(run.snapshots, tuned.snapshots):
         last = folder == run.final
-        attacks = (*ALONG, *(AT_END if last else ()), *(WITH_TEXT if last and split.captions else ()))
+        further = last and tuned.snapshots > 1
+        attacks = (*ALONG, *(AT_END if further else ()), *(WITH_TEXT if further and split.captions else ()))
         model = load_fine_tune(runs, tuned, folder)
         comparison = compare_attacks(model, split, attacks, runs / "scores" / NAME / f"{name}-{step}", shift_check=last)
         passes = step * recipe["images per step"] / run.members
@@ -195,7 +197,8 @@ def _draws(ends: dict[str, dict[str, Any]]) -> str:
     rows = []
     for title in dict.fromkeys(FINE_TUNES[name].title for name in ends):
         runs = [row for name, row in ends.items() if FINE_TUNES[name].title == title]
-        for attack in (one["attack"] for one in runs[0]["attacks"] if len(runs) > 1):
+        names = [{one["attack"] for one in run["attacks"]} for run in runs]
+        for attack in (one["attack"] for one in runs[0]["attacks"] if len(runs) > 1 and all(one["attack"] in each for each in names)):
             figures = [[_of(run, attack.split(":")[0])[key][0] for run in runs] for key in ("auc", "tpr_at_0.01_fpr")]
             means = [f"{fmean(values):.3f} ({min(values):.3f} … {max(values):.3f})" for values in figures]
             rows.append([title, f"`{attack}`", str(len(runs)), *means])
