@@ -172,7 +172,7 @@ def render(results: dict[str, Any]) -> dict[str, str]:
         "missing": _missing(models),
         "along": markdown_table(
             ["Model", "Passes", *(f"{attack}: {figure}" for attack in ("sima", "sima-cn", "sima-b") for figure in ("AUC", "TPR@1%FPR"))],
-            [_along(row) for row in rows],
+            [_along(row) for row in rows if row["model"] in _firsts(ends)],
         ),
         "models": "\n".join(
             f"- {FINE_TUNES[name].title}: {facts['members']} members; `{facts['command']}`; blind AUC of the split {facts['blind']}."
@@ -214,8 +214,8 @@ def _failing(counts: dict[str, Any]) -> str:
     """Return the treatments under which an attack's false evidence is shown to exceed the limit."""
     lines = []
     for attack, kinds in counts.items():
-        found = [f"{name} {rate_text(*row)}" for name, row in kinds["non-members"].items() if clopper_pearson(*row)[0] > MOST_FALSE]
-        lines.append(f"- `{TREATED_BY[attack]}`: {'; '.join(found) or 'none'}")
+        exceeding = [f"{name} {rate_text(*row)}" for name, row in kinds["non-members"].items() if clopper_pearson(*row)[0] > MOST_FALSE]
+        lines.append(f"- `{TREATED_BY[attack]}`: {'; '.join(exceeding) or 'none'}")
     return "\n".join(lines)
 
 

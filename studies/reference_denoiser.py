@@ -2,8 +2,7 @@
 
     python -m studies.reference_denoiser
 
-It trains the reference denoiser first (five minutes of one core), on images of Fashion-MNIST that the demo was neither trained on nor
-audited with.
+It trains the reference denoiser first, on images of Fashion-MNIST that the demo was neither trained on nor audited with.
 """
 
 from __future__ import annotations
@@ -25,13 +24,12 @@ from training.data import fashion_mnist
 
 NAME = "reference_denoiser"
 OTHERS, STEPS, MOST = 4000, 3000, 2000
-GIVEN_BOTH = "sima-b:timesteps=100,given=base,complexity,shift-left,shift-right"
 # Fixed before the first run, around the timestep of the demo's verdicts.
 ATTACKS = {
     "SimA": "sima:timesteps=70,100,130",
     "given neighbours": "sima-cn:timesteps=100,given=complexity,shift-left,shift-right",
     "given the reference denoiser": "sima-b:timesteps=70,100,130",
-    "given both": GIVEN_BOTH,
+    "given both": "sima-b:timesteps=100,given=base,complexity,shift-left,shift-right",
 }
 
 

@@ -22,7 +22,8 @@ from mia_hub.splits.member_split import MemberSplit
 from mia_hub.system.files import write_text
 from studies.measuring import once
 
-# Fixed beforehand: the timesteps at which the pilot found SimA given neighbours, and given the base, best.
+# Timesteps were fixed beforehand: those at which a pilot found SimA given neighbours, and given the base, best. "sima-b, neighbours" and
+# "sima-lp, base" were added when sima-b had failed on these images.
 ATTACKS = {
     "sima": "sima:timesteps=220",
     "sima-cn": "sima-cn:timesteps=100,given=complexity,shift-left,shift-right",

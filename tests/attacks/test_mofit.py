@@ -78,16 +78,16 @@ def test_by_a_slow_reference(model, images, parameters):
 
 def test_both_fits_lower_their_loss(model, images):
     """x̂ is easier without a caption than x is, and φ* suits it better than the empty caption."""
-    seen = []
+    queries = []
 
     def recorded(x, t, cond):
-        seen.append((x.detach().clone(), cond.detach().clone()))
+        queries.append((x.detach().clone(), cond.detach().clone()))
         return epsilon(x, t, cond)
 
     watched = wrap_denoiser(recorded, ddpm_alphas_cumprod(), sample_shape=SHAPE, dtype=torch.float64, condition=vectors)
     get_attack("mofit", image_steps=30, embedding_steps=40).score(watched, images[:1], seed=SEED, progress=False)
     e = SampleNoise([image.id for image in as_images(images[:1])], SHAPE, SEED, dtype=torch.float64)(T)
-    losses = [float(((e - epsilon(x, torch.tensor([T]), cond)) ** 2).mean()) for x, cond in seen]
+    losses = [float(((e - epsilon(x, torch.tensor([T]), cond)) ** 2).mean()) for x, cond in queries]
     plain = losses[-2]
     assert len(losses) == 72 and min(losses[25:30]) < 0.9 * min(plain, losses[0])
     assert losses[69] < 0.99 * losses[30]

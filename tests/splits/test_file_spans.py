@@ -1,4 +1,4 @@
-"""Spans of a file that are read at once: what is served, what is asked of the file, and what is refused."""
+"""Spans of a file that are read at once: what is served, what is read of the file, and what is refused."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Watched(io.BytesIO):
 
     def __init__(self, content=CONTENT):
         super().__init__(content)
-        self.asked = []
+        self.reads = []
 
     def read(self, size=-1):
-        self.asked.append((self.tell(), size))
+        self.reads.append((self.tell(), size))
         return super().read(size)
 
 
@@ -43,7 +43,7 @@ def test_near_spans_are_read_together(spans, expected):
     assert list(merged(spans)) == expected
     file = Watched()
     FileSpans(file, spans)
-    assert file.asked == [(start, stop - start) for start, stop in expected]
+    assert file.reads == [(start, stop - start) for start, stop in expected]
 
 
 def test_it_serves_its_spans_and_nothing_else():
@@ -65,7 +65,7 @@ def test_a_span_outside_the_file_is_refused_before_anything_is_read(span):
     file = Watched()
     with pytest.raises(OSError, match="its footer names bytes"):
         FileSpans(file, [span])
-    assert not file.asked
+    assert not file.reads
 
 
 def test_a_row_group_is_read_by_one_request_and_without_threads(tmp_path):
@@ -88,7 +88,7 @@ def test_a_row_group_is_read_by_one_request_and_without_threads(tmp_path):
         read = parquet.read(group, ["image", "caption"])
         assert read["caption"].to_pylist() == [f"text {row}" for row in range(100 * group, 100 * group + 100)]
         assert read["image"].to_pylist() == table["image"].to_pylist()[100 * group : 100 * group + 100]
-        ((start, size),) = opened[group].asked
+        ((start, size),) = opened[group].reads
         columns = [chunk_span(footer.row_group(group).column(i)) for i in range(3)]
         assert start == columns[0][0] and start + size == columns[2][1]
 

@@ -137,9 +137,9 @@ def test_evidence_on_treated_images_is_summed_over_models():
         return {kind: {"as it is": [count, 10], "mirrored": [0, 10]} for kind in ("members", "non-members")}
 
     every = dict.fromkeys(treated.ATTACKS, counts(1))
-    found = treated.summed([every, {"sima": counts(3)}])
-    assert found["sima"]["members"]["as it is"] == [4, 20] and found["loss-b"] == counts(1)
-    assert treated.rates({"sima": found["sima"]}, "members")[0] == ["as it is", rate_text(4, 20)]
+    total = treated.summed([every, {"sima": counts(3)}])
+    assert total["sima"]["members"]["as it is"] == [4, 20] and total["loss-b"] == counts(1)
+    assert treated.rates({"sima": total["sima"]}, "members")[0] == ["as it is", rate_text(4, 20)]
 
 
 def test_false_evidence_is_stored_by_study(tmp_path, monkeypatch):

@@ -45,11 +45,11 @@ def test_the_guidance_is_an_input(name, tmp_path):
         own = {key: value for key, value in pipeline.unet.config.items() if not key.startswith("_")}
         pipeline.register_modules(unet=UNet2DConditionModel(**own | {"time_cond_proj_dim": 8}))
     model = load_model(str(save_pipeline(pipeline, tmp_path / name)), dtype="float64")
-    asked = []
-    model.network.register_forward_pre_hook(lambda _, args, kwargs: asked.append(kwargs["timestep_cond"]), with_kwargs=True)
+    embeddings = []
+    model.network.register_forward_pre_hook(lambda _, args, kwargs: embeddings.append(kwargs["timestep_cond"]), with_kwargs=True)
     before = epsilon(model, 519)
     embedding = pipeline.get_guidance_scale_embedding(torch.tensor([7.5]), 8).double()
-    assert asked and all(difference(each, embedding.expand(len(each), -1)) < 1e-12 for each in asked)
+    assert embeddings and all(difference(each, embedding.expand(len(each), -1)) < 1e-12 for each in embeddings)
     assert model.info.settings["guidance"] == 8.5
     with torch.no_grad():
         model.network.time_embedding.cond_proj.weight.mul_(-1)
