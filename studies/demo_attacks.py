@@ -52,6 +52,7 @@ def attack_table() -> str:
         attack = get_attack(name)
         needs = {
             "captions": attack.needs_caption,
+            "a model conditioned on text": attack.needs_text,
             "gradients": attack.needs_gradients,
             "generated samples": attack.needs_samples,
             "a base": attack.uses_base,

@@ -65,8 +65,7 @@ def refusal(name: str, schedule: str, parameters: dict, *, run: bool = False) ->
     """The message where an attack refuses a model; None where it takes it and, if asked for, has been run."""
     try:
         attack = get_attack(name, **parameters)
-        # MoFit needs a model conditioned on text, and no captions.
-        captions = ["a", "b", "c"] if attack.needs_caption or name == "mofit" else None
+        captions = ["a", "b", "c"] if attack.needs_caption or attack.needs_text else None
         checked = model(schedule, "text" if captions else "none")
         attack.check(checked, captions)
     except AttackError as error:

@@ -35,6 +35,7 @@ class Attack(ABC):
         paper: where it is defined.
         access: what the attacker must see: "black" (generated images), "gray" (the denoiser's output), "white" (weights).
         needs_caption: whether the images' captions are needed, and so a model conditioned on text.
+        needs_text: whether a model conditioned on text is needed, with captions or without.
         needs_gradients: whether the denoiser's weights are differentiated by.
         needs_samples: whether images are compared with images that the model generated.
         needs_training: whether it is fitted on images of known membership; see `mia_hub.attacks.learning`.
@@ -52,6 +53,7 @@ class Attack(ABC):
     paper: ClassVar[str]
     access: ClassVar[str]
     needs_caption: ClassVar[bool] = False
+    needs_text: ClassVar[bool] = False
     needs_gradients: ClassVar[bool] = False
     needs_samples: ClassVar[bool] = False
     needs_training: ClassVar[bool] = False

@@ -70,7 +70,7 @@ class Combination(TrainedAttack):
         set_(self, "timesteps", union)
         set_(self, "parts", parts)
         set_(self, "access", max((part.access for part in parts), key=ACCESS.index))
-        for need in ("needs_caption", "needs_gradients", "needs_samples"):
+        for need in ("needs_caption", "needs_text", "needs_gradients", "needs_samples"):
             set_(self, need, any(getattr(part, need) for part in parts))
         set_(self, "ignores_captions", all(part.ignores_captions for part in parts))
         super().__post_init__()

@@ -9,7 +9,17 @@ from typing import Any, ClassVar
 from mia_hub.attacks.base import Attack
 from mia_hub.attacks.querying import QueriedModel
 
-DECLARATIONS = ("name", "paper", "access", "needs_caption", "needs_gradients", "needs_samples", "ignores_captions", "one_score")
+DECLARATIONS = (
+    "name",
+    "paper",
+    "access",
+    "needs_caption",
+    "needs_text",
+    "needs_gradients",
+    "needs_samples",
+    "ignores_captions",
+    "one_score",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

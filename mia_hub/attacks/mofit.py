@@ -53,6 +53,7 @@ class MoFit(Attack):
     name: ClassVar[str] = "mofit"
     paper: ClassVar[str] = "arXiv 2602.22689"
     access: ClassVar[str] = "white"
+    needs_text: ClassVar[bool] = True
     log_scale: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

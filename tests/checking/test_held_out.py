@@ -28,7 +28,7 @@ SETTINGS = {
     "nearest-generated": {"samples": 32, "steps": 20},
     "combine": {"parts": ("sima-c", "pia"), "timesteps": (100,)},
 }
-CAPTIONED = {name for name in ATTACKS if ATTACKS[name].needs_caption}
+CAPTIONED = {name for name in ATTACKS if ATTACKS[name].needs_caption or ATTACKS[name].needs_text}
 N = 80
 
 
