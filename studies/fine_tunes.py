@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.treatments import NULL, rate_text
 from mia_hub.checking.treated_images import MOST_FALSE
-from mia_hub.images.treatments import UNTREATED
+from mia_hub.images.treatments import TREATMENTS, UNTREATED
 from mia_hub.metrics.intervals import clopper_pearson
 from mia_hub.metrics.p_values import ALPHA
 from mia_hub.models.loading import load_model
@@ -36,13 +36,19 @@ from studies.treated import evidence_of, rates, summed, write_false_evidence
 NAME = "fine_tunes"
 # Fixed before the first run. Grids are thin where an attack's own would only cost more.
 ALONG = ("sima:timesteps=100,160,220", "sima-cn:timesteps=100", "sima-b:timesteps=160,220,280")
-AT_END = ("sima-c:timesteps=100,160,220", "loss:timesteps=100,220", "loss-b:timesteps=220", "pia:timesteps=50,100,200")
+AT_END = (
+    "sima-c:timesteps=100,160,220", "loss:timesteps=100,220", "loss-b:timesteps=220", "pia:timesteps=50,100,200",
+    "sima-lpb:timesteps=160,220,280",
+)  # fmt: skip
 WITH_TEXT = ("clid", "gsa1")
 # Three runs of one recipe, on different images.
 DRAWS = ("ft-demo", "ft-demo-1", "ft-demo-2")
 # Attacks that are run on treated images: on all draws, but for the one of many queries; and those that are given the base.
-ON_ALL_DRAWS = ("sima", "sima-cn", "sima-lp", "sima-b", "sima-b, neighbours", "sima-lp, base")
-GIVEN_BASE = ("sima-b", "sima-b, neighbours", "sima-lp, base", "loss-b")
+ON_ALL_DRAWS = ("sima", "sima-cn", "sima-lp", "sima-b", "sima-b, neighbours", "sima-lpb")
+GIVEN_BASE = ("sima-b", "sima-b, neighbours", "sima-lpb", "loss-b")
+# Models on which nothing was chosen, where `sima-lpb` is compared once with `sima-b`, which failed on the others.
+CONFIRMING = ("ft-demo-3", "t2i-cifar-ft", "t2i-cifar-lora16")
+CONFIRMED = ("sima-b", "sima-lpb")
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,7 @@ FINE_TUNES = {
     "ft-demo": FineTune(PIXELS, DEMO, images=1200, snapshots=2),
     "ft-demo-1": FineTune(PIXELS, DEMO, images=1200, snapshots=1),
     "ft-demo-2": FineTune(PIXELS, DEMO, images=1200, snapshots=1),
+    "ft-demo-3": FineTune(PIXELS, DEMO, images=1200, snapshots=1),
     "ft-demo-lora": FineTune(PIXELS_LORA, DEMO, images=1200, snapshots=2),
     "ft-demo-lora-1": FineTune(PIXELS_LORA, DEMO, images=1200, snapshots=1),
     "ft-demo-lora-2": FineTune(PIXELS_LORA, DEMO, images=1200, snapshots=1),
@@ -88,7 +95,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         rows[name], models[name] = _measured(args.runs, name, FINE_TUNES[name])
     ordered = {name: models[name] for name in FINE_TUNES if name in models}
     treated = _treated(args.runs) if set(DRAWS) <= set(trained) else earlier["treated"]
-    return {"rows": [row for name in ordered for row in rows[name]], "models": ordered, "treated": treated}
+    confirmed = earlier.get("confirmed", {})
+    confirmed |= {name: treated_evidence(args.runs, name, CONFIRMED) for name in CONFIRMING if name in trained}
+    return {"rows": [row for name in ordered for row in rows[name]], "models": ordered, "treated": treated, "confirmed": confirmed}
 
 
 def _measured(runs: Path, name: str, tuned: FineTune) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -111,15 +120,14 @@ def _measured(runs: Path, name: str, tuned: FineTune) -> tuple[list[dict[str, An
 
 def _treated(runs: Path) -> dict[str, Any]:
     """Return the evidence on treated images of the first recipe's fine-tunes, and store the false one where verdicts depend on it."""
-    counts = summed([treated_evidence(runs, name) for name in DRAWS])
+    counts = summed([treated_evidence(runs, name, tuple(TREATED_BY) if name == DRAWS[0] else ON_ALL_DRAWS) for name in DRAWS])
     false = {attack: counts[attack]["non-members"] for attack in GIVEN_BASE}
     write_false_evidence(NAME, {"model": f"{len(DRAWS)} fine-tunes of the demo", "null": NULL, "p": ALPHA}, false)
     return {"counts": counts, "attacks": TREATED_BY}
 
 
-def treated_evidence(runs: Path, name: str) -> dict[str, Any]:
+def treated_evidence(runs: Path, name: str, attacks: Sequence[str]) -> dict[str, Any]:
     """Return the evidence on treated images of one fine-tune, by attack; finished work is kept."""
-    attacks = list(TREATED_BY) if name == DRAWS[0] else ON_ALL_DRAWS
     return evidence_of(name, partial(_model_and_split, runs, name), attacks, runs / "scores" / NAME)
 
 
@@ -164,6 +172,7 @@ def render(results: dict[str, Any]) -> dict[str, str]:
         "members": markdown_table(["Copies", *TREATED_BY], rates(results["treated"]["counts"], "members")),
         "nonmembers": markdown_table(["Copies", *TREATED_BY], rates(results["treated"]["counts"], "non-members")),
         "failing": _failing(results["treated"]["counts"]),
+        "confirmed": _confirmed(results.get("confirmed", {})),
         "blurred": _shares(results["treated"]["counts"], "non-members", "blurred, radius 0.5"),
         "power": _shares(results["treated"]["counts"], "members", UNTREATED),
         "null": f"{NULL:,}",
@@ -179,6 +188,23 @@ def render(results: dict[str, Any]) -> dict[str, str]:
             for name, facts in models.items()
         ),
     }  # fmt: skip
+
+
+def _confirmed(counts: dict[str, Any]) -> str:
+    """Return a table of the evidence on models on which nothing was chosen: of non-members under each treatment, and of untreated members."""
+    if not counts:
+        return "No further model has been measured yet."
+    columns = [(name, attack) for name in CONFIRMING if name in counts for attack in CONFIRMED]
+    treatments = [name for name in TREATMENTS if name != UNTREATED]
+    rows = [
+        [label, *(rate_text(*counts[name][attack][kind][treatment]) for name, attack in columns)]
+        for label, kind, treatment in [
+            ("members, as they are", "members", UNTREATED),
+            ("non-members, as they are", "non-members", UNTREATED),
+            *((f"non-members, {treatment}", "non-members", treatment) for treatment in treatments),
+        ]
+    ]
+    return markdown_table(["Images", *(f"{FINE_TUNES[name].title}: {attack}" for name, attack in columns)], rows)
 
 
 def _missing(models: dict[str, Any]) -> str:

@@ -25,6 +25,8 @@ STEPS = {128: 4000}
 LATENT_STEPS, ADVERSARY = 4000, 0.05
 # After twice as many steps, SimA recognises nearly every captioned image.
 TEXT_STEPS, LORA_STEPS = "1000", "2000"
+# The base of fine-tunes learns photographs in general; its own members are not asked about.
+BASE_STEPS = 4000
 # Images of the seeded draw that a base was trained on or audited with, which its fine-tunes leave out.
 DEMO_IMAGES, PHOTOS = 4512, 2500
 
@@ -52,17 +54,19 @@ def chains(runs: Path) -> Iterator[list[list[str]]]:
 
 def _fine_tunes(runs: Path) -> Iterator[list[list[str]]]:
     """Yield the fine-tunes of the demo, and those of a text-to-image model of photographs, for `studies.fine_tunes`."""
-    for draw in range(3):
+    for draw in range(4):
         skip, ending = DEMO_IMAGES + 256 * draw, f"-{draw}" if draw else ""
         demo = ["--base", "mia_hub/demo/model", "--skip", str(skip), "--members", "256", "--nonmembers", "6000"]
         yield [["train_ddpm", "--out", str(runs / f"ft-demo{ending}"), *demo, "--steps", "496", *_every(62)]]
-        yield [["train_ddpm", "--out", str(runs / f"ft-demo-lora{ending}"), *demo, "--rank", "8", "--steps", "992", *_every(124)]]
+        # The last draw only confirms what was chosen on the others.
+        if draw < 3:
+            yield [["train_ddpm", "--out", str(runs / f"ft-demo-lora{ending}"), *demo, "--rank", "8", "--steps", "992", *_every(124)]]
     vae, base = runs / "vae-cifar", runs / "t2i-cifar"
     photos = ["--data", "cifar10", "--members", "2000", "--nonmembers", "500"]
-    own = ["--data", "cifar10", "--members", "512", "--nonmembers", "4000", "--skip", str(PHOTOS), "--base", f"{base}/step-008000"]
+    own = ["--data", "cifar10", "--members", "512", "--nonmembers", "4000", "--skip", str(PHOTOS), "--base", f"{base}/step-00{BASE_STEPS}"]
     yield [
         ["train_vae", "--out", str(vae), *photos, "--beta", "1e-6", *_every(1000)],
-        ["train_text2image", "--out", str(base), "--vae", f"{vae}/vae", *photos, *_every(2000)],
+        ["train_text2image", "--out", str(base), "--vae", f"{vae}/vae", *photos, "--steps", str(BASE_STEPS), *_every(1000)],
         ["train_text2image", "--out", str(runs / "t2i-cifar-ft"), *own, "--steps", "1600", *_every(200)],
         *(
             ["train_lora", "--out", str(runs / f"t2i-cifar-lora{rank}"), *own, "--rank", str(rank), "--steps", "3200", *_every(800)]

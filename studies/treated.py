@@ -23,14 +23,14 @@ from mia_hub.system.files import write_text
 from studies.measuring import once
 
 # Timesteps were fixed beforehand: those at which a pilot found SimA given neighbours, and given the base, best. "sima-b, neighbours" and
-# "sima-lp, base" were added when sima-b had failed on these images.
+# "sima-lpb" were added when sima-b had failed on these images.
 ATTACKS = {
     "sima": "sima:timesteps=220",
     "sima-cn": "sima-cn:timesteps=100,given=complexity,shift-left,shift-right",
     "sima-lp": "sima-lp:timesteps=100",
     "sima-b": "sima-b:timesteps=220",
     "sima-b, neighbours": "sima-b:timesteps=220,given=base,complexity,shift-left,shift-right",
-    "sima-lp, base": "sima-lp:timesteps=220,given=base,complexity,shift-left,shift-right,shift-up,shift-down",
+    "sima-lpb": "sima-lpb:timesteps=220",
     "loss-b": "loss-b:timesteps=220",
 }
 
@@ -51,7 +51,7 @@ def write_false_evidence(study: str, about: Mapping[str, Any], counts: Mapping[s
     write_text(MEASURED, json.dumps(stored, indent=1, ensure_ascii=False) + "\n")
 
 
-def evidence(model: DiffusionModel, attack: str, split: MemberSplit, drawn: Images) -> dict[str, Counts]:
+def evidence(model: DiffusionModel, attack: str, split: MemberSplit, drawn: Images | None = None) -> dict[str, Counts]:
     """Return how many treated images get evidence, and how many there are, by kind ("members", "non-members") and treatment.
 
     An image that the comparability check refuses gets none. The model's own output is a treatment of non-members.
@@ -60,7 +60,7 @@ def evidence(model: DiffusionModel, attack: str, split: MemberSplit, drawn: Imag
         model: with its base.
         attack: as the command line spells it, at one timestep.
         split: whose first non-members are the null set.
-        drawn: the model's own output.
+        drawn: the model's own output; None leaves it out.
     """
     nonmembers = _pixels(split.nonmembers, NULL + NONMEMBERS)
     checker = Checker(model, parse_attack(attack), nonmembers=nonmembers[:NULL], keep=False, progress=False)
@@ -73,7 +73,8 @@ def evidence(model: DiffusionModel, attack: str, split: MemberSplit, drawn: Imag
 
     kinds = {"members": _pixels(split.members, MEMBERS), "non-members": nonmembers[NULL:]}
     counts = {kind: {name: count([treated(name, image) for image in pixels]) for name in TREATMENTS} for kind, pixels in kinds.items()}
-    counts["non-members"][OWN_OUTPUT] = count(drawn)
+    if drawn is not None:
+        counts["non-members"][OWN_OUTPUT] = count(drawn)
     return counts
 
 
@@ -86,7 +87,9 @@ def evidence_of(name: str, load: Callable[[], tuple[DiffusionModel, MemberSplit]
     loaded, drawn = cache(load), cache(lambda: generated(loaded()[0], range(GENERATED)))
 
     def measured(attack: str) -> dict[str, Counts]:
-        return evidence(loaded()[0], ATTACKS[attack], loaded()[1], drawn())
+        model, split = loaded()
+        # A model of captioned images draws what a prompt says.
+        return evidence(model, ATTACKS[attack], split, None if split.captions else drawn())
 
     return {attack: once(folder / f"treated-{name}-{attack}.json", partial(measured, attack)) for attack in attacks}
 

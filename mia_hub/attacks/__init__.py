@@ -9,7 +9,7 @@ from mia_hub.attacks.combination import Combination
 from mia_hub.attacks.conditional import SimAC, SimACN
 from mia_hub.attacks.copies import SimACopies
 from mia_hub.attacks.data_forensics import ForensicsMSE, ForensicsText, ForensicsVLB, ForensicsXstart
-from mia_hub.attacks.given_base import LossB, SimAB
+from mia_hub.attacks.given_base import LossB, SimAB, SimALPB
 from mia_hub.attacks.gsa import GSA1, GSA2
 from mia_hub.attacks.loss import Loss
 from mia_hub.attacks.low_pass import SimALP
@@ -34,6 +34,7 @@ ATTACKS.update(
         SimALP,
         SimACopies,
         SimAB,
+        SimALPB,
         LossB,
         Loss,
         SecMI,

@@ -12,6 +12,8 @@ from typing import ClassVar, Literal
 from mia_hub.attacks.base import Attack
 from mia_hub.attacks.conditional import BASE, COMPLEXITY, ConditionalAttack, SimAC
 from mia_hub.attacks.loss import Loss
+from mia_hub.attacks.low_pass import CROSS, SimALP
+from mia_hub.attacks.sima import SimA
 
 # Around t = 220 of 1,000, which was chosen most often on fine-tunes.
 GRID = (100, 160, 220, 280, 340)
@@ -36,6 +38,26 @@ class SimAB(SimAC):
     def profile(self) -> Attack:
         """Plain SimA at the same timesteps."""
         return self.base
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimALPB(SimALP):
+    """The low-pass norm of `sima-lp` given the base, complexity and four shifts, which treatment disturbs less; 5 + 1 queries per timestep.
+
+    Attributes:
+        timesteps: 100, 160, 220, 280, 340 by default.
+        given: see `ConditionalAttack`; of the base's prediction the norms of order 1, 2 and 4, and that of its smooth part, are used.
+    """
+
+    timesteps: tuple[int, ...] = GRID
+    given: tuple[str, ...] | Literal["auto"] = (BASE, COMPLEXITY, *CROSS)
+
+    name: ClassVar[str] = "sima-lpb"
+
+    @property
+    def profile(self) -> Attack:
+        """Plain SimA at the same timesteps."""
+        return SimA(timesteps=self.timesteps)
 
 
 @dataclass(frozen=True, kw_only=True)

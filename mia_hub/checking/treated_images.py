@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mia_hub.attacks import Attack
 
 # Attacks of one formula, by what they are given besides complexity, under the name of the one that was run.
-ONE_FORMULA = {"sima-c": "sima", "sima-cn": "sima", "sima-b": "sima", "sima-lp": "sima-lp", "loss-b": "loss"}
+ONE_FORMULA = {"sima-c": "sima", "sima-cn": "sima", "sima-b": "sima", "sima-lp": "sima-lp", "sima-lpb": "sima-lp", "loss-b": "loss"}
 MEASURED_GIVEN = {
     ("sima", "nothing"): "sima-c",
     ("sima", "neighbours"): "sima-cn",
@@ -26,7 +26,7 @@ MEASURED_GIVEN = {
     ("sima", "base and neighbours"): "sima-b, neighbours",
     ("sima-lp", "nothing"): "sima-lp, no neighbours",
     ("sima-lp", "neighbours"): "sima-lp",
-    ("sima-lp", "base and neighbours"): "sima-lp, base",
+    ("sima-lp", "base and neighbours"): "sima-lpb",
     ("loss", "base"): "loss-b",
 }
 MEASURED = Path(__file__).parent / "treated_images.json"
