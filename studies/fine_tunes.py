@@ -191,7 +191,7 @@ def render(results: dict[str, Any]) -> dict[str, str]:
 
 
 def _confirmed(counts: dict[str, Any]) -> str:
-    """Return a table of the evidence on models on which nothing was chosen: of non-members under each treatment, and of untreated members."""
+    """Return a table of the evidence on models on which nothing was chosen."""
     if not counts:
         return "No further model has been measured yet."
     columns = [(name, attack) for name in CONFIRMING if name in counts for attack in CONFIRMED]

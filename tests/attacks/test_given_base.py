@@ -33,7 +33,9 @@ def tuned():
     return mia_hub.load_model(model, base=base), images, np.repeat([1, 0, 0], MEMBERS)
 
 
-@pytest.mark.parametrize(("plain", "given", "t"), [("sima-c", "sima-b", 220), ("sima-lp", "sima-lpb", 220), ("loss:draws=10", "loss-b", 160)])
+@pytest.mark.parametrize(
+    ("plain", "given", "t"), [("sima-c", "sima-b", 220), ("sima-lp", "sima-lpb", 220), ("loss:draws=10", "loss-b", 160)]
+)
 def test_given_the_base_members_stand_out(tuned, plain, given, t):
     """Exact denoisers: of the members, and of the population that all images come from."""
     model, images, labels = tuned
