@@ -8,7 +8,7 @@ DEMO_FOLDER = PACKAGE_FOLDER / "demo"
 # The attack that verdicts on images are made by: of those measured on the demo, the one that recognises most members (docs/attacks.md).
 VERDICT_ATTACK = "sima-cn"
 # Where a base is given, and where one is known without being given (under a LoRA, on the card of a fine-tune).
-VERDICT_ATTACK_GIVEN_BASE = "sima-b"
+VERDICT_ATTACK_GIVEN_BASE = "sima-lpb"
 VERDICT_ATTACK_OF_FINE_TUNES = VERDICT_ATTACK
 # The attack that gives verdicts on images that may be altered copies (docs/studies/copies.md).
 COPIES_ATTACK = "sima-copies"

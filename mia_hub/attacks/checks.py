@@ -47,6 +47,6 @@ def check_base_used(base: object, attacks: Iterable[Any]) -> None:
     if base is not None and not any(attack.uses_base for attack in attacks):
         names = ", ".join(repr(attack.name) for attack in attacks)
         raise AttackError(
-            f"A base was given, and {names} {'compares' if len(attacks) == 1 else 'compare'} the model with none. Choose 'sima-b' or "
-            "'loss-b', or another attack with given=('base', 'complexity'), or leave the base out."
+            f"A base was given, and {names} {'compares' if len(attacks) == 1 else 'compare'} the model with none. Choose 'sima-lpb', "
+            "'sima-b' or 'loss-b', or another attack with given=('base', 'complexity'), or leave the base out."
         )

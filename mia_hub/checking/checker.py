@@ -86,8 +86,8 @@ class Checker:
         batch_size, seed: as for `mia_hub.Attack.score`.
         progress: shows a progress bar while the non-members are scored.
         on_batch: called with (non-members scored, in all) meanwhile.
-        device, dtype, revision, base: as for `mia_hub.load_model`. With a base, the default attack is ``sima-b``, and the non-members must
-            be in the training set of neither model.
+        device, dtype, revision, base: as for `mia_hub.load_model`. With a base, the default attack is ``sima-lpb``, and the non-members
+            must be in the training set of neither model.
 
     Raises:
         SplitError: with fewer than 20 non-members, or some that the base was trained on, or for a reference of another model, revision or
@@ -205,8 +205,8 @@ class Checker:
         if false_evidence is None:
             return ""
         if check is None or not check.is_resolved:
-            return treated_text(self.attack.name, false_evidence, ())
-        return treated_text(self.attack.name, false_evidence, signs) if signs else ""
+            return treated_text(self.attack, false_evidence, ())
+        return treated_text(self.attack, false_evidence, signs) if signs else ""
 
     def _answer(
         self,

@@ -30,8 +30,8 @@ Args:
     timesteps: the training timesteps to score at; the attack's own by default.
     batch_size: rows per forward pass.
     device, dtype, revision: of the model, as for `mia_hub.load_model`.
-    base: what the model was fine-tuned from, or a reference denoiser, as for `mia_hub.load_model`; the default attack is then "sima-b",
-        and the non-members must be in the training set of neither.
+    base: what the model was fine-tuned from, or a reference denoiser, as for `mia_hub.load_model`; the default attack is then
+        "sima-lpb", and the non-members must be in the training set of neither.
     captions: of a model conditioned on text, one per image, or one for all; of one conditioned on classes, class indices; empty ones by
         default. With dataset_id: "split" (default; those of the data set, if it has any) or "empty".
     seed: of noise draws and, with labels, of the halves and of intervals.

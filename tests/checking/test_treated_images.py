@@ -10,14 +10,14 @@ import mia_hub
 from mia_hub.checking import treated_images
 from mia_hub.checking.checker import Checker
 from mia_hub.checking.treated_images import MOST_FALSE, OWN_OUTPUT, FalseEvidence, measured_name, ruled_out, worst
-from mia_hub.defaults import COPIES_ATTACK, VERDICT_ATTACK
+from mia_hub.defaults import COPIES_ATTACK, VERDICT_ATTACK, VERDICT_ATTACK_GIVEN_BASE
 from mia_hub.images.treatments import TREATMENTS, UNTREATED, treated
 from mia_hub.metrics.candidates import CandidatesNull
 from mia_hub.metrics.intervals import clopper_pearson
 from mia_hub.references.demo_reference import demo_copies_reference, demo_reference
 
 
-@pytest.mark.parametrize("name", [VERDICT_ATTACK, COPIES_ATTACK, "sima-lp"])
+@pytest.mark.parametrize("name", [VERDICT_ATTACK, VERDICT_ATTACK_GIVEN_BASE, COPIES_ATTACK, "sima-lp"])
 def test_attacks_that_give_verdicts_by_default_hold_under_every_treatment(name):
     counts = treated_images._measured()[name]
     assert set(counts) == {*TREATMENTS, OWN_OUTPUT}

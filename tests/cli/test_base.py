@@ -10,7 +10,6 @@ from support.known_blobs import folder_of, members, nonmembers
 from support.tiny_pipelines import save, save_lora
 
 import mia_hub
-from mia_hub.checking import treated_images
 from mia_hub.scores import ScoreTable
 
 ATTACK = ("--attack", "sima-b", "--set", "timesteps=100,160")
@@ -53,15 +52,13 @@ def test_compare_leaves_out_what_needs_a_base_and_runs_it_with_one(capsys, place
     assert ["base" in row["report"]["model"] for row in rows] == [False, True]
 
 
-def test_check_with_a_base_is_by_sima_b(capsys, place, tmp_path, monkeypatch):
-    # These are too few non-members to see signs of treatment, without which it gives no verdict.
-    monkeypatch.setattr(treated_images, "_measured", dict)
+def test_check_with_a_base_is_by_sima_lpb(capsys, place, tmp_path):
     folder, model, base = place
     images = folder_of(members(2), tmp_path / "images")
     known = ("--nonmembers", folder / "split" / "nonmember")
     status, out, err = run(capsys, "check", images, "--model", model, "--base", base, *known, "--quiet", "--json", "-")
     answer = json.loads(out)
-    assert (status, err) == (0, "") and answer["model"]["base"]["id"] == base and answer["attack"].startswith("SimAB(")
+    assert (status, err) == (0, "") and answer["model"]["base"]["id"] == base and answer["attack"].startswith("SimALPB(")
     assert all(0 < entry["p_value"] <= 1 for entry in answer["images"])
     status, _, err = run(capsys, "check", images, "--model", model, "--base", base, *known, "--attack", "sima", "--quiet")
     assert status == 2 and "A base was given, and 'sima' compares the model with none." in err

@@ -37,12 +37,14 @@ def any_treatment(monkeypatch):
     monkeypatch.setattr(treated_images, "_measured", dict)
 
 
-def test_with_few_nonmembers_a_base_gives_no_verdict(repos):
-    """sima-b calls blurred non-members evidence too often, so that it must see whether an image was treated."""
+def test_with_few_nonmembers_the_default_alone_gives_verdicts_given_a_base(repos):
+    """sima-b calls blurred non-members evidence too often, so that it must see whether an image was treated; the default holds there."""
     model, base, _ = repos
-    answer = mia_hub.check_image(nonmembers(1)[0], model, base=base, nonmembers=nonmembers(), keep=False, **QUIET)
+    answer = mia_hub.check_image(nonmembers(1)[0], model, "sima-b", base=base, nonmembers=nonmembers(), keep=False, **QUIET)
     assert (answer.attack, answer.verdict, answer.p_value) == ("sima-b", "not-comparable", None)
-    assert "that shows only with 199 known non-members or more" in answer.sentence and "choose the attack sima-cn" in answer.sentence
+    assert "that shows only with 199 known non-members or more" in answer.sentence and "choose the attack sima-lpb" in answer.sentence
+    answer = mia_hub.check_image(nonmembers(1)[0], model, base=base, nonmembers=nonmembers(), keep=False, **QUIET)
+    assert answer.attack == "sima-lpb" and answer.p_value is not None
 
 
 def test_a_reference_says_which_base_it_used_and_answers_for_it_alone(repos, tmp_path, any_treatment):
@@ -83,9 +85,9 @@ def test_a_reference_without_the_base_stays_what_it_was(repos):
     assert len(ids) == 1 and "base" not in KeptReferences.of_this_machine().all()[0].record.model
 
 
-def test_with_a_base_verdicts_are_made_by_sima_b(repos):
+def test_with_a_base_verdicts_are_made_by_sima_lpb(repos):
     model, base, _ = repos
-    assert get_checker(model, base=base, nonmembers=nonmembers(), **QUIET).attack == mia_hub.get_attack("sima-b")
+    assert get_checker(model, base=base, nonmembers=nonmembers(), **QUIET).attack == mia_hub.get_attack("sima-lpb")
     assert get_checker(model, nonmembers=nonmembers(), **QUIET).attack == mia_hub.get_attack(VERDICT_ATTACK)
 
 
@@ -97,7 +99,7 @@ def test_a_base_that_the_attack_does_not_use_is_refused(repos):
         lambda: mia_hub.audit(model, "sima", "demo", base=base, **QUIET),
         lambda: mia_hub.compare(model, "demo", ["sima", "pia"], base=base, **QUIET),
     ):
-        with pytest.raises(AttackError, match=r"A base was given, and .* the model with none\. Choose 'sima-b'"):
+        with pytest.raises(AttackError, match=r"A base was given, and .* the model with none\. Choose 'sima-lpb'"):
             call()
 
 
