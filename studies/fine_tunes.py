@@ -155,7 +155,7 @@ def render(results: dict[str, Any]) -> dict[str, str]:
     ends = {name: [row for row in rows if row["model"] == name][-1] for name in models}
     series = {
         f"{FINE_TUNES[name].title}: {attack}": [
-            (row["passes"], *_of(row, attack)["tpr_at_0.01_fpr"]) for row in rows if row["model"] == name
+            (row["passes"], *row_of(row, attack)["tpr_at_0.01_fpr"]) for row in rows if row["model"] == name
         ]
         for name in ("ft-demo", "t2i-cifar-ft")
         if name in models
@@ -225,7 +225,7 @@ def _draws(ends: dict[str, dict[str, Any]]) -> str:
         runs = [row for name, row in ends.items() if FINE_TUNES[name].title == title]
         names = [{one["attack"] for one in run["attacks"]} for run in runs]
         for attack in (one["attack"] for one in runs[0]["attacks"] if len(runs) > 1 and all(one["attack"] in each for each in names)):
-            figures = [[_of(run, attack.split(":")[0])[key][0] for run in runs] for key in ("auc", "tpr_at_0.01_fpr")]
+            figures = [[row_of(run, attack.split(":")[0])[key][0] for run in runs] for key in ("auc", "tpr_at_0.01_fpr")]
             means = [f"{fmean(values):.3f} ({min(values):.3f} … {max(values):.3f})" for values in figures]
             rows.append([title, f"`{attack}`", str(len(runs)), *means])
     return markdown_table(["Model", "Attack", "Runs", "AUC: mean (least … most)", "TPR@1%FPR: mean (least … most)"], rows, raw=True)
@@ -245,12 +245,13 @@ def _failing(counts: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _of(row: dict[str, Any], attack: str) -> dict[str, Any]:
+def row_of(row: dict[str, Any], attack: str) -> dict[str, Any]:
+    """Return an attack's figures among those of a snapshot."""
     return next(one for one in row["attacks"] if one["attack"].split(":")[0] == attack)
 
 
 def _along(row: dict[str, Any]) -> list[str]:
-    figures = [interval_text(_of(row, attack)[key]) for attack in ("sima", "sima-cn", "sima-b") for key in ("auc", "tpr_at_0.01_fpr")]
+    figures = [interval_text(row_of(row, attack)[key]) for attack in ("sima", "sima-cn", "sima-b") for key in ("auc", "tpr_at_0.01_fpr")]
     return [FINE_TUNES[row["model"]].title, f"{row['passes']:.1f}", *figures]
 
 
@@ -266,7 +267,7 @@ def _ratios(ends: dict[str, dict[str, Any]]) -> str:
     """Return what the base adds, against the requirement of three times SimA's TPR@1%FPR, and CLiD and GSA."""
     lines = []
     for name, row in ends.items():
-        plain, based = (_of(row, attack) for attack in ("sima", "sima-b"))
+        plain, based = (row_of(row, attack) for attack in ("sima", "sima-b"))
         rates = [one["tpr_at_0.01_fpr"][0] for one in (plain, based)]
         ratio = f"about {rates[1] / rates[0]:.0f} times SimA's rate" if rates[0] else "SimA recognises none"
         others = [one for one in row["attacks"] if one["attack"] in WITH_TEXT]
