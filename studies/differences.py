@@ -107,6 +107,14 @@ DIFFERENCES = (
         "no values are stored",
     ),
     Difference(
+        "quantile",
+        "a normal distribution of the logarithm, from which every quantile follows; 5 small networks of 8 layers, the mean of their scores",
+        "a network for each quantile, by the pinball loss; the majority of a bag of weak attackers. No public code was found",
+        "quantile",
+        (),
+        "no values are stored",
+    ),
+    Difference(
         "rediffuse",
         "the last step leads to the clean image; the distance of all values",
         "the last step leads to timestep 0; squared distances, of which each colour channel counts as a sample of its own. Stable "

@@ -17,6 +17,7 @@ from mia_hub.attacks.mofit import MoFit
 from mia_hub.attacks.nearest_generated import NearestGenerated
 from mia_hub.attacks.pfami import PFAMI
 from mia_hub.attacks.pia import PIA, PIAN
+from mia_hub.attacks.quantile import QuantileRegression
 from mia_hub.attacks.rediffuse import ReDiffuse, ReDiffuseNNs
 from mia_hub.attacks.registry import ATTACKS, get_attack, list_attacks
 from mia_hub.attacks.secmi import SecMI, SecMINNs
@@ -44,6 +45,7 @@ ATTACKS.update(
         PFAMI,
         CLiD,
         MoFit,
+        QuantileRegression,
         ReDiffuse,
         ReDiffuseNNs,
         ChanceAttack,

@@ -45,10 +45,13 @@ class TrainedAttack(Attack):
 
     Attributes:
         learns_from: "both" members and non-members, or "nonmembers" alone.
+        ordered: whether a fit depends on the order of its examples, so that they are put into that of their ids: a score must not depend
+            on the order of the images.
     """
 
     needs_training: ClassVar[bool] = True
     learns_from: ClassVar[Literal["both", "nonmembers"]] = "both"
+    ordered: ClassVar[bool] = False
 
     @abstractmethod
     def features(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
@@ -66,6 +69,9 @@ class TrainedAttack(Attack):
 
     def learn_images(self, features: npt.NDArray[Any], ids: Sequence[str], is_member: npt.NDArray[Any], seed: int) -> Scorer:
         """Fit as `learn` does, with the images' content ids; for an attack that must recognise copies of an image."""
+        if self.ordered:
+            order = np.argsort(np.asarray(ids), kind="stable")
+            features, is_member = features[order], is_member[order]
         return self.learn(features, is_member, seed)
 
     def learn_from(

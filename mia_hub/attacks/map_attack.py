@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-import numpy as np
 import numpy.typing as npt
 
 from mia_hub.attacks.authors import HasAuthorsVariant
 from mia_hub.attacks.learning import Scorer, TrainedAttack
-from mia_hub.attacks.map_classifier import AUTHORS_RECIPE, OUR_RECIPE, fit_map_classifier
+from mia_hub.attacks.map_network import AUTHORS_RECIPE, OUR_RECIPE, fit_map_network
 from mia_hub.errors import AttackError
 
 
@@ -25,8 +23,10 @@ class MapAttack(HasAuthorsVariant, TrainedAttack):
     Attributes:
         timesteps: the one t of the maps.
         variant: "ours" (default): a small network that a CPU fits within a minute, and whose scores hardly depend on the batch size that
-            the maps were computed at; "authors": ResNet-18 fitted by stochastic gradient descent. See `mia_hub.attacks.map_classifier`.
+            the maps were computed at; "authors": ResNet-18 fitted by stochastic gradient descent. See `mia_hub.attacks.map_network`.
     """
+
+    ordered: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -37,9 +37,4 @@ class MapAttack(HasAuthorsVariant, TrainedAttack):
             )
 
     def learn(self, features: npt.NDArray[Any], is_member: npt.NDArray[Any], seed: int) -> Scorer:
-        return fit_map_classifier(features, is_member, seed, AUTHORS_RECIPE if self.by_authors else OUR_RECIPE)
-
-    def learn_images(self, features: npt.NDArray[Any], ids: Sequence[str], is_member: npt.NDArray[Any], seed: int) -> Scorer:
-        # A fit depends on the order of its examples, and a score must not depend on the order of the images.
-        order = np.argsort(np.asarray(ids), kind="stable")
-        return self.learn(features[order], is_member[order], seed)
+        return fit_map_network(features, is_member, seed, AUTHORS_RECIPE if self.by_authors else OUR_RECIPE)

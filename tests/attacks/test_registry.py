@@ -21,6 +21,7 @@ SMALL = {
     "mofit": {"timesteps": (60,), "image_steps": 3, "embedding_steps": 3},
     "nearest-generated": {"samples": 4, "steps": 3},
     "pfami": {"timesteps": STEPS, "crops": 2},
+    "quantile": {"timesteps": STEPS, "bag": 2},
     "random": {},
     "rediffuse": {"timesteps": (20, 60), "k": 20, "variations": 2},
     "rediffuse-nns": {"timesteps": (60,), "k": 20, "variations": 2},
@@ -29,7 +30,7 @@ SMALL = {
 }
 
 WITH_VARIANT = [name for name in list_attacks() if issubclass(ATTACKS[name], HasAuthorsVariant)]
-# ResNet-18 takes seconds to fit; tests/attacks/test_map_classifier.py fits it, too.
+# ResNet-18 takes seconds to fit; tests/attacks/test_map_network.py fits it, too.
 SLOW = ("secmi-nns", "rediffuse-nns")
 # Every attack, and the further forms that its authors' code, or another's, has.
 FORMS = [
@@ -66,7 +67,7 @@ def words(captions):
 @pytest.mark.parametrize(("name", "form"), FORMS, ids=lambda value: value if isinstance(value, str) else ",".join(map(str, value.values())))
 def test_every_attack_costs_what_it_declares_and_scores_the_same_in_any_batch_and_order(name, form, monkeypatch):
     """Forward passes are counted by the network itself; scores must not depend on batch size, order or company."""
-    monkeypatch.setattr("mia_hub.attacks.map_classifier.EPOCHS", 2)
+    monkeypatch.setattr("mia_hub.attacks.map_network.EPOCHS", 2)
     one = get_attack(name, **SMALL.get(name, {"timesteps": STEPS}) | form)
     network, base_network = TinyTextModel(), TinyTextModel(seed=1)
     wrapped = {"alphas_cumprod": ddpm_alphas_cumprod(), "sample_shape": (1, 8, 8), "condition": words}
@@ -142,7 +143,7 @@ def test_identity_of_an_attack_is_its_repr():
     assert get_attack("sima") == get_attack("sima")
     asked = "sima sima-mc sima-c sima-cn sima-lp sima-copies sima-b sima-lpb loss-b loss secmi secmi-nns pia pian pfami clid "
     asked += "rediffuse rediffuse-nns gsa1 gsa2 forensics-vlb forensics-mse forensics-xstart forensics-text nearest-generated "
-    asked += "random combine mofit"
+    asked += "random combine mofit quantile"
     assert set(ATTACKS) == set(asked.split())
     with pytest.raises(AttackError, match="has its parameters already"):
         get_attack(get_attack("sima"), p=2)

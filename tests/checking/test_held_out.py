@@ -49,7 +49,7 @@ FORMS = [
 @pytest.mark.parametrize(("name", "form"), FORMS, ids=lambda value: value if isinstance(value, str) else "".join(value.values()))
 def test_held_out_against_held_out_gives_one_half(name, form, held_out, tiny_pixel_repo, monkeypatch):
     if name.endswith("-nns") and form:  # ResNet-18 takes minutes for all its epochs
-        monkeypatch.setattr("mia_hub.attacks.map_classifier.EPOCHS", 2)
+        monkeypatch.setattr("mia_hub.attacks.map_network.EPOCHS", 2)
     model = load_model("demo", base=str(tiny_pixel_repo(size=28)))
     report = audit(model, get_attack(name, **SETTINGS.get(name, {}) | form), held_out, shift_check=False, progress=False)
     table = report.scores

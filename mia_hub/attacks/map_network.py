@@ -1,9 +1,9 @@
-"""Residual networks that classify maps into two kinds: a small one, and the ResNet-18 that authors of attacks use."""
+"""Residual networks that are fitted on maps: a small one, and the ResNet-18 that authors of attacks use."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,7 @@ FEWEST_STEPS, SMALLEST_BATCH = 8, 16
 # Small enough that a CPU fits 1,000 maps of 32x32 within a minute.
 WIDTHS = (16, 32, 64)
 RESNET_18_WIDTHS = (64, 64, 128, 128, 256, 256, 512, 512)
-CLASSIFIED_AT_ONCE = 1024
+AT_ONCE = 1024
 
 
 class _Block(nn.Module):
@@ -52,13 +52,13 @@ class _Block(nn.Module):
         return activated
 
 
-def _network(channels: int, widths: tuple[int, ...], activation: type[nn.Module]) -> nn.Module:
-    """A residual network with a block of each width, ``[n, channels, H, W]`` to ``[n, 1]``, for maps of any size."""
+def _network(channels: int, widths: tuple[int, ...], activation: type[nn.Module], outputs: int = 1) -> nn.Module:
+    """A residual network with a block of each width, ``[n, channels, H, W]`` to ``[n, outputs]``, for maps of any size."""
     # Batch and not group normalisation: the size of a map as a whole is its most informative feature, and must not be normalised away.
     layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0]), activation()]
     for before, width in zip((widths[0], *widths), widths):
         layers.append(_Block(before, width, 1 if before == width else 2, activation))
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], 1))
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], outputs))
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Recipe:
     Attributes:
         network: makes the network from the number of channels.
         optimizer: makes the optimiser of some parameters.
-        loss: of the network's outputs and the labels, both ``[n, 1]``.
+        loss: of the network's outputs ``[n, K]`` and the targets ``[n, 1]``.
         standardised: whether the maps are standardised, per channel, by their own mean and standard deviation; and whether the running
             averages of the normalisation are computed anew from the final weights.
         fewest_steps: of an epoch with few maps.
@@ -81,6 +81,22 @@ class Recipe:
     fewest_steps: int
 
 
+def normal_loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the mean of -log N(y; μ, σ²), without its constant.
+
+    Args:
+        outputs: μ and log σ, ``[n, 2]``; σ is bounded, so that one far target can't make the loss overflow.
+        targets: y, ``[n, 1]``.
+    """
+    mean, log_std = outputs[:, :1], bounded_log_std(outputs[:, 1:])
+    return (log_std + 0.5 * ((targets - mean) * torch.exp(-log_std)) ** 2).mean()
+
+
+def bounded_log_std(log_std: torch.Tensor) -> torch.Tensor:
+    """Return log σ within ±3, smoothly: of targets whose own σ is 1."""
+    return 3 * torch.tanh(log_std / 3)
+
+
 OUR_RECIPE = Recipe(
     network=partial(_network, widths=WIDTHS, activation=nn.SiLU),
     optimizer=partial(torch.optim.Adam, lr=LEARNING_RATE, eps=EPSILON),
@@ -88,6 +104,8 @@ OUR_RECIPE = Recipe(
     standardised=True,
     fewest_steps=FEWEST_STEPS,
 )
+# The same network and fit for a distribution in place of a label; see `normal_loss`.
+NORMAL_RECIPE = replace(OUR_RECIPE, network=partial(_network, widths=WIDTHS, activation=nn.SiLU, outputs=2), loss=normal_loss)
 # SecMI's and ReDiffuse's: ResNet-18 in the form for small images (He et al. 2016, Sec. 4.2: a first convolution of 3x3, no pooling after
 # it), whose output is fitted to the labels 1 and 0 by least squares.
 AUTHORS_RECIPE = Recipe(
@@ -99,8 +117,8 @@ AUTHORS_RECIPE = Recipe(
 )
 
 
-def fit_map_classifier(
-    maps: npt.NDArray[Any], labels: npt.NDArray[Any], seed: int, recipe: Recipe = OUR_RECIPE
+def fit_map_network(
+    maps: npt.NDArray[Any], targets: npt.NDArray[Any], seed: int, recipe: Recipe = OUR_RECIPE
 ) -> Callable[[npt.NDArray[Any]], npt.NDArray[np.float64]]:
     """Fit a network in 15 epochs, at a learning rate of 1e-3 and in batches of 128.
 
@@ -109,13 +127,13 @@ def fit_map_classifier(
 
     Args:
         maps: ``[n, C, H, W]``.
-        labels: ``[n]``, 1 or 0.
+        targets: ``[n]``, labels 1 or 0, or numbers for `NORMAL_RECIPE`.
         seed: of the weights and of the order of the maps.
         recipe: the network, its loss and its optimiser.
 
     Returns:
-        A function that maps ``[m, C, H, W]`` to the network's outputs, larger for label 1, float64 ``[m, 1]``; those of our recipe are
-        log-odds.
+        A function that maps ``[m, C, H, W]`` to the network's outputs, float64 ``[m, K]``: larger for label 1, K = 1; those of our recipe
+        are log-odds.
     """
     seed %= 2**63
     # Fitting needs gradients even if the caller has switched them off.
@@ -123,7 +141,7 @@ def fit_map_classifier(
         x = torch.from_numpy(np.array(maps, np.float32))
         mean, std = _mean_and_std(x) if recipe.standardised else (torch.zeros(()), torch.ones(()))
         x = (x - mean) / std
-        y = torch.from_numpy(np.asarray(labels, np.float32))[:, None]
+        y = torch.from_numpy(np.asarray(targets, np.float32))[:, None]
         with torch.random.fork_rng(devices=[]):
             # Not torch.manual_seed, which would also seed the accelerators.
             torch.default_generator.manual_seed(seed)
@@ -145,7 +163,7 @@ def fit_map_classifier(
 
     def outputs(maps: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         with torch.no_grad():
-            parts = torch.split(torch.from_numpy(np.array(maps, np.float32)), CLASSIFIED_AT_ONCE)
+            parts = torch.split(torch.from_numpy(np.array(maps, np.float32)), AT_ONCE)
             return np.asarray(torch.cat([network((part - mean) / std) for part in parts]).double().numpy())
 
     return outputs
