@@ -51,7 +51,14 @@ from mia_hub.references.comparability import Comparability
 from mia_hub.references.options import CaptionsOrClasses, ScoringOptions
 from mia_hub.references.reference import Reference
 from mia_hub.references.treatment_check import NARROW
-from mia_hub.references.verdict_attack import check_usable, profile_attack, verdict_attack, verdict_observations, winner
+from mia_hub.references.verdict_attack import (
+    check_usable,
+    default_verdict_attack,
+    profile_attack,
+    verdict_attack,
+    verdict_observations,
+    winner,
+)
 from mia_hub.scores import ScoreTable
 from mia_hub.splits.member_split import distinct
 from mia_hub.system.provenance import provenance
@@ -68,7 +75,7 @@ class Checker:
 
     Args:
         model: a DiffusionModel, or what `mia_hub.load_model` takes.
-        attack: a name or an Attack; by default that of the reference, or ``sima-cn``.
+        attack: a name or an Attack; by default that of the reference, or `default_verdict_attack`.
         nonmembers: images that are certainly not in the training set, and of the same kind as those to be checked; any source that
             `mia_hub.Reference.build` takes. The demo model brings its own, and a reference that was built once answers for its model;
             for any other model there is no verdict without them.
@@ -205,8 +212,11 @@ class Checker:
         if false_evidence is None:
             return ""
         if check is None or not check.is_resolved:
-            return treated_text(self.attack, false_evidence, ())
-        return treated_text(self.attack, false_evidence, signs) if signs else ""
+            signs = ()
+        elif not signs:
+            return ""
+        other = default_verdict_attack(self.model, base_given=self.attack.uses_base).name
+        return treated_text(self.attack.name, false_evidence, signs, other=other)
 
     def _answer(
         self,

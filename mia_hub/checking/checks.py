@@ -35,8 +35,8 @@ def check_images(
         images: paths, a folder, PIL images, uint8 arrays, float tensors in [0, 1] as NCHW, or a `datasets` column; anything that
             `mia_hub.images.sources.as_images` takes.
         model: "demo", a folder, a Hub id, or a DiffusionModel.
-        attack: a name of `mia_hub.list_attacks`, or an Attack; by default that of the reference, or ``sima-cn``, or ``sima-lpb`` where
-            a base is given.
+        attack: a name of `mia_hub.list_attacks`, or an Attack; by default that of the reference, or else ``sima-lp``, ``sima-cn``
+            for a model of latents, ``sima-lpb`` where a base is given.
         captions: of a model conditioned on text, one per image or one for all; of one conditioned on classes, class indices. Empty ones
             by default.
         nonmembers: for any model but the demo: images that are certainly not in its training set, 99 or more, of the same kind, in any of

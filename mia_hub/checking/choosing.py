@@ -110,8 +110,8 @@ def chosen_reference(model: DiffusionModel, attack: str | Attack | None, options
 
 
 def searches_copies(model: DiffusionModel) -> bool:
-    """Return whether copies can be searched: it is measured on models of pixels, where a shift by one pixel is one in model space, too."""
-    return model.info.sample_shape == model.info.picture_shape
+    """Return whether copies can be searched: it is measured on models of pixels."""
+    return model.info.on_pixels
 
 
 def _copies_attack(model: DiffusionModel, requested: Attack | None) -> Attack | None:

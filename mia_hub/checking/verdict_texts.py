@@ -7,11 +7,10 @@ is evidence about one model and not proof, and no score can show that an image w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from mia_hub.checking.treated_images import FalseEvidence
 from mia_hub.checking.verdicts import CANNOT_TELL, EVIDENCE, NO_NULL, NOT_COMPARABLE
-from mia_hub.defaults import COPIES_ATTACK, VERDICT_ATTACK, VERDICT_ATTACK_GIVEN_BASE
+from mia_hub.defaults import COPIES_ATTACK
 from mia_hub.flags import FLAGS
 from mia_hub.metrics.calibration_conditional import enough_for, smallest
 from mia_hub.metrics.candidates import AS_IT_IS, FEWEST_FOR_CANDIDATES
@@ -21,9 +20,6 @@ from mia_hub.metrics.set_tests import Fraction, SetTest
 from mia_hub.references.power_texts import smallest_effect_text
 from mia_hub.references.treatment_check import BLURRED, COMPRESSED, FEWEST_FOR_SIGNS, NARROW, NOISY, SHARPENED, TINTED
 from mia_hub.rendering.numbers import floored_percent, p_text, share
-
-if TYPE_CHECKING:
-    from mia_hub.attacks import Attack
 
 # --- answers about one image ---
 
@@ -121,19 +117,19 @@ DIFFERENCES = {
 FULL_CONTRAST = "Stretched to full contrast (PIL.ImageOps.autocontrast) it would be comparable: check that version of it."
 
 
-def treated_text(attack: Attack, found: FalseEvidence, differences: Sequence[str]) -> str:
+def treated_text(attack: str, found: FalseEvidence, differences: Sequence[str], *, other: str) -> str:
     """Return why an attack gives no verdict on an image for its treatment, as a clause, with the next step.
 
     Args:
-        attack: that was chosen.
+        attack: its name.
         found: where it gives too much false evidence.
         differences: signs of treatment that the image bears; () where there are too few known non-members to tell.
+        other: name of an attack that holds on treated images.
     """
     why = DIFFERENCES[differences[0]] if differences else f"that shows only with {FEWEST_FOR_SIGNS} known non-members or more"
-    other = VERDICT_ATTACK_GIVEN_BASE if attack.uses_base else VERDICT_ATTACK
     return (
-        f"the attack {attack.name} gives a verdict only on images that were treated like the reference images, and {why}. "
-        f"{false_evidence_text(attack.name, found)} For a verdict, choose the attack {other}, which holds on treated images."
+        f"the attack {attack} gives a verdict only on images that were treated like the reference images, and {why}. "
+        f"{false_evidence_text(attack, found)} For a verdict, choose the attack {other}, which holds on treated images."
     )
 
 

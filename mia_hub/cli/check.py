@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mia_hub.cli.check_batch import add_batch, answer_batch, check_batch_options
-from mia_hub.cli.options import Commands, add_attack_options, add_model_options, model_from
+from mia_hub.cli.options import DEFAULT_VERDICT_ATTACK, Commands, add_attack_options, add_model_options, model_from, verdict_attack_from
 from mia_hub.cli.output import EXIT_ERROR, message, output_folder, report_files
 from mia_hub.cli.reference import SOURCES, check_nonmember_options, offer_reference, stored_revision
-from mia_hub.defaults import VERDICT_ATTACK, VERDICT_ATTACK_GIVEN_BASE
 from mia_hub.errors import MiaHubError
 from mia_hub.system.files import write_output
 
@@ -80,7 +79,7 @@ def add_command(commands: Commands) -> None:
         parser.add_argument("--caption-column", metavar="NAME", help="of --captions in metadata, where it isn't caption, text or prompt")
         parser.add_argument("--out", metavar="FOLDER", help=f"write {name}.html, a page with the plots, and {name}.json there")
         parser.add_argument("--json", metavar="FILE", help="also write the answer as JSON; '-' prints it in place of the text")
-        add_attack_options(parser, None, shown=f"that of the reference, or {VERDICT_ATTACK}; {VERDICT_ATTACK_GIVEN_BASE} with --base")
+        add_attack_options(parser, None, shown=f"that of the reference, or else {DEFAULT_VERDICT_ATTACK}")
         add_model_options(parser)
         parser.set_defaults(run=run, answer=answer)
 
@@ -95,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     if args.command == "check":
         check_batch_options(args)
     batch = getattr(args, "batch", None)
-    attack = _attack(args)
+    attack = verdict_attack_from(args)
     images = _files_of([batch] if batch else args.images, progress=not args.quiet)
     for problem in images.problems:
         message(problem)
@@ -179,16 +178,6 @@ def _nonmember_files(source: str | None) -> _Files:
         return _Files([], [], [], [])
     check_no_members(source)
     return _files_of([source], "non-members")
-
-
-def _attack(args: argparse.Namespace) -> Attack | None:
-    """The attack as requested; None for the reference's own."""
-    from mia_hub.attacks import get_attack
-    from mia_hub.attacks.spelling import parse_parameters
-
-    if args.attack is None and not args.set:
-        return None
-    return get_attack(args.attack or (VERDICT_ATTACK_GIVEN_BASE if args.base else VERDICT_ATTACK), **parse_parameters(args.set))
 
 
 Answer = tuple[str, Callable[[], str], dict[str, Any]]

@@ -5,13 +5,19 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, TypeAlias
 
+from mia_hub.defaults import VERDICT_ATTACK, VERDICT_ATTACK_GIVEN_BASE, VERDICT_ATTACK_ON_LATENTS
+
 if TYPE_CHECKING:
+    from mia_hub.attacks import Attack
     from mia_hub.models.protocol import DiffusionModel
     from mia_hub.splits.member_split import MemberSplit
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 PRECISIONS = ("float32", "float64", "bfloat16", "float16")
+DEFAULT_VERDICT_ATTACK = (
+    f"{VERDICT_ATTACK} on models of pixels, {VERDICT_ATTACK_ON_LATENTS} on others, {VERDICT_ATTACK_GIVEN_BASE} with --base"
+)
 
 
 def add_attack_options(parser: argparse.ArgumentParser, default: str | None, *, shown: str = "%(default)s") -> None:
@@ -106,6 +112,21 @@ def model_from(args: argparse.Namespace) -> DiffusionModel:
     options = {name: getattr(args, name) for name in ("device", "dtype", "revision", "size", "latents", "offload")}
     model: DiffusionModel = load_model(args.model, **options)
     return model
+
+
+def verdict_attack_from(args: argparse.Namespace) -> Attack | None:
+    """Return the attack of verdicts that the options of `add_attack_options` name; None for that of the reference or model."""
+    from mia_hub.attacks import get_attack
+    from mia_hub.attacks.spelling import parse_parameters
+
+    if args.attack is None and not args.set:
+        return None
+    parameters = parse_parameters(args.set)
+    if args.attack is not None:
+        return get_attack(args.attack, **parameters)
+    from mia_hub.references.verdict_attack import default_verdict_attack
+
+    return default_verdict_attack(model_from(args), base_given=args.base is not None, **parameters)
 
 
 def split_from(args: argparse.Namespace) -> MemberSplit:

@@ -9,9 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mia_hub.cli.options import Commands, add_attack_options, add_condition_columns, add_model_options, model_from
+from mia_hub.cli.options import (
+    DEFAULT_VERDICT_ATTACK,
+    Commands,
+    add_attack_options,
+    add_condition_columns,
+    add_model_options,
+    model_from,
+    verdict_attack_from,
+)
 from mia_hub.cli.output import message, report_interruption
-from mia_hub.defaults import VERDICT_ATTACK, VERDICT_ATTACK_GIVEN_BASE
 from mia_hub.errors import MiaHubError
 from mia_hub.system.processes import joined_processes
 
@@ -74,7 +81,7 @@ def _add_build(actions: Commands) -> None:
     build.add_argument("--out", metavar="FOLDER", help="also write the reference there")
     build.add_argument("--push", metavar="OWNER/NAME", help="also publish it as a data set on the Hub; there are no images in it")
     build.add_argument("--private", action="store_true", help="with --push: make a new data set private")
-    add_attack_options(build, None, shown=f"{VERDICT_ATTACK}, or {VERDICT_ATTACK_GIVEN_BASE} with --base")
+    add_attack_options(build, None, shown=DEFAULT_VERDICT_ATTACK)
     add_model_options(build)
     build.set_defaults(run=_build, shares_work=True)
 
@@ -124,17 +131,13 @@ def _build(args: argparse.Namespace) -> int:
 
 def _plan(args: argparse.Namespace, processes: Processes, progress: bool) -> BuildPlan:
     """Return the reference that the arguments ask for, after what can be refused beforehand has been refused."""
-    from mia_hub.attacks import get_attack
     from mia_hub.attacks.identity import recorded_model
-    from mia_hub.attacks.spelling import parse_parameters
     from mia_hub.references.building import plan_reference
     from mia_hub.references.publishing import check_publishable
     from mia_hub.splits.publishing import writable_dataset
     from mia_hub.splits.split_part import ColumnNames
 
-    attack = None
-    if args.attack or args.set:
-        attack = get_attack(args.attack or (VERDICT_ATTACK_GIVEN_BASE if args.base else VERDICT_ATTACK), **parse_parameters(args.set))
+    attack = verdict_attack_from(args)
     if args.push:
         processes.first(partial(writable_dataset, args.push, private=args.private))
     options = {

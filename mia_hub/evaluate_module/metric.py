@@ -10,7 +10,7 @@ import datasets
 import evaluate
 import numpy as np
 
-from mia_hub.defaults import VERDICT_ATTACK, VERDICT_ATTACK_GIVEN_BASE
+from mia_hub.defaults import VERDICT_ATTACK_GIVEN_BASE
 from mia_hub.errors import MetricError
 from mia_hub.evaluate_module.documentation import CITATION, DESCRIPTION, INPUTS
 from mia_hub.evaluate_module.labelled_images import labels_of, split_by_label
@@ -134,9 +134,17 @@ class Sima(evaluate.Metric):  # type: ignore[misc]  # evaluate ships no types
         check_source(predictions, references, dataset_id)
         unlabelled = dataset_id is None and references is None
         if base is not None and attack is None and reference is None:
-            attack = VERDICT_ATTACK_GIVEN_BASE
-        if timesteps is not None:
-            attack = _attack_with(attack or (VERDICT_ATTACK if unlabelled else "sima"), timesteps)
+            attack = VERDICT_ATTACK_GIVEN_BASE if unlabelled else "sima-b"
+        if timesteps is not None and attack is None and unlabelled:
+            from mia_hub.models.loading import load_model
+            from mia_hub.references.verdict_attack import default_verdict_attack
+
+            # Which attack is the default depends on the model.
+            model_id = load_model(model_id, device=device, dtype=dtype, revision=revision)
+            device = dtype = revision = None
+            attack = default_verdict_attack(model_id, timesteps=timesteps)
+        elif timesteps is not None:
+            attack = _attack_with(attack or "sima", timesteps)
         querying: dict[str, Any] = {
             "batch_size": batch_size, "device": device, "dtype": dtype, "revision": revision, "base": base, "seed": seed,
             "progress": progress,

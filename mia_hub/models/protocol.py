@@ -43,6 +43,11 @@ class ModelInfo:
     def __post_init__(self) -> None:
         object.__setattr__(self, "picture_shape", self.picture_shape or self.sample_shape)
 
+    @property
+    def on_pixels(self) -> bool:
+        """Whether a sample is an image, so that a shift by one pixel is one in model space, too."""
+        return self.sample_shape == self.picture_shape
+
     def to_dict(self) -> dict[str, Any]:
         """The fields as results record them, JSON-ready; fields that do not apply are left out."""
         fields = asdict(self) | {"sample_shape": list(self.sample_shape), "picture_shape": list(self.picture_shape)}

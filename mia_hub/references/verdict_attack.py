@@ -13,7 +13,7 @@ from mia_hub.attacks import Attack, get_attack
 from mia_hub.attacks.conditional import ConditionalAttack
 from mia_hub.attacks.copies import SimACopies
 from mia_hub.attacks.scoring import Observations
-from mia_hub.defaults import VERDICT_ATTACK, VERDICT_ATTACK_GIVEN_BASE, VERDICT_ATTACK_OF_FINE_TUNES
+from mia_hub.defaults import VERDICT_ATTACK, VERDICT_ATTACK_GIVEN_BASE, VERDICT_ATTACK_OF_FINE_TUNES, VERDICT_ATTACK_ON_LATENTS
 from mia_hub.errors import AttackError
 from mia_hub.metrics.candidates import CandidateJudgement, CandidatesNull
 from mia_hub.metrics.p_values import ConditionalNull, Judgement, NullDistribution
@@ -21,18 +21,20 @@ from mia_hub.models.bases import base_available
 from mia_hub.models.protocol import DiffusionModel
 
 
-def default_verdict_attack(model: DiffusionModel, *, base_given: bool = False) -> Attack:
+def default_verdict_attack(model: DiffusionModel, *, base_given: bool = False, **parameters: Any) -> Attack:
     """Return the attack that gives verdicts where none is named.
 
     Args:
         model: that is checked.
         base_given: whether the user gave a base; otherwise one may still be known (`mia_hub.models.bases.base_available`).
+        parameters: of the attack, where they aren't its defaults.
     """
+    name = VERDICT_ATTACK if model.info.on_pixels else VERDICT_ATTACK_ON_LATENTS
     if base_given:
-        return get_attack(VERDICT_ATTACK_GIVEN_BASE)
-    of_fine_tunes = VERDICT_ATTACK_OF_FINE_TUNES
-    # A card is read only if that changes the attack.
-    return get_attack(of_fine_tunes if of_fine_tunes != VERDICT_ATTACK and base_available(model) else VERDICT_ATTACK)
+        name = VERDICT_ATTACK_GIVEN_BASE
+    elif VERDICT_ATTACK_OF_FINE_TUNES is not None and base_available(model):
+        name = VERDICT_ATTACK_OF_FINE_TUNES
+    return get_attack(name, **parameters)
 
 
 def check_usable(attack: Attack) -> None:

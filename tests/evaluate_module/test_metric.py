@@ -405,8 +405,14 @@ def test_given_a_base_images_are_compared_with_what_it_says_of_them(sima):
     base = exact_model(noise_images(4, seed=9))
     measured = sima.compute(predictions=images, references=labels, model_id=model, base=base, timesteps=(50, 100), progress=False)
     checked = sima.compute(predictions=images[:3], model_id=model, base=base, nonmembers=images[1::2], timesteps=(50,), progress=False)
-    for result in (measured, checked):
-        assert result["attack"].startswith("SimAB(") and result["model"]["base"]["id"] == base.info.id
+    for result, attack in ((measured, "SimAB("), (checked, "SimALPB(")):
+        assert result["attack"].startswith(attack) and result["model"]["base"]["id"] == base.info.id
     assert measured["queries_per_image"] == 4
     with pytest.raises(AttackError, match=r"A base was given, and 'sima' compares the model with none"):
         sima.compute(predictions=images, references=labels, model_id=model, attack="sima", base=base, **QUIET)
+
+
+def test_timesteps_without_an_attack_are_those_of_the_models_verdicts(sima):
+    images, _, model = interleaved(22)
+    result = sima.compute(predictions=images[:2], model_id=model, nonmembers=images[1::2], timesteps=(40,), progress=False)
+    assert result["attack"] == repr(mia_hub.get_attack("sima-lp", timesteps=(40,)))

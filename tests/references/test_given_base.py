@@ -9,7 +9,7 @@ from support.known_blobs import nonmembers
 import mia_hub
 from mia_hub.checking import treated_images
 from mia_hub.checking.checks import get_checker
-from mia_hub.defaults import VERDICT_ATTACK
+from mia_hub.defaults import VERDICT_ATTACK, VERDICT_ATTACK_ON_LATENTS
 from mia_hub.errors import AttackError, SplitError
 from mia_hub.references import verdict_attack
 from mia_hub.references.kept import KeptReferences
@@ -124,3 +124,9 @@ def test_checkers_of_other_bases_are_others(repos):
     assert get_checker(mia_hub.load_model(model, base=other), **options) is not first
     answers = [get_checker(model, base=each, **options).judge(nonmembers(1))[0].score for each in (base, other)]
     assert np.isfinite(answers).all() and answers[0] != answers[1]
+
+
+def test_the_default_depends_on_the_space_that_a_model_works_in(tiny_pipeline_repo):
+    latent, pixels = (mia_hub.load_model(str(tiny_pipeline_repo(kind))) for kind in ("latent", "ddpm"))
+    assert default_verdict_attack(latent).name == VERDICT_ATTACK_ON_LATENTS
+    assert default_verdict_attack(pixels, timesteps=(40,)) == mia_hub.get_attack(VERDICT_ATTACK, timesteps=(40,))

@@ -20,7 +20,7 @@ CHECKOUT = PACKAGE_FOLDER.parent
 CARDS = Path(__file__).parent / "cards"
 # Where git can't say what belongs to the project: these files, and the packages that pyproject.toml names.
 KNOWN_FILES = ("README.md", "CHANGELOG.md", "LICENSE", "app.py", "pyproject.toml", "requirements.txt")
-DEMO_REPORTS = ("audit.json", "audit_sima-cn.json", "held_out_audit.json")
+DEMO_REPORTS = ("audit.json", "audit_sima-cn.json", "audit_sima-lp.json", "held_out_audit.json")
 
 
 class PublishError(MiaHubError):
