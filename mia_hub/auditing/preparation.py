@@ -14,6 +14,7 @@ from mia_hub.auditing.report import AuditReport, Cost
 from mia_hub.auditing.stored_scores import StoredScores
 from mia_hub.errors import MetricError, integer_at_least
 from mia_hub.flags import flag
+from mia_hub.images.kept_images import KeptImages
 from mia_hub.metrics.estimates import Estimate
 from mia_hub.models.conditions import resolved_conditions
 from mia_hub.models.loading import load_model
@@ -85,13 +86,14 @@ class AuditInputs:
             MiaHubError: if the folder can't be made.
         """
         options, split = self.options, self.split
-        surveyed = survey(split.images, split.is_member, blind=options["shift_check"], progress=options["progress"])
+        images = KeptImages(split.images, self.model.info.picture_shape)
+        surveyed = survey(images.originals, split.is_member, blind=options["shift_check"], progress=options["progress"])
         described, stored = describe_split(split, surveyed), None
         if options["folder"] is not None:
             stored = StoredScores(
                 Path(options["folder"]), self.model, described, surveyed.ids, split.is_member, options["seed"], options["progress"]
             )
-        return PreparedAudit(self, described, surveyed, stored)
+        return PreparedAudit(self, images, described, surveyed, stored)
 
 
 @dataclass(frozen=True)
@@ -100,12 +102,14 @@ class PreparedAudit:
 
     Attributes:
         inputs: model, split and options.
+        images: those of the split, at the model's size.
         description: `describe_split` of the split.
         surveyed: content ids, and the AUC of the blind classifier, of the images as they were read first.
         stored: the folder of scores; None where no folder was given.
     """
 
     inputs: AuditInputs
+    images: KeptImages
     description: dict[str, Any]
     surveyed: Survey
     stored: StoredScores | None
@@ -153,10 +157,10 @@ class PreparedAudit:
         model, split, options = self.inputs.model, self.inputs.split, self.inputs.options
         reset_peak_memory(model.device)
         table = attack.score(
-            model, split.images, captions=split.captions, batch_size=options["batch_size"], seed=options["seed"],
+            model, self.images, captions=split.captions, batch_size=options["batch_size"], seed=options["seed"],
             is_member=split.is_member, progress=options["progress"], resume=self._batches_folder(file),
         )  # fmt: skip
-        check_unchanged(split.images, self.surveyed.ids, table.ids)
+        check_unchanged(self.images, self.surveyed.ids, table.ids)
         peaks = current_processes().together(lambda: peak_memory_mb(model.device))
         return replace(table, peak_memory_mb=max(peaks, key=lambda peak: peak or 0))
 

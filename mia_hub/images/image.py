@@ -64,6 +64,23 @@ class InputImage:
         Raises:
             ImageError: for a size below 1, or channels other than 1, 3 and None.
         """
+        pixels = self._pixels_at(height, width, channels)
+        if channels == 3 and pixels.shape[2] == 1:
+            pixels = np.repeat(pixels, 3, axis=2)
+        if pixels.dtype == np.uint8:
+            return pixels.astype(np.float32) / np.float32(255)
+        clipped: npt.NDArray[np.float32] = np.clip(pixels, 0, 1).astype(np.float32, copy=False)
+        return clipped
+
+    def at(self, height: int, width: int, channels: int | None = None) -> ResizedImage:
+        """Return the image at a model's size, with its identity: `resized` of the result is that of the image, to the bit.
+
+        Args, Raises: as for `resized`.
+        """
+        return ResizedImage(self._pixels_at(height, width, channels), self.name, self.notes, self.id)
+
+    def _pixels_at(self, height: int, width: int, channels: int | None) -> npt.NDArray[Any]:
+        """Return pixels of a size, in their own dtype; grey for one channel, and still grey if the image is, for three."""
         if height < 1 or width < 1 or channels not in (None, 1, 3):
             raise ImageError(
                 f"{self.name}: can't be resized to {height} x {width} with {channels} channels. "
@@ -72,14 +89,23 @@ class InputImage:
         pixels = self.pixels
         if channels == 1 and pixels.shape[2] == 3:
             pixels = _luma(pixels)
-        if pixels.shape[:2] != (height, width):
-            pixels = _cover(pixels, height, width)
-        if channels == 3 and pixels.shape[2] == 1:
-            pixels = np.repeat(pixels, 3, axis=2)
-        if pixels.dtype == np.uint8:
-            return pixels.astype(np.float32) / np.float32(255)
-        clipped: npt.NDArray[np.float32] = np.clip(pixels, 0, 1).astype(np.float32, copy=False)
-        return clipped
+        return pixels if pixels.shape[:2] == (height, width) else _cover(pixels, height, width)
+
+
+@dataclass(frozen=True, eq=False)
+class ResizedImage(InputImage):
+    """An image at a model's size, which keeps the identity of the one that it was made of.
+
+    Attributes:
+        original_id: `InputImage.id` of that image.
+    """
+
+    original_id: str = ""
+
+    @cached_property
+    def id(self) -> str:
+        """The id of the image that this one was made of."""
+        return self.original_id
 
 
 # The name under which earlier versions offered it.

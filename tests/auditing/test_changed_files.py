@@ -10,6 +10,7 @@ from support.blobs import SIMA, blobs, perfect_memory
 
 import mia_hub
 from mia_hub.errors import SplitError
+from mia_hub.images import kept_images
 
 COUNT = 30
 
@@ -46,9 +47,19 @@ CALLS = {
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_a_file_that_changes_before_it_is_scored_is_named(overwritten, call):
+def test_a_file_that_changes_before_it_is_scored_is_named(overwritten, call, monkeypatch):
+    """Of more images than stay in memory."""
+    monkeypatch.setattr(kept_images, "MOST_BYTES", 0)
     with pytest.raises(SplitError, match=r"1 image changed after the first reading, .*021\.png first, .* Run it again on files that stay"):
         call(*overwritten)
+
+
+def test_what_was_read_first_is_what_is_scored(overwritten, folders):
+    model, split = overwritten
+    before = split.hash
+    report = mia_hub.audit(model, SIMA, split, progress=False, batch_size=10)
+    assert report.split["hash"] == before != mia_hub.make_split(folders / "members", folders / "nonmembers").hash
+    assert len(set(report.scores.ids)) == 2 * COUNT
 
 
 def test_files_that_are_written_again_alike_are_no_change(folders):

@@ -1,0 +1,56 @@
+"""Images that are decoded once, though they are read several times: to be described, and to be scored by each attack."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mia_hub.images.image import InputImage, ResizedImage
+from mia_hub.images.sequences import LazySequence, MappedSequence
+
+# Of the images at the model's size; those beyond it are decoded again.
+MOST_BYTES = 2**30
+
+
+class KeptImages(LazySequence[InputImage]):
+    """The images of a sequence at a model's size. What was read once stays in memory, up to `MOST_BYTES`.
+
+    Only one thread reads at a time, as for any sequence of images.
+
+    Args:
+        images: as they were found.
+        shape: of an image at the model's size, ``(C, H, W)``.
+    """
+
+    def __init__(self, images: Sequence[InputImage], shape: tuple[int, int, int]):
+        self._images = images
+        channels, self._height, self._width = shape
+        self._channels = channels if channels in (1, 3) else None
+        self._kept: dict[int, ResizedImage] = {}
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def item(self, index: int) -> InputImage:
+        kept = self._kept.get(index)
+        return self._keep(index, self._images[index]) if kept is None else kept
+
+    @property
+    def originals(self) -> Sequence[InputImage]:
+        """The images at their own size; each is decoded anew, and then kept."""
+        return MappedSequence(range(len(self)), self._original)
+
+    def _original(self, index: int) -> InputImage:
+        image = self._images[index]
+        if index not in self._kept:
+            self._keep(index, image)
+        return image
+
+    def _keep(self, index: int, image: InputImage) -> InputImage:
+        """Return the image at the model's size, and keep it if there is room."""
+        resized = image.at(self._height, self._width, self._channels)
+        size = resized.pixels.nbytes
+        if self._bytes + size <= MOST_BYTES:
+            self._bytes += size
+            self._kept[index] = resized
+        return resized

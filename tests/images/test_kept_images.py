@@ -1,0 +1,79 @@
+"""Images that stay in memory at a model's size: decoded once, the same to the bit, and bounded."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support.known_blobs import folder_of, members, nonmembers
+
+import mia_hub
+from mia_hub.attacks import get_attack
+from mia_hub.images import kept_images
+from mia_hub.images.kept_images import KeptImages
+from mia_hub.images.sequences import MappedSequence
+from mia_hub.images.sources import as_images, decode
+
+RNG = np.random.default_rng(0)
+PIXELS = {
+    "its own size": RNG.integers(0, 256, (12, 8, 3), dtype=np.uint8),
+    "grey": RNG.integers(0, 256, (12, 8), dtype=np.uint8),
+    "larger": RNG.integers(0, 256, (31, 50, 3), dtype=np.uint8),
+    "larger and grey": RNG.integers(0, 256, (50, 31), dtype=np.uint8),
+    "float": RNG.uniform(0, 1, (21, 13, 3)).astype(np.float32),
+}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("kind", PIXELS)
+def test_a_resized_image_is_the_same_to_the_bit_and_keeps_its_identity(kind, channels):
+    (image,) = as_images([PIXELS[kind]])
+    resized = image.at(12, 8, channels)
+    np.testing.assert_array_equal(resized.resized(12, 8, channels), image.resized(12, 8, channels))
+    assert (resized.id, resized.name, resized.notes) == (image.id, image.name, image.notes)
+    assert resized.pixels.shape[:2] == (12, 8) and resized.pixels.dtype == image.pixels.dtype
+
+
+def counted(count):
+    """Images of 8×8, and a list that grows by the index of each that is decoded."""
+    decoded = []
+
+    def decode(index):
+        decoded.append(index)
+        return as_images([np.full((8, 8), index, np.uint8)])[0]
+
+    return MappedSequence(range(count), decode), decoded
+
+
+def test_each_image_is_decoded_once():
+    images, decoded = counted(5)
+    kept = KeptImages(images, (1, 2, 2))
+    assert [image.pixels.shape for image in kept.originals] == [(8, 8, 1)] * 5 and decoded == [0, 1, 2, 3, 4]
+    for _ in range(2):
+        assert [image.pixels.shape for image in kept] == [(2, 2, 1)] * 5
+    assert decoded == [0, 1, 2, 3, 4]
+
+
+def test_no_more_are_kept_than_there_is_room_for(monkeypatch):
+    monkeypatch.setattr(kept_images, "MOST_BYTES", 9)
+    images, decoded = counted(4)
+    kept = KeptImages(images, (1, 2, 2))
+    first, second = ([image.pixels.copy() for image in kept] for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert decoded == [0, 1, 2, 3, 2, 3]
+
+
+def test_a_comparison_of_attacks_opens_each_file_once(tmp_path, monkeypatch, tiny_pixel_repo):
+    folder_of(members(), tmp_path / "split" / "member")
+    folder_of(nonmembers(), tmp_path / "split" / "nonmember")
+    opened = []
+    monkeypatch.setattr("mia_hub.images.sources.decode", lambda path, name: opened.append(path) or decode(path, name))
+    attacks = [get_attack("sima", timesteps=(50, 100)), get_attack("loss", timesteps=(50,))]
+    options = {"shift_check": False, "fprs": (0.2,), "progress": False}
+    model, split = str(tiny_pixel_repo()), str(tmp_path / "split")
+    once = mia_hub.compare(model, split, attacks, **options)
+    assert len(opened) == len(set(map(str, opened))) == len(members()) + len(nonmembers())
+    monkeypatch.setattr(kept_images, "MOST_BYTES", 0)
+    anew = mia_hub.compare(model, split, attacks, **options)
+    assert len(opened) > 2 * len(set(map(str, opened)))
+    for one, other in zip(once.rows, anew.rows):
+        np.testing.assert_array_equal(one.report.scores.scores, other.report.scores.scores)
