@@ -1,6 +1,6 @@
 """Evidence among 20,000 fresh non-members and among known members, with the demo's reference as it is and as it would be otherwise.
 
-python -m training.demo_null --work runs/demo-null     # once: hours on one core
+python -m training.demo_null --work runs/demo-null     # once: half an hour on one core
 python -m benchmarks.shared_reference --work runs/demo-null
 python -m benchmarks.shared_reference --constants      # the constants of mia_hub.metrics.calibration_conditional; an hour
 """

@@ -5,12 +5,13 @@ from pathlib import Path
 # The folder of this package, and of the demo model with its split, scores and card in it.
 PACKAGE_FOLDER = Path(__file__).parent
 DEMO_FOLDER = PACKAGE_FOLDER / "demo"
-# The attack that verdicts on images are made by: of those that hold under every treatment on the demo, the one that recognises most members
-# (docs/studies/copies.md). On models of latents the low-pass norm isn't measured.
+# The attack that verdicts on images are made by: of those that judge an image as it is and hold under every treatment on the demo, the one
+# that recognises most members (docs/studies/copies.md). On models of latents the low-pass norm isn't measured.
 VERDICT_ATTACK = "sima-lp"
 VERDICT_ATTACK_ON_LATENTS = "sima-cn"
 # Where a base is given, and where one is known without being given (under a LoRA, on the card of a fine-tune). None: as for other models.
 VERDICT_ATTACK_GIVEN_BASE = "sima-lpb"
+VERDICT_ATTACK_GIVEN_BASE_ON_LATENTS = "sima-b"
 VERDICT_ATTACK_OF_FINE_TUNES: str | None = None
 # The attack that gives verdicts on images that may be altered copies (docs/studies/copies.md).
 COPIES_ATTACK = "sima-copies"

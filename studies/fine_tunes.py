@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.treatments import NULL, rate_text
+from benchmarks.treatments import MEMBERS, NONMEMBERS, NULL, rate_text
 from mia_hub.checking.treated_images import MOST_FALSE
 from mia_hub.images.treatments import TREATMENTS, UNTREATED
 from mia_hub.metrics.intervals import clopper_pearson
@@ -41,7 +41,7 @@ AT_END = (
     "sima-lpb:timesteps=160,220,280",
 )  # fmt: skip
 WITH_TEXT = ("clid", "gsa1")
-# Three runs of one recipe, on different images.
+# Three runs of one recipe, on different images, whose treated images are counted together.
 DRAWS = ("ft-demo", "ft-demo-1", "ft-demo-2")
 # Attacks that are run on treated images: on all draws, but for the one of many queries; and those that are given the base.
 ON_ALL_DRAWS = ("sima", "sima-cn", "sima-lp", "sima-b", "sima-b, neighbours", "sima-lpb")
@@ -172,6 +172,8 @@ def render(results: dict[str, Any]) -> dict[str, str]:
         "members": markdown_table(["Copies", *TREATED_BY], rates(results["treated"]["counts"], "members")),
         "nonmembers": markdown_table(["Copies", *TREATED_BY], rates(results["treated"]["counts"], "non-members")),
         "failing": _failing(results["treated"]["counts"]),
+        "n_confirmed": str(NONMEMBERS),
+        "m_confirmed": str(MEMBERS),
         "confirmed": _confirmed(results.get("confirmed", {})),
         "blurred": _shares(results["treated"]["counts"], "non-members", "blurred, radius 0.5"),
         "power": _shares(results["treated"]["counts"], "members", UNTREATED),
@@ -208,7 +210,8 @@ def _confirmed(counts: dict[str, Any]) -> str:
 
 
 def _missing(models: dict[str, Any]) -> str:
-    left = list(dict.fromkeys(tuned.title for name, tuned in FINE_TUNES.items() if name not in models))
+    here = {FINE_TUNES[name].title for name in models}
+    left = list(dict.fromkeys(tuned.title for tuned in FINE_TUNES.values() if tuned.title not in here))
     return f"These models have not been trained yet: {'; '.join(left)}." if left else "Every model of the study is here."
 
 

@@ -55,7 +55,7 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 def write_verdict_observations() -> AuditReport:
-    """Write the verdict attack's observations of every known image, at the timestep and with the neighbours of the calibration part."""
+    """Write the verdict attack's observations of every known image, at the timestep that the calibration part chose."""
     report = audit("demo", VERDICT_ATTACK, "demo")
     default = get_attack(VERDICT_ATTACK)
     attack = default.with_chosen(report.scores.chosen).at(report.timestep)

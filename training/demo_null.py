@@ -4,7 +4,7 @@
 
 They follow the members and non-members of `training.build_demo` in the same seeded draw, so that the model saw none of them. Near copies of
 members are left out. Another 20,000 follow them, to check the p-values with (`benchmarks.shared_reference`); their observations stay in the
-work folder. Start it again and it resumes; several processes may share a folder. Two hours on one core.
+work folder. Start it again and it resumes; several processes may share a folder. A quarter of an hour on one quiet core for each.
 """
 
 from __future__ import annotations

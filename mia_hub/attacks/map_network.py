@@ -93,7 +93,7 @@ def normal_loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 def bounded_log_std(log_std: torch.Tensor) -> torch.Tensor:
-    """Return log σ within ±3, smoothly: of targets whose own σ is 1."""
+    """Return log σ within ±3, smoothly, for targets that are standardised."""
     return 3 * torch.tanh(log_std / 3)
 
 

@@ -27,6 +27,7 @@ from mia_hub.models.protocol import DiffusionModel
 
 # Larger images are averaged down to this side before the network sees them.
 SIDE = 32
+MOST_NETWORKS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,7 @@ class QuantileRegression(DelegatingAttack, TrainedAttack):
 
     Attributes:
         timesteps: those of SecMI's t-error, multiples of 10; 90 by default, as in SecMI's pixel setting.
-        bag: the number of networks, 5 by default; each timestep needs six fits of each.
+        bag: the number of networks, 1 to 100, 5 by default; each timestep needs six fits of each.
     """
 
     timesteps: tuple[int, ...] = (90,)
@@ -53,6 +54,8 @@ class QuantileRegression(DelegatingAttack, TrainedAttack):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "bag", integer_at_least("bag, the number of networks,", self.bag, 1, AttackError))
+        if self.bag > MOST_NETWORKS:
+            raise AttackError(f"bag, the number of networks, must be at most {MOST_NETWORKS}; got {self.bag}.")
         _ = self.base  # refuses timesteps that it doesn't reach
 
     @property
@@ -64,11 +67,12 @@ class QuantileRegression(DelegatingAttack, TrainedAttack):
         self.base.check(model, captions)
 
     def features(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
-        """Return ``[N, C + T, h, w]``: the image, h, w ≤ 32, and the log t-errors as constant planes."""
+        """Return ``[N, 3 + T + C·h·w]``: the shape of the image, the T log t-errors, and the image, h, w ≤ 32."""
         errors = self.base.scaled(self.base.statistic(model, x0, cond, noise)).cpu().float()
         height, width = (min(side, SIDE) for side in model.pixels.shape[-2:])
         small = F.adaptive_avg_pool2d(model.pixels.cpu().float(), (height, width))
-        return torch.cat([small, errors[:, :, None, None].expand(-1, -1, height, width)], dim=1)
+        shape = torch.tensor(small.shape[1:], dtype=errors.dtype).expand(len(small), 3)
+        return torch.cat([shape, errors, small.flatten(1)], dim=1)
 
     def learn(self, features: npt.NDArray[Any], is_member: npt.NDArray[Any], seed: int) -> Scorer:
         images, errors = self._parts(features)
@@ -96,5 +100,5 @@ class QuantileRegression(DelegatingAttack, TrainedAttack):
 
     def _parts(self, features: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
         """Return images ``[n, C, h, w]`` and log errors ``[n, T]`` of the features."""
-        channels = features.shape[1] - len(self.timesteps)
-        return features[:, :channels], features[:, channels:, 0, 0].astype(np.float64)
+        shape, errors, images = np.split(features, [3, 3 + len(self.timesteps)], axis=1)
+        return images.reshape(len(features), *map(int, shape[0])), errors.astype(np.float64)

@@ -14,9 +14,11 @@ from mia_hub.auditing.report import AuditReport, Cost
 from mia_hub.auditing.stored_scores import StoredScores
 from mia_hub.errors import MetricError, integer_at_least
 from mia_hub.flags import flag
+from mia_hub.images.image import InputImage
 from mia_hub.images.kept_images import KeptImages
 from mia_hub.metrics.estimates import Estimate
 from mia_hub.models.conditions import resolved_conditions
+from mia_hub.models.denoiser import PixelSpace
 from mia_hub.models.loading import load_model
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.scores import ScoreTable
@@ -86,8 +88,12 @@ class AuditInputs:
             MiaHubError: if the folder can't be made.
         """
         options, split = self.options, self.split
-        images = KeptImages(split.images, self.model.info.picture_shape)
-        surveyed = survey(images.originals, split.is_member, blind=options["shift_check"], progress=options["progress"])
+        images = originals = split.images
+        # A model with a resizing of its own must get images at their own size.
+        if getattr(type(self.model), "pixels", None) is PixelSpace.pixels:
+            images = KeptImages(split.images, self.model.info.picture_shape)
+            originals = images.originals
+        surveyed = survey(originals, split.is_member, blind=options["shift_check"], progress=options["progress"])
         described, stored = describe_split(split, surveyed), None
         if options["folder"] is not None:
             stored = StoredScores(
@@ -102,14 +108,14 @@ class PreparedAudit:
 
     Attributes:
         inputs: model, split and options.
-        images: those of the split, at the model's size.
+        images: those of the split, as the model is given them.
         description: `describe_split` of the split.
         surveyed: content ids, and the AUC of the blind classifier, of the images as they were read first.
         stored: the folder of scores; None where no folder was given.
     """
 
     inputs: AuditInputs
-    images: KeptImages
+    images: Sequence[InputImage]
     description: dict[str, Any]
     surveyed: Survey
     stored: StoredScores | None

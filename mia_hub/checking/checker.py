@@ -52,6 +52,7 @@ from mia_hub.references.options import CaptionsOrClasses, ScoringOptions
 from mia_hub.references.reference import Reference
 from mia_hub.references.treatment_check import NARROW
 from mia_hub.references.verdict_attack import (
+    DefaultAttack,
     check_usable,
     default_verdict_attack,
     profile_attack,
@@ -93,7 +94,7 @@ class Checker:
         batch_size, seed: as for `mia_hub.Attack.score`.
         progress: shows a progress bar while the non-members are scored.
         on_batch: called with (non-members scored, in all) meanwhile.
-        device, dtype, revision, base: as for `mia_hub.load_model`. With a base, the default attack is ``sima-lpb``, and the non-members
+        device, dtype, revision, base: as for `mia_hub.load_model`. With a base, the default attack is another one, and the non-members
             must be in the training set of neither model.
 
     Raises:
@@ -106,7 +107,7 @@ class Checker:
     def __init__(
         self,
         model: str | DiffusionModel = "demo",
-        attack: str | Attack | None = None,
+        attack: str | Attack | DefaultAttack | None = None,
         *,
         on_batch: OnBatch = None,
         **options: Unpack[CheckerOptions],
@@ -215,8 +216,13 @@ class Checker:
             signs = ()
         elif not signs:
             return ""
-        other = default_verdict_attack(self.model, base_given=self.attack.uses_base).name
-        return treated_text(self.attack.name, false_evidence, signs, other=other)
+        other = default_verdict_attack(self.model, base_given=self.attack.uses_base)
+        if ruled_out(other) is not None:
+            other = default_verdict_attack(self.model)
+        without_base = self.attack.uses_base and not other.uses_base
+        return treated_text(
+            self.attack.name, false_evidence, signs, other=other.name, without_base=without_base, measured=self.model.info.on_pixels
+        )
 
     def _answer(
         self,

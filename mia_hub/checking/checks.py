@@ -17,6 +17,7 @@ from mia_hub.errors import ImageError
 from mia_hub.images.sources import open_image
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.references.options import CaptionsOrClasses
+from mia_hub.references.verdict_attack import DefaultAttack
 from mia_hub.system.signatures import with_options
 
 
@@ -35,8 +36,8 @@ def check_images(
         images: paths, a folder, PIL images, uint8 arrays, float tensors in [0, 1] as NCHW, or a `datasets` column; anything that
             `mia_hub.images.sources.as_images` takes.
         model: "demo", a folder, a Hub id, or a DiffusionModel.
-        attack: a name of `mia_hub.list_attacks`, or an Attack; by default that of the reference, or else ``sima-lp``, ``sima-cn``
-            for a model of latents, ``sima-lpb`` where a base is given.
+        attack: a name of `mia_hub.list_attacks`, or an Attack; by default that of the reference, or else the one that
+            docs/verdicts.md names for the kind of model.
         captions: of a model conditioned on text, one per image or one for all; of one conditioned on classes, class indices. Empty ones
             by default.
         nonmembers: for any model but the demo: images that are certainly not in its training set, 99 or more, of the same kind, in any of
@@ -107,9 +108,11 @@ def check_set(
 
 
 @with_options
-def get_checker(model: str | DiffusionModel = "demo", attack: str | Attack | None = None, **options: Unpack[CheckerOptions]) -> Checker:
+def get_checker(
+    model: str | DiffusionModel = "demo", attack: str | Attack | DefaultAttack | None = None, **options: Unpack[CheckerOptions]
+) -> Checker:
     """Return a `Checker`. One for the same model and options is reused, so that the next image need not wait for it."""
-    return reused_checker(model, None if attack is None else get_attack(attack), dict(options))
+    return reused_checker(model, get_attack(attack) if isinstance(attack, (str, Attack)) else attack, dict(options))
 
 
 def readable_images(sources: Sequence[Any], *, progress: bool = False) -> tuple[list[Any], list[str]]:

@@ -23,7 +23,7 @@ from mia_hub.references.record import SourceRecord
 from mia_hub.references.reference import Reference, kept_reference, scored_reference
 from mia_hub.references.scoring import LabelledImages, ScoringRun, check_enough
 from mia_hub.references.source import is_source, open_known_images
-from mia_hub.references.verdict_attack import default_verdict_attack
+from mia_hub.references.verdict_attack import DefaultAttack, default_verdict_attack, requested_attack
 from mia_hub.splits.member_split import distinct
 
 OnBatch = Callable[[int, int], None] | None
@@ -74,7 +74,7 @@ class ChosenReference:
         return replace(scored, shared=True)
 
 
-def chosen_reference(model: DiffusionModel, attack: str | Attack | None, options: CheckerOptions) -> ChosenReference:
+def chosen_reference(model: DiffusionModel, attack: str | Attack | DefaultAttack | None, options: CheckerOptions) -> ChosenReference:
     """Choose the reference of a checker, and with it the attack.
 
     Args:
@@ -86,11 +86,10 @@ def chosen_reference(model: DiffusionModel, attack: str | Attack | None, options
         SplitError: for a reference that can't be read.
         AttackError: for an attack other than the reference's.
     """
-    requested = None if attack is None else get_attack(attack)
+    base_given = options["base"] is not None
+    requested = requested_attack(attack, model, base_given=base_given)
     if options["copies"]:
         requested = _copies_attack(model, requested)
-    if requested is None and options["base"] is not None and options["reference"] is None:
-        requested = default_verdict_attack(model, base_given=True)
     if options["nonmember_captions"] is not None and options["nonmembers"] is None and not is_demo(model):
         raise SplitError("nonmember_captions belong to nonmembers, of which none are given; leave them out.")
     reference = _named(options)
@@ -98,8 +97,10 @@ def chosen_reference(model: DiffusionModel, attack: str | Attack | None, options
         reference = kept_reference(model, requested)
         if reference is None and options["copies"] and attack is None:
             reference = kept_reference(model)
+        if reference is not None and requested is None and base_given and not reference.configured.uses_base:
+            reference = kept_reference(model, default_verdict_attack(model, base_given=True))
     if reference is None:
-        return ChosenReference(requested or default_verdict_attack(model), options["seed"])
+        return ChosenReference(requested or default_verdict_attack(model, base_given=base_given), options["seed"])
     fallback = options["copies"] and attack is None
     if requested is not None and requested != reference.configured and not fallback:
         raise AttackError(

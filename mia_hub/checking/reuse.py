@@ -20,6 +20,7 @@ from mia_hub.models.protocol import DiffusionModel
 from mia_hub.references.kept import KeptReferences
 from mia_hub.references.source import is_source
 from mia_hub.references.storing import RECORD
+from mia_hub.references.verdict_attack import DefaultAttack
 from mia_hub.system.signatures import option_parameters
 
 # Models named by text hold their weights in memory; checkers of one model hold little beside it.
@@ -46,7 +47,9 @@ _named = Checkers()
 _lock = threading.RLock()
 
 
-def reused_checker(model: str | DiffusionModel, attack: Attack | None, options: dict[str, Any], owner: str | None = None) -> Checker:
+def reused_checker(
+    model: str | DiffusionModel, attack: Attack | DefaultAttack | None, options: dict[str, Any], owner: str | None = None
+) -> Checker:
     """Return a checker that was made before with equal arguments, or a new one.
 
     Those of a model object are kept with it and released with it, and serve only as long as its weights stay as they are. The same
@@ -92,7 +95,9 @@ def _checkers_of(model: DiffusionModel) -> Checkers | None:
     return checkers
 
 
-def _key(model: str | DiffusionModel, attack: Attack | None, options: dict[str, Any], owner: str | None) -> tuple[Any, ...] | None:
+def _key(
+    model: str | DiffusionModel, attack: Attack | DefaultAttack | None, options: dict[str, Any], owner: str | None
+) -> tuple[Any, ...] | None:
     """Return what tells checkers apart, first what tells their models apart; None where nothing does."""
     loading, base = tuple(options[name] for name in OF_LOADING), options["base"]
     identity = (model, *map(str, loading)) if isinstance(model, str) else (_weights(model), _base_state(loaded_base(model)))

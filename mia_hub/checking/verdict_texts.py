@@ -117,19 +117,24 @@ DIFFERENCES = {
 FULL_CONTRAST = "Stretched to full contrast (PIL.ImageOps.autocontrast) it would be comparable: check that version of it."
 
 
-def treated_text(attack: str, found: FalseEvidence, differences: Sequence[str], *, other: str) -> str:
+def treated_text(
+    attack: str, found: FalseEvidence, differences: Sequence[str], *, other: str, without_base: bool = False, measured: bool = True
+) -> str:
     """Return why an attack gives no verdict on an image for its treatment, as a clause, with the next step.
 
     Args:
         attack: its name.
         found: where it gives too much false evidence.
         differences: signs of treatment that the image bears; () where there are too few known non-members to tell.
-        other: name of an attack that holds on treated images.
+        other: name of an attack that isn't refused so.
+        without_base: whether that one is given no base.
+        measured: whether that one is known to hold on models like this one.
     """
     why = DIFFERENCES[differences[0]] if differences else f"that shows only with {FEWEST_FOR_SIGNS} known non-members or more"
+    advice = f"For a verdict, choose the attack {other}{' and leave the base out' * without_base}"
     return (
         f"the attack {attack} gives a verdict only on images that were treated like the reference images, and {why}. "
-        f"{false_evidence_text(attack, found)} For a verdict, choose the attack {other}, which holds on treated images."
+        f"{false_evidence_text(attack, found)} {advice}{', which holds on treated images' * measured}."
     )
 
 

@@ -10,6 +10,7 @@ from mia_hub.defaults import VERDICT_ATTACK, VERDICT_ATTACK_GIVEN_BASE, VERDICT_
 if TYPE_CHECKING:
     from mia_hub.attacks import Attack
     from mia_hub.models.protocol import DiffusionModel
+    from mia_hub.references.verdict_attack import DefaultAttack
     from mia_hub.splits.member_split import MemberSplit
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -114,19 +115,16 @@ def model_from(args: argparse.Namespace) -> DiffusionModel:
     return model
 
 
-def verdict_attack_from(args: argparse.Namespace) -> Attack | None:
+def verdict_attack_from(args: argparse.Namespace) -> Attack | DefaultAttack | None:
     """Return the attack of verdicts that the options of `add_attack_options` name; None for that of the reference or model."""
     from mia_hub.attacks import get_attack
     from mia_hub.attacks.spelling import parse_parameters
+    from mia_hub.references.verdict_attack import DefaultAttack
 
     if args.attack is None and not args.set:
         return None
     parameters = parse_parameters(args.set)
-    if args.attack is not None:
-        return get_attack(args.attack, **parameters)
-    from mia_hub.references.verdict_attack import default_verdict_attack
-
-    return default_verdict_attack(model_from(args), base_given=args.base is not None, **parameters)
+    return DefaultAttack(tuple(parameters.items())) if args.attack is None else get_attack(args.attack, **parameters)
 
 
 def split_from(args: argparse.Namespace) -> MemberSplit:

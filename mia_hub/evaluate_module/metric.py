@@ -10,7 +10,6 @@ import datasets
 import evaluate
 import numpy as np
 
-from mia_hub.defaults import VERDICT_ATTACK_GIVEN_BASE
 from mia_hub.errors import MetricError
 from mia_hub.evaluate_module.documentation import CITATION, DESCRIPTION, INPUTS
 from mia_hub.evaluate_module.labelled_images import labels_of, split_by_label
@@ -133,18 +132,10 @@ class Sima(evaluate.Metric):  # type: ignore[misc]  # evaluate ships no types
     ) -> dict[str, Any]:
         check_source(predictions, references, dataset_id)
         unlabelled = dataset_id is None and references is None
-        if base is not None and attack is None and reference is None:
-            attack = VERDICT_ATTACK_GIVEN_BASE if unlabelled else "sima-b"
-        if timesteps is not None and attack is None and unlabelled:
-            from mia_hub.models.loading import load_model
-            from mia_hub.references.verdict_attack import default_verdict_attack
-
-            # Which attack is the default depends on the model.
-            model_id = load_model(model_id, device=device, dtype=dtype, revision=revision)
-            device = dtype = revision = None
-            attack = default_verdict_attack(model_id, timesteps=timesteps)
-        elif timesteps is not None:
-            attack = _attack_with(attack or "sima", timesteps)
+        if base is not None and attack is None and not unlabelled:
+            attack = "sima-b"
+        if timesteps is not None:
+            attack = _attack_with(attack or (None if unlabelled else "sima"), timesteps)
         querying: dict[str, Any] = {
             "batch_size": batch_size, "device": device, "dtype": dtype, "revision": revision, "base": base, "seed": seed,
             "progress": progress,
@@ -182,8 +173,11 @@ def _optional_labels(references: Any, count: int) -> list[int | None]:
     return [None] * count if references is None else labels_of(references, count).tolist()
 
 
-def _attack_with(attack: str | Attack, timesteps: Sequence[int]) -> Attack:
-    """Return the attack with these timesteps."""
+def _attack_with(attack: str | Attack | None, timesteps: Sequence[int]) -> Any:
+    """Return the attack with these timesteps; for None that of the model's verdicts."""
     from mia_hub.attacks import get_attack
+    from mia_hub.references.verdict_attack import DefaultAttack
 
-    return get_attack(attack, timesteps=timesteps)
+    if attack is not None:
+        return get_attack(attack, timesteps=timesteps)
+    return DefaultAttack((("timesteps", tuple(np.atleast_1d(timesteps).tolist())),))

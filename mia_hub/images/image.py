@@ -69,15 +69,15 @@ class InputImage:
             pixels = np.repeat(pixels, 3, axis=2)
         if pixels.dtype == np.uint8:
             return pixels.astype(np.float32) / np.float32(255)
-        clipped: npt.NDArray[np.float32] = np.clip(pixels, 0, 1).astype(np.float32, copy=False)
-        return clipped
+        return _clipped(pixels)
 
     def at(self, height: int, width: int, channels: int | None = None) -> ResizedImage:
         """Return the image at a model's size, with its identity: `resized` of the result is that of the image, to the bit.
 
         Args, Raises: as for `resized`.
         """
-        return ResizedImage(self._pixels_at(height, width, channels), self.name, self.notes, self.id)
+        pixels = self._pixels_at(height, width, channels)
+        return ResizedImage(pixels if pixels.dtype == np.uint8 else _clipped(pixels), self.name, self.notes, self.id)
 
     def _pixels_at(self, height: int, width: int, channels: int | None) -> npt.NDArray[Any]:
         """Return pixels of a size, in their own dtype; grey for one channel, and still grey if the image is, for three."""
@@ -145,6 +145,11 @@ def encoded_file(images: Sequence[Any], index: int) -> bytes | None:
     """Return the unchanged file that an image of a sequence came in; None if it did not come as a file."""
     method: Callable[[int], bytes | None] | None = getattr(images, "encoded_file", None)
     return method(index) if method else None
+
+
+def _clipped(pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Return float pixels as float32 in [0, 1], which resampling may leave; a new array."""
+    return np.clip(pixels, 0, 1).astype(np.float32, copy=False)
 
 
 def _luma(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:

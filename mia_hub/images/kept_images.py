@@ -9,10 +9,12 @@ from mia_hub.images.sequences import LazySequence, MappedSequence
 
 # Of the images at the model's size; those beyond it are decoded again.
 MOST_BYTES = 2**30
+# What an image takes besides its pixels: objects, id and name.
+BYTES_PER_IMAGE = 800
 
 
 class KeptImages(LazySequence[InputImage]):
-    """The images of a sequence at a model's size. What was read once stays in memory, up to `MOST_BYTES`.
+    """The images of a sequence at a model's size. What was read once stays in memory, up to `MOST_BYTES` in each process.
 
     Only one thread reads at a time, as for any sequence of images.
 
@@ -42,14 +44,14 @@ class KeptImages(LazySequence[InputImage]):
 
     def _original(self, index: int) -> InputImage:
         image = self._images[index]
-        if index not in self._kept:
+        if index not in self._kept and self._bytes < MOST_BYTES:
             self._keep(index, image)
         return image
 
     def _keep(self, index: int, image: InputImage) -> InputImage:
         """Return the image at the model's size, and keep it if there is room."""
         resized = image.at(self._height, self._width, self._channels)
-        size = resized.pixels.nbytes
+        size = resized.pixels.nbytes + BYTES_PER_IMAGE
         if self._bytes + size <= MOST_BYTES:
             self._bytes += size
             self._kept[index] = resized

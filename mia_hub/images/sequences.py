@@ -1,4 +1,4 @@
-"""Lazy sequences made of others: an item is read when it is needed, and none is stored."""
+"""Lazy sequences made of others: an item is read when it is needed, and none of these classes stores it."""
 
 from __future__ import annotations
 

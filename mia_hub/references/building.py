@@ -19,7 +19,7 @@ from mia_hub.references.kept import reference_id
 from mia_hub.references.preparing import PreparedImages, prepare
 from mia_hub.references.scoring import check_enough, queries_per_image
 from mia_hub.references.source import open_known_images
-from mia_hub.references.verdict_attack import check_usable, default_verdict_attack
+from mia_hub.references.verdict_attack import DefaultAttack, check_usable, default_verdict_attack, requested_attack
 from mia_hub.rendering.numbers import duration
 from mia_hub.splits.split_part import ColumnNames
 from mia_hub.system.signatures import Default
@@ -67,7 +67,9 @@ class BuildPlan:
         return cost_text(self.model, self.attack, len(self.images.ids), has_members=self.images.members_origin is not None, caption=caption)
 
 
-def plan_reference(model: str | DiffusionModel, nonmembers: Any, attack: str | Attack | None = None, **options: Any) -> BuildPlan:
+def plan_reference(
+    model: str | DiffusionModel, nonmembers: Any, attack: str | Attack | DefaultAttack | None = None, **options: Any
+) -> BuildPlan:
     """Load a model, read its known images, and refuse what can be refused before it is queried.
 
     Args:
@@ -76,10 +78,10 @@ def plan_reference(model: str | DiffusionModel, nonmembers: Any, attack: str | A
     Raises:
         MiaHubError: as `mia_hub.Reference.build`.
     """
-    requested = None if attack is None else get_attack(attack)
-    if requested is not None:
-        check_usable(requested)
-        check_base_used(options["base"], [requested])
+    if isinstance(attack, (str, Attack)):
+        attack = get_attack(attack)
+        check_usable(attack)
+        check_base_used(options["base"], [attack])
     seed, progress = options["seed"], options["progress"]
     opening = {"columns": options["columns"], "limit": options["limit"], "seed": seed, "progress": progress}
     sides = [open_known_images(nonmembers, "nonmembers", revision=options["source_revision"], **opening)]
@@ -88,7 +90,8 @@ def plan_reference(model: str | DiffusionModel, nonmembers: Any, attack: str | A
     check_enough(len(sides[0].images))
     loading = {name: options[name] for name in ("device", "dtype", "revision", "base")}
     loaded = load_model(model, **loading)
-    configured = requested or default_verdict_attack(loaded, base_given=options["base"] is not None)
+    base_given = options["base"] is not None
+    configured = requested_attack(attack, loaded, base_given=base_given) or default_verdict_attack(loaded, base_given=base_given)
     configured.check(loaded, None)
     images = prepare(loaded.info, *sides, captions=options["captions"], made_after=_date(options["made_after"]), progress=progress)
     caveats = tuple(dict.fromkeys((*images.origin.caveats, *options["caveats"])))
@@ -109,7 +112,7 @@ def _date(value: str | date | None) -> date | None:
 
 
 def cost_text(model: DiffusionModel, attack: Attack, images: int, *, has_members: bool, caption: Any = None) -> str:
-    """Return what a reference costs, in words: "2,000 images × 24 queries, about 9 minutes here". It takes two forward passes to tell.
+    """Return what a reference costs, in words: "2,000 images × 26 queries, about 9 minutes here". It takes two forward passes to tell.
 
     Args:
         model, attack: that are run.

@@ -107,7 +107,7 @@ def is_demo(model: DiffusionModel) -> bool:
 def stored_reference(attack: Attack, model: DiffusionModel) -> Reference | None:
     """Return the demo's stored reference if it is by this attack, of this model and in this precision; otherwise None.
 
-    For a conditional attack that chooses its neighbours itself, it is the one with the neighbours chosen on the demo's calibration part.
+    Its timestep was chosen on the demo's calibration part.
     """
     table = _profiles()
     if not is_demo(model) or table.precision != precision_of(model):

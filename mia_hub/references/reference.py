@@ -256,9 +256,7 @@ class Reference:
             model: "demo", a folder, a Hub id, or a DiffusionModel.
             nonmembers: images that are certainly not in the training set, 99 or more: a folder, a Parquet file, a data set on the Hub as
                 "owner/name" or "owner/name:split", "benchmark:NAME" for a published setting, a split, or images at hand.
-            attack: a name of `mia_hub.list_attacks`, or an Attack; it gives the verdicts. By default "sima-lp", or "sima-cn" for a model
-                of latents, or "sima-lpb" where a base
-                is given.
+            attack: a name of `mia_hub.list_attacks`, or an Attack; it gives the verdicts. docs/verdicts.md says which is the default.
             members: known members, in the same forms. With them the timestep is chosen on the calibration part, and the answers state
                 their power.
             captions: of a model conditioned on text or classes: True for the source's own, or one for all; empty ones by default.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,38 @@ import numpy.typing as npt
 from mia_hub.attacks import Attack, get_attack
 from mia_hub.attacks.conditional import ConditionalAttack
 from mia_hub.attacks.copies import SimACopies
+from mia_hub.attacks.learning import TrainedAttack
 from mia_hub.attacks.scoring import Observations
-from mia_hub.defaults import VERDICT_ATTACK, VERDICT_ATTACK_GIVEN_BASE, VERDICT_ATTACK_OF_FINE_TUNES, VERDICT_ATTACK_ON_LATENTS
+from mia_hub.defaults import (
+    VERDICT_ATTACK,
+    VERDICT_ATTACK_GIVEN_BASE,
+    VERDICT_ATTACK_GIVEN_BASE_ON_LATENTS,
+    VERDICT_ATTACK_OF_FINE_TUNES,
+    VERDICT_ATTACK_ON_LATENTS,
+)
 from mia_hub.errors import AttackError
 from mia_hub.metrics.candidates import CandidateJudgement, CandidatesNull
 from mia_hub.metrics.p_values import ConditionalNull, Judgement, NullDistribution
 from mia_hub.models.bases import base_available
 from mia_hub.models.protocol import DiffusionModel
+
+
+@dataclass(frozen=True)
+class DefaultAttack:
+    """The default attack of verdicts with some of its parameters set. Which attack that is depends on the model.
+
+    Attributes:
+        parameters: names and values.
+    """
+
+    parameters: tuple[tuple[str, Any], ...]
+
+
+def requested_attack(request: str | Attack | DefaultAttack | None, model: DiffusionModel, *, base_given: bool) -> Attack | None:
+    """Return the attack that was requested for a model; None where none was."""
+    if isinstance(request, DefaultAttack):
+        return default_verdict_attack(model, base_given=base_given, **dict(request.parameters))
+    return None if request is None else get_attack(request)
 
 
 def default_verdict_attack(model: DiffusionModel, *, base_given: bool = False, **parameters: Any) -> Attack:
@@ -29,9 +54,10 @@ def default_verdict_attack(model: DiffusionModel, *, base_given: bool = False, *
         base_given: whether the user gave a base; otherwise one may still be known (`mia_hub.models.bases.base_available`).
         parameters: of the attack, where they aren't its defaults.
     """
-    name = VERDICT_ATTACK if model.info.on_pixels else VERDICT_ATTACK_ON_LATENTS
+    on_pixels = model.info.on_pixels
+    name = VERDICT_ATTACK if on_pixels else VERDICT_ATTACK_ON_LATENTS
     if base_given:
-        name = VERDICT_ATTACK_GIVEN_BASE
+        name = VERDICT_ATTACK_GIVEN_BASE if on_pixels else VERDICT_ATTACK_GIVEN_BASE_ON_LATENTS
     elif VERDICT_ATTACK_OF_FINE_TUNES is not None and base_available(model):
         name = VERDICT_ATTACK_OF_FINE_TUNES
     return get_attack(name, **parameters)
@@ -43,10 +69,12 @@ def check_usable(attack: Attack) -> None:
     Raises:
         AttackError: for an attack that must be fitted on known members first.
     """
-    if attack.needs_training and not isinstance(attack, ConditionalAttack):
+    if isinstance(attack, TrainedAttack) and not isinstance(attack, ConditionalAttack):
+        both = attack.learns_from == "both"
+        why, given = ("members too, and a check has none", "images, is_member") if both else ("non-members", "nonmembers")
         raise AttackError(
-            f"The attack {attack.name!r} is fitted on known members too, and a check has none. Fit it first, with "
-            "attack.fit(model, images, is_member), and pass the fitted attack; or choose another attack."
+            f"The attack {attack.name!r} is fitted on known {why}. Fit it first, with attack.fit(model, {given}), and pass the fitted "
+            "attack; or choose another attack."
         )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import mia_hub
 from mia_hub.attacks import get_attack
 from mia_hub.attacks.map_network import NORMAL_RECIPE, bounded_log_std, fit_map_network, normal_loss
 from mia_hub.attacks.quantile import SIDE
@@ -73,10 +74,9 @@ def test_features_are_the_image_and_the_logs_of_secmis_errors(subject):
     steps = (10, 60)
     observed = get_attack("quantile", timesteps=steps).observe(model, images[:3], progress=False).values
     errors = -get_attack("secmi", timesteps=steps).score(model, images[:3], progress=False).scores
-    assert observed.shape == (3, 1 + 2, 8, 8)
-    np.testing.assert_allclose(observed[:, 0], images[:3] / 255, rtol=1e-6)
-    for t in range(2):
-        np.testing.assert_allclose(observed[:, 1 + t], np.broadcast_to(np.log(errors[:, t])[:, None, None], (3, 8, 8)), rtol=1e-5)
+    np.testing.assert_array_equal(observed[:, :3], [[1, 8, 8]] * 3)
+    np.testing.assert_allclose(observed[:, 3:5], np.log(errors), rtol=1e-5)
+    np.testing.assert_allclose(observed[:, 5:], images[:3].reshape(3, -1) / 255, rtol=1e-6)
 
 
 def test_the_score_by_hand(subject):
@@ -84,7 +84,7 @@ def test_the_score_by_hand(subject):
     attack = get_attack("quantile", timesteps=(10,), bag=2)
     observed = attack.observe(model, images[200:260], is_member=labels[200:260], progress=False).values
     scorer = attack.learn(observed, labels[200:260], 7)
-    x, y = observed[:, :1], observed[:, 1, 0, 0].astype(np.float64)
+    x, y = observed[:, 4:].reshape(60, 1, 8, 8), observed[:, 3].astype(np.float64)
     rng, expected = np.random.default_rng(7), []
     for k in range(2):
         rows = rng.integers(60, size=60)
@@ -98,11 +98,22 @@ def test_large_images_are_reduced_before_the_network_sees_them():
     model = wrap_denoiser(lambda x, t: x.sin(), ddpm_alphas_cumprod(), sample_shape=(3, 48, 40))
     images = np.random.default_rng(0).integers(0, 256, (2, 48, 40, 3), dtype=np.uint8)
     observed = get_attack("quantile").observe(model, images, progress=False).values
-    assert observed.shape == (2, 3 + 1, SIDE, SIDE)
+    assert observed.shape == (2, 3 + 1 + 3 * SIDE * SIDE)
+
+
+def test_a_check_takes_it_fitted(subject):
+    model, images, _ = subject
+    with pytest.raises(AttackError, match=r"is fitted on known non-members\. Fit it first, with attack\.fit\(model, nonmembers\)"):
+        mia_hub.check_image(images[0], model, "quantile", nonmembers=images[200:], keep=False, progress=False)
 
 
 @pytest.mark.parametrize(
-    ("parameters", "says"), [({"bag": 0}, "bag, the number of networks, must be"), ({"timesteps": (95,)}, "reaches only multiples of 10")]
+    ("parameters", "says"),
+    [
+        ({"bag": 0}, "bag, the number of networks, must be"),
+        ({"bag": 101}, "at most 100"),
+        ({"timesteps": (95,)}, "reaches only multiples of 10"),
+    ],
 )
 def test_parameters_are_refused(parameters, says):
     with pytest.raises(AttackError, match=says):

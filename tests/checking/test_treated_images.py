@@ -10,14 +10,15 @@ import mia_hub
 from mia_hub.checking import treated_images
 from mia_hub.checking.checker import Checker
 from mia_hub.checking.treated_images import MOST_FALSE, OWN_OUTPUT, FalseEvidence, measured_name, ruled_out, worst
-from mia_hub.defaults import COPIES_ATTACK, VERDICT_ATTACK, VERDICT_ATTACK_GIVEN_BASE
+from mia_hub.checking.verdict_texts import treated_text
+from mia_hub.defaults import COPIES_ATTACK, VERDICT_ATTACK, VERDICT_ATTACK_GIVEN_BASE, VERDICT_ATTACK_ON_LATENTS
 from mia_hub.images.treatments import TREATMENTS, UNTREATED, treated
 from mia_hub.metrics.candidates import CandidatesNull
 from mia_hub.metrics.intervals import clopper_pearson
 from mia_hub.references.demo_reference import demo_copies_reference, demo_reference
 
 
-@pytest.mark.parametrize("name", [VERDICT_ATTACK, VERDICT_ATTACK_GIVEN_BASE, COPIES_ATTACK, "sima-lp"])
+@pytest.mark.parametrize("name", [VERDICT_ATTACK, VERDICT_ATTACK_ON_LATENTS, VERDICT_ATTACK_GIVEN_BASE, COPIES_ATTACK])
 def test_attacks_that_give_verdicts_by_default_hold_under_every_treatment(name):
     counts = treated_images._measured()[name]
     assert set(counts) == {*TREATMENTS, OWN_OUTPUT}
@@ -102,12 +103,19 @@ def test_a_failing_attack_gives_verdicts_on_images_that_were_not_treated(model, 
     assert len(refused) >= 8
     assert all((answer.verdict, answer.p_value, answer.comparable) == ("not-comparable", None, False) for answer in refused)
     assert "it has been JPEG-compressed more strongly than the reference images. Where it was measured" in refused[0].sentence
-    assert "choose the attack sima-cn" in refused[0].sentence
+    assert "choose the attack sima-lp, which holds on treated images." in refused[0].sentence
 
 
 def test_with_few_nonmembers_a_failing_attack_gives_no_verdict(model, failing):
     answer = mia_hub.check_image(blobs(1, 0)[0], model, failing, nonmembers=blobs(120, 1), keep=False, progress=False)
     assert answer.verdict == "not-comparable" and "that shows only with 199 known non-members or more" in answer.sentence
+
+
+def test_the_advice_names_what_is_known_of_the_other_attack():
+    found = FalseEvidence("mirrored", 30, 100)
+    assert treated_text("sima-b", found, (), other="sima-lpb").endswith("choose the attack sima-lpb, which holds on treated images.")
+    text = treated_text("sima-b", found, (), other="sima-cn", without_base=True, measured=False)
+    assert text.endswith("For a verdict, choose the attack sima-cn and leave the base out.")
 
 
 def test_an_attack_that_holds_names_the_treatment_and_gives_a_verdict():

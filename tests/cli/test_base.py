@@ -64,6 +64,17 @@ def test_check_with_a_base_is_by_sima_lpb(capsys, place, tmp_path):
     assert status == 2 and "A base was given, and 'sima' compares the model with none." in err
 
 
+def test_parameters_without_an_attack_are_those_of_the_models_own(capsys, place, tmp_path):
+    folder, model, base = place
+    images = folder_of(members(1), tmp_path / "images")
+    known = ("--nonmembers", folder / "split" / "nonmember", "--set", "timesteps=90", "--quiet", "--json", "-")
+    for further, attack in (((), "SimALP(timesteps=(90,)"), (("--base", base), "SimALPB(timesteps=(90,)")):
+        status, out, err = run(capsys, "check", images, "--model", model, *known, *further)
+        assert (status, err) == (0, "") and json.loads(out)["attack"].startswith(attack)
+    status, _, err = run(capsys, "check", images, "--model", model, *known[:2], "--set", "draws=3", "--quiet")
+    assert status == 2 and "'sima-lp'" in err and "draws" in err
+
+
 def test_a_reference_is_built_and_verified_with_its_base(capsys, place, tmp_path):
     folder, model, base = place
     build = ["reference", "build", "--model", model, "--base", base, "--nonmembers", folder / "split" / "nonmember", "--quiet"]

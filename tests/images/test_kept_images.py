@@ -12,6 +12,8 @@ from mia_hub.images import kept_images
 from mia_hub.images.kept_images import KeptImages
 from mia_hub.images.sequences import MappedSequence
 from mia_hub.images.sources import as_images, decode
+from mia_hub.models.denoiser import FunctionModel, wrap_denoiser
+from mia_hub.models.exact import ddpm_alphas_cumprod
 
 RNG = np.random.default_rng(0)
 PIXELS = {
@@ -54,7 +56,7 @@ def test_each_image_is_decoded_once():
 
 
 def test_no_more_are_kept_than_there_is_room_for(monkeypatch):
-    monkeypatch.setattr(kept_images, "MOST_BYTES", 9)
+    monkeypatch.setattr(kept_images, "MOST_BYTES", 2 * (4 + kept_images.BYTES_PER_IMAGE) + 1)
     images, decoded = counted(4)
     kept = KeptImages(images, (1, 2, 2))
     first, second = ([image.pixels.copy() for image in kept] for _ in range(2))
@@ -77,3 +79,21 @@ def test_a_comparison_of_attacks_opens_each_file_once(tmp_path, monkeypatch, tin
     assert len(opened) > 2 * len(set(map(str, opened)))
     for one, other in zip(once.rows, anew.rows):
         np.testing.assert_array_equal(one.report.scores.scores, other.report.scores.scores)
+
+
+def test_a_model_with_a_resizing_of_its_own_gets_images_at_their_own_size(tmp_path):
+    folder_of(members(), tmp_path / "member")
+    folder_of(nonmembers(), tmp_path / "nonmember")
+    sizes = set()
+
+    class Own(FunctionModel):
+        def pixels(self, images):
+            sizes.update((image.height, image.width) for image in images)
+            return super().pixels(images)
+
+    plain = wrap_denoiser(lambda x, t: x.sin(), ddpm_alphas_cumprod(), sample_shape=(1, 4, 4))
+    model = Own(plain.denoiser, plain.schedule, plain.info, plain.dtype, None)
+    options = {"shift_check": False, "fprs": (0.2,), "progress": False}
+    own, kept = (mia_hub.audit(one, get_attack("sima", timesteps=(50,)), str(tmp_path), **options) for one in (model, plain))
+    assert sizes == {(8, 8)}
+    np.testing.assert_array_equal(own.scores.scores, kept.scores.scores)

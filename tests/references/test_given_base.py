@@ -85,6 +85,14 @@ def test_a_reference_without_the_base_stays_what_it_was(repos):
     assert len(ids) == 1 and "base" not in KeptReferences.of_this_machine().all()[0].record.model
 
 
+def test_a_kept_reference_by_another_attack_that_is_given_this_base_serves(repos, any_treatment):
+    model, base, other = repos
+    Reference.build(model, nonmembers(), ATTACK, base=base, **QUIET)
+    assert get_checker(model, base=base, **QUIET).attack == ATTACK
+    unknown = get_checker(model, base=other, **QUIET)
+    assert unknown.reference is None and unknown.attack == mia_hub.get_attack("sima-lpb")
+
+
 def test_with_a_base_verdicts_are_made_by_sima_lpb(repos):
     model, base, _ = repos
     assert get_checker(model, base=base, nonmembers=nonmembers(), **QUIET).attack == mia_hub.get_attack("sima-lpb")
