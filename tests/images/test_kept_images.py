@@ -92,7 +92,7 @@ def test_a_model_with_a_resizing_of_its_own_gets_images_at_their_own_size(tmp_pa
             return super().pixels(images)
 
     plain = wrap_denoiser(lambda x, t: x.sin(), ddpm_alphas_cumprod(), sample_shape=(1, 4, 4))
-    model = Own(plain.denoiser, plain.schedule, plain.info, plain.dtype, None)
+    model = Own(plain.fn, plain.schedule, plain.info, plain.dtype, None)
     options = {"shift_check": False, "fprs": (0.2,), "progress": False}
     own, kept = (mia_hub.audit(one, get_attack("sima", timesteps=(50,)), str(tmp_path), **options) for one in (model, plain))
     assert sizes == {(8, 8)}

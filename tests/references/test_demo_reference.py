@@ -11,6 +11,7 @@ import pytest
 import mia_hub
 from mia_hub.checking.checker import Checker
 from mia_hub.checking.checks import get_checker
+from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.images.features import blind_features
 from mia_hub.metrics.expected_statistic import ExpectedStatistic
 from mia_hub.metrics.p_values import ALPHA
@@ -72,7 +73,7 @@ def test_an_image_of_the_further_nonmembers_is_recognised_and_not_compared_with_
     assert (reference.judge(observed, sample).n, reference.judge(observed).n) == (19_999, 20_000)
 
 
-@pytest.mark.parametrize("attack", ["sima", "sima-cn"])
+@pytest.mark.parametrize("attack", ["sima", VERDICT_ATTACK])
 def test_a_stored_reference_is_what_would_be_computed(attack):
     """What was stored with the demo agrees with the model's answer now."""
     reference = demo_reference(plain=attack == "sima")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from support.known_blobs import nonmembers
+from support.tiny_pipelines import save
 
 import mia_hub
 from mia_hub.checking import treated_images
 from mia_hub.checking.checks import get_checker
-from mia_hub.defaults import VERDICT_ATTACK, VERDICT_ATTACK_ON_LATENTS
+from mia_hub.defaults import VERDICT_ATTACK, VERDICT_ATTACK_GIVEN_BASE_ON_LATENTS, VERDICT_ATTACK_ON_LATENTS
 from mia_hub.errors import AttackError, SplitError
 from mia_hub.references import verdict_attack
 from mia_hub.references.kept import KeptReferences
@@ -134,7 +135,8 @@ def test_checkers_of_other_bases_are_others(repos):
     assert np.isfinite(answers).all() and answers[0] != answers[1]
 
 
-def test_the_default_depends_on_the_space_that_a_model_works_in(tiny_pipeline_repo):
-    latent, pixels = (mia_hub.load_model(str(tiny_pipeline_repo(kind))) for kind in ("latent", "ddpm"))
+def test_the_default_depends_on_the_space_that_a_model_works_in(repos, tmp_path):
+    latent, pixels = mia_hub.load_model(str(save("sd1", tmp_path / "sd1"))), mia_hub.load_model(repos[0])
     assert default_verdict_attack(latent).name == VERDICT_ATTACK_ON_LATENTS
+    assert default_verdict_attack(latent, base_given=True).name == VERDICT_ATTACK_GIVEN_BASE_ON_LATENTS
     assert default_verdict_attack(pixels, timesteps=(40,)) == mia_hub.get_attack(VERDICT_ATTACK, timesteps=(40,))

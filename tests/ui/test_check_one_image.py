@@ -28,7 +28,9 @@ from support.check_page import (
     upload,
 )
 
+from mia_hub.attacks import get_attack
 from mia_hub.checking.verdicts import CANNOT_TELL, EVIDENCE, NOT_COMPARABLE
+from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.images.sources import open_image
 from mia_hub.references.demo_reference import demo_reference
 from mia_hub.rendering.numbers import in_ten
@@ -133,7 +135,7 @@ def test_an_upload_gets_its_p_value_and_a_file_to_keep(page, checker, images, tm
     saved = json.loads(base64.b64decode(link.get_attribute("href").removeprefix("data:application/json;base64,")))
     [image] = saved["images"]
     assert image["p_value"] == pytest.approx(expected.p_value, rel=1e-9) and image["name"] == path.name and image["id"] == expected.id
-    attack = "SimACN(timesteps=(100,), given=('complexity', 'shift-left', 'shift-right'), p=2)"
+    attack = repr(get_attack(VERDICT_ATTACK, timesteps=(100,)))
     assert saved["attack"] == attack and saved["higher_score_means"] == "more likely a member"
     assert saved["model"]["id"] == "demo" and {"created", "versions"} <= set(saved["provenance"])
     with page.expect_download() as download:
