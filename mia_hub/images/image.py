@@ -149,7 +149,8 @@ def encoded_file(images: Sequence[Any], index: int) -> bytes | None:
 
 def _clipped(pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """Return float pixels as float32 in [0, 1], which resampling may leave; a new array."""
-    return np.clip(pixels, 0, 1).astype(np.float32, copy=False)
+    clipped: npt.NDArray[np.float32] = np.clip(pixels, 0, 1).astype(np.float32, copy=False)
+    return clipped
 
 
 def _luma(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
