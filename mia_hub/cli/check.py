@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mia_hub.attacks import Attack
     from mia_hub.checking.checker import Checker
     from mia_hub.references.reference import Reference
+    from mia_hub.references.verdict_attack import DefaultAttack
 
 DEMO = "demo"
 
@@ -203,7 +204,7 @@ def _answer_set(checker: Checker, images: list[Any], left_out: _Files, **options
     return set_text(check), partial(set_page, check), check.to_dict()
 
 
-def _checker(args: argparse.Namespace, attack: Attack | None, nonmembers: _Files) -> Checker:
+def _checker(args: argparse.Namespace, attack: Attack | DefaultAttack | None, nonmembers: _Files) -> Checker:
     from mia_hub.checking.checker import Checker
 
     options: dict[str, Any] = {"batch_size": args.batch_size, "progress": not args.quiet, "base": args.base}
