@@ -55,10 +55,11 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 def write_verdict_observations() -> AuditReport:
-    """Write the verdict attack's observations of every known image, at the timestep that the calibration part chose."""
+    """Write the verdict attack's observations of every known image, at the timestep at which treated images are measured, and its audit."""
     report = audit("demo", VERDICT_ATTACK, "demo")
     default = get_attack(VERDICT_ATTACK)
-    attack = default.with_chosen(report.scores.chosen).at(report.timestep)
+    timestep = default.default_timestep
+    attack = default.with_chosen(report.scores.chosen).at(timestep)
     split = load_split("demo")
     observations = attack.observe(load_model("demo"), split.images, is_member=split.is_member)
     write_observations(
@@ -69,8 +70,8 @@ def write_verdict_observations() -> AuditReport:
         asked=repr(default),
         attack=repr(attack),
         chosen=report.scores.chosen,
-        timestep=report.timestep,
-        timestep_chosen=report.selection["description"],
+        timestep=timestep,
+        timestep_chosen=f"t = {timestep}, the middle of the grid, fixed beforehand",
         seed=observations.seed,
     )
     (DEMO_FOLDER / f"audit_{VERDICT_ATTACK}.json").write_text(report.to_json() + "\n")

@@ -55,7 +55,8 @@ Fashion-MNIST images for so long that it overfits them: **that is its purpose. I
 - `null.safetensors`: what the attack observed of 20,000 further non-members, which p-values are computed from, as float32, and the first 64
   bits of their content ids. They are the next ones of the same draw, without near copies of members (`python -m training.demo_null`).
 - `audit.json`, `held_out_audit.json`: the two reports below, whole.
-- `audit_{VERDICT_ATTACK}.json`: the audit with `{VERDICT_ATTACK}` that chose this timestep, whole; `audit_sima-cn.json`: that with `sima-cn`.
+- `audit_{VERDICT_ATTACK}.json`, `audit_sima-cn.json`: the audits with these attacks, whole. Verdicts are made at the middle of the grid,
+  which was fixed beforehand and is where altered copies are measured.
 
 ## What was measured
 
