@@ -179,7 +179,7 @@ def render(results: dict[str, Any]) -> dict[str, str]:
         "power": _shares(results["treated"]["counts"], "members", UNTREATED),
         "null": f"{NULL:,}",
         "limit": f"{100 * MOST_FALSE:g} %",
-        "ratios": _ratios(_firsts(ends)),
+        "ratios": _ratios(_firsts(ends), rows),
         "missing": _missing(models),
         "along": markdown_table(
             ["Model", "Passes", *(f"{attack}: {figure}" for attack in ("sima", "sima-cn", "sima-b") for figure in ("AUC", "TPR@1%FPR"))],
@@ -266,24 +266,27 @@ def _table(attacks: list[dict[str, Any]]) -> str:
     return markdown_table(["Attack", "Queries", "t", "AUC", "TPR@1%FPR"], rows, raw=True)
 
 
-def _ratios(ends: dict[str, dict[str, Any]]) -> str:
-    """Return what the base adds, against the requirement of three times SimA's TPR@1%FPR, and CLiD and GSA."""
+def _ratios(ends: dict[str, dict[str, Any]], rows: Sequence[dict[str, Any]]) -> str:
+    """Return what the base adds to SimA, at the end and half-way, and how far that is ahead of CLiD and GSA."""
     lines = []
     for name, row in ends.items():
-        plain, based = (row_of(row, attack) for attack in ("sima", "sima-b"))
-        rates = [one["tpr_at_0.01_fpr"][0] for one in (plain, based)]
-        ratio = f"about {rates[1] / rates[0]:.0f} times SimA's rate" if rates[0] else "SimA recognises none"
-        others = [one for one in row["attacks"] if one["attack"] in WITH_TEXT]
-        ahead = "; ".join(
-            f"{'ahead of' if based['auc'][0] > one['auc'][0] else 'behind'} `{one['attack']}` by {abs(based['auc'][0] - one['auc'][0]):.3f}"
-            for one in others
-        )
-        lines.append(
-            f"- {FINE_TUNES[name].title}: TPR@1%FPR {rates[1]:.3f} against {rates[0]:.3f}, {ratio}"
-            + (f"; AUC {ahead}" if ahead else "")
-            + "."
-        )
+        before = [other for other in rows if other["model"] == name][:-1]
+        based = row_of(row, "sima-b")["auc"][0]
+        parts = [f"TPR@1%FPR {_times_sima(row)}"]
+        parts += [f"after {before[-1]['passes']:.0f} of {row['passes']:.0f} passes {_times_sima(before[-1])}"] if before else []
+        for other in (one for one in row["attacks"] if one["attack"] in WITH_TEXT):
+            gain = based - other["auc"][0]
+            parts.append(f"AUC {'ahead of' if gain > 0 else 'behind'} `{other['attack']}` by {abs(gain):.3f}")
+        lines.append(f"- {FINE_TUNES[name].title}: {'; '.join(parts)}.")
     return "\n".join(lines)
+
+
+def _times_sima(row: dict[str, Any]) -> str:
+    """Return the rates of `sima-b` and SimA on a snapshot, and how many times the one is the other."""
+    plain, based = (row_of(row, attack)["tpr_at_0.01_fpr"][0] for attack in ("sima", "sima-b"))
+    return f"{based:.3f} against {plain:.3f}, " + (
+        f"about {based / plain:.0f} times SimA's rate" if plain else "where SimA recognises none"
+    )
 
 
 if __name__ == "__main__":
