@@ -9,9 +9,8 @@ DEMO_FOLDER = PACKAGE_FOLDER / "demo"
 # that recognises most members (docs/studies/copies.md). On models of latents the low-pass norm isn't measured.
 VERDICT_ATTACK = "sima-lp"
 VERDICT_ATTACK_ON_LATENTS = "sima-cn"
-# Where a base is given, and where one is known without being given (under a LoRA, on the card of a fine-tune). None: as for other models.
+# Where a base is given, or in memory as that under a LoRA is (docs/studies/fine_tunes.md).
 VERDICT_ATTACK_GIVEN_BASE = "sima-lpb"
 VERDICT_ATTACK_GIVEN_BASE_ON_LATENTS = "sima-b"
-VERDICT_ATTACK_OF_FINE_TUNES: str | None = None
 # The attack that gives verdicts on images that may be altered copies (docs/studies/copies.md).
 COPIES_ATTACK = "sima-copies"

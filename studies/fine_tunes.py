@@ -49,6 +49,8 @@ GIVEN_BASE = ("sima-b", "sima-b, neighbours", "sima-lpb", "loss-b")
 # Models on which nothing was chosen, where `sima-lpb` is compared once with `sima-b`, which failed on the others.
 CONFIRMING = ("ft-demo-3", "t2i-cifar-ft", "t2i-cifar-lora16")
 CONFIRMED = ("sima-b", "sima-lpb")
+# Those of them that are models of pixels.
+FURTHER_DRAWS = ("ft-demo-3",)
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     treated = _treated(args.runs) if set(DRAWS) <= set(trained) else earlier["treated"]
     confirmed = earlier.get("confirmed", {})
     confirmed |= {name: treated_evidence(args.runs, name, CONFIRMED) for name in CONFIRMING if name in trained}
+    write_false_evidence_on_latents(confirmed)
     return {"rows": [row for name in ordered for row in rows[name]], "models": ordered, "treated": treated, "confirmed": confirmed}
 
 
@@ -124,6 +127,15 @@ def _treated(runs: Path) -> dict[str, Any]:
     false = {attack: counts[attack]["non-members"] for attack in GIVEN_BASE}
     write_false_evidence(NAME, {"model": f"{len(DRAWS)} fine-tunes of the demo", "null": NULL, "p": ALPHA}, false)
     return {"counts": counts, "attacks": TREATED_BY}
+
+
+def write_false_evidence_on_latents(confirmed: dict[str, Any]) -> None:
+    """Store the false evidence on treated images of the text-to-image fine-tunes, summed, where verdicts depend on it."""
+    on_latents = [confirmed[name] for name in CONFIRMING if name in confirmed and name not in FURTHER_DRAWS]
+    if on_latents:
+        counts = summed(on_latents)
+        about = {"model": f"{len(on_latents)} fine-tunes of a text-to-image model", "on_latents": True, "null": NULL, "p": ALPHA}
+        write_false_evidence(f"{NAME}_on_latents", about, {attack: counts[attack]["non-members"] for attack in CONFIRMED})
 
 
 def treated_evidence(runs: Path, name: str, attacks: Sequence[str]) -> dict[str, Any]:
@@ -206,7 +218,9 @@ def _confirmed(counts: dict[str, Any]) -> str:
             *((f"non-members, {treatment}", "non-members", treatment) for treatment in treatments),
         ]
     ]
-    return markdown_table(["Images", *(f"{FINE_TUNES[name].title}: {attack}" for name, attack in columns)], rows)
+    table = markdown_table(["Images", *(f"{FINE_TUNES[name].title}: {attack}" for name, attack in columns)], rows)
+    failing = "\n".join(f"- {FINE_TUNES[name].title}, `{attack}`: {_exceeding(counts[name][attack])}" for name, attack in columns)
+    return f"The rate is shown to exceed the limit here:\n\n{failing}\n\n{table}"
 
 
 def _missing(models: dict[str, Any]) -> str:
@@ -240,12 +254,13 @@ def _shares(counts: dict[str, Any], kind: str, treatment: str) -> str:
 
 
 def _failing(counts: dict[str, Any]) -> str:
-    """Return the treatments under which an attack's false evidence is shown to exceed the limit."""
-    lines = []
-    for attack, kinds in counts.items():
-        exceeding = [f"{name} {rate_text(*row)}" for name, row in kinds["non-members"].items() if clopper_pearson(*row)[0] > MOST_FALSE]
-        lines.append(f"- `{TREATED_BY[attack]}`: {'; '.join(exceeding) or 'none'}")
-    return "\n".join(lines)
+    """Return the treatments under which an attack's false evidence is shown to exceed the limit, by attack."""
+    return "\n".join(f"- `{TREATED_BY[attack]}`: {_exceeding(kinds)}" for attack, kinds in counts.items())
+
+
+def _exceeding(kinds: dict[str, Any]) -> str:
+    rows = [f"{name} {rate_text(*row)}" for name, row in kinds["non-members"].items() if clopper_pearson(*row)[0] > MOST_FALSE]
+    return "; ".join(rows) or "none"
 
 
 def row_of(row: dict[str, Any], attack: str) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def evidence_of(name: str, load: Callable[[], tuple[DiffusionModel, MemberSplit]
 def summed(parts: Sequence[Mapping[str, dict[str, Counts]]]) -> dict[str, dict[str, Counts]]:
     """Return the sum of what `evidence_of` returns of several models: by attack, kind and treatment; not every model has every attack."""
     totals: dict[str, dict[str, Counts]] = {}
-    for attack in ATTACKS:
+    for attack in (name for name in ATTACKS if any(name in part for part in parts)):
         here = [part[attack] for part in parts if attack in part]
         totals[attack] = {
             kind: {name: [sum(part[kind][name][place] for part in here) for place in (0, 1)] for name in here[0][kind]} for kind in here[0]

@@ -16,7 +16,7 @@ from mia_hub.checking.options import CheckerOptions
 from mia_hub.checking.per_precision import PerPrecision
 from mia_hub.checking.set_answers import SetCheck
 from mia_hub.checking.set_checking import ObservedSet, compare_with_reference, set_answer
-from mia_hub.checking.treated_images import ruled_out
+from mia_hub.checking.treated_images import FalseEvidence, ruled_out
 from mia_hub.checking.verdict_texts import (
     FULL_CONTRAST,
     KNOWN_IMAGE_NOTES,
@@ -209,7 +209,7 @@ class Checker:
 
     def _treated(self, reference: Reference, signs: tuple[str, ...]) -> str:
         """Return why the attack gives no verdict on an image that bears some signs of treatment; "" where they are no reason."""
-        false_evidence, check = ruled_out(self.attack), reference.appearance.treatment
+        false_evidence, check = self._ruled_out(self.attack), reference.appearance.treatment
         if false_evidence is None:
             return ""
         if check is None or not check.is_resolved:
@@ -217,7 +217,7 @@ class Checker:
         elif not signs:
             return ""
         other = default_verdict_attack(self.model, base_given=self.attack.uses_base)
-        if ruled_out(other) is not None:
+        if self._ruled_out(other) is not None:
             other = default_verdict_attack(self.model)
         without_base = self.attack.uses_base and not other.uses_base
         return treated_text(
@@ -313,10 +313,13 @@ class Checker:
         timesteps, scores = tuple(table.timesteps.tolist()), tuple(table.scores[row].tolist())
         return Profile(timesteps, scores, members, nonmembers, self._profile_attack.name)
 
+    def _ruled_out(self, attack: Attack) -> FalseEvidence | None:
+        return ruled_out(attack, on_pixels=self.model.info.on_pixels)
+
     @property
     def _false_evidence(self) -> str:
         """Where the attack gives too much false evidence, as a sentence; "" where it doesn't."""
-        false_evidence = ruled_out(self.attack)
+        false_evidence = self._ruled_out(self.attack)
         return "" if false_evidence is None else false_evidence_text(self.attack.name, false_evidence)
 
     @property

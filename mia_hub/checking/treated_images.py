@@ -58,13 +58,28 @@ class FalseEvidence:
         return clopper_pearson(self.count, self.n)[0]
 
 
+Counts = dict[str, dict[str, list[int]]]
+
+
 @lru_cache(maxsize=1)
-def _measured() -> dict[str, dict[str, list[int]]]:
+def _measured() -> Counts:
+    """Counts on models of pixels, by attack and treatment."""
+    return _counts_of(on_latents=False)
+
+
+@lru_cache(maxsize=1)
+def _measured_on_latents() -> Counts:
+    """Counts on models of latents, of the few attacks that were measured there."""
+    return _counts_of(on_latents=True)
+
+
+def _counts_of(*, on_latents: bool) -> Counts:
     studies = json.loads(MEASURED.read_text(encoding="utf-8"))
-    counts: dict[str, dict[str, list[int]]] = {}
+    counts: Counts = {}
     # Of an attack that several studies ran, the first counts: it is of the model whose null set everybody shares.
     for study in studies.values():
-        counts = study["false_evidence"] | counts
+        if study.get("on_latents", False) == on_latents:
+            counts = study["false_evidence"] | counts
     return counts
 
 
@@ -86,20 +101,28 @@ def measured_name(attack: Attack) -> str | None:
     return name if name in _measured() else None
 
 
-def worst(attack: str) -> FalseEvidence:
+def worst(attack: str, *, on_pixels: bool = True) -> FalseEvidence:
     """Return the treatment under which an attack gives most false evidence, by the lower end of the interval.
 
     Args:
         attack: its name in the measurements.
+        on_pixels: whether on models of pixels. On models of latents, an attack that wasn't measured there is judged by its figures on
+            pixels.
     """
-    rows = [FalseEvidence(treatment, *counts) for treatment, counts in _measured()[attack].items()]
+    counts = _measured()[attack] if on_pixels else _measured_on_latents().get(attack, _measured()[attack])
+    rows = [FalseEvidence(treatment, *count) for treatment, count in counts.items()]
     return max((row for row in rows if row.treatment != OWN_OUTPUT), key=lambda row: (row.low, row.count))
 
 
-def ruled_out(attack: Attack) -> FalseEvidence | None:
-    """Return why an attack gives no verdict on images that bear signs of treatment; None for one that does, or isn't measured."""
+def ruled_out(attack: Attack, *, on_pixels: bool = True) -> FalseEvidence | None:
+    """Return why an attack gives no verdict on images that bear signs of treatment; None for one that does, or isn't measured.
+
+    Args:
+        attack: that gives verdicts.
+        on_pixels: as for `worst`.
+    """
     name = measured_name(attack)
     if name is None:
         return None
-    found = worst(name)
+    found = worst(name, on_pixels=on_pixels)
     return found if found.low > MOST_FALSE else None

@@ -18,13 +18,12 @@ from mia_hub.defaults import (
     VERDICT_ATTACK,
     VERDICT_ATTACK_GIVEN_BASE,
     VERDICT_ATTACK_GIVEN_BASE_ON_LATENTS,
-    VERDICT_ATTACK_OF_FINE_TUNES,
     VERDICT_ATTACK_ON_LATENTS,
 )
 from mia_hub.errors import AttackError
 from mia_hub.metrics.candidates import CandidateJudgement, CandidatesNull
 from mia_hub.metrics.p_values import ConditionalNull, Judgement, NullDistribution
-from mia_hub.models.bases import base_available
+from mia_hub.models.bases import loaded_base
 from mia_hub.models.protocol import DiffusionModel
 
 
@@ -51,15 +50,15 @@ def default_verdict_attack(model: DiffusionModel, *, base_given: bool = False, *
 
     Args:
         model: that is checked.
-        base_given: whether the user gave a base; otherwise one may still be known (`mia_hub.models.bases.base_available`).
+        base_given: whether the user gave a base; one that is in memory, such as that under a LoRA, counts too.
         parameters: of the attack, where they aren't its defaults.
     """
     on_pixels = model.info.on_pixels
-    name = VERDICT_ATTACK if on_pixels else VERDICT_ATTACK_ON_LATENTS
-    if base_given:
+    # A base that would have to be fetched first is used only on request: it may be large, or out of reach.
+    if base_given or loaded_base(model) is not None:
         name = VERDICT_ATTACK_GIVEN_BASE if on_pixels else VERDICT_ATTACK_GIVEN_BASE_ON_LATENTS
-    elif VERDICT_ATTACK_OF_FINE_TUNES is not None and base_available(model):
-        name = VERDICT_ATTACK_OF_FINE_TUNES
+    else:
+        name = VERDICT_ATTACK if on_pixels else VERDICT_ATTACK_ON_LATENTS
     return get_attack(name, **parameters)
 
 

@@ -11,7 +11,13 @@ from mia_hub.checking import treated_images
 from mia_hub.checking.checker import Checker
 from mia_hub.checking.treated_images import MOST_FALSE, OWN_OUTPUT, FalseEvidence, measured_name, ruled_out, worst
 from mia_hub.checking.verdict_texts import treated_text
-from mia_hub.defaults import COPIES_ATTACK, VERDICT_ATTACK, VERDICT_ATTACK_GIVEN_BASE, VERDICT_ATTACK_ON_LATENTS
+from mia_hub.defaults import (
+    COPIES_ATTACK,
+    VERDICT_ATTACK,
+    VERDICT_ATTACK_GIVEN_BASE,
+    VERDICT_ATTACK_GIVEN_BASE_ON_LATENTS,
+    VERDICT_ATTACK_ON_LATENTS,
+)
 from mia_hub.images.treatments import TREATMENTS, UNTREATED, treated
 from mia_hub.metrics.candidates import CandidatesNull
 from mia_hub.metrics.intervals import clopper_pearson
@@ -26,6 +32,15 @@ def test_attacks_that_give_verdicts_by_default_hold_under_every_treatment(name):
         n >= 250 and clopper_pearson(count, n)[0] <= MOST_FALSE for treatment, (count, n) in counts.items() if treatment != OWN_OUTPUT
     )
     assert ruled_out(mia_hub.get_attack(name)) is None
+
+
+def test_given_a_base_the_default_on_latents_holds_there():
+    counts = treated_images._measured_on_latents()
+    assert set(counts["sima-b"]) == set(TREATMENTS) and all(n >= 250 for _, n in counts["sima-b"].values())
+    default, other = (mia_hub.get_attack(name) for name in (VERDICT_ATTACK_GIVEN_BASE_ON_LATENTS, "sima-lpb"))
+    assert ruled_out(default, on_pixels=False) is None and ruled_out(default) is not None
+    assert ruled_out(other, on_pixels=False) is not None and ruled_out(other) is None
+    assert ruled_out(mia_hub.get_attack("sima-c"), on_pixels=False) == ruled_out(mia_hub.get_attack("sima-c")) is not None
 
 
 def test_the_rule(monkeypatch):

@@ -5,14 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from support.known_blobs import nonmembers
-from support.tiny_pipelines import save
+from support.tiny_pipelines import save, save_lora
 
 import mia_hub
 from mia_hub.checking import treated_images
 from mia_hub.checking.checks import get_checker
-from mia_hub.defaults import VERDICT_ATTACK, VERDICT_ATTACK_GIVEN_BASE_ON_LATENTS, VERDICT_ATTACK_ON_LATENTS
+from mia_hub.defaults import (
+    VERDICT_ATTACK,
+    VERDICT_ATTACK_GIVEN_BASE,
+    VERDICT_ATTACK_GIVEN_BASE_ON_LATENTS,
+    VERDICT_ATTACK_ON_LATENTS,
+)
 from mia_hub.errors import AttackError, SplitError
-from mia_hub.references import verdict_attack
 from mia_hub.references.kept import KeptReferences
 from mia_hub.references.reference import Reference
 from mia_hub.references.verdict_attack import default_verdict_attack
@@ -112,11 +116,11 @@ def test_a_base_that_the_attack_does_not_use_is_refused(repos):
             call()
 
 
-def test_the_default_of_fine_tunes_is_chosen_in_one_place(repos, monkeypatch):
+def test_a_base_in_memory_is_used_without_being_asked_for(repos, tmp_path):
     based, plain = mia_hub.load_model(repos[0], base=repos[1]), mia_hub.load_model(repos[0])
-    assert default_verdict_attack(based) == default_verdict_attack(plain) == mia_hub.get_attack(VERDICT_ATTACK)
-    monkeypatch.setattr(verdict_attack, "VERDICT_ATTACK_OF_FINE_TUNES", "sima-b")
-    assert default_verdict_attack(based).name == "sima-b" and default_verdict_attack(plain).name == VERDICT_ATTACK
+    assert default_verdict_attack(based).name == VERDICT_ATTACK_GIVEN_BASE and default_verdict_attack(plain).name == VERDICT_ATTACK
+    with_lora = mia_hub.load_model(f"{save('sd1', tmp_path / 'sd1')} + {save_lora('sd1', tmp_path / 'lora')}")
+    assert default_verdict_attack(with_lora).name == VERDICT_ATTACK_GIVEN_BASE_ON_LATENTS
 
 
 def test_checkers_of_other_bases_are_others(repos):
