@@ -5,7 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, TypeAlias
 
-from mia_hub.defaults import VERDICT_ATTACK, VERDICT_ATTACK_GIVEN_BASE, VERDICT_ATTACK_ON_LATENTS
+from mia_hub.defaults import (
+    VERDICT_ATTACK,
+    VERDICT_ATTACK_GIVEN_BASE,
+    VERDICT_ATTACK_GIVEN_BASE_ON_LATENTS,
+    VERDICT_ATTACK_ON_LATENTS,
+)
 
 if TYPE_CHECKING:
     from mia_hub.attacks import Attack
@@ -17,7 +22,8 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 PRECISIONS = ("float32", "float64", "bfloat16", "float16")
 DEFAULT_VERDICT_ATTACK = (
-    f"{VERDICT_ATTACK} on models of pixels, {VERDICT_ATTACK_ON_LATENTS} on others, {VERDICT_ATTACK_GIVEN_BASE} with --base"
+    f"{VERDICT_ATTACK} on models of pixels and {VERDICT_ATTACK_ON_LATENTS} on others; with --base or a LoRA, {VERDICT_ATTACK_GIVEN_BASE} and "
+    f"{VERDICT_ATTACK_GIVEN_BASE_ON_LATENTS}"
 )
 
 
