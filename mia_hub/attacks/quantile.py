@@ -38,16 +38,19 @@ class QuantileRegression(DelegatingAttack, TrainedAttack):
     score is the mean over a bag of networks, each fitted on a bootstrap sample. (The paper takes the majority of the bag at one threshold.)
 
     Attributes:
-        timesteps: those of SecMI's t-error, multiples of 10; 90 by default, as in SecMI's pixel setting.
+        timesteps: those of SecMI's t-error, multiples of k; 90 by default, as in SecMI's pixel setting.
+        k: step of SecMI's inversion.
         bag: the number of networks, 1 to 100, 5 by default; each timestep needs six fits of each.
     """
 
     timesteps: tuple[int, ...] = (90,)
+    k: int = 10
     bag: int = 5
 
     name: ClassVar[str] = "quantile"
     paper: ClassVar[str] = "arXiv 2312.05140"
     access: ClassVar[str] = "gray"
+    needs_signal: ClassVar[bool] = True
     learns_from: ClassVar[Literal["both", "nonmembers"]] = "nonmembers"
     ordered: ClassVar[bool] = True
 
@@ -56,11 +59,18 @@ class QuantileRegression(DelegatingAttack, TrainedAttack):
         object.__setattr__(self, "bag", integer_at_least("bag, the number of networks,", self.bag, 1, AttackError))
         if self.bag > MOST_NETWORKS:
             raise AttackError(f"bag, the number of networks, must be at most {MOST_NETWORKS}; got {self.bag}.")
-        _ = self.base  # refuses timesteps that it doesn't reach
+        object.__setattr__(self, "k", self._secmi.k)  # which also refuses timesteps that it doesn't reach
+
+    @property
+    def _secmi(self) -> SecMI:
+        return SecMI(timesteps=self.timesteps, k=self.k)
 
     @property
     def base(self) -> Attack:
-        return SecMI(timesteps=self.timesteps)
+        return self._secmi
+
+    def what_fits(self, model: DiffusionModel) -> str:
+        return self._secmi.what_fits(model)
 
     def check(self, model: DiffusionModel, captions: Sequence[Any] | None = None) -> None:
         super().check(model, captions)

@@ -168,7 +168,7 @@ def test_on_the_demo_neighbours_triple_what_sima_catches():
     sima = table.scores[~calibration, best]
     assert auc(scores[~calibration], labels) > auc(sima, labels) + 0.03
     assert tpr_at_fpr(scores[~calibration], labels, 0.01) >= 3 * tpr_at_fpr(sima, labels, 0.01)
-    assert meta["attack"].startswith("SimACN(")
+    assert meta["attack"].startswith("SimALP(")
 
 
 def test_p_values_of_the_demos_own_nonmembers_are_uniform():

@@ -160,14 +160,14 @@ def test_scores_alone_give_no_verdict(sima):
 def test_known_nonmembers_give_p_values(sima):
     images, _, model = interleaved(4)
     nonmembers = noise_images(199, seed=9)
-    result = sima.compute(predictions=images, model_id=model, nonmembers=nonmembers, **QUIET)
+    result = sima.compute(predictions=images, model_id=model, attack="sima-cn", nonmembers=nonmembers, **QUIET)
     members, others = np.array(result["p_values"][::2]), np.array(result["p_values"][1::2])
     assert (members == 1 / 200).all()
     assert (others > 1 / 200).all()
     assert result["verdicts"][::2] == ["evidence"] * 4
     assert all(q >= p for p, q in zip(result["p_values"], result["q_values"]))
     assert result["reference"]["n_nonmembers"] == 199
-    alone = sima.compute(predictions=images[:1], model_id=model, nonmembers=nonmembers, **QUIET)
+    alone = sima.compute(predictions=images[:1], model_id=model, attack="sima-cn", nonmembers=nonmembers, **QUIET)
     assert (alone["p_values"], alone["q_values"]) == ([1 / 200], None)
 
 
