@@ -51,6 +51,8 @@ CONFIRMING = ("ft-demo-3", "t2i-cifar-ft", "t2i-cifar-lora16")
 CONFIRMED = ("sima-b", "sima-lpb")
 # Those of them that are models of pixels.
 FURTHER_DRAWS = ("ft-demo-3",)
+# Members that SimA recognises.
+FEWEST_FOR_A_RATIO = 10
 
 
 @dataclass(frozen=True)
@@ -226,7 +228,7 @@ def _confirmed(counts: dict[str, Any]) -> str:
 def _missing(models: dict[str, Any]) -> str:
     here = {FINE_TUNES[name].title for name in models}
     left = list(dict.fromkeys(tuned.title for tuned in FINE_TUNES.values() if tuned.title not in here))
-    return f"These models have not been trained yet: {'; '.join(left)}." if left else "Every model of the study is here."
+    return f"These models have not been trained yet: {'; '.join(left)}." if left else "Every model of the study was trained."
 
 
 def _firsts(ends: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -297,11 +299,11 @@ def _ratios(ends: dict[str, dict[str, Any]], rows: Sequence[dict[str, Any]]) -> 
 
 
 def _times_sima(row: dict[str, Any]) -> str:
-    """Return the rates of `sima-b` and SimA on a snapshot, and how many times the one is the other."""
-    plain, based = (row_of(row, attack)["tpr_at_0.01_fpr"][0] for attack in ("sima", "sima-b"))
-    return f"{based:.3f} against {plain:.3f}, " + (
-        f"about {based / plain:.0f} times SimA's rate" if plain else "where SimA recognises none"
-    )
+    """Return the rates of `sima-b` and SimA on a snapshot, and, unless it is of a few images, how many times the one is the other."""
+    plain, based = row_of(row, "sima"), row_of(row, "sima-b")
+    rates = [one["tpr_at_0.01_fpr"][0] for one in (based, plain)]
+    times = f", about {rates[0] / rates[1]:.0f} times SimA's rate" if rates[1] * plain["members"] >= FEWEST_FOR_A_RATIO else ""
+    return f"{rates[0]:.3f} against SimA's {rates[1]:.3f}{times}"
 
 
 if __name__ == "__main__":

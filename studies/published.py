@@ -48,6 +48,8 @@ KINDS = (
     ),
     Kind("Text-to-image models, as they were pre-trained", ("sd15-",), {"t2i": (446, 32)}),
 )
+# Settings whose models were trained on far more images than those that were scored: ImageNet-1k, LAION.
+PRETRAINED = ("guided-imagenet", "ldm-imagenet", "sd15-laion-coco", "sd15-laion-translated")
 # Of the images of those fine-tunes.
 FINE_TUNED_SIDE = 32
 
@@ -106,7 +108,7 @@ def _published_rows(setting: Benchmark) -> list[list[str]]:
         rows.append(
             [
                 f"{setting.title} (`{setting.name}`)",
-                f"{setting.members.count:,}",
+                f"{setting.members.count:,} scored" if setting.name in PRETRAINED else f"{setting.members.count:,}",
                 str(setting.resolution),
                 *(f"{figures[attack].value:g}" if attack in figures else "—" for attack in ATTACKS),
                 "; ".join([source, *doubts]) + ("; the two sides are known to differ" if setting.shift.known else ""),

@@ -42,7 +42,7 @@ class SimAB(SimAC):
 
 @dataclass(frozen=True, kw_only=True)
 class SimALPB(SimALP):
-    """The low-pass norm of `sima-lp` given the base, complexity and four shifts; holds on treated images; 5 + 1 queries.
+    """The low-pass norm of `sima-lp` given the base, complexity and four shifts; on pixels it holds on treated images; 5 + 1 queries.
 
     Attributes:
         timesteps: 100, 160, 220, 280, 340 by default.

@@ -16,7 +16,7 @@ from mia_hub.checking.options import CheckerOptions
 from mia_hub.checking.per_precision import PerPrecision
 from mia_hub.checking.set_answers import SetCheck
 from mia_hub.checking.set_checking import ObservedSet, compare_with_reference, set_answer
-from mia_hub.checking.treated_images import FalseEvidence, ruled_out
+from mia_hub.checking.treated_images import FalseEvidence, is_measured, ruled_out
 from mia_hub.checking.verdict_texts import (
     FULL_CONTRAST,
     KNOWN_IMAGE_NOTES,
@@ -94,8 +94,8 @@ class Checker:
         batch_size, seed: as for `mia_hub.Attack.score`.
         progress: shows a progress bar while the non-members are scored.
         on_batch: called with (non-members scored, in all) meanwhile.
-        device, dtype, revision, base: as for `mia_hub.load_model`. With a base, the default attack is another one, and the non-members
-            must be in the training set of neither model.
+        device, dtype, revision, base: as for `mia_hub.load_model`. With a base, and for a LoRA, the default attack is given the base,
+            and the non-members must be in the training set of neither model.
 
     Raises:
         SplitError: with fewer than 20 non-members, or some that the base was trained on, or for a reference of another model, revision or
@@ -218,11 +218,9 @@ class Checker:
             return ""
         other = default_verdict_attack(self.model, base_given=self.attack.uses_base)
         if self._ruled_out(other) is not None:
-            other = default_verdict_attack(self.model)
-        without_base = self.attack.uses_base and not other.uses_base
-        return treated_text(
-            self.attack.name, false_evidence, signs, other=other.name, without_base=without_base, measured=self.model.info.on_pixels
-        )
+            other = default_verdict_attack(self.model, base_given=False)
+        without_base, measured = self.attack.uses_base and not other.uses_base, is_measured(other, on_pixels=self.model.info.on_pixels)
+        return treated_text(self.attack.name, false_evidence, signs, other=other.name, without_base=without_base, measured=measured)
 
     def _answer(
         self,

@@ -86,7 +86,7 @@ def chosen_reference(model: DiffusionModel, attack: str | Attack | DefaultAttack
         SplitError: for a reference that can't be read.
         AttackError: for an attack other than the reference's.
     """
-    base_given = options["base"] is not None
+    base_given = True if options["base"] is not None else None
     requested = requested_attack(attack, model, base_given=base_given)
     if options["copies"]:
         requested = _copies_attack(model, requested)
@@ -94,13 +94,13 @@ def chosen_reference(model: DiffusionModel, attack: str | Attack | DefaultAttack
         raise SplitError("nonmember_captions belong to nonmembers, of which none are given; leave them out.")
     reference = _named(options)
     if reference is None and options["nonmembers"] is None and not is_demo(model):
-        reference = kept_reference(model, requested)
+        reference = kept_reference(model, requested, given_base=bool(base_given and requested is None))
         if reference is None and options["copies"] and attack is None:
             reference = kept_reference(model)
-        if reference is not None and requested is None and base_given and not reference.configured.uses_base:
-            reference = kept_reference(model, default_verdict_attack(model, base_given=True))
     if reference is None:
         return ChosenReference(requested or default_verdict_attack(model, base_given=base_given), options["seed"])
+    if isinstance(attack, DefaultAttack):
+        requested = get_attack(reference.configured.name, **dict(attack.parameters))
     fallback = options["copies"] and attack is None
     if requested is not None and requested != reference.configured and not fallback:
         raise AttackError(

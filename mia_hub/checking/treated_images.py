@@ -101,6 +101,12 @@ def measured_name(attack: Attack) -> str | None:
     return name if name in _measured() else None
 
 
+def is_measured(attack: Attack, *, on_pixels: bool) -> bool:
+    """Return whether an attack was run on treated images, on models of pixels or of latents."""
+    name = measured_name(attack)
+    return name is not None and (on_pixels or name in _measured_on_latents())
+
+
 def worst(attack: str, *, on_pixels: bool = True) -> FalseEvidence:
     """Return the treatment under which an attack gives most false evidence, by the lower end of the interval.
 

@@ -48,7 +48,8 @@ def add_command(commands: Commands) -> None:
         parser.add_argument(
             "--nonmembers",
             metavar="SOURCE",
-            help=f"images certainly not in the training set, of the same kind: {enough}. {SOURCES[0].upper()}{SOURCES[1:]}",
+            help="images certainly not in the training set (for a LoRA, or with --base: nor in that of the base), of the same kind: "
+            f"{enough}. {SOURCES[0].upper()}{SOURCES[1:]}",
         )
         parser.add_argument(
             "--reference", metavar="NAME", help="in place of --nonmembers: id on this machine, a folder, or a data set on the Hub"

@@ -23,7 +23,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 PRECISIONS = ("float32", "float64", "bfloat16", "float16")
 DEFAULT_VERDICT_ATTACK = (
     f"{VERDICT_ATTACK} on models of pixels and {VERDICT_ATTACK_ON_LATENTS} on others; with --base or a LoRA, "
-    f"{VERDICT_ATTACK_GIVEN_BASE} and {VERDICT_ATTACK_GIVEN_BASE_ON_LATENTS}"
+    f"{VERDICT_ATTACK_GIVEN_BASE} and {VERDICT_ATTACK_GIVEN_BASE_ON_LATENTS} respectively"
 )
 
 

@@ -26,12 +26,12 @@ Args:
     references: 1 (member of the training set) or 0 (non-member) per image. Optional.
     model_id: "demo" (default), a folder in diffusers' layout, a model on the Hub, or a mia_hub DiffusionModel.
     attack: "sima" (default), "sima-mc", another name of `mia_hub.list_attacks()`, or an Attack. `evaluate.load("sima", "sima-mc")` makes
-        another one the default. Without labels the default gives verdicts: "sima-lp", or "sima-cn" for a model of latents.
+        another one the default. Without labels the default gives verdicts: "sima-lp", or "sima-cn" on latents.
     timesteps: the training timesteps to score at; the attack's own by default.
     batch_size: rows per forward pass.
     device, dtype, revision: of the model, as for `mia_hub.load_model`.
     base: what the model was fine-tuned from, or a reference denoiser, as for `mia_hub.load_model`; the default attack is then
-        "sima-b", or "sima-lpb" without labels, and the non-members must be in the training set of neither.
+        "sima-b" (without labels, "sima-lpb" on a model of pixels), and the non-members must be in the training set of neither.
     captions: of a model conditioned on text, one per image, or one for all; of one conditioned on classes, class indices; empty ones by
         default. With dataset_id: "split" (default; those of the data set, if it has any) or "empty".
     seed: of noise draws and, with labels, of the halves and of intervals.

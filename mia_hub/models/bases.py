@@ -33,6 +33,11 @@ def loaded_base(model: DiffusionModel) -> DiffusionModel | None:
     return base
 
 
+def came_with_base(model: DiffusionModel) -> bool:
+    """Return whether a model was loaded with its base: a given one, or that under its LoRAs; one that was fetched later doesn't count."""
+    return loaded_base(model) is not None and not getattr(model, "base_was_fetched", False)
+
+
 def base_available(model: DiffusionModel) -> bool:
     """Return whether a model has a base: a loaded one, or one that its name or its card states. Nothing but the card is fetched."""
     if loaded_base(model) is not None:
@@ -67,6 +72,7 @@ def base_of(model: DiffusionModel) -> DiffusionModel:
         ) from error
     check_base(model, base)
     cast(Any, model).base = base
+    cast(Any, model).base_was_fetched = True
     # A model that is shared between threads shares its base, too.
     return loaded_base(model) or base
 
@@ -88,6 +94,7 @@ def with_base(model: DiffusionModel, base: Any) -> DiffusionModel:
     check_base(model, base)
     based = copy.copy(model)
     cast(Any, based).base = base
+    cast(Any, based).base_was_fetched = False
     return based
 
 

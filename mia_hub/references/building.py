@@ -90,7 +90,7 @@ def plan_reference(
     check_enough(len(sides[0].images))
     loading = {name: options[name] for name in ("device", "dtype", "revision", "base")}
     loaded = load_model(model, **loading)
-    base_given = options["base"] is not None
+    base_given = True if options["base"] is not None else None
     configured = requested_attack(attack, loaded, base_given=base_given) or default_verdict_attack(loaded, base_given=base_given)
     configured.check(loaded, None)
     images = prepare(loaded.info, *sides, captions=options["captions"], made_after=_date(options["made_after"]), progress=progress)

@@ -107,7 +107,7 @@ def is_demo(model: DiffusionModel) -> bool:
 def stored_reference(attack: Attack, model: DiffusionModel) -> Reference | None:
     """Return the demo's stored reference if it is by this attack, of this model and in this precision; otherwise None.
 
-    Its timestep was chosen on the demo's calibration part.
+    That of plain SimA is at the timestep that the demo's calibration part chose, the others at the middle of the grid.
     """
     table = _profiles()
     if not is_demo(model) or table.precision != precision_of(model):

@@ -267,8 +267,8 @@ class Reference:
             source_revision: branch, tag or commit of the non-members' data set on the Hub.
             caveats: what the reader of an answer must know of the non-members, one sentence each.
             batch_size, seed: as for `mia_hub.Attack.score`; the seed is that of the draw, too.
-            device, dtype, revision, base: as for `mia_hub.load_model`; with a base, the non-members must be in the training set of neither
-                model.
+            device, dtype, revision, base: as for `mia_hub.load_model`; with a base, and for a LoRA, the non-members must be in the
+                training set of neither model.
             progress: shows progress bars.
             on_batch: called with (images scored, in all).
 
@@ -455,17 +455,20 @@ class Reference:
         )
 
 
-def kept_reference(model: DiffusionModel, attack: Attack | None = None) -> Reference | None:
+def kept_reference(model: DiffusionModel, attack: Attack | None = None, *, given_base: bool = False) -> Reference | None:
     """Return the newest reference of a model on this machine that can be read; None if there is none.
 
     Args:
         model, attack: as for `mia_hub.references.kept.KeptReferences.fitting`.
+        given_base: whether only an attack will do that is given the base.
     """
     if model.info.revision is None:
         return None
     for reference in KeptReferences.of_this_machine().fitting(model, attack):
         with suppress(SplitError):
-            return Reference.read(reference.folder)
+            found = Reference.read(reference.folder)
+            if found.configured.uses_base or not given_base:
+                return found
     return None
 
 

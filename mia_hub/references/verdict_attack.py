@@ -23,7 +23,7 @@ from mia_hub.defaults import (
 from mia_hub.errors import AttackError
 from mia_hub.metrics.candidates import CandidateJudgement, CandidatesNull
 from mia_hub.metrics.p_values import ConditionalNull, Judgement, NullDistribution
-from mia_hub.models.bases import loaded_base
+from mia_hub.models.bases import came_with_base
 from mia_hub.models.protocol import DiffusionModel
 
 
@@ -38,24 +38,24 @@ class DefaultAttack:
     parameters: tuple[tuple[str, Any], ...]
 
 
-def requested_attack(request: str | Attack | DefaultAttack | None, model: DiffusionModel, *, base_given: bool) -> Attack | None:
+def requested_attack(request: str | Attack | DefaultAttack | None, model: DiffusionModel, *, base_given: bool | None) -> Attack | None:
     """Return the attack that was requested for a model; None where none was."""
     if isinstance(request, DefaultAttack):
         return default_verdict_attack(model, base_given=base_given, **dict(request.parameters))
     return None if request is None else get_attack(request)
 
 
-def default_verdict_attack(model: DiffusionModel, *, base_given: bool = False, **parameters: Any) -> Attack:
+def default_verdict_attack(model: DiffusionModel, *, base_given: bool | None = None, **parameters: Any) -> Attack:
     """Return the attack that gives verdicts where none is named.
 
     Args:
         model: that is checked.
-        base_given: whether the user gave a base; one that is in memory, such as that under a LoRA, counts too.
+        base_given: whether the attack is to be given a base; by default, if the model was loaded with one, such as that under a LoRA.
         parameters: of the attack, where they aren't its defaults.
     """
     on_pixels = model.info.on_pixels
     # A base that would have to be fetched first is used only on request: it may be large, or out of reach.
-    if base_given or loaded_base(model) is not None:
+    if came_with_base(model) if base_given is None else base_given:
         name = VERDICT_ATTACK_GIVEN_BASE if on_pixels else VERDICT_ATTACK_GIVEN_BASE_ON_LATENTS
     else:
         name = VERDICT_ATTACK if on_pixels else VERDICT_ATTACK_ON_LATENTS

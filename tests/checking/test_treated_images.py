@@ -118,7 +118,7 @@ def test_a_failing_attack_gives_verdicts_on_images_that_were_not_treated(model, 
     assert len(refused) >= 8
     assert all((answer.verdict, answer.p_value, answer.comparable) == ("not-comparable", None, False) for answer in refused)
     assert "it has been JPEG-compressed more strongly than the reference images. Where it was measured" in refused[0].sentence
-    assert "choose the attack sima-lp, which holds on treated images." in refused[0].sentence
+    assert "choose the attack sima-lp." in refused[0].sentence
 
 
 def test_with_few_nonmembers_a_failing_attack_gives_no_verdict(model, failing):
