@@ -211,8 +211,8 @@ def _caption() -> gr.Textbox:
 def _nonmembers() -> tuple[gr.File, gr.HTML]:
     gr.Markdown(
         "For a verdict on another model, add images that are certainly not in its training set (for a LoRA, nor in that of its base), "
-        f"of the same kind as yours: {ENOUGH_NULL} or more, since with fewer no image can get evidence. Images made after the model was published "
-        "qualify, and your own that were never online. For some well-known models this page offers to score published ones.",
+        f"of the same kind as yours: {ENOUGH_NULL} or more, since with fewer no image can get evidence. Images made after the model was "
+        "published qualify, and your own that were never online. For some well-known models this page offers to score published ones.",
         elem_classes="mia-small",
     )
     nonmembers = gr.File(label="Known non-members", file_count="multiple", height=140, elem_id="nonmembers")
