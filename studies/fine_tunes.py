@@ -222,7 +222,7 @@ def _confirmed(counts: dict[str, Any]) -> str:
     ]
     table = markdown_table(["Images", *(f"{FINE_TUNES[name].title}: {attack}" for name, attack in columns)], rows)
     failing = "\n".join(f"- {FINE_TUNES[name].title}, `{attack}`: {_exceeding(counts[name][attack])}" for name, attack in columns)
-    return f"The rate is shown to exceed the limit here:\n\n{failing}\n\n{table}"
+    return f"Where the lower end of the interval exceeds the limit:\n\n{failing}\n\n{table}"
 
 
 def _missing(models: dict[str, Any]) -> str:
