@@ -51,6 +51,7 @@ Fashion-MNIST images for so long that it overfits them: **that is its purpose. I
 - `observations.parquet`: what verdicts are judged by, as the attack `{VERDICT_ATTACK}` sees every one of them at one timestep: the logarithm of its
   statistic (`observed_0`; **lower = more likely a member**, at the same difficulty), then how hard the image is. What is expected of a
   non-member is fitted on those of the half on which nothing was chosen.
+- `observations_sima-cn.parquet`: the same by the attack `sima-cn`, which made the verdicts before.
 - `observations_copies.parquet`: the same for the search among altered copies (`copies=True`), by the attack `sima-copies`.
 - `null.safetensors`: what the attack observed of 20,000 further non-members, which p-values are computed from, as float32, and the first 64
   bits of their content ids. They are the next ones of the same draw, without near copies of members (`python -m training.demo_null`).

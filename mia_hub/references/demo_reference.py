@@ -31,17 +31,20 @@ DEMO_PROFILES, DEMO_OBSERVATIONS = DEMO_FOLDER / "scores.parquet", DEMO_FOLDER /
 DEMO_COPIES = DEMO_FOLDER / "observations_copies.parquet"
 DEMO_APPEARANCE = DEMO_FOLDER / "appearance.safetensors"
 DEMO_NULL = DEMO_FOLDER / "null.safetensors"
+# By the attack: that of the demo's verdicts, and the one that made them before.
+OBSERVATIONS = {VERDICT_ATTACK: DEMO_OBSERVATIONS, "sima-cn": DEMO_FOLDER / "observations_sima-cn.parquet"}
 DEMO_SOURCE = "the demo's non-members, greyscale images of clothing"
 
 StoredObservations = tuple[list[str], npt.NDArray[np.float64], dict[str, Any]]
 
 
-@lru_cache(maxsize=2)
-def demo_reference(*, plain: bool = False) -> Reference:
+@lru_cache(maxsize=3)
+def demo_reference(*, plain: bool = False, attack: str = VERDICT_ATTACK) -> Reference:
     """Return the demo model's reference: the part of its split on which nothing was chosen. It is loaded once.
 
     Args:
-        plain: for plain SimA, instead of the conditional attack that gives verdicts.
+        plain: for plain SimA, instead of a conditional attack that gives verdicts.
+        attack: that attack, a key of `OBSERVATIONS`; only the default one has observed the 20,000 further non-members.
     """
     table = _profiles()
     measured = measure(table)
@@ -49,14 +52,14 @@ def demo_reference(*, plain: bool = False) -> Reference:
     meta = {"attack": table.attack, "chosen": {}, "timestep": measured.timestep, "timestep_chosen": measured.selection["description"]}
     observations = table.at(measured.timestep)
     if not plain:
-        ids, observations, stored = _observations()
+        ids, observations, stored = _observations(attack)
         assert ids == list(table.ids), "the demo's files don't belong together"
         meta = {key: stored[key] for key in meta}
     appearance = _appearance(tuple(table.ids[row] for row in nonmembers.tolist()))
-    configured = get_attack("sima" if plain else VERDICT_ATTACK)
+    configured = get_attack("sima" if plain else attack)
     origin = SourceRecord(description=DEMO_SOURCE, spelling="demo")
     reference = Reference(table.select(reported), observations[reported], appearance, configured, origin=origin, **meta)
-    return replace(reference, further=None if plain else read_null(DEMO_NULL), shared=True)
+    return replace(reference, further=None if plain or attack != VERDICT_ATTACK else read_null(DEMO_NULL), shared=True)
 
 
 @lru_cache(maxsize=1)
@@ -116,8 +119,11 @@ def stored_reference(attack: Attack, model: DiffusionModel) -> Reference | None:
         return demo_reference(plain=True)
     if repr(attack) == repr(get_attack(COPIES_ATTACK)):
         return demo_copies_reference()
-    meta = _observations()[2]
-    return demo_reference() if repr(attack) in (meta["asked"], meta["attack"]) else None
+    for name in OBSERVATIONS:
+        meta = _observations(name)[2]
+        if repr(attack) in (meta["asked"], meta["attack"]):
+            return demo_reference() if name == VERDICT_ATTACK else demo_reference(attack=name)
+    return None
 
 
 def write_observations(
@@ -163,6 +169,6 @@ def _profiles() -> ScoreTable:
     return ScoreTable.from_parquet(DEMO_PROFILES)
 
 
-@lru_cache(maxsize=1)
-def _observations() -> StoredObservations:
-    return read_observations(DEMO_OBSERVATIONS)
+@lru_cache(maxsize=2)
+def _observations(attack: str) -> StoredObservations:
+    return read_observations(OBSERVATIONS[attack])
