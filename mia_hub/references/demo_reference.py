@@ -38,28 +38,30 @@ DEMO_SOURCE = "the demo's non-members, greyscale images of clothing"
 StoredObservations = tuple[list[str], npt.NDArray[np.float64], dict[str, Any]]
 
 
-@lru_cache(maxsize=3)
-def demo_reference(*, plain: bool = False, attack: str = VERDICT_ATTACK) -> Reference:
+def demo_reference(attack: str = VERDICT_ATTACK) -> Reference:
     """Return the demo model's reference: the part of its split on which nothing was chosen. It is loaded once.
 
     Args:
-        plain: for plain SimA, instead of a conditional attack that gives verdicts.
-        attack: that attack, a key of `OBSERVATIONS`; only the default one has observed the 20,000 further non-members.
+        attack: "sima", or a key of `OBSERVATIONS`; only the default one has observed the 20,000 further non-members.
     """
+    return _reference(attack)
+
+
+@lru_cache(maxsize=3)
+def _reference(attack: str) -> Reference:
     table = _profiles()
     measured = measure(table)
     reported, nonmembers = measured.reported, np.flatnonzero(measured.reported & (table.is_member == 0))
     meta = {"attack": table.attack, "chosen": {}, "timestep": measured.timestep, "timestep_chosen": measured.selection["description"]}
     observations = table.at(measured.timestep)
-    if not plain:
+    if attack in OBSERVATIONS:
         ids, observations, stored = _observations(attack)
         assert ids == list(table.ids), "the demo's files don't belong together"
         meta = {key: stored[key] for key in meta}
     appearance = _appearance(tuple(table.ids[row] for row in nonmembers.tolist()))
-    configured = get_attack("sima" if plain else attack)
     origin = SourceRecord(description=DEMO_SOURCE, spelling="demo")
-    reference = Reference(table.select(reported), observations[reported], appearance, configured, origin=origin, **meta)
-    return replace(reference, further=None if plain or attack != VERDICT_ATTACK else read_null(DEMO_NULL), shared=True)
+    reference = Reference(table.select(reported), observations[reported], appearance, get_attack(attack), origin=origin, **meta)
+    return replace(reference, further=read_null(DEMO_NULL) if attack == VERDICT_ATTACK else None, shared=True)
 
 
 @lru_cache(maxsize=1)
@@ -116,13 +118,13 @@ def stored_reference(attack: Attack, model: DiffusionModel) -> Reference | None:
     if not is_demo(model) or table.precision != precision_of(model):
         return None
     if repr(attack) == table.attack:
-        return demo_reference(plain=True)
+        return demo_reference("sima")
     if repr(attack) == repr(get_attack(COPIES_ATTACK)):
         return demo_copies_reference()
     for name in OBSERVATIONS:
         meta = _observations(name)[2]
         if repr(attack) in (meta["asked"], meta["attack"]):
-            return demo_reference() if name == VERDICT_ATTACK else demo_reference(attack=name)
+            return demo_reference(name)
     return None
 
 

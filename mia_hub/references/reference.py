@@ -464,11 +464,11 @@ def kept_reference(model: DiffusionModel, attack: Attack | None = None, *, given
     """
     if model.info.revision is None:
         return None
-    for reference in KeptReferences.of_this_machine().fitting(model, attack):
+    for entry in KeptReferences.of_this_machine().fitting(model, attack):
         with suppress(SplitError):
-            found = Reference.read(reference.folder)
-            if found.configured.uses_base or not given_base:
-                return found
+            reference = Reference.read(entry.folder)
+            if reference.configured.uses_base or not given_base:
+                return reference
     return None
 
 

@@ -50,7 +50,7 @@ def test_demo_images_are_judged_by_the_definition_of_a_conformal_p_value():
 @pytest.mark.parametrize("plain", [True, False])
 def test_p_values_of_the_demos_other_nonmembers_are_uniform_or_larger(plain):
     """Non-members of the calibration part, against the 2,000 reported ones for the plain attack, and against 20,000 for the other."""
-    reference = demo_reference(plain=plain)
+    reference = demo_reference("sima" if plain else VERDICT_ATTACK)
     table = ScoreTable.from_parquet(DEMO_PROFILES)
     observed = table.at(reference.timestep) if plain else read_observations(DEMO_OBSERVATIONS)[1]
     known = set(reference.profiles.ids)
@@ -76,7 +76,7 @@ def test_an_image_of_the_further_nonmembers_is_recognised_and_not_compared_with_
 @pytest.mark.parametrize("attack", ["sima", "sima-cn", VERDICT_ATTACK])
 def test_a_stored_reference_is_what_would_be_computed(attack):
     """What was stored with the demo agrees with the model's answer now."""
-    reference = demo_reference(attack="sima-cn") if attack == "sima-cn" else demo_reference(plain=attack == "sima")
+    reference = demo_reference(attack)
     checker = get_checker("demo", attack)
     assert checker.reference.attack == reference.attack
     rows = [row for row, m in enumerate(reference.profiles.is_member) if m == 0][:8]

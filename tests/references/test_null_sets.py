@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mia_hub.defaults import VERDICT_ATTACK
 from mia_hub.errors import SplitError
 from mia_hub.metrics.calibration_conditional import enough_for, holds_for_reference
 from mia_hub.metrics.p_values import ALPHA, ConditionalNull, NullDistribution
@@ -18,7 +19,7 @@ from mia_hub.references.reference import Reference
 
 def reference(n: int, *, plain: bool, shared: bool = True) -> Reference:
     """A reference of n of the demo's non-members, and its known members."""
-    whole = demo_reference(plain=plain)
+    whole = demo_reference("sima" if plain else VERDICT_ATTACK)
     rows = np.concatenate([np.flatnonzero(whole.profiles.is_member == 0)[:n], np.flatnonzero(whole.profiles.is_member == 1)[:30]])
     return replace(whole, profiles=whole.profiles.select(rows), observations=whole.observations[rows], further=None, shared=shared)
 
