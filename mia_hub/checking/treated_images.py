@@ -58,24 +58,24 @@ class FalseEvidence:
         return clopper_pearson(self.count, self.n)[0]
 
 
-Counts = dict[str, dict[str, list[int]]]
+CountsByAttack = dict[str, dict[str, list[int]]]
 
 
 @lru_cache(maxsize=1)
-def _measured() -> Counts:
-    """Counts on models of pixels, by attack and treatment."""
+def _measured() -> CountsByAttack:
+    """CountsByAttack on models of pixels, by attack and treatment."""
     return _counts_of(on_latents=False)
 
 
 @lru_cache(maxsize=1)
-def _measured_on_latents() -> Counts:
-    """Counts on models of latents, of the few attacks that were measured there."""
+def _measured_on_latents() -> CountsByAttack:
+    """CountsByAttack on models of latents, of the few attacks that were measured there."""
     return _counts_of(on_latents=True)
 
 
-def _counts_of(*, on_latents: bool) -> Counts:
+def _counts_of(*, on_latents: bool) -> CountsByAttack:
     studies = json.loads(MEASURED.read_text(encoding="utf-8"))
-    counts: Counts = {}
+    counts: CountsByAttack = {}
     # Of an attack that several studies ran, the first counts: it is of the model whose null set everybody shares.
     for study in studies.values():
         if study.get("on_latents", False) == on_latents:
