@@ -25,7 +25,7 @@ import torch
 
 from benchmarks.cached_model import CachedModel
 from mia_hub.attacks import Attack
-from mia_hub.attacks.copies import SimACopies
+from mia_hub.attacks.copies import CopiesAttack
 from mia_hub.attacks.spelling import parse_attack
 from mia_hub.checking.treated_images import OWN_OUTPUT
 from mia_hub.images.image import content_id
@@ -264,7 +264,7 @@ def candidates(folder: Path) -> dict[str, dict[str, dict[str, int]]]:
     """Return, by attack and treatment, how often each candidate won among the members that get evidence."""
     won: dict[str, dict[str, dict[str, int]]] = {}
     for name, attack in ((name, parse_attack(text)) for name, text in ATTACKS.items()):
-        if isinstance(attack, SimACopies):
+        if isinstance(attack, CopiesAttack):
             words = [candidate.words for candidate in attack.candidates]
             for treatment in TREATMENTS:
                 small = _judged(folder, "members", treatment, name) <= ALPHA

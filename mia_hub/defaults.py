@@ -12,5 +12,7 @@ VERDICT_ATTACK_ON_LATENTS = "sima-cn"
 # Where a base is given, or in memory as that under a LoRA is (docs/studies/fine_tunes.md).
 VERDICT_ATTACK_GIVEN_BASE = "sima-lpb"
 VERDICT_ATTACK_GIVEN_BASE_ON_LATENTS = "sima-b"
-# The attack that gives verdicts on images that may be altered copies (docs/studies/copies.md).
+# The attacks that give verdicts on images that may be altered copies (docs/studies/copies.md, docs/studies/copies_on_latents.md).
 COPIES_ATTACK = "sima-copies"
+COPIES_ATTACK_ON_LATENTS = "sima-cn-copies"
+COPIES_ATTACK_GIVEN_BASE_ON_LATENTS = "sima-b-copies"

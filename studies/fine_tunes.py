@@ -47,10 +47,13 @@ DRAWS = ("ft-demo", "ft-demo-1", "ft-demo-2")
 ON_ALL_DRAWS = ("sima", "sima-cn", "sima-lp", "sima-b", "sima-b, neighbours", "sima-lpb")
 GIVEN_BASE = ("sima-b", "sima-b, neighbours", "sima-lpb", "loss-b")
 # Models on which nothing was chosen, where `sima-lpb` is compared once with `sima-b`, which failed on the others.
-CONFIRMING = ("ft-demo-3", "t2i-cifar-ft", "t2i-cifar-lora16")
+CONFIRMING = ("ft-demo-3", "ft-demo-lora", "ft-demo-lora-1", "t2i-cifar-ft", "t2i-cifar-lora16")
 CONFIRMED = ("sima-b", "sima-lpb")
 # Those of them that are models of pixels.
-FURTHER_DRAWS = ("ft-demo-3",)
+ON_PIXELS = ("ft-demo-3", "ft-demo-lora", "ft-demo-lora-1")
+# The one whose images are also judged with their captions, as it was trained.
+CAPTIONED = "t2i-cifar-ft"
+WITH_CAPTIONS = f"{CAPTIONED}, with captions"
 # Members that SimA recognises.
 FEWEST_FOR_A_RATIO = 10
 
@@ -100,7 +103,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     ordered = {name: models[name] for name in FINE_TUNES if name in models}
     treated = _treated(args.runs) if set(DRAWS) <= set(trained) else earlier["treated"]
     confirmed = earlier.get("confirmed", {})
-    confirmed |= {name: treated_evidence(args.runs, name, CONFIRMED) for name in CONFIRMING if name in trained}
+    confirmed |= confirmation(args.runs, trained)
     write_false_evidence_on_latents(confirmed)
     return {"rows": [row for name in ordered for row in rows[name]], "models": ordered, "treated": treated, "confirmed": confirmed}
 
@@ -131,18 +134,26 @@ def _treated(runs: Path) -> dict[str, Any]:
     return {"counts": counts, "attacks": TREATED_BY}
 
 
+def confirmation(runs: Path, trained: Sequence[str]) -> dict[str, Any]:
+    """Return the evidence on treated images of those models of `CONFIRMING` that were trained, by model and attack."""
+    found = {name: treated_evidence(runs, name, CONFIRMED) for name in CONFIRMING if name in trained}
+    if CAPTIONED in trained:
+        found[WITH_CAPTIONS] = treated_evidence(runs, CAPTIONED, CONFIRMED, captioned=True)
+    return found
+
+
 def write_false_evidence_on_latents(confirmed: dict[str, Any]) -> None:
     """Store the false evidence on treated images of the text-to-image fine-tunes, summed, where verdicts depend on it."""
-    on_latents = [confirmed[name] for name in CONFIRMING if name in confirmed and name not in FURTHER_DRAWS]
+    on_latents = [confirmed[name] for name in CONFIRMING if name in confirmed and name not in ON_PIXELS]
     if on_latents:
         counts = summed(on_latents)
         about = {"model": f"{len(on_latents)} fine-tunes of a text-to-image model", "on_latents": True, "null": NULL, "p": ALPHA}
         write_false_evidence(f"{NAME}_on_latents", about, {attack: counts[attack]["non-members"] for attack in CONFIRMED})
 
 
-def treated_evidence(runs: Path, name: str, attacks: Sequence[str]) -> dict[str, Any]:
+def treated_evidence(runs: Path, name: str, attacks: Sequence[str], *, captioned: bool = False) -> dict[str, Any]:
     """Return the evidence on treated images of one fine-tune, by attack; finished work is kept."""
-    return evidence_of(name, partial(_model_and_split, runs, name), attacks, runs / "scores" / NAME)
+    return evidence_of(name, partial(_model_and_split, runs, name), attacks, runs / "scores" / NAME, captioned=captioned)
 
 
 def _model_and_split(runs: Path, name: str) -> tuple[DiffusionModel, MemberSplit]:
@@ -207,22 +218,23 @@ def render(results: dict[str, Any]) -> dict[str, str]:
 
 
 def _confirmed(counts: dict[str, Any]) -> str:
-    """Return a table of the evidence on models on which nothing was chosen."""
+    """Return tables of the evidence on models on which nothing was chosen, one for each attack."""
     if not counts:
         return "No further model has been measured yet."
-    columns = [(name, attack) for name in CONFIRMING if name in counts for attack in CONFIRMED]
-    treatments = [name for name in TREATMENTS if name != UNTREATED]
-    rows = [
-        [label, *(rate_text(*counts[name][attack][kind][treatment]) for name, attack in columns)]
-        for label, kind, treatment in [
-            ("members, as they are", "members", UNTREATED),
-            ("non-members, as they are", "non-members", UNTREATED),
-            *((f"non-members, {treatment}", "non-members", treatment) for treatment in treatments),
-        ]
+    titles = {name: FINE_TUNES[name].title for name in CONFIRMING} | {WITH_CAPTIONS: f"{FINE_TUNES[CAPTIONED].title}, with captions"}
+    names = [name for name in titles if name in counts]
+    cases = [
+        ("members, as they are", "members", UNTREATED),
+        ("non-members, as they are", "non-members", UNTREATED),
+        *((f"non-members, {treatment}", "non-members", treatment) for treatment in TREATMENTS if treatment != UNTREATED),
     ]
-    table = markdown_table(["Images", *(f"{FINE_TUNES[name].title}: {attack}" for name, attack in columns)], rows)
-    failing = "\n".join(f"- {FINE_TUNES[name].title}, `{attack}`: {_exceeding(counts[name][attack])}" for name, attack in columns)
-    return f"Where the lower end of the interval exceeds the limit:\n\n{failing}\n\n{table}"
+
+    def table(attack: str) -> str:
+        rows = [[label, *(rate_text(*counts[name][attack][kind][case]) for name in names)] for label, kind, case in cases]
+        return f"`{attack}`:\n\n{markdown_table(['Images', *(titles[name] for name in names)], rows)}"
+
+    failing = "\n".join(f"- {titles[name]}, `{attack}`: {_exceeding(counts[name][attack])}" for name in names for attack in CONFIRMED)
+    return "\n\n".join([f"Where the lower end of the interval exceeds the limit:\n\n{failing}", *map(table, CONFIRMED)])
 
 
 def _missing(models: dict[str, Any]) -> str:

@@ -51,7 +51,9 @@ def write_false_evidence(study: str, about: Mapping[str, Any], counts: Mapping[s
     write_text(MEASURED, json.dumps(stored, indent=1, ensure_ascii=False) + "\n")
 
 
-def evidence(model: DiffusionModel, attack: str, split: MemberSplit, drawn: Images | None = None) -> dict[str, Counts]:
+def evidence(
+    model: DiffusionModel, attack: str, split: MemberSplit, drawn: Images | None = None, *, captioned: bool = False
+) -> dict[str, Counts]:
     """Return how many treated images get evidence, and how many there are, by kind ("members", "non-members") and treatment.
 
     An image that the comparability check refuses gets none. The model's own output is a treatment of non-members.
@@ -61,18 +63,28 @@ def evidence(model: DiffusionModel, attack: str, split: MemberSplit, drawn: Imag
         attack: as the command line spells it, at one timestep.
         split: whose first non-members are the null set.
         drawn: the model's own output; None leaves it out.
+        captioned: whether the images, and the null set, are judged with their captions.
     """
-    nonmembers = _pixels(split.nonmembers, NULL + NONMEMBERS)
-    checker = Checker(model, parse_attack(attack), nonmembers=nonmembers[:NULL], keep=False, progress=False)
+    nonmembers, captions = _pixels(split.nonmembers, NULL + NONMEMBERS), list(split.captions or ()) if captioned else None
+    first = len(split.members)
+    null_captions = captions and captions[first : first + NULL]
+    checker = Checker(
+        model, parse_attack(attack), nonmembers=nonmembers[:NULL], nonmember_captions=null_captions, keep=False, progress=False
+    )
 
-    def count(pixels: Images) -> list[int]:
+    def count(pixels: Images, own_captions: list[Any] | None = None) -> list[int]:
         images, comparable = as_images(pixels), checker.comparability
         assert comparable is not None, "non-members are known"
-        judged = checker.judge(images, progress=False)
+        judged = checker.judge(images, captions=own_captions, progress=False)
         return [sum(one.p_value <= ALPHA and comparable(image) for image, one in zip(images, judged)), len(judged)]
 
-    kinds = {"members": _pixels(split.members, MEMBERS), "non-members": nonmembers[NULL:]}
-    counts = {kind: {name: count([treated(name, image) for image in pixels]) for name in TREATMENTS} for kind, pixels in kinds.items()}
+    kinds = {
+        "members": (_pixels(split.members, MEMBERS), captions and captions[:MEMBERS]),
+        "non-members": (nonmembers[NULL:], captions and captions[first + NULL : first + NULL + NONMEMBERS]),
+    }
+    counts = {
+        kind: {name: count([treated(name, image) for image in pixels], own) for name in TREATMENTS} for kind, (pixels, own) in kinds.items()
+    }
     if drawn is not None:
         counts["non-members"][OWN_OUTPUT] = count(drawn)
     return counts
@@ -82,16 +94,24 @@ def _pixels(images: Any, count: int) -> Images:
     return [np.asarray(images[row].to_pil()) for row in range(count)]
 
 
-def evidence_of(name: str, load: Callable[[], tuple[DiffusionModel, MemberSplit]], attacks: Sequence[str], folder: Path) -> dict[str, Any]:
-    """Return `evidence` by some of `ATTACKS` on one model; finished work is kept in a folder."""
+def evidence_of(
+    name: str,
+    load: Callable[[], tuple[DiffusionModel, MemberSplit]],
+    attacks: Sequence[str],
+    folder: Path,
+    *,
+    captioned: bool = False,
+) -> dict[str, Any]:
+    """Return `evidence` by some of `ATTACKS` on one model, with captions or without; finished work is kept in a folder."""
     loaded, drawn = cache(load), cache(lambda: generated(loaded()[0], range(GENERATED)))
 
     def measured(attack: str) -> dict[str, Counts]:
         model, split = loaded()
         # A model of captioned images draws what a prompt says.
-        return evidence(model, ATTACKS[attack], split, None if split.captions else drawn())
+        return evidence(model, ATTACKS[attack], split, None if split.captions else drawn(), captioned=captioned)
 
-    return {attack: once(folder / f"treated-{name}-{attack}.json", partial(measured, attack)) for attack in attacks}
+    stem = f"treated-{name}{'-captioned' * captioned}"
+    return {attack: once(folder / f"{stem}-{attack}.json", partial(measured, attack)) for attack in attacks}
 
 
 def summed(parts: Sequence[Mapping[str, dict[str, Counts]]]) -> dict[str, dict[str, Counts]]:

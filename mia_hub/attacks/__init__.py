@@ -11,6 +11,7 @@ from mia_hub.attacks.copies import SimACopies
 from mia_hub.attacks.data_forensics import ForensicsMSE, ForensicsText, ForensicsVLB, ForensicsXstart
 from mia_hub.attacks.given_base import LossB, SimAB, SimALPB
 from mia_hub.attacks.gsa import GSA1, GSA2
+from mia_hub.attacks.latent_copies import SimABCopies, SimACNCopies
 from mia_hub.attacks.loss import Loss
 from mia_hub.attacks.low_pass import SimALP
 from mia_hub.attacks.mofit import MoFit
@@ -34,6 +35,8 @@ ATTACKS.update(
         SimACN,
         SimALP,
         SimACopies,
+        SimACNCopies,
+        SimABCopies,
         SimAB,
         SimALPB,
         LossB,

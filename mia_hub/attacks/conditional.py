@@ -43,11 +43,12 @@ SHIFTS = ("shift-left", "shift-right")
 CANDIDATES = (SHIFTS, ("shift-left", "shift-up"), ("mirror",), ("mirror", "mirror+shift-right"))
 
 
-def _shifted(pixels: torch.Tensor, dy: int, dx: int) -> torch.Tensor:
-    """Images moved by one pixel; the row or column that becomes empty repeats its neighbour."""
+def shifted(pixels: torch.Tensor, dy: int, dx: int) -> torch.Tensor:
+    """Return images ``[N, C, H, W]`` moved by some pixels; the rows or columns that become empty repeat their neighbour."""
     height, width = pixels.shape[-2:]
-    padded = torch.nn.functional.pad(pixels, (1, 1, 1, 1), mode="replicate")
-    return padded[..., 1 - dy : 1 - dy + height, 1 - dx : 1 - dx + width]
+    reach = max(abs(dy), abs(dx))
+    padded = torch.nn.functional.pad(pixels, (reach,) * 4, mode="replicate")
+    return padded[..., reach - dy : reach - dy + height, reach - dx : reach - dx + width]
 
 
 # Images as hard as the one in question and, unless training mirrored or shifted its images, not in the training set.
@@ -55,10 +56,10 @@ NEIGHBOURS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "mirror": lambda pixels: pixels.flip(-1),
     "flip": lambda pixels: pixels.flip(-2),
     "turn": lambda pixels: pixels.flip((-2, -1)),
-    "shift-left": lambda pixels: _shifted(pixels, 0, -1),
-    "shift-right": lambda pixels: _shifted(pixels, 0, 1),
-    "shift-up": lambda pixels: _shifted(pixels, -1, 0),
-    "shift-down": lambda pixels: _shifted(pixels, 1, 0),
+    "shift-left": lambda pixels: shifted(pixels, 0, -1),
+    "shift-right": lambda pixels: shifted(pixels, 0, 1),
+    "shift-up": lambda pixels: shifted(pixels, -1, 0),
+    "shift-down": lambda pixels: shifted(pixels, 1, 0),
 }
 
 

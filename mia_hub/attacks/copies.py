@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mia_hub.attacks.conditional import COMPLEXITY, NEIGHBOURS
+from mia_hub.attacks.conditional import COMPLEXITY, NEIGHBOURS, ConditionalAttack
 from mia_hub.attacks.learning import Scorer
 from mia_hub.attacks.low_pass import CROSS, SimALP, low_pass_statistic
 from mia_hub.attacks.querying import QueriedModel
@@ -59,11 +60,41 @@ LEAN = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimACopies(SimALP):
+class CopiesAttack(ConditionalAttack):
+    """A conditional attack on the image and on what it may be a copy of; the best of these candidates counts.
+
+    Each candidate is compared with the same candidate of the non-members, given its own neighbours; the score is the tail-normalised
+    maximum (`mia_hub.metrics.candidates.TailMaximum`). `features` returns ``[N, T, K, 1 + F]``: of each candidate, the statistic and the
+    difficulty.
+    """
+
+    @property
+    @abstractmethod
+    def weights(self) -> tuple[float, ...]:
+        """The weights of the K candidates; only their ratios matter."""
+
+    @property
+    @abstractmethod
+    def words(self) -> tuple[str, ...]:
+        """What it means if a candidate looks most like a training image, as a clause about the image, of each of the K."""
+
+    def learn(self, features: npt.NDArray[Any], is_member: npt.NDArray[Any], seed: int) -> Scorer:
+        tails = [TailMaximum(candidate_scores(at), self.weights) for at in np.moveaxis(features, 1, 0)]
+
+        def scorer(others: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+            return np.stack(
+                [tail(candidate_scores(features[:, t], others[:, t]))[0] for t, tail in enumerate(tails)],
+                axis=1,
+            )
+
+        return scorer
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimACopies(SimALP, CopiesAttack):
     """`SimALP` of the image and of what it may be a copy of: its mirror image, and it with full contrast; the best of them counts.
 
-    Each candidate is compared with the same candidate of the non-members, given its own neighbours one pixel away; the score is the
-    tail-normalised maximum (`mia_hub.metrics.candidates.TailMaximum`). 15 queries per timestep.
+    Made for models of pixels. The neighbours of each candidate are one pixel away. 15 queries per timestep.
 
     Attributes:
         timesteps: 40, 70, …, 160 by default.
@@ -95,8 +126,11 @@ class SimACopies(SimALP):
 
     @property
     def weights(self) -> tuple[float, ...]:
-        """The weights of the candidates."""
         return tuple(candidate.weight for candidate in self.candidates)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return tuple(candidate.words for candidate in self.candidates)
 
     @property
     def queries_per_image(self) -> int:
@@ -125,14 +159,3 @@ class SimACopies(SimALP):
             with model.changed(lambda pixels, step=step: step(move(pixels))) as other:  # type: ignore[misc]  # the default binds it
                 hardness = self.base.hardness(model, other, cond, noise).cpu().double()
                 yield hardness, np.stack([complexity(image) for image in model.pixels.cpu().numpy()])
-
-    def learn(self, features: npt.NDArray[Any], is_member: npt.NDArray[Any], seed: int) -> Scorer:
-        tails = [TailMaximum(candidate_scores(at), self.weights) for at in np.moveaxis(features, 1, 0)]
-
-        def scorer(others: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-            return np.stack(
-                [tail(candidate_scores(features[:, t], others[:, t]))[0] for t, tail in enumerate(tails)],
-                axis=1,
-            )
-
-        return scorer

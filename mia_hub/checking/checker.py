@@ -10,7 +10,7 @@ from mia_hub.attacks import Attack
 from mia_hub.attacks.checks import check_base_used
 from mia_hub.attacks.conditional import ConditionalAttack
 from mia_hub.attacks.identity import recorded_model
-from mia_hub.checking.choosing import chosen_reference, searches_copies
+from mia_hub.checking.choosing import chosen_reference
 from mia_hub.checking.image_answers import ImageCheck, Profile
 from mia_hub.checking.options import CheckerOptions
 from mia_hub.checking.per_precision import PerPrecision
@@ -20,7 +20,6 @@ from mia_hub.checking.treated_images import FalseEvidence, is_measured, ruled_ou
 from mia_hub.checking.verdict_texts import (
     FULL_CONTRAST,
     KNOWN_IMAGE_NOTES,
-    LATENTS_FOR_COPIES,
     base_caveat,
     false_evidence_text,
     image_caveats,
@@ -330,7 +329,8 @@ class Checker:
             return () if judged.searched else (not_searched_text(too_few_for_copies(judged.n)),)
         if not self._copies or judged is None:
             return ()
-        return (not_searched_text(other_attack_for_copies(self.attack.name) if searches_copies(self.model) else LATENTS_FOR_COPIES),)
+        wanted = default_verdict_attack(self.model, copies=True).name
+        return (not_searched_text(other_attack_for_copies(self.attack.name, wanted)),)
 
     def _check_captions(self, captions: CaptionsOrClasses) -> CaptionsOrClasses:
         """Return the captions of the images: where all known images were scored with the same one, also these by default."""

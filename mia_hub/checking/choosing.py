@@ -9,9 +9,8 @@ from typing import Any, cast
 import numpy as np
 
 from mia_hub.attacks import Attack, get_attack
-from mia_hub.attacks.copies import SimACopies
+from mia_hub.attacks.copies import CopiesAttack
 from mia_hub.checking.options import CheckerOptions
-from mia_hub.defaults import COPIES_ATTACK
 from mia_hub.errors import AttackError, SplitError
 from mia_hub.images.sources import as_images
 from mia_hub.models.protocol import DiffusionModel
@@ -89,7 +88,7 @@ def chosen_reference(model: DiffusionModel, attack: str | Attack | DefaultAttack
     base_given = True if options["base"] is not None else None
     requested = requested_attack(attack, model, base_given=base_given)
     if options["copies"]:
-        requested = _copies_attack(model, requested)
+        requested = _copies_attack(model, requested, base_given=base_given)
     if options["nonmember_captions"] is not None and options["nonmembers"] is None and not is_demo(model):
         raise SplitError("nonmember_captions belong to nonmembers, of which none are given; leave them out.")
     reference = _named(options)
@@ -110,22 +109,18 @@ def chosen_reference(model: DiffusionModel, attack: str | Attack | DefaultAttack
     return ChosenReference(reference.configured, reference.profiles.seed, reference, reference.caption, reference.has_captions)
 
 
-def searches_copies(model: DiffusionModel) -> bool:
-    """Return whether copies can be searched: it is measured on models of pixels."""
-    return model.info.on_pixels
-
-
-def _copies_attack(model: DiffusionModel, requested: Attack | None) -> Attack | None:
-    """Return the attack that searches copies; the one requested, or the reference's own, for a model that this isn't measured on.
+def _copies_attack(model: DiffusionModel, requested: Attack | None, *, base_given: bool | None) -> Attack:
+    """Return the attack that searches copies: the one requested, or the default.
 
     Raises:
         AttackError: for a requested attack that searches none.
     """
-    if requested is not None and not isinstance(requested, SimACopies):
+    default = default_verdict_attack(model, base_given=base_given, copies=True)
+    if requested is not None and not isinstance(requested, CopiesAttack):
         raise AttackError(
-            f"copies=True is answered by the attack {COPIES_ATTACK!r}; got {requested.name!r}. Leave the attack out, or copies=True."
+            f"copies=True is answered by the attack {default.name!r}; got {requested.name!r}. Leave the attack out, or copies=True."
         )
-    return requested or (get_attack(COPIES_ATTACK) if searches_copies(model) else None)
+    return requested or default
 
 
 def _named(options: CheckerOptions) -> Reference | None:

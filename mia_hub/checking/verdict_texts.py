@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 from mia_hub.checking.treated_images import FalseEvidence
 from mia_hub.checking.verdicts import CANNOT_TELL, EVIDENCE, NO_NULL, NOT_COMPARABLE
-from mia_hub.defaults import COPIES_ATTACK
 from mia_hub.flags import FLAGS
 from mia_hub.metrics.calibration_conditional import enough_for, smallest
 from mia_hub.metrics.candidates import AS_IT_IS, FEWEST_FOR_CANDIDATES
@@ -100,9 +99,9 @@ def too_few_for_copies(n_null: int) -> str:
     return f"that takes {FEWEST_FOR_CANDIDATES} known non-members, and there are {n_null:,}"
 
 
-def other_attack_for_copies(attack: str) -> str:
-    """Return why: the reference was scored by another attack."""
-    return f"the reference was scored by the attack {attack}; build one with the attack {COPIES_ATTACK} for that"
+def other_attack_for_copies(attack: str, wanted: str) -> str:
+    """Return why: the reference was scored by another attack than the one that searches copies."""
+    return f"the reference was scored by the attack {attack}; build one with the attack {wanted} for that"
 
 
 # What the treatment of an image differs in from that of the reference images, by the names of `mia_hub.references.treatment_check`.
@@ -150,9 +149,6 @@ def treatment_note(differences: Sequence[str]) -> str:
     """Return in what the treatment of an image differs from that of the reference images, as a sentence."""
     clauses = "; ".join(DIFFERENCES[name] for name in differences)
     return f"{clauses[:1].upper()}{clauses[1:]}; that changes its score."
-
-
-LATENTS_FOR_COPIES = "that is measured on models of pixels alone, and this one works on latents"
 
 
 def _lowest(n_null: int, calibration: Calibration | None) -> float:

@@ -11,10 +11,13 @@ import numpy.typing as npt
 
 from mia_hub.attacks import Attack, get_attack
 from mia_hub.attacks.conditional import ConditionalAttack
-from mia_hub.attacks.copies import SimACopies
+from mia_hub.attacks.copies import CopiesAttack
 from mia_hub.attacks.learning import TrainedAttack
 from mia_hub.attacks.scoring import Observations
 from mia_hub.defaults import (
+    COPIES_ATTACK,
+    COPIES_ATTACK_GIVEN_BASE_ON_LATENTS,
+    COPIES_ATTACK_ON_LATENTS,
     VERDICT_ATTACK,
     VERDICT_ATTACK_GIVEN_BASE,
     VERDICT_ATTACK_GIVEN_BASE_ON_LATENTS,
@@ -45,20 +48,23 @@ def requested_attack(request: str | Attack | DefaultAttack | None, model: Diffus
     return None if request is None else get_attack(request)
 
 
-def default_verdict_attack(model: DiffusionModel, *, base_given: bool | None = None, **parameters: Any) -> Attack:
+def default_verdict_attack(model: DiffusionModel, *, base_given: bool | None = None, copies: bool = False, **parameters: Any) -> Attack:
     """Return the attack that gives verdicts where none is named.
 
     Args:
         model: that is checked.
         base_given: whether the attack is to be given a base; by default, if the model was loaded with one, such as that under a LoRA.
+        copies: whether the images may be altered copies of training images. On models of pixels, no attack on these is given a base.
         parameters: of the attack, where they aren't its defaults.
     """
-    on_pixels = model.info.on_pixels
     # A base that would have to be fetched first is used only on request: it may be large, or out of reach.
-    if came_with_base(model) if base_given is None else base_given:
-        name = VERDICT_ATTACK_GIVEN_BASE if on_pixels else VERDICT_ATTACK_GIVEN_BASE_ON_LATENTS
+    given = came_with_base(model) if base_given is None else base_given
+    if model.info.on_pixels:
+        name = COPIES_ATTACK if copies else VERDICT_ATTACK_GIVEN_BASE if given else VERDICT_ATTACK
+    elif copies:
+        name = COPIES_ATTACK_GIVEN_BASE_ON_LATENTS if given else COPIES_ATTACK_ON_LATENTS
     else:
-        name = VERDICT_ATTACK if on_pixels else VERDICT_ATTACK_ON_LATENTS
+        name = VERDICT_ATTACK_GIVEN_BASE_ON_LATENTS if given else VERDICT_ATTACK_ON_LATENTS
     return get_attack(name, **parameters)
 
 
@@ -93,7 +99,7 @@ def verdict_attack(attack: Attack, chosen: Mapping[str, Any], timestep: int) -> 
 def verdict_observations(attack: Attack, observations: Observations) -> npt.NDArray[np.float64]:
     """Return what verdicts are made from: ``[n, O]`` for a conditional attack, or scores ``[n]``.
 
-    O is 1 + F, or K·(1 + F) for the K candidates of `mia_hub.attacks.copies.SimACopies`.
+    O is 1 + F, or K·(1 + F) for the K candidates of `mia_hub.attacks.copies.CopiesAttack`.
 
     Args:
         attack: as `verdict_attack` returns it.
@@ -122,7 +128,7 @@ def null_set(
     Raises:
         MetricError: with fewer than 20 non-members.
     """
-    if isinstance(attack, SimACopies):
+    if isinstance(attack, CopiesAttack):
         return CandidatesNull.from_observations(ids, is_member, observations, attack.weights)
     if isinstance(attack, ConditionalAttack):
         return ConditionalNull.from_observations(ids, is_member, observations)
@@ -132,13 +138,13 @@ def null_set(
 
 def winner(attack: Attack, judged: Judgement) -> str | None:
     """Return which candidate of an image looks most like a training image, in words; None where only the image itself was judged."""
-    if isinstance(attack, SimACopies) and isinstance(judged, CandidateJudgement) and judged.searched:
-        return attack.candidates[judged.candidate].words
+    if isinstance(attack, CopiesAttack) and isinstance(judged, CandidateJudgement) and judged.searched:
+        return attack.words[judged.candidate]
     return None
 
 
 def untouched(attack: Attack, observations: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return what of `verdict_observations` is of the images as they are: without the other candidates of an attack that has them."""
-    if not isinstance(attack, SimACopies):
+    if not isinstance(attack, CopiesAttack):
         return observations
-    return observations[:, : observations.shape[1] // len(attack.candidates)]
+    return observations[:, : observations.shape[1] // len(attack.weights)]
