@@ -25,23 +25,31 @@ from mia_hub.splits.loading import load_split
 from mia_hub.splits.member_split import MemberSplit
 from mia_hub.splits.writing import write_split
 from studies.figures import heat_svg
-from studies.measuring import CONDITIONAL, FIRST, OTHERS, entry_numbers, interval_text
+from studies.measuring import CONDITIONAL, FIRST, OTHERS, SIMA, entry_numbers, interval_text
 from studies.models import MODELS, TRAINED_ON, TrainedModel, load_run
 from studies.page import RUNS, run_study
 
 NAME = "attacks"
 TEXT, ON_TOP = ("t2i", "t2i-lora"), {"t2i-lora": "t2i"}
-# Images of each side.
-MOST = 500
+# Images of each side; of models of photographs as many non-members as there are, so that small false-positive rates are resolved.
+MOST, MOST_PHOTOGRAPHS = 500, 8000
+PHOTOGRAPHS = ("ldm-cifar",)
 FOUR_SHIFTS = "sima-cn:given=complexity,shift-left,shift-right,shift-up,shift-down,timesteps=70,100,130"
 EVERY = (*FIRST, CONDITIONAL, FOUR_SHIFTS, *OTHERS)
 WITH_TEXT = ("clid", "forensics-text")
 # The demo's split is four times as large, and its images three times: docs/attacks.md has the costly attacks, on a part of the split.
 COSTLY = ("secmi-nns", "pfami", "rediffuse", "gsa1", "gsa2", "forensics-vlb", "forensics-mse", "forensics-xstart")
+FILTERED = "filtered=true"
+# Those that run on thousands of images.
+QUICK = (
+    "random", SIMA, "sima-c", CONDITIONAL, FOUR_SHIFTS, *OTHERS[:2], OTHERS[3], f"{SIMA},{FILTERED}", f"secmi:{FILTERED}",
+)  # fmt: skip
 
 
 def attacks_on(name: str) -> tuple[str, ...]:
     """Return the attacks that run on a model."""
+    if name in PHOTOGRAPHS:
+        return QUICK
     if name == "demo":
         return tuple(attack for attack in EVERY if attack not in COSTLY and not attack.startswith("nearest-generated"))
     return EVERY + (WITH_TEXT if name in TEXT else ())
@@ -49,15 +57,15 @@ def attacks_on(name: str) -> tuple[str, ...]:
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     home = args.runs / "board"
-    # Load all models first, so that a missing one is noticed before the worker starts.
-    models = {name: load_run(args.runs / name) for name in MODELS if name != "demo"}
-    for name in MODELS:
+    # A model that isn't there keeps its entries. The others are loaded first: an unfinished one is noticed before the worker starts.
+    models = {name: load_run(args.runs / name) for name in MODELS if (args.runs / name).exists()}
+    for name in [*models, *(["demo"] if len(models) == len(MODELS) - 1 else [])]:
         if name in models:
             _lay_out(models[name], home / "local", name)
         _submit(home, name)
     _work(home)
     entries_of.cache_clear()
-    return {"entries": {name: [entry["id"] for entry in entries_of(name)] for name in MODELS}}
+    return {"entries": {name: [entry["id"] for entry in entries_of(name)] for name in MODELS if entries_of(name)}}
 
 
 def _lay_out(model: TrainedModel, local: Path, name: str) -> None:
@@ -65,7 +73,8 @@ def _lay_out(model: TrainedModel, local: Path, name: str) -> None:
     if not (local / name).exists():
         shutil.copytree(model.final, local / name)
     if not (local / f"{name}-split").exists():
-        write_split(model.split(MOST), local / f"{name}-split", license=model.data.licence.lower(), model=name, progress=False)
+        split = model.split(MOST_PHOTOGRAPHS if name in PHOTOGRAPHS else MOST)
+        write_split(split, local / f"{name}-split", license=model.data.licence.lower(), model=name, progress=False)
 
 
 def _submit(home: Path, name: str) -> None:
@@ -138,7 +147,8 @@ def render(results: dict[str, Any]) -> dict[str, str]:
 
 # Names of columns in a narrow figure.
 SHORT = {
-    "demo": "28²", "ddpm-512": "16²", "ddpm-512-flips": "flips", "ldm-b1e-6": "latent", "t2i": "text", "t2i-lora": "LoRA",
+    "demo": "28²", "ddpm-512": "16²", "ddpm-512-flips": "flips", "ldm-b1e-6": "latent", "ldm-cifar": "photos", "t2i": "text",
+    "t2i-lora": "LoRA",
 }  # fmt: skip
 
 
@@ -151,7 +161,9 @@ def _mean_auc(figures: dict[str, Any], attack: str) -> float:
 def _short_name(attack: str, attacks: list[str]) -> str:
     """Return an attack's name, with its distinguishing setting if other attacks share the name."""
     name, _, settings = attack.partition(":")
-    if sum(other.partition(":")[0] == name for other in attacks) == 1 or attack == CONDITIONAL:
+    if FILTERED in attack:
+        return f"{name}, filtered"
+    if sum(other.partition(":")[0] == name and FILTERED not in other for other in attacks) == 1 or attack == CONDITIONAL:
         return name
     return f"{name}, four shifts" if attack == FOUR_SHIFTS else f"{name}, {settings.partition('=')[2] or 'pixels'}"
 

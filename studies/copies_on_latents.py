@@ -46,6 +46,10 @@ TIMESTEPS = {"sima-cn-copies": 100, "sima-b-copies": 220}
 LEAST_GAIN = 0.01
 CHUNK = 64
 ALONE = "the image alone"
+# Of what `sima-cn` observes: the statistic and the five numbers of complexity, which are all that `sima-c` observes.
+WITHOUT_NEIGHBOURS = slice(1 + 5)
+# What is measured on a reported half, and its label.
+FORMS = {"sima-c": "sima-c, the image alone", "alone": ALONE, "family": "with copies"}
 
 
 @dataclass(frozen=True)
@@ -133,19 +137,24 @@ class Observed:
         stored = np.load(path)
         return stored["observed"].reshape(len(stored["comparable"]), len(self.attack.candidates), -1), stored["comparable"]
 
-    def counts(self, copies: Sequence[str]) -> dict[str, Any]:
-        """Return how many images get evidence under each treatment, and what won, where some kinds of copies are judged, or none."""
+    def counts(self, copies: Sequence[str], columns: slice = slice(None)) -> dict[str, Any]:
+        """Return how many images get evidence under each treatment, and what won.
+
+        Args:
+            copies: the kinds of copies that are judged besides the image.
+            columns: what is used of the statistic and the difficulty; all of it by default.
+        """
         all_candidates, own = self.attack.candidates, candidates_of(copies)
         places = [all_candidates.index(candidate) for candidate in own]
         null_rows, _ = self.rows("null", UNTREATED)
         ids = tuple(f"null {row}" for row in range(len(null_rows)))
-        null = CandidatesNull(null_rows[:, places], ids, tuple(candidate.weight for candidate in own))
+        null = CandidatesNull(null_rows[:, places][..., columns], ids, tuple(candidate.weight for candidate in own))
         counts: dict[str, dict[str, list[int]]] = {}
         won: dict[str, dict[str, int]] = {}
         for kind in ("members", "non-members"):
             for treatment in TREATMENTS:
                 observed, comparable = self.rows(kind, treatment)
-                judged = [null.judge(row) for row in observed[:, places]]
+                judged = [null.judge(row) for row in observed[:, places][..., columns]]
                 found = [one for one, fits in zip(judged, comparable) if fits and one.p_value <= ALPHA]
                 counts.setdefault(kind, {})[treatment] = [len(found), len(judged)]
                 if kind == "members":
@@ -187,6 +196,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             run = load_run(args.runs / measured.run)
             facts = {"command": run.facts["command"], "split": run.facts["split_hash"]}
             reported[measured.run] = facts | {"alone": observed.counts(()), "family": observed.counts(family)}
+            if measured.attack == "sima-cn-copies":
+                reported[measured.run]["sima-c"] = observed.counts((), WITHOUT_NEIGHBOURS)
     results = {"tried": tried, "family": family, "reported": reported, "provenance": provenance()}
     write_limits(results)
     return results
@@ -194,8 +205,11 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 def write_limits(results: dict[str, Any]) -> None:
     """Write the counts of false evidence that `mia_hub.checking.treated_images` reads."""
-    about = {"on_latents": True, "null": NULL, "p": ALPHA}
-    counts = {measured.attack: results["reported"][measured.run]["family"]["evidence"]["non-members"] for measured in MODELS}
+    about = {"model": " and ".join(measured.title for measured in MODELS), "on_latents": True, "null": NULL, "p": ALPHA}
+    reported = {measured.attack: results["reported"][measured.run] for measured in MODELS}
+    counts = {attack: one["family"]["evidence"]["non-members"] for attack, one in reported.items()}
+    plain = {"sima-cn": reported["sima-cn-copies"]["alone"], "sima-c": reported["sima-cn-copies"]["sima-c"]}
+    counts |= {attack: one["evidence"]["non-members"] for attack, one in plain.items()}
     write_false_evidence(NAME, about, counts)
 
 
@@ -208,7 +222,7 @@ def render(results: dict[str, Any]) -> dict[str, str]:
          "—" if kind == ALONE else "yes" if kind in results["family"] else "no"]
         for kind, one in tried.items()
     ]  # fmt: skip
-    headers = ["Copies", *(f"{measured.title}: {form}" for measured in MODELS for form in (ALONE, "with copies"))]
+    headers = ["Copies", *(f"{measured.title}: {FORMS[form]}" for measured, form in _forms(results))]
     return {
         "choice": markdown_table(["Kind", "Candidates", "Mean power", "Gain, points", "False evidence above the limit", "Joins"], choice),
         "family": ", ".join(f"`{kind}`" for kind in results["family"]),
@@ -226,12 +240,13 @@ def render(results: dict[str, Any]) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _forms(results: dict[str, Any]) -> list[dict[str, Any]]:
-    return [results["reported"][measured.run][form] for measured in MODELS for form in ("alone", "family")]
+def _forms(results: dict[str, Any]) -> list[tuple[Measured, str]]:
+    return [(measured, form) for measured in MODELS for form in FORMS if form in results["reported"][measured.run]]
 
 
 def _rows(results: dict[str, Any], kind: str) -> list[list[str]]:
-    return [[treatment, *(rate_text(*form["evidence"][kind][treatment]) for form in _forms(results))] for treatment in TREATMENTS]
+    counted = [results["reported"][measured.run][form]["evidence"][kind] for measured, form in _forms(results)]
+    return [[treatment, *(rate_text(*counts[treatment]) for counts in counted)] for treatment in TREATMENTS]
 
 
 def _mean(results: dict[str, Any], measured: Measured) -> str:
@@ -242,8 +257,8 @@ def _mean(results: dict[str, Any], measured: Measured) -> str:
 
 def _exceeding(results: dict[str, Any], measured: Measured) -> str:
     one = results["reported"][measured.run]
-    alone, family = ("; ".join(exceeding(one[form]["evidence"])) or "none" for form in ("alone", "family"))
-    return f"- {measured.title}: the image alone: {alone}; with copies: {family}."
+    texts = (f"{FORMS[form]}: {'; '.join(exceeding(one[form]['evidence'])) or 'none'}" for own, form in _forms(results) if own == measured)
+    return f"- {measured.title}: {'; '.join(texts)}."
 
 
 def _winners(results: dict[str, Any]) -> list[list[str]]:

@@ -17,6 +17,7 @@ MODELS = {
     "ddpm-512": "pixels, 16×16",
     "ddpm-512-flips": "pixels, 16×16, random flips",
     "ldm-b1e-6": "latents",
+    "ldm-cifar": "latents, photographs",
     "t2i": "text-to-image",
     "t2i-lora": "text-to-image, LoRA",
 }
@@ -26,6 +27,7 @@ TRAINED_ON = {
     "ddpm-512": _CLOTHES,
     "ddpm-512-flips": _CLOTHES,
     "ldm-b1e-6": f"{_CLOTHES}, 32×32 with a black border",
+    "ldm-cifar": "512 photographs of CIFAR-10, 32×32, compressed again; its autoencoder was trained on these and 1,488 others",
     "t2i": "446 colour emoji at 32×32, with their Unicode names as captions",
     "t2i-lora": "the same, then 109 emoji of animals and food for the LoRA",
 }
