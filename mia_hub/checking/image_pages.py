@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 NAME_WIDTH, TABLE_NAME_WIDTH = 34, 24
+# Images that a note names; of more it says how many they are.
+MOST_NAMED = 3
 SHORT_VERDICTS = {EVIDENCE: "evidence", NOT_COMPARABLE: "not comparable", NO_NULL: "no verdict"}
 # By what the p-value that decides holds for, the name of the other one.
 OTHER_P_VALUES = {
@@ -91,9 +93,18 @@ def _several_images_text(checks: Sequence[ImageCheck]) -> list[str]:
 
 
 def counted_notes(checks: Sequence[ImageCheck]) -> list[str]:
-    """Return the notes on several images, each once, with the number of images that have it."""
-    notes = Counter(note for check in checks for note in check.notes)
-    return [f"{note} ({n} images)" if n > 1 else note for note, n in notes.items()]
+    """Return the notes on several images, each once, with the names of the images that have it, or their number if they are many."""
+    named: dict[str, list[str]] = {}
+    for check in checks:
+        for note in check.notes:
+            named.setdefault(note, []).append(_short_name(check.name))
+
+    def those(names: list[str]) -> str:
+        if 1 < len(names) == len(checks):
+            return f"all {len(names):,} images"
+        return ", ".join(names) if len(names) <= MOST_NAMED else f"{len(names):,} images"
+
+    return [f"{note} ({those(names)})" for note, names in named.items()]
 
 
 def _tally_text(checks: Sequence[ImageCheck]) -> str:

@@ -11,7 +11,7 @@ from scipy.stats import false_discovery_control
 from support.made_reports import ATTACK, NASTY, Text, a_check, doubtful, evidence
 
 from mia_hub.checking.image_answers import ImageCheck
-from mia_hub.checking.image_pages import answer_html, caveats_html, check_text, checks_table, figures_html, image_number
+from mia_hub.checking.image_pages import answer_html, caveats_html, check_text, checks_table, counted_notes, figures_html, image_number
 from mia_hub.checking.verdict_texts import TREATMENT, VERDICTS
 from mia_hub.checking.verdicts import EVIDENCE, NO_NULL, NOT_COMPARABLE
 
@@ -75,7 +75,13 @@ def test_the_text_of_several_answers_has_one_row_each_and_each_caveat_once():
     assert "3 images: 1 evidence, 1 cannot tell, 1 not comparable." in flat
     assert "the 2 images judged together" in flat and "at most 5 % are expected to be false discoveries (FDR)" in flat
     assert flat.count("The p-value is not the probability of innocence") == 1 and flat.count(TREATMENT) == 1
-    assert "(3 images)" in flat
+    assert "(all 3 images)" in flat
+
+
+@pytest.mark.parametrize(("noted", "ending"), [([0], "(a.png)"), ([0, 2], "(a.png, c.png)"), ([1, 2, 3, 4], "(4 images)")])
+def test_a_note_names_its_images_or_counts_them(noted, ending):
+    checks = [replace(several()[0], name=f"{letter}.png", notes=("Scaled.",) * (row in noted)) for row, letter in enumerate("abcdef")]
+    assert counted_notes(checks) == [f"Scaled. {ending}"]
 
 
 def test_an_empty_list_of_answers_is_said():
