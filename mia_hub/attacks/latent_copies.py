@@ -94,6 +94,12 @@ class LatentCopies(CopiesAttack):
             raise AttackError(f"The attack {self.name!r} chooses no neighbours by itself; name what it is given.")
 
     @property
+    def is_default_family(self) -> bool:
+        """Whether the kinds of copies, and what the attack is given, are its defaults."""
+        default = type(self)()
+        return (self.copies, self.given) == (default.copies, default.given)
+
+    @property
     def candidates(self) -> tuple[LatentCandidate, ...]:
         """What is judged; the image itself comes first."""
         return (ITSELF, *(candidate for kind in self.copies for candidate in KINDS[kind]))

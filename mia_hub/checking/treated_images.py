@@ -1,7 +1,7 @@
 """How often each attack calls treated images evidence that were never used, as measured; and which attacks that rules out.
 
 ``treated_images.json`` holds the counts by study. `python -m studies.copies` measures attacks on the demo;
-`python -m studies.fine_tunes` measures those that are given the base of a fine-tune.
+`python -m studies.copies_on_latents` those on models of latents; `python -m studies.fine_tunes` those given the base of a fine-tune.
 """
 
 from __future__ import annotations
@@ -89,6 +89,7 @@ def measured_name(attack: Attack) -> str | None:
     What an attack is given decides how it takes treatment, and not its class: given complexity alone, `sima-cn` is `sima-c`.
     """
     from mia_hub.attacks.conditional import COMPLEXITY, ConditionalAttack
+    from mia_hub.attacks.latent_copies import LatentCopies
 
     name: str | None = f"{attack.name}, shifts" if getattr(attack, "shifts", False) else attack.name
     if isinstance(attack, ConditionalAttack) and attack.name in ONE_FORMULA:
@@ -98,13 +99,21 @@ def measured_name(attack: Attack) -> str | None:
         else:
             given = "neighbours" if attack.neighbours else "nothing"
         name = MEASURED_GIVEN.get((ONE_FORMULA[attack.name], given))
-    return name if name in _measured() else None
+    if isinstance(attack, LatentCopies) and not attack.is_default_family:
+        return None
+    return name if name in _measured() or name in _measured_on_latents() else None
 
 
 def is_measured(attack: Attack, *, on_pixels: bool) -> bool:
     """Return whether an attack was run on treated images, on models of pixels or of latents."""
     name = measured_name(attack)
-    return name is not None and (on_pixels or name in _measured_on_latents())
+    return name is not None and name in (_measured() if on_pixels else _measured_on_latents())
+
+
+def _counts(name: str, *, on_pixels: bool) -> dict[str, list[int]] | None:
+    """Return the counts of an attack by treatment; on latents, where there are none, those on pixels."""
+    on_latents = None if on_pixels else _measured_on_latents().get(name)
+    return _measured().get(name) if on_latents is None else on_latents
 
 
 def worst(attack: str, *, on_pixels: bool = True) -> FalseEvidence:
@@ -115,7 +124,8 @@ def worst(attack: str, *, on_pixels: bool = True) -> FalseEvidence:
         on_pixels: whether on models of pixels. On models of latents, an attack that wasn't measured there is judged by its figures on
             pixels.
     """
-    counts = _measured()[attack] if on_pixels else _measured_on_latents().get(attack, _measured()[attack])
+    counts = _counts(attack, on_pixels=on_pixels)
+    assert counts is not None, f"{attack} was measured"
     rows = [FalseEvidence(treatment, *count) for treatment, count in counts.items()]
     return max((row for row in rows if row.treatment != OWN_OUTPUT), key=lambda row: (row.low, row.count))
 
@@ -128,7 +138,7 @@ def ruled_out(attack: Attack, *, on_pixels: bool = True) -> FalseEvidence | None
         on_pixels: as for `worst`.
     """
     name = measured_name(attack)
-    if name is None:
+    if name is None or _counts(name, on_pixels=on_pixels) is None:
         return None
     found = worst(name, on_pixels=on_pixels)
     return found if found.low > MOST_FALSE else None
