@@ -116,9 +116,8 @@ class Observed:
 
     @cached_property
     def comparability(self) -> Any:
-        checker = Checker(
-            self.model, f"sima:timesteps={TIMESTEPS[self.measured.attack]}", nonmembers=self.images["null"], keep=False, progress=False
-        )
+        attack = parse_attack(f"sima:timesteps={TIMESTEPS[self.measured.attack]}")
+        checker = Checker(self.model, attack, nonmembers=self.images["null"], keep=False, progress=False)
         return checker.comparability
 
     def _file(self, kind: str, treatment: str) -> Path:
