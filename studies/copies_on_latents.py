@@ -9,6 +9,7 @@ A second model, on which nothing is chosen, confirms it. `studies.train` trains 
 from __future__ import annotations
 
 import argparse
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.treatments import MEMBERS, NONMEMBERS, NULL, Images, rate_text
+from mia_hub.attacks import Attack
 from mia_hub.attacks.latent_copies import ITSELF, KINDS, LatentCandidate, LatentCopies
 from mia_hub.attacks.spelling import parse_attack
-from mia_hub.checking.checker import Checker
 from mia_hub.checking.treated_images import MOST_FALSE
 from mia_hub.images.sources import as_images
 from mia_hub.images.treatments import TREATMENTS, UNTREATED, treated
@@ -29,6 +30,7 @@ from mia_hub.metrics.intervals import clopper_pearson
 from mia_hub.metrics.p_values import ALPHA
 from mia_hub.models.loading import load_model
 from mia_hub.models.protocol import DiffusionModel
+from mia_hub.references.comparability import Comparability
 from mia_hub.references.verdict_attack import verdict_observations
 from mia_hub.rendering.markdown import markdown_table
 from mia_hub.splits.partition import calibration_part
@@ -39,64 +41,61 @@ from studies.page import run_study
 from studies.treated import write_false_evidence
 
 NAME = "copies_on_latents"
-# Fixed before anything was measured, as in the studies of copies and of fine-tunes.
-TIMESTEPS = {"sima-cn-copies": 100, "sima-b-copies": 220}
+# Of one and three queries. Timesteps were fixed before anything was measured, as in the studies of copies and of fine-tunes.
+PLAIN = {
+    "sima-c": "sima-c:timesteps=100",
+    "sima-cc": "sima-cc:timesteps=100",
+    "sima-cn": "sima-cn:timesteps=100,given=complexity,shift-left,shift-right",
+}
+GIVEN_BASE = "sima-b:timesteps=220"
 # A kind of copy joins the family if, added to the image alone, it raises the mean share of members with evidence over all treatments by at
 # least this much, on the calibration part, and leaves no treatment with false evidence shown to exceed `MOST_FALSE`.
 LEAST_GAIN = 0.01
 CHUNK = 64
-ALONE = "the image alone"
-# Of what `sima-cn` observes: the statistic and the five numbers of complexity, which are all that `sima-c` observes.
-WITHOUT_NEIGHBOURS = slice(1 + 5)
-# What is measured on a reported half, and its label.
-FORMS = {"sima-c": "sima-c, the image alone", "alone": ALONE, "family": "with copies"}
+MOST = 4000
+ALONE, FAMILY = "the image alone", "with copies"
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A model, and the attack that judges copies on it.
+    """A model, and the attacks that are measured on the reported half of its split.
 
     Attributes:
         run: folder of its recipe, in the folder of the runs.
         title: on the page.
-        attack: its name.
-        halves: parts of the split that are measured: "calibration", "reported" or both.
+        plain: attacks that judge the image alone, as the command line spells them, by their names on the page.
+        copies: the attack that judges copies, as the command line spells it; a list of kinds is put after it.
     """
 
     run: str
     title: str
-    attack: str
-    halves: tuple[str, ...]
+    plain: dict[str, str]
+    copies: str
 
 
-MODELS = (
-    Measured("ldm-cifar", "latent diffusion, 512 photographs", "sima-cn-copies", ("calibration", "reported")),
-    Measured("t2i-cifar-ft", "text-to-image, fine-tuned on 512 photographs, given the base", "sima-b-copies", ("reported",)),
+FIRST = Measured("ldm-cifar", "latent diffusion, 512 photographs", PLAIN, "sima-cc-copies:timesteps=100")
+SECOND = Measured(
+    "t2i-cifar-ft",
+    "text-to-image, fine-tuned on 512 photographs",
+    {"sima-cc": PLAIN["sima-cc"], "sima-b": GIVEN_BASE},
+    "sima-b-copies:timesteps=220",
 )
+MODELS = (FIRST, SECOND)
 
 
 @dataclass(frozen=True)
-class Observed:
-    """Images of one half of a split, as an attack observes them under each treatment; finished work is kept in a folder.
+class Half:
+    """Images of one half of a model's split, and what attacks observe of them under each treatment; finished work is kept in a folder.
 
     Attributes:
         measured: the model.
         half: "calibration" or "reported".
-        copies: the kinds that are observed.
         runs: folder of the runs.
     """
 
     measured: Measured
     half: str
-    copies: tuple[str, ...]
     runs: Path
-
-    @property
-    def attack(self) -> LatentCopies:
-        name = self.measured.attack
-        attack = parse_attack(f"{name}:timesteps={TIMESTEPS[name]},copies={','.join(self.copies)}")
-        assert isinstance(attack, LatentCopies), f"{name} judges copies on latents"
-        return attack
 
     @cached_property
     def model(self) -> DiffusionModel:
@@ -106,7 +105,7 @@ class Observed:
     @cached_property
     def images(self) -> dict[str, Images]:
         """Members, non-members, and other non-members as the null set, uint8 ``[H, W, 3]`` each."""
-        split = load_run(self.runs / self.measured.run).data.split(4000)
+        split = load_run(self.runs / self.measured.run).data.split(MOST)
         parts = {}
         for kind, images, label, count in (("members", split.members, 1, MEMBERS), ("all", split.nonmembers, 0, NULL + NONMEMBERS)):
             own = [image.id for image in images]
@@ -115,45 +114,45 @@ class Observed:
         return {"members": parts["members"], "null": parts["all"][:NULL], "non-members": parts["all"][NULL:]}
 
     @cached_property
-    def comparability(self) -> Any:
-        attack = parse_attack(f"sima:timesteps={TIMESTEPS[self.measured.attack]}")
-        checker = Checker(self.model, attack, nonmembers=self.images["null"], keep=False, progress=False)
-        return checker.comparability
+    def comparability(self) -> Comparability:
+        return Comparability.fitted(as_images(self.images["null"]), self.model.info.picture_shape)
 
-    def _file(self, kind: str, treatment: str) -> Path:
-        return self.runs / "scores" / NAME / f"{self.measured.run}-{self.half}-{kind}-{list(TREATMENTS).index(treatment):02d}.npz"
-
-    def rows(self, kind: str, treatment: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return observations ``[n, K, 1 + F]``, and whether each image is comparable ``[n]``."""
-        path = self._file(kind, treatment)
+    def rows(self, attack: Attack, kind: str, treatment: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return observations ``[n, K, 1 + F]`` of K candidates, and whether each image is comparable ``[n]``."""
+        name = hashlib.sha256(repr(attack).encode()).hexdigest()[:12]
+        folder = self.runs / "scores" / NAME
+        path = folder / f"{self.measured.run}-{self.half}-{name}-{kind}-{list(TREATMENTS).index(treatment):02d}.npz"
         if not path.exists():
             copies = as_images([treated(treatment, image) for image in self.images[kind]])
-            observed = verdict_observations(self.attack, self.attack.observe(self.model, copies, batch_size=CHUNK, progress=False))
-            path.parent.mkdir(parents=True, exist_ok=True)
+            observed = verdict_observations(attack, attack.observe(self.model, copies, batch_size=CHUNK, progress=False))
+            folder.mkdir(parents=True, exist_ok=True)
             unfinished = path.with_suffix(".part.npz")
             np.savez_compressed(unfinished, observed=observed, comparable=np.array([self.comparability(image) for image in copies]))
             unfinished.replace(path)
         stored = np.load(path)
-        return stored["observed"].reshape(len(stored["comparable"]), len(self.attack.candidates), -1), stored["comparable"]
+        return stored["observed"].reshape(len(stored["comparable"]), len(candidates(attack)), -1), stored["comparable"]
 
-    def counts(self, copies: Sequence[str], columns: slice = slice(None)) -> dict[str, Any]:
+    def counts(self, text: str, copies: Sequence[str] = (), observed_with: Sequence[str] = ()) -> dict[str, Any]:
         """Return how many images get evidence under each treatment, and what won.
 
         Args:
+            text: the attack, as the command line spells it.
             copies: the kinds of copies that are judged besides the image.
-            columns: what is used of the statistic and the difficulty; all of it by default.
+            observed_with: the kinds that are observed together, those of ``copies`` among them; the same ones by default.
         """
-        all_candidates, own = self.attack.candidates, candidates_of(copies)
-        places = [all_candidates.index(candidate) for candidate in own]
-        null_rows, _ = self.rows("null", UNTREATED)
+        kinds = observed_with or copies
+        attack = parse_attack(f"{text},copies={','.join(kinds)}" if kinds else text)
+        every, own = candidates(attack), (ITSELF, *(candidate for kind in copies for candidate in KINDS[kind]))
+        places = [every.index(candidate) for candidate in own]
+        null_rows, _ = self.rows(attack, "null", UNTREATED)
         ids = tuple(f"null {row}" for row in range(len(null_rows)))
-        null = CandidatesNull(null_rows[:, places][..., columns], ids, tuple(candidate.weight for candidate in own))
+        null = CandidatesNull(null_rows[:, places], ids, tuple(candidate.weight for candidate in own))
         counts: dict[str, dict[str, list[int]]] = {}
         won: dict[str, dict[str, int]] = {}
         for kind in ("members", "non-members"):
             for treatment in TREATMENTS:
-                observed, comparable = self.rows(kind, treatment)
-                judged = [null.judge(row) for row in observed[:, places][..., columns]]
+                observed, comparable = self.rows(attack, kind, treatment)
+                judged = [null.judge(row) for row in observed[:, places]]
                 found = [one for one, fits in zip(judged, comparable) if fits and one.p_value <= ALPHA]
                 counts.setdefault(kind, {})[treatment] = [len(found), len(judged)]
                 if kind == "members":
@@ -162,9 +161,9 @@ class Observed:
         return {"evidence": counts, "won": won}
 
 
-def candidates_of(copies: Sequence[str]) -> tuple[LatentCandidate, ...]:
-    """Return the image itself and the candidates of some kinds of copies."""
-    return (ITSELF, *(candidate for kind in copies for candidate in KINDS[kind]))
+def candidates(attack: Attack) -> tuple[LatentCandidate, ...]:
+    """Return what an attack judges; the image itself comes first."""
+    return attack.candidates if isinstance(attack, LatentCopies) else (ITSELF,)
 
 
 def power(counts: Mapping[str, Mapping[str, Sequence[int]]]) -> float:
@@ -184,87 +183,105 @@ def chosen_kinds(tried: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Choose on the calibration part of the first model, and measure the family on the reported parts of all."""
-    first = Observed(MODELS[0], "calibration", tuple(KINDS), args.runs)
-    tried = {ALONE: first.counts(())} | {kind: first.counts((kind,)) for kind in KINDS}
+    """Choose on the calibration part of the first model, and measure what was chosen on the reported parts of all that are there."""
+    first = Half(FIRST, "calibration", args.runs)
+    plain = {name: first.counts(text) for name, text in PLAIN.items()}
+    tried = {ALONE: first.counts(FIRST.copies, (), tuple(KINDS))}
+    tried |= {kind: first.counts(FIRST.copies, (kind,), tuple(KINDS)) for kind in KINDS}
     family = chosen_kinds(tried)
     reported = {}
     for measured in MODELS:
         if (args.runs / measured.run).exists():
-            observed = Observed(measured, "reported", tuple(family), args.runs)
-            run = load_run(args.runs / measured.run)
-            facts = {"command": run.facts["command"], "split": run.facts["split_hash"]}
-            reported[measured.run] = facts | {"alone": observed.counts(()), "family": observed.counts(family)}
-            if measured.attack == "sima-cn-copies":
-                reported[measured.run]["sima-c"] = observed.counts((), WITHOUT_NEIGHBOURS)
-    results = {"tried": tried, "family": family, "reported": reported, "provenance": provenance()}
+            half, run = Half(measured, "reported", args.runs), load_run(args.runs / measured.run)
+            counts = {name: half.counts(text) for name, text in measured.plain.items()}
+            counts |= {FAMILY: half.counts(measured.copies, family)} if family else {}
+            reported[measured.run] = {"command": run.facts["command"], "split": run.facts["split_hash"], "counts": counts}
+    results = {"plain": plain, "tried": tried, "family": family, "reported": reported, "provenance": provenance()}
     write_limits(results)
     return results
 
 
 def write_limits(results: dict[str, Any]) -> None:
-    """Write the counts of false evidence that `mia_hub.checking.treated_images` reads."""
-    about = {"model": " and ".join(measured.title for measured in MODELS), "on_latents": True, "null": NULL, "p": ALPHA}
-    reported = {measured.attack: results["reported"][measured.run] for measured in MODELS}
-    counts = {attack: one["family"]["evidence"]["non-members"] for attack, one in reported.items()}
-    plain = {"sima-cn": reported["sima-cn-copies"]["alone"], "sima-c": reported["sima-cn-copies"]["sima-c"]}
-    counts |= {attack: one["evidence"]["non-members"] for attack, one in plain.items()}
+    """Write the counts of false evidence that `mia_hub.checking.treated_images` reads; of an attack on both models, their sum."""
+    here = [measured for measured in MODELS if measured.run in results["reported"]]
+    about = {"model": " and ".join(measured.title for measured in here), "on_latents": True, "null": NULL, "p": ALPHA}
+    counts: dict[str, dict[str, list[int]]] = {}
+    for measured in here:
+        for name, one in results["reported"][measured.run]["counts"].items():
+            own = counts.setdefault(measured.copies.partition(":")[0] if name == FAMILY else name, {})
+            for treatment, row in one["evidence"]["non-members"].items():
+                own[treatment] = [a + b for a, b in zip(own.get(treatment, (0, 0)), row)]
     write_false_evidence(NAME, about, counts)
 
 
 def render(results: dict[str, Any]) -> dict[str, str]:
     """The parts of the page."""
-    tried, alone = results["tried"], power(results["tried"][ALONE]["evidence"])
+    alone = power(results["tried"][ALONE]["evidence"])
     choice = [
-        [kind, str(len(candidates_of(() if kind == ALONE else (kind,)))), f"{100 * power(one['evidence']):.1f} %",
-         f"{100 * (power(one['evidence']) - alone):+.1f}", "; ".join(exceeding(one["evidence"])) or "none",
-         "—" if kind == ALONE else "yes" if kind in results["family"] else "no"]
-        for kind, one in tried.items()
+        [kind, "1" if kind == ALONE else str(1 + len(KINDS[kind])), f"{100 * power(one['evidence']):.1f} %",
+         f"{100 * (power(one['evidence']) - alone):+.1f}", _exceeding(one), "—" if kind == ALONE else _yes(kind in results["family"])]
+        for kind, one in results["tried"].items()
     ]  # fmt: skip
-    headers = ["Copies", *(f"{measured.title}: {FORMS[form]}" for measured, form in _forms(results))]
+    plain = [
+        [f"`{text}`", str(parse_attack(text).queries_per_image), _power(results["plain"][name]), _exceeding(results["plain"][name])]
+        for name, text in PLAIN.items()
+    ]
+    headers = ["Copies", *(f"{measured.title}: {name}" for measured, name, _ in _columns(results))]
     return {
+        "plain": markdown_table(["Attack", "Queries", "Mean power", "False evidence above the limit"], plain),
         "choice": markdown_table(["Kind", "Candidates", "Mean power", "Gain, points", "False evidence above the limit", "Joins"], choice),
-        "family": ", ".join(f"`{kind}`" for kind in results["family"]),
+        "family": " and ".join(f"`{kind}`" for kind in results["family"]) or "nothing else",
         "members": markdown_table(headers, _rows(results, "members")),
         "nonmembers": markdown_table(headers, _rows(results, "non-members")),
-        "means": "\n".join(_mean(results, measured) for measured in MODELS),
-        "exceeding": "\n".join(_exceeding(results, measured) for measured in MODELS),
-        "winners": markdown_table(["Copies", *(measured.title for measured in MODELS)], _winners(results)),
-        "models": "\n".join(
-            f"- {one.title} (`{one.attack}` at t = {TIMESTEPS[one.attack]}): `{results['reported'][one.run]['command']}`."
-            for one in MODELS
+        "summary": markdown_table(
+            ["Model", "Attack", "Members as they are", "Mean power", "False evidence above the limit"],
+            [
+                [measured.title, name, rate_text(*one["evidence"]["members"][UNTREATED]), _power(one), _exceeding(one)]
+                for measured, name, one in _columns(results)
+            ],
         ),
+        "winners": markdown_table(["Copies", *(measured.title for measured in _here(results))], _winners(results)),
+        "models": "\n".join(f"- {one.title}: `{results['reported'][one.run]['command']}`." for one in _here(results)),
         "n_members": str(MEMBERS), "n_nonmembers": str(NONMEMBERS), "null": str(NULL),
         "limit": f"{100 * MOST_FALSE:g} %", "least": f"{100 * LEAST_GAIN:g}",
     }  # fmt: skip
 
 
-def _forms(results: dict[str, Any]) -> list[tuple[Measured, str]]:
-    return [(measured, form) for measured in MODELS for form in FORMS if form in results["reported"][measured.run]]
+def _here(results: dict[str, Any]) -> list[Measured]:
+    return [measured for measured in MODELS if measured.run in results["reported"]]
+
+
+def _columns(results: dict[str, Any]) -> list[tuple[Measured, str, dict[str, Any]]]:
+    return [
+        (measured, f"{measured.copies.partition(':')[0]}" if name == FAMILY else name, one)
+        for measured in _here(results)
+        for name, one in results["reported"][measured.run]["counts"].items()
+    ]
 
 
 def _rows(results: dict[str, Any], kind: str) -> list[list[str]]:
-    counted = [results["reported"][measured.run][form]["evidence"][kind] for measured, form in _forms(results)]
+    counted = [one["evidence"][kind] for _, _, one in _columns(results)]
     return [[treatment, *(rate_text(*counts[treatment]) for counts in counted)] for treatment in TREATMENTS]
 
 
-def _mean(results: dict[str, Any], measured: Measured) -> str:
-    one = results["reported"][measured.run]
-    before, after = (100 * power(one[form]["evidence"]) for form in ("alone", "family"))
-    return f"- {measured.title}: {before:.0f} % → {after:.0f} %."
+def _power(one: dict[str, Any]) -> str:
+    return f"{100 * power(one['evidence']):.1f} %"
 
 
-def _exceeding(results: dict[str, Any], measured: Measured) -> str:
-    one = results["reported"][measured.run]
-    texts = (f"{FORMS[form]}: {'; '.join(exceeding(one[form]['evidence'])) or 'none'}" for own, form in _forms(results) if own == measured)
-    return f"- {measured.title}: {'; '.join(texts)}."
+def _exceeding(one: dict[str, Any]) -> str:
+    return "; ".join(exceeding(one["evidence"])) or "none"
+
+
+def _yes(yes: bool) -> str:
+    return "yes" if yes else "no"
 
 
 def _winners(results: dict[str, Any]) -> list[list[str]]:
     def text(won: dict[str, int]) -> str:
         return ", ".join(f"{word} {n}" for word, n in sorted(won.items(), key=lambda pair: -pair[1])) or "—"
 
-    return [[t, *(text(results["reported"][measured.run]["family"]["won"][t]) for measured in MODELS)] for t in TREATMENTS]
+    found = [results["reported"][measured.run]["counts"].get(FAMILY) for measured in _here(results)]
+    return [[treatment, *("—" if one is None else text(one["won"][treatment]) for one in found)] for treatment in TREATMENTS]
 
 
 if __name__ == "__main__":

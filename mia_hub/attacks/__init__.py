@@ -6,12 +6,12 @@ from mia_hub.attacks.base import Attack
 from mia_hub.attacks.chance import ChanceAttack
 from mia_hub.attacks.clid import CLiD
 from mia_hub.attacks.combination import Combination
-from mia_hub.attacks.conditional import SimAC, SimACN
+from mia_hub.attacks.conditional import SimAC, SimACC, SimACN
 from mia_hub.attacks.copies import SimACopies
 from mia_hub.attacks.data_forensics import ForensicsMSE, ForensicsText, ForensicsVLB, ForensicsXstart
 from mia_hub.attacks.given_base import LossB, SimAB, SimALPB
 from mia_hub.attacks.gsa import GSA1, GSA2
-from mia_hub.attacks.latent_copies import SimABCopies, SimACNCopies
+from mia_hub.attacks.latent_copies import SimABCopies, SimACCCopies
 from mia_hub.attacks.loss import Loss
 from mia_hub.attacks.low_pass import SimALP
 from mia_hub.attacks.mofit import MoFit
@@ -32,10 +32,11 @@ ATTACKS.update(
         SimA,
         SimAMC,
         SimAC,
+        SimACC,
         SimACN,
         SimALP,
         SimACopies,
-        SimACNCopies,
+        SimACCCopies,
         SimABCopies,
         SimAB,
         SimALPB,

@@ -35,8 +35,12 @@ from mia_hub.scores import UNKNOWN
 from mia_hub.splits.partition import calibration_part
 
 COMPLEXITY = "complexity"
+# That of the image reduced to the size of latents: an autoencoder passes on little of what noise and compression add to the finest scale.
+COARSE = "coarse-complexity"
 BASE = "base"
 AUTO: Final = "auto"
+# Conditions that are no neighbours.
+OWN_CONDITIONS = (COMPLEXITY, COARSE, BASE)
 GRID = (40, 70, 100, 130, 160)
 SHIFTS = ("shift-left", "shift-right")
 # Compared on the calibration part: two or three queries per timestep.
@@ -49,6 +53,16 @@ def shifted(pixels: torch.Tensor, dy: int, dx: int) -> torch.Tensor:
     reach = max(abs(dy), abs(dx))
     padded = torch.nn.functional.pad(pixels, (reach,) * 4, mode="replicate")
     return padded[..., reach - dy : reach - dy + height, reach - dx : reach - dx + width]
+
+
+def stride_of(model: QueriedModel) -> int:
+    """Return how many pixels of an image a latent stands for, along one side; 1 on models of pixels."""
+    return max(1, model.info.picture_shape[1] // model.info.sample_shape[1])
+
+
+def _reduced(pixels: torch.Tensor, times: int) -> torch.Tensor:
+    """Return images ``[N, C, H, W]`` reduced by a whole number, each pixel a mean of what it stands for."""
+    return torch.nn.functional.avg_pool2d(pixels, min(times, *pixels.shape[-2:]), ceil_mode=True)
 
 
 # Images as hard as the one in question and, unless training mirrored or shifted its images, not in the training set.
@@ -82,15 +96,16 @@ def neighbour(name: str, pixels: torch.Tensor) -> torch.Tensor:
 class ConditionalAttack(DelegatingAttack, TrainedAttack):
     """score = -(log S_t(x) - μ(z))/σ(z): how far a statistic S lies below that of non-members of the same difficulty z.
 
-    z holds the image's complexity (`mia_hub.images.complexity.complexity`; no query); its hardness for the base of the model, with the
+    z holds the image's complexity (`mia_hub.images.complexity.complexity`; no query), and that of the image reduced by the stride of the
+    autoencoder, on a model of pixels by two; its hardness for the base of the model, with the
     same noise draws (`Attack.hardness_for_base`; as many queries of the base); and the hardness of its neighbours (`Attack.hardness`,
     averaged over them; each costs as many queries as the image itself). μ and σ are fitted on non-members alone
     (`mia_hub.metrics.expected_statistic.ExpectedStatistic`), per timestep. Given the base, these must be non-members of the base, too:
     the base finds an image that it was trained on easy, so that no other image is comparable with it.
 
     Attributes:
-        given: "complexity", "base" (see `mia_hub.models.bases`), and names of neighbours ("mirror", "flip", "turn", "shift-left", …, or
-            several joined by "+").
+        given: "complexity", "coarse-complexity", "base" (see `mia_hub.models.bases`), and names of neighbours ("mirror", "flip", "turn",
+            "shift-left", …, or several joined by "+").
     """
 
     given: tuple[str, ...] | Literal["auto"] = (COMPLEXITY,)
@@ -102,10 +117,10 @@ class ConditionalAttack(DelegatingAttack, TrainedAttack):
         if self.given == AUTO:
             return
         given = (self.given,) if isinstance(self.given, str) else tuple(self.given)
-        wrong = [name for name in given if name not in (COMPLEXITY, BASE) and not set(str(name).split("+")) <= set(NEIGHBOURS)]
+        wrong = [name for name in given if name not in OWN_CONDITIONS and not set(str(name).split("+")) <= set(NEIGHBOURS)]
         if wrong or not given or len(set(given)) < len(given):
             raise AttackError(
-                f"given must be 'auto', or one or more different names among {', '.join([COMPLEXITY, BASE, *NEIGHBOURS])} (neighbours "
+                f"given must be 'auto', or one or more different names among {', '.join([*OWN_CONDITIONS, *NEIGHBOURS])} (neighbours "
                 f"may be joined, as in 'mirror+shift-right'); got {self.given!r}."
             )
         object.__setattr__(self, "given", given)
@@ -128,7 +143,7 @@ class ConditionalAttack(DelegatingAttack, TrainedAttack):
     @property
     def neighbours(self) -> tuple[str, ...]:
         """The names of neighbours among the conditions."""
-        return tuple(name for name in self.conditions if name not in (COMPLEXITY, BASE))
+        return tuple(name for name in self.conditions if name not in OWN_CONDITIONS)
 
     @property
     def uses_base(self) -> bool:
@@ -210,9 +225,10 @@ class ConditionalAttack(DelegatingAttack, TrainedAttack):
         model.prepared = prepared
         statistic = self.base.scaled(self.base.statistic(model, x0, cond, noise)).cpu().double()
         parts = [statistic[..., None]]
-        if COMPLEXITY in self.conditions:
-            rows = np.stack([complexity(image) for image in model.pixels.cpu().numpy()])
-            parts.append(torch.from_numpy(rows)[:, None].expand(-1, statistic.shape[1], -1))
+        for name, pixels in ((COMPLEXITY, model.pixels), (COARSE, _reduced(model.pixels, max(2, stride_of(model))))):
+            if name in self.conditions:
+                rows = np.stack([complexity(image) for image in pixels.cpu().numpy()])
+                parts.append(torch.from_numpy(rows)[:, None].expand(-1, statistic.shape[1], -1))
         if BASE in self.conditions:
             model.prepared = base_prepared
             with model.on_base(x0) as (base_x0, base_cond):
@@ -295,6 +311,20 @@ class SimAC(ConditionalAttack):
     def profile(self) -> Attack:
         """Plain SimA, on the authors' grid unless other timesteps were chosen."""
         return SimA() if self.timesteps == GRID else SimA(timesteps=self.timesteps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimACC(SimAC):
+    """SimA given complexity at two scales, the image's own and that of latents; on latents it holds on treated images; one query.
+
+    Attributes:
+        timesteps, p: see `SimAC`.
+        given: see `ConditionalAttack`.
+    """
+
+    given: tuple[str, ...] | Literal["auto"] = (COMPLEXITY, COARSE)
+
+    name: ClassVar[str] = "sima-cc"
 
 
 @dataclass(frozen=True, kw_only=True)

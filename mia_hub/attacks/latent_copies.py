@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 
-from mia_hub.attacks.conditional import BASE, COMPLEXITY, SHIFTS, SimACN, neighbour, shifted
+from mia_hub.attacks.conditional import BASE, COARSE, COMPLEXITY, SimACC, neighbour, shifted, stride_of
 from mia_hub.attacks.copies import CopiesAttack, autocontrast
 from mia_hub.attacks.given_base import SimAB
 from mia_hub.attacks.querying import QueriedModel
@@ -69,11 +69,6 @@ KINDS: dict[str, tuple[LatentCandidate, ...]] = {
 ITSELF = LatentCandidate(lambda pixels, stride: pixels, 10, AS_IT_IS)
 
 
-def stride_of(model: QueriedModel) -> int:
-    """Return how many pixels of an image a latent stands for, along one side; 1 on models of pixels."""
-    return max(1, model.info.picture_shape[1] // model.info.sample_shape[1])
-
-
 @dataclass(frozen=True, kw_only=True)
 class LatentCopies(CopiesAttack):
     """A conditional attack which judges the image and copies of it. Made for models of latents; a model of pixels has a stride of 1.
@@ -129,18 +124,18 @@ class LatentCopies(CopiesAttack):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimACNCopies(SimACN, LatentCopies):
-    """`SimACN` of the image and of what it may be a copy of, on models of latents; the best of these candidates counts.
+class SimACCCopies(SimACC, LatentCopies):
+    """`SimACC` of the image and of what it may be a copy of, on models of latents; the best of these candidates counts.
 
     Attributes:
         timesteps, p: see `SimAC`.
-        given: complexity and one-pixel shifts to the left and right by default; see `ConditionalAttack`.
+        given: complexity at two scales by default; see `ConditionalAttack`.
         copies: see `LatentCopies`.
     """
 
-    given: tuple[str, ...] = (COMPLEXITY, *SHIFTS)
+    given: tuple[str, ...] = (COMPLEXITY, COARSE)
 
-    name: ClassVar[str] = "sima-cn-copies"
+    name: ClassVar[str] = "sima-cc-copies"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,9 +18,18 @@ if TYPE_CHECKING:
     from mia_hub.attacks import Attack
 
 # Attacks of one formula, by what they are given besides complexity, under the name of the one that was run.
-ONE_FORMULA = {"sima-c": "sima", "sima-cn": "sima", "sima-b": "sima", "sima-lp": "sima-lp", "sima-lpb": "sima-lp", "loss-b": "loss"}
+ONE_FORMULA = {
+    "sima-c": "sima",
+    "sima-cc": "sima",
+    "sima-cn": "sima",
+    "sima-b": "sima",
+    "sima-lp": "sima-lp",
+    "sima-lpb": "sima-lp",
+    "loss-b": "loss",
+}
 MEASURED_GIVEN = {
     ("sima", "nothing"): "sima-c",
+    ("sima", "coarse complexity"): "sima-cc",
     ("sima", "neighbours"): "sima-cn",
     ("sima", "base"): "sima-b",
     ("sima", "base and neighbours"): "sima-b, neighbours",
@@ -88,12 +97,14 @@ def measured_name(attack: Attack) -> str | None:
 
     What an attack is given decides how it takes treatment, and not its class: given complexity alone, `sima-cn` is `sima-c`.
     """
-    from mia_hub.attacks.conditional import COMPLEXITY, ConditionalAttack
+    from mia_hub.attacks.conditional import COARSE, COMPLEXITY, ConditionalAttack
     from mia_hub.attacks.latent_copies import LatentCopies
 
     name: str | None = f"{attack.name}, shifts" if getattr(attack, "shifts", False) else attack.name
     if isinstance(attack, ConditionalAttack) and attack.name in ONE_FORMULA:
-        if attack.uses_base:
+        if COARSE in attack.conditions:
+            given = "coarse complexity" if set(attack.conditions) == {COMPLEXITY, COARSE} else "coarse complexity and more"
+        elif attack.uses_base:
             # Measured with complexity.
             given = ("base and neighbours" if attack.neighbours else "base") if COMPLEXITY in attack.conditions else "base alone"
         else:

@@ -141,7 +141,9 @@ def test_parameters_that_cannot_be_are_refused(name, parameters, says):
 def test_identity_of_an_attack_is_its_repr():
     assert repr(get_attack("sima", timesteps=(5,), p=2)) == "SimA(timesteps=(5,), p=2, input='clean')"
     assert get_attack("sima") == get_attack("sima")
-    names = "sima sima-mc sima-c sima-cn sima-lp sima-copies sima-cn-copies sima-b-copies sima-b sima-lpb loss-b loss secmi secmi-nns "
+    names = (
+        "sima sima-mc sima-c sima-cc sima-cn sima-lp sima-copies sima-cc-copies sima-b-copies sima-b sima-lpb loss-b loss secmi secmi-nns "
+    )
     names += "pia pian pfami clid "
     names += "rediffuse rediffuse-nns gsa1 gsa2 forensics-vlb forensics-mse forensics-xstart forensics-text nearest-generated "
     names += "random combine mofit quantile"
