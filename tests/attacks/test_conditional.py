@@ -9,6 +9,8 @@ import pytest
 import torch
 from PIL import Image
 from scipy.stats import kstest
+from support.blobs import perfect_memory
+from support.latent_memory import latent_memory, textures
 
 from mia_hub.attacks import get_attack
 from mia_hub.attacks.conditional import CANDIDATES, neighbour
@@ -74,13 +76,34 @@ def test_features_by_hand(memory):
             np.testing.assert_allclose(seen[i, j], expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["sima-c", "sima-cn"])
+def squares(pixels: np.ndarray, side: int) -> np.ndarray:
+    """Means over squares of pixels of ``[H, W]``; those at the lower and right edge may be cut."""
+    height, width = (-(-length // side) for length in pixels.shape)
+    return np.array([[pixels[i * side : i * side + side, j * side : j * side + side].mean() for j in range(width)] for i in range(height)])
+
+
+@pytest.mark.parametrize(("model", "side", "reduced_by"), [("pixels", 9, 2), ("latents", 24, 4)])
+def test_coarse_complexity_is_that_of_the_image_at_the_size_of_latents(model, side, reduced_by):
+    images = textures(6, 0, side)
+    queried = perfect_memory(images[:3]) if model == "pixels" else latent_memory(images[:3])
+    seen = get_attack("sima-cc", timesteps=(20,)).observe(queried, images, progress=False)
+    plain = get_attack("sima-c", timesteps=(20,)).observe(queried, images, progress=False)
+    assert seen.queries == plain.queries == len(images) and seen.values.shape == (6, 1, 1 + 5 + 5)
+    np.testing.assert_array_equal(seen.values[..., :6], plain.values)
+    for row, image in zip(seen.values[:, 0, 6:], images):
+        expected = complexity(squares(image / 255, reduced_by)[None])
+        np.testing.assert_allclose(row[1:], expected[1:], rtol=1e-5)
+        # A mean that lies half-way between two grey levels may be rounded to either, which changes the size as a PNG by a few bytes.
+        np.testing.assert_allclose(row[0], expected[0], atol=0.05)
+
+
+@pytest.mark.parametrize("name", ["sima-c", "sima-cc", "sima-cn"])
 def test_known_answer(name, memory):
     model, images, labels = memory
     table = get_attack(name, timesteps=(20,)).score(model, images, is_member=labels, progress=False)
     assert auc(table.scores[:, 0], labels) == 1.0
     settled = get_attack(name, timesteps=(20,)).with_chosen(table.chosen)
-    choosing = 0 if name == "sima-c" else 30 * sum(1 + len(candidate) for candidate in CANDIDATES)
+    choosing = 0 if name != "sima-cn" else 30 * sum(1 + len(candidate) for candidate in CANDIDATES)
     assert table.queries == 60 * settled.queries_per_image + choosing
 
 

@@ -58,7 +58,7 @@ def test_the_rule(monkeypatch):
     assert ruled_out(mia_hub.get_attack("sima-copies", shifts=True)).treatment == "shifted right by 1 pixel"
 
 
-NEIGHBOURS, ALONE = ("complexity", "shift-left"), ("complexity",)
+NEIGHBOURS, ALONE, TWO_SCALES = ("complexity", "shift-left"), ("complexity",), ("complexity", "coarse-complexity")
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,11 @@ NEIGHBOURS, ALONE = ("complexity", "shift-left"), ("complexity",)
     [
         ("sima-c", ALONE, "sima-c"),
         ("sima-c", NEIGHBOURS, "sima-cn"),
+        ("sima-c", TWO_SCALES, "sima-cc"),
+        ("sima-cc", TWO_SCALES, "sima-cc"),
+        ("sima-cc", ALONE, "sima-c"),
+        ("sima-b", ("base", *TWO_SCALES), None),
+        ("sima-cn", ("shift-left", *TWO_SCALES), None),
         ("sima-cn", "auto", "sima-cn"),
         ("sima-cn", NEIGHBOURS, "sima-cn"),
         ("sima-cn", ALONE, "sima-c"),
