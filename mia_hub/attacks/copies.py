@@ -78,6 +78,11 @@ class CopiesAttack(ConditionalAttack):
     def words(self) -> tuple[str, ...]:
         """What it means if a candidate looks most like a training image, as a clause about the image, of each of the K."""
 
+    @property
+    @abstractmethod
+    def judged_too(self) -> str:
+        """What is judged besides the image, in words."""
+
     def learn(self, features: npt.NDArray[Any], is_member: npt.NDArray[Any], seed: int) -> Scorer:
         tails = [TailMaximum(candidate_scores(at), self.weights) for at in np.moveaxis(features, 1, 0)]
 
@@ -131,6 +136,10 @@ class SimACopies(SimALP, CopiesAttack):
     @property
     def words(self) -> tuple[str, ...]:
         return tuple(candidate.words for candidate in self.candidates)
+
+    @property
+    def judged_too(self) -> str:
+        return "its mirror image, and it at full contrast"
 
     @property
     def queries_per_image(self) -> int:

@@ -66,6 +66,14 @@ KINDS: dict[str, tuple[LatentCandidate, ...]] = {
     "contrast": (LatentCandidate(lambda pixels, stride: autocontrast(pixels), 3, "stretched to full contrast"),),
     "enlarged": (LatentCandidate(lambda pixels, stride: enlarged(pixels), 1, "enlarged and cut at its edges"),),
 }
+KIND_NAMES = {
+    "mirror": "its mirror image",
+    "quarter-stride": "its shifts by a quarter of the autoencoder's stride",
+    "half-stride": "its shifts by half of the autoencoder's stride",
+    "stride": "its shifts by the autoencoder's stride",
+    "contrast": "it at full contrast",
+    "enlarged": "its middle, enlarged",
+}
 ITSELF = LatentCandidate(lambda pixels, stride: pixels, 10, AS_IT_IS)
 
 
@@ -77,7 +85,7 @@ class LatentCopies(CopiesAttack):
         copies: the kinds of copies that are judged besides the image: names among `KINDS`.
     """
 
-    copies: tuple[str, ...] = ("mirror", "quarter-stride")
+    copies: tuple[str, ...] = ("mirror",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -106,6 +114,10 @@ class LatentCopies(CopiesAttack):
     @property
     def words(self) -> tuple[str, ...]:
         return tuple(candidate.words for candidate in self.candidates)
+
+    @property
+    def judged_too(self) -> str:
+        return ", and ".join(KIND_NAMES[kind] for kind in self.copies)
 
     @property
     def queries_per_image(self) -> int:

@@ -9,6 +9,7 @@ from typing import Any, Unpack, cast
 from mia_hub.attacks import Attack
 from mia_hub.attacks.checks import check_base_used
 from mia_hub.attacks.conditional import ConditionalAttack
+from mia_hub.attacks.copies import CopiesAttack
 from mia_hub.attacks.identity import recorded_model
 from mia_hub.checking.choosing import chosen_reference
 from mia_hub.checking.image_answers import ImageCheck, Profile
@@ -31,6 +32,7 @@ from mia_hub.checking.verdict_texts import (
     shared_reference_caveat,
     too_few_for_copies,
     treated_text,
+    treatment_caveat,
     treatment_note,
 )
 from mia_hub.checking.verdicts import NO_NULL, NOT_COMPARABLE, verdict_of
@@ -80,9 +82,10 @@ class Checker:
             `mia_hub.Reference.build` takes. The demo model brings its own, and a reference that was built once answers for its model;
             for any other model there is no verdict without them.
         reference: a `mia_hub.Reference`, the folder of one, its id on this machine, or its name on the Hub, in place of ``nonmembers``.
-        copies: whether the images may be altered copies of training images: re-encoded, mirrored, or of lower contrast. Then the mirror
-            image and full contrast are judged with the image, and the answer names which of them looks most like a training image. It
-            takes 500 known non-members and 15 queries per image; with fewer the image alone is judged, and the answer says so.
+        copies: whether the images may be altered copies of training images: re-encoded, mirrored, or of lower contrast. Then copies of
+            each image are judged with it, such as its mirror image (`mia_hub.attacks.copies`, `mia_hub.attacks.latent_copies`), and the
+            answer names which of them looks most like a training image. It takes 500 known non-members; with fewer the image alone is
+            judged, and the answer says so.
         keep: whether the scores of ``nonmembers`` are kept on this machine, so that the next check of the same ones need not repeat them.
         calibration: what the p-values that decide hold for: "conditional", this one reference, with 95 % confidence; or "marginal", the
             average over references. By default the first for a reference that many share, shipped or fetched from the Hub, if it is large
@@ -251,9 +254,13 @@ class Checker:
                 calibration = judged.calibration
                 p_values = {"p_value_conditional": judged.p_conditional, "p_value_marginal": judged.p_marginal}
                 verdict, candidate = verdict_of(p_value, q_value), winner(self.attack, judged)
-        model, searched = self.model.info.id, candidate is not None
+        model, copies = (
+            self.model.info.id,
+            self.attack.judged_too if candidate is not None and isinstance(self.attack, CopiesAttack) else "",
+        )
+        treatment = treatment_caveat(on_pixels=self.model.info.on_pixels, copies=copies)
         general = image_caveats(
-            verdict, p_value, q_value, n_null, power, critical, calibration, searched=searched, false_evidence=self._false_evidence
+            verdict, p_value, q_value, n_null, power, critical, calibration, treatment=treatment, false_evidence=self._false_evidence
         )
         return ImageCheck(
             name=image.name,

@@ -180,18 +180,37 @@ P_VALUE_IN_GENERAL = (
     f"{P_VALUE_CAVEAT}: it is the share of images never in the training set that would look at least this much like training images "
     "by chance."
 )
+HOLDS_FOR = "The answer holds for images that are like the reference images and were processed in the same way."
 # Measured by studies/copies.py.
 TREATMENT = (
-    "The answer holds for images that are like the reference images and were processed in the same way. An altered copy can look less like "
-    "a training image than it is: on the demo, few or none of the training images that had been shifted by one pixel or mirrored got "
-    "evidence, and JPEG compression and enlarging cost many theirs."
+    f"{HOLDS_FOR} An altered copy can look less like a training image than it is: on the demo, few or none of the training images that had "
+    "been shifted by one pixel or mirrored got evidence, and JPEG compression and enlarging cost many theirs."
 )
-# Measured by studies/copies.py.
 TREATMENT_OF_COPIES = (
-    "The answer holds for images that are like the reference images and were processed in the same way. The mirror image and full contrast "
-    "were judged, too. Other altered copies can look less like a training image than they are: on the demo, hardly any of the training "
-    "images that had been shifted by one pixel, cropped or reduced got evidence."
+    f"{HOLDS_FOR} These copies of it were judged, too: {{copies}}. Other altered copies can look less like a training image than they are: "
+    "on the demo, hardly any of the training images that had been shifted by one pixel, cropped or reduced got evidence."
 )
+# Measured by studies/copies_on_latents.py.
+TREATMENT_ON_LATENTS = (
+    f"{HOLDS_FOR} An altered copy can look less like a training image than it is: on small models of latents, hardly any of the training "
+    "images that had been mirrored got evidence."
+)
+TREATMENT_OF_COPIES_ON_LATENTS = (
+    f"{HOLDS_FOR} These copies of it were judged, too: {{copies}}. Other altered copies can look less like a training image than they are: "
+    "on small models of latents, hardly any of the training images inside a screenshot with a border got evidence."
+)
+
+
+def treatment_caveat(*, on_pixels: bool, copies: str = "") -> str:
+    """Return what an answer doesn't hold for.
+
+    Args:
+        on_pixels: whether the model is one of pixels.
+        copies: what was judged besides the image, in words; "" where nothing was.
+    """
+    if not copies:
+        return TREATMENT if on_pixels else TREATMENT_ON_LATENTS
+    return (TREATMENT_OF_COPIES if on_pixels else TREATMENT_OF_COPIES_ON_LATENTS).format(copies=copies)
 
 
 def base_caveat(base: str) -> str:
@@ -211,7 +230,7 @@ def image_caveats(
     critical: CriticalScore | None = None,
     calibration: Calibration | None = None,
     *,
-    searched: bool = False,
+    treatment: str = TREATMENT,
     false_evidence: str = "",
 ) -> tuple[str, ...]:
     """Return what an answer about one image does *not* mean.
@@ -220,7 +239,7 @@ def image_caveats(
         verdict, p_value, q_value, n_null, calibration: as in `mia_hub.ImageCheck`.
         power: share of known members that reach p ≤ `ALPHA`; None where no members are known.
         critical: score above which an image gets evidence, for the smallest effect that could show where the power is unknown.
-        searched: whether copies of the image were judged, too.
+        treatment: from `treatment_caveat`.
         false_evidence: from `false_evidence_text`, where the attack gives too much of it; "" where it doesn't.
     """
     if verdict == NO_NULL:
@@ -233,7 +252,6 @@ def image_caveats(
             "This says nothing about whether the image was in the training set: images of another kind can't tell what its score means.",
         )
     assert p_value is not None
-    treatment = TREATMENT_OF_COPIES if searched else TREATMENT
     about, up_to = ("up to", "up to ") if calibration == CONDITIONAL else ("about", "")
     p_value_caveat = (
         f"{P_VALUE_CAVEAT}: {about} {share(p_value)} of images never in the training set would "
