@@ -9,10 +9,12 @@ from support.blobs import blobs, perfect_memory
 import mia_hub
 from mia_hub.checking import treated_images
 from mia_hub.checking.checker import Checker
-from mia_hub.checking.treated_images import MOST_FALSE, OWN_OUTPUT, FalseEvidence, measured_name, ruled_out, worst
+from mia_hub.checking.treated_images import MOST_FALSE, OWN_OUTPUT, FalseEvidence, is_measured, measured_name, ruled_out, worst
 from mia_hub.checking.verdict_texts import treated_text
 from mia_hub.defaults import (
     COPIES_ATTACK,
+    COPIES_ATTACK_GIVEN_BASE_ON_LATENTS,
+    COPIES_ATTACK_ON_LATENTS,
     VERDICT_ATTACK,
     VERDICT_ATTACK_GIVEN_BASE,
     VERDICT_ATTACK_GIVEN_BASE_ON_LATENTS,
@@ -24,7 +26,7 @@ from mia_hub.metrics.intervals import clopper_pearson
 from mia_hub.references.demo_reference import demo_copies_reference, demo_reference
 
 
-@pytest.mark.parametrize("name", [VERDICT_ATTACK, VERDICT_ATTACK_ON_LATENTS, VERDICT_ATTACK_GIVEN_BASE, COPIES_ATTACK])
+@pytest.mark.parametrize("name", [VERDICT_ATTACK, VERDICT_ATTACK_GIVEN_BASE, COPIES_ATTACK])
 def test_attacks_that_give_verdicts_by_default_hold_under_every_treatment(name):
     counts = treated_images._measured()[name]
     assert set(counts) == {*TREATMENTS, OWN_OUTPUT}
@@ -34,13 +36,28 @@ def test_attacks_that_give_verdicts_by_default_hold_under_every_treatment(name):
     assert ruled_out(mia_hub.get_attack(name)) is None
 
 
-def test_given_a_base_the_default_on_latents_holds_there():
-    counts = treated_images._measured_on_latents()
-    assert set(counts["sima-b"]) == set(TREATMENTS) and all(n >= 250 for _, n in counts["sima-b"].values())
-    default, other = (mia_hub.get_attack(name) for name in (VERDICT_ATTACK_GIVEN_BASE_ON_LATENTS, "sima-lpb"))
-    assert ruled_out(default, on_pixels=False) is None and ruled_out(default) is not None
-    assert ruled_out(other, on_pixels=False) is not None and ruled_out(other) is None
-    assert ruled_out(mia_hub.get_attack("sima-c"), on_pixels=False) == ruled_out(mia_hub.get_attack("sima-c")) is not None
+@pytest.mark.parametrize(
+    "name",
+    [VERDICT_ATTACK_ON_LATENTS, VERDICT_ATTACK_GIVEN_BASE_ON_LATENTS, COPIES_ATTACK_ON_LATENTS, COPIES_ATTACK_GIVEN_BASE_ON_LATENTS],
+)
+def test_the_defaults_on_latents_hold_there(name):
+    counts = treated_images._measured_on_latents()[name]
+    assert set(counts) == set(TREATMENTS)
+    assert all(n >= 250 and clopper_pearson(count, n)[0] <= MOST_FALSE for count, n in counts.values())
+    assert ruled_out(mia_hub.get_attack(name), on_pixels=False) is None
+
+
+def test_pixels_and_latents_have_figures_of_their_own():
+    given_base, low_pass = (mia_hub.get_attack(name) for name in ("sima-b", "sima-lpb"))
+    assert ruled_out(given_base, on_pixels=False) is None and ruled_out(given_base) is not None
+    assert ruled_out(low_pass, on_pixels=False) is not None and ruled_out(low_pass) is None
+    # Where an attack was not run on latents, its figures on pixels count, and the other way round nothing does.
+    assert (
+        ruled_out(mia_hub.get_attack("sima-lp", given=("complexity",)), on_pixels=False).treatment
+        == ruled_out(mia_hub.get_attack("sima-lp", given=("complexity",))).treatment
+    )
+    assert ruled_out(mia_hub.get_attack("sima-cc")) is None and not is_measured(mia_hub.get_attack("sima-cc"), on_pixels=True)
+    assert measured_name(mia_hub.get_attack("sima-cc-copies", copies=("mirror",))) is None
 
 
 def test_the_rule(monkeypatch):
