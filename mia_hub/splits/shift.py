@@ -116,23 +116,43 @@ def _blind_rows(is_member: npt.NDArray[Any], seed: int) -> npt.NDArray[np.int64]
     return np.concatenate(rows) if min(map(len, rows)) >= FEWEST_FOR_BLIND else np.empty(0, int)
 
 
-def _cross_validated(features: npt.NDArray[np.float64], labels: npt.NDArray[Any], seed: int) -> Estimate:
+def classifier_scores(
+    features: npt.NDArray[np.float64], labels: npt.NDArray[Any], judged: npt.NDArray[np.float64], *, seed: int = 0
+) -> npt.NDArray[np.float64]:
+    """Return the scores of the blind classifier, a mean of logistic regression and gradient boosting, in ranks.
+
+    Args:
+        features: float64 ``[N, F]``, what it is fitted on.
+        labels: ``[N]``, 1 or 0.
+        judged: ``[n, F]``, other images.
+        seed: of gradient boosting.
+
+    Returns:
+        float64 ``[n]`` in (0, 2]; higher = more likely labelled 1. Comparable among these images alone.
+    """
     from scipy.stats import rankdata
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    scores = np.zeros(len(judged))
+    for classifier in (
+        make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000)),
+        HistGradientBoostingClassifier(max_iter=60, max_leaf_nodes=15, random_state=seed),
+    ):
+        classifier.fit(features, labels)
+        scores += rankdata(classifier.decision_function(judged)) / len(judged)
+    return scores
+
+
+def _cross_validated(features: npt.NDArray[np.float64], labels: npt.NDArray[Any], seed: int) -> Estimate:
+    from sklearn.model_selection import StratifiedKFold
+
     scores = np.zeros(len(labels))
     for train, test in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(features, labels):
-        for classifier in (
-            make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000)),
-            HistGradientBoostingClassifier(max_iter=60, max_leaf_nodes=15, random_state=seed),
-        ):
-            classifier.fit(features[train], labels[train])
-            # Ranks within the fold: folds are calibrated differently, and pooling raw scores would bias the AUC downwards.
-            scores[test] += rankdata(classifier.decision_function(features[test])) / len(test)
+        # Ranks within the fold: folds are calibrated differently, and pooling raw scores would bias the AUC downwards.
+        scores[test] = classifier_scores(features[train], labels[train], features[test], seed=seed)
     value, (low, high) = float(auc(scores, labels)), (float(end) for end in delong(scores, labels))
     low, high = max(0.0, value - OVERDISPERSION * (value - low)), min(1.0, value + OVERDISPERSION * (high - value))
     return Estimate(value, low, high, int((labels == 1).sum()), int((labels == 0).sum()))
