@@ -23,6 +23,7 @@ from mia_hub.references.record import SourceRecord
 from mia_hub.references.reference import Reference, kept_reference, scored_reference
 from mia_hub.references.scoring import LabelledImages, ScoringRun, check_enough
 from mia_hub.references.source import is_source, open_known_images
+from mia_hub.references.unseen_by_base import described
 from mia_hub.references.verdict_attack import DefaultAttack, default_verdict_attack, requested_attack
 from mia_hub.splits.member_split import distinct
 
@@ -141,16 +142,17 @@ def _named(options: CheckerOptions) -> Reference | None:
 def _of_nonmembers(model: DiffusionModel, attack: Attack, options: CheckerOptions, on_batch: OnBatch) -> Reference:
     """Return the reference of given non-members, which is kept for the next check of the same ones."""
     source, captions = options["nonmembers"], cast(Any, options["nonmember_captions"])
-    origin = SourceRecord(description="the non-members given")
+    origin, drawn_from = SourceRecord(description="the non-members given"), None
     if is_source(source):
         opened = open_known_images(source, progress=options["progress"])
-        source, origin = opened.images, opened.origin
+        source, origin, drawn_from = opened.images, opened.origin, opened.drawn_from
         if captions is True:
             captions = source_captions(opened, model.info.conditioning)
     images, captions, copies = distinct(as_images(source), captions)
     if copies:
         origin = origin.model_copy(update={"description": f"{origin.description}, {copies} copies left out"})
     check_enough(len(images))
+    origin = described(model, attack, origin, drawn_from)
     known = LabelledImages(images, np.zeros(len(images), np.int8), captions)
     run = _run(options, on_batch, options["seed"])
     if not options["keep"]:
