@@ -61,6 +61,12 @@ FLAGS = {
         "Such non-members are easier for the base than new images are, so the figures are too high. Use non-members that are in the "
         "training set of neither.",
     ),
+    "base-training-data": (
+        "the attack compares the model with its base, the base was trained on a known data set, and where the non-members come from "
+        "doesn't say that they are none of it",
+        "Non-members that the base was trained on are easier for it than new images are, and make the figures too high. Make sure that "
+        "none of them is of that data set.",
+    ),
     "base-saw-members": (
         "the attack compares the model with its base, and the base was trained on some of the members",
         "Such members are easy for both models, so the attack can miss them, and the figures are too low.",

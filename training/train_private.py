@@ -21,7 +21,8 @@ from mia_hub.images.sources import as_images
 from mia_hub.splits.canaries import SUFFIX, draw_canaries
 from mia_hub.splits.drawing import draw_by_coins
 from mia_hub.splits.member_split import MemberSplit
-from mia_hub.splits.sources import Origin, Pool
+from mia_hub.splits.origins import Origin
+from mia_hub.splits.sources import Pool
 from mia_hub.splits.writing import write_split
 from mia_hub.system.files import write_text
 from mia_hub.system.streams import any_terminal

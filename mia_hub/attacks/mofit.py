@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 import torch
 
 from mia_hub.attacks.base import Attack
+from mia_hub.attacks.gradients import input_gradients
 from mia_hub.attacks.querying import QueriedModel
 from mia_hub.attacks.sima import p_norm
-from mia_hub.errors import AttackError, ModelError, integer_at_least
+from mia_hub.errors import AttackError, integer_at_least
 from mia_hub.models.condition_rows import condition_rows
 from mia_hub.models.noise import SampleNoise
 from mia_hub.models.protocol import DiffusionModel
@@ -111,7 +112,7 @@ class MoFit(Attack):
             image.requires_grad_(True)
             with torch.enable_grad():
                 total = loss(model.model.to_model_space((image + 1) / 2)).sum()
-            (gradient,) = _gradients(total, [image], model.info.id)
+            (gradient,) = input_gradients(total, [image], model.info.id)
             size = self.step * (1 - (1 - LAST_STEP) * k / self.image_steps)
             image = (image.detach() - size * gradient.sign()).clamp(-1, 1)
         return model.model.to_model_space((image + 1) / 2)
@@ -128,7 +129,7 @@ class MoFit(Attack):
         for _ in range(self.embedding_steps):
             with torch.enable_grad():
                 total = loss(condition()).sum()
-            (embedding.grad,) = _gradients(total, [embedding], id)
+            (embedding.grad,) = input_gradients(total, [embedding], id)
             optimizer.step()
         embedding = embedding.detach()
         return condition()
@@ -138,18 +139,3 @@ def _loss(model: QueriedModel, e: torch.Tensor, t: int, x: torch.Tensor, cond: A
     """‖e - ε(x_t, t)‖₂² of each row, a mean over its elements."""
     epsilon = model.predict_noise(model.schedule.add_noise(x, e, t), t, cond)
     return p_norm(e - epsilon, 2) ** 2 / e[0].numel()
-
-
-def _gradients(total: torch.Tensor, inputs: Sequence[torch.Tensor], id: str) -> tuple[torch.Tensor, ...]:
-    """Return the gradients of a sum of losses.
-
-    Raises:
-        ModelError: if none reaches the inputs.
-    """
-    gradients = torch.autograd.grad(total, inputs, allow_unused=True) if total.requires_grad else ()
-    if not gradients or any(gradient is None for gradient in gradients):
-        raise ModelError(
-            f"No gradient reaches the image or the text embedding of {id}: its forward pass switches gradients off, or doesn't depend on "
-            "them. Choose an attack without gradients."
-        )
-    return gradients

@@ -100,4 +100,5 @@ def held_out(split: MemberSplit) -> MemberSplit:
     nonmembers = range(len(split.members), len(split.images))
     captions, classes = (select_rows(values, nonmembers) for values in (split.captions, split.classes))
     name = f"{split.name}, held-out against held-out"
-    return MemberSplit(name, split.nonmembers[:half], split.nonmembers[half:], captions, split.revision, classes, split.notes)
+    sides = split.nonmembers[:half], split.nonmembers[half:]
+    return MemberSplit(name, *sides, captions, split.revision, classes, split.notes, origins=split.origins[-1:])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mia_hub.attacks import Attack
+from mia_hub.auditing.base_overlap import base_overlap
 from mia_hub.auditing.measurement import check_plan, measure
 from mia_hub.auditing.options import AuditOptions
 from mia_hub.auditing.report import AuditReport, Cost
@@ -25,7 +26,6 @@ from mia_hub.scores import ScoreTable
 from mia_hub.splits.loading import load_split
 from mia_hub.splits.member_split import MemberSplit, captions_hash, split_hash
 from mia_hub.splits.shift import Survey, check_unchanged, shift_flags, survey
-from mia_hub.splits.training_images import base_overlap
 from mia_hub.system.memory import peak_memory_mb, reset_peak_memory
 from mia_hub.system.processes import current_processes
 from mia_hub.system.provenance import provenance
@@ -146,7 +146,7 @@ class PreparedAudit:
         options = self.inputs.options
         table = replace(self._scores(attack, file) if table is None else table, split=self.description)
         if attack.uses_base:
-            overlap = base_overlap(self.inputs.model, table.ids, table.is_member, self.description["hash"])
+            overlap = base_overlap(self.inputs.model, table.ids, table.is_member, self.description["hash"], self.inputs.split.origins)
             table = replace(table, remarks=table.remarks | overlap)
         attack = attack.with_chosen(table.chosen)
         rate = len(table) / table.seconds if table.seconds else None

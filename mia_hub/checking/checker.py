@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, Unpack, cast
+from typing import Any, Unpack, cast, get_args
 
 from mia_hub.attacks import Attack
-from mia_hub.attacks.checks import check_base_used
+from mia_hub.attacks.checks import check_base_used, check_choice
 from mia_hub.attacks.conditional import ConditionalAttack
 from mia_hub.attacks.copies import CopiesAttack
 from mia_hub.attacks.identity import recorded_model
-from mia_hub.checking.choosing import chosen_reference
+from mia_hub.checking.cdi_checking import compare_by_cdi, drawn_nonmembers, observed_by_cdi
+from mia_hub.checking.choosing import chosen_reference, nonmember_images
 from mia_hub.checking.image_answers import ImageCheck, Profile
 from mia_hub.checking.options import CheckerOptions
 from mia_hub.checking.per_precision import PerPrecision
-from mia_hub.checking.set_answers import SetCheck
+from mia_hub.checking.set_answers import CDI, PERMUTATION, Method, SetCheck
 from mia_hub.checking.set_checking import ObservedSet, compare_with_reference, set_answer
 from mia_hub.checking.treated_images import FalseEvidence, is_measured, ruled_out
 from mia_hub.checking.verdict_texts import (
@@ -128,6 +129,7 @@ class Checker:
         self._scoring: ScoringOptions = {"batch_size": options["batch_size"], "seed": chosen.seed}
         self._caption = chosen.caption
         self._copies = options["copies"]
+        self._options = options
         self._has_captions = captions is not None if chosen.reference is None else chosen.has_captions
         self._reference = PerPrecision(self.model, lambda: chosen.compute(self.model, options, on_batch))
 
@@ -384,21 +386,34 @@ class Checker:
             )
         return [reference.judge(row, sample) for row, sample in zip(values, observed.ids)]
 
-    def check_set(self, images: Any, *, captions: CaptionsOrClasses = None, progress: bool = True, on_batch: OnBatch = None) -> SetCheck:
+    def check_set(
+        self,
+        images: Any,
+        *,
+        method: Method = PERMUTATION,
+        captions: CaptionsOrClasses = None,
+        progress: bool = True,
+        on_batch: OnBatch = None,
+    ) -> SetCheck:
         """Return one answer for a set of images: whether they were, as a set, in the training data.
 
         Args:
+            method: "permutation", or "cdi"; see `mia_hub.check_set`.
             images, captions, progress, on_batch: as for `check`.
 
         Raises:
             ImageError: for an image that can't be read.
-            MetricError: with fewer than 5 different images.
+            MetricError: with fewer than 5 different images; by CDI, with fewer than 20.
+            SplitError: by CDI, if there are fewer known non-members than images, or only their scores.
         """
+        check_choice("method", method, get_args(Method))
         captions = self._check_captions(captions)
         given = as_images(images)
         inputs, captions, copies = distinct(given, captions)
         if len(inputs) < FEWEST_IN_SET:
             raise too_few(len(inputs))
+        if method == CDI:
+            return self._check_set_by_cdi(inputs, captions, copies, progress).without(0, left_out_of(given))
 
         def observe(reference: Reference | None) -> tuple[Reference | None, ObservedSet]:
             attack = self._verdict_attack(reference)
@@ -411,6 +426,17 @@ class Checker:
             return set_answer(observed, None, None).without(0, left_out_of(given))
         comparison = compare_with_reference(observed, reference, seed=self._scoring["seed"])
         return set_answer(observed, reference, comparison).without(0, left_out_of(given))
+
+    def _check_set_by_cdi(self, images: Sequence[InputImage], captions: CaptionsOrClasses, copies: int, progress: bool) -> SetCheck:
+        seed = self._scoring["seed"]
+        known, overlap = drawn_nonmembers(nonmember_images(self.model, self._options), [image.id for image in images], seed)
+
+        def compare(reference: Reference | None) -> SetCheck:
+            assert reference is not None, "there are images of non-members, and so a reference of them"
+            observed, null = observed_by_cdi(self.model, images, captions, known, copies, progress=progress, **self._scoring)
+            return set_answer(observed, reference, compare_by_cdi(observed, null, reference, overlap, seed=seed))
+
+        return self._reference.use(compare)
 
     def to_dict(self, checks: Sequence[ImageCheck]) -> dict[str, Any]:
         """Return answers as plain JSON-ready values, with the reference and the provenance once."""

@@ -12,8 +12,8 @@ from mia_hub.checking.checker import Checker
 from mia_hub.checking.image_answers import ImageCheck
 from mia_hub.checking.options import CheckerOptions
 from mia_hub.checking.reuse import reused_checker
-from mia_hub.checking.set_answers import SetCheck
-from mia_hub.errors import ImageError
+from mia_hub.checking.set_answers import CDI, PERMUTATION, Method, SetCheck
+from mia_hub.errors import AttackError, ImageError
 from mia_hub.images.sources import open_image
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.references.options import CaptionsOrClasses
@@ -89,6 +89,7 @@ def check_set(
     model: str | DiffusionModel = "demo",
     attack: str | Attack | None = None,
     *,
+    method: Method = PERMUTATION,
     captions: CaptionsOrClasses = None,
     **options: Unpack[CheckerOptions],
 ) -> SetCheck:
@@ -96,6 +97,9 @@ def check_set(
 
     Args:
         images: 5 different images or more; the arguments are those of `check_images`.
+        method: "permutation" (default): the verdict's scores of the set against those of the known non-members, in a direction that is
+            fixed beforehand. Or "cdi", the test of that paper: 26 features of 20 images or more and of as many known non-members, a
+            classifier that is fitted on half of both, and a t-test on the other half. It takes no attack.
         nonmembers: for any model but the demo: images that are certainly not in its training set, from the same source as ``images``.
 
     Returns:
@@ -104,7 +108,9 @@ def check_set(
     Raises:
         MiaHubError: with a message for the user.
     """
-    return get_checker(model, attack, **options).check_set(images, captions=captions, progress=options["progress"])
+    if method == CDI and attack is not None:
+        raise AttackError("method='cdi' combines attacks of its own; leave the attack out.")
+    return get_checker(model, attack, **options).check_set(images, method=method, captions=captions, progress=options["progress"])
 
 
 @with_options

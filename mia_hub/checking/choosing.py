@@ -22,8 +22,10 @@ from mia_hub.references.record import SourceRecord
 from mia_hub.references.reference import Reference, kept_reference, scored_reference
 from mia_hub.references.scoring import LabelledImages, ScoringRun, check_enough
 from mia_hub.references.source import is_source, open_known_images
+from mia_hub.references.unseen_by_base import described
 from mia_hub.references.verdict_attack import DefaultAttack, default_verdict_attack, requested_attack
 from mia_hub.splits.member_split import distinct
+from mia_hub.splits.origins import Origin
 
 OnBatch = Callable[[int, int], None] | None
 
@@ -135,25 +137,41 @@ def _named(options: CheckerOptions) -> Reference | None:
 
 def _of_nonmembers(model: DiffusionModel, attack: Attack, options: CheckerOptions, on_batch: OnBatch) -> Reference:
     """Return the reference of given non-members, which is kept for the next check of the same ones."""
+    known, origin, drawn_from = _opened(model, options)
+    check_enough(len(known.images))
+    origin = described(model, attack, origin, drawn_from)
+    run = _run(options, on_batch, options["seed"])
+    if not options["keep"]:
+        return scored_reference(model, attack, known, origin, None, run)
+    ids = [image.id for image in known.images]
+    id = reference_id(model, attack, known, ids, options["seed"])
+    plan = BuildPlan(model, attack, PreparedImages(known, ids, origin, None, ()), options["seed"], id)
+    return Reference.from_plan(plan, batch_size=run.batch_size, progress=run.progress, on_batch=on_batch, kind=CHECKED)
+
+
+def nonmember_images(model: DiffusionModel, options: CheckerOptions) -> LabelledImages | None:
+    """Return the different known non-members of a checker; None where it has only their scores, or none are known."""
+    if options["nonmembers"] is not None:
+        return _opened(model, options)[0]
+    if options["reference"] is not None or not is_demo(model):
+        return None
+    images = demo_nonmembers()
+    return LabelledImages(images, np.zeros(len(images), np.int8))
+
+
+def _opened(model: DiffusionModel, options: CheckerOptions) -> tuple[LabelledImages, SourceRecord, Origin | None]:
+    """Return the non-members given, without copies; their record, and the one source of them that is stated."""
     source, captions = options["nonmembers"], cast(Any, options["nonmember_captions"])
-    origin = SourceRecord(description="the non-members given")
+    origin, drawn_from = SourceRecord(description="the non-members given"), None
     if is_source(source):
         opened = open_known_images(source, progress=options["progress"])
-        source, origin = opened.images, opened.origin
+        source, origin, drawn_from = opened.images, opened.origin, opened.drawn_from
         if captions is True:
             captions = source_captions(opened, model.info.conditioning)
     images, captions, copies = distinct(as_images(source), captions)
     if copies:
         origin = origin.model_copy(update={"description": f"{origin.description}, {copies} copies left out"})
-    check_enough(len(images))
-    known = LabelledImages(images, np.zeros(len(images), np.int8), captions)
-    run = _run(options, on_batch, options["seed"])
-    if not options["keep"]:
-        return scored_reference(model, attack, known, origin, None, run)
-    ids = [image.id for image in images]
-    id = reference_id(model, attack, known, ids, options["seed"])
-    plan = BuildPlan(model, attack, PreparedImages(known, ids, origin, None, ()), options["seed"], id)
-    return Reference.from_plan(plan, batch_size=run.batch_size, progress=run.progress, on_batch=on_batch, kind=CHECKED)
+    return LabelledImages(images, np.zeros(len(images), np.int8), captions), origin, drawn_from
 
 
 def _run(options: CheckerOptions, on_batch: OnBatch, seed: int) -> ScoringRun:

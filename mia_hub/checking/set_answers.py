@@ -1,19 +1,24 @@
 """The answer about a *set* of images: many weak scores make one strong answer.
 
 After CDI (arXiv 2411.12858), with two differences that guard against a wrong accusation. CDI trains a classifier to tell the suspects from
-known non-members, in whatever direction they differ, and tests whether it succeeds on held-out images. Here the direction is fixed
-beforehand, "looks more like a training image", so that suspects which merely differ in kind are no evidence; and the test is one-sided.
+known non-members, in whatever direction they differ, and tests whether it succeeds on held-out images (`method="cdi"`). By default the
+direction is fixed beforehand, "looks more like a training image", so that suspects which merely differ in kind are no evidence; and the
+test is one-sided.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from mia_hub.checking.verdict_texts import unreadable_note
 from mia_hub.metrics.set_tests import Fraction
 from mia_hub.references.verdict_scores import VerdictScores
+
+Method = Literal["permutation", "cdi"]
+PERMUTATION: Method = "permutation"
+CDI: Method = "cdi"
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,8 @@ class SetCheck:
         names: of the images, such as those of their files.
         notes: what was left out.
         known_scores: the scores of the known images, for a plot; None where there is no verdict.
+        method: "permutation", or "cdi" for the test of that paper. By CDI ``p_value`` is that of Welch's t-test, ``scores`` are of the half
+            of the images that nothing was fitted on, and there is no fraction and no ``more_needed``.
     """
 
     verdict: str
@@ -62,6 +69,7 @@ class SetCheck:
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     known_scores: VerdictScores | None = None
+    method: Method = PERMUTATION
 
     def without(self, unreadable: int, others: Sequence[str] = ()) -> SetCheck:
         """Return the answer with notes on files that are not part of the set.

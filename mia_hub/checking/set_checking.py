@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from mia_hub.attacks import Attack
 from mia_hub.attacks.scoring import Observations
-from mia_hub.checking.set_answers import SetCheck
+from mia_hub.checking.set_answers import PERMUTATION, Method, SetCheck
 from mia_hub.checking.verdict_texts import (
     blind_classifier_text,
     copies_note,
@@ -46,6 +46,7 @@ class ObservedSet:
         timestep: at which the images were scored.
         observations: of the images, by this attack.
         caveats: what an answer by this attack presupposes.
+        method: of the test.
     """
 
     images: Sequence[InputImage]
@@ -56,6 +57,7 @@ class ObservedSet:
     timestep: int
     observations: Observations
     caveats: tuple[str, ...] = ()
+    method: Method = PERMUTATION
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +102,7 @@ def compare_with_reference(observed: ObservedSet, reference: Reference, *, seed:
         )
     parts = (verdict_observations(observed.attack, observed.observations), nonmembers, members)
     test = compare_sets(*(untouched(observed.attack, part) for part in parts), seed=seed)
-    difference = _difference_in_kind(observed.images, ids, reference, seed)
+    difference = difference_in_kind(observed.images, ids, reference, seed)
     return SetComparison(n_null, overlap, None if difference else test, difference)
 
 
@@ -109,7 +111,7 @@ def _observations_of(reference: Reference, rows: Sequence[int], label: int) -> n
     return reference.observations[[row for row in rows if reference.profiles.is_member[row] == label]]
 
 
-def _difference_in_kind(images: Sequence[InputImage], ids: Collection[str], reference: Reference, seed: int) -> str:
+def difference_in_kind(images: Sequence[InputImage], ids: Collection[str], reference: Reference, seed: int) -> str:
     """Return how a set differs in kind from the known non-members, in words; "" where it does not.
 
     Args:
@@ -162,4 +164,5 @@ def set_answer(observed: ObservedSet, reference: Reference | None, comparison: S
         names=tuple(image.name for image in observed.images),
         notes=tuple(notes),
         known_scores=None if test is None else VerdictScores.of(test.null_scores, test.member_scores),
+        method=observed.method,
     )

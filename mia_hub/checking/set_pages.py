@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mia_hub.checking.set_answers import SetCheck
+from mia_hub.checking.set_answers import CDI, SetCheck
 from mia_hub.checking.verdict_texts import SET_VERDICTS, fraction_text, more_needed_text
 from mia_hub.rendering.html import fragment
 from mia_hub.rendering.numbers import p_text
@@ -19,17 +19,24 @@ SMALLEST_P_SHOWN = 1e-4
 
 def set_figures(check: SetCheck) -> Rows:
     """Return names and values of the answer's figures, without those that it doesn't have."""
-    rows = [["Model", check.model], ["Attack", f"{check.attack_name} at t = {check.timestep}"], ["Images in the set", f"{check.n:,}"]]
+    attack = "26 features of CDI" if check.method == CDI else f"{check.attack_name} at t = {check.timestep}"
+    rows = [["Model", check.model], ["Attack", attack], ["Images in the set", f"{check.n:,}"]]
     if check.source is not None:
         rows.append(["Compared with", f"{check.n_null:,} of {check.source}"])
-    if check.p_value is not None and check.p_welch is not None and check.fraction is not None:
+    if check.p_value is not None and check.method == CDI:
+        rows += [["p-value (Welch's t-test on the held-out half)", _welch_text(check.p_value)]]
+    elif check.p_value is not None and check.p_welch is not None and check.fraction is not None:
         rows += [
             ["p-value (permutation test)", p_text(check.p_value)],
-            ["p-value (Welch's t-test)", p_text(check.p_welch) if check.p_welch >= SMALLEST_P_SHOWN else "below 0.0001"],
+            ["p-value (Welch's t-test)", _welch_text(check.p_welch)],
             ["Estimated share of training images", fraction_text(check.fraction)],
             ["Further images needed for evidence", more_needed_text(check.more_needed)],
         ]
     return rows
+
+
+def _welch_text(p_value: float) -> str:
+    return p_text(p_value) if p_value >= SMALLEST_P_SHOWN else "below 0.0001"
 
 
 def set_text(check: SetCheck) -> str:

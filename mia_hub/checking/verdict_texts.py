@@ -350,6 +350,13 @@ def set_caveats(verdict: str, test: SetTest | None) -> tuple[str, ...]:
     )
 
 
+CDI_CAVEAT = (
+    "This is CDI's test (arXiv 2411.12858): on one half of these images, and of as many known non-members, a classifier learns to tell the "
+    "two apart, in whatever way they differ, and it is tested on the other half. So any difference in kind that shows in the model's "
+    "predictions counts as evidence, in any direction; the default test looks in one direction, fixed beforehand."
+)
+
+
 def unlike_images_text(n_unlike: int, n: int) -> str:
     """Return what makes a set not comparable when images in it are."""
     return f"{n_unlike} of the {n} images are unlike the images that scores are compared with"

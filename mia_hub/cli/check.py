@@ -62,6 +62,14 @@ def add_command(commands: Commands) -> None:
                 "(marginal); default: conditional for shipped and published references, if they are large enough",
             )
         parser.add_argument("--yes", action="store_true", help="build or fetch a reference for a well-known model without a question")
+        if answer is _answer_set:
+            parser.add_argument(
+                "--method",
+                choices=("permutation", "cdi"),
+                default="permutation",
+                help="the test: in a direction that is fixed beforehand (permutation, the default), or that of CDI (arXiv 2411.12858), "
+                "which fits a classifier of 26 features on half of 20 images or more and of as many non-members",
+            )
         if answer is _answer_each:
             add_batch(parser)
             parser.add_argument(
@@ -97,6 +105,8 @@ def run(args: argparse.Namespace) -> int:
         check_batch_options(args)
     batch = getattr(args, "batch", None)
     attack = verdict_attack_from(args)
+    if attack is not None and getattr(args, "method", None) == "cdi":
+        raise MiaHubError("--method cdi combines attacks of its own; leave --attack and --set out.")
     images = _files_of([batch] if batch else args.images, progress=not args.quiet)
     for problem in images.problems:
         message(problem)
@@ -112,6 +122,8 @@ def run(args: argparse.Namespace) -> int:
     left_out = nonmembers._replace(unreadable=images.unreadable, not_read=[*images.not_read, *nonmembers.problems])
     out = Path(args.out) if args.out else None
     options: dict[str, Any] = {"captions": captions, "progress": not args.quiet}
+    if args.command == "check-set":
+        options["method"] = args.method
     if batch:
         return answer_batch(args, checker, images.readable, images.named_problems, left_out.not_read, **options)
     with output_folder(out):

@@ -15,8 +15,8 @@ from mia_hub.errors import SplitError
 if TYPE_CHECKING:
     from mia_hub.splits.card import SplitRecord
     from mia_hub.splits.drawing import DecodedSplit
+    from mia_hub.splits.origins import Origin
     from mia_hub.splits.publishing import PushTarget
-    from mia_hub.splits.sources import Origin
 
 
 def add_command(commands: Commands) -> None:
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     """Make the split; refuse what can be refused before any image is read."""
     from mia_hub.splits.canaries import LICENSE, SUFFIX, draw_canaries
     from mia_hub.splits.card import card_text, check_license_name, check_model_name
-    from mia_hub.splits.sources import Origin
+    from mia_hub.splits.origins import Origin
     from mia_hub.splits.writing import earlier_record, split_record
 
     _check_options(args)

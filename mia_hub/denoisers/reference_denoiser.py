@@ -16,6 +16,7 @@ from mia_hub.errors import ModelError, integer_at_least
 from mia_hub.images.image import InputImage
 from mia_hub.images.sequences import SelectedSequence
 from mia_hub.images.sources import as_images
+from mia_hub.models.families.latent_unet import LatentUNetModel
 from mia_hub.models.loading import load_model
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.splits.training_images import TRAINING_FACTS, TRAINING_IDS
@@ -43,8 +44,9 @@ def train_reference(
 ) -> Path:
     """Train a small denoiser on other images of the kind, to be given as ``base=…``; the same call resumes an interrupted run.
 
-    It has the model space, the noise schedule and the autoencoder of a model, some 360,000 parameters, and no condition. A tenth of the
-    images is held out, and the weights of the lowest loss on these are kept.
+    It has the model space, the noise schedule and the autoencoder of a model, some 360,000 parameters, and no condition. Like a model of
+    flow matching it predicts the velocity ε - x0, and like any other ε. A tenth of the images is held out, and the weights of the lowest
+    loss on these are kept.
 
     Args:
         images: 20 or more different images, better thousands: anything that `mia_hub.images.sources.as_images` takes. None of them may be
@@ -62,8 +64,7 @@ def train_reference(
         The folder, which `mia_hub.load_model` takes.
 
     Raises:
-        ModelError: for a model of flow matching or without an autoencoder of a known kind, too few images, or a folder that holds
-            something else.
+        ModelError: for a model without an autoencoder of a known kind, too few images, or a folder that holds something else.
     """
     pace = Pace(steps=integer_at_least("steps", steps, 1, ModelError), seed=integer_at_least("seed", seed, 0, ModelError))
     model = load_model(like, device=device, revision=revision)
@@ -79,7 +80,7 @@ def train_reference(
     _check_folder(folder)
     x0 = _encoded(model, SelectedSequence(given, [rows[sample] for sample in ids]), progress)
     network = _network(model, seed)
-    training = DenoiserTraining(folder, network, model.schedule, x0, pace, identity, model.device)
+    training = DenoiserTraining(folder, network, model.schedule, _is_flow(model), x0, pace, identity, model.device)
     training.run(progress=progress, on_check=on_check)
     _save(folder, model, network, scheduler)
     facts = {"data": "images of its user", "members": len(ids), "steps": pace.steps, "recipe": {"like": model.info.id, **vars(pace)}}
@@ -105,24 +106,28 @@ def _check_folder(folder: Path) -> None:
 
 
 def _scheduler(model: DiffusionModel) -> Any:
-    """Return diffusers' scheduler of a model's noise schedule.
+    """Return diffusers' scheduler of a model's noise schedule; of a flow, one without a shift, which the noise levels don't depend on.
 
     Raises:
-        ModelError: for a flow, whose noise levels are no sequence of betas.
+        ModelError: for a model of latents whose autoencoder is of no kind that `mia_hub.load_model` reads beside a UNet2DModel.
     """
-    from diffusers import DDPMScheduler
+    from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 
-    info, signals = model.info, model.schedule.signals.double()
-    kinds = {"AutoencoderKL", "VQModel"}
-    encoder = type(getattr(model, "vae", None)).__name__
-    if info.prediction_type == "flow_prediction" or (info.sample_shape != info.picture_shape and encoder not in kinds):
+    info, kinds = model.info, LatentUNetModel.components[LatentUNetModel.autoencoder]
+    if info.sample_shape != info.picture_shape and type(getattr(model, "vae", None)).__name__ not in kinds:
         raise ModelError(
-            f"A reference denoiser can't be trained for {info.id}: it is made for models of pixels, and of latents with a DDPM schedule "
-            f"and an autoencoder of the kind {' or '.join(sorted(kinds))}. Give the model that it was fine-tuned from as its base."
+            f"A reference denoiser can't be trained for {info.id}: it is made for models of pixels, and of latents with an autoencoder of "
+            f"the kind {' or '.join(kinds)}. Give the model that it was fine-tuned from as its base."
         )
-    alphas = signals**2
+    if _is_flow(model):
+        return FlowMatchEulerDiscreteScheduler(num_train_timesteps=info.num_train_timesteps, shift=1.0)
+    alphas = model.schedule.signals.double() ** 2
     betas = 1 - alphas / torch.cat([torch.ones(1, dtype=torch.float64), alphas[:-1]])
     return DDPMScheduler(num_train_timesteps=info.num_train_timesteps, trained_betas=betas.tolist())
+
+
+def _is_flow(model: DiffusionModel) -> bool:
+    return model.info.prediction_type == "flow_prediction"
 
 
 def _encoded(model: DiffusionModel, images: Sequence[InputImage], progress: bool) -> torch.Tensor:
@@ -159,10 +164,10 @@ def _save(folder: Path, model: DiffusionModel, network: Any, scheduler: Any) -> 
     """Write a denoiser in diffusers' layout; one of latents with the model's own autoencoder."""
     network.save_pretrained(folder / "unet")
     scheduler.save_pretrained(folder / "scheduler")
-    index: dict[str, Any] = {"unet": ["diffusers", "UNet2DModel"], "scheduler": ["diffusers", "DDPMScheduler"]}
+    index: dict[str, Any] = {"unet": ["diffusers", "UNet2DModel"], "scheduler": ["diffusers", type(scheduler).__name__]}
     vae: Any = getattr(model, "vae", None)
     if vae is not None:
-        vae.save_pretrained(folder / "vqvae")
-        index["vqvae"] = ["diffusers", type(vae).__name__]
+        vae.save_pretrained(folder / LatentUNetModel.autoencoder)
+        index[LatentUNetModel.autoencoder] = ["diffusers", type(vae).__name__]
     index["_class_name"] = "DDPMPipeline" if vae is None else "LDMPipeline"
     write_text(folder / INDEX, json.dumps(index, indent=2) + "\n")

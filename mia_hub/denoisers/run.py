@@ -17,6 +17,7 @@ import torch
 from tqdm.auto import tqdm
 
 from mia_hub.errors import ModelError
+from mia_hub.models.families.scheduler_reading import network_times
 from mia_hub.models.schedule import NoiseSchedule
 from mia_hub.system.files import replacing
 
@@ -59,8 +60,10 @@ class DenoiserTraining:
 
     Args:
         folder: where the checkpoint is.
-        network: predicts ε from (x_t, t), as diffusers' UNet2DModel.
+        network: diffusers' UNet2DModel, or any module that is called alike. Of a flow it predicts the velocity ε - x0 from x_σ and T·σ, of
+            any other schedule ε from x_t and t.
         schedule: the noise schedule.
+        flow: whether it is that of a flow.
         x0: images in model space, float32 ``[N, C, H, W]``.
         pace: see `Pace`.
         identity: of everything that the run depends on; a checkpoint of another one is refused.
@@ -79,6 +82,7 @@ class DenoiserTraining:
         folder: Path,
         network: torch.nn.Module,
         schedule: NoiseSchedule,
+        flow: bool,
         x0: torch.Tensor,
         pace: Pace,
         identity: str,
@@ -86,6 +90,7 @@ class DenoiserTraining:
     ):
         self.folder, self.network, self.schedule, self.pace = folder, network.to(device), schedule, pace
         self.identity, self.device, self.step, self.best = identity, device, 0, math.inf
+        self.flow, self._times = flow, network_times(schedule, "flow_prediction" if flow else "epsilon")
         held_out = max(1, len(x0) // HELD_OUT)
         self._x0, self._held_out = x0[held_out:], x0[:held_out].repeat(HELD_OUT_DRAWS, 1, 1, 1)
         self._optimizer = torch.optim.AdamW(network.parameters(), pace.learning_rate)
@@ -131,11 +136,17 @@ class DenoiserTraining:
                 self._average[name].lerp_(value, 1 - decay)
 
     def _loss(self, x0: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """‖e - ε(x_t, t)‖², a mean over everything (arXiv 2006.11239, Eq. 14)."""
+        """Squared error of the network's output, a mean over everything.
+
+        ‖e - ε(x_t, t)‖² (Ho et al. 2020, arXiv 2006.11239, Eq. 14); of a flow ‖(e - x0) - v(x_σ, T·σ)‖² with x_σ = (1-σ)x0 + σe and σ
+        uniform (Liu et al. 2022, arXiv 2209.03003, Eq. 1).
+        """
         t = torch.randint(0, len(self.schedule), (len(x0),), generator=generator)
         e = torch.randn(x0.shape, generator=generator)
-        x_t, e, t = (values.to(self.device) for values in (self.schedule.add_noise(x0, e, t), e, t))
-        loss: torch.Tensor = torch.nn.functional.mse_loss(self.network(x_t, t).sample, e)
+        target = e - x0 if self.flow else e
+        time = t if self._times is None else self._times[t].to(x0.dtype)
+        x_t, target, time = (values.to(self.device) for values in (self.schedule.add_noise(x0, e, t), target, time))
+        loss: torch.Tensor = torch.nn.functional.mse_loss(self.network(x_t, time).sample, target)
         return loss
 
     def _check(self) -> float:

@@ -48,9 +48,9 @@ class SetTest:
     """The figures of `SetCheck`.
 
     Attributes:
-        p_value: of the permutation test.
+        p_value: of the permutation test, or of CDI's.
         p_welch: of Welch's t-test, for comparison.
-        fraction: estimated share of members.
+        fraction: estimated share of members; None for CDI's test, which has no such estimate.
         more_needed: further images of the same kind that would give evidence; 0 if there is evidence, None if no number would.
         scores: of the set, ``[m]``, in standard deviations; higher = more like a member.
         null_scores: of the known non-members, ``[n]``, likewise.
@@ -59,7 +59,7 @@ class SetTest:
 
     p_value: float
     p_welch: float
-    fraction: Fraction
+    fraction: Fraction | None
     more_needed: int | None
     scores: Floats
     null_scores: Floats
@@ -99,7 +99,7 @@ def compare_sets(suspects: Floats, null: Floats, members: Floats | None = None, 
     p_value = (1 + int((drawn >= own.mean() - 1e-12).sum())) / (PERMUTATIONS + 1)
     return SetTest(
         p_value,
-        _welch(own, others),
+        welch(own, others),
         _fraction(own, others, known, seed),
         0 if p_value <= ALPHA else _more_needed(own, others, difference),
         own,
@@ -142,7 +142,8 @@ def _means_of_draws(scores: Floats, m: int, rng: np.random.Generator) -> Floats:
     return np.asarray(scores[rows].mean(axis=1))
 
 
-def _welch(own: Floats, others: Floats) -> float:
+def welch(own: Floats, others: Floats) -> float:
+    """Return the p-value of Welch's t-test, one-sided: the first mean is higher. Equal constants have p = 1."""
     from scipy.stats import ttest_ind
 
     p = float(ttest_ind(own, others, equal_var=False, alternative="greater").pvalue)

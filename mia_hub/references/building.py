@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Annotated, Any
 
@@ -19,6 +19,7 @@ from mia_hub.references.kept import reference_id
 from mia_hub.references.preparing import PreparedImages, prepare
 from mia_hub.references.scoring import check_enough, queries_per_image
 from mia_hub.references.source import open_known_images
+from mia_hub.references.unseen_by_base import described
 from mia_hub.references.verdict_attack import DefaultAttack, check_usable, default_verdict_attack, requested_attack
 from mia_hub.rendering.numbers import duration
 from mia_hub.splits.split_part import ColumnNames
@@ -93,6 +94,7 @@ def plan_reference(
     base_given = True if options["base"] is not None else None
     configured = requested_attack(attack, loaded, base_given=base_given) or default_verdict_attack(loaded, base_given=base_given)
     configured.check(loaded, None)
+    sides[0] = replace(sides[0], origin=described(loaded, configured, sides[0].origin, sides[0].drawn_from))
     images = prepare(loaded.info, *sides, captions=options["captions"], made_after=_date(options["made_after"]), progress=progress)
     caveats = tuple(dict.fromkeys((*images.origin.caveats, *options["caveats"])))
     origin = images.origin.model_copy(update={"stated": " ".join(options["stated"].split()), "caveats": caveats})

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mia_hub.attacks import Attack
+from mia_hub.auditing.known_models import KnownModel, known_model
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.references.building import cost_text
-from mia_hub.references.known_models import KnownModel, known_model
 from mia_hub.references.reference import Reference
 from mia_hub.references.verdict_attack import default_verdict_attack
 

@@ -10,11 +10,10 @@ from pydantic import Field, field_validator
 from mia_hub.attacks import Attack, get_attack
 from mia_hub.attacks.registry import decomposed
 from mia_hub.errors import AttackError
-from mia_hub.system.validation import FROM_LIST, Closed, InvalidData, Open, parsed, predicate, sentence
+from mia_hub.system.validation import FROM_LIST, Closed, InvalidData, Open, Text, parsed, predicate, sentence
 
 Count = Annotated[int, Field(ge=0)]
 Hash = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-Text = Annotated[str, Field(max_length=2000)]
 
 
 class AttackRecord(Closed):

@@ -19,9 +19,9 @@ from mia_hub.images.image import InputImage
 from mia_hub.images.sequences import SelectedSequence
 from mia_hub.metrics.p_values import ENOUGH_NULL, FEWEST_NULL
 from mia_hub.models.protocol import DiffusionModel
+from mia_hub.references.unseen_by_base import check_unseen
 from mia_hub.references.verdict_attack import profile_attack, verdict_attack, verdict_observations
 from mia_hub.scores import ScoreTable
-from mia_hub.splits.training_images import base_overlap
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,8 +127,7 @@ def score_known(model: DiffusionModel, attack: Attack, known: LabelledImages, ru
         MetricError: with known members that are too few to choose anything.
     """
     check_enough(int((known.is_member == 0).sum()))
-    if attack.uses_base:
-        _check_unseen_by_base(model, known)
+    check_unseen(model, attack, [known.images[int(row)].id for row in np.flatnonzero(known.is_member == 0)] if attack.uses_base else [])
     profiles = profile_attack(attack, model.info.num_train_timesteps).score(model, known.images, **run.options(known))
     if (known.is_member == 1).any():
         choice = _chosen_on_members(model, attack, known, profiles, run)
@@ -181,13 +180,3 @@ def _chosen_on_members(model: DiffusionModel, attack: Attack, known: LabelledIma
     reported = np.flatnonzero(measured.reported)
     check_enough(int((known.is_member[reported] == 0).sum()))
     return _Choice(reported, table.chosen, measured.timestep, str(measured.selection["description"]), queries)
-
-
-def _check_unseen_by_base(model: DiffusionModel, known: LabelledImages) -> None:
-    rows = np.flatnonzero(known.is_member == 0)
-    seen = base_overlap(model, [known.images[int(row)].id for row in rows], known.is_member[rows])
-    if seen:
-        raise SplitError(
-            f"The known non-members must be in the training set of neither the model nor its base, and {seen['base-saw-nonmembers']}. Give "
-            "other non-members, another base, or an attack that uses no base."
-        )

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mia_hub.auditing.published_settings.setting import BENCHMARK, load_benchmark
 from mia_hub.errors import SplitError, integer_at_least
 from mia_hub.images.image import InputImage
 from mia_hub.images.sequences import SelectedSequence
@@ -18,11 +19,11 @@ from mia_hub.images.sources import as_images, left_out_of
 from mia_hub.references.record import SourceRecord
 from mia_hub.splits.loading import load_split
 from mia_hub.splits.member_split import MEMBER_NAMES, NONMEMBER_NAMES, MemberSplit
+from mia_hub.splits.origins import Origin
 from mia_hub.splits.split_part import ColumnNames, FetchOptions
 
 Side = Literal["members", "nonmembers"]
 _SIDES = {"members": "members", "nonmembers": "non-members"}
-BENCHMARK = "benchmark:"
 DEMO = "demo"
 _DATASET = re.compile(r"(?P<name>[\w.-]+/[\w.-]+?)(:(?P<split>[\w.-]+))?")
 FORMS = (
@@ -38,13 +39,15 @@ class KnownImages:
     Attributes:
         images: lazy; nothing is decoded before it is needed.
         captions, classes: one per image, or None.
-        origin: where they come from.
+        origin: where they come from, for answers.
+        drawn_from: the one source of them that is stated; None where none is.
     """
 
     images: Sequence[InputImage]
     captions: Sequence[Any] | None
     classes: Sequence[Any] | None
     origin: SourceRecord
+    drawn_from: Origin | None = None
 
     def conditions(self, conditioning: str) -> Sequence[Any] | None:
         """Return what a model is conditioned on: the captions, the classes, or nothing."""
@@ -155,7 +158,8 @@ def _side_of(split: MemberSplit, side: Side, origin: SourceRecord) -> KnownImage
         None if values is None else SelectedSequence(values, range(first, first + len(images)))
         for values in (split.captions, split.classes)
     )
-    return KnownImages(images, captions, classes, origin)
+    origins = split.origins[:1] if side == "members" else split.origins[-1:]
+    return KnownImages(images, captions, classes, origin, *origins)
 
 
 def _of_source(text: str, side: Side, columns: ColumnNames, revision: str | None) -> KnownImages:
@@ -174,13 +178,12 @@ def _of_source(text: str, side: Side, columns: ColumnNames, revision: str | None
     if isinstance(opened, MemberSplit):
         record = record.model_copy(update={"description": f"the {_SIDES[side]} of {place}"})
         return _side_of(opened, side, record)
-    return KnownImages(opened.images, opened.captions, opened.classes, record)
+    return KnownImages(opened.images, opened.captions, opened.classes, record, opened.origin)
 
 
 def _of_benchmark(text: str, side: Side, limit: int | None, progress: bool) -> KnownImages:
     """Open the members or the non-members of a published setting."""
     from mia_hub.auditing.published_settings.image_source import DEMO as PACKAGED
-    from mia_hub.auditing.published_settings.setting import load_benchmark
     from mia_hub.auditing.published_settings.side import Side as Drawn
 
     setting = load_benchmark(text.removeprefix(BENCHMARK))
@@ -196,4 +199,4 @@ def _of_benchmark(text: str, side: Side, limit: int | None, progress: bool) -> K
         raise SplitError(f"No image is left of {described}: {draw}. Give another source.")
     captions, classes = drawn.conditions(draw)
     origin = origin.model_copy(update={"revision": draw.commit, "left_out": dict(draw.missing)})
-    return _described(KnownImages(drawn.images(draw), captions, classes, origin), False)
+    return _described(KnownImages(drawn.images(draw), captions, classes, origin, drawn.origin), False)

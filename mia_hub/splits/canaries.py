@@ -13,7 +13,8 @@ from mia_hub.images.image import InputImage
 from mia_hub.images.sources import as_images
 from mia_hub.splits.drawing import DecodedSplit, draw_by_coins
 from mia_hub.splits.member_split import MemberSplit
-from mia_hub.splits.sources import Origin, Pool
+from mia_hub.splits.origins import Origin
+from mia_hub.splits.sources import Pool
 
 SUFFIX = "-canaries"
 # With fewer, coins may well leave a side with too few for an audit.

@@ -11,7 +11,7 @@ from mia_hub.errors import SplitError
 from mia_hub.flags import Flag
 from mia_hub.metrics.estimates import Estimate
 from mia_hub.rendering.markdown import code_span, escape_markdown
-from mia_hub.splits.sources import Origin
+from mia_hub.splits.origins import Origin
 
 # 1 is member.
 LABELS = ("nonmember", "member")

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mia_hub.errors import SplitError
-
-if TYPE_CHECKING:
-    from mia_hub.splits.hub_rows import HubDataset
-
-# The record of a split, beside its files.
-RECORD = "split.json"
-MOST_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -68,42 +59,16 @@ def toss(seed: int, ids: Iterable[str]) -> npt.NDArray[np.bool_]:
     return np.array([coin(seed, id) for id in ids], dtype=bool)
 
 
-def draw_beside(folder: Path) -> CoinDraw | None:
-    """Return the draw that the record in a split's folder states; None where there is no record, or none of coins."""
-    path = folder / RECORD
-    try:
-        if not path.is_file() or path.stat().st_size > MOST_BYTES:
-            return None
-        return _stated(path.read_bytes())
-    except OSError:
-        return None
+def stated_draw(record: Mapping[str, Any]) -> CoinDraw | None:
+    """Return the draw that a split's record states, which anyone may have written: `CoinDraw.check` compares it with the images.
 
+    Args:
+        record: as `mia_hub.splits.record_beside.record_beside` reads it.
 
-def draw_on_hub(dataset: HubDataset) -> CoinDraw | None:
-    """Return the draw that the record of a data set on the Hub states, at its commit; None as for `draw_beside`.
-
-    Raises:
-        SplitError: if the record can't be fetched.
+    Returns:
+        The draw; None where the record states none of coins.
     """
-    from huggingface_hub import hf_hub_download
-
-    if RECORD not in dataset.sizes or dataset.sizes[RECORD] > MOST_BYTES:
-        return None
-    if dataset.is_offline:
-        place = dataset.listing.cached(RECORD)
-        return None if place is None else draw_beside(Path(place).parent)
-    with dataset.errors():
-        return draw_beside(Path(hf_hub_download(dataset.name, RECORD, revision=dataset.commit, repo_type="dataset")).parent)
-
-
-def _stated(content: bytes) -> CoinDraw | None:
-    """Return the draw in a record that anyone may have written; `CoinDraw.check` compares it with the images."""
-    try:
-        record = json.loads(content)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(record, dict) or record.get("coins") is not True:
-        return None
     seed, hash = record.get("seed"), record.get("hash")
-    stated = isinstance(seed, int) and not isinstance(seed, bool) and isinstance(hash, str)
-    return CoinDraw(seed, hash) if stated else None  # type: ignore[arg-type]  # checked in the line above
+    if record.get("coins") is not True or not isinstance(seed, int) or isinstance(seed, bool) or not isinstance(hash, str):
+        return None
+    return CoinDraw(seed, hash)

@@ -161,6 +161,7 @@ def _divided(pools: list[Pool], sides: list[_Readable], reader: _Reader) -> Deco
         revision=pool.origin.revision,
         classes=_both([source.classes for source in pools], sides),
         notes=tuple(dict.fromkeys(note for source in pools for note in source.notes)),
+        origins=tuple(source.origin for source in pools),
     )
     return DecodedSplit(split, np.concatenate([side.ids for side in sides]), reader.left_out, reader.example)
 
@@ -235,5 +236,6 @@ def decode_split(split: MemberSplit, *, progress: bool = True) -> DecodedSplit:
         classes,
         split.notes,
         split.coins,
+        split.origins,
     )
     return DecodedSplit(readable, np.concatenate([members.ids, nonmembers.ids]), reader.left_out, reader.example, copies)

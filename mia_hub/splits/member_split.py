@@ -17,6 +17,7 @@ from mia_hub.images.image import InputImage
 from mia_hub.images.sequences import ConcatenatedSequence, SelectedSequence
 from mia_hub.images.sources import as_images, left_out_of
 from mia_hub.splits.coins import CoinDraw
+from mia_hub.splits.origins import Origin
 
 MEMBER_NAMES = ("member", "members")
 NONMEMBER_NAMES = ("nonmember", "nonmembers", "non-member", "non-members", "non_member", "non_members")
@@ -37,6 +38,8 @@ class MemberSplit:
         classes: class index of each image, members first, or None.
         notes: what the reader of a result must know of the split, one sentence each.
         coins: the draw, if each image was in or out by its own fair coin; None for a split of any other kind, such as a part of one.
+        origins: where the images come from, as far as the split's record or its data set states it: one source of all, or that of the
+            members and that of the non-members.
     """
 
     name: str
@@ -47,6 +50,7 @@ class MemberSplit:
     classes: Sequence[Any] | None = None
     notes: tuple[str, ...] = ()
     coins: CoinDraw | None = None
+    origins: tuple[Origin, ...] = ()
 
     def conditioned_on(self, conditioning: str, source: str = "split") -> MemberSplit:
         """Return the split with the conditions of a model as its `captions`, and a note if only some of these are empty texts.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mia_hub.errors import SplitError
-from mia_hub.splits.coins import RECORD
+from mia_hub.splits.record_beside import RECORD
 from mia_hub.splits.writing import foreign_data, read_record
 from mia_hub.system.hub import HUB_TIMEOUT, LOG_IN_TO_WRITE, HubTask, hub_errors
 

@@ -17,10 +17,11 @@ from mia_hub.images.image import InputImage
 from mia_hub.images.metadata_files import first_value, is_metadata
 from mia_hub.images.sequences import ConcatenatedSequence, MappedSequence, RepeatedItem
 from mia_hub.images.sources import as_images
-from mia_hub.splits.coins import draw_beside, draw_on_hub
 from mia_hub.splits.hub_rows import HubDataset, Rows, file_bytes
 from mia_hub.splits.local_rows import open_local
 from mia_hub.splits.member_split import MEMBER_NAMES, NONMEMBER_NAMES, MemberSplit, drawn_rows
+from mia_hub.splits.origins import Origin
+from mia_hub.splits.record_beside import record_beside, record_on_hub, with_record
 from mia_hub.splits.split_part import ColumnNames, FetchOptions, SplitPart
 
 LABEL_COLUMNS = ("label", "is_member", "member", "membership")
@@ -46,12 +47,12 @@ def read_folder(folder: Path, columns: ColumnNames, fetching: FetchOptions) -> M
     members, nonmembers = (next((named[n] for n in names if n in named), None) for names in (MEMBER_NAMES, NONMEMBER_NAMES))
     if members and nonmembers:
         if not any(parquet_files(side) for side in (members, nonmembers)):
-            return replace(_read_image_folders(folder, members, nonmembers, columns), coins=draw_beside(folder))
+            return with_record(_read_image_folders(folder, members, nonmembers, columns), record_beside(folder))
     elif members or nonmembers:
         raise SplitError(f"The folder {folder} has a {'member' if members else 'nonmember'} folder but not the other; both are needed.")
     paths = parquet_files(folder, "**/*.parquet")
     if paths:
-        return replace(read_parquet(folder, paths, str(folder), columns, fetching), coins=draw_beside(folder))
+        return with_record(read_parquet(folder, paths, str(folder), columns, fetching), record_beside(folder))
     raise SplitError(
         f"The folder {folder} doesn't say which images are members: it needs a folder 'member' and a folder 'nonmember' of images "
         "(or Parquet files of two such splits, data/member-*.parquet and data/nonmember-*.parquet)."
@@ -140,7 +141,9 @@ def read_dataset(dataset: HubDataset, columns: ColumnNames, fetching: FetchOptio
         parts = _by_label(dataset.open(split, files), split, f"The data set {dataset.name}")
     else:
         raise SplitError(f"The data set {dataset.name} has the splits {', '.join(splits)}; needed are 'member' and 'nonmember'.")
-    return replace(_split(dataset.name, parts, columns, fetching, dataset.commit), coins=draw_on_hub(dataset))
+    origins = tuple(Origin(dataset.name, part.name, dataset.config, dataset.commit, dataset.license) for part in parts)
+    read = replace(_split(dataset.name, parts, columns, fetching, dataset.commit), origins=origins)
+    return with_record(read, record_on_hub(dataset))
 
 
 def _by_label(rows: Rows, split: str, name: str) -> list[SplitPart]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,10 @@ from mia_hub.images.image import InputImage
 from mia_hub.images.metadata_files import first_value
 from mia_hub.images.sequences import MappedSequence
 from mia_hub.images.sources import as_images
-from mia_hub.splits.coins import draw_beside
 from mia_hub.splits.hub_rows import HubDataset, Rows
 from mia_hub.splits.local_rows import open_local
 from mia_hub.splits.member_split import MEMBER_NAMES, NONMEMBER_NAMES, MemberSplit
+from mia_hub.splits.origins import Origin
 from mia_hub.splits.reading import (
     further_columns,
     image_column,
@@ -31,26 +31,8 @@ from mia_hub.splits.reading import (
     read_rows,
     split_of_file,
 )
+from mia_hub.splits.record_beside import record_beside, with_record
 from mia_hub.splits.split_part import ColumnNames, FetchOptions
-
-
-@dataclass(frozen=True)
-class Origin:
-    """The origin of images, as the card of a split states it.
-
-    Attributes:
-        name: id on the Hub, or the last part of a path; the rest of a path is private.
-        split: of the data set, or None.
-        config: of the data set, or None.
-        revision: commit on the Hub, or None.
-        license: in the source's own card, or None.
-    """
-
-    name: str
-    split: str | None = None
-    config: str | None = None
-    revision: str | None = None
-    license: str | None = None
 
 
 @dataclass(frozen=True)
@@ -135,7 +117,7 @@ def _local(path: Path, source_split: str | None, columns: ColumnNames, fetching:
         splits.setdefault(split_of_file(file, folder), []).append(file)
     if all(member_split_names(list(splits))) and source_split is None:
         split = read_parquet(folder, paths, str(path), columns, fetching)
-        return replace(split, coins=draw_beside(folder) if path.is_dir() else None), origin
+        return with_record(split, record_beside(folder) if path.is_dir() else {}), origin
     name = _split_to_draw_from(list(splits), source_split, str(path))
     rows = open_local(folder, splits[name])
     if label_values(rows):

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from mia_hub.errors import ModelError
-from mia_hub.models.bases import base_of
 from mia_hub.models.origin import Origin
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.splits.loading import load_split
@@ -46,26 +40,3 @@ def trained_on_split(model: DiffusionModel) -> str | None:
         stated = facts.get("split_hash") if isinstance(facts, dict) else None
         return stated if isinstance(stated, str) else None
     return None
-
-
-def base_overlap(model: DiffusionModel, ids: Sequence[str], is_member: npt.NDArray[Any], split_hash: str | None = None) -> dict[str, str]:
-    """Return what must be said of images that the base of a model is known to have been trained on, by the names of flags.
-
-    Args:
-        model: that is compared with its base.
-        ids: content ids of images, N of them.
-        is_member: ``[N]``: 1 where an image is a member of the model's own training set, 0 where it is a non-member.
-        split_hash: of the split that the images are.
-    """
-    base = base_of(model)
-    known = training_ids(base)
-    seen = np.array([sample in known for sample in ids], bool)
-    if split_hash is not None and split_hash == trained_on_split(base):
-        seen |= is_member == 1
-    counts = {label: int((seen & (is_member == label)).sum()) for label in (0, 1)}
-    remarks = {}
-    if counts[0]:
-        remarks["base-saw-nonmembers"] = f"the base {base.info.id} was trained on {counts[0]:,} of the non-members"
-    if counts[1]:
-        remarks["base-saw-members"] = f"the base {base.info.id} was trained on {counts[1]:,} of the members"
-    return remarks

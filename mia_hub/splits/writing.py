@@ -20,11 +20,11 @@ from mia_hub.errors import SplitError
 from mia_hub.images.image import InputImage, encoded_file
 from mia_hub.metrics.estimates import Estimate
 from mia_hub.splits.card import LABELS, SplitRecord, card_text, split_features
-from mia_hub.splits.coins import RECORD
 from mia_hub.splits.drawing import DecodedSplit, decode_split
 from mia_hub.splits.member_split import MemberSplit, split_hash
 from mia_hub.splits.notes import split_notes
-from mia_hub.splits.sources import Origin
+from mia_hub.splits.origins import Origin
+from mia_hub.splits.record_beside import RECORD
 from mia_hub.system.provenance import provenance
 
 # As the Hub advises for images: row groups that its viewer can fetch, in files that its clients can fetch.

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from mia_hub.errors import MiaHubError
@@ -21,6 +21,7 @@ OPEN = ConfigDict(strict=True, extra="ignore")
 LONGEST_VALUE = 60
 MOST_PROBLEMS = 5
 T = TypeVar("T")
+Text = Annotated[str, Field(max_length=2000)]
 
 # Accepted values by the type of pydantic's error; braces are filled from the error's context.
 ACCEPTED = {

@@ -24,8 +24,9 @@ from mia_hub.scores import ScoreTable
 from mia_hub.splits.coins import CoinDraw, toss
 from mia_hub.splits.drawing import draw_by_coins
 from mia_hub.splits.member_split import split_hash
+from mia_hub.splits.origins import Origin
 from mia_hub.splits.partition import calibration_mask, calibration_part
-from mia_hub.splits.sources import Origin, Pool
+from mia_hub.splits.sources import Pool
 
 
 @lru_cache

@@ -17,7 +17,8 @@ from mia_hub.splits.coins import CoinDraw, coin, toss
 from mia_hub.splits.drawing import draw_by_coins
 from mia_hub.splits.loading import load_split
 from mia_hub.splits.member_split import MemberSplit
-from mia_hub.splits.sources import Origin, Pool
+from mia_hub.splits.origins import Origin
+from mia_hub.splits.sources import Pool
 from mia_hub.splits.writing import read_record, write_split
 
 

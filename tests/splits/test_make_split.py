@@ -34,8 +34,9 @@ from mia_hub.splits.card import SplitRecord, card_text
 from mia_hub.splits.drawing import decode_split, draw_split
 from mia_hub.splits.loading import load_split
 from mia_hub.splits.member_split import make_split
+from mia_hub.splits.origins import Origin
 from mia_hub.splits.publishing import find_target
-from mia_hub.splits.sources import Origin, Pool
+from mia_hub.splits.sources import Pool
 from mia_hub.splits.writing import write_split
 
 N = 40

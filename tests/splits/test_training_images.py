@@ -9,9 +9,10 @@ import pytest
 
 import mia_hub
 from mia_hub.attacks import get_attack
+from mia_hub.auditing.base_overlap import base_overlap
 from mia_hub.errors import SplitError
 from mia_hub.images.sources import as_images
-from mia_hub.splits.training_images import TRAINING_IDS, base_overlap, trained_on_split, training_ids
+from mia_hub.splits.training_images import TRAINING_IDS, trained_on_split, training_ids
 
 ATTACK = get_attack("sima-b", timesteps=(100,))
 

@@ -65,6 +65,7 @@ class OpenBenchmark:
             captions=None if captions is None or other_captions is None else captions + other_captions,
             revision=" + ".join(dict.fromkeys(f"{side.dataset}@{side.rows.commit}" for side in self._sides)),
             classes=None if classes is None or other_classes is None else classes + other_classes,
+            origins=tuple(side.origin for side in self._sides),
         )
         return DrawnSplit(split, *draws)
 

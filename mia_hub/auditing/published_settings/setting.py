@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mia_hub.attacks import Attack
 
 SETTINGS = Path(__file__).parent / "settings"
+# Before the name of a setting, where it stands for its images.
+BENCHMARK = "benchmark:"
 
 
 class TargetModel(Stated):

@@ -26,6 +26,7 @@ from mia_hub.images.metadata_files import first_value
 from mia_hub.images.sources import as_images
 from mia_hub.splits.hub_rows import HubDataset, Rows, dataset_errors, file_bytes
 from mia_hub.splits.image_store import COPY, NO_IMAGE, ROWS_AT_ONCE, StoredImages, StoredRow, StoredRows, stored_row
+from mia_hub.splits.origins import Origin
 from mia_hub.system.web import FetchResult, fetch_all
 
 ON_BOTH_SIDES = "also among the members"
@@ -107,6 +108,11 @@ class Side:
                 classes = [self._class(value) for value in self.rows.column(self.label)]
             checks = [eligible_rows(condition, self.rows.column(column)) for condition, column in conditions]
         return draw_order(source, len(self.rows), classes=classes, eligible=np.all(checks, axis=0) if checks else None)
+
+    @property
+    def origin(self) -> Origin:
+        """The data set, its split, configuration and commit."""
+        return Origin(self.dataset, self.source.split, self.source.config, self.rows.commit)
 
     def _folder(self, cache: str | Path | None) -> Path:
         """Return a folder of its own for everything that the stored rows depend on."""

@@ -16,7 +16,11 @@ class LatentUNetModel(LatentModel, UNetModel):
     """
 
     pipelines: ClassVar[tuple[str, ...]] = ("LDMPipeline",)
-    components: ClassVar[dict[str, tuple[str, ...]]] = {"vqvae": ("VQModel", "AutoencoderKL"), "unet": ("UNet2DModel",), "scheduler": ()}
+    components: ClassVar[dict[str, tuple[str, ...]]] = {
+        "vqvae": ("VQModel", "AutoencoderKL", "AutoencoderDC"),
+        "unet": ("UNet2DModel",),
+        "scheduler": (),
+    }
     autoencoder: ClassVar[str] = "vqvae"
 
     @staticmethod

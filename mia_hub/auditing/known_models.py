@@ -1,4 +1,4 @@
-"""Well-known models, and where images are that are certainly not in their training sets: ``references.json``, and a table of one's own."""
+"""Well-known models, and where images are that are, or certainly aren't, in their training sets: a table, and one of one's own."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from pydantic import Field, model_validator
 
 from mia_hub.defaults import PACKAGE_FOLDER
 from mia_hub.errors import SplitError
-from mia_hub.references.record import Text
 from mia_hub.system.files import home_folder
-from mia_hub.system.validation import FROM_LIST, Closed, InvalidData, parsed
+from mia_hub.system.validation import FROM_LIST, Closed, InvalidData, Text, parsed
 
-TABLE = PACKAGE_FOLDER / "references" / "references.json"
+TABLE = PACKAGE_FOLDER / "auditing" / "known_models.json"
+# In the home folder.
+OWN_TABLE = "references.json"
 
 
 class KnownModel(Closed):
@@ -65,7 +66,7 @@ def known_model(model_id: str) -> KnownModel | None:
     Raises:
         SplitError: if one's own table can't be understood.
     """
-    own = home_folder() / "references.json"
+    own = home_folder() / OWN_TABLE
     for table in ([read_table(own)] if own.exists() else []) + [_packaged()]:
         for entry in table:
             if model_id.lower() in (name.lower() for name in entry.models):

@@ -6,10 +6,9 @@ import json
 
 import pytest
 
-from mia_hub.auditing.published_settings.setting import load_benchmark
+from mia_hub.auditing.known_models import TABLE, known_model, read_table
+from mia_hub.auditing.published_settings.setting import BENCHMARK, load_benchmark
 from mia_hub.errors import SplitError
-from mia_hub.references.known_models import TABLE, known_model, read_table
-from mia_hub.references.source import BENCHMARK
 
 
 @pytest.fixture(autouse=True)
