@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ class SharedModel:
     def __init__(self, model: DiffusionModel, rows: int, line: _Line | None = None):
         self._model, self._rows, self._line = model, rows, line or _Line()
         self.base = getattr(model, "base", None)
-        self.reference_models = tuple(self._in_line(each) for each in getattr(model, "reference_models", ()))
+        self.reference_models = getattr(model, "reference_models", ())
 
     def __getattr__(self, name: str) -> Any:
         # A copy looks for special names before it has its own values.
@@ -44,6 +45,15 @@ class SharedModel:
     @base.setter
     def base(self, base: Any) -> None:
         self._base = None if base is None else self._in_line(base)
+
+    @property
+    def reference_models(self) -> tuple[SharedModel, ...]:
+        """The reference models, queried in turn with the model; none by default."""
+        return self._reference_models
+
+    @reference_models.setter
+    def reference_models(self, reference_models: Iterable[DiffusionModel]) -> None:
+        self._reference_models = tuple(self._in_line(each) for each in reference_models)
 
     def _in_line(self, other: DiffusionModel) -> SharedModel:
         """Another model, queried in turn with this one."""

@@ -260,6 +260,35 @@ def test_a_fit_depends_on_the_reference_models(memory):
     assert fits[0].fitted_on != fits[1].fitted_on and fits[0].uses_reference_models
 
 
+def overflowing(moved):
+    """A reference model whose denoiser overflows at bright images, until it is moved to a wider precision."""
+
+    def predict(x, step):
+        narrow = not model.fallbacks
+        return torch.where((x[:, :, :1, :1] > 0.9) & narrow, torch.nan, x.sin() * (1 if narrow else 1.5))
+
+    def fall_back():
+        model.fallbacks = {"denoiser": "bfloat16"}
+        return True
+
+    model = wrap_denoiser(predict, ddpm_alphas_cumprod(), sample_shape=(1, 8, 8), name="narrow")
+    model.fallbacks, model.fall_back = {"denoiser": "bfloat16"} if moved else {}, fall_back
+    return model
+
+
+def test_a_reference_model_that_overflows_is_moved_and_all_images_are_scored_again():
+    images = np.random.default_rng(0).integers(0, 100, (9, 8, 8), dtype=np.uint8)
+    images[7] = 255
+    attack, other = get_attack("lira", timesteps=(60,), compared="sima"), recording([])
+    tables = []
+    for moved in (False, True):
+        model = mia_hub.load_model(recording([]), reference_models=[other, overflowing(moved)])
+        tables.append(attack.score(model, images, batch_size=3, progress=False))
+        assert tables[-1].remarks["precision-fallback"].endswith("; reference model 2's denoiser in bfloat16")
+        assert tables[-1].model["reference_models"][1]["precision"] == "float32 (denoiser in bfloat16)"
+    np.testing.assert_array_equal(tables[0].scores, tables[1].scores)
+
+
 # On models with files: what they state to have seen, and stored scores.
 
 
