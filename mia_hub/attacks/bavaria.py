@@ -45,9 +45,12 @@ class BaVarIA(ReferenceModelsAttack, TrainedAttack):
         super().__post_init__()
         check_choice("prior", self.prior, get_args(Prior))
 
+    def formula(self, statistics: torch.Tensor, elements: int) -> torch.Tensor:
+        return statistics.log()
+
     def features(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
         """Return log S_t on the model and on its reference models, ``[N, T, 1 + k]``."""
-        return self.statistics(model, x0, cond, noise).log()
+        return self.statistic(model, x0, cond, noise)
 
     def learn(self, features: npt.NDArray[Any], is_member: npt.NDArray[Any], seed: int) -> Scorer:
         fit = NormalInverseGamma.of_population if self.prior == "population" else NormalInverseGamma.of_variances

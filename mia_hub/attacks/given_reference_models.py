@@ -6,6 +6,7 @@ How hard an image is for models that have not seen it says how hard it would be 
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
@@ -77,6 +78,18 @@ class ReferenceModelsAttack(Attack):
             )
         for other in others:
             self.plain.check(other, base_captions(model, other, captions, 1))
+
+    @abstractmethod
+    def formula(self, statistics: torch.Tensor, elements: int) -> torch.Tensor:
+        """Return the statistic of the attack, lower for members, ``[N, T]``; of an attack that is fitted, its features ``[N, T, …]``.
+
+        Args:
+            statistics: S_t on the model and then on its k reference models, ``[N, T, 1 + k]``.
+            elements: number of elements of a sample in model space.
+        """
+
+    def statistic(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
+        return self.formula(self.statistics(model, x0, cond, noise), x0[0].numel())
 
     def prepare(self, model: QueriedModel, seed: int) -> tuple[frozenset[str], ...]:
         """Return the content ids of the images that each reference model states to have been trained on."""

@@ -10,9 +10,7 @@ import torch
 
 from mia_hub.attacks.checks import check_choice
 from mia_hub.attacks.given_reference_models import ReferenceModelsAttack
-from mia_hub.attacks.querying import QueriedModel
 from mia_hub.errors import AttackError
-from mia_hub.models.noise import SampleNoise
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.models.reference_models import reference_models
 
@@ -48,8 +46,8 @@ class LiRA(ReferenceModelsAttack):
         if self.variance == "image" and len(reference_models(model)) < 2:
             raise AttackError("variance='image' needs two reference models or more, and there is one. Give more, or use variance='global'.")
 
-    def statistic(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
-        logs = self.statistics(model, x0, cond, noise).log()
+    def formula(self, statistics: torch.Tensor, elements: int) -> torch.Tensor:
+        logs = statistics.log()
         own, others = logs[..., 0], logs[..., 1:]
         difference = own - others.mean(dim=-1)
         return difference if self.variance == "global" else difference / (others.std(dim=-1, correction=0) + TINY)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 
 from mia_hub.attacks.given_reference_models import ReferenceModelsAttack
-from mia_hub.attacks.querying import QueriedModel
 from mia_hub.errors import AttackError
-from mia_hub.models.noise import SampleNoise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +36,8 @@ class RMIA(ReferenceModelsAttack):
         if isinstance(self.a, bool) or not isinstance(self.a, (int, float)) or not 0 <= self.a <= 1:
             raise AttackError(f"a, the correction of the offline form, must be a number from 0 to 1; got {self.a!r}.")
 
-    def statistic(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
-        elements = x0[0].numel()
-        per_element = self.statistics(model, x0, cond, noise) / (elements**0.25 if self.compared == "sima" else elements)
+    def formula(self, statistics: torch.Tensor, elements: int) -> torch.Tensor:
+        per_element = statistics / (elements**0.25 if self.compared == "sima" else elements)
         own, others = per_element[..., 0], per_element[..., 1:]
         expected = ((1 + self.a) * torch.exp(-others).mean(dim=-1) + 1 - self.a) / 2
         return own + expected.log()
