@@ -56,10 +56,12 @@ def attack_table() -> str:
             "gradients": attack.needs_gradients,
             "generated samples": attack.needs_samples,
             "a base": attack.uses_base,
+            "reference models": attack.uses_reference_models,
         }
         if attack.needs_training:
             needs["known members and non-members" if attack.learns_from == "both" else "known non-members"] = True
         queries = f"{attack.queries_per_image}" + (f" + {attack.setup_queries:,} once" if attack.setup_queries else "")
+        queries += f" + {attack.queries_per_reference_model} per reference model" if attack.uses_reference_models else ""
         columns = "one score" if attack.one_score or len(attack.columns) == 1 else f"{len(attack.columns)} timesteps"
         summary = inspect.getdoc(attack).splitlines()[0].replace("|", "\\|")
         listed = ", ".join(what for what, needed in needs.items() if needed) or "—"

@@ -57,8 +57,8 @@ def model(schedule: str, conditioning: str = "none") -> FunctionModel:
     info = ModelInfo(id="half", revision=None, family="function", sample_shape=SHAPE, num_train_timesteps=int(steps))
     info = mia_hub.models.denoiser.replace(info, prediction_type=prediction, conditioning=conditioning)
     condition = None if conditioning == "none" else lambda captions: torch.zeros(len(captions), 1)
-    one, base = (FunctionModel(Half(), noises, info, torch.float32, condition) for _ in range(2))
-    return mia_hub.load_model(one, base=base)
+    one, base, other = (FunctionModel(Half(), noises, info, torch.float32, condition) for _ in range(3))
+    return mia_hub.load_model(one, base=base, reference_models=[other])
 
 
 def refusal(name: str, schedule: str, parameters: dict, *, run: bool = False) -> str | None:

@@ -48,6 +48,7 @@ def canonical_spelling(text: str) -> str:
         raise
     except MiaHubError as error:
         raise SubmissionError(f"attacks: {error}") from error
+    _check_companions(attack)
     _check_cost(attack, text)
     short = spell(attack)
     try:
@@ -70,6 +71,14 @@ def _check_parameters(name: str, parameters: Mapping[str, Any]) -> None:
         for item in value if isinstance(value, tuple) else (value,):
             if isinstance(item, (int, float)) and not abs(item) <= LARGEST_NUMBER:
                 raise SubmissionError(f"attacks: {parameter} of {name!r} may be {LARGEST_NUMBER:,} at most; got {shortened(item)}.")
+
+
+def _check_companions(attack: Attack) -> None:
+    """Refuse an attack that compares the model with others that a request can't name."""
+    if attack.uses_reference_models:
+        raise SubmissionError(
+            f"attacks: {attack.name!r} compares the model with reference models, which a submission can't name. Choose another attack."
+        )
 
 
 def _check_cost(attack: Attack, text: str) -> None:

@@ -19,6 +19,7 @@ from mia_hub.attacks.scoring import Observations, Scoring
 from mia_hub.errors import AttackError
 from mia_hub.models.noise import SampleNoise
 from mia_hub.models.protocol import DiffusionModel
+from mia_hub.models.reference_models import reference_models
 from mia_hub.scores import ScoreTable
 
 
@@ -146,6 +147,20 @@ class Attack(ABC):
     def base_queries_per_image(self) -> int:
         """How many of `queries_per_image` are queries of the base."""
         return 0
+
+    @property
+    def queries_per_reference_model(self) -> int:
+        """Forward passes of each reference model that one image costs; `queries_per_image` counts none of them."""
+        return 0
+
+    @property
+    def uses_reference_models(self) -> bool:
+        """Whether images are compared with what reference models say of them; see `mia_hub.models.reference_models`."""
+        return self.queries_per_reference_model > 0
+
+    def queries_on(self, model: DiffusionModel) -> int:
+        """Return the forward passes that one image costs on a model, with those of its reference models."""
+        return self.queries_per_image + self.queries_per_reference_model * len(reference_models(model))
 
     @property
     def learns(self) -> bool:

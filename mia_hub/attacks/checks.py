@@ -33,20 +33,26 @@ def check_norm(p: float) -> None:
         raise AttackError(f"p, the order of the norm, must be a number above 0 (the paper finds 4 best); got {p!r}.")
 
 
-def check_base_used(base: object, attacks: Iterable[Any]) -> None:
-    """Refuse a base that none of the attacks uses.
+def check_companions_used(base: object, reference_models: object, attacks: Iterable[Any]) -> None:
+    """Refuse a base, or reference models, that none of the attacks uses.
 
     Args:
-        base: as given; None for none.
+        base, reference_models: as given; None for none.
         attacks: that are run.
 
     Raises:
-        AttackError: with the attacks that use one.
+        AttackError: with the attacks that use them.
     """
     attacks = list(attacks)
+    names = ", ".join(repr(attack.name) for attack in attacks)
+    compare = "compares" if len(attacks) == 1 else "compare"
     if base is not None and not any(attack.uses_base for attack in attacks):
-        names = ", ".join(repr(attack.name) for attack in attacks)
         raise AttackError(
-            f"A base was given, and {names} {'compares' if len(attacks) == 1 else 'compare'} the model with none. Choose 'sima-lpb', "
+            f"A base was given, and {names} {compare} the model with none. Choose 'sima-lpb', "
             "'sima-b' or 'loss-b', or another attack with given=('base', 'complexity'), or leave the base out."
+        )
+    if reference_models is not None and not any(attack.uses_reference_models for attack in attacks):
+        raise AttackError(
+            f"Reference models were given, and {names} {compare} the model with none. Choose 'lira', 'rmia' or 'bavaria', or leave the "
+            "reference models out."
         )

@@ -96,6 +96,10 @@ class Combination(TrainedAttack):
     def base_queries_per_image(self) -> int:
         return sum(part.base_queries_per_image for part in self.attacks)
 
+    @property
+    def queries_per_reference_model(self) -> int:
+        return sum(part.queries_per_reference_model for part in self.attacks)
+
     def check(self, model: DiffusionModel, captions: Sequence[Any] | None = None) -> None:
         for part in self.attacks:
             part.check(model, captions)
@@ -206,7 +210,7 @@ def alone(part: Attack, queries: int, model: DiffusionModel, captions: Sequence[
     for n in range(len(part.timesteps) + 1, queries + 1):
         for timesteps in (_spaced(range(grid[0], grid[-1] + 1), n), _spaced(grid, n)) if grid else ():
             larger = _at(part, timesteps, model, captions)
-            if larger is not None and len(larger.timesteps) == n and larger.queries_per_image <= queries:
+            if larger is not None and len(larger.timesteps) == n and larger.queries_on(model) <= queries:
                 best = larger
                 break
     return Combination(parts=(best,))

@@ -186,6 +186,10 @@ class ConditionalAttack(DelegatingAttack, TrainedAttack):
         return self.base.queries_per_image if BASE in self.conditions else 0
 
     @property
+    def queries_per_reference_model(self) -> int:
+        return self.base.queries_per_reference_model * (1 + len(self.neighbours))
+
+    @property
     def setup_queries(self) -> int:
         return self.base.setup_queries * (1 + (BASE in self.conditions))
 

@@ -48,6 +48,10 @@ class DelegatingAttack(Attack):
         return self.base.base_queries_per_image
 
     @property
+    def queries_per_reference_model(self) -> int:
+        return self.base.queries_per_reference_model
+
+    @property
     def columns(self) -> tuple[int, ...]:
         return self.base.columns
 

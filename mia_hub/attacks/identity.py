@@ -13,6 +13,7 @@ from mia_hub.defaults import PACKAGE_FOLDER
 from mia_hub.models.bases import base_of, base_record
 from mia_hub.models.precision import precision_of
 from mia_hub.models.protocol import DiffusionModel
+from mia_hub.models.reference_models import reference_model_records, reference_models
 from mia_hub.system.provenance import installed_version
 
 # Code of these packages is identified by a version or never changes.
@@ -32,20 +33,28 @@ def computed_by(attack: Any) -> dict[str, Any]:
 
 
 def model_identity(model: DiffusionModel, attack: Any = None) -> dict[str, Any]:
-    """Return a JSON-ready dict that identifies a model, with its base if an attack uses that; see `is_identified`."""
+    """Return a JSON-ready dict that identifies a model, with what an attack compares it with; see `is_identified`."""
     schedule = content_hash(model.schedule.signals.numpy().tobytes(), model.schedule.noises.numpy().tobytes())
     return {"model": recorded_model(model, attack), "schedule": schedule, "precision": precision_of(model)}
 
 
 def recorded_model(model: DiffusionModel, attack: Any = None) -> dict[str, Any]:
-    """Return what results of an attack record of a model: `ModelInfo.to_dict`, and under "base" its base, if the attack uses that."""
+    """Return what results of an attack record of a model: `ModelInfo.to_dict`, and what the attack compares it with.
+
+    That is its base, under "base", and its reference models, under "reference_models".
+    """
     described = model.info.to_dict()
-    return described | {"base": base_record(model)} if attack is not None and attack.uses_base else described
+    if attack is not None and attack.uses_base:
+        described["base"] = base_record(model)
+    if attack is not None and attack.uses_reference_models:
+        described["reference_models"] = reference_model_records(model)
+    return described
 
 
 def is_identified(model: DiffusionModel, attack: Any) -> bool:
     """Return whether the weights that an attack queries are known by their revision; those of wrapped functions aren't."""
-    return model.info.revision is not None and (not attack.uses_base or base_of(model).info.revision is not None)
+    queried = [model, *([base_of(model)] if attack.uses_base else []), *(reference_models(model) if attack.uses_reference_models else [])]
+    return all(each.info.revision is not None for each in queried)
 
 
 def content_hash(*contents: bytes) -> str:

@@ -6,7 +6,7 @@ import platform
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,20 +21,21 @@ from mia_hub.models.condition_rows import concatenated_conditions, condition_row
 from mia_hub.models.conditions import EMPTY
 from mia_hub.models.precision import dtype_name, fallbacks_of, widen_parts
 from mia_hub.models.protocol import DiffusionModel
+from mia_hub.models.reference_models import reference_models
 from mia_hub.system.memory import is_out_of_memory
 
 Result = TypeVar("Result")
 # Captions that are tokenized at once, to count those that are cut.
 CAPTIONS_AT_ONCE = 1024
-# Before the names of parts of the base that overflowed.
-OF_BASE = "base's "
+# Before the names of parts of the base, and of a reference model, that overflowed.
+OF_BASE, OF_REFERENCE_MODEL = "base's ", "reference model {}'s "
 
 
 class QueriedModel:
     """A DiffusionModel for the length of one `Attack.score`.
 
     Attributes:
-        model: the model itself, or its base while that is queried.
+        model: the model itself; or its base, or a reference model, while that is queried.
         schedule, info: the model's own.
         queries: forward passes so far, counted in images.
         rows: most rows per forward pass; halved when memory runs out.
@@ -80,15 +81,17 @@ class QueriedModel:
 
     @property
     def fallbacks(self) -> dict[str, str]:
-        """Parts of the model, and of its base, that overflowed in half precision, and the precision that they run in since."""
-        own, base = fallbacks_of(self.model), self._own_base
-        return own | ({f"{OF_BASE}{part}": wider for part, wider in fallbacks_of(base).items()} if base is not None else {})
+        """Parts of the model, and of those that it is compared with, that overflowed, and the precision that they run in since."""
+        of_others = {f"{prefix}{part}": wider for prefix, other in self._companions.items() for part, wider in fallbacks_of(other).items()}
+        return fallbacks_of(self.model) | of_others
 
     @property
-    def _own_base(self) -> DiffusionModel | None:
-        """The base, if it has weights of its own."""
+    def _companions(self) -> dict[str, DiffusionModel]:
+        """The base and the reference models, if they have weights of their own, by what stands before the names of their parts."""
         base = loaded_base(self.model)
-        return None if base is None or base.network is self.model.network is not None else base
+        others = {OF_REFERENCE_MODEL.format(i): other for i, other in enumerate(reference_models(self.model), start=1)}
+        others |= {} if base is None else {OF_BASE: base}
+        return {prefix: other for prefix, other in others.items() if other.network is None or other.network is not self.model.network}
 
     def count_truncated(self, captions: Sequence[Any] | None) -> None:
         """Set `truncated_captions`."""
@@ -102,7 +105,7 @@ class QueriedModel:
     def fall_back(self) -> bool:
         """Move the denoiser to a wider precision, and return whether there is one; see `mia_hub.models.precision`."""
         fall_back: Callable[[], bool] | None
-        for model in (self.model, self._own_base):
+        for model in (self.model, *self._companions.values()):
             fall_back = getattr(model, "fall_back", None)
             if fall_back is not None and fall_back():
                 return True
@@ -110,10 +113,11 @@ class QueriedModel:
 
     def widen(self, fallbacks: dict[str, str]) -> None:
         """Move parts that overflowed in other processes to the same wider precision here."""
-        widen_parts(self.model, {part: wider for part, wider in fallbacks.items() if not part.startswith(OF_BASE)})
-        if self._own_base is not None:
-            theirs = {part.removeprefix(OF_BASE): wider for part, wider in fallbacks.items() if part.startswith(OF_BASE)}
-            widen_parts(self._own_base, theirs)
+        own = dict(fallbacks)
+        for prefix, other in self._companions.items():
+            theirs = [part for part in own if part.startswith(prefix)]
+            widen_parts(other, {part.removeprefix(prefix): own.pop(part) for part in theirs})
+        widen_parts(self.model, own)
 
     def remarks(self, caption_source: str, timesteps: Sequence[int] = ()) -> dict[str, str]:
         """Return what the reader of the results must know, by the names of `mia_hub.flags.FLAGS`.
@@ -152,29 +156,37 @@ class QueriedModel:
             self.pixels = before
 
     @contextmanager
-    def base_queried(self) -> Iterator[None]:
-        """Make the model's base the one that is queried, with the same batch; queries go on being counted."""
+    def queried(self, other: DiffusionModel) -> Iterator[None]:
+        """Make another model the one that is queried, with the same batch: the base or a reference model; queries go on being counted."""
         model, captions = self.model, self.captions
-        base = base_of(model)
         try:
-            self._query(base, base_captions(model, base, captions, len(self.pixels)))
+            self._query(other, base_captions(model, other, captions, len(self.pixels)))
             yield
         finally:
             self._query(model, captions)
+
+    def base_queried(self) -> AbstractContextManager[None]:
+        """Make the model's base the one that is queried; see `queried`."""
+        return self.queried(base_of(self.model))
 
     def _query(self, model: DiffusionModel, captions: list[Any] | None) -> None:
         self.model, self.schedule, self.info, self.captions = model, model.schedule, model.info, captions
 
     @contextmanager
-    def on_base(self, x0: torch.Tensor) -> Iterator[tuple[torch.Tensor, Any]]:
-        """Make the base the one that is queried; yields x0 and the condition of the current batch, as the base takes them.
+    def on(self, other: DiffusionModel, x0: torch.Tensor) -> Iterator[tuple[torch.Tensor, Any]]:
+        """Make another model the one that is queried; yields x0 and the condition of the current batch, as that one takes them.
 
         Args:
+            other: the base or a reference model.
             x0: the batch in the model space of the model.
         """
         model = self.model
-        with self.base_queried():
-            yield x0 if shares_encoder(model, self.model) else self.model.to_model_space(self.pixels), self.condition(self.captions)
+        with self.queried(other):
+            yield x0 if shares_encoder(model, other) else other.to_model_space(self.pixels), self.condition(self.captions)
+
+    def on_base(self, x0: torch.Tensor) -> AbstractContextManager[tuple[torch.Tensor, Any]]:
+        """Make the base the one that is queried; see `on`."""
+        return self.on(base_of(self.model), x0)
 
     def condition(self, captions: list[Any] | None) -> Any:
         """Return the condition of the current batch under other captions."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Unpack
 
 from mia_hub.attacks import Attack, get_attack
-from mia_hub.attacks.checks import check_base_used
+from mia_hub.attacks.checks import check_companions_used
 from mia_hub.auditing.epsilon import Method, check_coins, check_epsilon, measure_epsilon
 from mia_hub.auditing.options import AuditOptions
 from mia_hub.auditing.preparation import AuditInputs
@@ -47,8 +47,8 @@ def audit(
         seed: of noise draws, of the calibration part, and of bootstrap intervals.
         captions: of a model conditioned on text or classes: "split" (those of the split, if it has any) or "empty".
         shift_check: whether a blind classifier is trained to tell members from non-members without the model.
-        device, dtype, revision, base: as for `mia_hub.load_model`; a base is for attacks that compare the model with one, such as
-            "sima-b".
+        device, dtype, revision, base, reference_models: as for `mia_hub.load_model`; a base is for attacks that compare the model with one,
+            such as "sima-b", and reference models are for "lira", "rmia" and "bavaria".
         folder: where the scores are stored once they are computed, as ``scores.parquet``, and before that each finished batch. Stored
             scores of the same attack, model revision, split, seed and precision, computed by the same code and versions of libraries,
             are not computed again; an audit that was killed at any moment resumes. (A wrapped function has no revision to be known by;
@@ -63,7 +63,7 @@ def audit(
         MiaHubError: with a message for the user; what can be refused is refused before the model is queried.
     """
     attack = get_attack(attack)
-    check_base_used(options["base"], [attack])
+    check_companions_used(options["base"], options["reference_models"], [attack])
     inputs = AuditInputs.load(model, split, options)
     inputs.check_attack(attack)
     check_epsilon(epsilon, inputs.split, attack)

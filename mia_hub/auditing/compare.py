@@ -13,7 +13,7 @@ from typing import Any, Unpack
 from tqdm.auto import tqdm
 
 from mia_hub.attacks import ATTACKS, Attack, get_attack
-from mia_hub.attacks.checks import check_base_used
+from mia_hub.attacks.checks import check_companions_used
 from mia_hub.attacks.combination import Combination, alone
 from mia_hub.attacks.spelling import spell
 from mia_hub.auditing.comparison import ComparedAttack, Comparison, SkippedAttack
@@ -43,8 +43,8 @@ def compare(
     """Run several attacks on one model and one split, and compare their figures.
 
     Args:
-        model, split, selection, fprs, limit, batch_size, seed, captions, shift_check, device, dtype, revision, base, progress: as for
-            `mia_hub.audit`.
+        model, split, selection, fprs, limit, batch_size, seed, captions, shift_check, device, dtype, revision, base, reference_models,
+            progress: as for `mia_hub.audit`.
         attacks: names or Attacks. By default `default_attacks()`: all registered ones; those that can't run on this model and split are
             listed with the reason, and so are those that compare with a base that would have to be loaded first. A named attack that
             can't run is an error, before the model is queried.
@@ -62,7 +62,7 @@ def compare(
         MiaHubError: with a message for the user; what can be refused is refused before the model is queried.
     """
     planned = _planned_attacks(attacks, combine)
-    check_base_used(options["base"], [*planned, *map(_combination, combine)])
+    check_companions_used(options["base"], options["reference_models"], [*planned, *map(_combination, combine)])
     inputs = AuditInputs.load(model, split, options)
     inputs.check_plan()
     planned, skipped = _runnable(planned, inputs, strict=attacks is not None)
@@ -97,7 +97,7 @@ class _Run:
         for label in sorted(self.labels, key=lambda label: tables[label] is None):
             attack, table, file = self.labels[label], tables[label], files[label]
             report = self.prepared.report(attack, file, table=table)
-            self.rows[label] = _row(label, attack, report)
+            self.rows[label] = _row(label, attack, report, self.prepared.inputs.model)
             if stored:
                 # Before the scores, whose presence says that the attack is finished.
                 stored.save_text("comparison.json", self._so_far().to_json())
@@ -117,9 +117,9 @@ def default_attacks() -> list[str]:
     return sorted((name for name in ATTACKS if name != Combination.name), key=lambda name: name != "random")
 
 
-def _row(label: str, attack: Attack, report: AuditReport) -> ComparedAttack:
+def _row(label: str, attack: Attack, report: AuditReport, model: DiffusionModel) -> ComparedAttack:
     chosen = report.scores.chosen if report.scores is not None else {}
-    queries = attack.with_chosen(chosen).at(report.timestep).queries_per_image
+    queries = attack.with_chosen(chosen).at(report.timestep).queries_on(model)
     # As it is read back from JSON, so that a comparison equals the one read back.
     chosen = json.loads(json.dumps(chosen))
     return ComparedAttack(label, attack.access, attack.one_score, queries, attack.setup_queries, chosen, report)
@@ -181,7 +181,7 @@ def _labelled(planned: list[Attack], combinations: list[Combination], inputs: Au
     for combination in combinations:
         inputs.check_attack(combination)
         rows.append((spell(combination), combination))
-        budget = combination.queries_per_image
+        budget = combination.queries_on(inputs.model)
         for part in map(get_attack, combination.parts) if len(combination.parts) > 1 else ():
             label = f"{spell(part, without=('timesteps',))} alone, ≤ {budget:,} queries"
             rows.append((label, alone(part, budget, inputs.model, inputs.split.captions)))

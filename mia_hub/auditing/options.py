@@ -19,6 +19,7 @@ class QueryOptions(TypedDict, total=False):
     dtype: Annotated[Any, Default(None)]
     revision: Annotated[str | None, Default(None)]
     base: Annotated[Any, Default(None)]
+    reference_models: Annotated[Any, Default(None)]
     progress: Annotated[bool, Default(True)]
 
 

@@ -26,6 +26,7 @@ from mia_hub.scores import ScoreTable
 from mia_hub.splits.loading import load_split
 from mia_hub.splits.member_split import MemberSplit, captions_hash, split_hash
 from mia_hub.splits.shift import Survey, check_unchanged, shift_flags, survey
+from mia_hub.splits.training_images import check_unseen_by_reference_models
 from mia_hub.system.memory import peak_memory_mb, reset_peak_memory
 from mia_hub.system.processes import current_processes
 from mia_hub.system.provenance import provenance
@@ -54,8 +55,9 @@ class AuditInputs:
         """
         loaded_split = load_split(split, limit=options["limit"], seed=options["seed"])
         loaded_model = load_model(
-            model, device=options["device"], dtype=options["dtype"], revision=options["revision"], base=options["base"]
-        )
+            model, device=options["device"], dtype=options["dtype"], revision=options["revision"], base=options["base"],
+            reference_models=options["reference_models"],
+        )  # fmt: skip
         loaded_split = loaded_split.conditioned_on(loaded_model.info.conditioning, options["captions"])
         resolved_conditions(loaded_model, loaded_split.captions, len(loaded_split.images))
         return cls(loaded_model, loaded_split, options)
@@ -144,6 +146,8 @@ class PreparedAudit:
             timestep: a timestep fixed beforehand, see `mia_hub.measure`.
         """
         options = self.inputs.options
+        if attack.uses_reference_models:
+            check_unseen_by_reference_models(self.inputs.model, self.surveyed.ids, self.inputs.split.is_member, self.description["hash"])
         table = replace(self._scores(attack, file) if table is None else table, split=self.description)
         if attack.uses_base:
             overlap = base_overlap(self.inputs.model, table.ids, table.is_member, self.description["hash"], self.inputs.split.origins)
@@ -154,7 +158,8 @@ class PreparedAudit:
             table, repr(attack), blind=self.blind_auc, seed=options["seed"], selection=options["selection"], timestep=timestep,
             fprs=options["fprs"], fitted=attack.has_learned(table.chosen),
             cost=Cost(
-                attack.queries_per_image, table.queries, table.seconds, rate, table.peak_memory_mb, attack.base_queries_per_image
+                attack.queries_on(self.inputs.model), table.queries, table.seconds, rate, table.peak_memory_mb,
+                attack.base_queries_per_image, attack.queries_on(self.inputs.model) - attack.queries_per_image,
             ),
             device=table.device, precision=table.precision,
         )  # fmt: skip

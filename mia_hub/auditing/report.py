@@ -26,6 +26,7 @@ class Cost:
         images_per_second: of scoring.
         peak_memory_mb: peak of the accelerator's allocator, or of the process on the CPU; None where unknown.
         base_queries_per_image: how many of the queries per image are of the model's base.
+        reference_model_queries_per_image: how many of them are of its reference models.
     """
 
     queries_per_image: int
@@ -34,6 +35,7 @@ class Cost:
     images_per_second: float | None
     peak_memory_mb: float | None
     base_queries_per_image: int = 0
+    reference_model_queries_per_image: int = 0
 
 
 @dataclass(frozen=True)

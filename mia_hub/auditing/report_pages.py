@@ -101,6 +101,9 @@ def meaning(report: AuditReport) -> list[str]:
             f"The attack compares the model with its base, {base['id']}. The figures hold if the non-members are in the training set of "
             "neither."
         )
+    if others := report.model.get("reference_models"):
+        models, none = ("a reference model", "it has") if len(others) == 1 else (f"{len(others)} reference models", "they have")
+        lines.append(f"The attack compares the model with {models}. The figures hold if {none} seen none of these images.")
     return lines
 
 
@@ -175,6 +178,8 @@ def cost_rows(report: AuditReport) -> Rows:
     """Return names and values of what the scores cost."""
     cost = report.cost
     of_base = f", {cost.base_queries_per_image:,} of them of the base" if cost.base_queries_per_image else ""
+    of_others = cost.reference_model_queries_per_image
+    of_base += f", {of_others:,} of them of the reference models" if of_others else ""
     return [
         ["Denoiser queries per image", f"{cost.queries_per_image:,}{of_base}"],
         ["Denoiser queries in all", f"{cost.queries:,}"],
@@ -192,9 +197,12 @@ def provenance_rows(report: AuditReport) -> Rows:
 
 
 def model_rows(model: Mapping[str, Any]) -> Rows:
-    """Return names and values of the record of a model, and of its base."""
-    rows = [[f"Model: {key.replace('_', ' ')}", value_text(value)] for key, value in model.items() if key != "base"]
-    return rows + [[f"Base: {key}", value_text(value)] for key, value in model.get("base", {}).items()]
+    """Return names and values of the record of a model, and of those that it was compared with."""
+    own = {key: value for key, value in model.items() if key not in ("base", "reference_models")}
+    others = {"Base": model.get("base", {})}
+    others |= {f"Reference model {i}": each for i, each in enumerate(model.get("reference_models", ()), start=1)}
+    rows = [[f"Model: {key.replace('_', ' ')}", value_text(value)] for key, value in own.items()]
+    return rows + [[f"{name}: {key}", value_text(value)] for name, each in others.items() for key, value in each.items()]
 
 
 def recorded_rows(record: Mapping[str, Any]) -> Rows:

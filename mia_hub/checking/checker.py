@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any, Unpack, cast, get_args
 
 from mia_hub.attacks import Attack
-from mia_hub.attacks.checks import check_base_used, check_choice
+from mia_hub.attacks.checks import check_choice, check_companions_used
 from mia_hub.attacks.conditional import ConditionalAttack
 from mia_hub.attacks.copies import CopiesAttack
 from mia_hub.attacks.identity import recorded_model
@@ -28,6 +28,7 @@ from mia_hub.checking.verdict_texts import (
     image_sentence,
     not_searched_text,
     other_attack_for_copies,
+    reference_models_caveat,
     remark_notes,
     scaled_note,
     shared_reference_caveat,
@@ -49,6 +50,7 @@ from mia_hub.models.conditions import no_condition
 from mia_hub.models.loading import load_model
 from mia_hub.models.precision import precision_of
 from mia_hub.models.protocol import DiffusionModel
+from mia_hub.models.reference_models import reference_models
 from mia_hub.references.comparability import Comparability
 from mia_hub.references.options import CaptionsOrClasses, ScoringOptions
 from mia_hub.references.reference import Reference
@@ -97,8 +99,8 @@ class Checker:
         batch_size, seed: as for `mia_hub.Attack.score`.
         progress: shows a progress bar while the non-members are scored.
         on_batch: called with (non-members scored, in all) meanwhile.
-        device, dtype, revision, base: as for `mia_hub.load_model`. With a base, and for a LoRA, the default attack is given the base,
-            and the non-members must be in the training set of neither model.
+        device, dtype, revision, base, reference_models: as for `mia_hub.load_model`. With a base, and for a LoRA, the default attack is
+            given the base, and the non-members must be in the training set of neither model. With reference models, name the attack.
 
     Raises:
         SplitError: with fewer than 20 non-members, or some that the base was trained on, or for a reference of another model, revision or
@@ -116,11 +118,12 @@ class Checker:
         **options: Unpack[CheckerOptions],
     ):
         self.model: DiffusionModel = load_model(
-            model, device=options["device"], dtype=options["dtype"], revision=options["revision"], base=options["base"]
-        )
+            model, device=options["device"], dtype=options["dtype"], revision=options["revision"], base=options["base"],
+            reference_models=options["reference_models"],
+        )  # fmt: skip
         chosen = chosen_reference(self.model, attack, options)
         self.attack = chosen.attack
-        check_base_used(options["base"], [self.attack])
+        check_companions_used(options["base"], options["reference_models"], [self.attack])
         captions = cast(Any, options["nonmember_captions"])
         check_usable(self.attack)
         self.attack.check(self.model, None if captions is True else captions)
@@ -158,9 +161,11 @@ class Checker:
         """Forward passes that `check` spends on one image."""
         reference = self.reference
         further = (
-            self._verdict_attack(reference).queries_per_image if isinstance(self.attack, ConditionalAttack) and reference is not None else 0
+            self._verdict_attack(reference).queries_on(self.model)
+            if isinstance(self.attack, ConditionalAttack) and reference is not None
+            else 0
         )
-        return self._profile_attack.queries_per_image + further
+        return self._profile_attack.queries_on(self.model) + further
 
     @property
     def comparability(self) -> Comparability | None:
@@ -251,7 +256,7 @@ class Checker:
             critical = reference.critical
             verdict, score, n_null = NOT_COMPARABLE, judged.score, len(reference.null)
             if comparable:
-                caveats = (*_shared_caveats(reference, judged.n), *self._base_caveats, *reference.origin.caveats)
+                caveats = (*_shared_caveats(reference, judged.n), *self._companion_caveats, *reference.origin.caveats)
                 share_below, p_value, n_null = judged.share_below, judged.p_value, judged.n
                 calibration = judged.calibration
                 p_values = {"p_value_conditional": judged.p_conditional, "p_value_marginal": judged.p_marginal}
@@ -329,8 +334,10 @@ class Checker:
         return "" if false_evidence is None else false_evidence_text(self.attack.name, false_evidence)
 
     @property
-    def _base_caveats(self) -> tuple[str, ...]:
-        return (base_caveat(base_of(self.model).info.id),) if self.attack.uses_base else ()
+    def _companion_caveats(self) -> tuple[str, ...]:
+        others = [other.info.id for other in reference_models(self.model)] if self.attack.uses_reference_models else []
+        of_base = (base_caveat(base_of(self.model).info.id),) if self.attack.uses_base else ()
+        return (*of_base, *([reference_models_caveat(others)] if others else []))
 
     def _copies_notes(self, judged: Judgement | None) -> tuple[str, ...]:
         """Return why copies were not searched, where they were asked for."""
@@ -419,7 +426,7 @@ class Checker:
             attack = self._verdict_attack(reference)
             observations = attack.observe(self.model, inputs, captions=captions, progress=progress, on_batch=on_batch, **self._scoring)
             model, timestep = self.model.info.id, self._timestep(reference)
-            return reference, ObservedSet(inputs, copies, model, attack, self.attack.name, timestep, observations, self._base_caveats)
+            return reference, ObservedSet(inputs, copies, model, attack, self.attack.name, timestep, observations, self._companion_caveats)
 
         reference, observed = self._reference.use(observe)
         if reference is None:

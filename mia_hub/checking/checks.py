@@ -50,8 +50,8 @@ def check_images(
             non-members; with fewer the answer says that copies were not searched.
         calibration: "conditional" or "marginal", see `mia_hub.Checker`.
         batch_size, seed: as for `mia_hub.Attack.score`.
-        device, dtype, revision, base: as for `mia_hub.load_model`; with a base, and for a LoRA, the non-members must be in the
-            training set of neither model.
+        device, dtype, revision, base, reference_models: as for `mia_hub.load_model`; with a base, and for a LoRA, the non-members must be
+            in the training set of neither model, and with reference models neither these nor the images in that of any.
         progress: shows progress bars for anything over a second.
 
     Returns:

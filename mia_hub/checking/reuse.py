@@ -17,6 +17,7 @@ from mia_hub.checking.options import CheckerOptions
 from mia_hub.images.sources import as_images
 from mia_hub.models.bases import loaded_base
 from mia_hub.models.protocol import DiffusionModel
+from mia_hub.models.reference_models import reference_models
 from mia_hub.references.kept import KeptReferences
 from mia_hub.references.source import is_source
 from mia_hub.references.storing import RECORD
@@ -99,10 +100,10 @@ def _key(
     model: str | DiffusionModel, attack: Attack | DefaultAttack | None, options: dict[str, Any], owner: str | None
 ) -> tuple[Any, ...] | None:
     """Return what tells checkers apart, first what tells their models apart; None where nothing does."""
-    loading, base = tuple(options[name] for name in OF_LOADING), options["base"]
-    identity = (model, *map(str, loading)) if isinstance(model, str) else (_weights(model), _base_state(loaded_base(model)))
-    identity = (identity, _base_state(base))
-    left_out = (*WITHOUT_EFFECT, *OF_LOADING, "base", "nonmembers", "nonmember_captions", "reference")
+    loading = tuple(options[name] for name in OF_LOADING)
+    own = (model, *map(str, loading)) if isinstance(model, str) else (_weights(model), _state_with_model(model))
+    identity = (own, _companion_state(options["base"]), _companion_states(options["reference_models"]))
+    left_out = (*WITHOUT_EFFECT, *OF_LOADING, "base", "reference_models", "nonmembers", "nonmember_captions", "reference")
     named = tuple((name, value) for name, value in options.items() if name not in left_out)
     nonmembers, captions, reference = options["nonmembers"], options["nonmember_captions"], options["reference"]
     if nonmembers is not None:
@@ -128,7 +129,17 @@ def _weights(model: DiffusionModel) -> Hashable:
     return tuple((tensor.data_ptr(), tensor._version, tensor.dtype) for tensor in tensors)
 
 
-def _base_state(base: Any) -> Hashable:
+def _state_with_model(model: DiffusionModel) -> Hashable:
+    """Return what tells apart the models that a model was loaded with, to be compared with them."""
+    return _companion_state(loaded_base(model)), _companion_states(reference_models(model))
+
+
+def _companion_states(given: Any) -> Hashable:
+    """Return what tells lists of reference models apart."""
+    return tuple(map(_companion_state, given)) if isinstance(given, (list, tuple)) else _companion_state(given)
+
+
+def _companion_state(base: Any) -> Hashable:
     """Return what tells bases apart; one whose weights can't be watched is told apart from all others, also from itself."""
     if base is None or isinstance(base, (str, os.PathLike)):
         return None if base is None else str(base)

@@ -221,6 +221,13 @@ def base_caveat(base: str) -> str:
     )
 
 
+def reference_models_caveat(reference_models: Sequence[str]) -> str:
+    """Return what an answer presupposes whose attack compares the model with reference models, of those ids."""
+    holds = "it has seen neither the image nor" if len(reference_models) == 1 else "none of them has seen the image or"
+    names = f"{'reference model' if len(reference_models) == 1 else 'reference models'} {', '.join(reference_models)}"
+    return f"The model was compared with the {names}: the answer holds if {holds} the known non-members."
+
+
 def image_caveats(
     verdict: str,
     p_value: float | None,

@@ -65,8 +65,8 @@ def run(args: argparse.Namespace) -> int:
             check_rates(limits, split, selection=args.selection, timestep=args.timestep, fitted=attack.needs_training)
             report = audit(
                 model_from(args), attack, split, selection=args.selection, timestep=args.timestep, rank=args.rank, fprs=args.fpr,
-                batch_size=args.batch_size, base=args.base, seed=args.seed, captions=args.captions, shift_check=not args.no_shift_check,
-                folder=out, progress=not args.quiet and processes.is_first, epsilon=args.epsilon,
+                batch_size=args.batch_size, base=args.base, reference_models=args.reference_models, seed=args.seed, captions=args.captions,
+                shift_check=not args.no_shift_check, folder=out, progress=not args.quiet and processes.is_first, epsilon=args.epsilon,
             )  # fmt: skip
     except KeyboardInterrupt:
         if not out or not (out / BATCHES).exists():

@@ -221,6 +221,7 @@ def _checker(args: argparse.Namespace, attack: Attack | DefaultAttack | None, no
     from mia_hub.checking.checker import Checker
 
     options: dict[str, Any] = {"batch_size": args.batch_size, "progress": not args.quiet, "base": args.base}
+    options["reference_models"] = args.reference_models
     options["copies"] = getattr(args, "copies", False)
     options["calibration"] = getattr(args, "calibration", None)
     if nonmembers.sources:
@@ -232,8 +233,8 @@ def _checker(args: argparse.Namespace, attack: Attack | DefaultAttack | None, no
     checker = Checker(model_from(args), attack, **null, reference=reference, **options)
     if checker.reference is None:
         offer_reference(args, checker.model, checker.attack)
-        attack = checker.attack if args.base or options["copies"] else attack
-        checker = Checker(checker.model, attack, **options | {"base": None})
+        attack = checker.attack if args.base or args.reference_models or options["copies"] else attack
+        checker = Checker(checker.model, attack, **options | {"base": None, "reference_models": None})
     return checker
 
 

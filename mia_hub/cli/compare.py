@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
             check_rates(limits, split, selection=args.selection)
             comparison = compare(
                 model_from(args), split, attacks, combine=combine, selection=args.selection, fprs=args.fpr,
-                batch_size=args.batch_size, base=args.base, seed=args.seed, captions=args.captions,
+                batch_size=args.batch_size, base=args.base, reference_models=args.reference_models, seed=args.seed, captions=args.captions,
                 shift_check=not args.no_shift_check, folder=out, progress=not args.quiet and processes.is_first,
             )  # fmt: skip
     except KeyboardInterrupt:

@@ -50,10 +50,23 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         help="what the model was fine-tuned from, or a reference denoiser, for attacks that compare with it, such as sima-b (default: the "
         "model under a LoRA, or the one that the card names)",
     )
+    add_reference_model_option(parser)
     parser.add_argument("--size", type=int, metavar="PIXELS", help="side of the images in pixels (default: that of the model)")
     parser.add_argument("--latents", choices=["mode", "sample"], help="of a model on latents (default: mode)")
     parser.add_argument("--offload", choices=["model", "sequential"], help="diffusers' offloading, for a model larger than the accelerator")
     add_quiet_option(parser)
+
+
+def add_reference_model_option(parser: argparse.ArgumentParser) -> None:
+    """Add the reference models, one option each; None without any."""
+    parser.add_argument(
+        "--reference-model",
+        action="append",
+        dest="reference_models",
+        metavar="MODEL",
+        help="a model of the same kind that was trained on other images, such as a reference denoiser, for lira, rmia and bavaria; give "
+        "the option once for each",
+    )
 
 
 def add_query_options(parser: argparse.ArgumentParser) -> None:

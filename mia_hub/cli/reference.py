@@ -15,6 +15,7 @@ from mia_hub.cli.options import (
     add_attack_options,
     add_condition_columns,
     add_model_options,
+    add_reference_model_option,
     model_from,
     verdict_attack_from,
 )
@@ -95,6 +96,7 @@ def _add_verify(actions: Commands) -> None:
     verify.add_argument("name", metavar="NAME", help="id on this machine, a folder, or a data set on the Hub")
     verify.add_argument("--nonmembers", metavar="SOURCE", help="where its images are (default: the source that it states)")
     verify.add_argument("--base", metavar="MODEL", help="that the reference compares the model with, unless the model has it by itself")
+    add_reference_model_option(verify)
     verify.add_argument("--device", help="cpu, cuda, mps (default: the best one present)")
     verify.add_argument("--quiet", action="store_true", help="no progress bars")
     verify.set_defaults(run=_verify)
@@ -144,7 +146,7 @@ def _plan(args: argparse.Namespace, processes: Processes, progress: bool) -> Bui
         "members": args.members, "captions": True if args.captions else args.caption, "limit": args.limit, "stated": args.stated,
         "made_after": args.made_after, "columns": ColumnNames(args.image_column, args.caption_column, args.class_column),
         "source_revision": args.source_revision, "seed": args.seed, "progress": progress, "caveats": (),
-        "device": None, "dtype": None, "revision": None, "base": args.base,
+        "device": None, "dtype": None, "revision": None, "base": args.base, "reference_models": args.reference_models,
     }  # fmt: skip
     plan = plan_reference(model_from(args), args.nonmembers, attack, **options)
     if args.push:
@@ -195,7 +197,10 @@ def _verify(args: argparse.Namespace) -> int:
 
     reference = Reference.load(args.name, keep=False)
     stored, dtype = reference.profiles.model, reference.profiles.precision.partition(" ")[0]
-    model = load_model(stored["id"], device=args.device, dtype=dtype, revision=stored_revision(stored), base=args.base)
+    model = load_model(
+        stored["id"], device=args.device, dtype=dtype, revision=stored_revision(stored), base=args.base,
+        reference_models=args.reference_models,
+    )  # fmt: skip
     outcome = verify_reference(reference, model, args.nonmembers, progress=not args.quiet)
     print(outcome.text())
     return 0 if outcome.genuine else EXIT_NOT_GENUINE

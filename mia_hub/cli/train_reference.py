@@ -12,9 +12,9 @@ def add_command(commands: Commands) -> None:
     """Add ``train-reference`` to the commands of mia-hub."""
     parser = commands.add_parser(
         "train-reference",
-        help="train a small reference denoiser on other images of the kind, for --base",
-        description="Trains a small denoiser that serves as the base of a model which has none. The same command resumes an interrupted "
-        "run. Its images must not be among the known non-members, nor among the images in question.",
+        help="train a small reference denoiser on other images of the kind, for --base or --reference-model",
+        description="Trains a small denoiser that serves as the base of a model which has none, or as a reference model. The same command "
+        "resumes an interrupted run. Its images must not be among the known non-members, nor among the images in question.",
     )
     parser.add_argument("--images", required=True, metavar="FOLDER", help="images of the same kind: hundreds, better thousands")
     parser.add_argument("--like", default="demo", metavar="MODEL", help="the model that will be audited (default: demo)")
@@ -38,6 +38,6 @@ def run(args: argparse.Namespace) -> int:
         )  # fmt: skip
     except KeyboardInterrupt:
         return report_interruption("what was trained is kept")
-    message(f"use it as --base {folder}")
+    message(f"use it as --base or --reference-model {folder}")
     print(folder)
     return 0

@@ -1,4 +1,4 @@
-"""A reference denoiser: a small model of the same space as another, trained on other images of the kind, that serves as its base."""
+"""A reference denoiser: a small model of another one's space, trained on other images, to serve as its base or reference model."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def train_reference(
     progress: bool = True,
     on_check: Callable[[int, float], None] | None = None,
 ) -> Path:
-    """Train a small denoiser on other images of the kind, to be given as ``base=…``; the same call resumes an interrupted run.
+    """Train a small denoiser on other images of the kind, for ``base=…`` or ``reference_models=[…]``; the same call resumes a run.
 
     It has the model space, the noise schedule and the autoencoder of a model, some 360,000 parameters, and no condition. Like a model of
     flow matching it predicts the velocity ε - x0, and like any other ε. A tenth of the images is held out, and the weights of the lowest

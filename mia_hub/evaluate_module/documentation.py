@@ -32,6 +32,8 @@ Args:
     device, dtype, revision: of the model, as for `mia_hub.load_model`.
     base: what the model was fine-tuned from, or a reference denoiser, as for `mia_hub.load_model`; the default attack is then
         "sima-b" (without labels, "sima-lpb" on a model of pixels), and the non-members must be in the training set of neither.
+    reference_models: models of the same kind that were trained on other images, as for `mia_hub.load_model`; for the attacks "lira", "rmia"
+        and "bavaria".
     captions: of a model conditioned on text, one per image, or one for all; of one conditioned on classes, class indices; empty ones by
         default. With dataset_id: "split" (default; those of the data set, if it has any) or "empty".
     seed: of noise draws and, with labels, of the halves and of intervals.

@@ -113,6 +113,7 @@ class Sima(evaluate.Metric):  # type: ignore[misc]  # evaluate ships no types
         dtype: Any = None,
         revision: str | None = None,
         base: str | DiffusionModel | None = None,
+        reference_models: Sequence[str | DiffusionModel] | None = None,
         captions: str | Sequence[Any] | None = None,
         progress: bool = True,
         dataset_id: str | MemberSplit | None = None,
@@ -137,8 +138,8 @@ class Sima(evaluate.Metric):  # type: ignore[misc]  # evaluate ships no types
         if timesteps is not None:
             attack = _attack_with(attack or (None if unlabelled else "sima"), timesteps)
         querying: dict[str, Any] = {
-            "batch_size": batch_size, "device": device, "dtype": dtype, "revision": revision, "base": base, "seed": seed,
-            "progress": progress,
+            "batch_size": batch_size, "device": device, "dtype": dtype, "revision": revision, "base": base,
+            "reference_models": reference_models, "seed": seed, "progress": progress,
         }  # fmt: skip
         if unlabelled:
             null = {"nonmembers": nonmembers, "nonmember_captions": nonmember_captions, "reference": reference}

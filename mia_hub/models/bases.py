@@ -64,7 +64,7 @@ def base_of(model: DiffusionModel) -> DiffusionModel:
         raise ModelError(f"The model {model.info.id} is to be compared with its base, and none is known. {GIVE_BASE}")
     print(f"Loading the base of {model.info.id}: {named.name}, {named.reason}.", file=sys.stderr)
     try:
-        base = _load(named, model)
+        base = load_like(model, named)
     except ModelError as error:
         raise ModelError(
             f"The base of {model.info.id}, {named.name}, {named.reason}, can't be loaded. {error} Or give another base with base=… (--base "
@@ -90,7 +90,7 @@ def with_base(model: DiffusionModel, base: Any) -> DiffusionModel:
     if not hasattr(base, "predict_noise"):
         if not isinstance(base, str) and not hasattr(base, "__fspath__"):
             raise ModelError(f"base must be a name that load_model takes, or a DiffusionModel; got {type(base).__name__}. {GIVE_BASE}")
-        base = _load(NamedBase(str(base), "as given"), model)
+        base = load_like(model, NamedBase(str(base), "as given"))
     check_base(model, base)
     based = copy.copy(model)
     cast(Any, based).base = base
@@ -103,8 +103,8 @@ def _named_base(model: DiffusionModel) -> NamedBase | None:
     return None if origin is None else origin.named_base()
 
 
-def _load(named: NamedBase, model: DiffusionModel) -> DiffusionModel:
-    """Load a base with the options that the model was loaded with."""
+def load_like(model: DiffusionModel, named: NamedBase) -> DiffusionModel:
+    """Load a base, or a reference model, with the options that the model was loaded with."""
     origin: Origin | None = getattr(model, "origin", None)
     access, options = (TRUSTED, {}) if origin is None else (origin.access, origin.options)
     names = base_and_overlays(named.name)
@@ -117,14 +117,15 @@ def check_base(model: DiffusionModel, base: DiffusionModel) -> None:
     Raises:
         ModelError: with what differs.
     """
-    problem = _problem(model, base)
+    problem = unfit(model, base)
     if problem:
         raise ModelError(f"{base.info.id} can't be the base of {model.info.id}: {problem}. {GIVE_BASE}")
 
 
-def _problem(model: DiffusionModel, base: DiffusionModel) -> str:
+def unfit(model: DiffusionModel, base: DiffusionModel) -> str:
+    """Return why a model can't be queried as a base (or a reference model) of another is, as a clause about it; "" where it can."""
     own, other = model.info, base.info
-    if _is_same(model, base):
+    if is_same(model, base):
         return "it is that model itself"
     for what, ours, theirs in (
         ("takes images of the shape (channels, height, width) =", own.picture_shape, other.picture_shape),
@@ -147,7 +148,8 @@ def _problem(model: DiffusionModel, base: DiffusionModel) -> str:
     return ""
 
 
-def _is_same(model: DiffusionModel, base: DiffusionModel) -> bool:
+def is_same(model: DiffusionModel, base: DiffusionModel) -> bool:
+    """Return whether two models are one: the same revision, or the same network."""
     if model is base or (model.info.revision is not None and model.info.revision == base.info.revision):
         return True
     parts = [(getattr(each, "fn", None), each.network, getattr(each, "passes", None)) for each in (model, base)]
@@ -171,9 +173,13 @@ def base_captions(model: DiffusionModel, base: DiffusionModel, captions: Any, n:
 
 def base_record(model: DiffusionModel) -> dict[str, Any]:
     """Return what results record of a model's base: id, revision (a commit, or a hash of the weights), precision, settings if any."""
-    base = base_of(model)
-    record = {"id": base.info.id, "revision": base.info.revision, "precision": precision_of(base)}
-    return record | ({"settings": dict(base.info.settings)} if base.info.settings else {})
+    return companion_record(base_of(model))
+
+
+def companion_record(companion: DiffusionModel) -> dict[str, Any]:
+    """Return what results record of a model that another is compared with: id, revision, precision, settings if any."""
+    record = {"id": companion.info.id, "revision": companion.info.revision, "precision": precision_of(companion)}
+    return record | ({"settings": dict(companion.info.settings)} if companion.info.settings else {})
 
 
 def shares_encoder(model: DiffusionModel, base: DiffusionModel) -> bool:

@@ -22,12 +22,14 @@ class PixelSpace:
 
     Attributes:
         base: what the model was fine-tuned from, if that is loaded; see `mia_hub.models.bases`.
+        reference_models: models of other images that it is compared with; see `mia_hub.models.reference_models`.
     """
 
     info: ModelInfo
     device: torch.device
     dtype: torch.dtype
     base: DiffusionModel | None = None
+    reference_models: tuple[DiffusionModel, ...] = ()
 
     def encode(self, images: Any) -> torch.Tensor:
         """Images to model space, ``[N, C, H, W]``."""

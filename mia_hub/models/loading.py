@@ -23,6 +23,7 @@ def load_model(
     latents: str | None = None,
     offload: str | None = None,
     base: Any = None,
+    reference_models: Any = None,
     trusted: bool = True,
     largest: int | None = None,
 ) -> DiffusionModel:
@@ -32,7 +33,7 @@ def load_model(
         id_or_path: "demo" (the embedded model), a folder in diffusers' layout, a Hub id such as ``google/ddpm-cifar10-32`` or
             ``stable-diffusion-v1-5/stable-diffusion-v1-5``; one of these with overlays, as in ``"base + lora"``, where each name after a
             plus is a LoRA, a fine-tuned part, or a single-file checkpoint (see `mia_hub.models.overlays.names`); or a DiffusionModel,
-            which is returned unchanged unless it is given a base.
+            which is returned unchanged unless it is given a base or reference models.
         device: "cpu", "cuda", "mps"…; the best one present by default. If there are several of a kind, each process of a
             `mia_hub.system.processes.joined_processes` launch takes its own.
         dtype: "float32" (default), "float64", "bfloat16", "float16", or a torch dtype. Parts that overflow in float16 move to a wider
@@ -45,6 +46,8 @@ def load_model(
             kind: any of the things that ``id_or_path`` can be. By default, the model under its LoRAs (they are switched off; nothing is
             loaded twice); and for a fine-tuned part or checkpoint the model before the plus, for any other model the ``base_model`` that
             its card names: these are loaded when an attack first needs them.
+        reference_models: for attacks that compare with them ("lira", "rmia", "bavaria"), one or more models of the same kind that were
+            trained on other images, such as reference denoisers: each any of the things that ``id_or_path`` can be. None by default.
         trusted: False for a name that comes from a stranger: then folders are refused, our own token is not used, and weights above
             2 GiB are not fetched.
         largest: a limit in bytes in place of these 2 GiB.
@@ -54,7 +57,7 @@ def load_model(
 
     Raises:
         ModelError: if it can't be found or reached, is gated, is no model that can be audited, has only pickled weights, or needs
-            code of its own; or if the base doesn't fit.
+            code of its own; or if the base or a reference model doesn't fit.
     """
     if hasattr(id_or_path, "predict_noise"):
         without_effect = {"device": device, "dtype": dtype, "revision": revision, "size": size, "latents": latents, "offload": offload}
@@ -64,7 +67,7 @@ def load_model(
                     f"{option}={value!r} has no effect on a model that is loaded already; set it when loading, or leave it out."
                 )
         given: DiffusionModel = id_or_path
-        return given if base is None else _based(given, base)
+        return _compared(given, base, reference_models)
     from mia_hub.models.assembly import assemble
     from mia_hub.models.overlays.names import base_and_overlays
     from mia_hub.models.repository import LARGEST_UNTRUSTED, Access
@@ -80,13 +83,16 @@ def load_model(
         latents=latents,
         offload=offload,
     )
-    return loaded if base is None else _based(loaded, base)
+    return _compared(loaded, base, reference_models)
 
 
-def _based(model: DiffusionModel, base: Any) -> DiffusionModel:
+def _compared(model: DiffusionModel, base: Any, reference_models: Any) -> DiffusionModel:
+    """Return the model with what it is to be compared with."""
     from mia_hub.models.bases import with_base
+    from mia_hub.models.reference_models import with_reference_models
 
-    return with_base(model, base)
+    model = model if base is None else with_base(model, base)
+    return model if reference_models is None else with_reference_models(model, reference_models)
 
 
 def pick_device(device: Any = None) -> torch.device:

@@ -67,7 +67,8 @@ class DiffusionModel(Protocol):
         dtype: the precision it computes in; ε is returned in float32, or float64 for a float64 model.
         network: the denoiser whose weights a white-box attack differentiates by; None for a plain function.
 
-    A model may also have a ``base``: the model that it was fine-tuned from (see `mia_hub.models.bases`); and what
+    A model may also have a ``base``: the model that it was fine-tuned from (see `mia_hub.models.bases`); ``reference_models`` that were
+    trained on other images (see `mia_hub.models.reference_models`); and what
     `mia_hub.models.families.base.NetworkModel` describes: ``truncated``, ``null_class``, and, if its parts can overflow, ``fallbacks``,
     ``fall_back`` and ``widen`` (see `mia_hub.models.precision`). A distilled model may have ``trained_timesteps``: those that it was
     distilled at.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ class SharedModel:
 
     It has no thread of its own, so that it can be forked, and no query waits for others to join it: the thread that finds the model free
     runs one pass for as many queries as fit, in the order of their arrival. The passes of a large batch stand in the same queue as all
-    others, and so do those of its base: under a LoRA both are one network, which is switched between them.
+    others, and so do those of its base (under a LoRA both are one network, which is switched between them) and of its reference models.
 
     Args:
         model: any; it is queried by one thread at a time.
@@ -28,6 +29,7 @@ class SharedModel:
     def __init__(self, model: DiffusionModel, rows: int, line: _Line | None = None):
         self._model, self._rows, self._line = model, rows, line or _Line()
         self.base = getattr(model, "base", None)
+        self.reference_models = getattr(model, "reference_models", ())
 
     def __getattr__(self, name: str) -> Any:
         # A copy looks for special names before it has its own values.
@@ -42,7 +44,20 @@ class SharedModel:
 
     @base.setter
     def base(self, base: Any) -> None:
-        self._base = base if base is None or isinstance(base, SharedModel) else SharedModel(base, self._rows, self._line)
+        self._base = None if base is None else self._in_line(base)
+
+    @property
+    def reference_models(self) -> tuple[SharedModel, ...]:
+        """The reference models, queried in turn with the model; none by default."""
+        return self._reference_models
+
+    @reference_models.setter
+    def reference_models(self, reference_models: Iterable[DiffusionModel]) -> None:
+        self._reference_models = tuple(self._in_line(each) for each in reference_models)
+
+    def _in_line(self, other: DiffusionModel) -> SharedModel:
+        """Another model, queried in turn with this one."""
+        return other if isinstance(other, SharedModel) else SharedModel(other, self._rows, self._line)
 
     def predict_noise(self, x: torch.Tensor, t: torch.Tensor, cond: Any = None) -> torch.Tensor:
         """The predicted noise, as the model returns it."""

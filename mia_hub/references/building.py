@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import torch
 
 from mia_hub.attacks import Attack, get_attack
-from mia_hub.attacks.checks import check_base_used
+from mia_hub.attacks.checks import check_companions_used
 from mia_hub.auditing.options import QueryOptions
 from mia_hub.errors import SplitError
 from mia_hub.models.loading import load_model
@@ -82,14 +82,14 @@ def plan_reference(
     if isinstance(attack, (str, Attack)):
         attack = get_attack(attack)
         check_usable(attack)
-        check_base_used(options["base"], [attack])
+        check_companions_used(options["base"], options["reference_models"], [attack])
     seed, progress = options["seed"], options["progress"]
     opening = {"columns": options["columns"], "limit": options["limit"], "seed": seed, "progress": progress}
     sides = [open_known_images(nonmembers, "nonmembers", revision=options["source_revision"], **opening)]
     if options["members"] is not None:
         sides.append(open_known_images(options["members"], "members", **opening))
     check_enough(len(sides[0].images))
-    loading = {name: options[name] for name in ("device", "dtype", "revision", "base")}
+    loading = {name: options[name] for name in ("device", "dtype", "revision", "base", "reference_models")}
     loaded = load_model(model, **loading)
     base_given = True if options["base"] is not None else None
     configured = requested_attack(attack, loaded, base_given=base_given) or default_verdict_attack(loaded, base_given=base_given)
@@ -122,7 +122,7 @@ def cost_text(model: DiffusionModel, attack: Attack, images: int, *, has_members
         has_members: whether there are known members among them.
         caption: a condition of the model; see `seconds_per_query`.
     """
-    per_image = queries_per_image(attack, model.info.num_train_timesteps, has_members=has_members)
+    per_image = queries_per_image(attack, model, has_members=has_members)
     return f"{images:,} images × {per_image} queries, about {duration(images * per_image * seconds_per_query(model, caption))} here"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mia_hub.metrics.estimates import Estimate
@@ -25,7 +25,9 @@ def card_text(name: str, record: ReferenceRecord, power: Estimate | None, critic
     """
     model, revision = str(record.model["id"]), record.model.get("revision")
     base = record.model.get("base")
-    with_base = f" --base {base['id']}" if base else ""
+    reference_models = record.model.get("reference_models", ())
+    compared = f" --base {base['id']}" if base else ""
+    compared += "".join(f" --reference-model {each['id']}" for each in reference_models)
     tags = "\n".join(f"- {tag}" for tag in TAGS)
     lines = [
         f"---\ntags:\n{tags}\nviewer: false\n---",
@@ -34,8 +36,9 @@ def card_text(name: str, record: ReferenceRecord, power: Estimate | None, critic
         f"the attack {code_span(record.attack.identity)} in {record.precision}. A new image's score is compared with theirs. The data set "
         "holds scores, hashes of the images' content, and statistics of how they look, among them grey thumbnails of 8 x 8 pixels; the "
         "images themselves are not in it.",
-        f"```\nmia-hub check image.png --model {model} --reference {name}{with_base}\n```",
+        f"```\nmia-hub check image.png --model {model} --reference {name}{compared}\n```",
         *([] if base is None else [_base_line(base)]),
+        *([_reference_models_line(reference_models)] if reference_models else []),
         "## Where the images come from",
         *_source_lines("Non-members", record.source),
         *([] if record.members is None else _source_lines("Members", record.members)),
@@ -52,6 +55,11 @@ def _base_line(base: Mapping[str, Any]) -> str:
         f"The model is compared with its base {code_span(str(base['id']))} at {code_span(str(base['revision']))}. Leave `--base` out where "
         "that is the model under a LoRA."
     )
+
+
+def _reference_models_line(reference_models: Sequence[Mapping[str, Any]]) -> str:
+    each = ", ".join(f"{code_span(str(one['id']))} at {code_span(str(one['revision']))}" for one in reference_models)
+    return f"The model is compared with reference models: {each}."
 
 
 def _source_lines(what: str, source: SourceRecord) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mia_hub.attacks.identity import model_identity
@@ -10,6 +10,7 @@ from mia_hub.errors import ModelError
 from mia_hub.models.bases import base_of, base_record
 from mia_hub.models.precision import match_precision, precision_of
 from mia_hub.models.protocol import DiffusionModel
+from mia_hub.models.reference_models import reference_model_records, reference_models
 
 
 def mismatch(stored: Mapping[str, Any], schedule: str, precision: str, model: DiffusionModel, *, adapt: bool = True) -> str:
@@ -22,8 +23,8 @@ def mismatch(stored: Mapping[str, Any], schedule: str, precision: str, model: Di
         model: the model at hand.
         adapt: brings a model whose parts can overflow to the reference's precision.
     """
-    needed, stored_base = model.info.to_dict(), stored.get("base")
-    stored = {field: value for field, value in stored.items() if field != "base"}
+    needed, stored_base, stored_reference_models = model.info.to_dict(), stored.get("base"), stored.get("reference_models")
+    stored = {field: value for field, value in stored.items() if field not in ("base", "reference_models")}
     # The same weights may lie in another folder.
     ignored = {"id"} if stored.get("revision") and stored.get("revision") == needed.get("revision") else set()
     for field in sorted({*stored, *needed} - ignored):
@@ -48,7 +49,10 @@ def mismatch(stored: Mapping[str, Any], schedule: str, precision: str, model: Di
             f"The reference was computed in {precision}, and the model {needed['id']} computes in {precision_of(model)} here. Load it with "
             f"dtype={wanted!r}, or build a reference in this precision."
         )
-    return "" if stored_base is None else _base_mismatch(stored_base, model, adapt=adapt)
+    problem = "" if stored_base is None else _base_mismatch(stored_base, model, adapt=adapt)
+    if problem or stored_reference_models is None:
+        return problem
+    return _reference_models_mismatch(stored_reference_models, model, adapt=adapt)
 
 
 def _base_mismatch(stored: Mapping[str, Any], model: DiffusionModel, *, adapt: bool) -> str:
@@ -71,4 +75,26 @@ def _base_mismatch(stored: Mapping[str, Any], model: DiffusionModel, *, adapt: b
     return (
         f"The reference compares the model with its base {wanted}, and the base at hand is {record['id']} at {record['revision']} in "
         f"{record['precision']}. Give that base with base=… (--base on the command line), or build a reference with this one."
+    )
+
+
+def _reference_models_mismatch(stored: Sequence[Mapping[str, Any]], model: DiffusionModel, *, adapt: bool) -> str:
+    """Return why the reference models that a reference was computed with are not those of a model; "" where they are.
+
+    Args:
+        stored: as `mia_hub.models.reference_models.reference_model_records` gave it then.
+        model, adapt: as for `mismatch`.
+    """
+    own = reference_models(model)
+    if adapt and len(own) == len(stored):
+        for other, then in zip(own, stored):
+            match_precision(other, str(then.get("precision")))
+    records = reference_model_records(model)
+    alike = [{**record, "id": None} for record in records] == [{**record, "id": None} for record in stored]
+    if alike and all(record["revision"] is not None for record in records):
+        return ""
+    wanted, given = (", ".join(f"{each.get('id')} at {each.get('revision')}" for each in side) for side in (stored, records))
+    return (
+        f"The reference compares the model with the reference models {wanted}, and those at hand are {given or 'none'}. Give the former, "
+        "with reference_models=[…] (--reference-model on the command line), or build a reference with the latter."
     )

@@ -63,12 +63,13 @@ def check_publishable(model: Mapping[str, Any]) -> None:
     """Refuse to publish the reference of a model that only exists on this machine: nobody could use it, and its path is private.
 
     Args:
-        model: as `mia_hub.attacks.identity.recorded_model` gives it, with the base if the reference's attack uses that.
+        model: as `mia_hub.attacks.identity.recorded_model` gives it, with what the reference's attack compares it with.
 
     Raises:
-        SplitError: for such a model or base.
+        SplitError: for such a model, base or reference model.
     """
-    for what, each in (("model", model), ("base", model.get("base"))):
+    others = [("reference model", each) for each in model.get("reference_models", ())]
+    for what, each in (("model", model), ("base", model.get("base")), *others):
         revisions = [] if each is None else str(each.get("revision") or "sha256:").split(" + ")
         if each is not None and each["id"] != "demo" and any(revision.startswith("sha256:") for revision in revisions):
             raise SplitError(

@@ -267,8 +267,8 @@ class Reference:
             source_revision: branch, tag or commit of the non-members' data set on the Hub.
             caveats: what the reader of an answer must know of the non-members, one sentence each.
             batch_size, seed: as for `mia_hub.Attack.score`; the seed is that of the draw, too.
-            device, dtype, revision, base: as for `mia_hub.load_model`; with a base, and for a LoRA, the non-members must be in the
-                training set of neither model.
+            device, dtype, revision, base, reference_models: as for `mia_hub.load_model`; with a base, and for a LoRA, the non-members must
+                be in the training set of neither model, and with reference models in that of none.
             progress: shows progress bars.
             on_batch: called with (images scored, in all).
 

@@ -22,6 +22,7 @@ from mia_hub.models.protocol import DiffusionModel
 from mia_hub.references.unseen_by_base import check_unseen
 from mia_hub.references.verdict_attack import profile_attack, verdict_attack, verdict_observations
 from mia_hub.scores import ScoreTable
+from mia_hub.splits.training_images import check_unseen_by_reference_models
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,18 +95,18 @@ def check_enough(n_nonmembers: int) -> None:
         )
 
 
-def queries_per_image(attack: Attack, num_train_timesteps: int, *, has_members: bool) -> int:
+def queries_per_image(attack: Attack, model: DiffusionModel, *, has_members: bool) -> int:
     """Return the forward passes that `score_known` spends on an image; without those of a choice among neighbours.
 
     Args:
         attack: that gives verdicts.
-        num_train_timesteps: of the model.
+        model: that is queried.
         has_members: whether there are known members, on which the timestep is chosen.
     """
-    queries = profile_attack(attack, num_train_timesteps).queries_per_image
+    queries = profile_attack(attack, model.info.num_train_timesteps).queries_on(model)
     if isinstance(attack, ConditionalAttack):
-        queries += attack.at(attack.default_timestep).queries_per_image
-        queries += attack.queries_per_image if has_members else 0
+        queries += attack.at(attack.default_timestep).queries_on(model)
+        queries += attack.queries_on(model) if has_members else 0
     return queries
 
 
@@ -122,12 +123,14 @@ def score_known(model: DiffusionModel, attack: Attack, known: LabelledImages, ru
         run: how they are scored.
 
     Raises:
-        SplitError: with fewer than 20 non-members, all in all or in the reported part; or for some that the model's base is known to have
-            been trained on, if the attack compares with it.
+        SplitError: with fewer than 20 non-members, all in all or in the reported part; or for some that the model's base, or for images
+            that a reference model, is known to have been trained on, if the attack compares with it.
         MetricError: with known members that are too few to choose anything.
     """
     check_enough(int((known.is_member == 0).sum()))
     check_unseen(model, attack, [known.images[int(row)].id for row in np.flatnonzero(known.is_member == 0)] if attack.uses_base else [])
+    if attack.uses_reference_models:
+        check_unseen_by_reference_models(model, [image.id for image in known.images], known.is_member)
     profiles = profile_attack(attack, model.info.num_train_timesteps).score(model, known.images, **run.options(known))
     if (known.is_member == 1).any():
         choice = _chosen_on_members(model, attack, known, profiles, run)

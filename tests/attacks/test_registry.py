@@ -40,6 +40,9 @@ FORMS = [
     ("pfami", {"form": "stat", "crops": 6}),
     ("rediffuse", {"decision": "ssim"}),
     ("sima-mc", {"form": "error-mean"}),
+    *((name, {"compared": "sima"}) for name in ("lira", "rmia", "bavaria")),
+    ("lira", {"variance": "image"}),
+    ("bavaria", {"prior": "variances"}),
     *((name, {"filtered": (2, 0.2)}) for name in ("sima", "loss", "secmi", "pia")),
 ]
 
@@ -69,10 +72,12 @@ def test_every_attack_costs_what_it_declares_and_scores_the_same_in_any_batch_an
     """Forward passes are counted by the network itself; scores must not depend on batch size, order or company."""
     monkeypatch.setattr("mia_hub.attacks.map_network.EPOCHS", 2)
     one = get_attack(name, **SMALL.get(name, {"timesteps": STEPS}) | form)
-    network, base_network = TinyTextModel(), TinyTextModel(seed=1)
+    network, base_network, *other_networks = (TinyTextModel(seed=seed) for seed in range(4))
     wrapped = {"alphas_cumprod": ddpm_alphas_cumprod(), "sample_shape": (1, 8, 8), "condition": words}
-    model = mia_hub.load_model(wrap_denoiser(network, **wrapped), base=wrap_denoiser(base_network, **wrapped))
-    base_network.seen = network.seen
+    others = [wrap_denoiser(other, **wrapped) for other in other_networks]
+    model = mia_hub.load_model(wrap_denoiser(network, **wrapped), base=wrap_denoiser(base_network, **wrapped), reference_models=others)
+    for other in (base_network, *other_networks):
+        other.seen = network.seen
     images = np.random.default_rng(0).integers(0, 256, (44, 8, 8), dtype=np.uint8)
     labels = np.repeat([1, 0], 22)
     captions = [f"a image of {i} things"[: 12 + i % 9] for i in range(44)]
@@ -81,7 +86,7 @@ def test_every_attack_costs_what_it_declares_and_scores_the_same_in_any_batch_an
         network.seen.clear()
         given = {"is_member": labels[order], "captions": captions[order], "batch_size": batch_size}
         table = one.score(model, images[order], progress=False, **given)
-        assert sum(network.seen) == 44 * one.queries_per_image + one.setup_queries == table.queries
+        assert sum(network.seen) == 44 * one.queries_on(model) + one.setup_queries == table.queries
         assert max(network.seen, default=0) <= max(batch_size, len(one.timesteps) if one.needs_gradients else 0)
         assert table.scores.shape == (44, len(one.columns)) and table.scores.dtype == np.float64
         tables.append(table.scores[order])
@@ -99,6 +104,9 @@ def test_every_attack_declares_itself(name):
         get_attack(name, no_such_parameter=1)
     if one.uses_base:
         with pytest.raises(AttackError, match=r"compares the model with its base.* none is known\. Give base="):
+            one.check(wrap_denoiser(lambda x, t: x, ddpm_alphas_cumprod(), sample_shape=(1, 8, 8)))
+    if one.uses_reference_models:
+        with pytest.raises(AttackError, match=r"compares the model with reference models.* given none\. Give reference_models="):
             one.check(wrap_denoiser(lambda x, t: x, ddpm_alphas_cumprod(), sample_shape=(1, 8, 8)))
     if one.needs_caption:
         with pytest.raises(AttackError, match="isn't conditioned on text"):
@@ -146,7 +154,7 @@ def test_identity_of_an_attack_is_its_repr():
     )
     names += "pia pian pfami clid "
     names += "rediffuse rediffuse-nns gsa1 gsa2 forensics-vlb forensics-mse forensics-xstart forensics-text nearest-generated "
-    names += "random combine mofit quantile"
+    names += "random combine mofit quantile lira rmia bavaria"
     assert set(ATTACKS) == set(names.split())
     with pytest.raises(AttackError, match="has its parameters already"):
         get_attack(get_attack("sima"), p=2)

@@ -13,7 +13,7 @@ from mia_hub.checking.checks import get_checker, readable_images
 
 OPTIONS = {
     "nonmembers": None, "nonmember_captions": None, "batch_size": None, "seed": 0, "device": None, "dtype": None, "revision": None,
-    "base": None, "progress": True, "reference": None, "keep": True, "copies": False, "calibration": None,
+    "base": None, "reference_models": None, "progress": True, "reference": None, "keep": True, "copies": False, "calibration": None,
 }  # fmt: skip
 FUNCTIONS = {name: getattr(mia_hub, name) for name in ("check_image", "check_images", "check_set", "Checker")}
 

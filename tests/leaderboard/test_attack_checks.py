@@ -30,3 +30,11 @@ def test_every_parameter_that_is_no_plain_value_is_local():
             words = {word.split(".")[-1] for word in re.findall(r"[A-Za-z_.]+", re.sub(r"'[^']*'", "", str(hints[name])))}
             odd = words - plain - {"", "class", "tuple", "Literal", "Union", "Attack"}
             assert bool(odd) == (name in attack.local_parameters), (attack.name, name, odd)
+
+
+@pytest.mark.parametrize(
+    "text", ["lira", "rmia:timesteps=100", "bavaria:prior=variances", "lira:given=complexity", "combine:parts=lira,sima"]
+)
+def test_an_attack_that_needs_reference_models_is_refused(text):
+    with pytest.raises(SubmissionError, match="reference models, which a submission can't name"):
+        Request.from_dict(DEMO_REQUEST | {"attacks": [text]})

@@ -212,7 +212,7 @@ def test_full_precision_ends_with_the_last_thread(monkeypatch):
     assert torch.backends.cudnn.allow_tf32
 
 
-def test_a_model_and_its_base_take_turns():
+def test_a_model_and_those_that_it_is_compared_with_take_turns():
     """They may be one network, in which a LoRA is switched on and off; no pass is shared between them."""
     running, most, passes = [], [], []
 
@@ -233,21 +233,24 @@ def test_a_model_and_its_base_take_turns():
     shared = SharedModel(own, rows=4)
     other = load_model(shared, base=given)
     assert shared.base.info.id == "base" and other.base.info.id == "given" and other.info is shared.info
-    models = [shared, shared.base, other, other.base]
+    compared = load_model(shared, reference_models=[denoiser("reference model", 7)])
+    models, factors = [shared, shared.base, other, other.base, compared.reference_models[0]], [2.0, 3.0, 2.0, 5.0, 7.0]
     with ThreadPoolExecutor(16) as pool:
-        futures = [(number % 4, submit(models[number % 4], pool, [number], rows=1)[0]) for number in range(64)]
+        futures = [(number % 5, submit(models[number % 5], pool, [number], rows=1)[0]) for number in range(80)]
         for number, (which, future) in enumerate(futures):
-            assert torch.equal(future.result(PATIENCE), torch.full((1, 1, SIDE, SIDE), [2.0, 3.0, 2.0, 5.0][which] * number))
-    assert max(most) == 1 and {name for name, _ in passes} == {"own", "base", "given"}
+            assert torch.equal(future.result(PATIENCE), torch.full((1, 1, SIDE, SIDE), factors[which] * number))
+    assert max(most) == 1 and {name for name, _ in passes} == {"own", "base", "given", "reference model"}
 
 
-def test_attacks_given_the_base_score_alike_on_a_shared_model():
+@pytest.mark.parametrize("name", ["sima-b", "lira"])
+def test_attacks_that_compare_models_score_alike_on_a_shared_model(name):
     own = wrap_denoiser(
         lambda x, t: torch.tanh(x) * (1 + t.reshape(-1, 1, 1, 1) / 1000), ddpm_alphas_cumprod(), sample_shape=(1, SIDE, SIDE)
     )
     base = wrap_denoiser(lambda x, t: torch.tanh(2 * x), ddpm_alphas_cumprod(), sample_shape=(1, SIDE, SIDE), name="base")
     images = np.random.default_rng(0).integers(0, 256, (6, SIDE, SIDE), dtype=np.uint8)
-    attack = get_attack("sima-b", timesteps=(100,))
-    plain, shared = load_model(own, base=base), load_model(SharedModel(own, rows=4), base=base)
+    attack = get_attack(name, timesteps=(100,))
+    given = {"base": base} if attack.uses_base else {"reference_models": [base]}
+    plain, shared = load_model(own, **given), load_model(SharedModel(own, rows=4), **given)
     expected = attack.observe(plain, images, progress=False)
     assert np.array_equal(attack.observe(shared, images, progress=False).values, expected.values)
