@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 
+from mia_hub.images.decoding_ahead import decoded_ahead
 from mia_hub.images.image import InputImage
+from mia_hub.models.denoiser import takes_resized_images
 from mia_hub.models.protocol import DiffusionModel
 
 # Decoded values (pixels times channels) that are held before they are resized: 32 MB of 8-bit images.
@@ -86,15 +88,22 @@ class BatchReader:
         names: list[str] = []
         parts: list[torch.Tensor] = []
         decoded: list[InputImage] = []
-        for row in rows:
+        for images in decoded_ahead(self._images, rows, lambda _, images: [self._prepared(image) for image in images]):
             if self._cancelled:
                 raise InterruptedError("Reading ahead was cancelled.")
-            image = self._images[row]
-            ids.append(image.id)
-            names.append(image.name)
-            decoded.append(image)
+            ids += [image.id for image in images]
+            names += [image.name for image in images]
+            decoded += images
             # Large images are released as soon as they are resized: a batch of them, decoded, would fill the memory.
-            if row == rows[-1] or sum(each.pixels.size for each in decoded) > MAX_DECODED_VALUES:
+            if len(ids) == len(rows) or sum(each.pixels.size for each in decoded) > MAX_DECODED_VALUES:
                 parts.append(self._model.pixels(decoded))
                 decoded = []
         return ImageBatch(ids, names, parts[0] if len(parts) == 1 else torch.cat(parts))
+
+    def _prepared(self, image: InputImage) -> InputImage:
+        """Return an image as the model's `pixels` takes it, hashed, and resized if it may be: work for the thread that decoded it."""
+        channels, height, width = self._model.info.picture_shape
+        if takes_resized_images(self._model):
+            return image.at(height, width, channels if channels in (1, 3) else None)
+        _ = image.id
+        return image
