@@ -1,4 +1,7 @@
-"""Batches of images, read ahead: while the model is queried with one batch, the next one is decoded, hashed and resized."""
+"""Batches of images, read ahead: while the model is queried with one batch, the next one is decoded, hashed and resized.
+
+Reading shares the interpreter with whatever prepares a query, so it begins once the model is at work.
+"""
 
 from __future__ import annotations
 
@@ -52,6 +55,7 @@ class BatchReader:
         if model.device.type == "cuda":
             same_stream = {"initializer": torch.cuda.set_stream, "initargs": (torch.cuda.current_stream(),)}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="reading ahead", **same_stream)
+        self._following = range(0)
         self._ahead: tuple[range, Future[ImageBatch]] | None = None
         self._cancelled = False
 
@@ -63,7 +67,7 @@ class BatchReader:
         self._thread.shutdown(wait=False)
 
     def read(self, rows: range, following: range) -> ImageBatch:
-        """Return the images of some rows, and begin to read the following ones, which may be none.
+        """Return the images of some rows; the following ones, which may be none, are those that `begin` will read.
 
         Raises:
             ImageError: for an image that can't be read.
@@ -73,8 +77,13 @@ class BatchReader:
         # Reading ahead may fail for lack of memory beside the model's pass, or because a source is bound to one thread.
         ready = self._ahead is not None and self._ahead[1].exception() is None
         batch = self._ahead[1].result() if self._ahead is not None and ready else self._read(rows)
-        self._ahead = (following, self._thread.submit(self._read, following)) if following else None
+        self._ahead, self._following = None, following
         return batch
+
+    def begin(self) -> None:
+        """Begin to read the following batch, unless that has begun."""
+        if self._following:
+            self._ahead, self._following = (self._following, self._thread.submit(self._read, self._following)), range(0)
 
     def cancel(self) -> None:
         """End the reading ahead, so that another reader may use the images."""
@@ -82,6 +91,7 @@ class BatchReader:
             self._cancelled = True
             wait([self._ahead[1]])
             self._ahead, self._cancelled = None, False
+        self._following = range(0)
 
     def _read(self, rows: range) -> ImageBatch:
         ids: list[str] = []

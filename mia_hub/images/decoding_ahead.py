@@ -50,7 +50,7 @@ def decoded_ahead(images: Sequence[InputImage], rows: Sequence[int], work: Work[
 def _results(
     images: Sequence[InputImage], rows: Sequence[int], work: Work[Result], threads: ThreadPoolExecutor, most_pending: int
 ) -> Iterator[Result]:
-    slow = False
+    slow, pixels = False, 0
     # At most one of them holds anything.
     pending: deque[Future[tuple[Result, bool]]] = deque()
     together_rows, together = list[int](), list[InputImage]()
@@ -72,9 +72,10 @@ def _results(
         image, slow = _timed(decode)
         together_rows.append(row)
         together.append(image)
-        if slow or len(together) == MOST_TOGETHER or sum(each.height * each.width for each in together) >= MOST_PIXELS:
+        pixels += image.height * image.width
+        if slow or len(together) == MOST_TOGETHER or pixels >= MOST_PIXELS:
             yield work(together_rows, together)
-            together_rows, together = [], []
+            together_rows, together, pixels = [], [], 0
     while pending:
         yield pending.popleft().result()[0]
     if together:
