@@ -58,7 +58,8 @@ def _working_copy(source: InputImage) -> npt.NDArray[np.uint8]:
     """RGB uint8 ``[H, W, 3]``, at most `LONGEST_SIDE` long, so that a huge photograph costs no more than a small one."""
     if source.pixels.dtype == np.uint8 and max(source.height, source.width) <= LONGEST_SIDE:
         return np.broadcast_to(source.pixels, (source.height, source.width, 3))
-    image = source.to_pil().convert("RGB")
+    image = source.to_pil()
+    image = image if image.mode == "RGB" else image.convert("RGB")
     image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BOX)
     return np.asarray(image)
 
