@@ -136,7 +136,7 @@ def measure_commands(names: list[str], limit: int, checks: int, photographs: int
         if (folder / "out-0" / "report.pdf").exists():
             page = (folder / "out-0" / "report.html").read_text(encoding="utf-8")
             seconds = measured_seconds(lambda: to_pdf(page), clock=time.process_time)
-            rows.append(Row("report.pdf, of an audit and of a comparison", f"{seconds:.1f} s, with the extra 'pdf' alone"))
+            rows.append(Row("report.pdf, of an audit", f"{seconds:.1f} s, with the extra 'pdf' alone"))
         whole = load_split("demo", limit=limit)
         images = f"{len(whole.images):,} images"
         if "audit" in names:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from itertools import chain
 from types import TracebackType
 from typing import Any
 
@@ -98,12 +99,13 @@ class BatchReader:
         names: list[str] = []
         parts: list[torch.Tensor] = []
         decoded: list[InputImage] = []
-        for images in decoded_ahead(self._images, rows, lambda _, images: [self._prepared(image) for image in images]):
+        read = decoded_ahead(self._images, rows, lambda _, images: [self._prepared(image) for image in images])
+        for image in chain.from_iterable(read):
             if self._cancelled:
                 raise InterruptedError("Reading ahead was cancelled.")
-            ids += [image.id for image in images]
-            names += [image.name for image in images]
-            decoded += images
+            ids.append(image.id)
+            names.append(image.name)
+            decoded.append(image)
             # Large images are released as soon as they are resized: a batch of them, decoded, would fill the memory.
             if len(ids) == len(rows) or sum(each.pixels.size for each in decoded) > MAX_DECODED_VALUES:
                 parts.append(self._model.pixels(decoded))
