@@ -35,9 +35,7 @@ from mia_hub.cli import main
 from mia_hub.errors import MiaHubError
 from mia_hub.models.loading import load_model
 from mia_hub.models.rows import default_rows
-from mia_hub.rendering.pdf import to_pdf
 from mia_hub.splits.loading import load_split
-from mia_hub.system.timing import measured_seconds
 
 LEAST_RATIO = 0.95
 TIMESTEP = 70
@@ -133,10 +131,6 @@ def measure_commands(names: list[str], limit: int, checks: int, photographs: int
         started = time.process_time()
         mia_hub_command(*audit, "--limit", str(WARMING), "--out", out())
         rows = [Row("start-up, with an audit of 100 images", f"{time.process_time() - started:.1f} s, in none of the rows below")]
-        if (folder / "out-0" / "report.pdf").exists():
-            page = (folder / "out-0" / "report.html").read_text(encoding="utf-8")
-            seconds = measured_seconds(lambda: to_pdf(page), clock=time.process_time)
-            rows.append(Row("report.pdf, of an audit", f"{seconds:.1f} s, with the extra 'pdf' alone"))
         whole = load_split("demo", limit=limit)
         images = f"{len(whole.images):,} images"
         if "audit" in names:
