@@ -24,6 +24,7 @@ PARTS = {
     "floor": ["benchmarks.floor"],
     "throughput": ["benchmarks.throughput", "--only", "scoring", "--rounds", "3"],
     "elsewhere": ["benchmarks.throughput", "--only", "elsewhere"],
+    "end_to_end": ["benchmarks.end_to_end"],
     "one_image": ["benchmarks.throughput", "--only", "check", "imports"],
     "memory": ["benchmarks.throughput", "--only", "memory"],
     "million": ["benchmarks.million"],

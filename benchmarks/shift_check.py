@@ -12,7 +12,7 @@ import argparse
 
 import numpy as np
 
-from mia_hub.images.features import blind_features
+from mia_hub.images.features import blind_features_of
 from mia_hub.splits.loading import load_split
 from mia_hub.splits.shift import OVERDISPERSION, blind_auc, shift_flags
 from mia_hub.system.streams import any_terminal
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scale", type=float, default=1.0, help="fraction of the draws (default: 1)")
     args = parser.parse_args()
-    features = np.array([blind_features(image) for image in load_split("demo").nonmembers])
+    features = blind_features_of(load_split("demo").nonmembers)
     rng = np.random.default_rng(args.seed)
     print("| of either kind | splits | mean AUC | spread | called shifted |\n|---|---|---|---|---|")
     for size, draws in DRAWS.items():

@@ -26,6 +26,7 @@ from PIL import Image
 import mia_hub
 from benchmarks import ROOT
 from benchmarks.gray_box import gray_box
+from benchmarks.passes import TwicePasses
 from benchmarks.probe import SHAPE, PngImages
 from benchmarks.reporting import Row, benchmark_parser, facts, finish, positive, with_batch_size, with_model, with_split
 from mia_hub.attacks import get_attack
@@ -43,8 +44,8 @@ PARTS = ("scoring", "elsewhere", "check", "imports", "memory")
 LEAST_RATIO = 0.97
 # Two timesteps of SimA-MC cost what SimA's 21 do; how many there are changes both sides alike.
 SHORTER = {"sima-mc": {"timesteps": (50, 100), "draws": 10}}
-# A denoiser that runs elsewhere: images, images per pass, and seconds per image.
-ELSEWHERE, ELSEWHERE_ROWS, ELSEWHERE_SECONDS = 6400, 64, 0.001
+# Images per pass of a denoiser that runs elsewhere.
+ELSEWHERE_ROWS = 64
 # These attacks train a network on their observations, which is work of another kind; its time is reported apart.
 TRAINS_A_NETWORK = ("secmi-nns", "rediffuse-nns")
 
@@ -112,21 +113,14 @@ class Recorder(_ModelProxy):
 
 
 class _Twice(_ModelProxy):
-    """Runs each forward pass twice and times the extra one, which is alternately the first and the second.
-
-    The speed of a shared machine drifts by a tenth within minutes, but not within the second that two passes take.
-    """
+    """Runs each forward pass twice."""
 
     def __init__(self, model):
         super().__init__(model)
-        self.bare_seconds, self._swap = 0.0, False
+        self.passes = TwicePasses()
 
     def predict_noise(self, x: torch.Tensor, t: torch.Tensor, cond=None) -> torch.Tensor:
-        self._swap = not self._swap
-        prediction = self.model.predict_noise(x, t, cond) if self._swap else None
-        # This thread's time alone: the attack is charged for what other threads read meanwhile.
-        self.bare_seconds += measured_seconds(lambda: self.model.predict_noise(x, t.contiguous(), cond), clock=time.thread_time)
-        return self.model.predict_noise(x, t, cond) if prediction is None else prediction
+        return self.passes.run(self.model.predict_noise, x, t, cond)
 
 
 def measure_scoring(model, attack, split: MemberSplit, batch_size: int, rounds: int) -> list[Row]:
@@ -173,7 +167,7 @@ def measure_scoring(model, attack, split: MemberSplit, batch_size: int, rounds: 
             twice = _Twice(model)
             with at_most_threads(1):
                 both = measured_seconds(lambda twice=twice: run(work, twice), clock=time.process_time)
-            each[:] = twice.bare_seconds, both - twice.bare_seconds
+            each[:] = twice.passes.seconds, both - twice.passes.seconds
         return tuple(times.T)
 
     def row(what: str, work: Callable[..., Any], required: bool) -> Row:
@@ -196,43 +190,54 @@ def measure_scoring(model, attack, split: MemberSplit, batch_size: int, rounds: 
 
 
 def measure_elsewhere(rounds: int) -> list[Row]:
-    """Measure reading, hashing, resizing and noise beside a denoiser that uses none of this processor's time.
+    """Measure reading, hashing, resizing and noise beside denoisers that use none of this processor's time.
 
     A real accelerator uses a little, for launching its kernels.
     """
+    small = PngImages(640, SHAPE)
+    files = [small[i % len(small)] for i in range(6400)]
+    size = f"PNG files of {SHAPE[0]}×{SHAPE[1]}"
+    photographs = [photograph((1024, 1024), seed) for seed in range(16)] * 16
+    return [
+        _elsewhere("sima", files, size, 0.001, rounds),
+        _elsewhere("loss", files, size, 0.001, rounds, "  loss, whose noise is drawn on this processor, since there is no accelerator"),
+        _elsewhere("sima", files, size, 0.0001, rounds),
+        _elsewhere("sima", photographs, "JPEG files of 1024×1024", 0.020, rounds),
+    ]
 
-    def denoise(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        time.sleep(ELSEWHERE_SECONDS * len(x))
+
+def _elsewhere(name: str, files: list[bytes], what: str, seconds: float, rounds: int, instead: str = "") -> Row:
+    """Return the row of an attack at one timestep on images; no requirement holds for one that is named otherwise.
+
+    Args:
+        name: of the attack.
+        files: images, encoded.
+        what: they are.
+        seconds: that the denoiser takes per image.
+        rounds: how often each side is measured.
+        instead: of the name.
+    """
+    attack = get_attack(name, timesteps=(100,))
+
+    def denoise(x: torch.Tensor, t: torch.Tensor | None) -> torch.Tensor:
+        time.sleep(seconds * len(x))
         return x
 
     model = mia_hub.wrap_denoiser(denoise, ddpm_alphas_cumprod(), sample_shape=(3, 32, 32))
-    files = PngImages(ELSEWHERE // 10, SHAPE)
-    images, rows = [files[i % len(files)] for i in range(ELSEWHERE)], []
 
     def bare() -> None:
-        for start in range(0, ELSEWHERE, ELSEWHERE_ROWS):
-            denoise(torch.empty(min(ELSEWHERE_ROWS, ELSEWHERE - start)), None)
+        for start in range(0, len(files), ELSEWHERE_ROWS):
+            denoise(torch.empty(min(ELSEWHERE_ROWS, len(files) - start)), None)
 
-    for name, required in (("sima", True), ("loss", False)):
-        attack = get_attack(name, timesteps=(100,))
-
-        def score(attack=attack) -> None:
-            attack.score(model, images, batch_size=ELSEWHERE_ROWS, progress=False)
-
-        taken = in_turns(rounds, [bare, score])
-        ratios = taken[:, 0] / taken[:, 1]
-        rows.append(
-            Row(
-                f"{name}, 1 query / a denoiser elsewhere that takes {1000 * ELSEWHERE_SECONDS:g} ms per image, throughput"
-                if required
-                else f"  {name}, whose noise is drawn on this processor, since there is no accelerator",
-                f"{np.median(ratios):.1%} ({ratios.min():.1%} … {ratios.max():.1%}); {ELSEWHERE:,} images of {SHAPE[0]}×{SHAPE[1]}",
-                f"≥ {LEAST_RATIO:.0%}" if required else "",
-                bool(np.median(ratios) >= LEAST_RATIO) if required else None,
-                {"bare_seconds": taken[:, 0], "score_seconds": taken[:, 1]},
-            )
-        )
-    return rows
+    taken = in_turns(rounds, [bare, lambda: attack.score(model, files, batch_size=ELSEWHERE_ROWS, progress=False)])
+    ratios = taken[:, 0] / taken[:, 1]
+    return Row(
+        instead or f"{name}, 1 query / a denoiser elsewhere that takes {1000 * seconds:g} ms per image, throughput",
+        f"{np.median(ratios):.1%} ({ratios.min():.1%} … {ratios.max():.1%}); {len(files):,} {what}",
+        "" if instead else f"≥ {LEAST_RATIO:.0%}",
+        None if instead else bool(np.median(ratios) >= LEAST_RATIO),
+        {"bare_seconds": taken[:, 0], "score_seconds": taken[:, 1]},
+    )
 
 
 def measure_check() -> list[Row]:
@@ -246,7 +251,7 @@ def measure_check() -> list[Row]:
         uploads = [_png(split.nonmembers[i]) for i in range(CHECKS + 1)]
         first = measured_seconds(lambda: checker.check(uploads[-1], progress=False))
         each = np.array([measured_seconds(lambda upload=upload: checker.check(upload, progress=False)) for upload in uploads[:-1]])
-        photo = _photo()
+        photo = photograph()
         large = np.array([measured_seconds(lambda: checker.check(photo, progress=False)) for _ in range(5)])
         used = torch.get_num_threads()
     p50, p95 = np.quantile(each, (0.5, 0.95))
@@ -278,11 +283,11 @@ def _png(image) -> bytes:
     return file.getvalue()
 
 
-def _photo() -> bytes:
-    """Return a JPEG of a camera's size, smooth like a photo: enlarged noise."""
-    small = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+def photograph(size: tuple[int, int] = PHOTO, seed: int = 0) -> bytes:
+    """Return a JPEG of a height and width, by default a camera's; smooth like a photograph: enlarged noise."""
+    small = np.random.default_rng(seed).integers(0, 256, (30, 40, 3), dtype=np.uint8)
     file = io.BytesIO()
-    Image.fromarray(small).resize(PHOTO[::-1], Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
+    Image.fromarray(small).resize(size[::-1], Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
     return file.getvalue()
 
 

@@ -1,16 +1,22 @@
-"""Batches of images, read ahead: while the model is queried with one batch, the next one is decoded, hashed and resized."""
+"""Batches of images, read ahead: while the model is queried with one batch, the next one is decoded, hashed and resized.
+
+Reading shares the interpreter with whatever prepares a query, so it begins once the model is at work.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from itertools import chain
 from types import TracebackType
 from typing import Any
 
 import torch
 
+from mia_hub.images.decoding_ahead import decoded_ahead
 from mia_hub.images.image import InputImage
+from mia_hub.models.denoiser import takes_resized_images
 from mia_hub.models.protocol import DiffusionModel
 
 # Decoded values (pixels times channels) that are held before they are resized: 32 MB of 8-bit images.
@@ -50,6 +56,7 @@ class BatchReader:
         if model.device.type == "cuda":
             same_stream = {"initializer": torch.cuda.set_stream, "initargs": (torch.cuda.current_stream(),)}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="reading ahead", **same_stream)
+        self._following = range(0)
         self._ahead: tuple[range, Future[ImageBatch]] | None = None
         self._cancelled = False
 
@@ -61,7 +68,7 @@ class BatchReader:
         self._thread.shutdown(wait=False)
 
     def read(self, rows: range, following: range) -> ImageBatch:
-        """Return the images of some rows, and begin to read the following ones, which may be none.
+        """Return the images of some rows; the following ones, which may be none, are those that `begin` will read.
 
         Raises:
             ImageError: for an image that can't be read.
@@ -71,8 +78,13 @@ class BatchReader:
         # Reading ahead may fail for lack of memory beside the model's pass, or because a source is bound to one thread.
         ready = self._ahead is not None and self._ahead[1].exception() is None
         batch = self._ahead[1].result() if self._ahead is not None and ready else self._read(rows)
-        self._ahead = (following, self._thread.submit(self._read, following)) if following else None
+        self._ahead, self._following = None, following
         return batch
+
+    def begin(self) -> None:
+        """Begin to read the following batch, unless that has begun."""
+        if self._following:
+            self._ahead, self._following = (self._following, self._thread.submit(self._read, self._following)), range(0)
 
     def cancel(self) -> None:
         """End the reading ahead, so that another reader may use the images."""
@@ -80,21 +92,30 @@ class BatchReader:
             self._cancelled = True
             wait([self._ahead[1]])
             self._ahead, self._cancelled = None, False
+        self._following = range(0)
 
     def _read(self, rows: range) -> ImageBatch:
         ids: list[str] = []
         names: list[str] = []
         parts: list[torch.Tensor] = []
         decoded: list[InputImage] = []
-        for row in rows:
+        read = decoded_ahead(self._images, rows, lambda _, images: [self._prepared(image) for image in images])
+        for image in chain.from_iterable(read):
             if self._cancelled:
                 raise InterruptedError("Reading ahead was cancelled.")
-            image = self._images[row]
             ids.append(image.id)
             names.append(image.name)
             decoded.append(image)
             # Large images are released as soon as they are resized: a batch of them, decoded, would fill the memory.
-            if row == rows[-1] or sum(each.pixels.size for each in decoded) > MAX_DECODED_VALUES:
+            if len(ids) == len(rows) or sum(each.pixels.size for each in decoded) > MAX_DECODED_VALUES:
                 parts.append(self._model.pixels(decoded))
                 decoded = []
         return ImageBatch(ids, names, parts[0] if len(parts) == 1 else torch.cat(parts))
+
+    def _prepared(self, image: InputImage) -> InputImage:
+        """Return an image as the model's `pixels` takes it, hashed, and resized if it may be: work for the thread that decoded it."""
+        channels, height, width = self._model.info.picture_shape
+        if takes_resized_images(self._model):
+            return image.at(height, width, channels if channels in (1, 3) else None)
+        _ = image.id
+        return image

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
@@ -99,8 +99,8 @@ class LatentCopies(CopiesAttack):
     @property
     def is_default_family(self) -> bool:
         """Whether the kinds of copies, and what the attack is given, are its defaults."""
-        default = type(self)()
-        return (self.copies, self.given) == (default.copies, default.given)
+        defaults = {field.name: field.default for field in fields(self)}
+        return (self.copies, self.given) == (defaults["copies"], defaults["given"])
 
     @property
     def candidates(self) -> tuple[LatentCandidate, ...]:
@@ -130,7 +130,7 @@ class LatentCopies(CopiesAttack):
     def features(self, model: QueriedModel, x0: torch.Tensor, cond: Any, noise: SampleNoise) -> torch.Tensor:
         stride, parts = stride_of(model), []
         for candidate in self.candidates:
-            with model.changed(partial(candidate.change, stride=stride)) as other:
+            with model.changed(lambda pixels, change=candidate.change: change(pixels, stride)) as other:  # type: ignore[misc]
                 parts.append(super().features(model, other, cond, noise))
         return torch.stack(parts, dim=2)
 

@@ -45,6 +45,7 @@ class QueriedModel:
         truncated_captions: the number of captions that are longer than the model takes.
         finished: the store of finished batches, or None.
         earlier_seconds: the time that the stored batches took when they were computed.
+        at_work: called once the model is, or is about to be, at work on a query, so that other work can be done meanwhile.
     """
 
     def __init__(self, model: DiffusionModel, rows: int):
@@ -56,6 +57,7 @@ class QueriedModel:
         self.truncated_captions = 0
         self.finished: FinishedBatches | None = None
         self.earlier_seconds = 0.0
+        self.at_work: Callable[[], None] = lambda: None
 
     @property
     def device_name(self) -> str:
@@ -220,7 +222,11 @@ class QueriedModel:
         for start in range(0, len(x), self.rows):
             stop = min(start + self.rows, len(x))
             self._attempted_rows = stop - start
+            # An accelerator is at work when it has been given all of the query.
+            if self.model.device.type == "cpu":
+                self.at_work()
             parts.append(self.model.predict_noise(x[start:stop], t[start:stop], condition_rows(cond, slice(start, stop))))
+            self.at_work()
         self.queries += len(x)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 

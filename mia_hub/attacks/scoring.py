@@ -299,10 +299,13 @@ class _Pass:
         queried, captions = self.queried, self.scoring.captions
         own_captions = None if captions is None else [captions[row] for row in rows]
         batch, x0 = queried.load_batch(lambda: reader.read(rows, following), len(rows), own_captions)
+        queried.at_work = reader.begin
         cond = queried.condition(queried.captions)
         noise = SampleNoise(batch.ids, tuple(x0.shape[1:]), self.scoring.seed, x0.device, x0.dtype)
         with torch.no_grad(), full_precision():
-            values = self.attack.statistic(queried, x0, cond, noise).cpu()
+            values = self.attack.statistic(queried, x0, cond, noise)
+            reader.begin()
+            values = values.cpu()
         bad = ~values.flatten(1).isfinite().all(dim=1)
         if bad.any() and not queried.fall_back():
             raise self._not_finite(int(bad.sum()), len(batch.ids), batch.names[int(bad.nonzero()[0, 0])])

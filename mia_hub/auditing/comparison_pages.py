@@ -17,7 +17,7 @@ from mia_hub.rendering.html import render
 from mia_hub.rendering.markdown import code_span, escape_markdown, markdown_table
 from mia_hub.rendering.numbers import quantity, share
 from mia_hub.rendering.text import Rows, sentence_case, value_text
-from mia_hub.splits.notes import split_notes
+from mia_hub.splits.notes import blind_sample_note, split_notes
 
 if TYPE_CHECKING:
     from mia_hub.auditing.comparison import ComparedAttack, Comparison
@@ -105,9 +105,11 @@ def shared_selection_text(comparison: Comparison) -> str:
 
 
 def _blind_text(comparison: Comparison) -> str:
-    if comparison.blind_auc is None:
+    blind = comparison.blind_auc
+    if blind is None:
         return "No blind classifier was measured: members and non-members may be distinguishable without the model."
-    return f"A blind classifier, which sees the images and never the model, reaches AUC {comparison.blind_auc}."
+    sample = blind_sample_note(blind, comparison.split)
+    return f"A blind classifier, which sees the images and never the model, reaches AUC {blind}.{sample}"
 
 
 def choices(comparison: Comparison) -> list[str]:

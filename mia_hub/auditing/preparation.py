@@ -19,7 +19,7 @@ from mia_hub.images.image import InputImage
 from mia_hub.images.kept_images import KeptImages
 from mia_hub.metrics.estimates import Estimate
 from mia_hub.models.conditions import resolved_conditions
-from mia_hub.models.denoiser import PixelSpace
+from mia_hub.models.denoiser import takes_resized_images
 from mia_hub.models.loading import load_model
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.scores import ScoreTable
@@ -91,8 +91,8 @@ class AuditInputs:
         """
         options, split = self.options, self.split
         images = originals = split.images
-        # A model with a resizing of its own must get images at their own size.
-        if getattr(type(self.model), "pixels", None) is PixelSpace.pixels:
+        # Any other model must get images at their own size.
+        if takes_resized_images(self.model):
             images = KeptImages(split.images, self.model.info.picture_shape)
             originals = images.originals
         surveyed = survey(originals, split.is_member, blind=options["shift_check"], progress=options["progress"])

@@ -16,7 +16,7 @@ from mia_hub.rendering.html import fragment, render
 from mia_hub.rendering.markdown import code_span, escape_markdown, markdown_table
 from mia_hub.rendering.numbers import quantity, share
 from mia_hub.rendering.text import MISSING, Rows, sentence_case, value_text
-from mia_hub.splits.notes import split_notes
+from mia_hub.splits.notes import blind_sample_note, split_notes
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -90,11 +90,12 @@ def meaning(report: AuditReport) -> list[str]:
     elif blind.low > 0.5:
         lines.append(
             f"A classifier that sees the images and never the model reaches AUC {blind}: the two kinds of images differ, so what the "
-            "attack finds need not come from the model's memory."
+            f"attack finds need not come from the model's memory.{blind_sample_note(blind, report.split)}"
         )
     else:
         lines.append(
             f"A classifier that sees the images and never the model reaches AUC {blind}, not to be told from guessing, as it should be."
+            f"{blind_sample_note(blind, report.split)}"
         )
     if base := report.model.get("base"):
         lines.append(

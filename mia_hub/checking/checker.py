@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Unpack, cast, get_args
 
@@ -39,7 +40,9 @@ from mia_hub.checking.verdict_texts import (
 )
 from mia_hub.checking.verdicts import NO_NULL, NOT_COMPARABLE, verdict_of
 from mia_hub.errors import AttackError, SplitError
+from mia_hub.images.decoding_ahead import decoded_ahead
 from mia_hub.images.image import InputImage
+from mia_hub.images.kept_images import KeptImages
 from mia_hub.images.sources import as_images, left_out_of
 from mia_hub.images.treatments import with_full_contrast
 from mia_hub.metrics.candidates import CandidateJudgement
@@ -47,6 +50,7 @@ from mia_hub.metrics.p_values import MARGINAL, Calibration, Judgement, adjusted
 from mia_hub.metrics.set_tests import FEWEST_IN_SET, too_few
 from mia_hub.models.bases import base_of
 from mia_hub.models.conditions import no_condition
+from mia_hub.models.denoiser import takes_resized_images
 from mia_hub.models.loading import load_model
 from mia_hub.models.precision import precision_of
 from mia_hub.models.protocol import DiffusionModel
@@ -69,10 +73,30 @@ from mia_hub.splits.member_split import distinct
 from mia_hub.system.provenance import provenance
 from mia_hub.system.signatures import with_options
 
-# At most this many images are decoded once and stay in memory; more are decoded again for each look, so that memory doesn't grow with them.
+# At most this many images stay in memory at their own size; of more, what `KeptImages` has room for, at the model's.
 MOST_DECODED = 16
 
 OnBatch = Callable[[int, int], None] | None
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What is said of an image by its looks.
+
+    Attributes:
+        name, notes, width, height: of the image.
+        signs: in what its treatment differs from that of the reference images.
+        comparable: whether it is of their kind; None without any.
+        fits_stretched: whether it would be at full contrast, and isn't.
+    """
+
+    name: str
+    notes: tuple[str, ...]
+    width: int
+    height: int
+    signs: tuple[str, ...] = ()
+    comparable: bool | None = None
+    fits_stretched: bool = False
 
 
 class Checker:
@@ -188,33 +212,52 @@ class Checker:
             AttackError: for captions where the non-members had none, or the reverse.
         """
         captions = self._check_captions(captions)
-        inputs = as_images(images)
-        if len(inputs) <= MOST_DECODED:
-            inputs = list(inputs)
+        originals = as_images(images)
+        if len(originals) <= MOST_DECODED:
+            originals = list(originals)
+        inputs: Sequence[InputImage] = originals
+        if takes_resized_images(self.model):
+            inputs = kept = KeptImages(originals, self.model.info.picture_shape)
+            originals = kept.originals
 
-        def score(reference: Reference | None) -> tuple[Reference | None, ScoreTable, list[Judgement] | None]:
+        def score(reference: Reference | None) -> tuple[Reference | None, list[_Seen], ScoreTable, list[Judgement] | None]:
+            # First, since images are kept at the model's size alone.
+            seen = self._seen(originals, reference)
             table = self._profile_attack.score(self.model, inputs, captions=captions, progress=progress, on_batch=on_batch, **self._scoring)
             if reference is None:
-                return reference, table, None
+                return reference, seen, table, None
             if isinstance(self.attack, ConditionalAttack):
-                return reference, table, self._judged(reference, inputs, captions, progress)
+                return reference, seen, table, self._judged(reference, inputs, captions, progress)
             scores = table.at(reference.timestep)
-            return reference, table, [reference.judge(score, sample) for score, sample in zip(scores, table.ids)]
+            return reference, seen, table, [reference.judge(score, sample) for score, sample in zip(scores, table.ids)]
 
-        reference, table, judged = self._reference.use(score)
+        reference, seen, table, judged = self._reference.use(score)
         if reference is None or judged is None:
-            return [self._answer(inputs[row], table, row) for row in range(len(table))]
+            return [self._answer(one, table, row) for row, one in enumerate(seen)]
+        q = iter(adjusted([answer.p_value for answer, one in zip(judged, seen) if one.comparable])) if len(table) > 1 else None
+        q_values = [float(next(q)) if q is not None and one.comparable else None for one in seen]
+        return [self._answer(one, table, row, reference, judged[row], q_value=q_values[row]) for row, one in enumerate(seen)]
+
+    def _seen(self, images: Sequence[InputImage], reference: Reference | None) -> list[_Seen]:
+        """Return what is said of each image by its looks; each is decoded once."""
+        if reference is not None:
+            # What is fitted when it is needed first is fitted before several threads need it.
+            _ = reference.comparability, reference.appearance.treatment
+
+        def looked_at(_: list[int], images: list[InputImage]) -> list[_Seen]:
+            return [self._looked_at(image, reference) for image in images]
+
+        return [one for some in decoded_ahead(images, range(len(images)), looked_at) for one in some]
+
+    def _looked_at(self, image: InputImage, reference: Reference | None) -> _Seen:
+        seen = _Seen(image.name, image.notes, image.width, image.height)
+        if reference is None:
+            return seen
         check = reference.appearance.treatment
-        signs = [() if check is None else check.differences(inputs[row]) for row in range(len(table))]
-        comparable = [not self._treated(reference, signs[row]) and reference.comparability(inputs[row]) for row in range(len(table))]
-        q = iter(adjusted([one.p_value for one, ok in zip(judged, comparable) if ok])) if len(table) > 1 else None
-        q_values = [float(next(q)) if q is not None and ok else None for ok in comparable]
-        return [
-            self._answer(
-                inputs[row], table, row, reference, judged[row], comparable=comparable[row], q_value=q_values[row], signs=signs[row]
-            )
-            for row in range(len(table))
-        ]
+        signs = () if check is None else check.differences(image)
+        comparable = not self._treated(reference, signs) and reference.comparability(image)
+        fits_stretched = NARROW in signs and not comparable and reference.comparability(with_full_contrast(image))
+        return replace(seen, signs=signs, comparable=comparable, fits_stretched=fits_stretched)
 
     def _treated(self, reference: Reference, signs: tuple[str, ...]) -> str:
         """Return why the attack gives no verdict on an image that bears some signs of treatment; "" where they are no reason."""
@@ -233,15 +276,13 @@ class Checker:
 
     def _answer(
         self,
-        image: InputImage,
+        image: _Seen,
         table: ScoreTable,
         row: int,
         reference: Reference | None = None,
         judged: Judgement | None = None,
         *,
-        comparable: bool | None = None,
         q_value: float | None = None,
-        signs: tuple[str, ...] = (),
     ) -> ImageCheck:
         """Return the answer about the image in one row of a table; without a reference, there is no verdict."""
         share_below, p_value, n_null, timestep = None, None, 0, self._timestep(reference)
@@ -255,16 +296,14 @@ class Checker:
             source, power, known = reference.source, reference.power, reference.label_of(table.ids[row])
             critical = reference.critical
             verdict, score, n_null = NOT_COMPARABLE, judged.score, len(reference.null)
-            if comparable:
+            if image.comparable:
                 caveats = (*_shared_caveats(reference, judged.n), *self._companion_caveats, *reference.origin.caveats)
                 share_below, p_value, n_null = judged.share_below, judged.p_value, judged.n
                 calibration = judged.calibration
                 p_values = {"p_value_conditional": judged.p_conditional, "p_value_marginal": judged.p_marginal}
                 verdict, candidate = verdict_of(p_value, q_value), winner(self.attack, judged)
-        model, copies = (
-            self.model.info.id,
-            self.attack.judged_too if candidate is not None and isinstance(self.attack, CopiesAttack) else "",
-        )
+        model, attack = self.model.info.id, self.attack
+        copies = attack.judged_too if candidate is not None and isinstance(attack, CopiesAttack) else ""
         treatment = treatment_caveat(on_pixels=self.model.info.on_pixels, copies=copies)
         general = image_caveats(
             verdict, p_value, q_value, n_null, power, critical, calibration, treatment=treatment, false_evidence=self._false_evidence
@@ -285,7 +324,7 @@ class Checker:
                 p_value=p_value,
                 q_value=q_value,
                 candidate=candidate,
-                difference="" if reference is None else self._treated(reference, signs),
+                difference="" if reference is None else self._treated(reference, image.signs),
                 calibration=calibration,
             ),
             caveats=(*general, *caveats),
@@ -296,11 +335,11 @@ class Checker:
             q_value=q_value,
             share_below=share_below,
             n_null=n_null,
-            comparable=comparable,
+            comparable=image.comparable,
             notes=(
                 *self._notes(image, table.remarks, known),
-                *_treatment_notes(image, signs, reference, comparable),
-                *(self._copies_notes(judged) if comparable else ()),
+                *_treatment_notes(image),
+                *(self._copies_notes(judged) if image.comparable else ()),
             ),
             known_scores=None if reference is None or p_value is None else reference.verdict_scores,
             candidate=candidate,
@@ -308,7 +347,7 @@ class Checker:
             **p_values,
         )
 
-    def _notes(self, image: InputImage, remarks: dict[str, str], known: int | None) -> tuple[str, ...]:
+    def _notes(self, image: _Seen, remarks: dict[str, str], known: int | None) -> tuple[str, ...]:
         """Return the notes on an image; ``known``: whether it is a known member (1), a known non-member (0), or neither."""
         height, width = self.model.info.picture_shape[1:]
         unscaled = (image.width, image.height) == (width, height)
@@ -464,9 +503,6 @@ def _shared_caveats(reference: Reference, n_null: int) -> tuple[str, ...]:
     return (shared_reference_caveat(n_null),) if too_small else ()
 
 
-def _treatment_notes(image: InputImage, signs: tuple[str, ...], reference: Reference | None, comparable: bool | None) -> tuple[str, ...]:
+def _treatment_notes(image: _Seen) -> tuple[str, ...]:
     """Return in what an image's treatment differs from that of the reference images, and what would make it comparable."""
-    if reference is None or not signs:
-        return ()
-    offered = NARROW in signs and not comparable and reference.comparability(with_full_contrast(image))
-    return (treatment_note(signs), *([FULL_CONTRAST] if offered else []))
+    return (treatment_note(image.signs), *([FULL_CONTRAST] if image.fits_stretched else [])) if image.signs else ()

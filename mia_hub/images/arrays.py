@@ -94,8 +94,8 @@ def as_pil(pixels: Pixels) -> PIL.Image.Image:
 
 
 def as_array(im: PIL.Image.Image) -> Pixels:
-    """Return a PIL image as pixels [H, W, C]."""
-    pixels = np.array(im)
+    """Return a PIL image as pixels [H, W, C], which can't be written to: they are a copy already."""
+    pixels = np.asarray(im)
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 

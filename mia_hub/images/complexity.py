@@ -13,11 +13,21 @@ from PIL import Image
 FLOOR = 1e-3
 
 
-def edge_strengths(grey: npt.NDArray[np.float64]) -> tuple[float, float, float]:
-    """Return mean absolute horizontal and vertical difference, and mean absolute Laplacian, of ``[H, W]``; 0 for one of no pixels."""
-    laplacian = grey[1:-1, 1:-1] * 4 - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]
-    dx, dy, curvature = (float(np.abs(d).mean()) if d.size else 0.0 for d in (np.diff(grey, axis=1), np.diff(grey, axis=0), laplacian))
+def edge_strengths(grey: npt.NDArray[np.float64]) -> tuple[Any, Any, Any]:
+    """Return mean absolute horizontal and vertical difference, and mean absolute Laplacian, of images ``[…, H, W]``; 0 for no pixels.
+
+    Returns:
+        Three values ``[…]``.
+    """
+    laplacian = grey[..., 1:-1, 1:-1] * 4 - grey[..., :-2, 1:-1] - grey[..., 2:, 1:-1] - grey[..., 1:-1, :-2] - grey[..., 1:-1, 2:]
+    dx, dy, curvature = (_mean_size(d) for d in (np.diff(grey, axis=-1), np.diff(grey, axis=-2), laplacian))
     return dx, dy, curvature
+
+
+def _mean_size(values: npt.NDArray[np.float64]) -> Any:
+    """Return the mean absolute value over the last two axes; 0 of nothing."""
+    sizes = np.abs(values).reshape(*values.shape[:-2], -1)
+    return sizes.mean(-1) if sizes.shape[-1] else np.zeros(sizes.shape[:-1])
 
 
 def png_bytes(pixels: npt.NDArray[np.uint8], compress_level: int = 6) -> int:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,8 @@ import PIL.Image
 
 from mia_hub.errors import ImageError
 from mia_hub.images.arrays import as_array, as_pil, as_uint8
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,14 +139,24 @@ def content_id(pixels: npt.NDArray[Any]) -> str:
         else:
             kind, pixels = "rgbf", pixels.astype("<f4") + np.float32(0)  # adding zero makes -0.0 and 0.0 the same bytes
     rgb = np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
-    head = f"{kind}:{rgb.shape[0]}x{rgb.shape[1]}:".encode()
-    return hashlib.sha256(head + rgb.tobytes()).hexdigest()[:32]
+    digest = hashlib.sha256(f"{kind}:{rgb.shape[0]}x{rgb.shape[1]}:".encode())
+    digest.update(rgb.data)
+    return digest.hexdigest()[:32]
 
 
 def encoded_file(images: Sequence[Any], index: int) -> bytes | None:
     """Return the unchanged file that an image of a sequence came in; None if it did not come as a file."""
     method: Callable[[int], bytes | None] | None = getattr(images, "encoded_file", None)
     return method(index) if method else None
+
+
+def deferred(items: Sequence[Item], index: int) -> Callable[[], Item]:
+    """Return a function that returns an item of a sequence, in any thread; what only this thread may read is read now."""
+    method: Callable[[int], Callable[[], Item]] | None = getattr(items, "deferred", None)
+    if method:
+        return method(index)
+    item = items[index]
+    return lambda: item
 
 
 def _clipped(pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

@@ -7,7 +7,9 @@ from mia_hub.errors import ImageError
 
 def printable(text: object) -> str:
     """Return one safe line: file names can hold line breaks, terminal codes and bytes that are no text."""
-    line = "".join(c if c.isprintable() else "?" for c in str(text))
+    line = str(text)
+    if not line.isprintable():
+        line = "".join(c if c.isprintable() else "?" for c in line)
     return line if len(line) <= 120 else f"{line[:80]}...{line[-30:]}"
 
 

@@ -85,7 +85,8 @@ def _flatten(im: PIL.Image.Image, name: str, notes: list[str], rawmode: str) -> 
         return on_white(im, notes)
     if im.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
         notes.append(f"{im.mode} colours were converted to RGB.")
-    return as_array(im.convert("L" if im.mode in ("1", "L") else "RGB"))
+    mode = "L" if im.mode in ("1", "L") else "RGB"
+    return as_array(im if im.mode == mode else im.convert(mode))
 
 
 def _from_integers(im: PIL.Image.Image, name: str, notes: list[str], bits: int) -> Pixels:

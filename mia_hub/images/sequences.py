@@ -8,7 +8,7 @@ from typing import Any, TypeVar, overload
 
 import numpy.typing as npt
 
-from mia_hub.images.image import encoded_file
+from mia_hub.images.image import deferred, encoded_file
 
 Item = TypeVar("Item", covariant=True)
 
@@ -48,6 +48,10 @@ class ConcatenatedSequence(LazySequence[Item]):
         """See `mia_hub.images.image.encoded_file`."""
         return encoded_file(self.first, index) if index < len(self.first) else encoded_file(self.second, index - len(self.first))
 
+    def deferred(self, index: int) -> Callable[[], Item]:
+        """See `mia_hub.images.image.deferred`."""
+        return deferred(self.first, index) if index < len(self.first) else deferred(self.second, index - len(self.first))
+
 
 class SelectedSequence(LazySequence[Item]):
     """Some rows of a sequence; a slice is lazy, too."""
@@ -71,6 +75,10 @@ class SelectedSequence(LazySequence[Item]):
     def encoded_file(self, index: int) -> bytes | None:
         """See `mia_hub.images.image.encoded_file`."""
         return encoded_file(self.items, int(self.rows[index]))
+
+    def deferred(self, index: int) -> Callable[[], Item]:
+        """See `mia_hub.images.image.deferred`."""
+        return deferred(self.items, int(self.rows[index]))
 
 
 class MappedSequence(LazySequence[Item]):

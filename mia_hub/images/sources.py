@@ -5,9 +5,11 @@ from __future__ import annotations
 import operator
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, overload
+from threading import Lock
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import PIL.Image
@@ -17,9 +19,12 @@ from mia_hub.images.arrays import is_tensor
 from mia_hub.images.decoding import ACCEPTED_TYPES, decode
 from mia_hub.images.folders import find_images as find_images
 from mia_hub.images.folders import list_folder, warn_of
-from mia_hub.images.image import InputImage, encoded_file
+from mia_hub.images.image import InputImage, deferred, encoded_file
 from mia_hub.images.messages import failure_reason, image_error, printable
 
+Taken = TypeVar("Taken")
+# Open files and PIL images are read where they stand, and one may be given several times.
+_ONE_AT_A_TIME = Lock()
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://|data:", re.IGNORECASE)
 
 
@@ -141,15 +146,27 @@ class _Images(Sequence[InputImage]):
             return Path(os.fsdecode(item)).read_bytes()
         return None
 
+    def deferred(self, index: int) -> Callable[[], InputImage]:
+        """See `mia_hub.images.image.deferred`."""
+        row = self._indices[operator.index(index)]
+        take = self._taken(row, lambda: deferred(self._items, row))
+        return lambda: self._opened(row, self._taken(row, take))
+
     def _decode(self, i: int) -> InputImage:
-        default = f"image {i + 1}"
+        return self._opened(i, self._taken(i, lambda: self._items[i]))
+
+    def _taken(self, i: int, take: Callable[[], Taken]) -> Taken:
+        """Return what `take` returns of the item at an index."""
         try:
-            item = self._items[i]
+            return take()
         except MiaHubError:
             raise  # its own message is better, and the fault need not be the image's
         except Exception as err:  # a column decodes its images on access, and may fail in any way
             problem = f"it can't be taken from the {type(self._items).__name__} ({failure_reason(err)})"
-            raise image_error(default, problem, "Fix or drop it") from err
+            raise image_error(f"image {i + 1}", problem, "Fix or drop it") from err
+
+    def _opened(self, i: int, item: Any) -> InputImage:
+        default = f"image {i + 1}"
         try:
             return _open(item, None, default)
         except ImageError as err:
@@ -188,7 +205,8 @@ def _open(source: Any, name: str | None, default: str) -> InputImage:
             "Download the image and pass the path of the file",
         )
     name = printable(name or _own_file_name(source) or default)
-    pixels, notes = decode(source, name)
+    with _ONE_AT_A_TIME if isinstance(source, PIL.Image.Image) or hasattr(source, "read") else nullcontext():
+        pixels, notes = decode(source, name)
     pixels.setflags(write=False)  # the id is cached: it must stay true
     return InputImage(pixels, name, notes)
 

@@ -52,6 +52,11 @@ class PixelSpace:
         return (x0 / 2 + 0.5).clamp(0, 1)
 
 
+def takes_resized_images(model: Any) -> bool:
+    """Whether a model resizes images by `PixelSpace.pixels`, so that it may be given them at its size."""
+    return getattr(type(model), "pixels", None) is PixelSpace.pixels
+
+
 class FunctionModel(PixelSpace):
     """A noise predictor that is a function; see `wrap_denoiser`."""
 

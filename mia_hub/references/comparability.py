@@ -114,7 +114,7 @@ def look(source: InputImage, sample_shape: tuple[int, int, int]) -> Look:
     rgb = source.resized(height, width, 3).astype(np.float64)
     image = Image.fromarray((rgb * 255).round().astype(np.uint8))
     # The thumbnail among the features is coarser than the one beside them.
-    return appearance_features(rgb)[: -(THUMBNAIL**2)], thumbnail(image, THUMBNAIL_SIDE)
+    return appearance_features(rgb[None])[0, : -(THUMBNAIL**2)], thumbnail(image, THUMBNAIL_SIDE)
 
 
 def _features(looks: Features, thumbnails: Features, mean: Features, components: Features, spread: Features) -> Features:

@@ -47,9 +47,9 @@ class TreatmentCheck:
 
         Compression, blur and rounding to fewer levels make neighbouring pixels differ as noise does, so noise is named only without them.
         """
-        own = treatment_signs(image, *self.size)[None]
-        low = {name: self._rare(-self._values(own)[name], -values) for name, values in self._known.items()}
-        high = {name: self._rare(self._values(own)[name], values) for name, values in self._known.items()}
+        own = self._values(treatment_signs(image, *self.size)[None])
+        low = {name: self._rare(-own[name], -values) for name, values in self._known.items()}
+        high = {name: self._rare(own[name], values) for name, values in self._known.items()}
         explained = ((COMPRESSED, high[GHOST]), (BLURRED, low[SHARPNESS]), (SHARPENED, high[SHARPNESS]), (NARROW, low[RANGE]))
         found = [name for name, bears in explained if bears]
         if low[EQUAL] and not found:

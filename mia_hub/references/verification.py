@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mia_hub.errors import ImageError, SplitError
-from mia_hub.images.features import blind_features
+from mia_hub.images.features import blind_features_of
 from mia_hub.images.image import InputImage
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.references.reference import Reference
@@ -139,7 +139,7 @@ def _look_difference(reference: Reference, images: list[InputImage]) -> float:
     """Return the largest difference of what a blind classifier sees of images from what is stored."""
     ids, features = reference.appearance.features
     rows = {sample: row for row, sample in enumerate(ids)}
-    return _in_deviations(np.array([blind_features(image) for image in images]), features[[rows[image.id] for image in images]])
+    return _in_deviations(blind_features_of(images), features[[rows[image.id] for image in images]])
 
 
 def _in_deviations(new: npt.NDArray[np.float64], old: npt.NDArray[np.float64]) -> float:

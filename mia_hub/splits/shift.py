@@ -12,7 +12,8 @@ from tqdm.auto import tqdm
 
 from mia_hub.errors import SplitError
 from mia_hub.flags import Flag, flag
-from mia_hub.images.features import blind_features
+from mia_hub.images.decoding_ahead import decoded_ahead
+from mia_hub.images.features import FEATURES, blind_features_of
 from mia_hub.images.image import InputImage
 from mia_hub.metrics.estimates import Estimate
 from mia_hub.metrics.intervals import delong
@@ -73,12 +74,17 @@ def _survey(images: Sequence[InputImage], is_member: npt.NDArray[Any], blind: bo
     ids: list[str] = []
     # Features are computed only of the images that the classifier sees, so that a large split needs no more memory.
     place = {int(row): i for i, row in enumerate(_blind_rows(is_member, 0))} if blind else {}
-    features: list[npt.NDArray[np.float64] | None] = [None] * len(place)
-    for i in tqdm(range(len(images)), desc="reading images", unit="image", delay=1.0, disable=not progress):
-        image = images[i]
-        ids.append(image.id)
-        if i in place:
-            features[place[i]] = blind_features(image)
+    features = np.empty((len(place), FEATURES))
+
+    def described(rows: list[int], read: list[InputImage]) -> tuple[list[str], list[int], npt.NDArray[np.float64]]:
+        seen = [(place[row], image) for row, image in zip(rows, read) if row in place]
+        return [image.id for image in read], [at for at, _ in seen], blind_features_of([image for _, image in seen])
+
+    with tqdm(total=len(images), desc="reading images", unit="image", delay=1.0, disable=not progress) as bar:
+        for read_ids, places, seen in decoded_ahead(images, range(len(images)), described):
+            ids += read_ids
+            features[places] = seen
+            bar.update(len(read_ids))
     members = {i for i, label in zip(ids, is_member) if label == 1}
     both = members & {i for i, label in zip(ids, is_member) if label == 0}
     if both:
@@ -87,7 +93,7 @@ def _survey(images: Sequence[InputImage], is_member: npt.NDArray[Any], blind: bo
             f"{len(both)} images are both members and non-members (one is {images[row].name!r}); each must be on one side only. "
             "Remove them from the non-members, or check how the split was made."
         )
-    return Survey(ids, _cross_validated(np.array(features), is_member[list(place)], 0) if place else None)
+    return Survey(ids, _cross_validated(features, is_member[list(place)], 0) if place else None)
 
 
 def blind_auc(features: npt.NDArray[np.float64], is_member: npt.NDArray[Any], *, seed: int = 0) -> Estimate | None:

@@ -78,14 +78,14 @@ def test_out_of_memory_outside_the_denoiser_is_halved_too():
 
 
 def test_photographs_of_a_batch_are_let_go_once_encoded(monkeypatch):
-    monkeypatch.setattr("mia_hub.attacks.batch_reading.MAX_DECODED_VALUES", 1000)
+    monkeypatch.setattr("mia_hub.attacks.batch_reading.MAX_DECODED_VALUES", 250)
     model = failing_model(lambda x, t: x)
     pixels, sizes = model.pixels, []
     model.pixels = lambda inputs: sizes.append(len(inputs)) or pixels(inputs)
     images = np.random.default_rng(0).integers(0, 256, (10, 16, 16), dtype=np.uint8)
     held = get_attack("sima", timesteps=STEPS).score(model, images, progress=False)
     monkeypatch.undo()
-    assert sizes == [4, 4, 2]  # 4 × 256 values are more than 1,000
+    assert sizes == [4, 4, 2]  # 4 × 64 values, of images resized to 8×8, are more than 250
     np.testing.assert_array_equal(held.scores, get_attack("sima", timesteps=STEPS).score(model, images, progress=False).scores)
 
 

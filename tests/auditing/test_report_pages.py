@@ -97,6 +97,22 @@ def test_the_headline_is_as_careful_as_the_figures():
     assert "false positives" not in headline(a_report(fprs=()))
 
 
+@pytest.mark.parametrize("write", [audit_markdown, lambda report: Text(audit_html(report)).text], ids=["markdown", "html"])
+@pytest.mark.parametrize(
+    "sizes, says",
+    [
+        ((400, 400), ""),
+        ((60_000, 400), "It saw 400 of the 60,000 members, by a seeded draw."),
+        ((60_000, 5_000), "It saw 400 of the 60,000 members and 400 of the 5,000 non-members, by a seeded draw."),
+    ],
+)
+def test_a_blind_classifier_that_saw_only_a_draw_says_so(write, sizes, says):
+    for report in (fair(), shifted()):
+        assert (report.blind_auc.n_members, report.blind_auc.n_nonmembers) == (400, 400)
+        text = write(replace(report, split=report.split | dict(zip(("n_members", "n_nonmembers"), sizes))))
+        assert says in text and ("by a seeded draw" in text) == bool(says)
+
+
 def test_a_report_without_a_blind_classifier_or_low_rates_or_cost_says_so():
     report = replace(a_report(fprs=()), cost=Cost(11, 8800, None, None, None))
     for text in (audit_markdown(report), Text(audit_html(report)).text):

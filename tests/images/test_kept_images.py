@@ -8,6 +8,8 @@ from support.known_blobs import folder_of, members, nonmembers
 
 import mia_hub
 from mia_hub.attacks import get_attack
+from mia_hub.checking import checker as checker_module
+from mia_hub.checking.checker import Checker
 from mia_hub.images import kept_images
 from mia_hub.images.kept_images import KeptImages
 from mia_hub.images.sequences import MappedSequence
@@ -79,6 +81,24 @@ def test_a_comparison_of_attacks_opens_each_file_once(tmp_path, monkeypatch, tin
     assert len(opened) > 2 * len(set(map(str, opened)))
     for one, other in zip(once.rows, anew.rows):
         np.testing.assert_array_equal(one.report.scores.scores, other.report.scores.scores)
+
+
+@pytest.mark.parametrize("attack", ["sima", "sima-c"])
+def test_a_check_of_many_images_opens_each_file_once(attack, tmp_path, monkeypatch, tiny_pixel_repo):
+    """Though each is looked at beside the reference images, scored, and scored again by an attack that is judged otherwise."""
+    files = sorted(folder_of(members(), tmp_path / "checked").iterdir())
+    checker = Checker(str(tiny_pixel_repo()), get_attack(attack, timesteps=(50, 100)), nonmembers=list(nonmembers()), progress=False)
+    opened = []
+    monkeypatch.setattr("mia_hub.images.sources.decode", lambda path, name: opened.append(path) or decode(path, name))
+    assert len(files) > checker_module.MOST_DECODED
+    once = checker.check(files, progress=False)
+    assert list(map(str, opened)) == list(map(str, files))
+    monkeypatch.setattr(kept_images, "MOST_BYTES", 0)
+    anew = checker.check(files, progress=False)
+    assert len(opened) > 2 * len(files)
+    monkeypatch.setattr(checker_module, "MOST_DECODED", len(files))
+    decoded = checker.check(files, progress=False)
+    assert once == anew == decoded
 
 
 def test_a_model_with_a_resizing_of_its_own_gets_images_at_their_own_size(tmp_path):

@@ -12,7 +12,7 @@ import mia_hub
 from mia_hub.checking.checker import Checker
 from mia_hub.checking.checks import get_checker
 from mia_hub.defaults import VERDICT_ATTACK
-from mia_hub.images.features import blind_features
+from mia_hub.images.features import blind_features_of
 from mia_hub.metrics.expected_statistic import ExpectedStatistic
 from mia_hub.metrics.p_values import ALPHA
 from mia_hub.references.comparability import Comparability
@@ -92,9 +92,9 @@ def test_the_stored_appearance_is_that_of_the_nonmembers():
     appearance, images = demo_reference().appearance, demo_nonmembers()
     ids, features = appearance.features
     assert len(ids) == len(images) == len(features) == 2000
-    for row in (0, 1, 999, 1999):
-        assert ids[row] == images[row].id
-        assert np.allclose(features[row], blind_features(images[row]), rtol=1e-12, atol=1e-12)
+    rows = range(0, 2000, 10)
+    assert [ids[row] for row in rows] == [images[row].id for row in rows]
+    assert np.allclose(features[rows], blind_features_of([images[row] for row in rows]), rtol=1e-12, atol=1e-12)
     assert np.mean([appearance.comparability(image) for image in images[:200]]) > 0.97
 
 
