@@ -80,7 +80,9 @@ SECOND = Measured(
     {"sima-cc": PLAIN["sima-cc"], "sima-b": GIVEN_BASE},
     "sima-b-copies:timesteps=220",
 )
-MODELS = (FIRST, SECOND)
+# The same recipe as the first one's, with other images and draws.
+THIRD = Measured("ldm-cifar-1", "latent diffusion, 512 other photographs", PLAIN, FIRST.copies)
+MODELS = (FIRST, THIRD, SECOND)
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def write_limits(results: dict[str, Any]) -> None:
-    """Write the counts of false evidence that `mia_hub.checking.treated_images` reads; of an attack on both models, their sum."""
+    """Write the counts of false evidence that `mia_hub.checking.treated_images` reads: under each treatment the worst of the models'."""
     here = [measured for measured in MODELS if measured.run in results["reported"]]
     about = {"model": " and ".join(measured.title for measured in here), "on_latents": True, "null": NULL, "p": ALPHA}
     counts: dict[str, dict[str, list[int]]] = {}
@@ -210,7 +212,7 @@ def write_limits(results: dict[str, Any]) -> None:
         for name, one in results["reported"][measured.run]["counts"].items():
             own = counts.setdefault(measured.copies.partition(":")[0] if name == FAMILY else name, {})
             for treatment, row in one["evidence"]["non-members"].items():
-                own[treatment] = [a + b for a, b in zip(own.get(treatment, (0, 0)), row)]
+                own[treatment] = max(own.get(treatment, row), row, key=lambda counted: clopper_pearson(*counted)[0])
     write_false_evidence(NAME, about, counts)
 
 

@@ -62,10 +62,13 @@ def _fine_tunes(runs: Path) -> Iterator[list[list[str]]]:
         if draw < 3:
             yield [["train_ddpm", "--out", str(runs / f"ft-demo-lora{ending}"), *demo, "--rank", "8", "--steps", "992", *_every(124)]]
     vae, base = runs / "vae-cifar", runs / "t2i-cifar"
+    latents = ["train_ldm", "--vae", f"{vae}/vae", "--data", "cifar10", "--members", "512", "--nonmembers", "8000", *_every(1000)]
     photos = ["--data", "cifar10", "--members", "2000", "--nonmembers", "500"]
     own = ["--data", "cifar10", "--members", "512", "--nonmembers", "4000", "--skip", str(PHOTOS), "--base", f"{base}/step-00{BASE_STEPS}"]
     yield [
         ["train_vae", "--out", str(vae), *photos, "--beta", "1e-6", *_every(1000)],
+        [*latents, "--out", str(runs / "ldm-cifar")],
+        [*latents, "--out", str(runs / "ldm-cifar-1"), "--seed", "1"],
         ["train_text2image", "--out", str(base), "--vae", f"{vae}/vae", *photos, "--steps", str(BASE_STEPS), *_every(1000)],
         ["train_text2image", "--out", str(runs / "t2i-cifar-ft"), *own, "--steps", "1600", *_every(200)],
         *(

@@ -268,9 +268,10 @@ class Checker:
             signs = ()
         elif not signs:
             return ""
-        other = default_verdict_attack(self.model, base_given=self.attack.uses_base)
-        if self._ruled_out(other) is not None:
-            other = default_verdict_attack(self.model, base_given=False)
+        defaults = (default_verdict_attack(self.model, base_given=given) for given in (self.attack.uses_base, False))
+        other = next((attack for attack in defaults if self._ruled_out(attack) is None), None)
+        if other is None:
+            return treated_text(self.attack.name, false_evidence, signs)
         without_base, measured = self.attack.uses_base and not other.uses_base, is_measured(other, on_pixels=self.model.info.on_pixels)
         return treated_text(self.attack.name, false_evidence, signs, other=other.name, without_base=without_base, measured=measured)
 

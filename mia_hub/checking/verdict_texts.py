@@ -117,7 +117,7 @@ FULL_CONTRAST = "Stretched to full contrast (PIL.ImageOps.autocontrast) it would
 
 
 def treated_text(
-    attack: str, found: FalseEvidence, differences: Sequence[str], *, other: str, without_base: bool = False, measured: bool = True
+    attack: str, found: FalseEvidence, differences: Sequence[str], *, other: str = "", without_base: bool = False, measured: bool = True
 ) -> str:
     """Return why an attack gives no verdict on an image for its treatment, as a clause, with the next step.
 
@@ -125,15 +125,19 @@ def treated_text(
         attack: its name.
         found: where it gives too much false evidence.
         differences: signs of treatment that the image bears; () where there are too few known non-members to tell.
-        other: name of an attack that isn't refused so.
+        other: name of an attack that isn't refused so; "" where there is none.
         without_base: whether that one is given no base.
         measured: whether that one is known to hold on models like this one.
     """
     why = DIFFERENCES[differences[0]] if differences else f"that shows only with {FEWEST_FOR_SIGNS} known non-members or more"
-    advice = f"For a verdict, choose the attack {other}{' and leave the base out' * without_base}"
+    if other:
+        holds = ", which holds on treated images" * measured
+        advice = f"For a verdict, choose the attack {other}{' and leave the base out' * without_base}{holds}."
+    else:
+        advice = f"For a verdict, give {'non-members that were treated like this image' if differences else 'as many'}."
     return (
         f"the attack {attack} gives a verdict only on images that were treated like the reference images, and {why}. "
-        f"{false_evidence_text(attack, found)} {advice}{', which holds on treated images' * measured}."
+        f"{false_evidence_text(attack, found)} {advice}"
     )
 
 

@@ -24,6 +24,7 @@ from mia_hub.images.treatments import TREATMENTS, UNTREATED, treated
 from mia_hub.metrics.candidates import CandidatesNull
 from mia_hub.metrics.intervals import clopper_pearson
 from mia_hub.references.demo_reference import demo_copies_reference, demo_reference
+from mia_hub.references.treatment_check import COMPRESSED
 
 
 @pytest.mark.parametrize("name", [VERDICT_ATTACK, VERDICT_ATTACK_GIVEN_BASE, COPIES_ATTACK])
@@ -40,11 +41,11 @@ def test_attacks_that_give_verdicts_by_default_hold_under_every_treatment(name):
     "name",
     [VERDICT_ATTACK_ON_LATENTS, VERDICT_ATTACK_GIVEN_BASE_ON_LATENTS, COPIES_ATTACK_ON_LATENTS, COPIES_ATTACK_GIVEN_BASE_ON_LATENTS],
 )
-def test_the_defaults_on_latents_hold_there(name):
+def test_the_defaults_on_latents_are_measured_there(name):
     counts = treated_images._measured_on_latents()[name]
-    assert set(counts) == set(TREATMENTS)
-    assert all(n >= 250 and clopper_pearson(count, n)[0] <= MOST_FALSE for count, n in counts.values())
-    assert ruled_out(mia_hub.get_attack(name), on_pixels=False) is None
+    assert set(counts) == set(TREATMENTS) and all(n >= 250 for _, n in counts.values())
+    # Given a base they hold under every treatment; of the image alone no attack does (docs/studies/copies_on_latents.md).
+    assert (ruled_out(mia_hub.get_attack(name), on_pixels=False) is None) == name.startswith("sima-b")
 
 
 def test_pixels_and_latents_have_figures_of_their_own():
@@ -151,6 +152,9 @@ def test_with_few_nonmembers_a_failing_attack_gives_no_verdict(model, failing):
 def test_the_advice_names_what_is_known_of_the_other_attack():
     found = FalseEvidence("mirrored", 30, 100)
     assert treated_text("sima-b", found, (), other="sima-lpb").endswith("choose the attack sima-lpb, which holds on treated images.")
+    assert treated_text("sima-cc", found, (COMPRESSED,)).endswith("For a verdict, give non-members that were treated like this image.")
+    few = treated_text("sima-cc", found, ())
+    assert "that shows only with 199 known non-members or more." in few and few.endswith("For a verdict, give as many.")
     text = treated_text("sima-b", found, (), other="sima-cn", without_base=True, measured=False)
     assert text.endswith("For a verdict, choose the attack sima-cn and leave the base out.")
 
