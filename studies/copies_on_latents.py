@@ -24,6 +24,7 @@ from mia_hub.attacks.latent_copies import ITSELF, KINDS, LatentCandidate, Latent
 from mia_hub.attacks.spelling import parse_attack
 from mia_hub.checking.treated_images import MOST_FALSE
 from mia_hub.images.sources import as_images
+from mia_hub.images.treatment_signs import treatment_signs
 from mia_hub.images.treatments import TREATMENTS, UNTREATED, treated
 from mia_hub.metrics.candidates import CandidatesNull
 from mia_hub.metrics.intervals import clopper_pearson
@@ -31,6 +32,7 @@ from mia_hub.metrics.p_values import ALPHA
 from mia_hub.models.loading import load_model
 from mia_hub.models.protocol import DiffusionModel
 from mia_hub.references.comparability import Comparability
+from mia_hub.references.treatment_check import TreatmentCheck
 from mia_hub.references.verdict_attack import verdict_observations
 from mia_hub.rendering.markdown import markdown_table
 from mia_hub.splits.partition import calibration_part
@@ -119,6 +121,19 @@ class Half:
     def comparability(self) -> Comparability:
         return Comparability.fitted(as_images(self.images["null"]), self.model.info.picture_shape)
 
+    @cached_property
+    def _alike(self) -> dict[str, np.ndarray]:
+        """Of the non-members under each treatment, whether none bears a sign of treatment that the null images don't bear, ``[n]``."""
+        height, width = self.model.info.picture_shape[1:]
+        signs = np.array([treatment_signs(image, height, width) for image in as_images(self.images["null"])])
+        check = TreatmentCheck(signs, (height, width))
+
+        def alike(treatment: str) -> np.ndarray:
+            copies = as_images([treated(treatment, image) for image in self.images["non-members"]])
+            return np.array([not check.differences(image) for image in copies])
+
+        return {treatment: alike(treatment) for treatment in TREATMENTS}
+
     def rows(self, attack: Attack, kind: str, treatment: str) -> tuple[np.ndarray, np.ndarray]:
         """Return observations ``[n, K, 1 + F]`` of K candidates, and whether each image is comparable ``[n]``."""
         name = hashlib.sha256(repr(attack).encode()).hexdigest()[:12]
@@ -135,7 +150,7 @@ class Half:
         return stored["observed"].reshape(len(stored["comparable"]), len(candidates(attack)), -1), stored["comparable"]
 
     def counts(self, text: str, copies: Sequence[str] = (), observed_with: Sequence[str] = ()) -> dict[str, Any]:
-        """Return how many images get evidence under each treatment, and what won.
+        """Return how many images get evidence under each treatment, also of those that bear no sign of it, and what won.
 
         Args:
             text: the attack, as the command line spells it.
@@ -150,17 +165,21 @@ class Half:
         ids = tuple(f"null {row}" for row in range(len(null_rows)))
         null = CandidatesNull(null_rows[:, places], ids, tuple(candidate.weight for candidate in own))
         counts: dict[str, dict[str, list[int]]] = {}
+        alike: dict[str, list[int]] = {}
         won: dict[str, dict[str, int]] = {}
         for kind in ("members", "non-members"):
             for treatment in TREATMENTS:
                 observed, comparable = self.rows(attack, kind, treatment)
                 judged = [null.judge(row) for row in observed[:, places]]
-                found = [one for one, fits in zip(judged, comparable) if fits and one.p_value <= ALPHA]
+                small = comparable & (np.array([one.p_value for one in judged]) <= ALPHA)
+                found = [judged[row] for row in np.flatnonzero(small)]
                 counts.setdefault(kind, {})[treatment] = [len(found), len(judged)]
-                if kind == "members":
+                if kind == "non-members":
+                    alike[treatment] = [int((small & self._alike[treatment]).sum()), len(judged)]
+                else:
                     words = [own[one.candidate].words for one in found]
                     won[treatment] = {word: words.count(word) for word in dict.fromkeys(words)}
-        return {"evidence": counts, "won": won}
+        return {"evidence": counts, "alike": alike, "won": won}
 
 
 def candidates(attack: Attack) -> tuple[LatentCandidate, ...]:
@@ -173,15 +192,19 @@ def power(counts: Mapping[str, Mapping[str, Sequence[int]]]) -> float:
     return float(np.mean([n / of for treatment, (n, of) in counts["members"].items() if treatment != UNTREATED]))
 
 
-def exceeding(counts: Mapping[str, Mapping[str, Sequence[int]]]) -> list[str]:
-    """Return the treatments, with rates, under which false evidence is shown to exceed the limit."""
-    return [f"{t} {rate_text(*row)}" for t, row in counts["non-members"].items() if clopper_pearson(*row)[0] > MOST_FALSE]
+def exceeding(false: Mapping[str, Sequence[int]]) -> list[str]:
+    """Return the treatments, with rates, under which false evidence is shown to exceed the limit, by the counts of non-members."""
+    return [f"{t} {rate_text(*row)}" for t, row in false.items() if clopper_pearson(*row)[0] > MOST_FALSE]
 
 
 def chosen_kinds(tried: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return the kinds of copies that join the family, by the counts of each, and of the image alone, on the calibration part."""
     alone = power(tried[ALONE]["evidence"])
-    return [kind for kind in KINDS if power(tried[kind]["evidence"]) >= alone + LEAST_GAIN and not exceeding(tried[kind]["evidence"])]
+    return [
+        kind
+        for kind in KINDS
+        if power(tried[kind]["evidence"]) >= alone + LEAST_GAIN and not exceeding(tried[kind]["evidence"]["non-members"])
+    ]
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
@@ -236,11 +259,8 @@ def render(results: dict[str, Any]) -> dict[str, str]:
         "members": markdown_table(headers, _rows(results, "members")),
         "nonmembers": markdown_table(headers, _rows(results, "non-members")),
         "summary": markdown_table(
-            ["Model", "Attack", "Members as they are", "Mean power", "False evidence above the limit"],
-            [
-                [measured.title, name, rate_text(*one["evidence"]["members"][UNTREATED]), _power(one), _exceeding(one)]
-                for measured, name, one in _columns(results)
-            ],
+            ["Model", "Attack", "Members as they are", "Mean power", "False evidence above the limit", "The same without signs"],
+            [_summary(measured, name, one) for measured, name, one in _columns(results)],
         ),
         "winners": markdown_table(["Copies", *(measured.title for measured in _here(results))], _winners(results)),
         "models": "\n".join(f"- {one.title}: `{results['reported'][one.run]['command']}`." for one in _here(results)),
@@ -266,12 +286,17 @@ def _rows(results: dict[str, Any], kind: str) -> list[list[str]]:
     return [[treatment, *(rate_text(*counts[treatment]) for counts in counted)] for treatment in TREATMENTS]
 
 
+def _summary(measured: Measured, name: str, one: dict[str, Any]) -> list[str]:
+    untreated = rate_text(*one["evidence"]["members"][UNTREATED])
+    return [measured.title, name, untreated, _power(one), _exceeding(one), "; ".join(exceeding(one["alike"])) or "none"]
+
+
 def _power(one: dict[str, Any]) -> str:
     return f"{100 * power(one['evidence']):.1f} %"
 
 
 def _exceeding(one: dict[str, Any]) -> str:
-    return "; ".join(exceeding(one["evidence"])) or "none"
+    return "; ".join(exceeding(one["evidence"]["non-members"])) or "none"
 
 
 def _yes(yes: bool) -> str:
