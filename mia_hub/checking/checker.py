@@ -303,9 +303,7 @@ class Checker:
                 calibration = judged.calibration
                 p_values = {"p_value_conditional": judged.p_conditional, "p_value_marginal": judged.p_marginal}
                 verdict, candidate = verdict_of(p_value, q_value), winner(self.attack, judged)
-        model, attack = self.model.info.id, self.attack
-        copies = attack.judged_too if candidate is not None and isinstance(attack, CopiesAttack) else ""
-        treatment = treatment_caveat(on_pixels=self.model.info.on_pixels, copies=copies)
+        model, treatment = self.model.info.id, self._treatment_caveat(candidate)
         general = image_caveats(
             verdict, p_value, q_value, n_null, power, critical, calibration, treatment=treatment, false_evidence=self._false_evidence
         )
@@ -363,6 +361,11 @@ class Checker:
         members, nonmembers = (None, None) if reference is None else reference.bands
         timesteps, scores = tuple(table.timesteps.tolist()), tuple(table.scores[row].tolist())
         return Profile(timesteps, scores, members, nonmembers, self._profile_attack.name)
+
+    def _treatment_caveat(self, candidate: str | None) -> str:
+        """Return what an answer doesn't hold for; ``candidate``: what looked most like a training image, if copies were judged."""
+        judged_too = self.attack.judged_too if candidate is not None and isinstance(self.attack, CopiesAttack) else ""
+        return treatment_caveat(on_pixels=self.model.info.on_pixels, copies=judged_too)
 
     def _ruled_out(self, attack: Attack) -> FalseEvidence | None:
         return ruled_out(attack, on_pixels=self.model.info.on_pixels)

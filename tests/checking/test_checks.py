@@ -23,9 +23,10 @@ def test_every_option_is_in_the_signature_and_documented(name):
     parameters = inspect.signature(FUNCTIONS[name]).parameters
     keywords = {key: parameter.default for key, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY}
     own = {"on_batch": None} if name == "Checker" else {"captions": None}
+    own |= {"method": "permutation"} if name == "check_set" else {}
     assert keywords == own | OPTIONS
     assert parameters["model"].default == "demo" and parameters["attack"].default is None
-    documented = FUNCTIONS["Checker" if name == "Checker" else "check_images"].__doc__
+    documented = FUNCTIONS["Checker" if name == "Checker" else "check_images"].__doc__ + FUNCTIONS[name].__doc__
     assert all(key in documented for key in keywords)
 
 

@@ -238,6 +238,6 @@ def test_the_command_prints_the_folder_and_finds_it_again(capsys, tiny_pixel_rep
     ]
     status, out, err = run(capsys, *command)
     folder = out.strip()
-    assert status == 0 and f"--base {folder}" in err and folder.startswith(str(tmp_path / "home"))
+    assert status == 0 and f"--base or --reference-model {folder}" in err and folder.startswith(str(tmp_path / "home"))
     assert json.loads((tmp_path / "home" / "denoisers" / folder.rpartition("/")[2] / "training.json").read_text())["members"] == 40
     assert run(capsys, *command)[:2] == (0, out)
