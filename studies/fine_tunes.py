@@ -47,12 +47,12 @@ DRAWS = ("ft-demo", "ft-demo-1", "ft-demo-2")
 ON_ALL_DRAWS = ("sima", "sima-cn", "sima-lp", "sima-b", "sima-b, neighbours", "sima-lpb")
 GIVEN_BASE = ("sima-b", "sima-b, neighbours", "sima-lpb", "loss-b")
 # Models on which nothing was chosen, where `sima-lpb` is compared once with `sima-b`, which failed on the others.
-CONFIRMING = ("ft-demo-3", "ft-demo-lora", "ft-demo-lora-1", "t2i-cifar-ft", "t2i-cifar-lora16")
+CONFIRMING = ("ft-demo-3", "ft-demo-lora", "t2i-cifar-ft", "t2i-cifar-lora16")
 CONFIRMED = ("sima-b", "sima-lpb")
 # Those of them that are models of pixels.
-ON_PIXELS = ("ft-demo-3", "ft-demo-lora", "ft-demo-lora-1")
-# The one whose images are also judged with their captions, as it was trained.
-CAPTIONED = "t2i-cifar-ft"
+ON_PIXELS = ("ft-demo-3", "ft-demo-lora")
+# The one whose images are also judged with their captions, as it was trained, by the attack that makes the verdicts on it.
+CAPTIONED, BY = "t2i-cifar-ft", ("sima-b",)
 WITH_CAPTIONS = f"{CAPTIONED}, with captions"
 # Members that SimA recognises.
 FEWEST_FOR_A_RATIO = 10
@@ -138,7 +138,7 @@ def confirmation(runs: Path, trained: Sequence[str]) -> dict[str, Any]:
     """Return the evidence on treated images of those models of `CONFIRMING` that were trained, by model and attack."""
     found = {name: treated_evidence(runs, name, CONFIRMED) for name in CONFIRMING if name in trained}
     if CAPTIONED in trained:
-        found[WITH_CAPTIONS] = treated_evidence(runs, CAPTIONED, CONFIRMED, captioned=True)
+        found[WITH_CAPTIONS] = treated_evidence(runs, CAPTIONED, BY, captioned=True)
     return found
 
 
@@ -230,10 +230,16 @@ def _confirmed(counts: dict[str, Any]) -> str:
     ]
 
     def table(attack: str) -> str:
-        rows = [[label, *(rate_text(*counts[name][attack][kind][case]) for name in names)] for label, kind, case in cases]
-        return f"`{attack}`:\n\n{markdown_table(['Images', *(titles[name] for name in names)], rows)}"
+        here = [name for name in names if attack in counts[name]]
+        rows = [[label, *(rate_text(*counts[name][attack][kind][case]) for name in here)] for label, kind, case in cases]
+        return f"`{attack}`:\n\n{markdown_table(['Images', *(titles[name] for name in here)], rows)}"
 
-    failing = "\n".join(f"- {titles[name]}, `{attack}`: {_exceeding(counts[name][attack])}" for name in names for attack in CONFIRMED)
+    failing = "\n".join(
+        f"- {titles[name]}, `{attack}`: {_exceeding(counts[name][attack])}"
+        for name in names
+        for attack in CONFIRMED
+        if attack in counts[name]
+    )
     return "\n\n".join([f"Where the lower end of the interval exceeds the limit:\n\n{failing}", *map(table, CONFIRMED)])
 
 
