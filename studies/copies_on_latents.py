@@ -23,6 +23,7 @@ from mia_hub.attacks import Attack
 from mia_hub.attacks.latent_copies import ITSELF, KINDS, LatentCandidate, LatentCopies
 from mia_hub.attacks.spelling import parse_attack
 from mia_hub.checking.treated_images import MOST_FALSE
+from mia_hub.images.borders import border_share
 from mia_hub.images.sources import as_images
 from mia_hub.images.treatment_signs import treatment_signs
 from mia_hub.images.treatments import TREATMENTS, UNTREATED, treated
@@ -31,6 +32,7 @@ from mia_hub.metrics.intervals import clopper_pearson
 from mia_hub.metrics.p_values import ALPHA
 from mia_hub.models.loading import load_model
 from mia_hub.models.protocol import DiffusionModel
+from mia_hub.references.border_check import BorderCheck
 from mia_hub.references.comparability import Comparability
 from mia_hub.references.treatment_check import TreatmentCheck
 from mia_hub.references.verdict_attack import verdict_observations
@@ -118,8 +120,19 @@ class Half:
         return {"members": parts["members"], "null": parts["all"][:NULL], "non-members": parts["all"][NULL:]}
 
     @cached_property
-    def comparability(self) -> Comparability:
-        return Comparability.fitted(as_images(self.images["null"]), self.model.info.picture_shape)
+    def comparable(self) -> dict[tuple[str, str], np.ndarray]:
+        """By kind and treatment, which images are comparable with the null images, ``[n]``."""
+        known = as_images(self.images["null"])
+        alike, bordered = (
+            Comparability.fitted(known, self.model.info.picture_shape),
+            BorderCheck(np.array([border_share(image) for image in known])),
+        )
+
+        def fits(kind: str, treatment: str) -> np.ndarray:
+            copies = as_images([treated(treatment, image) for image in self.images[kind]])
+            return np.array([alike(image) and not bordered(image) for image in copies])
+
+        return {(kind, treatment): fits(kind, treatment) for kind in ("members", "non-members") for treatment in TREATMENTS}
 
     @cached_property
     def _alike(self) -> dict[str, np.ndarray]:
@@ -134,8 +147,8 @@ class Half:
 
         return {treatment: alike(treatment) for treatment in TREATMENTS}
 
-    def rows(self, attack: Attack, kind: str, treatment: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return observations ``[n, K, 1 + F]`` of K candidates, and whether each image is comparable ``[n]``."""
+    def rows(self, attack: Attack, kind: str, treatment: str) -> np.ndarray:
+        """Return observations ``[n, K, 1 + F]`` of K candidates."""
         name = hashlib.sha256(repr(attack).encode()).hexdigest()[:12]
         folder = self.runs / "scores" / NAME
         path = folder / f"{self.measured.run}-{self.half}-{name}-{kind}-{list(TREATMENTS).index(treatment):02d}.npz"
@@ -144,10 +157,10 @@ class Half:
             observed = verdict_observations(attack, attack.observe(self.model, copies, batch_size=CHUNK, progress=False))
             folder.mkdir(parents=True, exist_ok=True)
             unfinished = path.with_suffix(".part.npz")
-            np.savez_compressed(unfinished, observed=observed, comparable=np.array([self.comparability(image) for image in copies]))
+            np.savez_compressed(unfinished, observed=observed)
             unfinished.replace(path)
-        stored = np.load(path)
-        return stored["observed"].reshape(len(stored["comparable"]), len(candidates(attack)), -1), stored["comparable"]
+        observed = np.load(path)["observed"]
+        return observed.reshape(len(observed), len(candidates(attack)), -1)
 
     def counts(self, text: str, copies: Sequence[str] = (), observed_with: Sequence[str] = ()) -> dict[str, Any]:
         """Return how many images get evidence under each treatment, also of those that bear no sign of it, and what won.
@@ -161,7 +174,7 @@ class Half:
         attack = parse_attack(f"{text},copies={','.join(kinds)}" if kinds else text)
         every, own = candidates(attack), (ITSELF, *(candidate for kind in copies for candidate in KINDS[kind]))
         places = [every.index(candidate) for candidate in own]
-        null_rows, _ = self.rows(attack, "null", UNTREATED)
+        null_rows = self.rows(attack, "null", UNTREATED)
         ids = tuple(f"null {row}" for row in range(len(null_rows)))
         null = CandidatesNull(null_rows[:, places], ids, tuple(candidate.weight for candidate in own))
         counts: dict[str, dict[str, list[int]]] = {}
@@ -169,9 +182,8 @@ class Half:
         won: dict[str, dict[str, int]] = {}
         for kind in ("members", "non-members"):
             for treatment in TREATMENTS:
-                observed, comparable = self.rows(attack, kind, treatment)
-                judged = [null.judge(row) for row in observed[:, places]]
-                small = comparable & (np.array([one.p_value for one in judged]) <= ALPHA)
+                judged = [null.judge(row) for row in self.rows(attack, kind, treatment)[:, places]]
+                small = self.comparable[kind, treatment] & (np.array([one.p_value for one in judged]) <= ALPHA)
                 found = [judged[row] for row in np.flatnonzero(small)]
                 counts.setdefault(kind, {})[treatment] = [len(found), len(judged)]
                 if kind == "non-members":

@@ -73,10 +73,10 @@ def evidence(
     )
 
     def count(pixels: Images, own_captions: list[Any] | None = None) -> list[int]:
-        images, comparable = as_images(pixels), checker.comparability
-        assert comparable is not None, "non-members are known"
+        images, reference = as_images(pixels), checker.reference
+        assert reference is not None, "non-members are known"
         judged = checker.judge(images, captions=own_captions, progress=False)
-        return [sum(one.p_value <= ALPHA and comparable(image) for image, one in zip(images, judged)), len(judged)]
+        return [sum(one.p_value <= ALPHA and reference.is_comparable(image) for image, one in zip(images, judged)), len(judged)]
 
     kinds = {
         "members": (_pixels(split.members, MEMBERS), captions and captions[:MEMBERS]),

@@ -21,6 +21,7 @@ from mia_hub.checking.set_answers import CDI, PERMUTATION, Method, SetCheck
 from mia_hub.checking.set_checking import ObservedSet, compare_with_reference, set_answer
 from mia_hub.checking.treated_images import FalseEvidence, is_measured, ruled_out
 from mia_hub.checking.verdict_texts import (
+    BORDERED,
     FULL_CONTRAST,
     KNOWN_IMAGE_NOTES,
     base_caveat,
@@ -86,6 +87,7 @@ class _Seen:
     Attributes:
         name, notes, width, height: of the image.
         signs: in what its treatment differs from that of the reference images.
+        bordered: whether it has a border that they don't have.
         comparable: whether it is of their kind; None without any.
         fits_stretched: whether it would be at full contrast, and isn't.
     """
@@ -95,6 +97,7 @@ class _Seen:
     width: int
     height: int
     signs: tuple[str, ...] = ()
+    bordered: bool = False
     comparable: bool | None = None
     fits_stretched: bool = False
 
@@ -242,7 +245,7 @@ class Checker:
         """Return what is said of each image by its looks; each is decoded once."""
         if reference is not None:
             # What is fitted when it is needed first is fitted before several threads need it.
-            _ = reference.comparability, reference.appearance.treatment
+            _ = reference.comparability, reference.appearance.treatment, reference.appearance.border
 
         def looked_at(_: list[int], images: list[InputImage]) -> list[_Seen]:
             return [self._looked_at(image, reference) for image in images]
@@ -255,9 +258,16 @@ class Checker:
             return seen
         check = reference.appearance.treatment
         signs = () if check is None else check.differences(image)
-        comparable = not self._treated(reference, signs) and reference.comparability(image)
+        bordered = reference.has_border(image)
+        comparable = not bordered and not self._treated(reference, signs) and reference.comparability(image)
         fits_stretched = NARROW in signs and not comparable and reference.comparability(with_full_contrast(image))
-        return replace(seen, signs=signs, comparable=comparable, fits_stretched=fits_stretched)
+        return replace(seen, signs=signs, bordered=bordered, comparable=comparable, fits_stretched=fits_stretched)
+
+    def _difference(self, image: _Seen, reference: Reference | None) -> str:
+        """Return why an image is not comparable, apart from what it shows; "" where that is no reason."""
+        if reference is None:
+            return ""
+        return BORDERED if image.bordered else self._treated(reference, image.signs)
 
     def _treated(self, reference: Reference, signs: tuple[str, ...]) -> str:
         """Return why the attack gives no verdict on an image that bears some signs of treatment; "" where they are no reason."""
@@ -323,7 +333,7 @@ class Checker:
                 p_value=p_value,
                 q_value=q_value,
                 candidate=candidate,
-                difference="" if reference is None else self._treated(reference, image.signs),
+                difference=self._difference(image, reference),
                 calibration=calibration,
             ),
             caveats=(*general, *caveats),

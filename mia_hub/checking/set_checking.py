@@ -121,7 +121,7 @@ def difference_in_kind(images: Sequence[InputImage], ids: Collection[str], refer
     """
     from scipy.stats import binomtest
 
-    unlike = sum(not reference.comparability(image) for image in images)
+    unlike = sum(not reference.is_comparable(image) for image in images)
     if binomtest(unlike, len(images), UNLIKE_BY_CHANCE, alternative="greater").pvalue <= ALPHA:
         return unlike_images_text(unlike, len(images))
     null_ids, null_features = reference.appearance.features

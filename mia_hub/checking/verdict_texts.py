@@ -55,7 +55,7 @@ def image_sentence(
     Args:
         model, source, n_null, share_below, p_value, q_value, calibration, candidate: as in `mia_hub.ImageCheck`; the last five where
             there is a p-value.
-        difference: from `treated_text`, where the image is not comparable for its treatment alone.
+        difference: `BORDERED`, or from `treated_text`: why the image is not comparable, apart from what it shows.
     """
     if verdict == NO_NULL:
         return (
@@ -113,6 +113,10 @@ DIFFERENCES = {
     NARROW: "it spans fewer grey levels than the reference images, as after its contrast or brightness was reduced",
     TINTED: "it is more strongly tinted than the reference images",
 }
+BORDERED = (
+    "this image has a border of one colour, which hardly any reference image has, so that its score says little about what is inside. Cut "
+    "the border off, and check the image again."
+)
 FULL_CONTRAST = "Stretched to full contrast (PIL.ImageOps.autocontrast) it would be comparable: check that version of it."
 
 

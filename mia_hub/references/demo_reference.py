@@ -75,7 +75,7 @@ def demo_copies_reference() -> Reference:
     nonmembers = [sample for sample, label in zip(ids, profiles.is_member) if label == 0]
     rows = [known.index(sample) for sample in nonmembers]
     treatment = None if whole.treatment is None else TreatmentCheck(whole.treatment.signs[rows], whole.treatment.size)
-    appearance = StoredAppearance(whole.comparability, (nonmembers, features[rows]), treatment)
+    appearance = StoredAppearance(whole.comparability, (nonmembers, features[rows]), treatment, whole.border)
     meta = {key: stored[key] for key in ("attack", "chosen", "timestep", "timestep_chosen")}
     origin = SourceRecord(description=DEMO_SOURCE, spelling="demo")
     return Reference(profiles, observations, appearance, get_attack(COPIES_ATTACK), origin=origin, **meta)

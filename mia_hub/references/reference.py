@@ -16,6 +16,7 @@ from mia_hub.attacks import Attack, get_attack
 from mia_hub.attacks.conditional import ConditionalAttack
 from mia_hub.attacks.identity import model_identity, recorded_model
 from mia_hub.errors import SplitError
+from mia_hub.images.image import InputImage
 from mia_hub.metrics.estimates import Estimate
 from mia_hub.metrics.intervals import clopper_pearson
 from mia_hub.metrics.p_values import ALPHA, CONDITIONAL, MARGINAL, Calibration, CriticalScore, Judgement
@@ -194,6 +195,14 @@ class Reference:
     def comparability(self) -> Comparability:
         """The check whether an image is of the known non-members' kind."""
         return self.appearance.comparability
+
+    def has_border(self, image: InputImage) -> bool:
+        """Return whether an image has a border of one colour that hardly any known non-member has."""
+        return self.appearance.border is not None and self.appearance.border(image)
+
+    def is_comparable(self, image: InputImage) -> bool:
+        """Return whether an image is of the known non-members' kind, without a border that they don't have."""
+        return not self.has_border(image) and self.comparability(image)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON-ready values."""

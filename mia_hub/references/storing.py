@@ -45,6 +45,7 @@ LAYOUT: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "observations": ("float64", ("N", "O")),
     "appearance.features": ("float64", ("n", "F")),
     "appearance.signs": ("float64", ("n", COLUMNS)),
+    "appearance.borders": ("float64", ("n",)),
     "comparability.size": ("int64", (2,)),
     "comparability.thumbnail_mean": ("float64", ("P",)),
     "comparability.components": ("float64", ("k", "P")),
@@ -57,7 +58,7 @@ LAYOUT: dict[str, tuple[str, tuple[str | int, ...]]] = {
 }
 
 # References that were stored by earlier versions lack them.
-LATER = ("appearance.signs",)
+LATER = ("appearance.signs", "appearance.borders")
 
 
 def encoded(arrays: Arrays) -> bytes:
