@@ -8,7 +8,7 @@ DEMO_FOLDER = PACKAGE_FOLDER / "demo"
 # The attack that verdicts on images are made by: of those that judge an image as it is and hold under every treatment on the demo, the one
 # that recognises most members (docs/studies/copies.md; on models of latents docs/studies/copies_on_latents.md).
 VERDICT_ATTACK = "sima-lp"
-VERDICT_ATTACK_ON_LATENTS = "sima-cc"
+VERDICT_ATTACK_ON_LATENTS = "sima-cn"
 # Where a base is given, or in memory as that under a LoRA is (docs/studies/fine_tunes.md).
 VERDICT_ATTACK_GIVEN_BASE = "sima-lpb"
 VERDICT_ATTACK_GIVEN_BASE_ON_LATENTS = "sima-b"

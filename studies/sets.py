@@ -30,7 +30,7 @@ from studies.page import run_study
 NAME = "sets"
 # Images whose features are computed, 58 queries each, in blocks.
 MEMBERS, NONMEMBERS, BLOCK = 64, 64, 64
-SIZES, SHARES, SETS = (20, 32), (1.0, 0.5, 0.0), 50
+SIZES, SHARES, SETS = (32,), (1.0, 0.5, 0.0), 50
 FOLDS = 5
 Floats = npt.NDArray[np.float64]
 Test = Callable[[list[int], list[int], int], float]

@@ -61,8 +61,8 @@ def stride_of(model: QueriedModel) -> int:
 
 
 def _reduced(pixels: torch.Tensor, times: int) -> torch.Tensor:
-    """Return images ``[N, C, H, W]`` reduced by a whole number, each pixel a mean of what it stands for."""
-    return torch.nn.functional.avg_pool2d(pixels, min(times, *pixels.shape[-2:]), ceil_mode=True)
+    """Return images ``[N, C, H, W]`` whose sides are shorter by an integer factor, each pixel a mean of those that it stands for."""
+    return pixels if times == 1 else torch.nn.functional.avg_pool2d(pixels, min(times, *pixels.shape[-2:]), ceil_mode=True)
 
 
 # Images as hard as the one in question and, unless training mirrored or shifted its images, not in the training set.
@@ -229,9 +229,9 @@ class ConditionalAttack(DelegatingAttack, TrainedAttack):
         model.prepared = prepared
         statistic = self.base.scaled(self.base.statistic(model, x0, cond, noise)).cpu().double()
         parts = [statistic[..., None]]
-        for name, pixels in ((COMPLEXITY, model.pixels), (COARSE, _reduced(model.pixels, max(2, stride_of(model))))):
+        for name, reduced_by in ((COMPLEXITY, 1), (COARSE, max(2, stride_of(model)))):
             if name in self.conditions:
-                rows = np.stack([complexity(image) for image in pixels.cpu().numpy()])
+                rows = np.stack([complexity(image) for image in _reduced(model.pixels, reduced_by).cpu().numpy()])
                 parts.append(torch.from_numpy(rows)[:, None].expand(-1, statistic.shape[1], -1))
         if BASE in self.conditions:
             model.prepared = base_prepared
@@ -319,7 +319,7 @@ class SimAC(ConditionalAttack):
 
 @dataclass(frozen=True, kw_only=True)
 class SimACC(SimAC):
-    """SimA given complexity at two scales, the image's own and that of latents; on latents it holds on treated images; one query.
+    """SimA given complexity at two scales, the image's own and that of latents, for models of latents; one query per timestep.
 
     Attributes:
         timesteps, p: see `SimAC`.

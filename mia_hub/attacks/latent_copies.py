@@ -85,7 +85,7 @@ class LatentCopies(CopiesAttack):
         copies: the kinds of copies that are judged besides the image: names among `KINDS`.
     """
 
-    copies: tuple[str, ...] = ("mirror", "enlarged")
+    copies: tuple[str, ...] = ("mirror",)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -69,7 +69,10 @@ def compare(
     labels = _labelled(planned, [_combination(parts) for parts in combine], inputs)
     if not labels:
         raise AttackError(f"None of the attacks can run on {inputs.model.info.id} with this split. The first: {skipped[0].reason}")
-    return _Run(inputs.survey(), labels, skipped).comparison()
+    prepared = inputs.survey()
+    if any(attack.uses_reference_models for attack in labels.values()):
+        prepared.check_unseen_by_reference_models()
+    return _Run(prepared, labels, skipped).comparison()
 
 
 @dataclass

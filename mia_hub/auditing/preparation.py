@@ -136,6 +136,14 @@ class PreparedAudit:
         if self.stored is not None and report.scores is not None:
             self.stored.save(file, report.scores)
 
+    def check_unseen_by_reference_models(self) -> None:
+        """Refuse a split of which a reference model is known to have been trained on some images.
+
+        Raises:
+            SplitError: with their number, and the reference model.
+        """
+        check_unseen_by_reference_models(self.inputs.model, self.surveyed.ids, self.inputs.split.is_member, self.description["hash"])
+
     def report(self, attack: Attack, file: str, *, table: ScoreTable | None = None, timestep: int | None = None) -> AuditReport:
         """Audit an attack that was checked.
 
@@ -147,7 +155,7 @@ class PreparedAudit:
         """
         options = self.inputs.options
         if attack.uses_reference_models:
-            check_unseen_by_reference_models(self.inputs.model, self.surveyed.ids, self.inputs.split.is_member, self.description["hash"])
+            self.check_unseen_by_reference_models()
         table = replace(self._scores(attack, file) if table is None else table, split=self.description)
         if attack.uses_base:
             overlap = base_overlap(self.inputs.model, table.ids, table.is_member, self.description["hash"], self.inputs.split.origins)

@@ -11,7 +11,6 @@ import numpy.typing as npt
 from mia_hub.attacks.cdi import CDIFeatures
 from mia_hub.checking.set_answers import CDI
 from mia_hub.checking.set_checking import ObservedSet, SetComparison, difference_in_kind
-from mia_hub.checking.verdict_texts import CDI_CAVEAT
 from mia_hub.errors import SplitError
 from mia_hub.images.image import InputImage
 from mia_hub.metrics.dataset_inference import FEWEST_FOR_CDI, cdi_test, too_few_for_cdi
@@ -29,7 +28,7 @@ def drawn_nonmembers(known: LabelledImages | None, ids: Sequence[str], seed: int
         seed: of the draw.
 
     Raises:
-        MetricError: for a set of fewer than 20 images.
+        MetricError: for a set of fewer than 25 images, of which the blind classifier could not tell a difference in kind.
         SplitError: if the non-members are fewer than the set, or not at hand.
     """
     if len(ids) < FEWEST_FOR_CDI:
@@ -70,7 +69,7 @@ def observed_by_cdi(
     attack = CDIFeatures()
     null = attack.observe(model, known.images, captions=known.captions, **scoring)
     own = attack.observe(model, images, captions=captions, **scoring)
-    observed = ObservedSet(images, copies, model.info.id, attack, attack.name, attack.default_timestep, own, (CDI_CAVEAT,), CDI)
+    observed = ObservedSet(images, copies, model.info.id, attack, attack.name, attack.default_timestep, own, (), CDI)
     return observed, null.values
 
 

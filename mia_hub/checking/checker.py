@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Unpack, cast, get_args
 
 from mia_hub.attacks import Attack
+from mia_hub.attacks.cdi import CDIFeatures
 from mia_hub.attacks.checks import check_choice, check_companions_used
 from mia_hub.attacks.conditional import ConditionalAttack
 from mia_hub.attacks.copies import CopiesAttack
@@ -47,7 +48,7 @@ from mia_hub.images.kept_images import KeptImages
 from mia_hub.images.sources import as_images, left_out_of
 from mia_hub.images.treatments import with_full_contrast
 from mia_hub.metrics.candidates import CandidateJudgement
-from mia_hub.metrics.p_values import MARGINAL, Calibration, Judgement, adjusted
+from mia_hub.metrics.p_values import ENOUGH_NULL, MARGINAL, Calibration, Judgement, adjusted
 from mia_hub.metrics.set_tests import FEWEST_IN_SET, too_few
 from mia_hub.models.bases import base_of
 from mia_hub.models.conditions import no_condition
@@ -59,7 +60,7 @@ from mia_hub.models.reference_models import reference_models
 from mia_hub.references.comparability import Comparability
 from mia_hub.references.options import CaptionsOrClasses, ScoringOptions
 from mia_hub.references.reference import Reference
-from mia_hub.references.treatment_check import NARROW
+from mia_hub.references.treatment_check import FEWEST_FOR_SIGNS, NARROW
 from mia_hub.references.verdict_attack import (
     DefaultAttack,
     check_usable,
@@ -334,6 +335,7 @@ class Checker:
                 q_value=q_value,
                 candidate=candidate,
                 difference=self._difference(image, reference),
+                enough=ENOUGH_NULL if self._ruled_out(self.attack) is None else FEWEST_FOR_SIGNS,
                 calibration=calibration,
             ),
             caveats=(*general, *caveats),
@@ -463,7 +465,7 @@ class Checker:
 
         Raises:
             ImageError: for an image that can't be read.
-            MetricError: with fewer than 5 different images; by CDI, with fewer than 20.
+            MetricError: with fewer than 5 different images; by CDI, with fewer than 25.
             SplitError: by CDI, if there are fewer known non-members than images, or only their scores.
         """
         check_choice("method", method, get_args(Method))
@@ -473,7 +475,7 @@ class Checker:
         if len(inputs) < FEWEST_IN_SET:
             raise too_few(len(inputs))
         if method == CDI:
-            return self._check_set_by_cdi(inputs, captions, copies, progress).without(0, left_out_of(given))
+            return self._check_set_by_cdi(inputs, captions, copies, progress, on_batch).without(0, left_out_of(given))
 
         def observe(reference: Reference | None) -> tuple[Reference | None, ObservedSet]:
             attack = self._verdict_attack(reference)
@@ -487,13 +489,18 @@ class Checker:
         comparison = compare_with_reference(observed, reference, seed=self._scoring["seed"])
         return set_answer(observed, reference, comparison).without(0, left_out_of(given))
 
-    def _check_set_by_cdi(self, images: Sequence[InputImage], captions: CaptionsOrClasses, copies: int, progress: bool) -> SetCheck:
+    def _check_set_by_cdi(
+        self, images: Sequence[InputImage], captions: CaptionsOrClasses, copies: int, progress: bool, on_batch: OnBatch
+    ) -> SetCheck:
+        # Before the non-members are scored by the verdict's attack, which the check for a difference in kind needs.
+        CDIFeatures().check(self.model, cast(Any, captions) if isinstance(captions, (list, tuple)) else None)
         seed = self._scoring["seed"]
         known, overlap = drawn_nonmembers(nonmember_images(self.model, self._options), [image.id for image in images], seed)
 
         def compare(reference: Reference | None) -> SetCheck:
             assert reference is not None, "there are images of non-members, and so a reference of them"
-            observed, null = observed_by_cdi(self.model, images, captions, known, copies, progress=progress, **self._scoring)
+            scoring = {**self._scoring, "progress": progress, "on_batch": on_batch}
+            observed, null = observed_by_cdi(self.model, images, captions, known, copies, **scoring)
             return set_answer(observed, reference, compare_by_cdi(observed, null, reference, overlap, seed=seed))
 
         return self._reference.use(compare)

@@ -98,7 +98,7 @@ def check_set(
     Args:
         images: 5 different images or more; the arguments are those of `check_images`.
         method: "permutation" (default): the verdict's scores of the set against those of the known non-members, in a direction that is
-            fixed beforehand. Or "cdi", the test of that paper: 26 features of 20 images or more and of as many known non-members, a
+            fixed beforehand. Or "cdi", the test of that paper: 26 features of 25 images or more and of as many known non-members, a
             classifier that is fitted on half of both, and a t-test on the other half. It takes no attack.
         nonmembers: for any model but the demo: images that are certainly not in its training set, from the same source as ``images``.
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from mia_hub.attacks import Attack
 from mia_hub.attacks.scoring import Observations
-from mia_hub.checking.set_answers import PERMUTATION, Method, SetCheck
+from mia_hub.checking.set_answers import CDI, PERMUTATION, Method, SetCheck
 from mia_hub.checking.verdict_texts import (
     blind_classifier_text,
     copies_note,
@@ -137,7 +137,7 @@ def set_answer(observed: ObservedSet, reference: Reference | None, comparison: S
     Args:
         reference, comparison: None where no non-members are known.
     """
-    n, ids = len(observed.images), observed.observations.ids
+    n, ids, by_cdi = len(observed.images), observed.observations.ids, observed.method == CDI
     verdict, test, n_null, difference = NO_NULL, None, 0, ""
     notes = [copies_note(observed.copies)] if observed.copies else []
     notes += remark_notes(observed.observations.remarks)
@@ -146,8 +146,8 @@ def set_answer(observed: ObservedSet, reference: Reference | None, comparison: S
         notes += [overlap_note(comparison.overlap)] if comparison.overlap else []
     return SetCheck(
         verdict=verdict,
-        sentence=set_sentence(verdict, model=observed.model, n=n, n_null=n_null, test=test, difference=difference),
-        caveats=(*set_caveats(verdict, test), *(observed.caveats if test is not None else ())),
+        sentence=set_sentence(verdict, model=observed.model, n=n, n_null=n_null, test=test, difference=difference, by_cdi=by_cdi),
+        caveats=(*set_caveats(verdict, test, by_cdi=by_cdi), *(observed.caveats if test is not None else ())),
         n=n,
         n_null=n_null,
         p_value=None if test is None else test.p_value,

@@ -38,6 +38,8 @@ MEASURED_GIVEN = {
     ("sima-lp", "base and neighbours"): "sima-lpb",
     ("loss", "base"): "loss-b",
 }
+# Attacks that are made for models of latents, and were not run on pixels: by which attack's figures they are judged there.
+ON_PIXELS_AS = {"sima-cc": "sima-c", "sima-cc-copies": "sima-c", "sima-b-copies": "sima-b"}
 MEASURED = Path(__file__).parent / "treated_images.json"
 # The name of the model's own output among the treatments. It is no image that was never used: a model that remembers draws what it
 # remembers. So it is reported, and rules no attack out.
@@ -85,7 +87,7 @@ def _measured_on_latents() -> CountsByAttack:
 def _counts_of(*, on_latents: bool) -> CountsByAttack:
     studies = json.loads(MEASURED.read_text(encoding="utf-8"))
     counts: CountsByAttack = {}
-    # Of an attack that several studies ran, the first counts: it is of the model whose null set everybody shares.
+    # Of an attack that several studies ran, the first counts; on pixels it is of the model whose null set everybody shares.
     for study in studies.values():
         if study.get("on_latents", False) == on_latents:
             counts = study["false_evidence"] | counts
@@ -122,9 +124,9 @@ def is_measured(attack: Attack, *, on_pixels: bool) -> bool:
 
 
 def _counts(name: str, *, on_pixels: bool) -> dict[str, list[int]] | None:
-    """Return the counts of an attack by treatment; on latents, where there are none, those on pixels."""
+    """Return the counts of an attack by treatment; where it wasn't run on models of the kind, those of the other kind."""
     on_latents = None if on_pixels else _measured_on_latents().get(name)
-    return _measured().get(name) if on_latents is None else on_latents
+    return _measured().get(ON_PIXELS_AS.get(name, name)) if on_latents is None else on_latents
 
 
 def worst(attack: str, *, on_pixels: bool = True) -> FalseEvidence:

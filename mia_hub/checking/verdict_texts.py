@@ -47,6 +47,7 @@ def image_sentence(
     candidate: str | None = None,
     difference: str = "",
     calibration: Calibration | None = None,
+    enough: int = ENOUGH_NULL,
 ) -> str:
     """Return the answer about one image: a sentence that begins with the verdict, and a second one.
 
@@ -55,11 +56,12 @@ def image_sentence(
     Args:
         model, source, n_null, share_below, p_value, q_value, calibration, candidate: as in `mia_hub.ImageCheck`; the last five where
             there is a p-value.
+        enough: number of known non-members that a verdict takes.
         difference: `BORDERED`, or from `treated_text`: why the image is not comparable, apart from what it shows.
     """
     if verdict == NO_NULL:
         return (
-            f"{VERDICTS[verdict]}: there are no known non-members to compare this image with. Give {ENOUGH_NULL} or more images of the "
+            f"{VERDICTS[verdict]}: there are no known non-members to compare this image with. Give {enough} or more images of the "
             f"same kind that are certainly not in the training set of the model {model}."
         )
     if verdict == NOT_COMPARABLE and difference:
@@ -67,7 +69,7 @@ def image_sentence(
     if verdict == NOT_COMPARABLE:
         return (
             f"{VERDICTS[verdict]}: this image is unlike the {n_null:,} images that scores of the model {model} are compared with "
-            f"({source}). For a verdict, name the model that you suspect, and give {ENOUGH_NULL} or more images of the same kind as this "
+            f"({source}). For a verdict, name the model that you suspect, and give {enough} or more images of the same kind as this "
             "one that are certainly not in its training set."
         )
     assert share_below is not None and p_value is not None
@@ -138,7 +140,7 @@ def treated_text(
         holds = ", which holds on treated images" * measured
         advice = f"For a verdict, choose the attack {other}{' and leave the base out' * without_base}{holds}."
     else:
-        advice = f"For a verdict, give {'non-members that were treated like this image' if differences else 'as many'}."
+        advice = f"For a verdict, give {'non-members that were treated like this image' if differences else f'{FEWEST_FOR_SIGNS} or more'}."
     return (
         f"the attack {attack} gives a verdict only on images that were treated like the reference images, and {why}. "
         f"{false_evidence_text(attack, found)} {advice}"
@@ -201,7 +203,7 @@ TREATMENT_OF_COPIES = (
 # Measured by studies/copies_on_latents.py.
 TREATMENT_ON_LATENTS = (
     f"{HOLDS_FOR} An altered copy can look less like a training image than it is: on small models of latents, hardly any of the training "
-    "images that had been mirrored, or that stood in a screenshot with a border, got evidence."
+    "images that had been mirrored got evidence, and shifts by a pixel, crops and reductions cost many theirs."
 )
 TREATMENT_OF_COPIES_ON_LATENTS = (
     f"{HOLDS_FOR} These copies of it were judged, too: {{copies}}. Other altered copies can look less like a training image than they are: "
@@ -320,13 +322,14 @@ def q_value_text(n_judged: int) -> str:
 SET_VERDICTS = VERDICTS | {EVIDENCE: "Evidence that images of this set were in the training set"}
 
 
-def set_sentence(verdict: str, *, model: str, n: int, n_null: int, test: SetTest | None, difference: str = "") -> str:
+def set_sentence(verdict: str, *, model: str, n: int, n_null: int, test: SetTest | None, difference: str = "", by_cdi: bool = False) -> str:
     """Return the answer about a set: a sentence that begins with the verdict and, where there is none, a second one with the next step.
 
     Args:
         model, n, n_null: as in `mia_hub.SetCheck`.
         test: where there is a p-value.
         difference: what makes the set not comparable.
+        by_cdi: whether the test is CDI's.
     """
     if verdict == NO_NULL:
         return (
@@ -339,6 +342,12 @@ def set_sentence(verdict: str, *, model: str, n: int, n_null: int, test: SetTest
             "that are certainly not in the training set."
         )
     assert test is not None
+    if by_cdi:
+        return (
+            f"{SET_VERDICTS[verdict]}: half of the {n} images were tested. What the model {model} predicts for them tells them from as many "
+            "images known not to be in the training set, by a rule that was learned on the other half, with "
+            f"p = {p_text(test.p_value)}."
+        )
     side = "more" if test.scores.mean() >= 0 else "no more"
     return (
         f"{SET_VERDICTS[verdict]}: as a set, the {n} images look {side} like training images of the model {model} than {n_null:,} "
@@ -346,8 +355,8 @@ def set_sentence(verdict: str, *, model: str, n: int, n_null: int, test: SetTest
     )
 
 
-def set_caveats(verdict: str, test: SetTest | None) -> tuple[str, ...]:
-    """Return what an answer about a set does *not* mean."""
+def set_caveats(verdict: str, test: SetTest | None, *, by_cdi: bool = False) -> tuple[str, ...]:
+    """Return what an answer about a set does *not* mean; ``by_cdi``: whether the test is CDI's."""
     if test is None:
         return ("This says nothing about whether the images were in the training set.",)
     strength = (
@@ -356,6 +365,9 @@ def set_caveats(verdict: str, test: SetTest | None) -> tuple[str, ...]:
         if verdict == EVIDENCE
         else "“Cannot tell” doesn't clear the set: it may hold few training images, or the model may remember them too weakly."
     )
+    if by_cdi:
+        chance = f"{P_VALUE_CAVEAT}: about {share(test.p_value)} of sets that were never used would be told apart this well by chance."
+        return (chance, strength, CDI_CAVEAT)
     return (
         f"{P_VALUE_CAVEAT}: about {share(test.p_value)} of sets that were never used would look at least this much like training images by "
         "chance.",

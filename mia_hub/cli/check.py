@@ -68,7 +68,7 @@ def add_command(commands: Commands) -> None:
                 choices=("permutation", "cdi"),
                 default="permutation",
                 help="the test: in a direction that is fixed beforehand (permutation, the default), or that of CDI (arXiv 2411.12858), "
-                "which fits a classifier of 26 features on half of 20 images or more and of as many non-members",
+                "which fits a classifier of 26 features on half of 25 images or more and of as many non-members",
             )
         if answer is _answer_each:
             add_batch(parser)

@@ -102,8 +102,8 @@ def _colours(rgb: Floats) -> tuple[Floats, ...]:
 
 def _mean_and_deviation(pixels: Floats) -> tuple[Floats, Floats]:
     """Return mean and standard deviation ``[N, C]`` of each channel of ``[N, H, W, C]``, C ≥ 2."""
-    # Pixels first: NumPy then adds whole rows of images, in the order in which it adds the pixels of one image. (A single column it would
-    # add in pairs.)
+    # Pixels first: NumPy then adds whole rows of images, in the order in which it adds the pixels of one image. It would add a single
+    # column in pairs.
     rows = np.ascontiguousarray(np.moveaxis(pixels.reshape(len(pixels), -1, pixels.shape[3]), 1, 0))
     return rows.mean(0), rows.std(0)
 

@@ -17,7 +17,7 @@ from mia_hub.errors import MetricError
 from mia_hub.metrics.set_tests import Floats, SetTest, welch
 
 # Ten to fit on, and ten to test.
-FEWEST_FOR_CDI = 20
+FEWEST_FOR_CDI = 25
 
 
 def too_few_for_cdi(n: int) -> MetricError:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Sequence
 from typing import Any, cast
 
 from mia_hub.errors import ModelError
@@ -37,7 +38,7 @@ def with_reference_models(model: DiffusionModel, given: Any) -> DiffusionModel:
     Raises:
         ModelError: if one of them can't be loaded, doesn't fit, is the model itself, or is given twice; or if there is none.
     """
-    loaded = [_loaded(model, each) for each in ([given] if _is_one(given) else given)]
+    loaded = [_loaded(model, each) for each in (given if isinstance(given, Sequence) and not _is_one(given) else [given])]
     if not loaded:
         raise ModelError(f"reference_models is empty. {GIVE_REFERENCE_MODELS}")
     for i, each in enumerate(loaded):

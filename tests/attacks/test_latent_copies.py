@@ -101,9 +101,9 @@ def test_the_default_on_latents_is_given_the_base_where_there_is_one(memory):
     assert without.attack == mia_hub.get_attack("sima-cc-copies")
     answer = Checker(model, **few).check(members[:1], progress=False)[0]
     assert answer.candidate is None and any(note.startswith("Copies were not searched: that takes 500") for note in answer.notes)
-    # Of the image alone no attack holds on latents, and so few non-members don't tell what was treated.
+    # It doesn't hold on compressed images, and so few non-members don't tell which are.
     refused = without.check(members[:1], progress=False)[0]
-    assert refused.verdict == "not-comparable" and refused.sentence.endswith("For a verdict, give as many.")
+    assert refused.verdict == "not-comparable" and refused.sentence.endswith("choose the attack sima-cn, which holds on treated images.")
     with pytest.raises(AttackError, match="answered by the attack 'sima-b-copies'; got 'sima-b'"):
         Checker(model, "sima-b", **few)
 

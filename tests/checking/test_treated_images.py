@@ -44,20 +44,22 @@ def test_attacks_that_give_verdicts_by_default_hold_under_every_treatment(name):
 def test_the_defaults_on_latents_are_measured_there(name):
     counts = treated_images._measured_on_latents()[name]
     assert set(counts) == set(TREATMENTS) and all(n >= 250 for _, n in counts.values())
-    # Given a base they hold under every treatment; of the image alone no attack does (docs/studies/copies_on_latents.md).
-    assert (ruled_out(mia_hub.get_attack(name), on_pixels=False) is None) == name.startswith("sima-b")
+    # All hold under every treatment but the one that judges copies without a base, which takes 500 non-members and so sees treatment.
+    assert (ruled_out(mia_hub.get_attack(name), on_pixels=False) is None) == (name != COPIES_ATTACK_ON_LATENTS)
 
 
 def test_pixels_and_latents_have_figures_of_their_own():
     given_base, low_pass = (mia_hub.get_attack(name) for name in ("sima-b", "sima-lpb"))
     assert ruled_out(given_base, on_pixels=False) is None and ruled_out(given_base) is not None
     assert ruled_out(low_pass, on_pixels=False) is not None and ruled_out(low_pass) is None
-    # Where an attack was not run on latents, its figures on pixels count, and the other way round nothing does.
+    # Where an attack was not run on latents, its figures on pixels count; one of latents is judged on pixels as what it is made from.
     assert (
         ruled_out(mia_hub.get_attack("sima-lp", given=("complexity",)), on_pixels=False).treatment
         == ruled_out(mia_hub.get_attack("sima-lp", given=("complexity",))).treatment
     )
-    assert ruled_out(mia_hub.get_attack("sima-cc")) is None and not is_measured(mia_hub.get_attack("sima-cc"), on_pixels=True)
+    for name, like in (("sima-cc", "sima-c"), ("sima-cc-copies", "sima-c"), ("sima-b-copies", "sima-b")):
+        assert ruled_out(mia_hub.get_attack(name)) == ruled_out(mia_hub.get_attack(like)) is not None
+        assert not is_measured(mia_hub.get_attack(name), on_pixels=True)
     assert measured_name(mia_hub.get_attack("sima-cc-copies", copies=("mirror",))) is None
 
 
@@ -154,7 +156,7 @@ def test_the_advice_names_what_is_known_of_the_other_attack():
     assert treated_text("sima-b", found, (), other="sima-lpb").endswith("choose the attack sima-lpb, which holds on treated images.")
     assert treated_text("sima-cc", found, (COMPRESSED,)).endswith("For a verdict, give non-members that were treated like this image.")
     few = treated_text("sima-cc", found, ())
-    assert "that shows only with 199 known non-members or more." in few and few.endswith("For a verdict, give as many.")
+    assert "that shows only with 199 known non-members or more." in few and few.endswith("For a verdict, give 199 or more.")
     text = treated_text("sima-b", found, (), other="sima-cn", without_base=True, measured=False)
     assert text.endswith("For a verdict, choose the attack sima-cn and leave the base out.")
 
