@@ -344,8 +344,8 @@ def set_sentence(verdict: str, *, model: str, n: int, n_null: int, test: SetTest
     assert test is not None
     if by_cdi:
         return (
-            f"{SET_VERDICTS[verdict]}: half of the {n} images were tested. What the model {model} predicts for them tells them from as many "
-            "images known not to be in the training set, by a rule that was learned on the other half, with p = "
+            f"{SET_VERDICTS[verdict]}: half of the {n} images were tested. What the model {model} predicts for them tells them from as "
+            "many images known not to be in the training set, by a rule that was learned on the other half, with p = "
             f"{p_text(test.p_value)}."
         )
     side = "more" if test.scores.mean() >= 0 else "no more"
