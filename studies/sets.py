@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.treatments import rate_text
 from mia_hub.attacks.cdi import CDIFeatures
 from mia_hub.metrics.dataset_inference import cdi_test
 from mia_hub.metrics.p_values import ALPHA
@@ -111,7 +112,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 def render(results: dict[str, Any]) -> dict[str, str]:
     rows = [
         [str(row["size"]), row["test"], f"{row['nonmembers']:,}", f"{row['queries']:,}"]
-        + [f"{row['evidence'][str(share)]:.2f}" for share in SHARES]
+        + [rate_text(round(row["evidence"][str(share)] * results["sets"]), results["sets"]) for share in SHARES]
         for row in results["rows"]
     ]
     headers = ["Images", "Test", "Non-members", "Queries in all", "All are members", "Half are", "None is"]
