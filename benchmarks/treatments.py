@@ -128,12 +128,13 @@ def model() -> Any:
 
 
 def generated(model: Any, rows: range) -> Images:
-    """Return grey images that a model generated, each from its own noise."""
+    """Return images that a model generated, each from its own noise: uint8 ``[H, W]``, or ``[H, W, 3]``."""
     steps = ddim_timesteps(model.schedule, STEPS)
     noise = SampleNoise([f"generated {row}" for row in rows], model.info.sample_shape, SEED, model.device, torch.float32)
     with torch.no_grad():
         *_, sample = predicted_clean_images(model, noise(steps[0]), steps)
-    return [np.rint(image[0] * 255).astype(np.uint8) for image in model.to_pixels(sample).clamp(0, 1).numpy()]
+    levels = np.rint(model.to_pixels(sample).clamp(0, 1).numpy() * 255).astype(np.uint8).transpose(0, 2, 3, 1)
+    return list(levels[..., 0] if levels.shape[-1] == 1 else levels)
 
 
 def observe(folder: Path, chunk: Chunk) -> None:

@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.treatments import MEMBERS, NONMEMBERS, NULL, Images, rate_text
+from benchmarks.treatments import GENERATED, MEMBERS, NONMEMBERS, NULL, Images, generated, rate_text
 from mia_hub.attacks import Attack
 from mia_hub.attacks.latent_copies import ITSELF, KINDS, LatentCandidate, LatentCopies
 from mia_hub.attacks.spelling import parse_attack
+from mia_hub.checking.checker import Checker
 from mia_hub.checking.treated_images import MOST_FALSE
 from mia_hub.images.borders import border_share
 from mia_hub.images.sources import as_images
@@ -162,6 +163,15 @@ class Half:
         observed = np.load(path)["observed"]
         return observed.reshape(len(observed), len(candidates(attack)), -1)
 
+    def own_output(self, text: str) -> list[int]:
+        """Return how many of the images that the model itself draws get evidence, and of how many."""
+        attack = parse_attack(text)
+        checker = Checker(self.model, attack, nonmembers=self.images["null"], keep=False, progress=False)
+        drawn, reference = as_images(generated(self.model, range(GENERATED))), checker.reference
+        assert reference is not None, "non-members are known"
+        judged = checker.judge(drawn, progress=False)
+        return [sum(one.p_value <= ALPHA and reference.is_comparable(image) for image, one in zip(drawn, judged)), len(judged)]
+
     def counts(self, text: str, copies: Sequence[str] = (), observed_with: Sequence[str] = ()) -> dict[str, Any]:
         """Return how many images get evidence under each treatment, also of those that bear no sign of it, and what won.
 
@@ -232,7 +242,10 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             half, run = Half(measured, "reported", args.runs), load_run(args.runs / measured.run)
             counts = {name: half.counts(text) for name, text in measured.plain.items()}
             counts |= {FAMILY: half.counts(measured.copies, family)} if family else {}
-            reported[measured.run] = {"command": run.facts["command"], "split": run.facts["split_hash"], "counts": counts}
+            # A model of captioned images draws what a prompt says.
+            own = {name: half.own_output(text) for name, text in measured.plain.items()} if measured is not SECOND else {}
+            facts = {"command": run.facts["command"], "split": run.facts["split_hash"]}
+            reported[measured.run] = {**facts, "counts": counts, "own_output": own}
     results = {"plain": plain, "tried": tried, "family": family, "reported": reported, "provenance": provenance()}
     write_limits(results)
     return results
@@ -273,6 +286,11 @@ def render(results: dict[str, Any]) -> dict[str, str]:
         "summary": markdown_table(
             ["Model", "Attack", "Members as they are", "Mean power", "False evidence above the limit", "The same without signs"],
             [_summary(measured, name, one) for measured, name, one in _columns(results)],
+        ),
+        "own": "; ".join(
+            f"{measured.title}: {', '.join(f'`{name}` {rate_text(*row)}' for name, row in results['reported'][measured.run]['own_output'].items())}"
+            for measured in _here(results)
+            if results["reported"][measured.run]["own_output"]
         ),
         "winners": markdown_table(["Copies", *(measured.title for measured in _here(results))], _winners(results)),
         "models": "\n".join(f"- {one.title}: `{results['reported'][one.run]['command']}`." for one in _here(results)),
