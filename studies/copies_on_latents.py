@@ -287,11 +287,7 @@ def render(results: dict[str, Any]) -> dict[str, str]:
             ["Model", "Attack", "Members as they are", "Mean power", "False evidence above the limit", "The same without signs"],
             [_summary(measured, name, one) for measured, name, one in _columns(results)],
         ),
-        "own": "; ".join(
-            f"{measured.title}: {', '.join(f'`{name}` {rate_text(*row)}' for name, row in results['reported'][measured.run]['own_output'].items())}"
-            for measured in _here(results)
-            if results["reported"][measured.run]["own_output"]
-        ),
+        "own": "; ".join(_own_output(results, measured) for measured in _here(results) if measured is not SECOND),
         "winners": markdown_table(["Copies", *(measured.title for measured in _here(results))], _winners(results)),
         "models": "\n".join(f"- {one.title}: `{results['reported'][one.run]['command']}`." for one in _here(results)),
         "n_members": str(MEMBERS), "n_nonmembers": str(NONMEMBERS), "null": str(NULL),
@@ -314,6 +310,11 @@ def _columns(results: dict[str, Any]) -> list[tuple[Measured, str, dict[str, Any
 def _rows(results: dict[str, Any], kind: str) -> list[list[str]]:
     counted = [one["evidence"][kind] for _, _, one in _columns(results)]
     return [[treatment, *(rate_text(*counts[treatment]) for counts in counted)] for treatment in TREATMENTS]
+
+
+def _own_output(results: dict[str, Any], measured: Measured) -> str:
+    own = results["reported"][measured.run]["own_output"]
+    return f"{measured.title}: {', '.join(f'`{name}` {rate_text(*row)}' for name, row in own.items())}"
 
 
 def _summary(measured: Measured, name: str, one: dict[str, Any]) -> list[str]:
