@@ -80,7 +80,7 @@ def test_a_reference_alone_has_no_images_to_query(tmp_path):
 
 
 def test_the_command_answers_by_it(capsys, tiny_pixel_repo, tmp_path):
-    images, known = folder_of(blobs(20, 5, side=8), tmp_path / "images"), folder_of(blobs(30, 6, side=8), tmp_path / "known")
+    images, known = folder_of(blobs(26, 5, side=8), tmp_path / "images"), folder_of(blobs(30, 6, side=8), tmp_path / "known")
     command = ["check-set", images, "--model", tiny_pixel_repo(), "--nonmembers", known, "--method", "cdi", "--quiet"]
     status, out, _ = run(capsys, *command)
     assert status == 0 and "26 features of CDI" in out

@@ -60,7 +60,7 @@ def test_pixels_and_latents_have_figures_of_their_own():
     for name, like in (("sima-cc", "sima-c"), ("sima-cc-copies", "sima-c"), ("sima-b-copies", "sima-b")):
         assert ruled_out(mia_hub.get_attack(name)) == ruled_out(mia_hub.get_attack(like)) is not None
         assert not is_measured(mia_hub.get_attack(name), on_pixels=True)
-    assert measured_name(mia_hub.get_attack("sima-cc-copies", copies=("mirror",))) is None
+    assert measured_name(mia_hub.get_attack("sima-cc-copies", copies=("mirror", "stride"))) is None
 
 
 def test_the_rule(monkeypatch):
@@ -118,7 +118,7 @@ def test_what_an_attack_is_given_decides_which_measurement_is_its_own(name, give
     attack = mia_hub.get_attack(name, given=given)
     assert measured_name(attack) == measured
     if "base" not in given:
-        assert (ruled_out(attack) is not None) == (measured in ("sima-c", "sima-lp, no neighbours"))
+        assert (ruled_out(attack) is not None) == (measured in ("sima-c", "sima-cc", "sima-lp, no neighbours"))
 
 
 @pytest.fixture

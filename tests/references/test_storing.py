@@ -111,7 +111,7 @@ ARRAYS = {
     "too few non-members": (
         lambda a: (
             [a.update({key: a[key][:30].copy()}) for key in ("ids", "is_member", "scores", "observations")]
-            and a.update({name: a[name][:10].copy() for name in ("appearance.features", "appearance.signs")})
+            and a.update({name: a[name][:10].copy() for name in ("appearance.features", "appearance.signs", "appearance.borders")})
         ),
         "and states|fewest",
     ),
