@@ -278,7 +278,7 @@ def render(results: dict[str, Any]) -> dict[str, str]:
     ]
     headers = ["Copies", *(f"{measured.title}: {name}" for measured, name, _ in _columns(results))]
     return {
-        "plain": markdown_table(["Attack", "Queries", "Mean power", "False evidence above the limit"], plain),
+        "plain": markdown_table(["Attack", "Queries", "Mean power", "False evidence above the limit"], plain, raw=True),
         "choice": markdown_table(["Kind", "Candidates", "Mean power", "Gain, points", "False evidence above the limit", "Joins"], choice),
         "family": " and ".join(f"`{kind}`" for kind in results["family"]) or "nothing else",
         "members": markdown_table(headers, _rows(results, "members")),

@@ -44,7 +44,7 @@ def drawn_nonmembers(known: LabelledImages | None, ids: Sequence[str], seed: int
     if len(others) < len(ids):
         raise SplitError(
             f"CDI compares {len(ids):,} images with as many known non-members, and there are {len(others):,} that are not in the set "
-            "themselves; give more, or leave method='cdi' out."
+            "themselves; give more, or choose the default test."
         )
     drawn = np.random.default_rng(seed).permutation(len(others))[: len(ids)]
     return known.part(np.array([others[place][1] for place in drawn])), overlap

@@ -24,7 +24,7 @@ def too_few_for_cdi(n: int) -> MetricError:
     """Return the error for a set of n images, which are too few."""
     return MetricError(
         f"{n} different images are too few for CDI, which fits on one half and tests on the other; give at least {FEWEST_FOR_CDI}, better "
-        "70 or more, or leave method='cdi' out."
+        "70 or more, or choose the default test."
     )
 
 

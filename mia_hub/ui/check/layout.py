@@ -177,8 +177,9 @@ def _question() -> gr.Radio:
 def _copies() -> gr.Checkbox:
     return gr.Checkbox(
         False,
-        label="It may be a re-encoded, mirrored or re-toned copy",
-        info="Its mirror image and its full contrast are judged too, and the answer says which looks most like a training image. It takes "
+        label="It may be an altered copy, such as a mirrored one",
+        info="Its mirror image is judged too, on models of pixels also the image at full contrast. The answer says which looks most like a "
+        "training image. It takes "
         f"{FEWEST_FOR_CANDIDATES} known non-members; a set is compared as it is.",
         elem_id="copies",
     )
