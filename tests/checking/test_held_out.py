@@ -50,7 +50,8 @@ FORMS = [
 def test_held_out_against_held_out_gives_one_half(name, form, held_out, tiny_pixel_repo, monkeypatch):
     if name.endswith("-nns") and form:  # ResNet-18 takes minutes for all its epochs
         monkeypatch.setattr("mia_hub.attacks.map_network.EPOCHS", 2)
-    model = load_model("demo", base=str(tiny_pixel_repo(size=28)))
+    other = str(tiny_pixel_repo(size=28))
+    model = load_model("demo", base=other, reference_models=[other])
     report = audit(model, get_attack(name, **SETTINGS.get(name, {}) | form), held_out, shift_check=False, progress=False)
     table = report.scores
     reported = ~calibration_part(table.ids, table.is_member)

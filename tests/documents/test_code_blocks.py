@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,8 @@ def workplace(tmp_path_factory, loopback_hub, tiny_pixel_repo):
         (folder / part).mkdir()
         for i in range(count):
             Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(folder / part / f"{i}.png")
+    for number in (1, 2):
+        shutil.copytree(tiny_pixel_repo(size=28, seed=number), folder / f"other-{number}")
     mia_hub.load_split("demo").members[0].to_pil().save(folder / "image.png")
     for file, count in (("prompts.txt", 3), ("held_out.txt", 20)):
         (folder / file).write_text("\n".join(f"a photo of the {file[0]} house, number {number}" for number in range(count)))
