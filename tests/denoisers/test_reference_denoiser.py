@@ -130,7 +130,7 @@ def flow(tmp_path_factory):
 COLOURED = np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * name.startswith("flux")) for name in FLOWS])
 def test_of_a_flow_it_has_the_flow_and_the_latents(flow, name):
     based, folder = flow(name)
     base = based.base

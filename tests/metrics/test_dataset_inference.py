@@ -30,6 +30,7 @@ def test_p_values_of_nonmembers_are_uniform():
     assert kstest(p, "uniform").pvalue > 0.01 and (p <= 0.05).mean() < 0.09
 
 
+@pytest.mark.slow
 def test_those_of_the_authors_cross_fitting_are_too_small():
     p = p_values(200, folds=5)
     assert (p <= 0.05).mean() > 0.07 and (p <= 0.01).mean() > 0.015
