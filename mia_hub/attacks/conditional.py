@@ -97,9 +97,9 @@ class ConditionalAttack(DelegatingAttack, TrainedAttack):
     """score = -(log S_t(x) - μ(z))/σ(z): how far a statistic S lies below that of non-members of the same difficulty z.
 
     z holds the image's complexity (`mia_hub.images.complexity.complexity`; no query), and that of the image reduced by the stride of the
-    autoencoder, on a model of pixels by two; its hardness for the base of the model, with the
-    same noise draws (`Attack.hardness_for_base`; as many queries of the base); and the hardness of its neighbours (`Attack.hardness`,
-    averaged over them; each costs as many queries as the image itself). μ and σ are fitted on non-members alone
+    autoencoder, on a model of pixels by two; its hardness for the base of the model, with the same noise draws
+    (`Attack.hardness_for_base`; as many queries of the base); and the hardness of its neighbours (`Attack.hardness`, averaged over them;
+    each costs as many queries as the image itself). μ and σ are fitted on non-members alone
     (`mia_hub.metrics.expected_statistic.ExpectedStatistic`), per timestep. Given the base, these must be non-members of the base, too:
     the base finds an image that it was trained on easy, so that no other image is comparable with it.
 

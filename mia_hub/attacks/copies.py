@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,16 @@ from mia_hub.errors import AttackError
 from mia_hub.images.complexity import complexity
 from mia_hub.metrics.candidates import AS_IT_IS, TailMaximum, candidate_scores
 from mia_hub.models.noise import SampleNoise
+
+
+class Judged(Protocol):
+    """What every candidate has; see `Candidate`."""
+
+    @property
+    def weight(self) -> float: ...
+
+    @property
+    def words(self) -> str: ...
 
 
 class Candidate(NamedTuple):
@@ -70,13 +80,18 @@ class CopiesAttack(ConditionalAttack):
 
     @property
     @abstractmethod
-    def weights(self) -> tuple[float, ...]:
-        """The weights of the K candidates; only their ratios matter."""
+    def candidates(self) -> tuple[Judged, ...]:
+        """The K candidates; the image itself comes first."""
 
     @property
-    @abstractmethod
+    def weights(self) -> tuple[float, ...]:
+        """The weights of the K candidates; only their ratios matter."""
+        return tuple(candidate.weight for candidate in self.candidates)
+
+    @property
     def words(self) -> tuple[str, ...]:
         """What it means if a candidate looks most like a training image, as a clause about the image, of each of the K."""
+        return tuple(candidate.words for candidate in self.candidates)
 
     @property
     @abstractmethod
@@ -128,14 +143,6 @@ class SimACopies(SimALP, CopiesAttack):
     def candidates(self) -> tuple[Candidate, ...]:
         """What is judged; the image itself comes first."""
         return LEAN if self.shifts else tuple(candidate for candidate in LEAN if not candidate.shift)
-
-    @property
-    def weights(self) -> tuple[float, ...]:
-        return tuple(candidate.weight for candidate in self.candidates)
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        return tuple(candidate.words for candidate in self.candidates)
 
     @property
     def judged_too(self) -> str:

@@ -108,14 +108,6 @@ class LatentCopies(CopiesAttack):
         return (ITSELF, *(candidate for kind in self.copies for candidate in KINDS[kind]))
 
     @property
-    def weights(self) -> tuple[float, ...]:
-        return tuple(candidate.weight for candidate in self.candidates)
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        return tuple(candidate.words for candidate in self.candidates)
-
-    @property
     def judged_too(self) -> str:
         return ", and ".join(KIND_NAMES[kind] for kind in self.copies)
 
