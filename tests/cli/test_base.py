@@ -6,7 +6,7 @@ import json
 
 import pytest
 from support.command_line import run
-from support.known_blobs import folder_of, members, nonmembers
+from support.known_blobs import folder_of, members, split_of_blobs
 from support.tiny_pipelines import save, save_lora
 
 import mia_hub
@@ -24,8 +24,7 @@ def home(tmp_path, monkeypatch):
 def place(tmp_path_factory, tiny_pixel_repo):
     """A folder with a split, and the folders of a model and of its base."""
     folder = tmp_path_factory.mktemp("place")
-    folder_of(members(), folder / "split" / "member")
-    folder_of(nonmembers(), folder / "split" / "nonmember")
+    split_of_blobs(folder / "split")
     return folder, str(tiny_pixel_repo()), str(tiny_pixel_repo(seed=1))
 
 

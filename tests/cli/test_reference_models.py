@@ -6,7 +6,7 @@ import json
 
 import pytest
 from support.command_line import run
-from support.known_blobs import folder_of, members, nonmembers
+from support.known_blobs import folder_of, members, split_of_blobs
 
 from mia_hub.scores import ScoreTable
 
@@ -22,8 +22,7 @@ def home(tmp_path, monkeypatch):
 def place(tmp_path_factory, tiny_pixel_repo):
     """A folder with a split, and the folders of a model and of two reference models."""
     folder = tmp_path_factory.mktemp("place")
-    folder_of(members(), folder / "split" / "member")
-    folder_of(nonmembers(), folder / "split" / "nonmember")
+    split_of_blobs(folder / "split")
     return folder, *(str(tiny_pixel_repo(seed=seed)) for seed in (0, 1, 2))
 
 

@@ -40,3 +40,9 @@ def nonmembers(n=40):
 
 def members(n=40):
     return blobs(n, 8, side=8)
+
+
+def split_of_blobs(folder: Path) -> None:
+    """Write a split into a folder: members and non-members."""
+    folder_of(members(), folder / "member")
+    folder_of(nonmembers(), folder / "nonmember")
