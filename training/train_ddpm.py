@@ -7,6 +7,7 @@ python -m training.train_ddpm --out runs/fine-tune --members 256 --base mia_hub/
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,11 @@ from training.data import SIDES, model_space
 from training.loop import Batch, Learner, Schedule, Training
 from training.lora import add_lora, merged
 from training.recipe import auc_to_reach, data_of, not_negative, parser_of, schedule_of, train_and_publish
-from training.watching import calibration_pixels, remembers, watch
+from training.watching import MOST_WATCHED, calibration_pixels, remembers, watch
 
-# 1.1 million parameters.
+CHANNELS = "32,64,64"  # 1.1 million parameters
 UNET = dict(
-    block_out_channels=(32, 64, 64),
+    block_out_channels=tuple(map(int, CHANNELS.split(","))),
     layers_per_block=1,
     down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
     up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
@@ -65,20 +66,32 @@ def to_uint8(x: torch.Tensor) -> np.ndarray:
     return pixels[:, 0] if pixels.shape[1] == 1 else pixels.transpose(0, 2, 3, 1)
 
 
-def ddpm(out: Path, schedule: Schedule, pixels: torch.Tensor, *, flips: bool, base: Path | None = None, rank: int = 0):
+def channels_of(text: str) -> str:
+    """Return the channels of the network's three levels as they are given, for argparse: multiples of 32, such as "32,64,128"."""
+    levels = [int(level) for level in text.split(",")]
+    if len(levels) != 3 or any(level < 32 or level % 32 for level in levels):
+        raise argparse.ArgumentTypeError(f"three multiples of 32, such as {CHANNELS}, are needed; got {text}.")
+    return text
+
+
+def ddpm(
+    out: Path, schedule: Schedule, pixels: torch.Tensor, *, flips: bool, channels: str = CHANNELS, base: Path | None = None, rank: int = 0
+):
     """Return ``(Training, DDPMPipeline)`` of one network, to be trained in a folder on pixels ``[N, C, H, W]`` in [-1, 1].
 
     Args:
         flips: mirror every training image with probability one half.
+        channels: of a new network's three levels.
         base: folder of a DDPM whose weights the training begins with; None for random ones.
         rank: of a LoRA, which is trained in place of the weights; 0 for none.
     """
     from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
     torch.manual_seed(schedule.seed)
-    _, channels, _, side = pixels.shape
+    _, colours, _, side = pixels.shape
     if base is None:
-        network = UNet2DModel(sample_size=side, in_channels=channels, out_channels=channels, **UNET)
+        levels = tuple(map(int, channels.split(",")))
+        network = UNet2DModel(sample_size=side, in_channels=colours, out_channels=colours, **UNET | {"block_out_channels": levels})
     else:
         network = UNet2DModel.from_pretrained(base, subfolder="unet", use_safetensors=True)
     if rank:
@@ -101,6 +114,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--side", type=int, choices=sorted(SIDES), default=28, help="side of the Fashion-MNIST images in pixels (default: 28)"
     )
+    parser.add_argument(
+        "--channels", type=channels_of, default=CHANNELS, help=f"channels of a new network's three levels (default: {CHANNELS})"
+    )
     parser.add_argument("--base", type=Path, help="fine-tune this DDPM; with --skip, on images that it never saw")
     parser.add_argument(
         "--rank", type=not_negative, default=0, help="with --base: train a LoRA of this rank, and add it to the saved weights"
@@ -110,10 +126,12 @@ def main(arguments: list[str] | None = None) -> None:
     if args.rank and args.base is None:
         parser.error("--rank needs --base: a LoRA is an update of a trained model.")
     data = data_of(args, side=args.side)
-    channels = 1 if data.members.ndim == 3 else 3
-    pixels = model_space(data.members, channels)
-    training, pipeline = ddpm(args.out, schedule_of(args), pixels, flips=args.flips, base=args.base, rank=args.rank)
-    calibration = calibration_pixels(data, channels) if args.stop_at else ()
+    colours = 1 if data.members.ndim == 3 else 3
+    pixels = model_space(data.members, colours)
+    if args.base is not None and args.channels != CHANNELS:
+        parser.error("--channels is for a new network; the one of --base has its own.")
+    training, pipeline = ddpm(args.out, schedule_of(args), pixels, flips=args.flips, channels=args.channels, base=args.base, rank=args.rank)
+    calibration = calibration_pixels(data, colours, most=MOST_WATCHED) if args.stop_at else ()
 
     def save(folder: Path) -> None:
         DDPMPipeline(merged(pipeline.unet), pipeline.scheduler).save_pretrained(folder)

@@ -18,12 +18,15 @@ from mia_hub.splits.partition import calibration_mask
 from training.data import TrainingSet, model_space
 
 WATCHED_TIMESTEPS = (60, 80, 100, 120)
+# Of members and of non-members, for a stop rule: more would cost more than they tell.
+MOST_WATCHED = 512
 
 
-def calibration_pixels(data: TrainingSet, channels: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the calibration parts of members and non-members, ``[N, C, H, W]`` in [-1, 1]."""
+def calibration_pixels(data: TrainingSet, channels: int, *, most: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the calibration parts of members and non-members, at most ``most`` of each, ``[N, C, H, W]`` in [-1, 1]."""
     member, nonmember = (
-        model_space(part[calibration_mask([content_id(image) for image in part])], channels) for part in (data.members, data.nonmembers)
+        model_space(part[calibration_mask([content_id(image) for image in part])][:most], channels)
+        for part in (data.members, data.nonmembers)
     )
     return member, nonmember
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
 
 from leaderboard import cli as leaderboard_commands
@@ -46,9 +47,29 @@ COMMANDS = (
 )
 
 
-def build_parser() -> argparse.ArgumentParser:
+class CommandParser(argparse.ArgumentParser):
+    """A parser that names an unknown argument itself, with the usage of its own command, and the option that was probably meant.
+
+    argparse leaves this to the outermost parser, which shows the usage of the whole program.
+    """
+
+    def parse_known_args(self, args=None, namespace=None):
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(self._unknown(unknown))
+        return parsed, unknown
+
+    def _unknown(self, arguments: list[str]) -> str:
+        options = [argument.partition("=")[0] for argument in arguments if argument.startswith("-")]
+        if not options:
+            return f"unexpected argument: {' '.join(arguments)}"
+        near = difflib.get_close_matches(options[0], self._option_string_actions, n=1)
+        return f"there is no option {options[0]}." + (f" Did you mean {near[0]}?" if near else f" {self.prog} --help lists them all.")
+
+
+def build_parser() -> CommandParser:
     """Return the parser of ``mia-hub``; what it parses has ``run``, the function of its command."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="mia-hub",
         description="Audit diffusion models for training-data membership. Higher score = more likely a training image, everywhere.",
     )

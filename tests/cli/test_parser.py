@@ -68,6 +68,23 @@ def test_what_goes_wrong_is_said_in_a_line(error, status, says, capsys, monkeypa
     assert capsys.readouterr() == ("", says)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "command", "says"),
+    [
+        (["check", "image.png", "--atack", "sima"], "check", "there is no option --atack. Did you mean --attack?"),
+        (["audit", "--limt=100"], "audit", "there is no option --limt. Did you mean --limit?"),
+        (["reference", "list", "--qqq"], "reference list", "there is no option --qqq. mia-hub reference list --help lists them all."),
+        (["install-metric", "sima"], "install-metric", "unexpected argument: sima"),
+        (["--verbos", "attacks"], "", "there is no option --verbos. Did you mean --version?"),
+    ],
+)
+def test_an_unknown_argument_is_named_with_the_usage_of_its_command(arguments, command, says, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(arguments)
+    error = capsys.readouterr().err
+    assert end.value.code == 2 and error.startswith(f"usage: mia-hub {command}") and error.endswith(f": error: {says}\n")
+
+
 @pytest.mark.parametrize(("rank", "says"), [("0", "mia-hub: only audit, compare and reference build share their work"), ("1", "")])
 def test_a_command_that_cannot_be_shared_is_refused_by_the_first_process(rank, says, capsys, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
