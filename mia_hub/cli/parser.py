@@ -53,7 +53,7 @@ class CommandParser(argparse.ArgumentParser):
     argparse leaves this to the outermost parser, which shows the usage of the whole program.
     """
 
-    def parse_known_args(self, args=None, namespace=None):
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]  # as typeshed has it: overloads
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(self._unknown(unknown))
