@@ -348,9 +348,9 @@ class Checker:
             n_null=n_null,
             comparable=image.comparable,
             notes=(
+                *(self._copies_notes(judged) if image.comparable else ()),
                 *self._notes(image, table.remarks, known),
                 *_treatment_notes(image),
-                *(self._copies_notes(judged) if image.comparable else ()),
             ),
             known_scores=None if reference is None or p_value is None else reference.verdict_scores,
             candidate=candidate,

@@ -151,15 +151,13 @@ def welch(own: Floats, others: Floats) -> float:
 
 
 def _fraction(own: Floats, others: Floats, members: Floats | None, seed: int) -> Fraction:
-    """π in mean(set) = π·mean(members) + (1-π)·mean(non-members); without known members, a lower bound.
+    """π in mean(set) = π·mean(members) + (1-π)·mean(non-members); without known members like those of the set, a lower bound.
 
-    Without them: if every member of the set scored above the non-members' median, its share above would be π + (1-π)/2; so
+    Without them, or if the set scores higher than known members do: if every member of the set scored above the non-members' median, its share above would be π + (1-π)/2; so
     π ≥ 2·(share above) - 1, whatever members look like.
     """
     if members is None or len(members) < 2:
-        above = int((own > np.median(others)).sum())
-        low, _ = clopper_pearson(above, len(own))
-        return Fraction(max(0.0, 2 * above / len(own) - 1), max(0.0, 2 * low - 1), 1.0, at_least=True)
+        return _least_fraction(own, others)
     rng = np.random.default_rng(seed)
     # Means are drawn from Student's t, which accounts for how little five images show of their own spread; a bootstrap is too narrow.
     means = [
@@ -168,7 +166,15 @@ def _fraction(own: Floats, others: Floats, members: Floats | None, seed: int) ->
     ]
     fractions = ((means[0] - means[1]) / np.maximum(means[2] - means[1], 1e-9)).clip(0, 1)
     low, high = np.quantile(fractions[1:], (0.025, 0.975))
+    if low == 1:  # known members don't score like those of the set, and can't measure their share
+        return _least_fraction(own, others)
     return Fraction(float(fractions[0]), float(low), float(high), at_least=False)
+
+
+def _least_fraction(own: Floats, others: Floats) -> Fraction:
+    above = int((own > np.median(others)).sum())
+    low, _ = clopper_pearson(above, len(own))
+    return Fraction(max(0.0, 2 * above / len(own) - 1), max(0.0, 2 * low - 1), 1.0, at_least=True)
 
 
 def _more_needed(own: Floats, others: Floats, difference: float) -> int | None:

@@ -71,6 +71,15 @@ def test_without_known_members_the_share_is_a_lower_bound(demo):
     assert fraction.low <= fraction.value <= 0.6
 
 
+def test_a_set_that_scores_above_known_members_gets_a_bound_of_its_share():
+    """An interval from 100 % to 100 % would claim a certainty that known members of another kind can't give."""
+    rng = np.random.default_rng(0)
+    null, members, own = (rng.normal(mean, 1, (n, 1)) for mean, n in ((0, 400), (2, 400), (8, 40)))
+    fraction = compare_sets(own, null, members).fraction
+    assert fraction == compare_sets(own, null).fraction
+    assert fraction.at_least and 0.7 < fraction.low < 1 and fraction.high == 1
+
+
 def test_more_images_are_needed_for_a_weak_set_and_that_many_suffice(demo):
     null, members = demo
     tried = ((k, compare_sets(np.vstack([members[:k], null[: 20 - k]]), null[500:], seed=3)) for k in range(1, 20))
