@@ -153,8 +153,8 @@ def welch(own: Floats, others: Floats) -> float:
 def _fraction(own: Floats, others: Floats, members: Floats | None, seed: int) -> Fraction:
     """π in mean(set) = π·mean(members) + (1-π)·mean(non-members); without known members like those of the set, a lower bound.
 
-    Without them, or if the set scores higher than known members do: if every member of the set scored above the non-members' median, its share above would be π + (1-π)/2; so
-    π ≥ 2·(share above) - 1, whatever members look like.
+    Without them, or if the set scores higher than known members do: if every member of the set scored above the non-members' median, its
+    share above would be π + (1-π)/2; so π ≥ 2·(share above) - 1, whatever members look like.
     """
     if members is None or len(members) < 2:
         return _least_fraction(own, others)

@@ -74,7 +74,7 @@ def test_without_known_members_the_share_is_a_lower_bound(demo):
 def test_a_set_that_scores_above_known_members_gets_a_bound_of_its_share():
     """An interval from 100 % to 100 % would claim a certainty that known members of another kind can't give."""
     rng = np.random.default_rng(0)
-    null, members, own = (rng.normal(mean, 1, (n, 1)) for mean, n in ((0, 400), (2, 400), (8, 40)))
+    null, members, own = (rng.normal(mean, 1, (n, 1)) for mean, n in ((0, 400), (-2, 400), (-8, 40)))
     fraction = compare_sets(own, null, members).fraction
     assert fraction == compare_sets(own, null).fraction
     assert fraction.at_least and 0.7 < fraction.low < 1 and fraction.high == 1
