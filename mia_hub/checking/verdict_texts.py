@@ -192,6 +192,7 @@ P_VALUE_IN_GENERAL = (
 )
 HOLDS_FOR = "The answer holds for images that are like the reference images and were processed in the same way."
 # Measured by studies/copies.py.
+ASK_FOR_COPIES = "If the image may be such a copy, search copies, too: --copies, copies=True in Python, or a box on the page."
 TREATMENT = (
     f"{HOLDS_FOR} An altered copy can look less like a training image than it is: on the demo, few or none of the training images that had "
     "been shifted by one pixel or mirrored got evidence, and JPEG compression and enlarging cost many theirs."
@@ -211,15 +212,16 @@ TREATMENT_OF_COPIES_ON_LATENTS = (
 )
 
 
-def treatment_caveat(*, on_pixels: bool, copies: str = "") -> str:
+def treatment_caveat(*, on_pixels: bool, copies: str = "", asked_for_copies: bool = False) -> str:
     """Return what an answer doesn't hold for.
 
     Args:
         on_pixels: whether the model is one of pixels.
         copies: what was judged besides the image, in words; "" where nothing was.
+        asked_for_copies: whether that was asked for.
     """
     if not copies:
-        return TREATMENT if on_pixels else TREATMENT_ON_LATENTS
+        return (TREATMENT if on_pixels else TREATMENT_ON_LATENTS) + f" {ASK_FOR_COPIES}" * (not asked_for_copies)
     return (TREATMENT_OF_COPIES if on_pixels else TREATMENT_OF_COPIES_ON_LATENTS).format(copies=copies)
 
 
