@@ -14,6 +14,7 @@ from mia_hub.checking.set_pages import set_figures
 from mia_hub.checking.verdict_plot import Mark, set_svg, verdict_svg
 from mia_hub.checking.verdict_texts import q_value_text
 from mia_hub.checking.verdicts import NOT_COMPARABLE
+from mia_hub.metrics.candidates import AS_IT_IS
 from mia_hub.rendering.html import render
 from mia_hub.system.provenance import provenance
 
@@ -76,7 +77,8 @@ def curve_svg(check: ImageCheck) -> Markup:
     if check.verdict == NOT_COMPARABLE:
         # Their bands would invite the comparison that can't be made.
         profile = replace(profile, members=None, nonmembers=None)
-    return _markup(profile_svg(profile, check.timestep, title=check.name, judged=check.p_value is not None))
+    line = "this image" if check.candidate in (None, AS_IT_IS) else f"this image {AS_IT_IS}, not {check.candidate}"
+    return _markup(profile_svg(profile, check.timestep, title=check.name, line=line, judged=check.p_value is not None))
 
 
 def _images_table(checks: Sequence[ImageCheck]) -> tuple[list[str], list[list[Any]]]:

@@ -18,13 +18,14 @@ from mia_hub.rendering.svg import (
 )
 
 
-def profile_svg(profile: Profile, timestep: int, *, title: str | None = None, judged: bool = True) -> str:
+def profile_svg(profile: Profile, timestep: int, *, title: str | None = None, line: str = "this image", judged: bool = True) -> str:
     """Draw one image's membership score per timestep, over the bands of known members and known non-members.
 
     Args:
         profile: the scores, and the bands where there are any.
         timestep: at which the score is given, and the verdict made; it is marked.
         title: a line above, such as the image's name.
+        line: what the scores are of, for the legend.
         judged: whether there is a verdict; without known non-members there never is.
 
     Returns:
@@ -47,8 +48,8 @@ def profile_svg(profile: Profile, timestep: int, *, title: str | None = None, ju
     x, legend = profile.timesteps, list[LegendEntry]()
     for band, name, colour, dashes in known:
         legend.append((add_band(axes, x, band.low, band.middle, band.high, colour, dashes), f"{band.n:,} known {name}: median, 5–95 %"))
-    (line,) = axes.plot(x, profile.scores, color=INK, marker="o", markersize=3.6, linewidth=1.8, zorder=5)
-    legend.insert(0, (line, "this image"))
+    (curve,) = axes.plot(x, profile.scores, color=INK, marker="o", markersize=3.6, linewidth=1.8, zorder=5)
+    legend.insert(0, (curve, line))
     add_mark(axes, timestep, f"t = {timestep}: {'verdict made' if judged else 'score given'} here")
     marked = [score for t, score in zip(x, profile.scores) if t == timestep]
     axes.plot([timestep] * len(marked), marked, "o", color="white", markersize=8, markeredgecolor=INK, markeredgewidth=2, zorder=6)

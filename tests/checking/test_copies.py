@@ -10,6 +10,7 @@ import pytest
 from support.blobs import SIMA, perfect_memory
 
 import mia_hub
+from mia_hub.checking.answer_page import curve_svg
 from mia_hub.checking.checker import Checker
 from mia_hub.checking.image_answers import ImageCheck
 from mia_hub.checking.image_pages import check_text
@@ -55,6 +56,9 @@ def test_a_copy_gets_evidence_and_is_named(memory, checker, treatment):
     assert f" It looks most like one {ending} " in answers[0].sentence
     single = checker.check(copies[:1], progress=False)
     assert re.search(f"Most like a training image +{treatment}\n", check_text(single, model="m", attack="a"))
+    # The curve is of the image as it was given.
+    drawn = curve_svg(single[0])
+    assert f">this image as it is, not {treatment}<" in drawn if treatment != "as it is" else ">this image<" in drawn
 
 
 def test_p_values_of_fresh_nonmembers_are_uniform_or_larger(memory, checker):
