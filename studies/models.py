@@ -79,7 +79,7 @@ class TrainedModel:
         if kind == "fashion-mnist":
             data = fashion_mnist(*counts, side=int(side), seed=seed, skip=skip)
         elif kind == "cifar10":
-            data = cifar10(*counts, images=recipe["images"], seed=seed, skip=skip)
+            data = cifar10(*counts, side=int(side), images=recipe["images"], seed=seed, skip=skip)
         else:
             data = emoji(*counts, artist=kind == "emoji-artist", side=int(side), seed=seed)
         if data.hash != self.facts["split_hash"]:

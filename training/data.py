@@ -86,18 +86,21 @@ def skipped_text(skip: int) -> str:
     return f", after the first {skip:,} images" if skip else ""
 
 
-def cifar10(members: int, nonmembers: int, *, images: str = HUB, seed: int = 0, skip: int = 0) -> TrainingSet:
+def cifar10(members: int, nonmembers: int, *, side: int = 32, images: str = HUB, seed: int = 0, skip: int = 0) -> TrainingSet:
     """Return CIFAR-10 with captions from its classes: one seeded permutation without duplicates, members first, then non-members.
 
     Args:
+        side: 32, or 16 for half the size (means of 2×2).
         images: where the images are, see `training.cifar10.draw_cifar10`.
         skip: leave out the first images of the permutation, which another model was trained on.
     """
+    if side not in SIDES_OF["cifar10"]:
+        raise ValueError(f"side must be 16 or 32, not {side}.")
     drawn, captions = draw_cifar10(images, seed, skip + members + nonmembers)
-    own = np.split(drawn[skip:], [members])
+    own = np.split(_scaled_down(drawn[skip:], side), [members])
     place = "the training images of CIFAR-10" + ("" if images == HUB else ", from a copy whose pixels may differ from the published ones")
-    source = f"one seeded draw (seed {seed}{skipped_text(skip)}) from {place}"
-    return TrainingSet("cifar10-32", "unknown", *own, source, captions and captions[skip:])
+    source = f"one seeded draw (seed {seed}{skipped_text(skip)}) from {place}" + (", at half size (means of 2×2)" if side == 16 else "")
+    return TrainingSet(f"cifar10-{side}", "unknown", *own, source, captions and captions[skip:])
 
 
 SIDES = {
@@ -106,16 +109,22 @@ SIDES = {
     16: ", with a black border and then at half size (means of 2×2)",
     8: ", with a black border and then at a quarter of the size (means of 4×4)",
 }
+# Sides in which the recipes offer each kind of data.
+SIDES_OF = {"fashion-mnist": tuple(sorted(SIDES)), "cifar10": (16, 32), "emoji": (32,), "emoji-artist": (32,)}
 
 
 def _sized(images: np.ndarray, side: int) -> np.ndarray:
     if side == images.shape[1]:
         return images
-    padded = np.pad(images, ((0, 0), (2, 2), (2, 2)))
-    if side == padded.shape[1]:
-        return padded
-    factor = padded.shape[1] // side
-    return padded.reshape(len(padded), side, factor, side, factor).mean((2, 4)).round().astype(np.uint8)
+    return _scaled_down(np.pad(images, ((0, 0), (2, 2), (2, 2))), side)
+
+
+def _scaled_down(images: np.ndarray, side: int) -> np.ndarray:
+    """Return images ``[N, H, H]`` or ``[N, H, H, 3]`` at ``side``, which divides H: the means of squares."""
+    if side == images.shape[1]:
+        return images
+    factor = images.shape[1] // side
+    return images.reshape(len(images), side, factor, side, factor, *images.shape[3:]).mean((2, 4)).round().astype(np.uint8)
 
 
 # Unicode's blocks of animals and of food, as if they were all that one artist ever drew.

@@ -92,16 +92,16 @@ def recipe_of(schedule: Schedule) -> dict[str, object]:
     return recipe | {"precision": schedule.mixed_precision}
 
 
-def data_of(args: argparse.Namespace, *, side: int = 28) -> TrainingSet:
-    """Return the data that the options name: Fashion-MNIST at ``side``, or CIFAR-10 or emoji at 32×32."""
+def data_of(args: argparse.Namespace, *, side: int | None = None) -> TrainingSet:
+    """Return the data that the options name, at ``side``; None for 28×28 of Fashion-MNIST and 32×32 of CIFAR-10. Emoji are always 32×32."""
     if args.data.startswith("emoji"):
         if args.skip:
             raise SystemExit("--skip is for Fashion-MNIST and CIFAR-10. The two sets of emoji have no image in common.")
         return emoji(args.members, args.nonmembers, artist=args.data == "emoji-artist", seed=args.seed)
     if args.data == "fashion-mnist":
-        data = fashion_mnist(args.members, args.nonmembers, side=side, seed=args.seed, skip=args.skip)
+        data = fashion_mnist(args.members, args.nonmembers, side=side or 28, seed=args.seed, skip=args.skip)
     else:
-        data = cifar10(args.members, args.nonmembers, images=args.images, seed=args.seed, skip=args.skip)
+        data = cifar10(args.members, args.nonmembers, side=side or 32, images=args.images, seed=args.seed, skip=args.skip)
     if len(data.members) < args.members or not len(data.nonmembers):
         raise SystemExit(
             f"{args.data} has too few images for --skip {args.skip} --members {args.members}: after those that are skipped there are "

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from mia_hub.system.streams import any_terminal
-from training.data import SIDES, model_space
+from training.data import SIDES, SIDES_OF, model_space
 from training.loop import Batch, Learner, Schedule, Training
 from training.lora import add_lora, merged
 from training.recipe import auc_to_reach, data_of, not_negative, parser_of, schedule_of, train_and_publish
@@ -112,7 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = parser_of("train_ddpm", __doc__)
     parser.add_argument("--flips", action="store_true", help="mirror every training image with probability one half")
     parser.add_argument(
-        "--side", type=int, choices=sorted(SIDES), default=28, help="side of the Fashion-MNIST images in pixels (default: 28)"
+        "--side", type=int, choices=sorted(SIDES), help="of the images in pixels (default: 28, and 32 for CIFAR-10, which may have 16)"
     )
     parser.add_argument(
         "--channels", type=channels_of, default=CHANNELS, help=f"channels of a new network's three levels (default: {CHANNELS})"
@@ -125,6 +125,8 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     if args.rank and args.base is None:
         parser.error("--rank needs --base: a LoRA is an update of a trained model.")
+    if args.side is not None and args.side not in SIDES_OF[args.data]:
+        parser.error(f"--side of {args.data} must be one of {', '.join(map(str, SIDES_OF[args.data]))}.")
     data = data_of(args, side=args.side)
     colours = 1 if data.members.ndim == 3 else 3
     pixels = model_space(data.members, colours)
