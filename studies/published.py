@@ -41,7 +41,11 @@ class Kind:
 
 
 KINDS = (
-    Kind("Models of pixels", ("ddpm-", "guided-"), {"demo": (512, 28), "ddpm-512": (512, 16), "ddpm-512-flips": (512, 16)}),
+    Kind(
+        "Models of pixels",
+        ("ddpm-", "guided-"),
+        {"demo": (512, 28), "ddpm-512": (512, 16), "ddpm-512-flips": (512, 16), "ddpm-cifar": (512, 16)},
+    ),
     Kind("Latent models", ("ldm-",), {"ldm-b1e-6": (512, 32)}),
     Kind(
         "Fine-tunes of text-to-image models", ("sd14-",), {"t2i-lora": (109, 32)}, ("t2i-cifar-ft", "t2i-cifar-lora4", "t2i-cifar-lora16")
