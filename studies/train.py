@@ -37,6 +37,8 @@ def chains(runs: Path) -> Iterator[list[list[str]]]:
         steps = STEPS.get(size, 8000)
         yield [_pixels(runs, f"ddpm-{size}", size, steps)]
     yield [[*_pixels(runs, "ddpm-512-flips", 512, 8000), "--flips"]]
+    photographs = ["--data", "cifar10", "--nonmembers", "8000", "--learning-rate", "8e-4", "--stop-at", "0.83"]
+    yield [[*_pixels(runs, "ddpm-cifar", 512, 20_000), *photographs]]
     for loss, ending in LOSSES.items():
         for beta in BETAS[loss]:
             yield _latent(runs, f"b{beta}{ending}", beta, ending != "")
@@ -80,7 +82,7 @@ def _fine_tunes(runs: Path) -> Iterator[list[list[str]]]:
 
 def _pixels(runs: Path, name: str, members: int, steps: int) -> list[str]:
     sizes = ["--side", "16", "--members", str(members), "--steps", str(steps)]
-    return ["train_ddpm", "--out", str(runs / name), *sizes, *_every(1000 if steps == 8000 else 500)]
+    return ["train_ddpm", "--out", str(runs / name), *sizes, *_every(1000 if steps >= 8000 else 500)]
 
 
 def _latent(runs: Path, name: str, beta: str, adversary: bool) -> list[list[str]]:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mia_hub.auditing.epsilon_pages import EPSILON_TITLE, delta_text, epsilon_table, epsilon_texts
-from mia_hub.auditing.plots import roc_svg, timesteps_svg
 from mia_hub.auditing.ranking_pages import RANKING_TITLE, ranking_table, ranking_texts
 from mia_hub.auditing.regulators import Figure, make_appendix
 from mia_hub.auditing.report_pages import (
@@ -95,13 +94,7 @@ def audit_filing(report: AuditReport, files: Mapping[str, str] | None = None) ->
         notes=split_notes(report.split),
         data_rows=_data_rows(report),
         direction=direction(report),
-        drawn=[
-            ("AUC at every timestep", Markup(timesteps_svg(report))),
-            (
-                f"ROC curve at t = {report.timestep}, on logarithmic axes",
-                Markup(roc_svg(report.roc, auc=report.auc, tpr_at_fpr=report.tpr_at_fpr)),
-            ),
-        ],
+        drawn=[(title, Markup(svg)) for title, svg in report.plots],
         timestep_table=timestep_table(report),
         timestep=str(report.timestep),
         epsilon=report.epsilon and {"title": EPSILON_TITLE, "texts": epsilon_texts(report.epsilon), "table": epsilon_table(report.epsilon)},

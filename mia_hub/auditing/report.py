@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mia_hub.auditing.epsilon import EpsilonFinding
@@ -107,6 +108,16 @@ class AuditReport:
         from mia_hub.auditing.report_pages import audit_markdown
 
         return audit_markdown(self)
+
+    @cached_property
+    def plots(self) -> tuple[tuple[str, str], ...]:
+        """The plots as SVG, each with its title; the page and the PDF show the same ones, which are drawn once."""
+        from mia_hub.auditing.plots import roc_svg, timesteps_svg
+
+        return (
+            ("AUC at every timestep", timesteps_svg(self)),
+            (f"ROC curve at t = {self.timestep}, on logarithmic axes", roc_svg(self.roc, auc=self.auc, tpr_at_fpr=self.tpr_at_fpr)),
+        )
 
     def to_html(self) -> str:
         """Return a self-contained page: no script, no request to anywhere."""

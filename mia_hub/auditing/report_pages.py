@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mia_hub.auditing.epsilon_pages import EPSILON_TITLE, epsilon_table, epsilon_texts
-from mia_hub.auditing.plots import roc_svg, timesteps_svg
 from mia_hub.auditing.ranking_pages import RANKING_TITLE, ranking_html_table, ranking_table, ranking_texts, thumbnails_note
 from mia_hub.flags import Flag
 from mia_hub.metrics.estimates import Estimate
@@ -259,7 +258,6 @@ def audit_html(report: AuditReport) -> str:
     from markupsafe import Markup
 
     title = f"Membership audit of {value_text(report.model.get('id'))}"
-    roc = roc_svg(report.roc, auc=report.auc, tpr_at_fpr=report.tpr_at_fpr)
     return render(
         f"{TEMPLATES}/audit.html",
         title=title,
@@ -270,10 +268,7 @@ def audit_html(report: AuditReport) -> str:
         texts=meaning(report),
         direction=direction(report),
         figure_table=figure_table(report),
-        drawn=[
-            ("AUC at every timestep", Markup(timesteps_svg(report))),
-            (f"ROC curve at t = {report.timestep}, on logarithmic axes", Markup(roc)),
-        ],
+        drawn=[(title, Markup(svg)) for title, svg in report.plots],
         selection=selection_text(report),
         timestep_table=timestep_table(report),
         timestep=str(report.timestep),
