@@ -293,7 +293,7 @@ def photograph(size: tuple[int, int] = PHOTO, seed: int = 0) -> bytes:
 
 def measure_imports() -> list[Row]:
     """Measure starts of Python with mia_hub, minus an empty start of the same round."""
-    runs = [lambda arguments=arguments: _python(arguments) for arguments in (EMPTY, *STARTS.values())]
+    runs = [lambda arguments=arguments: run_python(arguments) for arguments in (EMPTY, *STARTS.values())]
     times = in_turns(IMPORT_ROUNDS, runs)
     rows = []
     for name, taken in zip(STARTS, (times[:, 1:] - times[:, :1]).T):
@@ -309,7 +309,12 @@ def measure_imports() -> list[Row]:
     return rows
 
 
-def _python(arguments: list[str], environment: dict[str, str] | None = None) -> str:
+def run_python(arguments: list[str], environment: dict[str, str] | None = None) -> str:
+    """Run a new Python process from the checkout's root and return what it printed.
+
+    Raises:
+        RuntimeError: if it fails, with its messages.
+    """
     done = subprocess.run([sys.executable, *arguments], cwd=ROOT, env=os.environ | (environment or {}), capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"python {' '.join(arguments)} failed with status {done.returncode}:\n{done.stderr.strip()}")
@@ -320,7 +325,7 @@ def measure_memory(model: str, device: torch.device, dtype: str, batch_size: int
     """Measure the peak memory of scoring n and 8n images, each in a new process."""
     options = ["--model", model, "--batch-size", str(batch_size), "--device", str(device), "--dtype", dtype]
     few, many = (
-        json.loads(_python(["-m", "benchmarks.probe", "--images", str(n), *options], STEADY).splitlines()[-1])
+        json.loads(run_python(["-m", "benchmarks.probe", "--images", str(n), *options], STEADY).splitlines()[-1])
         for n in (images, MORE_IMAGES * images)
     )
     extra = many["images"] - few["images"]
