@@ -173,9 +173,9 @@ def secmi_repository_scores(
         Its scores ``[1, N]``, members first; lower for members.
     """
     flags = SimpleNamespace(beta_1=BETAS[0], beta_T=BETAS[1], T=BETAS[2])
-    secmia.tqdm = SimpleNamespace(tqdm=iter)
+    vars(secmia)["tqdm"] = SimpleNamespace(tqdm=iter)
     with cuda_means(device):
-        results = {}
+        results: dict[str, torch.Tensor] = {}
         for kind, loader in zip(("member", "nonmember"), loaders):
             steps = secmia.get_intermediate_results(query, flags, loader, t_sec, k)
             results |= {f"{kind}_diffusions": steps["internal_diffusions"], f"{kind}_internal_samples": steps["internal_denoise"]}
