@@ -18,6 +18,8 @@ from studies.page import read_results
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- results: written by python -m studies.readme -->", "<!-- end of results -->"
+# Where the command is that made each model.
+COMMANDS = "docs/studies/attacks.md#the-models-and-their-commands"
 # Attacks that an outsider can run: not fitted on known members, and without the weights.
 COLUMNS = {"SimA, 1 query": SIMA, "Conditional SimA, 2 – 3 queries": CONDITIONAL}
 
@@ -46,7 +48,7 @@ def results() -> str:
 
 def _row(name: str, rows: list[dict[str, Any]]) -> list[str]:
     by_attack = {row["attack"]: row for row in rows}
-    cells = [MODELS[name]]
+    cells = [f"[{MODELS[name]}]({COMMANDS})"]
     for attack in COLUMNS.values():
         cells += [
             interval_text(entry_numbers(by_attack[attack]["auc"])),
