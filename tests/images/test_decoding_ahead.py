@@ -109,6 +109,27 @@ def test_few_images_are_decoded_ahead_and_none_after_the_reader_has_gone(monkeyp
     assert len(taken) <= 24
 
 
+def test_images_that_wait_for_a_thread_are_not_decoded_after_the_reader_has_gone(monkeypatch):
+    monkeypatch.setattr(decoding_ahead, "SLOW_SECONDS", 0.0)
+    monkeypatch.setattr(decoding_ahead, "_processors", lambda: 2)
+    decoded, gone = [], threading.Event()
+
+    def work(rows, images):
+        decoded.extend(rows)
+        if rows[0] >= 2:
+            gone.wait()
+        return rows
+
+    reading = decoded_ahead(as_images(ARRAYS), range(150), work)
+    assert [next(reading), next(reading)] == [[0], [1]]  # of the rows 2 to 4, two keep both threads busy at most
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith("decoding")]
+    reading.close()
+    gone.set()
+    for thread in threads:
+        thread.join()
+    assert 4 not in decoded
+
+
 def test_what_is_kept_is_kept_once_however_many_threads_decode(monkeypatch):
     monkeypatch.setattr(decoding_ahead, "SLOW_SECONDS", 0.0)
     kept = KeptImages(as_images([png(array) for array in ARRAYS]), (3, 8, 8))
