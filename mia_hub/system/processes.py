@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import os
 import pickle
+import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 from mia_hub.errors import MiaHubError, first_line
@@ -19,6 +22,8 @@ from mia_hub.errors import MiaHubError, first_line
 Result = TypeVar("Result")
 # A process that is done waits for the others, which may still have to read all images.
 LONGEST_WAIT = timedelta(days=7)
+# The connections of a process that is killed close a moment before the system shows its end.
+SECONDS_TO_END = 2.0
 
 
 class Processes:
@@ -44,7 +49,8 @@ class Processes:
         """Do some work in each process; return the results in the order of the processes.
 
         Raises:
-            Exception: what the work raised here; a MiaHubError, marked as from elsewhere, if it failed in another process.
+            Exception: what the work raised here; a MiaHubError, marked as from elsewhere, if it failed in another process; a MiaHubError
+                that names the process, if another one was killed.
         """
         return [work()]
 
@@ -76,6 +82,8 @@ class LaunchedProcesses(Processes):
         self._group = torch.distributed.new_group(backend="gloo", timeout=LONGEST_WAIT)
         # The store by which the processes met; one of our own would need another port.
         self._store, self._works = torch.distributed.distributed_c10d._get_default_store(), 0
+        self._places: list[Any] = [None] * self.count
+        torch.distributed.all_gather_object(self._places, (socket.gethostname(), os.getpid()), group=self._group)
 
     def together(self, work: Callable[[], Result]) -> list[Result]:
         self._works += 1  # the same number in all processes
@@ -84,7 +92,7 @@ class LaunchedProcesses(Processes):
             with suppress(RuntimeError):  # the others learn of it when they are done
                 self._store.set(self._trouble, "")
         outcomes: list[Any] = [None] * self.count
-        self._distributed.all_gather_object(outcomes, outcome, group=self._group)
+        self._exchange(lambda: self._distributed.all_gather_object(outcomes, outcome, group=self._group), error)
         return [self._result(other, index, error) for index, other in enumerate(outcomes)]
 
     @property
@@ -92,14 +100,42 @@ class LaunchedProcesses(Processes):
         return f"mia_hub, trouble in work {self._works}"
 
     def trouble(self) -> bool:
-        return bool(self._store.check([self._trouble]))
+        with suppress(RuntimeError):
+            return bool(self._store.check([self._trouble]))
+        return True  # the process that holds the store has ended
 
     def first(self, work: Callable[[], Result]) -> Result:
         outcome, error = _outcome(work) if self.is_first else (None, None)
         outcomes: list[Any] = [outcome]
-        self._distributed.broadcast_object_list(outcomes, src=0, group=self._group)
+        self._exchange(lambda: self._distributed.broadcast_object_list(outcomes, src=0, group=self._group), error)
         result: Result = self._result(outcomes[0], 0, error)
         return result
+
+    def _exchange(self, send: Callable[[], None], own_error: Exception | None) -> None:
+        """Send something to the other processes.
+
+        Raises:
+            Exception: the error of this process's own work, or a MiaHubError that names the lost processes, if another one has ended.
+        """
+        try:
+            send()
+        except RuntimeError as error:
+            raise own_error or self._lost() from error
+
+    def _lost(self) -> MiaHubError:
+        """Return the error for a process that ended in the middle of the work."""
+        deadline = time.monotonic() + SECONDS_TO_END
+        own_host = self._places[self.index][0]
+        while True:
+            ended = [str(i + 1) for i, (host, pid) in enumerate(self._places) if host == own_host and _has_ended(pid)]
+            if ended or time.monotonic() > deadline:
+                break
+            time.sleep(0.05)
+        named = f"Process{'es' * (len(ended) > 1)} {' and '.join(ended)}" if ended else "Another one"
+        return MiaHubError(
+            f"{named} of the {self.count} processes ended in the middle of the work: killed, interrupted, or out of memory. Next step: run "
+            "the same command again, with any number of processes; with --out, finished work is not done again."
+        )
 
     def _result(self, outcome: tuple[Any, Exception | None], index: int, own_error: Exception | None) -> Any:
         if own_error is not None:
@@ -111,6 +147,15 @@ class LaunchedProcesses(Processes):
             error = MiaHubError(f"Process {index + 1} of {self.count} failed: {first_line(error)}")
         error.elsewhere = True
         raise error
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a process of this machine has ended, though its parent may not know yet; False where there is no /proc."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return Path("/proc/self/stat").exists()
+    return state in "ZX"
 
 
 def _outcome(work: Callable[[], Any]) -> tuple[tuple[Any, Exception | None], Exception | None]:

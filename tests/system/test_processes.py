@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -325,3 +326,32 @@ def test_a_process_that_fails_by_itself_says_so(context, tmp_path):
     first, second = wait_for(resumed.started(context, 2, target=without_model, args=(arguments, errors)))
     assert first and second == 2
     assert errors.read_text().count("mia-hub: Process 2 of 2: ") == 1 and "nowhere" in errors.read_text()
+
+
+def killed_in_the_middle(arguments: list[str], errors: Path, **launch: str) -> None:
+    """As `command`; the second process is killed at its second pass."""
+    predict, passes = NetworkModel.predict_noise, []
+
+    def killing(self, x, t, cond=None):
+        passes.append(len(x))
+        if launch["RANK"] == "1" and len(passes) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return predict(self, x, t, cond)
+
+    NetworkModel.predict_noise = killing
+    command(arguments, errors, **launch)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="only there a process can be told from one that has ended")
+def test_a_process_that_is_killed_is_named_and_the_command_resumes(context, tmp_path):
+    out, errors = tmp_path / "out", tmp_path / "errors"
+    arguments = [*AUDIT, "--quiet", "--out", str(out)]
+    together = resumed.started(context, 2, target=killed_in_the_middle, args=(arguments, errors))
+    assert wait_for(together) == [2, -signal.SIGKILL]
+    (said,) = errors.read_text().splitlines()
+    assert said.startswith("mia-hub: Process 2 of the 2 processes ended in the middle of the work: killed")
+    assert len(list(out.glob("unfinished/scores/*/images-*.npz"))) == 2, "of three batches"
+    assert cli.main(arguments) == cli.main([*arguments[:-1], str(tmp_path / "undisturbed")]) == 0
+    again, undisturbed = (ScoreTable.from_parquet(folder / "scores.parquet") for folder in (out, tmp_path / "undisturbed"))
+    assert again.scores.tobytes() == undisturbed.scores.tobytes() and again.ids == undisturbed.ids
