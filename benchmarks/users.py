@@ -21,45 +21,24 @@ import torch
 from benchmarks.reporting import Row, benchmark_parser, facts, finish, positive
 from benchmarks.resident import resident_mb
 from benchmarks.running_app import running_app
-from mia_hub.errors import MiaHubError
-from mia_hub.splits.loading import load_split
-
-# Growth of the server's memory that is allowed over the second half of all checks.
-SLACK_MB = 10
+from benchmarks.visitors import Visitor, memory_row, write_uploads
 
 
-def visit(client, image: str, asks: int) -> list[float]:
+def visit(visitor: Visitor, image: str, asks: int) -> list[float]:
     """Return the seconds of each of some checks, one after the other."""
-    from gradio_client import handle_file
-
-    taken = []
-    for _ in range(asks):
-        started = time.perf_counter()
-        answer = client.predict(
-            image=handle_file(image), several=None, model="demo", nonmembers=None, question="One by one", caption="", api_name="/check"
-        )
-        taken.append(time.perf_counter() - started)
-        if "mia-problem" in str(answer[0]):
-            raise MiaHubError(f"The page could not answer: {answer[0]}")
-    return taken
+    return [visitor.check(image)[0] for _ in range(asks)]
 
 
 def measure(users: list[int], asks: int, checks: int) -> list[Row]:
-    from gradio_client import Client
-
-    rows, split = [], load_split("demo")
     with tempfile.TemporaryDirectory() as folder, running_app(Path(folder), GRADIO_ANALYTICS_ENABLED="False") as app:
-        images = []
-        for i in range(max(users)):
-            images.append(str(Path(folder) / f"{i}.png"))
-            split.nonmembers[i].to_pil().save(images[-1])
-        clients = [Client(app.url, verbose=False) for _ in range(max(users))]
-        visit(clients[0], images[0], 3)
-        alone = None
+        images = write_uploads(Path(folder), max(users))
+        visitors = [Visitor(app.url) for _ in range(max(users))]
+        visit(visitors[0], images[0], 3)
+        rows, alone = [], None
         for count in users:
             with ThreadPoolExecutor(count) as pool:
                 started = time.perf_counter()
-                times = list(pool.map(visit, clients[:count], images[:count], [asks] * count))
+                times = list(pool.map(visit, visitors[:count], images[:count], [asks] * count))
                 whole = time.perf_counter() - started
             taken = np.concatenate(times)
             rate, (p50, p95) = len(taken) / whole, np.quantile(taken, (0.5, 0.95))
@@ -77,19 +56,9 @@ def measure(users: list[int], asks: int, checks: int) -> list[Row]:
             memory = [resident_mb(app.pid)]
             for _ in range(4):
                 with ThreadPoolExecutor(4) as pool:
-                    list(pool.map(visit, clients[:4], images[:4], [-(-checks // 16)] * 4))
+                    list(pool.map(visit, visitors[:4], images[:4], [-(-checks // 16)] * 4))
                 memory.append(resident_mb(app.pid))
-            growth = memory[-1] - memory[2]
-            readings = ", ".join(f"{mb:,.0f}" for mb in memory)
-            passed = growth < SLACK_MB
-            rows.append(
-                Row(
-                    f"memory of the server over {checks:,} checks, MiB",
-                    f"{readings}: {growth:+.1f} in the second half",
-                    f"< {SLACK_MB}",
-                    passed,
-                )
-            )
+            rows.append(memory_row(f"{checks:,} checks", memory, memory[-1] - memory[2], "in the second half"))
     return rows
 
 
