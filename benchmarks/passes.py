@@ -1,4 +1,4 @@
-"""Forward passes that are run twice, so that the work around them can be compared with them alone, within the same second."""
+"""Forward passes of a command: run twice, so that the work around them can be compared with them within the same second; or recorded."""
 
 from __future__ import annotations
 
@@ -44,3 +44,20 @@ def passes_twice(kind: type) -> Iterator[TwicePasses]:
         yield twice
     finally:
         kind.predict_noise = alone
+
+
+@contextmanager
+def recorded_passes(kind: type) -> Iterator[list[tuple[torch.Tensor, torch.Tensor, Any]]]:
+    """Record the inputs of the forward passes of all models of a class, in order."""
+    passes: list[tuple[torch.Tensor, torch.Tensor, Any]] = []
+    predict = kind.predict_noise
+
+    def recording(self: Any, x: torch.Tensor, t: torch.Tensor, cond: Any = None) -> torch.Tensor:
+        passes.append((x, t.contiguous(), cond))
+        return predict(self, x, t, cond)
+
+    kind.predict_noise = recording
+    try:
+        yield passes
+    finally:
+        kind.predict_noise = predict

@@ -1,7 +1,8 @@
 """Measure all of docs/performance.md, or parts of it, and write the page from the latest figures.
 
-python -m benchmarks.performance                    # `make bench`: everything, about an hour on two cores
+python -m benchmarks.performance                    # `make bench`: everything, about 80 minutes on two cores
 python -m benchmarks.performance --only floor users
+python -m benchmarks.performance --device cuda --quick   # an accelerator alone, in under 6 minutes
 python -m benchmarks.performance --render           # the page alone
 """
 
@@ -30,11 +31,14 @@ PARTS = {
     "million": ["benchmarks.million"],
     "scale_out": ["benchmarks.scale_out"],
     "users": ["benchmarks.users", "--checks", "1000"],
+    "soak": ["benchmarks.soak"],
     "early_stopping": ["benchmarks.early_stopping"],
     "references": ["benchmarks.references"],
+    "accelerator": ["benchmarks.accelerator", "--device", "cuda"],
 }
 # Parts that need folders of others' code. They are measured one by one, and what was measured last stays.
 GIVEN = {"peers": ["benchmarks.peers", "--sima", "FOLDER", "--secmi", "FOLDER", "--json", "docs/performance/peers.json"]}
+ACCELERATOR = "accelerator"
 
 
 def page() -> str:
@@ -45,7 +49,7 @@ def page() -> str:
 def _part(name: str, command: list[str]) -> str:
     path, again = MEASURED / f"{name}.json", f"`python -m {' '.join(command)}`"
     if not path.exists():
-        return f"Not measured yet: {again}."
+        return f"Not measured: {again}."
     figures = json.loads(path.read_text(encoding="utf-8"))
     rows = [[row["what"].strip(), row["measured"], row["requirement"], row["verdict"]] for row in figures["rows"]]
     conditions = ", ".join(f"{key}: {value}" for key, value in figures["facts"].items() if value)
@@ -62,12 +66,18 @@ def _measure(name: str, more: list[str]) -> None:
 @any_terminal()
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.performance", description=__doc__.split("\n")[0])
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="measure only these parts")
+    parser.add_argument("--only", nargs="+", choices=PARTS, help=f"measure only these parts (default: all but {ACCELERATOR})")
+    parser.add_argument("--quick", action="store_true", help=f"measure only the {ACCELERATOR}, in its quick sizes; needs --device cuda")
     parser.add_argument("--render", action="store_true", help="measure nothing")
     parser.add_argument("--device", help="cpu, cuda, … for all parts that query a model (default: the best device)")
     args = parser.parse_args(argv)
-    for name in () if args.render else args.only:
-        _measure(name, ["--device", args.device] if args.device else [])
+    more = ["--device", args.device] if args.device else []
+    if args.quick:
+        if (args.device or "").partition(":")[0] != "cuda":
+            parser.error("--quick measures an accelerator: give --device cuda.")
+        args.only, more = [ACCELERATOR], [*more, "--quick"]
+    for name in () if args.render else args.only or [part for part in PARTS if part != ACCELERATOR]:
+        _measure(name, more)
         PAGE.write_text(page(), encoding="utf-8")
     PAGE.write_text(page(), encoding="utf-8")
     print(PAGE)
