@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,21 @@ import numpy.typing as npt
 from mia_hub.errors import MetricError
 from mia_hub.system.files import replacing
 
+if TYPE_CHECKING:
+    import pyarrow
+
 UNKNOWN = -1
 COLUMN = "score_t"
+
+
+def numbers(column: pyarrow.ChunkedArray) -> npt.NDArray[Any]:
+    """Return a column of numbers as an array ``[N]`` that can't be written to. Arrow's own `to_numpy` imports pandas, which takes long.
+
+    Raises:
+        pyarrow.ArrowException: for a column of anything else, or with nulls.
+    """
+    values: npt.NDArray[Any] = np.from_dlpack(column.combine_chunks())
+    return values
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,14 +133,14 @@ class ScoreTable:
 
         try:
             with open(path, "rb") if isinstance(path, (str, Path)) and Path(path).is_file() else nullcontext(path) as file:
-                table = pq.read_table(file)
+                table = pq.ParquetFile(file).read()  # `read_table` imports pandas
             meta = json.loads((table.schema.metadata or {})[b"mia_hub"])
             names = [name for name in table.column_names if name.startswith(COLUMN)]
             return cls(
                 ids=table["id"].to_pylist(),
-                is_member=table["is_member"].fill_null(UNKNOWN).to_numpy(),
+                is_member=np.array([UNKNOWN if label is None else label for label in table["is_member"].to_pylist()], np.int8),
                 timesteps=np.array([int(name.removeprefix(COLUMN)) for name in names]),
-                scores=np.stack([table[name].to_numpy() for name in names], axis=1),
+                scores=np.stack([numbers(table[name]) for name in names], axis=1),
                 **meta,
             )
         except (OSError, KeyError, ValueError, TypeError, OverflowError, RecursionError, pa.ArrowException) as error:

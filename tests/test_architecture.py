@@ -186,6 +186,13 @@ def test_rooms_without_a_model_need_no_torch():
     assert "torch" not in modules_after("\n".join(f"import mia_hub.{room}" for room in WITHOUT_TORCH))
 
 
+def test_tables_of_scores_are_read_without_pandas():
+    table = "from mia_hub.defaults import DEMO_FOLDER; from mia_hub.scores import ScoreTable"
+    loaded = modules_after(f"{table}; ScoreTable.from_parquet(DEMO_FOLDER / 'scores.parquet')")
+    assert "pyarrow" in loaded
+    assert "pandas" not in loaded
+
+
 def test_public_names_are_there_even_after_their_modules_were_imported():
     import mia_hub.auditing.audit
     import mia_hub.checking.checker

@@ -24,7 +24,7 @@ from mia_hub.references.null_sets import FurtherNonmembers
 from mia_hub.references.record import SourceRecord
 from mia_hub.references.reference import Reference
 from mia_hub.references.treatment_check import TreatmentCheck
-from mia_hub.scores import ScoreTable
+from mia_hub.scores import ScoreTable, numbers
 from mia_hub.splits.loading import load_split
 
 DEMO_PROFILES, DEMO_OBSERVATIONS = DEMO_FOLDER / "scores.parquet", DEMO_FOLDER / "observations.parquet"
@@ -144,9 +144,10 @@ def read_observations(path: Path) -> StoredObservations:
     """Return ids, observations ``[n, 1 + F]`` and metadata, as `write_observations` wrote them."""
     import pyarrow.parquet as pq
 
-    table = pq.read_table(path)
+    with pq.ParquetFile(path) as file:  # `read_table` imports pandas
+        table = file.read()
     names = [name for name in table.column_names if name.startswith("observed_")]
-    observations = np.stack([table[name].to_numpy() for name in names], axis=1)
+    observations = np.stack([numbers(table[name]) for name in names], axis=1)
     return table["id"].to_pylist(), observations, json.loads(table.schema.metadata[b"mia_hub"])
 
 
