@@ -27,6 +27,8 @@ PARTS = {
     "elsewhere": ["benchmarks.throughput", "--only", "elsewhere"],
     "end_to_end": ["benchmarks.end_to_end"],
     "one_image": ["benchmarks.throughput", "--only", "check", "imports"],
+    "cold_start": ["benchmarks.cold_start"],
+    "kernels": ["benchmarks.kernels"],
     "memory": ["benchmarks.throughput", "--only", "memory"],
     "million": ["benchmarks.million"],
     "scale_out": ["benchmarks.scale_out"],

@@ -1,0 +1,113 @@
+"""From the shell to a verdict on one image, and from the page's start to its first answer.
+
+    python -m benchmarks.cold_start
+    python -m benchmarks.cold_start --only check --rounds 3
+
+Each check is a process of its own, and its processor time is measured, which other users of the machine hardly change. The times of
+imports are those of the clock, and the answer is waited for: these take a quiet machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.reporting import Row, benchmark_parser, facts, finish, positive
+from benchmarks.running_app import running_app
+from benchmarks.throughput import EMPTY, children_seconds, in_turns, new_python
+from benchmarks.users import visit
+from mia_hub.splits.loading import load_split
+
+PARTS = ("check", "imports", "page")
+MOST_CHECK_SECONDS, MOST_ANSWER_SECONDS = 4.0, 1.5
+# Packages whose imports are told apart.
+LARGEST = 10
+# A line of -X importtime: microseconds of the module itself, of it with what it imports, and its name.
+IMPORTED = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|\s*(\S+)$", re.MULTILINE)
+
+
+def check_command(image: Path) -> list[str]:
+    """Return the arguments of Python that check an image with the demo."""
+    return ["-m", "mia_hub", "check", str(image), "--quiet"]
+
+
+def measure_check(image: Path, rounds: int) -> Row:
+    """Measure the processor time of checks of one image, each in a process of its own."""
+    runs = [lambda: new_python(check_command(image)), lambda: new_python(EMPTY)]
+    seconds, empty = in_turns(rounds, runs, clock=children_seconds).T
+    return Row(
+        "mia-hub check image.png, from the shell to the verdict, processor time",
+        f"{np.median(seconds):.2f} s ({seconds.min():.2f} … {seconds.max():.2f})",
+        f"≤ {MOST_CHECK_SECONDS:g} s",
+        bool(np.median(seconds) <= MOST_CHECK_SECONDS),
+        {"seconds": seconds, "empty_seconds": empty},
+    )
+
+
+def measure_imports(image: Path) -> list[Row]:
+    """Return a row per package whose modules took longest to import in one check, without what they import from other packages."""
+    printed = new_python(["-X", "importtime", *check_command(image)]).stderr
+    taken: Counter[str] = Counter()
+    for microseconds, module in IMPORTED.findall(printed):
+        taken[module.partition(".")[0]] += int(microseconds) / 1e6
+    whole = taken.total()
+    return [
+        Row("  imports of that check, by the clock", f"{whole:.2f} s", values={"seconds": dict(taken)}),
+        *(Row(f"    {name}", f"{seconds:.2f} s, {seconds / whole:.0%}") for name, seconds in taken.most_common(LARGEST)),
+    ]
+
+
+def measure_page(image: Path, rounds: int) -> Row:
+    """Measure the first answer of an app that has just said that it is ready."""
+    from gradio_client import Client
+
+    taken = []
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as folder, running_app(Path(folder), GRADIO_ANALYTICS_ENABLED="False") as app:
+            client = Client(app.url, verbose=False)
+            started = time.perf_counter()
+            visit(client, str(image), 1)
+            taken.append(time.perf_counter() - started)
+    seconds = np.array(taken)
+    return Row(
+        "the page's first answer on one image, once it has been opened",
+        f"{np.median(seconds):.2f} s ({seconds.min():.2f} … {seconds.max():.2f})",
+        f"≤ {MOST_ANSWER_SECONDS:g} s",
+        bool(np.median(seconds) <= MOST_ANSWER_SECONDS),
+        {"seconds": seconds},
+    )
+
+
+def run(args: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
+    """Measure; return the rows and the facts that they depend on."""
+    conditions = facts(torch.device("cpu"), "float32", 0) | {"rounds": args.rounds}
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        image = Path(folder) / "image.png"
+        load_split("demo").nonmembers[0].to_pil().save(image)
+        if "check" in args.only:
+            rows.append(measure_check(image, args.rounds))
+        if "imports" in args.only:
+            rows += measure_imports(image)
+        if "page" in args.only:
+            rows.append(measure_page(image, args.rounds))
+    return rows, conditions
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = benchmark_parser("cold_start", __doc__)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="measure only these parts")
+    parser.add_argument("--rounds", type=positive, default=5, help="(default: 5)")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(finish(_parser(), run))
