@@ -26,6 +26,7 @@ from mia_hub.references.reference import Reference
 from mia_hub.references.treatment_check import TreatmentCheck
 from mia_hub.scores import ScoreTable, numbers
 from mia_hub.splits.loading import load_split
+from mia_hub.splits.partition import calibration_part
 
 DEMO_PROFILES, DEMO_OBSERVATIONS = DEMO_FOLDER / "scores.parquet", DEMO_FOLDER / "observations.parquet"
 DEMO_COPIES = DEMO_FOLDER / "observations_copies.parquet"
@@ -49,15 +50,16 @@ def demo_reference(attack: str = VERDICT_ATTACK) -> Reference:
 
 @lru_cache(maxsize=3)
 def _reference(attack: str) -> Reference:
-    table = _profiles()
-    measured = measure(table)
-    reported, nonmembers = measured.reported, np.flatnonzero(measured.reported & (table.is_member == 0))
-    meta = {"attack": table.attack, "chosen": {}, "timestep": measured.timestep, "timestep_chosen": measured.selection["description"]}
-    observations = table.at(measured.timestep)
+    table, reported = _profiles(), _reported()
+    nonmembers = np.flatnonzero(reported & (table.is_member == 0))
     if attack in OBSERVATIONS:
         ids, observations, stored = _observations(attack)
         assert ids == list(table.ids), "the demo's files don't belong together"
-        meta = {key: stored[key] for key in meta}
+        meta = {key: stored[key] for key in ("attack", "chosen", "timestep", "timestep_chosen")}
+    else:
+        measured = measure(table)
+        meta = {"attack": table.attack, "chosen": {}, "timestep": measured.timestep, "timestep_chosen": measured.selection["description"]}
+        observations = table.at(measured.timestep)
     appearance = _appearance(tuple(table.ids[row] for row in nonmembers.tolist()))
     origin = SourceRecord(description=DEMO_SOURCE, spelling="demo")
     reference = Reference(table.select(reported), observations[reported], appearance, get_attack(attack), origin=origin, **meta)
@@ -84,7 +86,7 @@ def demo_copies_reference() -> Reference:
 def demo_nonmembers() -> Sequence[InputImage]:
     """Return the non-members of the demo model's reference."""
     table = _profiles()
-    rows = np.flatnonzero(measure(table).reported & (table.is_member == 0))
+    rows = np.flatnonzero(_reported() & (table.is_member == 0))
     return SelectedSequence(load_split("demo").images, rows.tolist())
 
 
@@ -170,6 +172,12 @@ def read_null(path: Path) -> FurtherNonmembers:
 @lru_cache(maxsize=1)
 def _profiles() -> ScoreTable:
     return ScoreTable.from_parquet(DEMO_PROFILES)
+
+
+def _reported() -> npt.NDArray[np.bool_]:
+    """Return which rows of the profiles `measure` reports: the part on which nothing was chosen."""
+    table = _profiles()
+    return ~calibration_part(table.ids, table.is_member)
 
 
 @lru_cache(maxsize=2)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import mia_hub
+from mia_hub.auditing.measurement import measure
 from mia_hub.checking.checker import Checker
 from mia_hub.checking.checks import get_checker
 from mia_hub.defaults import VERDICT_ATTACK
@@ -63,6 +64,12 @@ def test_p_values_of_the_demos_other_nonmembers_are_uniform_or_larger(plain):
         spread = 3 * math.sqrt(level * (1 - level))
         assert (on_average <= level).mean() <= level + spread * math.sqrt(1 / 1000 + 1 / len(reference.null))
         assert (of_reference <= level).mean() <= level + spread * math.sqrt(1 / 1000)
+
+
+@pytest.mark.parametrize("attack", ["sima", VERDICT_ATTACK])
+def test_the_reference_is_of_the_images_that_a_measurement_reports(attack):
+    table = ScoreTable.from_parquet(DEMO_PROFILES)
+    assert demo_reference(attack).profiles.ids == table.select(measure(table).reported).ids
 
 
 def test_an_image_of_the_further_nonmembers_is_recognised_and_not_compared_with_itself():
