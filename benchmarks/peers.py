@@ -21,7 +21,7 @@ from scipy.stats import spearmanr
 from benchmarks.authors_code import SECMI, SIMA, AuthorsCode
 from benchmarks.peer_cases import CASES, FEW, Case, Setting, counted_rows
 from benchmarks.reporting import Row, benchmark_parser, facts, finish, positive
-from benchmarks.throughput import STEADY, at_most_threads, in_turns, run_python
+from benchmarks.throughput import STEADY, at_most_threads, in_turns, new_python
 from mia_hub.errors import MiaHubError
 from mia_hub.models.loading import pick_device
 from mia_hub.models.rows import default_rows
@@ -97,7 +97,7 @@ def agreement(ours: np.ndarray, theirs: np.ndarray) -> Row:
 def measure_memory(name: str, folder: Path, limit: int, device: torch.device, dtype: str) -> Row:
     """Measure the peak memory of both sides, each in a new process."""
     options = ["-m", "benchmarks.peer_probe", "--case", name, "--limit", str(limit), "--device", str(device), "--dtype", dtype]
-    probes = [json.loads(run_python([*options, *more], STEADY).splitlines()[-1]) for more in ([], ["--folder", str(folder)])]
+    probes = [json.loads(new_python([*options, *more], STEADY).stdout.splitlines()[-1]) for more in ([], ["--folder", str(folder)])]
     peaks, growth = [probe["peak_mb"] for probe in probes], [probe["peak_mb"] - probe["before_mb"] for probe in probes]
     where = "peak memory" if device.type == "cpu" else "peak memory of the accelerator"
     measured = f"{peaks[0]:,.0f} and {peaks[1]:,.0f} MiB, {growth[0]:,.0f} and {growth[1]:,.0f} of it while scoring"
