@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import sys
+from typing import NoReturn
 
 from leaderboard import cli as leaderboard_commands
 from mia_hub import __version__
@@ -96,6 +98,19 @@ def main(arguments: list[str] | None = None) -> int:
             return status
         message(f"standard output can't be written ({output.error.strerror}); send it elsewhere.")
         return EXIT_ERROR
+
+
+def command_line() -> NoReturn:
+    """Run one command as a process of its own, and end the process.
+
+    After an interruption, threads in the middle of decoding large images are not waited for: all that is written is complete before.
+    """
+    status = main()
+    if status == EXIT_INTERRUPTED:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(status)
+    raise SystemExit(status)
 
 
 def _run(args: argparse.Namespace) -> int:

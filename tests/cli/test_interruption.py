@@ -37,9 +37,13 @@ def audit(split: Path, out: Path) -> list[str]:
     return [str(part) for part in ("audit", "--split", split, *settings, "--out", out)]
 
 
-def interrupted(arguments: list[str], decoded: Path, number: int) -> tuple[int, str]:
-    """The exit status and the messages of a command that gets SIGINT while the decoding of an image and the next one waits."""
-    start = [sys.executable, "-m", "support.interrupted", str(decoded), str(number)]
+def interrupted(arguments: list[str], decoded: Path, number: int, ends: str) -> tuple[int, str]:
+    """The exit status and the messages of a command that gets SIGINT while the decoding of an image and the next one waits.
+
+    Args:
+        ends: when the waiting ends, as in `support.interrupted`.
+    """
+    start = [sys.executable, "-m", "support.interrupted", str(decoded), str(number), ends]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen([*start, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         first = process.stdout.readline()
@@ -54,7 +58,7 @@ def test_an_audit_that_is_interrupted_while_it_scores_resumes(capsys, split, tmp
     out, decoded = tmp_path / "out", tmp_path / "decoded"
     # All images were read once; of three batches, the second is scored and the third one read ahead.
     number = IMAGES + 2 * BATCH + 3
-    assert interrupted(audit(split, out), decoded, number) == (
+    assert interrupted(audit(split, out), decoded, number, "given-up") == (
         130, f"\nmia-hub: interrupted; finished work is in {out}. The same command resumes it.\n"
     )  # fmt: skip
     assert number + 2 <= decoded.stat().st_size <= number + PENDING < IMAGES + 3 * BATCH
@@ -67,8 +71,8 @@ def test_an_audit_that_is_interrupted_while_it_scores_resumes(capsys, split, tmp
 
 
 @pytest.mark.slow
-def test_an_audit_that_is_interrupted_while_it_reads_leaves_nothing(split, tmp_path):
+def test_an_audit_that_is_interrupted_while_it_reads_leaves_nothing_and_waits_for_no_decoding(split, tmp_path):
     out, decoded, number = tmp_path / "out", tmp_path / "decoded", 20
-    assert interrupted(audit(split, out), decoded, number) == (130, "\nmia-hub: interrupted; nothing was written.\n")
+    assert interrupted(audit(split, out), decoded, number, "never") == (130, "\nmia-hub: interrupted; nothing was written.\n")
     assert decoded.stat().st_size == number + 2, "images that waited for a thread are not decoded"
     assert not out.exists()
