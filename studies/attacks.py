@@ -42,13 +42,12 @@ WITH_TEXT = ("clid", "forensics-text")
 COSTLY = ("secmi-nns", "pfami", "rediffuse", "gsa1", "gsa2", "forensics-vlb", "forensics-mse", "forensics-xstart")
 # Those that run on thousands of images.
 QUICK = ("random", SIMA, "sima-c", CONDITIONAL, FOUR_SHIFTS, *OTHERS[:2], OTHERS[3])
-LOW_PASS = "sima-lp"
 
 
 def attacks_on(name: str) -> tuple[str, ...]:
     """Return the attacks that run on a model."""
     if name in PHOTOGRAPHS:
-        return QUICK + _filtered(name) + ((LOW_PASS,) if name == "ddpm-cifar" else ())
+        return QUICK + _filtered(name)
     if name == "demo":
         return tuple(attack for attack in EVERY if attack not in COSTLY and not attack.startswith("nearest-generated"))
     return EVERY + (WITH_TEXT if name in TEXT else ())
@@ -133,7 +132,7 @@ def scores_of(row: dict[str, Any]) -> ScoreTable:
 
 def render(results: dict[str, Any]) -> dict[str, str]:
     figures = {name: {row["attack"]: row for row in model_rows(name) if row["entry"] in ids} for name, ids in results["entries"].items()}
-    every = (*EVERY, LOW_PASS, *(attack for name in PHOTOGRAPHS for attack in _filtered(name)), *WITH_TEXT)
+    every = (*EVERY, *(attack for name in PHOTOGRAPHS for attack in _filtered(name)), *WITH_TEXT)
     attacks = [attack for attack in every if any(attack in rows for rows in figures.values())]
     strongest = sorted(attacks, key=lambda attack: -_mean_auc(figures, attack))
     cells = [[figures[name].get(attack, {}).get("auc", {}).get("value") for name in figures] for attack in strongest]

@@ -6,20 +6,22 @@ python -m studies.conditional
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.stats import norm
 
 from mia_hub.attacks import get_attack
 from mia_hub.metrics import auc, auc_difference, delong
 from mia_hub.models.loading import load_model
 from mia_hub.rendering.markdown import markdown_table
 from mia_hub.splits.partition import calibration_part
-from studies.attacks import FOUR_SHIFTS, model_of, model_rows, scores_of, split_of
+from studies.attacks import FOUR_SHIFTS, PHOTOGRAPHS, model_of, model_rows, scores_of, split_of
 from studies.figures import lines_svg
 from studies.measuring import CONDITIONAL, entry_numbers, interval_text, once
 from studies.models import MODELS
-from studies.page import run_study
+from studies.page import read_results, run_study
 
 NAME = "conditional"
 # An attack is compared with the last of these that costs no more queries. Fixed beforehand.
@@ -40,21 +42,22 @@ GIVEN = (
 )
 NULL_SAMPLES, DRAWS = (20, 30, 50, 100, 200, 400), 20
 WIN, LOSS, TIE = "wins", "loses", "no difference shown"
+ALPHA = 0.05
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    models = {}
+    models, stored = {}, read_results(NAME)["models"]
     for name in MODELS:
         folder = args.runs / "scores" / NAME
-        models[name] = {"duels": _duels(name), "ablations": None}
-        # The demo's ablations are in docs/attacks.md: its split is nine times as large.
-        if name != "demo":
+        models[name] = {"duels": _duels(name), "ablations": stored.get(name, {}).get("ablations")}
+        # The demo's ablations are in docs/attacks.md: its split is nine times as large, and those of photographs larger still.
+        if name not in ("demo", *PHOTOGRAPHS) and (args.runs / name).exists():
             given, null = (
                 once(folder / f"{name}-{what}.json", lambda ablation=ablation, name=name: ablation(name))
                 for what, ablation in ABLATIONS.items()
             )
             models[name]["ablations"] = {"given": given, "null": null}
-    return {"models": models}
+    return {"models": {name: one for name, one in models.items() if one["duels"]}}
 
 
 def _duels(name: str) -> list[dict[str, Any]]:
@@ -134,7 +137,8 @@ ABLATIONS = {"given": _given, "null": _null}
 def render(results: dict[str, Any]) -> dict[str, str]:
     models = results["models"]
     ablations = {name: one["ablations"] for name, one in models.items() if one["ablations"]}
-    counts = [outcome(duel) for one in models.values() for duel in one["duels"]]
+    models = {name: one | {"duels": duels} for (name, one), duels in zip(models.items(), judged([one["duels"] for one in models.values()]))}
+    counts = [duel["outcome"] for one in models.values() for duel in one["duels"]]
     series = {MODELS[name]: [(row["count"], *row["auc"]) for row in one["null"]["rows"]] for name, one in ablations.items()}
     return {
         "conditional.svg": lines_svg(
@@ -150,13 +154,30 @@ def render(results: dict[str, Any]) -> dict[str, str]:
     }  # fmt: skip
 
 
-def outcome(duel: dict[str, Any]) -> str:
-    _, low, high = duel["difference"]
-    return WIN if low > 0 else LOSS if high < 0 else TIE
+def judged(duels: Sequence[Sequence[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
+    """Return the comparisons with their outcomes, by Holm's correction over all of them."""
+    adjusted = iter(holm([_p_value(*duel["difference"]) for part in duels for duel in part]))
+    sign = {True: WIN, False: LOSS}
+    return [[duel | {"outcome": sign[duel["difference"][0] > 0] if next(adjusted) <= ALPHA else TIE} for duel in part] for part in duels]
+
+
+def _p_value(difference: float, low: float, high: float) -> float:
+    """Return the two-sided p-value of a difference whose 95 % interval is ``low`` to ``high``, by the normal distribution."""
+    error = (high - low) / (2 * norm.ppf(0.975))
+    return float(2 * norm.sf(abs(difference) / max(error, 1e-12)))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return Holm's adjusted p-values (1979): of the k-th smallest of m, the largest (m - j + 1)·p_j over j ≤ k, at most 1."""
+    order, adjusted, largest = np.argsort(p_values), [1.0] * len(p_values), 0.0
+    for rank, place in enumerate(order.tolist()):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        adjusted[place] = largest
+    return adjusted
 
 
 def _lost(models: dict[str, Any]) -> str:
-    lost = [(name, duel) for name, one in models.items() for duel in one["duels"] if outcome(duel) == LOSS]
+    lost = [(name, duel) for name, one in models.items() for duel in one["duels"] if duel["outcome"] == LOSS]
     if not lost:
         return "It lost to none."
     lines = (
@@ -170,7 +191,7 @@ def _duel_table(duels: list[dict[str, Any]]) -> str:
     rows = []
     for duel in sorted(duels, key=lambda duel: (duel["other"]["queries"], duel["other"]["attack"])):
         cells = [cell for side in ("other", "own") for cell in _side(duel[side])]
-        rows.append([*cells, interval_text(duel["difference"]), outcome(duel)])
+        rows.append([*cells, interval_text(duel["difference"]), duel["outcome"]])
     headers = ["Attack", "Queries", "AUC", "TPR@1%FPR", "Conditional SimA", "Queries", "AUC", "TPR@1%FPR", "Difference of AUC", ""]
     return markdown_table(headers, rows, raw=True)
 

@@ -65,7 +65,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 def _on_board(kind: Kind) -> list[dict[str, Any]]:
     lines = []
     for name, (members, side) in kind.models.items():
-        rows = {row["attack"].split(":")[0]: row for row in reversed(model_rows(name))}
+        rows = {row["attack"].split(":")[0]: row for row in reversed(model_rows(name)) if "filtered=" not in row["attack"]}
         aucs = {attack: entry_numbers(rows[attack]["auc"]) for attack in ATTACKS if attack in rows}
         lines.append({"title": MODELS[name], "members": members, "side": side, "auc": aucs, "page": "attacks"})
     return lines
