@@ -1,6 +1,6 @@
 """An accelerator in one short run: precisions and CUDA graphs, the automatic batch, a whole audit, noise, and a model of SD's size.
 
-    python -m benchmarks.accelerator --device cuda --quick                           # under 6 minutes
+    python -m benchmarks.accelerator --device cuda --quick                           # a short run
     python -m benchmarks.accelerator --device cpu --quick --rows 8 --side 64         # a trial of the script
 
 The large model has the size of Stable Diffusion 1.5 and random weights (on a CPU, a tenth of its widths); the AUC is that of the demo.
@@ -209,7 +209,7 @@ def run(args: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
 def _parser() -> argparse.ArgumentParser:
     parser = benchmark_parser("accelerator", __doc__)
     parser.set_defaults(dtype="bfloat16")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds and images: under 6 minutes on CUDA")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds and images")
     parser.add_argument("--rows", type=positive, default=32, metavar="N", help="rows of the compared passes (default: 32)")
     parser.add_argument("--side", type=positive, default=512, metavar="N", help="of the large model's images in pixels (default: 512)")
     return parser

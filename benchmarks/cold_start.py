@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import re
 import tempfile
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ import torch
 from benchmarks.reporting import Row, benchmark_parser, facts, finish, positive
 from benchmarks.running_app import running_app
 from benchmarks.throughput import EMPTY, children_seconds, in_turns, new_python
-from benchmarks.users import visit
+from benchmarks.visitors import Visitor
 from mia_hub.splits.loading import load_split
 
 PARTS = ("check", "imports", "page")
@@ -67,15 +66,10 @@ def measure_imports(image: Path) -> list[Row]:
 
 def measure_page(image: Path, rounds: int) -> Row:
     """Measure the first answer of an app that has just said that it is ready."""
-    from gradio_client import Client
-
     taken = []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder, running_app(Path(folder), GRADIO_ANALYTICS_ENABLED="False") as app:
-            client = Client(app.url, verbose=False)
-            started = time.perf_counter()
-            visit(client, str(image), 1)
-            taken.append(time.perf_counter() - started)
+            taken.append(Visitor(app.url).check(str(image))[0])
     seconds = np.array(taken)
     return Row(
         "the page's first answer on one image, once it has been opened",

@@ -23,16 +23,17 @@ class GraphedPass:
     """
 
     def __init__(self, model: NetworkModel, x: torch.Tensor, t: torch.Tensor, cond: Any):
-        self._graph = torch.cuda.CUDAGraph()
-        # Before the capture, libraries choose their kernels and get their memory, on another stream than the default one.
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(WARM_UPS):
-                model.output(x, t, cond)
-        torch.cuda.current_stream().wait_stream(stream)
-        with torch.cuda.graph(self._graph):
-            self.output = model.output(x, t, cond)
+        with torch.cuda.device(x.device):
+            self._graph = torch.cuda.CUDAGraph()
+            # Before the capture, libraries choose their kernels and get their memory, on another stream than the default one.
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                for _ in range(WARM_UPS):
+                    model.output(x, t, cond)
+            torch.cuda.current_stream().wait_stream(stream)
+            with torch.cuda.graph(self._graph):
+                self.output = model.output(x, t, cond)
 
     def __call__(self) -> torch.Tensor:
         """Run the pass; return `output`."""

@@ -1,8 +1,8 @@
 """Measure all of docs/performance.md, or parts of it, and write the page from the latest figures.
 
-python -m benchmarks.performance                    # `make bench`: everything, about 80 minutes on two cores
+python -m benchmarks.performance                    # `make bench`: all that needs neither an accelerator nor others' code; about 80 minutes
 python -m benchmarks.performance --only floor users
-python -m benchmarks.performance --device cuda --quick   # an accelerator alone, in under 6 minutes
+python -m benchmarks.performance --device cuda --quick   # an accelerator alone, in a few minutes
 python -m benchmarks.performance --render           # the page alone
 """
 
@@ -75,6 +75,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     more = ["--device", args.device] if args.device else []
     if args.quick:
+        if args.only:
+            parser.error("--quick measures one part alone; leave --only out.")
         if (args.device or "").partition(":")[0] != "cuda":
             parser.error("--quick measures an accelerator: give --device cuda.")
         args.only, more = [ACCELERATOR], [*more, "--quick"]

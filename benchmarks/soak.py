@@ -73,8 +73,7 @@ def visit(visitor: Visitor, images: list[str], alone: dict[str, dict[str, Any]],
             if chance < CANCELS:
                 visits.cancelled += visitor.cancel(image, usual)
             elif chance < CANCELS + RELOADS:
-                visits.reloads += 1
-                visitor.reload(image)
+                visits.reloads += visitor.reload(image, usual)
             else:
                 begun = time.perf_counter() - start
                 usual, answer = visitor.check(image)

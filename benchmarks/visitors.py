@@ -68,11 +68,14 @@ class Visitor:
         job.cancel()
         return running
 
-    def reload(self, image: str) -> None:
-        """Upload an image, leave the page before it is answered, and come back."""
-        self._submitted(image)
+    def reload(self, image: str, most_seconds: float) -> bool:
+        """Upload an image, leave the page after a random time, and come back; return whether its check was still running then."""
+        job = self._submitted(image)
+        time.sleep(random.uniform(0, most_seconds))
+        running = not job.done()
         self._client.close()
         self._client = self._connected()
+        return running
 
     def _submitted(self, image: str) -> Any:
         from gradio_client import handle_file

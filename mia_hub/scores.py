@@ -23,7 +23,7 @@ COLUMN = "score_t"
 
 
 def numbers(column: pyarrow.ChunkedArray) -> npt.NDArray[Any]:
-    """Return a column of numbers as an array ``[N]`` that can't be written to. Arrow's own `to_numpy` imports pandas, which takes long.
+    """Return a column of numbers as an array ``[N]``, to be read alone. Arrow's own `to_numpy` imports pandas, which takes long.
 
     Raises:
         pyarrow.ArrowException: for a column of anything else, or with nulls.
@@ -136,9 +136,14 @@ class ScoreTable:
                 table = pq.ParquetFile(file).read()  # `read_table` imports pandas
             meta = json.loads((table.schema.metadata or {})[b"mia_hub"])
             names = [name for name in table.column_names if name.startswith(COLUMN)]
+            labels = table["is_member"]
+            if not pa.types.is_integer(labels.type):
+                raise ValueError("is_member is not a column of integers")
+            if lacking := [name for name in names if table[name].null_count]:
+                raise ValueError(f"values are missing in {lacking[0]}")
             return cls(
                 ids=table["id"].to_pylist(),
-                is_member=np.array([UNKNOWN if label is None else label for label in table["is_member"].to_pylist()], np.int8),
+                is_member=np.array([UNKNOWN if label is None else label for label in labels.to_pylist()], np.int8),
                 timesteps=np.array([int(name.removeprefix(COLUMN)) for name in names]),
                 scores=np.stack([numbers(table[name]) for name in names], axis=1),
                 **meta,

@@ -165,7 +165,8 @@ def _short_name(attack: str, attacks: list[str]) -> str:
     """Return an attack's name, with its distinguishing setting if other attacks share the name."""
     name, _, settings = attack.partition(":")
     if "filtered=" in attack:
-        return f"{name}, filtered"
+        several = len({other for other in attacks if other.startswith(f"{name}:") and "filtered=" in other}) > 1
+        return f"{name}, filtered" + (f" ({attack.partition('filtered=')[2]})" if several else "")
     if sum(other.partition(":")[0] == name and "filtered=" not in other for other in attacks) == 1 or attack == CONDITIONAL:
         return name
     return f"{name}, four shifts" if attack == FOUR_SHIFTS else f"{name}, {settings.partition('=')[2] or 'pixels'}"

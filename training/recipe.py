@@ -90,8 +90,10 @@ def schedule_of(args: argparse.Namespace) -> Schedule:
 
 
 def fast_in_bfloat16() -> bool:
-    """Whether training in bfloat16 is no slower than in float32: on a processor without instructions for it, it takes ten times as long."""
-    return torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    """Whether there are instructions for bfloat16: without them, training in it can take ten times as long as in float32."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def recipe_of(schedule: Schedule) -> dict[str, object]:

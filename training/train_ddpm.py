@@ -68,7 +68,10 @@ def to_uint8(x: torch.Tensor) -> np.ndarray:
 
 def channels_of(text: str) -> str:
     """Return the channels of the network's three levels as they are given, for argparse: multiples of 32, such as "32,64,128"."""
-    levels = [int(level) for level in text.split(",")]
+    try:
+        levels = [int(level) for level in text.split(",")]
+    except ValueError:
+        levels = []
     if len(levels) != 3 or any(level < 32 or level % 32 for level in levels):
         raise argparse.ArgumentTypeError(f"three multiples of 32, such as {CHANNELS}, are needed; got {text}.")
     return text
@@ -112,7 +115,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser = parser_of("train_ddpm", __doc__)
     parser.add_argument("--flips", action="store_true", help="mirror every training image with probability one half")
     parser.add_argument(
-        "--side", type=int, choices=sorted(SIDES), help="of the images in pixels (default: 28, and 32 for CIFAR-10, which may have 16)"
+        "--side",
+        type=int,
+        choices=sorted(SIDES),
+        help="of the images in pixels (default: 28, and 32 for emoji and for CIFAR-10, which may have 16)",
     )
     parser.add_argument(
         "--channels", type=channels_of, default=CHANNELS, help=f"channels of a new network's three levels (default: {CHANNELS})"
@@ -125,13 +131,13 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     if args.rank and args.base is None:
         parser.error("--rank needs --base: a LoRA is an update of a trained model.")
+    if args.base is not None and args.channels != CHANNELS:
+        parser.error("--channels is for a new network; the one of --base has its own.")
     if args.side is not None and args.side not in SIDES_OF[args.data]:
         parser.error(f"--side of {args.data} must be one of {', '.join(map(str, SIDES_OF[args.data]))}.")
     data = data_of(args, side=args.side)
     colours = 1 if data.members.ndim == 3 else 3
     pixels = model_space(data.members, colours)
-    if args.base is not None and args.channels != CHANNELS:
-        parser.error("--channels is for a new network; the one of --base has its own.")
     training, pipeline = ddpm(args.out, schedule_of(args), pixels, flips=args.flips, channels=args.channels, base=args.base, rank=args.rank)
     calibration = calibration_pixels(data, colours, most=MOST_WATCHED) if args.stop_at else ()
 

@@ -399,7 +399,7 @@ def blind_classifier_text(blind: Estimate) -> str:
 def fraction_text(fraction: Fraction) -> str:
     """Return the estimated share of members in words."""
     if fraction.at_least:
-        return f"at least {share(fraction.value)} (95 % interval: from {share(fraction.low)} up)"
+        return f"at least {share(fraction.low)}, with 95 % confidence"
     return f"{share(fraction.value)} (95 % interval: {share(fraction.low)} to {share(fraction.high)})"
 
 

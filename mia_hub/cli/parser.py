@@ -49,6 +49,10 @@ COMMANDS = (
 )
 
 
+# How alike a given and an existing option must be, by `difflib`.
+CLOSE = 0.75
+
+
 class CommandParser(argparse.ArgumentParser):
     """A parser that names an unknown argument itself, with the usage of its own command, and the option that was probably meant.
 
@@ -62,10 +66,10 @@ class CommandParser(argparse.ArgumentParser):
         return parsed, unknown
 
     def _unknown(self, arguments: list[str]) -> str:
-        options = [argument.partition("=")[0] for argument in arguments if argument.startswith("-")]
+        options = [argument.partition("=")[0] for argument in arguments if argument.startswith("-") and argument != "--"]
         if not options:
             return f"unexpected argument: {' '.join(arguments)}"
-        near = difflib.get_close_matches(options[0], self._option_string_actions, n=1)
+        near = difflib.get_close_matches(options[0], self._option_string_actions, n=1, cutoff=CLOSE)
         return f"there is no option {options[0]}." + (f" Did you mean {near[0]}?" if near else f" {self.prog} --help lists them all.")
 
 
@@ -94,7 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
     with any_terminal() as output:
         status = _run(build_parser().parse_args(arguments))
         output.flush()
-        if output.error is None:
+        if output.error is None or status == EXIT_INTERRUPTED:
             return status
         message(f"standard output can't be written ({output.error.strerror}); send it elsewhere.")
         return EXIT_ERROR
@@ -107,8 +111,6 @@ def command_line() -> NoReturn:
     """
     status = main()
     if status == EXIT_INTERRUPTED:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
         os._exit(status)
     raise SystemExit(status)
 

@@ -34,7 +34,7 @@ class Fraction:
 
     Attributes:
         value, low, high: in [0, 1].
-        at_least: whether value and low are lower bounds, as without known members, which would show what members look like; high is 1 then.
+        at_least: whether value and low are lower bounds, as without known members that look like those of the set; high is 1 then.
     """
 
     value: float

@@ -120,10 +120,10 @@ class LaunchedProcesses(Processes):
         try:
             send()
         except RuntimeError as error:
-            raise own_error or self._lost() from error
+            raise own_error or self._lost(error) from error
 
-    def _lost(self) -> MiaHubError:
-        """Return the error for a process that ended in the middle of the work."""
+    def _lost(self, error: RuntimeError) -> MiaHubError:
+        """Return the error for a process that ended in the middle of the work; ``error``: of the exchange with it."""
         deadline = time.monotonic() + SECONDS_TO_END
         own_host = self._places[self.index][0]
         while True:
@@ -133,8 +133,9 @@ class LaunchedProcesses(Processes):
             time.sleep(0.05)
         named = f"Process{'es' * (len(ended) > 1)} {' and '.join(ended)}" if ended else "Another one"
         return MiaHubError(
-            f"{named} of the {self.count} processes ended in the middle of the work: killed, interrupted, or out of memory. Next step: run "
-            "the same command again, with any number of processes; with --out, finished work is not done again."
+            f"{named} of the {self.count} processes ended in the middle of the work: killed, interrupted, out of memory, or since another "
+            f"one had ended ({first_line(error)}). Next step: run the same command again, with any number of processes; with --out, "
+            "finished work is not done again."
         )
 
     def _result(self, outcome: tuple[Any, Exception | None], index: int, own_error: Exception | None) -> Any:

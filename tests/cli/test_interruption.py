@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -46,9 +47,15 @@ def interrupted(arguments: list[str], decoded: Path, number: int, ends: str) -> 
     start = [sys.executable, "-m", "support.interrupted", str(decoded), str(number), ends]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen([*start, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        first = process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=PATIENCE)
+        watch = threading.Timer(PATIENCE, process.kill)
+        watch.start()
+        try:
+            first = process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate()
+        finally:
+            watch.cancel()
+            process.kill()
     assert (first, out) == ("waiting\n", ""), err
     return process.returncode, err
 

@@ -75,7 +75,9 @@ def test_what_goes_wrong_is_said_in_a_line(error, status, says, capsys, monkeypa
         (["audit", "--limt=100"], "audit", "there is no option --limt. Did you mean --limit?"),
         (["reference", "list", "--qqq"], "reference list", "there is no option --qqq. mia-hub reference list --help lists them all."),
         (["install-metric", "sima"], "install-metric", "unexpected argument: sima"),
-        (["--verbos", "attacks"], "", "there is no option --verbos. Did you mean --version?"),
+        (["install-metric", "--", "sima"], "install-metric", "unexpected argument: -- sima"),
+        (["--versoin", "attacks"], "", "there is no option --versoin. Did you mean --version?"),
+        (["attacks", "--al"], "attacks", "there is no option --al. mia-hub attacks --help lists them all."),
     ],
 )
 def test_an_unknown_argument_is_named_with_the_usage_of_its_command(arguments, command, says, capsys):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.stats import norm
-from studies import conditional
 
+from studies import conditional
 from studies.conditional import LOSS, TIE, WIN
 
 
