@@ -134,7 +134,7 @@ def render(results: dict[str, Any]) -> dict[str, str]:
     figures = {name: {row["attack"]: row for row in model_rows(name) if row["entry"] in ids} for name, ids in results["entries"].items()}
     every = (*EVERY, *(attack for name in PHOTOGRAPHS for attack in _filtered(name)), *WITH_TEXT)
     attacks = [attack for attack in every if any(attack in rows for rows in figures.values())]
-    strongest = sorted(attacks, key=lambda attack: -_mean_auc(figures, attack))
+    strongest = sorted(attacks, key=lambda attack: (_run_on(figures, attack) < len(figures) / 2, -_mean_auc(figures, attack)))
     cells = [[figures[name].get(attack, {}).get("auc", {}).get("value") for name in figures] for attack in strongest]
     headers = ["Attack", "Queries", *(MODELS[name] for name in figures)]
     return {
@@ -153,6 +153,11 @@ SHORT = {
     "demo": "28²", "ddpm-512": "16²", "ddpm-512-flips": "flips", "ddpm-cifar": "photos", "ldm-b1e-6": "latent",
     "ldm-cifar": "latent photos", "t2i": "text", "t2i-lora": "LoRA",
 }  # fmt: skip
+
+
+def _run_on(figures: dict[str, Any], attack: str) -> int:
+    """Return on how many models an attack was run."""
+    return sum(attack in rows for rows in figures.values())
 
 
 def _mean_auc(figures: dict[str, Any], attack: str) -> float:

@@ -16,9 +16,9 @@ MODELS = {
     "demo": "pixels, 28×28 (the demo)",
     "ddpm-512": "pixels, 16×16",
     "ddpm-512-flips": "pixels, 16×16, random flips",
-    "ddpm-cifar": "pixels, photographs, 16×16",
+    "ddpm-cifar": "pixels, CIFAR-10, 16×16",
     "ldm-b1e-6": "latents",
-    "ldm-cifar": "latents, photographs",
+    "ldm-cifar": "latents, CIFAR-10",
     "t2i": "text-to-image",
     "t2i-lora": "text-to-image, LoRA",
 }

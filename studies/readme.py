@@ -59,7 +59,7 @@ def _row(name: str, rows: list[dict[str, Any]]) -> list[str]:
     remark = "" if any(row["attack"] in COSTLY for row in rows) else "; [GSA](docs/attacks.md) not run here"
     return [
         *cells,
-        f"`{other['attack'].partition(':')[0]}`, {other['queries']} queries: {interval_text(entry_numbers(other['auc']))}{remark}",
+        f"`{other['attack'].partition(':')[0]}`, {other['queries']} quer{'y' if other['queries'] == 1 else 'ies'}: {interval_text(entry_numbers(other['auc']))}{remark}",
     ]
 
 
