@@ -57,10 +57,8 @@ def _row(name: str, rows: list[dict[str, Any]]) -> list[str]:
     other = max((row for row in rows if not row["attack"].startswith("sima")), key=lambda row: row["auc"]["value"])
     # The demo's costly attacks are on another page.
     remark = "" if any(row["attack"] in COSTLY for row in rows) else "; [GSA](docs/attacks.md) not run here"
-    return [
-        *cells,
-        f"`{other['attack'].partition(':')[0]}`, {other['queries']} quer{'y' if other['queries'] == 1 else 'ies'}: {interval_text(entry_numbers(other['auc']))}{remark}",
-    ]
+    queries = f"{other['queries']} quer{'y' if other['queries'] == 1 else 'ies'}"
+    return [*cells, f"`{other['attack'].partition(':')[0]}`, {queries}: {interval_text(entry_numbers(other['auc']))}{remark}"]
 
 
 @any_terminal()
