@@ -41,7 +41,11 @@ def results() -> str:
     """Return figure and table in Markdown."""
     listed = read_results(NAME)["entries"]
     rows = [_row(name, [row for row in model_rows(name) if row["entry"] in ids]) for name, ids in listed.items()]
-    headers = ["Model", *(f"{name}: {figure}" for name in COLUMNS for figure in ("AUC", "TPR@1%FPR")), "Strongest other attack: AUC"]
+    headers = [
+        "Model",
+        *(f"{name}: {figure}" for name in COLUMNS for figure in ("AUC", "TPR@1%FPR")),
+        "Strongest attack that is no form of SimA: AUC",
+    ]
     figure = "![AUC of every attack on every model trained here](docs/studies/attacks.svg)"
     return f"\n{figure}\n\n{markdown_table(headers, rows, raw=True)}\n"
 

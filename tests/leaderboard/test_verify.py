@@ -52,6 +52,7 @@ def test_verify_says_where_the_index_and_the_files_differ(store, one, other, cap
 # An entry may only leave this list together with a line in the change log that says why.
 SHIPPED = (
     "18b465d01e99d0f4",
+    "19069cc1b92c367a",
     "1f4e43fffdda1a11",
     "62b6abd42d10bf09",
     "846858ea18071b1d",

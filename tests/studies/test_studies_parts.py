@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.treatments import rate_text
 from mia_hub.checking import treated_images
-from studies import beta, conditional, memorisation, page, timesteps, train, treated
+from studies import beta, memorisation, page, timesteps, train, treated
 from studies.attacks import EVERY, _short_name
 from studies.figures import heat_svg, lines_svg, scatter_svg
 from studies.measuring import GRID
@@ -27,14 +27,6 @@ def test_a_template_and_its_parts_must_match():
         fill("{{missing}}", {})
     with pytest.raises(KeyError, match="unused"):
         fill("", {"unused": "x"})
-
-
-@pytest.mark.parametrize(
-    ("interval", "said"),
-    [((0.1, 0.02, 0.2), conditional.WIN), ((-0.1, -0.2, -0.01), conditional.LOSS), ((0.1, -0.1, 0.2), conditional.TIE)],
-)
-def test_only_an_interval_without_0_is_a_win_or_a_loss(interval, said):
-    assert conditional.outcome({"difference": list(interval)}) == said
 
 
 def test_an_onset_is_the_first_snapshot_from_which_on_the_bound_always_holds():
