@@ -17,7 +17,7 @@ from pathlib import Path
 from mia_hub.system.streams import any_terminal
 from training.data import fashion_mnist, model_space
 from training.loop import Schedule
-from training.recipe import step_folder
+from training.recipe import fast_in_bfloat16, step_folder
 from training.train_ddpm import ddpm
 from training.watching import calibration_pixels, remembers, watch
 
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--check-every", type=int, default=500)
     parser.add_argument("--go-on", action="store_true", help="train to --max-steps even after the stop rule holds")
     parser.add_argument("--flips", action="store_true", help="mirror every training image with probability one half")
-    parser.add_argument("--mixed-precision", choices=["no", "bf16"], default="bf16")
+    parser.add_argument("--mixed-precision", choices=["no", "bf16"], default="bf16" if fast_in_bfloat16() else "no")
     args = parser.parse_args(arguments)
     data = fashion_mnist(N_MEMBERS, N_NONMEMBERS, seed=SEED)
     calibration = calibration_pixels(data, 1)
