@@ -376,9 +376,10 @@ class Checker:
 
     def _treatment_caveat(self, candidate: str | None) -> str:
         """Return what an answer doesn't hold for; ``candidate``: what looked most like a training image, if copies were judged."""
-        searches = isinstance(self.attack, CopiesAttack)
-        judged_too = self.attack.judged_too if candidate is not None and isinstance(self.attack, CopiesAttack) else ""
-        return treatment_caveat(on_pixels=self.model.info.on_pixels, copies=judged_too, asked_for_copies=searches or self._copies)
+        asked, judged_too = self._copies, ""
+        if isinstance(self.attack, CopiesAttack):
+            asked, judged_too = True, "" if candidate is None else self.attack.judged_too
+        return treatment_caveat(on_pixels=self.model.info.on_pixels, copies=judged_too, asked_for_copies=asked)
 
     def _ruled_out(self, attack: Attack) -> FalseEvidence | None:
         return ruled_out(attack, on_pixels=self.model.info.on_pixels)

@@ -191,8 +191,8 @@ P_VALUE_IN_GENERAL = (
     "by chance."
 )
 HOLDS_FOR = "The answer holds for images that are like the reference images and were processed in the same way."
-# Measured by studies/copies.py.
 ASK_FOR_COPIES = "If the image may be such a copy, search copies, too: --copies, copies=True in Python, or a box on the page."
+# Measured by studies/copies.py.
 TREATMENT = (
     f"{HOLDS_FOR} An altered copy can look less like a training image than it is: on the demo, few or none of the training images that had "
     "been shifted by one pixel or mirrored got evidence, and JPEG compression and enlarging cost many theirs."
