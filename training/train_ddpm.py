@@ -20,9 +20,14 @@ from training.lora import add_lora, merged
 from training.recipe import auc_to_reach, data_of, not_negative, parser_of, schedule_of, train_and_publish
 from training.watching import MOST_WATCHED, calibration_pixels, remembers, watch
 
+
+def _levels(channels: str) -> tuple[int, ...]:
+    return tuple(map(int, channels.split(",")))
+
+
 CHANNELS = "32,64,64"  # 1.1 million parameters
 UNET = dict(
-    block_out_channels=tuple(map(int, CHANNELS.split(","))),
+    block_out_channels=_levels(CHANNELS),
     layers_per_block=1,
     down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
     up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
@@ -69,9 +74,9 @@ def to_uint8(x: torch.Tensor) -> np.ndarray:
 def channels_of(text: str) -> str:
     """Return the channels of the network's three levels as they are given, for argparse: multiples of 32, such as "32,64,128"."""
     try:
-        levels = [int(level) for level in text.split(",")]
+        levels = _levels(text)
     except ValueError:
-        levels = []
+        levels = ()
     if len(levels) != 3 or any(level < 32 or level % 32 for level in levels):
         raise argparse.ArgumentTypeError(f"three multiples of 32, such as {CHANNELS}, are needed; got {text}.")
     return text
@@ -93,8 +98,8 @@ def ddpm(
     torch.manual_seed(schedule.seed)
     _, colours, _, side = pixels.shape
     if base is None:
-        levels = tuple(map(int, channels.split(",")))
-        network = UNet2DModel(sample_size=side, in_channels=colours, out_channels=colours, **UNET | {"block_out_channels": levels})
+        own = UNET | {"block_out_channels": _levels(channels)}
+        network = UNet2DModel(sample_size=side, in_channels=colours, out_channels=colours, **own)
     else:
         network = UNet2DModel.from_pretrained(base, subfolder="unet", use_safetensors=True)
     if rank:
