@@ -119,6 +119,24 @@ def measure(what: str, command: Callable[[], Any], rounds: int) -> Row:
     )
 
 
+def measure_audit(audit: list[str], limit: int, out: Callable[[], str], rounds: int) -> Row:
+    """Return the row of audits of at most ``limit`` members and non-members of the demo each."""
+    count = len(load_split("demo", limit=limit).images)
+    return measure(f"mia-hub audit, {count:,} images", lambda: mia_hub_command(*audit, "--limit", str(limit), "--out", out()), rounds)
+
+
+def further_images(whole: Row, part: Row) -> Row:
+    """Return the share that the passes have of what an audit takes longer than a smaller one: that of an audit without end."""
+    rows, bare, command = (
+        np.median(whole.values[name]) - np.median(part.values[name]) for name in ("rows", "bare_seconds", "command_seconds")
+    )
+    fixed = np.median(part.values["command_seconds"]) - command / rows * part.values["rows"]
+    return Row(
+        f"  each image beyond the first {part.values['rows']:,}",
+        f"{bare / command:.1%}; {1000 * (command - bare) / rows:.2f} ms an image, and {fixed:.1f} s whatever the number of images",
+    )
+
+
 def measure_commands(names: list[str], limit: int, checks: int, photographs: int, rounds: int) -> list[Row]:
     """Return a row per command, and one of what starts the first of them."""
     with tempfile.TemporaryDirectory() as name:
@@ -134,7 +152,9 @@ def measure_commands(names: list[str], limit: int, checks: int, photographs: int
         whole = load_split("demo", limit=limit)
         images = f"{len(whole.images):,} images"
         if "audit" in names:
-            rows.append(measure(f"mia-hub audit, {images}", lambda: mia_hub_command(*audit, "--limit", str(limit), "--out", out()), rounds))
+            few = max(WARMING, limit // 4)
+            sizes = [measure_audit(audit, size, out, rounds) for size in (limit, few)]
+            rows += [sizes[0], further_images(*sizes)]
         if "compare" in names:
             compare = ["compare", "--attacks", ATTACK, f"loss:timesteps={TIMESTEP}", "--limit", str(limit)]
             rows.append(measure(f"mia-hub compare, sima and loss, {images}", lambda: mia_hub_command(*compare, "--out", out()), rounds))
@@ -147,7 +167,7 @@ def measure_commands(names: list[str], limit: int, checks: int, photographs: int
         if "check" in names:
             checked = write_images(folder / "checked", checks // 2)
             check = ["check", *map(str, checked), "--attack", "sima"]
-            mia_hub_command(*check[:3], "--attack", "sima")
+            mia_hub_command(*check[:3], "--attack", "sima", "--out", out())
             rows.append(measure(f"mia-hub check, {len(checked):,} images", lambda: mia_hub_command(*check, "--out", out()), rounds))
         if "photographs" in names:
             write_photographs(folder / "photographs", photographs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from mia_hub.metrics.p_values import Calibration
@@ -86,7 +86,8 @@ class ImageCheck:
 
     def to_entry(self) -> dict[str, Any]:
         """Return `to_dict` without what all images of one reference share: of the profile, "scores" by timestep."""
-        entry = asdict(self)
+        # Not copied first: there are as many known scores as known images.
+        entry = asdict(replace(self, profile=Profile((), (), None, None, ""), known_scores=None))
         del entry["profile"], entry["known_scores"]
         return entry | {"scores_of": self.profile.attack, "scores": dict(zip(map(str, self.profile.timesteps), self.profile.scores))}
 

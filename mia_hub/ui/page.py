@@ -22,7 +22,7 @@ def build_app() -> gr.Blocks:
     from leaderboard.page.api import add_endpoints
     from leaderboard.page.board_tab import build_board_tab
     from leaderboard.page.submit_tab import build_submit_tab
-    from mia_hub.ui.check.checkers import warm_up
+    from mia_hub.ui.check.answering import warm_up
     from mia_hub.ui.check.running import disconnect
     from mia_hub.ui.check.tab import build_check_tab
     from mia_hub.ui.how.tab import build_how_tab

@@ -54,7 +54,7 @@ import spaces
 load, in_main = checkers.load_model, []
 in_main_thread = lambda: threading.current_thread() is threading.main_thread()
 checkers.load_model = lambda name, **options: in_main.append(in_main_thread()) or load(name, **options)
-checkers.warm_up()
+answering.warm_up()
 assert in_main[0], "only what the main thread puts onto the GPU is there later"
 image = load_split("demo", limit=2).images[0]
 one = answering.answer(Question([image]), None)[-1]

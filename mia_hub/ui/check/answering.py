@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,11 +11,12 @@ import gradio as gr
 from mia_hub.checking.checks import readable_images
 from mia_hub.checking.set_answers import SetCheck
 from mia_hub.errors import MiaHubError
-from mia_hub.ui.check.checkers import DEMO, batch_progress, checker_for
+from mia_hub.ui.check.checkers import DEMO, batch_progress, checker_for, demo_checker
+from mia_hub.ui.check.examples import draw_examples
 from mia_hub.ui.check.offers import accept_offer, offer_values
 from mia_hub.ui.check.outputs import Outputs, answer_outputs, problem_outputs, set_outputs
 from mia_hub.ui.check.running import RunningCheck, session_of
-from mia_hub.ui.hardware import on_gpu
+from mia_hub.ui.hardware import is_zero_gpu, on_gpu
 
 MOST_IMAGES = 200
 MOST_NONMEMBERS = 2000
@@ -49,6 +51,16 @@ class Question:
     copies: bool = False
     build: bool = False
     session: str | None = None
+
+
+def warm_up() -> None:
+    """Load the demo model and answer a question while the page is being opened, so that no visitor waits for what is slow once."""
+    if is_zero_gpu():
+        # There a model moves to the GPU with the page's launch, and only if this thread has put it onto "cuda" by then.
+        demo_checker()
+        return
+    question = Question([draw_examples()[0].images[0]])
+    threading.Thread(target=answer, args=(question, None), daemon=True).start()
 
 
 def check(

@@ -17,7 +17,7 @@ from mia_hub.models.rows import default_rows
 from mia_hub.models.shared import SharedModel
 from mia_hub.references.publishing import fetch_reference
 from mia_hub.references.reference import Reference
-from mia_hub.ui.hardware import is_public, is_zero_gpu, largest_weights
+from mia_hub.ui.hardware import is_public, largest_weights
 
 DEMO = "demo"
 HUB_MODEL = re.compile(r"[\w.-]+/[\w.-]+( \+ [\w.-]+/[\w./@-]+)?")
@@ -28,15 +28,6 @@ Progress = Callable[..., None]
 _loading = threading.Lock()
 _demo: list[Checker] = []
 _hub_models: dict[str, SharedModel] = {}
-
-
-def warm_up() -> None:
-    """Load the demo model while the page is being opened, so that the first answer doesn't wait for it."""
-    if is_zero_gpu():
-        # There a model moves to the GPU with the page's launch, and only if this thread has put it onto "cuda" by then.
-        demo_checker()
-        return
-    threading.Thread(target=demo_checker, daemon=True).start()
 
 
 def demo_checker() -> Checker:
