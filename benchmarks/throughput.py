@@ -218,9 +218,10 @@ def _elsewhere(name: str, files: list[bytes], what: str, seconds: float, rounds:
         rounds: how often each side is measured.
         instead: of the name.
     """
-    attack = get_attack(name, timesteps=(100,))
+    attack, began, waited = get_attack(name, timesteps=(100,)), list[float](), list[float]()
 
     def denoise(x: torch.Tensor, t: torch.Tensor | None) -> torch.Tensor:
+        began.append(time.perf_counter())
         time.sleep(seconds * len(x))
         return x
 
@@ -230,14 +231,22 @@ def _elsewhere(name: str, files: list[bytes], what: str, seconds: float, rounds:
         for start in range(0, len(files), ELSEWHERE_ROWS):
             denoise(torch.empty(min(ELSEWHERE_ROWS, len(files) - start)), None)
 
-    taken = in_turns(rounds, [bare, lambda: attack.score(model, files, batch_size=ELSEWHERE_ROWS, progress=False)])
-    ratios = taken[:, 0] / taken[:, 1]
+    def score() -> None:
+        began.clear()
+        started = time.perf_counter()
+        attack.score(model, files, batch_size=ELSEWHERE_ROWS, progress=False)
+        waited.append(began[0] - started)
+
+    taken = in_turns(rounds, [bare, score])
+    first = np.array(waited[-rounds:])
+    ratios = taken[:, 0] / (taken[:, 1] - first)
     return Row(
         instead or f"{name}, 1 query / a denoiser elsewhere that takes {1000 * seconds:g} ms per image, throughput",
-        f"{np.median(ratios):.1%} ({ratios.min():.1%} … {ratios.max():.1%}); {len(files):,} {what}",
+        f"{np.median(ratios):.1%} ({ratios.min():.1%} … {ratios.max():.1%}) once the first batch is read, which takes "
+        f"{np.median(first):.2f} s; {len(files):,} {what}",
         "" if instead else f"≥ {LEAST_RATIO:.0%}",
         None if instead else bool(np.median(ratios) >= LEAST_RATIO),
-        {"bare_seconds": taken[:, 0], "score_seconds": taken[:, 1]},
+        {"bare_seconds": taken[:, 0], "score_seconds": taken[:, 1], "first_batch_seconds": first},
     )
 
 

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,14 @@ from mia_hub.splits.member_split import MemberSplit
 from mia_hub.splits.writing import write_split
 from studies.figures import heat_svg
 from studies.measuring import CONDITIONAL, FIRST, OTHERS, SIMA, entry_numbers, interval_text
-from studies.models import MODELS, TRAINED_ON, TrainedModel, load_run
+from studies.models import MODELS, REPEATS, TRAINED_ON, TrainedModel, load_run
 from studies.page import RUNS, run_study
 
 NAME = "attacks"
 TEXT, ON_TOP = ("t2i", "t2i-lora"), {"t2i-lora": "t2i"}
-# Images of each side; of models of photographs as many non-members as there are, so that small false-positive rates are resolved.
-MOST, MOST_PHOTOGRAPHS = 500, 8000
+# Images of each side; of models of photographs as many non-members as there are, so that small false-positive rates are resolved, and of
+# their repeats half as many, since every score is shipped.
+MOST, MOST_PHOTOGRAPHS, MOST_REPEATED = 500, 8000, 4000
 # Of them, with the filter of FreMIA: the authors' square of half-side 5 is for 32×32; the latents have 8×8.
 PHOTOGRAPHS = {"ddpm-cifar": "filtered=2,0.2", "ldm-cifar": "filtered=1,0.2"}
 FOUR_SHIFTS = "sima-cn:given=complexity,shift-left,shift-right,shift-up,shift-down,timesteps=70,100,130"
@@ -40,14 +42,18 @@ EVERY = (*FIRST, CONDITIONAL, FOUR_SHIFTS, *OTHERS)
 WITH_TEXT = ("clid", "forensics-text")
 # The demo's split is four times as large, and its images three times: docs/attacks.md has the costly attacks, on a part of the split.
 COSTLY = ("secmi-nns", "pfami", "rediffuse", "gsa1", "gsa2", "forensics-vlb", "forensics-mse", "forensics-xstart")
-# Those that run on thousands of images.
+# Those that run on thousands of images, and those of them that run on repeats.
 QUICK = ("random", SIMA, "sima-c", CONDITIONAL, FOUR_SHIFTS, *OTHERS[:2], OTHERS[3])
+REPEATED = tuple(attack for attack in QUICK if attack not in ("random", "secmi"))
 
 
 def attacks_on(name: str) -> tuple[str, ...]:
     """Return the attacks that run on a model."""
     if name in PHOTOGRAPHS:
         return QUICK + _filtered(name)
+    for of, repeats in REPEATS.items():
+        if name in repeats:
+            return (*REPEATED, _filtered(of)[0])
     if name == "demo":
         return tuple(attack for attack in EVERY if attack not in COSTLY and not attack.startswith("nearest-generated"))
     return EVERY + (WITH_TEXT if name in TEXT else ())
@@ -60,14 +66,15 @@ def _filtered(name: str) -> tuple[str, ...]:
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     home = args.runs / "board"
     # A model that isn't there keeps its entries. The others are loaded first: an unfinished one is noticed before the worker starts.
-    models = {name: load_run(args.runs / name) for name in MODELS if (args.runs / name).exists()}
-    for name in [*models, *(["demo"] if len(models) == len(MODELS) - 1 else [])]:
+    every = [*MODELS, *chain.from_iterable(REPEATS.values())]
+    models = {name: load_run(args.runs / name) for name in every if (args.runs / name).exists()}
+    for name in [*models, *(["demo"] if len(models) == len(every) - 1 else [])]:
         if name in models:
             _lay_out(models[name], home / "local", name)
         _submit(home, name)
     _work(home)
     entries_of.cache_clear()
-    return {"entries": {name: [entry["id"] for entry in entries_of(name)] for name in MODELS if entries_of(name)}}
+    return {"entries": {name: [entry["id"] for entry in entries_of(name)] for name in every if entries_of(name)}}
 
 
 def _lay_out(model: TrainedModel, local: Path, name: str) -> None:
@@ -75,7 +82,8 @@ def _lay_out(model: TrainedModel, local: Path, name: str) -> None:
     if not (local / name).exists():
         shutil.copytree(model.final, local / name)
     if not (local / f"{name}-split").exists():
-        split = model.split(MOST_PHOTOGRAPHS if name in PHOTOGRAPHS else MOST)
+        most = MOST_PHOTOGRAPHS if name in PHOTOGRAPHS else MOST if name in MODELS else MOST_REPEATED
+        split = model.split(most)
         write_split(split, local / f"{name}-split", license=model.data.licence.lower(), model=name, progress=False)
 
 
@@ -131,7 +139,8 @@ def scores_of(row: dict[str, Any]) -> ScoreTable:
 
 
 def render(results: dict[str, Any]) -> dict[str, str]:
-    figures = {name: {row["attack"]: row for row in model_rows(name) if row["entry"] in ids} for name, ids in results["entries"].items()}
+    trainings = {name: {row["attack"]: row for row in model_rows(name) if row["entry"] in ids} for name, ids in results["entries"].items()}
+    figures = {name: rows for name, rows in trainings.items() if name in MODELS}
     every = (*EVERY, *(attack for name in PHOTOGRAPHS for attack in _filtered(name)), *WITH_TEXT)
     attacks = [attack for attack in every if any(attack in rows for rows in figures.values())]
     strongest = sorted(attacks, key=lambda attack: (_run_on(figures, attack) < len(figures) / 2, -_mean_auc(figures, attack)))
@@ -145,6 +154,7 @@ def render(results: dict[str, Any]) -> dict[str, str]:
         "auc": markdown_table(headers, [_table_row(figures, attack, "auc") for attack in strongest], raw=True),
         "tpr": markdown_table(headers, [_table_row(figures, attack, "tpr") for attack in strongest], raw=True),
         "models": "\n".join(_model_line(name) for name in figures),
+        "repeats": "\n\n".join(_repeats_tables(trainings, name, repeats) for name, repeats in REPEATS.items()),
     }  # fmt: skip
 
 
@@ -185,8 +195,29 @@ def _table_row(figures: dict[str, Any], attack: str, figure: str) -> list[str]:
 
 
 def _cell(row: dict[str, Any], figure: str) -> str:
-    estimate = row["auc"] if figure == "auc" else row["tpr_at_fpr"].get("0.01")
-    return interval_text(entry_numbers(estimate))
+    return interval_text(entry_numbers(_estimate(row, figure)))
+
+
+def _estimate(row: dict[str, Any], figure: str) -> dict[str, float] | None:
+    return row["auc"] if figure == "auc" else row["tpr_at_fpr"].get("0.01")
+
+
+def _repeats_tables(trainings: dict[str, Any], name: str, repeats: tuple[str, ...]) -> str:
+    """Return tables of a model's figures beside those of its repeats: each with its interval, their mean, and how far they are apart."""
+    every = [trainings[run] for run in (name, *repeats) if run in trainings]
+    attacks = sorted(set.intersection(*map(set, every)), key=lambda attack: -every[0][attack]["auc"]["value"])
+    headers = ["Attack", *(f"Seed {seed}" for seed in range(len(every))), "Mean", "Largest − smallest"]
+    tables = []
+    for figure, title in (("auc", "AUC"), ("tpr", "TPR@1%FPR")):
+        lines = [_repeated_row(attack, [rows[attack] for rows in every], figure) for attack in attacks]
+        tables.append(f"{title} on {MODELS[name]}:\n\n{markdown_table(headers, lines, raw=True)}")
+    return "\n\n".join(tables)
+
+
+def _repeated_row(attack: str, rows: list[dict[str, Any]], figure: str) -> list[str]:
+    values = [_estimate(row, figure)["value"] for row in rows]
+    mean, apart = sum(values) / len(values), max(values) - min(values)
+    return [f"`{attack}`", *(_cell(row, figure) for row in rows), f"{mean:.3f}", f"{apart:.3f}"]
 
 
 def _description(figures: dict[str, Any], attacks: list[str]) -> str:

@@ -33,6 +33,8 @@ TRAINED_ON = {
     "t2i": "446 colour emoji at 32×32, with their Unicode names as captions",
     "t2i-lora": "the same, then 109 emoji of animals and food for the LoRA",
 }
+# Runs of a model's recipe with other seeds, which draw other members, other weights and other batches.
+REPEATS = {"ddpm-cifar": ("ddpm-cifar-seed1", "ddpm-cifar-seed2")}
 # Images of each side: few enough for a study of many models, and enough for intervals of ± .03 in AUC at worst.
 MOST = 1000
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from mia_hub.system.streams import any_terminal
 from studies.beta import BETAS, LOSSES
 from studies.memorisation import SIZES
+from studies.models import REPEATS
 from studies.page import RUNS
 
 # A few images are soon memorised.
@@ -38,7 +39,8 @@ def chains(runs: Path) -> Iterator[list[list[str]]]:
         yield [_pixels(runs, f"ddpm-{size}", size, steps)]
     yield [[*_pixels(runs, "ddpm-512-flips", 512, 8000), "--flips"]]
     photographs = ["--data", "cifar10", "--nonmembers", "8000", "--learning-rate", "8e-4", "--stop-at", "0.83"]
-    yield [[*_pixels(runs, "ddpm-cifar", 512, 20_000), *photographs]]
+    for seed, name in enumerate(("ddpm-cifar", *REPEATS["ddpm-cifar"])):
+        yield [[*_pixels(runs, name, 512, 20_000), *photographs, *(["--seed", str(seed)] if seed else [])]]
     for loss, ending in LOSSES.items():
         for beta in BETAS[loss]:
             yield _latent(runs, f"b{beta}{ending}", beta, ending != "")
