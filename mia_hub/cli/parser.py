@@ -27,6 +27,7 @@ from mia_hub.cli import (
 )
 from mia_hub.cli.output import EXIT_ERROR, EXIT_INTERRUPTED, message
 from mia_hub.errors import MiaHubError
+from mia_hub.rendering.suggestions import did_you_mean
 from mia_hub.system.processes import launched, launched_as, launched_first
 from mia_hub.system.streams import any_terminal
 
@@ -64,6 +65,12 @@ class CommandParser(argparse.ArgumentParser):
         if unknown:
             self.error(self._unknown(unknown))
         return parsed, unknown
+
+    def _check_value(self, action, value):  # type: ignore[no-untyped-def]  # as typeshed has it
+        if action.nargs == argparse.PARSER and value not in action.choices:
+            what = (action.metavar or action.dest).lower()
+            self.error(f"there is no {what} {value}.{did_you_mean(value, action.choices)} {self.prog} --help lists them all.")
+        super()._check_value(action, value)
 
     def _unknown(self, arguments: list[str]) -> str:
         options = [argument.partition("=")[0] for argument in arguments if argument.startswith("-") and argument != "--"]

@@ -85,7 +85,8 @@ def _from_path(source: str | os.PathLike[str], name: str) -> tuple[Pixels, tuple
                 name, "this is a folder, not an image", "Pass the files in it; where several images are accepted, pass the folder"
             )
         if not path.exists():
-            raise image_error(name, f"there is no file {printable(path)}", "Check the path")
+            file = printable(path)
+            raise image_error(name, "there is no such file" if name == file else f"there is no file {file}", "Check the path")
         if not path.is_file():
             raise image_error(name, "this is a device or a pipe, not a file", "Pass the path of an image file")
         with path.open("rb") as stream:

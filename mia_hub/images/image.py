@@ -18,7 +18,7 @@ from mia_hub.images.arrays import as_array, as_pil, as_uint8
 Item = TypeVar("Item")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class InputImage:
     """One decoded image.
 
@@ -31,6 +31,10 @@ class InputImage:
     pixels: npt.NDArray[Any]
     name: str
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        height, width, channels = self.pixels.shape
+        return f"<{type(self).__name__} {self.name!r}: {height}×{width}, {'RGB' if channels == 3 else 'grey'}, {self.pixels.dtype}>"
 
     @cached_property
     def id(self) -> str:
@@ -94,7 +98,7 @@ class InputImage:
         return pixels if pixels.shape[:2] == (height, width) else _cover(pixels, height, width)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ResizedImage(InputImage):
     """An image at a model's size, which keeps the identity of the one that it was made of.
 

@@ -77,6 +77,13 @@ def test_what_goes_wrong_is_said_in_a_line(error, status, says, capsys, monkeypa
         (["install-metric", "sima"], "install-metric", "unexpected argument: sima"),
         (["install-metric", "--", "sima"], "install-metric", "unexpected argument: -- sima"),
         (["--versoin", "attacks"], "", "there is no option --versoin. Did you mean --version?"),
+        (["chekc"], "", "there is no command chekc. Did you mean 'check'? mia-hub --help lists them all."),
+        (["zzz", "image.png"], "", "there is no command zzz. mia-hub --help lists them all."),
+        (
+            ["reference", "biuld"],
+            "reference",
+            "there is no action biuld. Did you mean 'build'? mia-hub reference --help lists them all.",
+        ),
         (["attacks", "--al"], "attacks", "there is no option --al. mia-hub attacks --help lists them all."),
     ],
 )
@@ -113,7 +120,7 @@ def image(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["check", "nowhere.png"], "there is no file nowhere.png"),
+        (["check", "nowhere.png"], "nowhere.png: there is no such file"),
         (["check", "IMAGE", "--model", "nonsense"], "There is no model 'nonsense'"),
         (["check", "IMAGE", "--model", "alice/absent"], "The Hub has no model 'alice/absent'"),
         (["check", "IMAGE", "--attack", "simaa"], "Did you mean 'sima'"),

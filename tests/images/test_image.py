@@ -70,6 +70,7 @@ def test_image_basics():
     np.testing.assert_array_equal(np.asarray(image.to_pil()), RGB)
     half = InputImage(np.full((8, 8, 1), 0.5, np.float32), "half")
     assert half.to_pil().getpixel((0, 0)) == 128 and half.notes == ()
+    assert repr([image, half.at(4, 4, 1)]) == "[<InputImage 'image': 24×32, RGB, uint8>, <ResizedImage 'half': 4×4, grey, float32>]"
     with pytest.raises(AttributeError):
         image.name = "other"
 
