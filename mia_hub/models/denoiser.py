@@ -54,7 +54,8 @@ class PixelSpace:
 
 def takes_resized_images(model: Any) -> bool:
     """Whether a model resizes images by `PixelSpace.pixels`, so that it may be given them at its size."""
-    return getattr(type(model), "pixels", None) is PixelSpace.pixels
+    # Of the bound method, so that a model which passes its calls on to another answers as that one.
+    return getattr(getattr(model, "pixels", None), "__func__", None) is PixelSpace.pixels
 
 
 class FunctionModel(PixelSpace):

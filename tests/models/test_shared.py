@@ -12,7 +12,7 @@ import torch
 
 from mia_hub.attacks import get_attack
 from mia_hub.attacks.querying import full_precision
-from mia_hub.models.denoiser import wrap_denoiser
+from mia_hub.models.denoiser import takes_resized_images, wrap_denoiser
 from mia_hub.models.exact import ddpm_alphas_cumprod
 from mia_hub.models.loading import load_model
 from mia_hub.models.shared import SharedModel
@@ -192,6 +192,15 @@ def test_an_attack_on_a_shared_model_has_the_same_scores():
             pytest.approx(row, rel=1e-6) for row in alone.scores.tolist()
         ]
     assert alone.model == attack.score(shared, images, progress=False).model
+
+
+def test_a_shared_model_takes_resized_images_if_its_model_does():
+    class Own:
+        def pixels(self, images):
+            raise NotImplementedError
+
+    assert [takes_resized_images(SharedModel(model, 8)) for model in (load_model("demo"), Own())] == [True, False]
+    assert not takes_resized_images(object())
 
 
 def test_queries_with_gradients_are_not_shared():
