@@ -179,6 +179,8 @@ def measure_commands(names: list[str], limit: int, checks: int, photographs: int
 
 def run(args: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
     """Measure; return the rows and the facts that they depend on."""
+    import sklearn.ensemble  # noqa: F401  # only the threads of what is loaded are limited
+
     with at_most_threads(1), threadpool_limits(1):
         conditions = facts(torch.device("cpu"), "float32", default_rows(load_model("demo", device="cpu")))
         return measure_commands(args.only, args.limit, args.checks, args.photographs, args.rounds), conditions | {"rounds": args.rounds}
