@@ -1,4 +1,4 @@
-"""From the shell to a verdict on one image, and from the page's start to its first answer.
+"""From the shell to a verdict on one image, and a page's first answer, once the demo is loaded and before.
 
     python -m benchmarks.cold_start
     python -m benchmarks.cold_start --only check --rounds 3
@@ -34,7 +34,7 @@ from mia_hub.splits.loading import load_split
 PARTS = ("check", "imports", "page")
 MOST_CHECK_SECONDS, MOST_ANSWER_SECONDS = 4.0, 1.5
 # Of a processor: a waiting app wakes up now and then.
-IDLE_SHARE = 0.1
+IDLE_SHARE, IDLE_SECONDS = 0.1, 3
 # Packages whose imports are told apart.
 LARGEST = 10
 # A line of -X importtime: microseconds of the module itself, of it with what it imports, and its name.
@@ -82,7 +82,9 @@ def measure_page(image: Path, rounds: int) -> list[Row]:
             wait_until_idle(app.pid)
             loaded[i] = Visitor(app.url).check(str(image))[0]
         with new_app() as app:
-            at_once[i] = Visitor(app.url).check(str(image))[0]
+            begun = time.perf_counter()
+            Visitor(app.url).check(str(image))
+            at_once[i] = time.perf_counter() - begun
     return [
         Row("the app's start, until the page can be opened", spread(started), values={"seconds": started}),
         Row(
@@ -92,7 +94,7 @@ def measure_page(image: Path, rounds: int) -> list[Row]:
             bool(np.median(loaded) <= MOST_ANSWER_SECONDS),
             {"seconds": loaded},
         ),
-        Row("  to a visitor who asks at the moment when the page can be opened", spread(at_once), values={"seconds": at_once}),
+        Row("  to a visitor who opens the page and asks at once, the opening included", spread(at_once), values={"seconds": at_once}),
     ]
 
 
@@ -104,11 +106,11 @@ def new_app() -> Iterator[SimpleNamespace]:
 
 
 def wait_until_idle(pid: int) -> None:
-    """Wait until a process uses hardly any processor time (Linux)."""
+    """Wait until a process uses hardly any processor time for some seconds (Linux)."""
     used = math.inf
-    while used > IDLE_SHARE:
+    while used > IDLE_SHARE * IDLE_SECONDS:
         before = processor_seconds(pid)
-        time.sleep(1)
+        time.sleep(IDLE_SECONDS)
         used = processor_seconds(pid) - before
 
 

@@ -125,16 +125,20 @@ def measure_audit(audit: list[str], limit: int, out: Callable[[], str], rounds: 
     return measure(f"mia-hub audit, {count:,} images", lambda: mia_hub_command(*audit, "--limit", str(limit), "--out", out()), rounds)
 
 
-def further_images(whole: Row, part: Row) -> Row:
-    """Return the share that the passes have of what an audit takes longer than a smaller one: that of an audit without end."""
-    rows, bare, command = (
-        np.median(whole.values[name]) - np.median(part.values[name]) for name in ("rows", "bare_seconds", "command_seconds")
-    )
+def further_images(whole: Row, part: Row) -> list[Row]:
+    """Return the share that the passes have of what an audit takes longer than one of fewer images, which are of the same members."""
+    names = ("rows", "bare_seconds", "command_seconds")
+    rows, bare, command = (np.median(whole.values[name]) - np.median(part.values[name]) for name in names)
+    if rows <= 0:
+        return []
     fixed = np.median(part.values["command_seconds"]) - command / rows * part.values["rows"]
-    return Row(
-        f"  each image beyond the first {part.values['rows']:,}",
-        f"{bare / command:.1%}; {1000 * (command - bare) / rows:.2f} ms an image, and {fixed:.1f} s whatever the number of images",
-    )
+    return [
+        Row(
+            f"  each image beyond the first {part.values['rows']:,}",
+            f"{bare / command:.1%}; {1000 * (command - bare) / rows:.2f} ms an image, and {fixed:.1f} s whatever their number",
+            values=part.values,
+        )
+    ]
 
 
 def measure_commands(names: list[str], limit: int, checks: int, photographs: int, rounds: int) -> list[Row]:
@@ -154,7 +158,7 @@ def measure_commands(names: list[str], limit: int, checks: int, photographs: int
         if "audit" in names:
             few = max(WARMING, limit // 4)
             sizes = [measure_audit(audit, size, out, rounds) for size in (limit, few)]
-            rows += [sizes[0], further_images(*sizes)]
+            rows += [sizes[0], *further_images(*sizes)]
         if "compare" in names:
             compare = ["compare", "--attacks", ATTACK, f"loss:timesteps={TIMESTEP}", "--limit", str(limit)]
             rows.append(measure(f"mia-hub compare, sima and loss, {images}", lambda: mia_hub_command(*compare, "--out", out()), rounds))

@@ -46,6 +46,8 @@ LEAST_RATIO = 0.97
 SHORTER = {"sima-mc": {"timesteps": (50, 100), "draws": 10}}
 # Images per pass of a denoiser that runs elsewhere.
 ELSEWHERE_ROWS = 64
+# Times what one batch alone takes until its query: more would mean that further batches are read before.
+MOST_FIRST = 1.5
 # These attacks train a network on their observations, which is work of another kind; its time is reported apart.
 TRAINS_A_NETWORK = ("secmi-nns", "rediffuse-nns")
 
@@ -231,22 +233,26 @@ def _elsewhere(name: str, files: list[bytes], what: str, seconds: float, rounds:
         for start in range(0, len(files), ELSEWHERE_ROWS):
             denoise(torch.empty(min(ELSEWHERE_ROWS, len(files) - start)), None)
 
-    def score() -> None:
+    def score(most: int | None = None) -> None:
         began.clear()
         started = time.perf_counter()
-        attack.score(model, files, batch_size=ELSEWHERE_ROWS, progress=False)
+        attack.score(model, files[:most], batch_size=ELSEWHERE_ROWS, progress=False)
         waited.append(began[0] - started)
 
+    attack.score(model, files[:ELSEWHERE_ROWS], batch_size=ELSEWHERE_ROWS, progress=False)  # what is set up once
+    score(ELSEWHERE_ROWS)
+    alone = waited[-1]
     taken = in_turns(rounds, [bare, score])
     first = np.array(waited[-rounds:])
     ratios = taken[:, 0] / (taken[:, 1] - first)
+    passed = bool(np.median(ratios) >= LEAST_RATIO and np.median(first) <= MOST_FIRST * alone)
     return Row(
         instead or f"{name}, 1 query / a denoiser elsewhere that takes {1000 * seconds:g} ms per image, throughput",
-        f"{np.median(ratios):.1%} ({ratios.min():.1%} … {ratios.max():.1%}) once the first batch is read, which takes "
-        f"{np.median(first):.2f} s; {len(files):,} {what}",
-        "" if instead else f"≥ {LEAST_RATIO:.0%}",
-        None if instead else bool(np.median(ratios) >= LEAST_RATIO),
-        {"bare_seconds": taken[:, 0], "score_seconds": taken[:, 1], "first_batch_seconds": first},
+        f"{np.median(ratios):.1%} ({ratios.min():.1%} … {ratios.max():.1%}) from the first query on, which comes after "
+        f"{np.median(first):.2f} s, and after {alone:.2f} s where there is one batch alone; {len(files):,} {what}",
+        "" if instead else f"≥ {LEAST_RATIO:.0%}, first query as soon as with one batch",
+        None if instead else passed,
+        {"bare_seconds": taken[:, 0], "score_seconds": taken[:, 1], "first_query_seconds": first, "one_batch_seconds": alone},
     )
 
 

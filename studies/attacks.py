@@ -204,12 +204,14 @@ def _estimate(row: dict[str, Any], figure: str) -> dict[str, float] | None:
 
 def _repeats_tables(trainings: dict[str, Any], name: str, repeats: tuple[str, ...]) -> str:
     """Return tables of a model's figures beside those of its repeats: each with its interval, their mean, and how far they are apart."""
-    every = [trainings[run] for run in (name, *repeats) if run in trainings]
-    attacks = sorted(set.intersection(*map(set, every)), key=lambda attack: -every[0][attack]["auc"]["value"])
-    headers = ["Attack", *(f"Seed {seed}" for seed in range(len(every))), "Mean", "Largest − smallest"]
+    every = {seed: trainings[run] for seed, run in enumerate((name, *repeats)) if run in trainings}
+    if len(every) < 2:
+        return ""
+    attacks = sorted(set.intersection(*map(set, every.values())), key=lambda attack: -_mean_auc(trainings, attack))
+    headers = ["Attack", *(f"Seed {seed}" for seed in every), "Mean", "Largest − smallest"]
     tables = []
     for figure, title in (("auc", "AUC"), ("tpr", "TPR@1%FPR")):
-        lines = [_repeated_row(attack, [rows[attack] for rows in every], figure) for attack in attacks]
+        lines = [_repeated_row(attack, [rows[attack] for rows in every.values()], figure) for attack in attacks]
         tables.append(f"{title} on {MODELS[name]}:\n\n{markdown_table(headers, lines, raw=True)}")
     return "\n\n".join(tables)
 

@@ -40,7 +40,7 @@ def readme_with(text: str) -> str:
 def results() -> str:
     """Return figure and table in Markdown."""
     listed = read_results(NAME)["entries"]
-    rows = [_row(name, [row for row in model_rows(name) if row["entry"] in ids]) for name, ids in listed.items()]
+    rows = [_row(name, [row for row in model_rows(name) if row["entry"] in ids]) for name, ids in listed.items() if name in MODELS]
     headers = [
         "Model",
         *(f"{name}: {figure}" for name in COLUMNS for figure in ("AUC", "TPR@1%FPR")),

@@ -2,7 +2,7 @@
 
     python -m studies.train --jobs 2
 
-It takes about five hours on two cores. After a stop it resumes each model from its last checkpoint.
+It takes about six hours on two cores. After a stop it resumes each model from its last checkpoint.
 """
 
 from __future__ import annotations

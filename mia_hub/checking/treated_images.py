@@ -129,7 +129,6 @@ def _counts(name: str, *, on_pixels: bool) -> dict[str, list[int]] | None:
     return _measured().get(ON_PIXELS_AS.get(name, name)) if on_latents is None else on_latents
 
 
-@lru_cache(maxsize=128)
 def worst(attack: str, *, on_pixels: bool = True) -> FalseEvidence:
     """Return the treatment under which an attack gives most false evidence, by the lower end of the interval.
 

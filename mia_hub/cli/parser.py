@@ -6,7 +6,8 @@ import argparse
 import difflib
 import os
 import sys
-from typing import NoReturn
+from collections.abc import Iterable
+from typing import Any, NoReturn
 
 from leaderboard import cli as leaderboard_commands
 from mia_hub import __version__
@@ -27,7 +28,6 @@ from mia_hub.cli import (
 )
 from mia_hub.cli.output import EXIT_ERROR, EXIT_INTERRUPTED, message
 from mia_hub.errors import MiaHubError
-from mia_hub.rendering.suggestions import did_you_mean
 from mia_hub.system.processes import launched, launched_as, launched_first
 from mia_hub.system.streams import any_terminal
 
@@ -50,7 +50,7 @@ COMMANDS = (
 )
 
 
-# How alike a given and an existing option must be, by `difflib`.
+# How alike a given and an existing name must be, by `difflib`.
 CLOSE = 0.75
 
 
@@ -66,18 +66,18 @@ class CommandParser(argparse.ArgumentParser):
             self.error(self._unknown(unknown))
         return parsed, unknown
 
-    def _check_value(self, action, value):  # type: ignore[no-untyped-def]  # as typeshed has it
-        if action.nargs == argparse.PARSER and value not in action.choices:
-            what = (action.metavar or action.dest).lower()
-            self.error(f"there is no {what} {value}.{did_you_mean(value, action.choices)} {self.prog} --help lists them all.")
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.nargs == argparse.PARSER and action.choices and value not in action.choices:
+            self.error(self._no(str(action.metavar).lower(), value, action.choices))
         super()._check_value(action, value)
 
     def _unknown(self, arguments: list[str]) -> str:
         options = [argument.partition("=")[0] for argument in arguments if argument.startswith("-") and argument != "--"]
-        if not options:
-            return f"unexpected argument: {' '.join(arguments)}"
-        near = difflib.get_close_matches(options[0], self._option_string_actions, n=1, cutoff=CLOSE)
-        return f"there is no option {options[0]}." + (f" Did you mean {near[0]}?" if near else f" {self.prog} --help lists them all.")
+        return self._no("option", options[0], self._option_string_actions) if options else f"unexpected argument: {' '.join(arguments)}"
+
+    def _no(self, what: str, name: str, known: Iterable[str]) -> str:
+        near = difflib.get_close_matches(name, list(known), n=1, cutoff=CLOSE)
+        return f"there is no {what} {name}." + (f" Did you mean {near[0]}?" if near else f" {self.prog} --help lists them all.")
 
 
 def build_parser() -> CommandParser:

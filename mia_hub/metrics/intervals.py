@@ -12,6 +12,7 @@ Sources:
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -254,6 +255,7 @@ def _generator(seed: int, resamples: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
+@lru_cache(maxsize=1024)
 def _beta_limits(successes: float, n: int, tail: float) -> tuple[float, float]:
     """Clopper-Pearson limits, which are also defined for fractions of a success."""
     from scipy.special import betaincinv  # slow to import

@@ -77,13 +77,9 @@ def test_what_goes_wrong_is_said_in_a_line(error, status, says, capsys, monkeypa
         (["install-metric", "sima"], "install-metric", "unexpected argument: sima"),
         (["install-metric", "--", "sima"], "install-metric", "unexpected argument: -- sima"),
         (["--versoin", "attacks"], "", "there is no option --versoin. Did you mean --version?"),
-        (["chekc"], "", "there is no command chekc. Did you mean 'check'? mia-hub --help lists them all."),
-        (["zzz", "image.png"], "", "there is no command zzz. mia-hub --help lists them all."),
-        (
-            ["reference", "biuld"],
-            "reference",
-            "there is no action biuld. Did you mean 'build'? mia-hub reference --help lists them all.",
-        ),
+        (["chekc"], "", "there is no command chekc. Did you mean check?"),
+        (["image.png"], "", "there is no command image.png. mia-hub --help lists them all."),
+        (["reference", "biuld"], "reference", "there is no action biuld. Did you mean build?"),
         (["attacks", "--al"], "attacks", "there is no option --al. mia-hub attacks --help lists them all."),
     ],
 )

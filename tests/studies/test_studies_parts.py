@@ -14,7 +14,7 @@ import pytest
 from benchmarks.treatments import rate_text
 from mia_hub.checking import treated_images
 from studies import beta, memorisation, page, timesteps, train, treated
-from studies.attacks import EVERY, _short_name
+from studies.attacks import EVERY, _repeats_tables, _short_name
 from studies.figures import heat_svg, lines_svg, scatter_svg
 from studies.measuring import GRID
 from studies.models import load_run
@@ -38,6 +38,18 @@ def test_an_onset_is_the_first_snapshot_from_which_on_the_bound_always_holds():
 def test_attacks_of_one_name_are_told_apart():
     names = [_short_name(attack, list(EVERY)) for attack in EVERY]
     assert len(set(names)) == len(names) and "sima" in names and GRID not in " ".join(names)
+
+
+def test_repeats_are_named_by_their_seed():
+    def training(auc: float) -> dict:
+        figure = {"value": auc, "low": auc - 0.1, "high": auc + 0.1}
+        return {"sima": {"auc": figure, "tpr_at_fpr": {"0.01": figure}}}
+
+    trainings = {"ddpm-cifar": training(0.7), "two": training(0.8)}
+    tables = _repeats_tables(trainings, "ddpm-cifar", ("one", "two"))
+    assert tables.count("| Attack | Seed 0 | Seed 2 | Mean | Largest − smallest |") == 2
+    assert tables.count("| `sima` | 0.700 [0.600, 0.800] | 0.800 [0.700, 0.900] | 0.750 | 0.100 |") == 2
+    assert _repeats_tables(trainings, "ddpm-cifar", ("one",)) == ""
 
 
 def test_every_command_trains_what_a_study_asks_for(tmp_path, capsys):

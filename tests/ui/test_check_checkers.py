@@ -15,7 +15,7 @@ from mia_hub.checking.checker import Checker
 from mia_hub.splits.loading import load_split
 from mia_hub.ui import build_app
 from mia_hub.ui.check import checkers, running
-from mia_hub.ui.check.answering import Question, check
+from mia_hub.ui.check.answering import Question, answer_example, check
 from mia_hub.ui.check.events import _numbered, _script
 from mia_hub.ui.check.running import RunningCheck, disconnect, supersede
 
@@ -62,6 +62,12 @@ def scores(image, model) -> list[float]:
     """Of the page's answer."""
     *_, results = check(image, None, model, None)
     return list(results["images"][0]["scores"].values())
+
+
+def test_the_question_that_warms_the_page_up_has_an_answer():
+    with gr.Blocks() as page:
+        results = answer_example()
+    assert [entry["model"] for entry in results["images"]] == ["demo"] and not page.blocks
 
 
 def test_models_queried_at_the_same_time_are_loaded_once_and_one_after_the_other(loads, names, image):

@@ -9,12 +9,13 @@ from typing import Any
 import gradio as gr
 
 from mia_hub.checking.checks import readable_images
+from mia_hub.checking.image_answers import ImageCheck
 from mia_hub.checking.set_answers import SetCheck
 from mia_hub.errors import MiaHubError
 from mia_hub.ui.check.checkers import DEMO, batch_progress, checker_for, demo_checker
 from mia_hub.ui.check.examples import draw_examples
 from mia_hub.ui.check.offers import accept_offer, offer_values
-from mia_hub.ui.check.outputs import Outputs, answer_outputs, problem_outputs, set_outputs
+from mia_hub.ui.check.outputs import Outputs, answer_outputs, details_html, problem_outputs, set_outputs
 from mia_hub.ui.check.running import RunningCheck, session_of
 from mia_hub.ui.hardware import is_zero_gpu, on_gpu
 
@@ -54,13 +55,23 @@ class Question:
 
 
 def warm_up() -> None:
-    """Load the demo model and answer a question while the page is being opened, so that no visitor waits for what is slow once."""
+    """Load the demo model and answer a question while the page is being opened, so that later questions don't wait for what is slow once.
+
+    On ZeroGPU it is loaded alone.
+    """
     if is_zero_gpu():
         # There a model moves to the GPU with the page's launch, and only if this thread has put it onto "cuda" by then.
         demo_checker()
         return
-    question = Question([draw_examples()[0].images[0]])
-    threading.Thread(target=answer, args=(question, None), daemon=True).start()
+    threading.Thread(target=answer_example, daemon=True).start()
+
+
+def answer_example() -> dict[str, Any]:
+    """Return the demo's answer to an example, drawn once. No component is made of it: a page that is being built would take it over."""
+    results = _query_model(Question([draw_examples()[0].images[0]]), None)[0]
+    assert isinstance(results, dict), results
+    details_html(ImageCheck.from_entry(results["images"][0], results["reference"]), results)
+    return results
 
 
 def check(

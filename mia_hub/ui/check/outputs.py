@@ -75,12 +75,18 @@ def row_outputs(results: dict[str, Any], event: gr.SelectData) -> tuple[gr.HTML,
 
 
 def details_outputs(check: ImageCheck, results: dict[str, Any], *, of_several: bool = False) -> tuple[gr.HTML, gr.HTML, gr.HTML]:
+    """Return the outputs of `details_html`."""
+    plot, figures, caveats = (gr.HTML(html, visible=True) for html in details_html(check, results, of_several=of_several))
+    return plot, figures, caveats
+
+
+def details_html(check: ImageCheck, results: dict[str, Any], *, of_several: bool = False) -> tuple[Markup, Markup, Markup]:
     """Return the plot, the figures and the caveats of one answer; among several, the answer stands above its plot."""
     everyone = [(one["name"], one["score"]) for one in results["images"] if one["p_value"] is not None] if of_several else []
     verdict = scores_svg(check, everyone, selected=of_several) if check.p_value is not None else ""
     among: dict[str, Any] = {"name": check.name, "answer": answer_html(check) + truth_html(check, results["reference"])}
     plot = piece("plot", curve_svg(check), _curve_note(check), verdict, **(among if of_several else {}))
-    return gr.HTML(plot, visible=True), gr.HTML(figures_html(check), visible=True), gr.HTML(caveats_html(check), visible=True)
+    return plot, figures_html(check), caveats_html(check)
 
 
 def problem_outputs(*messages: str) -> Outputs:
