@@ -15,6 +15,7 @@ def border_share(image: InputImage) -> float:
 
     The colour is the median of the outermost pixels in each channel; the same is what differs by at most `TOLERANCE` grey levels.
     """
-    pixels = np.asarray(image.to_pil().convert("RGB"), dtype=np.int16)
+    pixels = image.pixels
     edge = np.concatenate([pixels[0], pixels[-1], pixels[1:-1, 0], pixels[1:-1, -1]])
-    return float((np.abs(edge - np.median(edge, axis=0)).max(axis=1) <= TOLERANCE).mean())
+    levels = np.asarray(InputImage(edge[None], image.name).to_pil().convert("RGB"), dtype=np.int16)[0]
+    return float((np.abs(levels - np.median(levels, axis=0)).max(axis=1) <= TOLERANCE).mean())

@@ -92,10 +92,16 @@ class InputImage:
                 f"{self.name}: can't be resized to {height} x {width} with {channels} channels. "
                 "Height and width are at least 1, and channels is 1, 3 or None: pass the size of the model's images."
             )
-        pixels = self.pixels
-        if channels == 1 and pixels.shape[2] == 3:
-            pixels = _luma(pixels)
-        return pixels if pixels.shape[:2] == (height, width) else _cover(pixels, height, width)
+        size = (height, width, channels)
+        if size not in self._sizes:
+            pixels = _luma(self.pixels) if channels == 1 and self.pixels.shape[2] == 3 else self.pixels
+            self._sizes[size] = pixels if pixels.shape[:2] == (height, width) else _cover(pixels, height, width)
+        return self._sizes[size]
+
+    @cached_property
+    def _sizes(self) -> dict[tuple[int, int, int | None], npt.NDArray[Any]]:
+        """What `_pixels_at` has returned by size, since an answer needs a large image at one size several times."""
+        return {}
 
 
 @dataclass(frozen=True, eq=False, repr=False)

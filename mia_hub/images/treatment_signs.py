@@ -45,19 +45,19 @@ def treatment_signs(image: InputImage, height: int, width: int) -> npt.NDArray[n
     bends = np.concatenate([np.abs(np.diff(grey, n=2, axis=axis)).ravel() for axis in (0, 1)])
     sharpness = np.log(bends.mean() + FLOOR) - np.log(steps.mean() + FLOOR)
     tint = (rgb.max(axis=2) - rgb.min(axis=2)).mean()
-    signs = [(steps == 0).mean(), jpeg_ghost(image.to_pil()), sharpness, np.ptp(grey) / 255, tint]
+    signs = [(steps == 0).mean(), jpeg_ghost(image), sharpness, np.ptp(grey) / 255, tint]
     return np.concatenate([complexity(grey[None] / 255), signs])
 
 
-def jpeg_ghost(image: Image.Image) -> float:
+def jpeg_ghost(image: InputImage) -> float:
     """Return by how much less an image changes when it is saved at one quality than at the qualities beside it, in logarithms.
 
     Args:
         image: in its own size, of which a part in the middle is measured; blocks of 8 × 8 stay where they are.
     """
-    grey = image.convert("L")
-    left, top = (max(0, (side - LONGEST_SIDE) // 2 // BLOCK * BLOCK) for side in grey.size)
-    grey = grey.crop((left, top, min(grey.width, left + LONGEST_SIDE), min(grey.height, top + LONGEST_SIDE)))
+    top, left = (max(0, (side - LONGEST_SIDE) // 2 // BLOCK * BLOCK) for side in (image.height, image.width))
+    middle = image.pixels[top : top + LONGEST_SIDE, left : left + LONGEST_SIDE]
+    grey = InputImage(middle, image.name).to_pil().convert("L")
     levels, changes = np.asarray(grey, dtype=np.float64), []
     for quality in QUALITIES:
         file = io.BytesIO()

@@ -87,6 +87,18 @@ def test_resized_exact():
     np.testing.assert_array_equal(image.pixels, before)
 
 
+@pytest.mark.parametrize("channels", [1, 3, None])
+@pytest.mark.parametrize("source", [RGB, GREY, FLOAT * np.float32(0.5)], ids=["RGB", "grey", "float"])
+def test_each_resized_array_is_the_callers_own(source, channels):
+    image = open_image(source)
+    first = image.resized(10, 12, channels)
+    kept = first.copy()
+    first[:] = 0
+    np.testing.assert_array_equal(image.resized(10, 12, channels), kept)
+    np.testing.assert_array_equal(image.at(10, 12, channels).resized(10, 12, channels), kept)
+    np.testing.assert_array_equal(open_image(source).resized(10, 12, channels), kept)
+
+
 def test_resized_to_tensor_equality():
     torch = pytest.importorskip("torch")
     np.testing.assert_array_equal(open_image(RGB).resized(24, 32), (torch.from_numpy(RGB).float() / 255).numpy())

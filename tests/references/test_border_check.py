@@ -12,7 +12,7 @@ from support.blobs import blobs, perfect_memory
 import mia_hub
 from mia_hub.checking.checker import Checker
 from mia_hub.images.borders import border_share
-from mia_hub.images.sources import as_images
+from mia_hub.images.sources import as_images, open_image
 from mia_hub.images.treatments import treated
 from mia_hub.references.border_check import BorderCheck
 from mia_hub.references.demo_reference import demo_reference
@@ -53,6 +53,13 @@ def test_a_border_of_any_colour_is_seen(kind):
     check = BorderCheck(shares(photos(20, 0)))
     found = [check(image) for image in as_images([(BORDERED | OTHERS)[kind](image) for image in photos(8, 1)])]
     assert found == [kind in BORDERED] * 8
+
+
+def test_a_border_is_the_same_in_grey_in_colour_and_in_floats():
+    for image in [*photos(3, 2), BORDERED["of a compressed file"](photos(1, 3)[0])]:
+        grey, colour = np.asarray(image.convert("L")), np.asarray(image)
+        for one, other in ((grey, np.stack([grey] * 3, axis=2)), (colour, colour / np.float32(255) * np.float32(0.999))):
+            assert border_share(open_image(one)) == border_share(open_image(other))
 
 
 def test_a_border_that_many_reference_images_have_is_of_their_kind():
