@@ -7,6 +7,7 @@ import os
 
 from mia_hub.cli.options import Commands
 from mia_hub.errors import MiaHubError, first_line
+from mia_hub.system.malloc import share_arenas
 
 
 def add_command(commands: Commands) -> None:
@@ -80,6 +81,7 @@ def launch(
         hardware.weights_limit(largest_weights, "--largest-weights")
         os.environ[hardware.LARGEST_WEIGHTS] = largest_weights
     hardware.largest_weights()  # refused before the page is built
+    share_arenas()
     page = build_app()
     try:
         # None, not False, leaves the choice to GRADIO_SHARE.
