@@ -92,10 +92,13 @@ class InputImage:
                 f"{self.name}: can't be resized to {height} x {width} with {channels} channels. "
                 "Height and width are at least 1, and channels is 1, 3 or None: pass the size of the model's images."
             )
-        size = (height, width, channels)
+        pixels, size = self.pixels, (height, width, channels)
+        of_size, to_grey = pixels.shape[:2] == (height, width), channels == 1 and pixels.shape[2] == 3
+        if of_size and not to_grey:
+            return pixels
         if size not in self._sizes:
-            pixels = _luma(self.pixels) if channels == 1 and self.pixels.shape[2] == 3 else self.pixels
-            self._sizes[size] = pixels if pixels.shape[:2] == (height, width) else _cover(pixels, height, width)
+            pixels = _luma(pixels) if to_grey else pixels
+            self._sizes[size] = pixels if of_size else _cover(pixels, height, width)
         return self._sizes[size]
 
     @cached_property
