@@ -8,7 +8,7 @@ import torch
 
 from mia_hub.attacks import get_attack
 from mia_hub.errors import AttackError, ModelError
-from mia_hub.models.denoiser import wrap_denoiser
+from mia_hub.models.denoiser import PixelSpace, wrap_denoiser
 from mia_hub.models.exact import ddpm_alphas_cumprod
 
 STEPS = (20, 60)
@@ -80,8 +80,8 @@ def test_out_of_memory_outside_the_denoiser_is_halved_too():
 def test_photographs_of_a_batch_are_let_go_once_encoded(monkeypatch):
     monkeypatch.setattr("mia_hub.attacks.batch_reading.MAX_DECODED_VALUES", 250)
     model = failing_model(lambda x, t: x)
-    pixels, sizes = model.pixels, []
-    model.pixels = lambda inputs: sizes.append(len(inputs)) or pixels(inputs)
+    pixels, sizes = PixelSpace.pixels, []
+    monkeypatch.setattr(PixelSpace, "pixels", lambda self, inputs: sizes.append(len(inputs)) or pixels(self, inputs))
     images = np.random.default_rng(0).integers(0, 256, (10, 16, 16), dtype=np.uint8)
     held = get_attack("sima", timesteps=STEPS).score(model, images, progress=False)
     monkeypatch.undo()
