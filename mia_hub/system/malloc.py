@@ -14,8 +14,8 @@ ARENAS = 2
 def share_arenas() -> bool:
     """Let all threads of this process take their memory from the same few arenas; return whether the C library takes the setting.
 
-    glibc gives each thread an arena of its own, which keeps the most that the thread ever needed: with the threads of a server, memory
-    grows for hours. Call it before there are threads. The environment variable MALLOC_ARENA_MAX goes first.
+    glibc gives each thread an arena of its own, which keeps the most that the thread ever needed: with the threads of a server, that
+    adds up. Call it before there are threads. The environment variable MALLOC_ARENA_MAX goes first.
     """
     if not sys.platform.startswith("linux") or "MALLOC_ARENA_MAX" in os.environ:
         return False
