@@ -170,7 +170,7 @@ def _run_on(figures: dict[str, Any], attack: str) -> int:
     return sum(attack in rows for rows in figures.values())
 
 
-def _mean_auc(figures: dict[str, Any], attack: str) -> float:
+def _mean_auc(figures: dict[Any, Any], attack: str) -> float:
     """Return the mean AUC over the models on which the attack was run."""
     values = [rows[attack]["auc"]["value"] for rows in figures.values() if attack in rows]
     return sum(values) / len(values)
@@ -207,7 +207,7 @@ def _repeats_tables(trainings: dict[str, Any], name: str, repeats: tuple[str, ..
     every = {seed: trainings[run] for seed, run in enumerate((name, *repeats)) if run in trainings}
     if len(every) < 2:
         return ""
-    attacks = sorted(set.intersection(*map(set, every.values())), key=lambda attack: -_mean_auc(trainings, attack))
+    attacks = sorted(set.intersection(*map(set, every.values())), key=lambda attack: -_mean_auc(every, attack))
     headers = ["Attack", *(f"Seed {seed}" for seed in every), "Mean", "Largest − smallest"]
     tables = []
     for figure, title in (("auc", "AUC"), ("tpr", "TPR@1%FPR")):

@@ -103,7 +103,7 @@ class InputImage:
 
     @cached_property
     def _sizes(self) -> dict[tuple[int, int, int | None], npt.NDArray[Any]]:
-        """What `_pixels_at` has returned by size, since an answer needs a large image at one size several times."""
+        """Pixels by size, for `_pixels_at`: an answer needs a large image at one size several times."""
         return {}
 
 

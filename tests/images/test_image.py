@@ -92,11 +92,11 @@ def test_resized_exact():
 def test_each_resized_array_is_the_callers_own(source, channels):
     image = open_image(source)
     first = image.resized(10, 12, channels)
-    kept = first.copy()
+    expected = first.copy()
     first[:] = 0
-    np.testing.assert_array_equal(image.resized(10, 12, channels), kept)
-    np.testing.assert_array_equal(image.at(10, 12, channels).resized(10, 12, channels), kept)
-    np.testing.assert_array_equal(open_image(source).resized(10, 12, channels), kept)
+    np.testing.assert_array_equal(image.resized(10, 12, channels), expected)
+    np.testing.assert_array_equal(image.at(10, 12, channels).resized(10, 12, channels), expected)
+    np.testing.assert_array_equal(open_image(source).resized(10, 12, channels), expected)
     small = open_image(source).at(10, 12, channels)
     assert small.resized(10, 12, channels).any() and not vars(small).keys() & {"_sizes"}, "of a million images, each is kept without more"
 

@@ -41,14 +41,15 @@ def test_attacks_of_one_name_are_told_apart():
 
 
 def test_repeats_are_named_by_their_seed():
-    def training(auc: float) -> dict:
-        figure = {"value": auc, "low": auc - 0.1, "high": auc + 0.1}
-        return {"sima": {"auc": figure, "tpr_at_fpr": {"0.01": figure}}}
+    def training(sima: float, pia: float) -> dict:
+        figures = {name: {"value": auc, "low": auc - 0.1, "high": auc + 0.1} for name, auc in (("sima", sima), ("pia", pia))}
+        return {name: {"auc": figure, "tpr_at_fpr": {"0.01": figure}} for name, figure in figures.items()}
 
-    trainings = {"ddpm-cifar": training(0.7), "two": training(0.8)}
+    trainings = {"ddpm-cifar": training(0.7, 0.6), "two": training(0.8, 0.6), "another model": training(0.5, 0.9)}
     tables = _repeats_tables(trainings, "ddpm-cifar", ("one", "two"))
     assert tables.count("| Attack | Seed 0 | Seed 2 | Mean | Largest − smallest |") == 2
     assert tables.count("| `sima` | 0.700 [0.600, 0.800] | 0.800 [0.700, 0.900] | 0.750 | 0.100 |") == 2
+    assert tables.index("`sima`") < tables.index("`pia`"), "in the order of these trainings, and of no other model"
     assert _repeats_tables(trainings, "ddpm-cifar", ("one",)) == ""
 
 
