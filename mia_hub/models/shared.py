@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
+from weakref import WeakSet
 
 import torch
 
@@ -16,9 +19,10 @@ from mia_hub.models.protocol import DiffusionModel
 class SharedModel:
     """A model whose forward passes are shared by the threads that query it at the same time.
 
-    It has no thread of its own, so that it can be forked, and no query waits for others to join it: the thread that finds the model free
-    runs one pass for as many queries as fit, in the order of their arrival. The passes of a large batch stand in the same queue as all
-    others, and so do those of its base (under a LoRA both are one network, which is switched between them) and of its reference models.
+    All passes run in one thread: each thread that ever ran one would keep working memory of its own, and helpers of its own. No query waits
+    for others to join it: when the model is free, one pass is run for as many queries as fit, in the order of their arrival. The passes of
+    a large batch stand in the same queue as all others, and so do those of its base (under a LoRA both are one network, which is switched
+    between them) and of its reference models. After a fork, the child has a queue and a thread of its own.
 
     Args:
         model: any; it is queried by one thread at a time.
@@ -27,7 +31,7 @@ class SharedModel:
     """
 
     def __init__(self, model: DiffusionModel, rows: int, line: _Line | None = None):
-        self._model, self._rows, self._line = model, rows, line or _Line()
+        self._model, self._line = model, line or _Line(rows)
         self.base = getattr(model, "base", None)
         self.reference_models = getattr(model, "reference_models", ())
 
@@ -57,106 +61,109 @@ class SharedModel:
 
     def _in_line(self, other: DiffusionModel) -> SharedModel:
         """Another model, queried in turn with this one."""
-        return other if isinstance(other, SharedModel) else SharedModel(other, self._rows, self._line)
+        return other if isinstance(other, SharedModel) else SharedModel(other, self._line.rows, self._line)
 
     def predict_noise(self, x: torch.Tensor, t: torch.Tensor, cond: Any = None) -> torch.Tensor:
         """The predicted noise, as the model returns it."""
         if torch.is_grad_enabled():
             return self._model.predict_noise(x, t, cond)
-        own = _Query(self._model, x, t, cond)
-        with self._line.changed:
-            self._line.queue.append(own)
-        while queries := self._next_pass(own):
-            try:
-                self._run(queries)
-            finally:
-                self._finish(queries)
-        return own.result()
+        query = _Query(self._model, x, t, cond)
+        self._line.add(query)
+        return query.epsilon.result()
 
-    def _next_pass(self, own: _Query) -> list[_Query]:
-        """The queries of the pass that the calling thread is to run now: the first in the queue, and those behind it that fit.
 
-        Args:
-            own: the thread's query. Once it is done, there is nothing to run.
-        """
-        line = self._line
-        with line.changed:
-            line.changed.wait_for(lambda: own.done or not line.busy)
-            if own.done:
-                return []
-            line.busy = True
-            first = line.queue.popleft()
-            queries, rows, rest = [first], len(first.x), deque[_Query]()
-            while line.queue:
-                query = line.queue.popleft()
-                if query.kind == first.kind and rows + len(query.x) <= self._rows:
+class _Line:
+    """Where queries wait for their pass, and the thread that runs it.
+
+    Args:
+        rows: most rows of a shared pass.
+
+    Attributes:
+        queue: the queries that wait, in the order of their arrival.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self.begin()
+        _lines.add(self)
+
+    def begin(self) -> None:
+        """Begin with an empty queue, and with no thread until it is needed."""
+        self.queue, self._lock = deque[_Query](), threading.Lock()
+        # Its thread ends when the line is deleted.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="passes")
+
+    def add(self, query: _Query) -> None:
+        """Let a query wait for its pass, of which there is at most one for each query."""
+        with self._lock:
+            self.queue.append(query)
+        self._thread.submit(self._run_next)
+
+    def _run_next(self) -> None:
+        if queries := self._next_queries():
+            with torch.inference_mode(queries[0].inference), torch.no_grad():
+                _run(queries)
+
+    def _next_queries(self) -> list[_Query]:
+        """The first query of the queue, and those behind it that fit; none if earlier passes had room for all."""
+        with self._lock:
+            queries, rows, rest = list[_Query](), 0, deque[_Query]()
+            for query in self.queue:
+                if not queries or (query.kind == queries[0].kind and rows + len(query.x) <= self.rows):
                     queries.append(query)
                     rows += len(query.x)
                 else:
                     rest.append(query)
-            line.queue = rest
+            self.queue = rest
         return queries
 
-    def _finish(self, queries: list[_Query]) -> None:
-        """Wake the threads whose queries are done, and the one that finds the model free next."""
-        with self._line.changed:
-            for query in queries:
-                if not query.done:
-                    query.error, query.done = RuntimeError("The forward pass was interrupted."), True
-            self._line.busy = False
-            self._line.changed.notify_all()
 
-    def _run(self, queries: list[_Query]) -> None:
-        """Run one pass for queries of one kind, and so of one model, which may be another than this one."""
-        model = queries[0].model
-        try:
-            if len(queries) == 1:
-                epsilon = [model.predict_noise(queries[0].x, queries[0].t, queries[0].cond)]
-            else:
-                x, t = torch.cat([query.x for query in queries]), torch.cat([query.t for query in queries])
-                cond = concatenated_conditions([query.cond for query in queries])
-                epsilon = list(torch.split(model.predict_noise(x, t, cond), [len(query.x) for query in queries]))
-        except Exception as error:
-            if len(queries) > 1:  # each is run alone, so that only the query at fault fails, as with too little memory
-                for query in queries:
-                    self._run([query])
-            else:
-                queries[0].error, queries[0].done = error, True
-            return
-        for query, rows in zip(queries, epsilon):
-            query.epsilon, query.done = rows, True
+# A child process has none of its parent's threads, and waits for none of its queries.
+_lines = WeakSet[_Line]()
 
 
-class _Line:
-    """Where queries wait for their pass.
+def _begin_again() -> None:
+    for line in _lines:
+        line.begin()
 
-    Attributes:
-        queue: those that wait, in the order of their arrival.
-        changed: held for every change.
-        busy: whether a pass is running.
-    """
 
-    def __init__(self) -> None:
-        self.queue: deque[_Query] = deque()
-        self.changed, self.busy = threading.Condition(), False
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_again)
 
 
 class _Query:
-    """A forward pass that a thread waits for."""
+    """A forward pass that a thread waits for.
+
+    Attributes:
+        epsilon: the predicted noise, once there is one.
+        inference: whether the thread that waits is in inference mode.
+        kind: queries of one kind can share a pass.
+    """
 
     def __init__(self, model: DiffusionModel, x: torch.Tensor, t: torch.Tensor, cond: Any):
         self.model, self.x, self.t, self.cond = model, x, t, cond
-        self.epsilon: torch.Tensor | None = None
-        self.error: Exception | None = None
-        self.done = False
+        self.epsilon, self.inference = Future[torch.Tensor](), torch.is_inference_mode_enabled()
         values = {"": cond} if isinstance(cond, torch.Tensor) else cond or {}
         shapes = tuple((name, tuple(value.shape[1:]), value.dtype, value.device) for name, value in {"x": x, **values}.items())
-        # Queries of one kind can share a pass.
-        self.kind = (id(model), shapes)
+        self.kind = (id(model), self.inference, shapes)
 
-    def result(self) -> torch.Tensor:
-        """The predicted noise; raises the error of its pass if that failed."""
-        if self.error is not None:
-            raise self.error
-        assert self.epsilon is not None
-        return self.epsilon
+
+def _run(queries: list[_Query]) -> None:
+    """Run one pass for queries of one kind, and so of one model."""
+    first = queries[0]
+    try:
+        if len(queries) == 1:
+            epsilon = [first.model.predict_noise(first.x, first.t, first.cond)]
+        else:
+            x, t = torch.cat([query.x for query in queries]), torch.cat([query.t for query in queries])
+            cond = concatenated_conditions([query.cond for query in queries])
+            epsilon = list(torch.split(first.model.predict_noise(x, t, cond), [len(query.x) for query in queries]))
+    except BaseException as error:  # whatever it is, no thread may be left waiting
+        if len(queries) == 1:
+            first.epsilon.set_exception(error)
+        else:  # each is run alone, so that only the query at fault fails, as with too little memory
+            for query in queries:
+                _run([query])
+        return
+    for query, rows in zip(queries, epsilon):
+        query.epsilon.set_result(rows)
