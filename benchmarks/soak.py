@@ -33,7 +33,8 @@ from mia_hub.errors import MiaHubError
 IMAGES_EACH, CANCELS, RELOADS = 4, 0.1, 0.03
 MOST_SLOWDOWN = 1.3
 # The first minute is compared with the last fifth; of a short trial, the first fifth.
-FIRST_SECONDS, LAST_SHARE = 60.0, 0.2
+FIRST_SECONDS, FIFTHS = 60.0, 5
+LAST_SHARE = 1 / FIFTHS
 # What a batch's company may change of a score in float32. A verdict's score is a difference, in which the 1e-5 of the norms weighs more.
 TOLERANCE = 1e-4
 
@@ -103,16 +104,26 @@ def measure(minutes: float, users: int) -> list[Row]:
         with ThreadPoolExecutor(users) as pool:
             running = [pool.submit(visit, visitor, images[i::users], alone, start, ended) for i, visitor in enumerate(visitors)]
             try:
-                time.sleep(length * LAST_SHARE)
-                memory = [resident_mb(app.pid)]
-                time.sleep(length * (1 - LAST_SHARE))
+                memory = [_memory(app.pid, length / FIFTHS) for _ in range(FIFTHS)]
             finally:
                 ended.set()
             every = [each.result() for each in running]
-        memory.append(resident_mb(app.pid))
     what = f"{users} visitors for {minutes:g} minutes"
     slower = _slowdown_row(np.concatenate([each.begun for each in every]), np.concatenate([each.seconds for each in every]), length)
-    return [*_answer_rows(what, every), memory_row(what, memory, memory[1] - memory[0], "after the first fifth"), slower]
+    return [
+        *_answer_rows(what, every),
+        memory_row(f"{what}, medians of each fifth", memory, memory[-1] - memory[1], "after the second fifth"),
+        slower,
+    ]
+
+
+def _memory(pid: int, seconds: float) -> float:
+    """The median, over some time, of a server's resident memory in MiB, which moves with the questions that it happens to answer."""
+    readings, until = [], time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        time.sleep(min(1.0, seconds / 10))
+        readings.append(resident_mb(pid))
+    return float(np.median(readings))
 
 
 def _answer_rows(what: str, every: list[Visits]) -> list[Row]:

@@ -7,7 +7,7 @@ import os
 
 from mia_hub.cli.options import Commands
 from mia_hub.errors import MiaHubError, first_line
-from mia_hub.system.malloc import share_arenas
+from mia_hub.system.malloc import share_arenas, unused_memory_returned
 
 
 def add_command(commands: Commands) -> None:
@@ -84,8 +84,9 @@ def launch(
     share_arenas()
     page = build_app()
     try:
-        # None, not False, leaves the choice to GRADIO_SHARE.
-        page.launch(server_name=host, server_port=port, share=share or None, **launch_options())
+        with unused_memory_returned():
+            # None, not False, leaves the choice to GRADIO_SHARE.
+            page.launch(server_name=host, server_port=port, share=share or None, **launch_options())
     except OSError as error:
         reason = first_line(error).partition(". ")[0]  # Gradio's advice, which follows, is for scripts
         raise MiaHubError(f"The page can't be served there ({reason}); give another --host or --port.") from error

@@ -13,6 +13,8 @@ TITLE = "mia_hub · was this image in the training set?"
 STYLE = Path(__file__).parent / "style.css"
 # Gradio's temporary folder keeps uploads until they are this old; the page says so.
 DELETE_UPLOADS_AFTER_SECONDS = 600
+# Gradio keeps 200 kB of each visitor's page, so that values which an event has changed can be read back. No event of this page reads any.
+VISITORS_KEPT = 200
 
 
 def build_app() -> gr.Blocks:
@@ -73,6 +75,7 @@ def launch_options() -> dict[str, Any]:
         "theme": theme,
         "css_paths": [STYLE, BOARD_STYLE, HOW_STYLE],
         "max_file_size": "50mb",
+        "state_session_capacity": VISITORS_KEPT,
         "footer_links": ["api"],
         # The endpoints are tools for agents as well, where gradio's extra for that is installed.
         "mcp_server": find_spec("mcp") is not None,

@@ -6,11 +6,13 @@ import ctypes
 import platform
 import subprocess
 import sys
+import threading
 from types import SimpleNamespace
 
 import pytest
 
 from mia_hub.system import malloc
+from mia_hub.system.malloc import unused_memory_returned
 
 ARENAS_USED = """
 import ctypes, sys, threading
@@ -42,6 +44,48 @@ def test_threads_share_arenas(monkeypatch):
     assert used["shared"] <= malloc.ARENAS < used["own"]
 
 
+# Blocks that alternate with such as stay in use, of 64 MiB in all, and each too small to be a mapping of its own.
+UNUSED = """
+import ctypes, re, sys, time
+from mia_hub.system.malloc import unused_memory_returned
+
+def resident():
+    return int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype = libc.memset.restype = ctypes.c_void_p
+libc.free.argtypes = [ctypes.c_void_p]
+blocks = []
+for i in range(1024):
+    blocks.append(libc.malloc(65536))
+    libc.memset(ctypes.c_void_p(blocks[-1]), 1, 65536)
+    libc.memset(ctypes.c_void_p(libc.malloc(64)), 1, 64)
+used = resident()
+with unused_memory_returned(every=0.01):
+    for block in blocks:
+        libc.free(block)
+    deadline = time.monotonic() + 60
+    while resident() > used - 40 and time.monotonic() < deadline:
+        time.sleep(0.01)
+print(used - resident())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone keeps it")
+def test_unused_memory_is_returned(monkeypatch):
+    printed = subprocess.run([sys.executable, "-c", UNUSED], capture_output=True, text=True, check=True).stdout
+    assert float(printed) > 40
+
+
+def test_the_return_ends_with_its_context():
+    before = set(threading.enumerate())
+    with unused_memory_returned(every=0.001):
+        started = set(threading.enumerate()) - before
+    for thread in started:
+        thread.join(60)
+        assert not thread.is_alive()
+
+
 @pytest.mark.parametrize("case", ["set by the user", "another system", "another C library"])
 def test_elsewhere_nothing_is_set(case, monkeypatch):
     monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
@@ -52,3 +96,6 @@ def test_elsewhere_nothing_is_set(case, monkeypatch):
     if case == "another C library":
         monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace())
     assert not malloc.share_arenas()
+    before = threading.active_count()
+    with unused_memory_returned():
+        assert case == "set by the user" or threading.active_count() == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from dataclasses import dataclass, replace
 from typing import Any
@@ -63,7 +64,14 @@ def warm_up() -> None:
         # There a model moves to the GPU with the page's launch, and only if this thread has put it onto "cuda" by then.
         demo_checker()
         return
-    threading.Thread(target=answer_example, daemon=True).start()
+    threading.Thread(target=_settle, daemon=True).start()
+
+
+def _settle() -> None:
+    answer_example()
+    # What is there now, stays. Python would look through all of it for what can be deleted, and so it seldom would.
+    gc.collect()
+    gc.freeze()
 
 
 def answer_example() -> dict[str, Any]:
