@@ -112,7 +112,7 @@ def measure(minutes: float, users: int) -> list[Row]:
     slower = _slowdown_row(np.concatenate([each.begun for each in every]), np.concatenate([each.seconds for each in every]), length)
     return [
         *_answer_rows(what, every),
-        memory_row(f"{what}, medians of each fifth", memory, memory[-1] - memory[1], "after the second fifth"),
+        memory_row(f"{what}, medians of each fifth", memory, memory[-1] - memory[1], "from the second to the last"),
         slower,
     ]
 
