@@ -65,14 +65,6 @@ def _at_least(least: int, text: str) -> int:
     return value
 
 
-def auc_to_reach(text: str) -> float:
-    """Return an AUC above 0, for argparse."""
-    value = float(text)
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"an AUC above 0, up to 1, is needed; got {text}.")
-    return value
-
-
 def command_of(parser: argparse.ArgumentParser, args: argparse.Namespace) -> str:
     """Return the command that repeats the run: every option that differs from its default."""
     words = [parser.prog]

@@ -17,8 +17,8 @@ from mia_hub.system.streams import any_terminal
 from training.data import SIDES, SIDES_OF, model_space
 from training.loop import Batch, Learner, Schedule, Training
 from training.lora import add_lora, merged
-from training.recipe import auc_to_reach, data_of, not_negative, parser_of, schedule_of, train_and_publish
-from training.watching import MOST_WATCHED, calibration_pixels, remembers, watch
+from training.recipe import data_of, not_negative, parser_of, schedule_of, train_and_publish
+from training.watching import MOST_WATCHED, add_stop_rule, calibration_pixels, stop_check, stop_settings
 
 
 def _levels(channels: str) -> tuple[int, ...]:
@@ -132,7 +132,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--rank", type=not_negative, default=0, help="with --base: train a LoRA of this rank, and add it to the saved weights"
     )
-    parser.add_argument("--stop-at", type=auc_to_reach, help="stop when SimA's AUC on the calibration part reaches this value")
+    add_stop_rule(parser)
     args = parser.parse_args(arguments)
     if args.rank and args.base is None:
         parser.error("--rank needs --base: a LoRA is an update of a trained model.")
@@ -144,22 +144,14 @@ def main(arguments: list[str] | None = None) -> None:
     colours = 1 if data.members.ndim == 3 else 3
     pixels = model_space(data.members, colours)
     training, pipeline = ddpm(args.out, schedule_of(args), pixels, flips=args.flips, channels=args.channels, base=args.base, rank=args.rank)
-    calibration = calibration_pixels(data, colours, most=MOST_WATCHED) if args.stop_at else ()
 
     def save(folder: Path) -> None:
         DDPMPipeline(merged(pipeline.unet), pipeline.scheduler).save_pretrained(folder)
 
-    def check(folder: Path) -> dict:
-        if not args.stop_at:
-            return {}
-        figures = {"sima": watch(folder, *calibration, pipeline.unet.device)}
-        if remembers(figures["sima"], {"auc": args.stop_at}):
-            raise StopIteration(figures)
-        return figures
-
+    check = stop_check(args.stop_at, lambda: calibration_pixels(data, colours, most=MOST_WATCHED), pipeline.unet.device)
     settings = {"fine-tuned from": args.base.as_posix()} if args.base else {}
     settings |= {"LoRA of rank": args.rank} if args.rank else {}
-    settings |= {"stops at a calibration AUC of": args.stop_at} if args.stop_at else {}
+    settings |= stop_settings(args.stop_at)
     train_and_publish(
         parser, args, training, data,
         save=save, check=check,

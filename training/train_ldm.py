@@ -16,6 +16,7 @@ from training.loop import Batch, Learner, Training
 from training.recipe import data_of, parser_of, schedule_of, train_and_publish
 from training.train_ddpm import SCHEDULER, noise_loss, sample, to_uint8
 from training.train_vae import SIDE
+from training.watching import MOST_WATCHED, add_stop_rule, calibration_pixels, stop_check, stop_settings
 
 # 0.9 million parameters.
 UNET = dict(
@@ -53,6 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
         default="sample",
         help="latents to train on: the mode, or a new draw at each step (default: sample)",
     )
+    add_stop_rule(parser)
     args = parser.parse_args(arguments)
     data, schedule = data_of(args, side=SIDE), schedule_of(args)
     vae = AutoencoderKL.from_pretrained(args.vae, use_safetensors=True).eval()
@@ -72,11 +74,17 @@ def main(arguments: list[str] | None = None) -> None:
         images = to_uint8(decode_latents(vae.to(network.device), latents))
         return images.mean(-1).round().astype(np.uint8) if data.members.ndim == 3 else images
 
+    def calibration() -> tuple[torch.Tensor, torch.Tensor]:
+        members, nonmembers = (encode_images(vae, part)[0] for part in calibration_pixels(data, 3, most=MOST_WATCHED))
+        return members, nonmembers
+
+    training = Training(args.out, schedule, {"unet": Learner(network, loss)}, len(mean))
     train_and_publish(
-        parser, args, Training(args.out, schedule, {"unet": Learner(network, loss)}, len(mean)), data,
+        parser, args, training, data,
         save=LDMPipeline(vae, network, scheduler).save_pretrained, draw=draw,
+        check=stop_check(args.stop_at, calibration, training.accelerator.device),
         title=f"Latent diffusion on {len(data.members):,} images of {data.name}", tag="unconditional-image-generation",
-        settings={"autoencoder": args.vae.as_posix(), "trained on": args.latents},
+        settings={"autoencoder": args.vae.as_posix(), "trained on": args.latents} | stop_settings(args.stop_at),
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""How strongly a pixel model remembers while it is trained, and the stop rule made from it.
+"""How strongly a model remembers while it is trained, and the stop rule made from it.
 
 Only the calibration part of the split is watched (the part on which an audit may choose its timestep), so the other part stays unseen
 until it is reported.
@@ -6,8 +6,9 @@ until it is reported.
 
 from __future__ import annotations
 
+import argparse
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -57,3 +58,43 @@ def watch(folder: Path, members: torch.Tensor, nonmembers: torch.Tensor, device:
 def remembers(figures: Mapping[int, Mapping[str, float]], at: Mapping[str, float]) -> bool:
     """Return whether, at one timestep, every figure that ``at`` names reaches its value."""
     return any(all(row[name] >= value for name, value in at.items()) for row in figures.values())
+
+
+def add_stop_rule(parser: argparse.ArgumentParser) -> None:
+    """Add the option of `stop_check` to a recipe."""
+    parser.add_argument("--stop-at", type=_auc_to_reach, help="stop when SimA's AUC on the calibration part reaches this value")
+
+
+def _auc_to_reach(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"an AUC above 0, up to 1, is needed; got {text}.")
+    return value
+
+
+def stop_check(
+    stop_at: float | None, calibration: Callable[[], tuple[torch.Tensor, torch.Tensor]], device: torch.device
+) -> Callable[[Path], dict]:
+    """Return the check of snapshots for `training.recipe.train_and_publish`, which ends a run by the stop rule.
+
+    Args:
+        stop_at: the AUC at which it ends; None for a run that isn't watched.
+        calibration: returns the calibration parts of members and non-members in the model's space.
+        device: of the network.
+    """
+    if stop_at is None:
+        return lambda folder: {}
+    parts, at = calibration(), {"auc": stop_at}
+
+    def check(folder: Path) -> dict:
+        figures = {"sima": watch(folder, *parts, device)}
+        if remembers(figures["sima"], at):
+            raise StopIteration(figures)
+        return figures
+
+    return check
+
+
+def stop_settings(stop_at: float | None) -> dict[str, object]:
+    """Return what the card says of the stop rule."""
+    return {"stops at a calibration AUC of": stop_at} if stop_at else {}
