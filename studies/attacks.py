@@ -36,24 +36,24 @@ TEXT, ON_TOP = ("t2i", "t2i-lora"), {"t2i-lora": "t2i"}
 # their repeats half as many, since every score is shipped.
 MOST, MOST_PHOTOGRAPHS, MOST_REPEATED = 500, 8000, 4000
 # Of them, with the filter of FreMIA: the authors' square of half-side 5 is for 32×32; the latents have 8×8.
-PHOTOGRAPHS = {"ddpm-cifar": "filtered=2,0.2", "ldm-cifar": "filtered=1,0.2"}
+PHOTOGRAPHS = {"ddpm-cifar": "filtered=2,0.2", "ldm-photos": "filtered=1,0.2"}
 FOUR_SHIFTS = "sima-cn:given=complexity,shift-left,shift-right,shift-up,shift-down,timesteps=70,100,130"
 EVERY = (*FIRST, CONDITIONAL, FOUR_SHIFTS, *OTHERS)
 WITH_TEXT = ("clid", "forensics-text")
 # The demo's split is four times as large, and its images three times: docs/attacks.md has the costly attacks, on a part of the split.
 COSTLY = ("secmi-nns", "pfami", "rediffuse", "gsa1", "gsa2", "forensics-vlb", "forensics-mse", "forensics-xstart")
-# Those that run on thousands of images, and those of them that run on repeats.
+# Those that run on thousands of images, and those of them that run on latents of photographs and on repeats: every score is shipped.
 QUICK = ("random", SIMA, "sima-c", CONDITIONAL, FOUR_SHIFTS, *OTHERS[:2], OTHERS[3])
-REPEATED = tuple(attack for attack in QUICK if attack not in ("random", "secmi"))
+FEWER = tuple(attack for attack in QUICK if attack not in ("random", "secmi"))
 
 
 def attacks_on(name: str) -> tuple[str, ...]:
     """Return the attacks that run on a model."""
-    if name in PHOTOGRAPHS:
+    if name == "ddpm-cifar":
         return QUICK + _filtered(name)
     for of, repeats in REPEATS.items():
-        if name in repeats:
-            return (*REPEATED, _filtered(of)[0])
+        if name in (of, *repeats):
+            return (*FEWER, _filtered(of)[0])
     if name == "demo":
         return tuple(attack for attack in EVERY if attack not in COSTLY and not attack.startswith("nearest-generated"))
     return EVERY + (WITH_TEXT if name in TEXT else ())
@@ -161,7 +161,7 @@ def render(results: dict[str, Any]) -> dict[str, str]:
 # Names of columns in a narrow figure.
 SHORT = {
     "demo": "28²", "ddpm-512": "16²", "ddpm-512-flips": "flips", "ddpm-cifar": "photos", "ldm-b1e-6": "latent",
-    "ldm-cifar": "latent photos", "t2i": "text", "t2i-lora": "LoRA",
+    "ldm-photos": "latent photos", "t2i": "text", "t2i-lora": "LoRA",
 }  # fmt: skip
 
 

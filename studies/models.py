@@ -18,7 +18,7 @@ MODELS = {
     "ddpm-512-flips": "pixels, 16×16, random flips",
     "ddpm-cifar": "pixels, CIFAR-10, 16×16",
     "ldm-b1e-6": "latents",
-    "ldm-cifar": "latents, CIFAR-10",
+    "ldm-photos": "latents, CIFAR-10",
     "t2i": "text-to-image",
     "t2i-lora": "text-to-image, LoRA",
 }
@@ -29,12 +29,15 @@ TRAINED_ON = {
     "ddpm-512-flips": _CLOTHES,
     "ddpm-cifar": "512 photographs of CIFAR-10, compressed again, at half size",
     "ldm-b1e-6": f"{_CLOTHES}, 32×32 with a black border",
-    "ldm-cifar": "512 photographs of CIFAR-10, 32×32, compressed again; its autoencoder was trained on these and 1,488 others",
+    "ldm-photos": "512 photographs of CIFAR-10, 32×32, compressed again; its autoencoder was trained on 2,000 others",
     "t2i": "446 colour emoji at 32×32, with their Unicode names as captions",
     "t2i-lora": "the same, then 109 emoji of animals and food for the LoRA",
 }
 # Runs of a model's recipe with other seeds, which draw other members, other weights and other batches.
-REPEATS = {"ddpm-cifar": ("ddpm-cifar-seed1", "ddpm-cifar-seed2")}
+REPEATS = {
+    "ddpm-cifar": ("ddpm-cifar-seed1", "ddpm-cifar-seed2"),
+    "ldm-photos": ("ldm-photos-seed1", "ldm-photos-seed2"),
+}
 # Images of each side: few enough for a study of many models, and enough for intervals of ± .03 in AUC at worst.
 MOST = 1000
 

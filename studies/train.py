@@ -40,7 +40,7 @@ def chains(runs: Path) -> Iterator[list[list[str]]]:
     yield [[*_pixels(runs, "ddpm-512-flips", 512, 8000), "--flips"]]
     photographs = ["--data", "cifar10", "--nonmembers", "8000", "--learning-rate", "8e-4", "--stop-at", "0.83"]
     for seed, name in enumerate(("ddpm-cifar", *REPEATS["ddpm-cifar"])):
-        yield [[*_pixels(runs, name, 512, 20_000), *photographs, *(["--seed", str(seed)] if seed else [])]]
+        yield [[*_pixels(runs, name, 512, 20_000), *photographs, *_seed(seed)]]
     for loss, ending in LOSSES.items():
         for beta in BETAS[loss]:
             yield _latent(runs, f"b{beta}{ending}", beta, ending != "")
@@ -68,9 +68,12 @@ def _fine_tunes(runs: Path) -> Iterator[list[list[str]]]:
     vae, base = runs / "vae-cifar", runs / "t2i-cifar"
     latents = ["train_ldm", "--vae", f"{vae}/vae", "--data", "cifar10", "--members", "512", "--nonmembers", "8000", *_every(1000)]
     photos = ["--data", "cifar10", "--members", "2000", "--nonmembers", "500"]
-    own = ["--data", "cifar10", "--members", "512", "--nonmembers", "4000", "--skip", str(PHOTOS), "--base", f"{base}/step-00{BASE_STEPS}"]
+    own_draw = ["--data", "cifar10", "--members", "512", "--skip", str(PHOTOS)]
+    own = [*own_draw, "--nonmembers", "4000", "--base", f"{base}/step-00{BASE_STEPS}"]
+    watched = ["train_ldm", "--vae", f"{vae}/vae", *own_draw, "--nonmembers", "8000", *_every(250), "--stop-at", "0.83"]
     yield [
         ["train_vae", "--out", str(vae), *photos, "--beta", "1e-6", *_every(1000)],
+        *([*watched, "--out", str(runs / name), *_seed(seed)] for seed, name in enumerate(("ldm-photos", *REPEATS["ldm-photos"]))),
         [*latents, "--out", str(runs / "ldm-cifar")],
         [*latents, "--out", str(runs / "ldm-cifar-1"), "--seed", "1"],
         ["train_text2image", "--out", str(base), "--vae", f"{vae}/vae", *photos, "--steps", str(BASE_STEPS), *_every(1000)],
@@ -105,6 +108,10 @@ def _latent(runs: Path, name: str, beta: str, adversary: bool) -> list[list[str]
             *_every(1000),
         ],
     ]
+
+
+def _seed(seed: int) -> list[str]:
+    return ["--seed", str(seed)] if seed else []
 
 
 def _every(steps: int) -> list[str]:
