@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,10 @@ from mia_hub.errors import MiaHubError
 # Images of each visitor, and how often a visitor cancels a check, or reloads the page, instead of waiting for the answer.
 IMAGES_EACH, CANCELS, RELOADS = 4, 0.1, 0.03
 MOST_SLOWDOWN = 1.3
-# The first minute is compared with the last fifth; of a short trial, the first fifth.
-FIRST_SECONDS, FIFTHS = 60.0, 5
-LAST_SHARE = 1 / FIFTHS
+# Waiting times of the first minute are compared with those of the last fifth; of a short trial, those of the first fifth. Of memory, the
+# least of the second fifth is compared with the least of the last: what stays when little is in use. In the first, the server fills up.
+FIRST_SECONDS, LAST_SHARE = 60.0, 0.2
+PARTS = round(1 / LAST_SHARE)
 # What a batch's company may change of a score in float32. A verdict's score is a difference, in which the 1e-5 of the norms weighs more.
 TOLERANCE = 1e-4
 
@@ -104,26 +106,32 @@ def measure(minutes: float, users: int) -> list[Row]:
         with ThreadPoolExecutor(users) as pool:
             running = [pool.submit(visit, visitor, images[i::users], alone, start, ended) for i, visitor in enumerate(visitors)]
             try:
-                memory = [_memory(app.pid, length / FIFTHS) for _ in range(FIFTHS)]
+                memory = [_readings(app.pid, length / PARTS) for _ in range(PARTS)]
             finally:
                 ended.set()
             every = [each.result() for each in running]
     what = f"{users} visitors for {minutes:g} minutes"
     slower = _slowdown_row(np.concatenate([each.begun for each in every]), np.concatenate([each.seconds for each in every]), length)
-    return [
-        *_answer_rows(what, every),
-        memory_row(f"{what}, medians of each fifth", memory, memory[-1] - memory[1], "from the second to the last"),
-        slower,
-    ]
+    return [*_answer_rows(what, every), *_memory_rows(what, memory), slower]
 
 
-def _memory(pid: int, seconds: float) -> float:
-    """The median, over some time, of a server's resident memory in MiB, which moves with the questions that it happens to answer."""
-    readings, until = [], time.perf_counter() + seconds
+def _readings(pid: int, seconds: float) -> list[float]:
+    """A server's resident memory in MiB, read many times; fewer or none if it ends, of which its visitors tell."""
+    readings, until = list[float](), time.perf_counter() + seconds
     while time.perf_counter() < until:
         time.sleep(min(1.0, seconds / 10))
-        readings.append(resident_mb(pid))
-    return float(np.median(readings))
+        with suppress(OSError, TypeError):
+            readings.append(resident_mb(pid))
+    return readings
+
+
+def _memory_rows(what: str, memory: list[list[float]]) -> list[Row]:
+    least = [min(part, default=math.nan) for part in memory]
+    medians = [float(np.median(part)) if part else math.nan for part in memory]
+    return [
+        memory_row(f"{what}, least of each fifth", least, least[-1] - least[1], "from the second to the last"),
+        Row("  medians of each fifth", ", ".join(f"{mb:,.0f}" for mb in medians), values={"mb": memory}),
+    ]
 
 
 def _answer_rows(what: str, every: list[Visits]) -> list[Row]:

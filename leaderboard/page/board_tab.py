@@ -73,6 +73,8 @@ def build_board_tab(page: gr.Blocks, pages: gr.Tabs, tab: gr.Tab) -> None:
                 gr.Markdown(EXPLAINED[name], elem_classes="mia-small")
                 if name == "split":
                     choice = gr.Dropdown([], label="Data set", elem_id="board-split-choice")
+                    # Gradio compares it with the choices that it remembers of this visitor, and it forgets those of long ago.
+                    choice.preprocess = lambda payload: payload  # type: ignore[method-assign]
                 drawn[name] = _table(name)
     with gr.Column(elem_id="entry"):
         shown = gr.HTML(elem_id="entry-page", js_on_load=LINKS_SCRIPT, apply_default_css=False)

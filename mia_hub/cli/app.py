@@ -82,7 +82,7 @@ def launch(
         os.environ[hardware.LARGEST_WEIGHTS] = largest_weights
     hardware.largest_weights()  # refused before the page is built
     share_arenas()
-    page = build_app()
+    page = build_app(keep=True)
     try:
         with unused_memory_returned():
             # None, not False, leaves the choice to GRADIO_SHARE.

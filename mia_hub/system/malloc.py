@@ -12,7 +12,7 @@ from contextlib import contextmanager
 # Of <malloc.h>.
 M_ARENA_MAX = -8
 ARENAS = 2
-# Between two returns of unused memory. One takes some hundredths of a second on a busy page.
+# Between two returns of unused memory. One takes a few hundredths of a second on a busy page.
 RETURN_EVERY_SECONDS = 10.0
 
 
@@ -34,8 +34,8 @@ def share_arenas() -> bool:
 def unused_memory_returned(every: float = RETURN_EVERY_SECONDS) -> Iterator[None]:
     """A context in which this process gives memory that it no longer uses back to the system, now and then.
 
-    What glibc has free between pieces in use stays with the process by itself, and grows with each piece that fits no gap: on a busy
-    server to more than what is used. Other C libraries are left alone.
+    glibc keeps free memory that lies between blocks in use. On a busy server that becomes more than what is in use. Other C libraries are
+    left alone.
 
     Args:
         every: seconds between two returns.
@@ -49,11 +49,13 @@ def unused_memory_returned(every: float = RETURN_EVERY_SECONDS) -> Iterator[None
         while not ended.wait(every):
             trim(0)
 
-    threading.Thread(target=run, name="unused memory", daemon=True).start()
+    thread = threading.Thread(target=run, name="unused memory", daemon=True)
+    thread.start()
     try:
         yield
     finally:
         ended.set()
+        thread.join()
 
 
 def _malloc_trim() -> Callable[[int], int] | None:

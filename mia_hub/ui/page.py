@@ -13,12 +13,17 @@ TITLE = "mia_hub · was this image in the training set?"
 STYLE = Path(__file__).parent / "style.css"
 # Gradio's temporary folder keeps uploads until they are this old; the page says so.
 DELETE_UPLOADS_AFTER_SECONDS = 600
-# Gradio keeps 200 kB of each visitor's page, so that values which an event has changed can be read back. No event of this page reads any.
+# Gradio keeps 200 kB of each visitor's page, so that later events know what earlier ones changed of its fields. No event of this page needs
+# to, and so nothing is lost to a visitor after whom so many others came.
 VISITORS_KEPT = 200
 
 
-def build_app() -> gr.Blocks:
-    """Return the page, ready to be launched with `launch_options`."""
+def build_app(*, keep: bool = False) -> gr.Blocks:
+    """Return the page, ready to be launched with `launch_options`.
+
+    Args:
+        keep: whether this process serves the page and nothing else (see `warm_up`).
+    """
     import gradio as gr
 
     from leaderboard.page.api import add_endpoints
@@ -47,7 +52,7 @@ def build_app() -> gr.Blocks:
                 build_how_tab()
         add_endpoints()
         page.unload(disconnect)
-    warm_up()
+    warm_up(keep=keep)
     return page
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +12,7 @@ from mia_hub.checking.checks import readable_images
 from mia_hub.checking.image_answers import ImageCheck
 from mia_hub.checking.set_answers import SetCheck
 from mia_hub.errors import MiaHubError
-from mia_hub.ui.check.checkers import DEMO, batch_progress, checker_for, demo_checker
+from mia_hub.ui.check.checkers import DEMO, batch_progress, checker_for, demo_checker, keep_what_is_loaded
 from mia_hub.ui.check.examples import draw_examples
 from mia_hub.ui.check.offers import accept_offer, offer_values
 from mia_hub.ui.check.outputs import Outputs, answer_outputs, details_html, problem_outputs, set_outputs
@@ -55,23 +54,24 @@ class Question:
     session: str | None = None
 
 
-def warm_up() -> None:
+def warm_up(*, keep: bool = False) -> None:
     """Load the demo model and answer a question while the page is being opened, so that later questions don't wait for what is slow once.
 
     On ZeroGPU it is loaded alone.
+
+    Args:
+        keep: whether this process serves the page and nothing else, so that what is loaded by then is kept until it ends.
     """
     if is_zero_gpu():
         # There a model moves to the GPU with the page's launch, and only if this thread has put it onto "cuda" by then.
         demo_checker()
         return
-    threading.Thread(target=_settle, daemon=True).start()
+    threading.Thread(target=_answer_and_keep if keep else answer_example, daemon=True).start()
 
 
-def _settle() -> None:
+def _answer_and_keep() -> None:
     answer_example()
-    # What is there now, stays. Python would look through all of it for what can be deleted, and so it seldom would.
-    gc.collect()
-    gc.freeze()
+    keep_what_is_loaded()
 
 
 def answer_example() -> dict[str, Any]:

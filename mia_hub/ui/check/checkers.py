@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import threading
 from collections.abc import Callable
@@ -41,6 +42,17 @@ def demo_checker() -> Checker:
                 _ = checker.comparability, checker.reference.power if checker.reference else None
                 _demo.append(checker)
     return _demo[0]
+
+
+def keep_what_is_loaded() -> None:
+    """Take what exists now out of garbage collections: they would look through all of it, and so Python would seldom make a full one."""
+    with _loading:
+        # A visitor's model must go when another one comes.
+        if not _hub_models:
+            gc.collect()
+            gc.freeze()
+            # Python makes a full collection once a quarter has been added to what the last one left.
+            gc.collect()
 
 
 def checker_for(
@@ -107,6 +119,7 @@ def _hub_model(name: str, progress: Progress | None) -> SharedModel:
         if name not in _hub_models:
             # Two large ones may not fit.
             _hub_models.clear()
+            gc.collect()  # checkers refer to one another
             # Never a folder of this machine: a visitor could learn which ones there are.
             model = load_model(name, trusted=False, largest=largest_weights())
             _hub_models[name] = SharedModel(model, default_rows(model))
