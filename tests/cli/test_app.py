@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -17,7 +19,7 @@ def launches(monkeypatch):
     """Options of each launch of a page that serves nothing."""
     options = []
     page = SimpleNamespace(launch=lambda **given: options.append(given))
-    monkeypatch.setattr("mia_hub.ui.build_app", lambda: page)
+    monkeypatch.setattr("mia_hub.ui.build_app", lambda **kept: page)
     monkeypatch.setattr("mia_hub.ui.launch_options", lambda: {"theme": "ours"})
     return options, page
 
@@ -36,7 +38,7 @@ def test_host_port_and_share_are_handed_on(arguments, expected, launches):
 
 
 def test_a_port_that_cannot_be_is_refused_before_the_page_is_built(launches, capsys, monkeypatch):
-    monkeypatch.setattr("mia_hub.ui.build_app", lambda: pytest.fail("it was built"))
+    monkeypatch.setattr("mia_hub.ui.build_app", lambda **kept: pytest.fail("it was built"))
     assert main(["app", "--port", "70000"]) == 2
     assert "--port takes an integer from 1 to 65535; got 70000" in capsys.readouterr().err
 
@@ -79,7 +81,7 @@ def test_the_limit_on_weights_holds_and_the_page_says_it(case, launches, environ
 
 @pytest.mark.parametrize("size", ["", "4", "4G", "-1GiB", "0GiB", "a lot", "nan GiB"])
 def test_a_limit_that_is_no_size_is_refused_before_the_page_is_built(size, launches, capsys, environment):
-    environment.setattr("mia_hub.ui.build_app", lambda: pytest.fail("it was built"))
+    environment.setattr("mia_hub.ui.build_app", lambda **kept: pytest.fail("it was built"))
     for arguments, variable, name in (((f"--largest-weights={size}",), "", "--largest-weights"), ((), size, LARGEST_WEIGHTS)):
         if name == LARGEST_WEIGHTS and not size:
             continue  # an empty variable states nothing
@@ -89,6 +91,17 @@ def test_a_limit_that_is_no_size_is_refused_before_the_page_is_built(size, launc
             f"{name} takes a size such as 4GiB or 500MB (units KB, MB, GB, TB, KiB, MiB, GiB, TiB); got {size!r}."
             in capsys.readouterr().err
         )
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone keeps unused memory")
+def test_unused_memory_is_returned_while_the_page_is_served(launches):
+    def names() -> list[str]:
+        return [thread.name for thread in threading.enumerate()]
+
+    during: list[str] = []
+    launches[1].launch = lambda **options: during.extend(names())
+    assert main(["app"]) == 0
+    assert "unused memory" in during and "unused memory" not in names()
 
 
 def test_a_port_in_use_is_said_in_a_line(launches, capsys):

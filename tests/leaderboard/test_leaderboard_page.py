@@ -7,11 +7,13 @@ import io
 import json
 import re
 
+import gradio as gr
 import pytest
 from playwright.sync_api import expect
 from support.made_entries import HOSTILE, MODELS
 from support.running_app import watched_pages
 
+from leaderboard.page.board_tab import build_board_tab
 from leaderboard.stores.opening import open_store
 
 
@@ -73,6 +75,14 @@ def test_every_view_shows_its_rows_and_says_how_to_read_them(open_board):
     apart.get_by_role("searchbox").fill("owner/shifted")
     expect(apart.locator(".mia-line")).to_have_count(2)
     expect(page.get_by_text("these rows are never ranked")).to_be_visible()
+
+
+def test_a_visitor_whom_gradio_has_forgotten_can_choose_a_data_set():
+    with gr.Blocks() as page, gr.Tabs() as pages, gr.Tab("Leaderboard", id="leaderboard") as tab:
+        build_board_tab(page, pages, tab)
+    [choice] = [block for block in page.blocks.values() if block.elem_id == "board-split-choice"]
+    # The choices come with the tab, so that a page that begins anew has none.
+    assert choice.choices == [] and choice.preprocess("sha256:12") == "sha256:12"
 
 
 def test_rows_are_searched_chosen_and_sorted_by_their_numbers(open_board):

@@ -86,9 +86,20 @@ def test_models_queried_at_the_same_time_are_loaded_once_and_one_after_the_other
 def test_the_last_model_is_let_go_before_the_next_is_loaded(loads, names, image):
     check(image, None, names[0], None)
     last, held = weakref.ref(checkers._hub_models[names[0]]), []
-    loads.before = lambda name: (gc.collect(), held.append(last() is not None))
+    loads.before = lambda name: held.append(last() is not None)
     check(image, None, names[1], None)
     assert held == [False]
+
+
+@pytest.mark.parametrize("visited", [False, True])
+def test_what_is_loaded_is_kept_but_for_a_visitors_model(visited, monkeypatch):
+    monkeypatch.setattr(checkers, "_hub_models", {"owner/name": object()} if visited else {})
+    gc.unfreeze()
+    try:
+        checkers.keep_what_is_loaded()
+        assert bool(gc.get_freeze_count()) is not visited
+    finally:
+        gc.unfreeze()
 
 
 def test_the_demo_answers_while_somebody_waits_for_a_model(loads, names, image):
