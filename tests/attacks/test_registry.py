@@ -7,8 +7,9 @@ import pytest
 import torch
 
 import mia_hub
-from mia_hub.attacks import ATTACKS, get_attack, list_attacks
+from mia_hub.attacks import ATTACKS, get_attack, gsa, list_attacks
 from mia_hub.attacks.authors import HasAuthorsVariant
+from mia_hub.attacks.learning import TrainedAttack
 from mia_hub.errors import AttackError
 from mia_hub.models.denoiser import wrap_denoiser
 from mia_hub.models.exact import ddpm_alphas_cumprod
@@ -71,6 +72,8 @@ def words(captions):
 def test_every_attack_costs_what_it_declares_and_scores_the_same_in_any_batch_and_order(name, form, monkeypatch):
     """Forward passes are counted by the network itself; scores must not depend on batch size, order or company."""
     monkeypatch.setattr("mia_hub.attacks.map_network.EPOCHS", 2)
+    for trees in ("SMALL_TREES", "XGBOOST_TREES"):
+        monkeypatch.setitem(getattr(gsa, trees), "max_iter", 10)
     one = get_attack(name, **SMALL.get(name, {"timesteps": STEPS}) | form)
     network, base_network, *other_networks = (TinyTextModel(seed=seed) for seed in range(4))
     wrapped = {"alphas_cumprod": ddpm_alphas_cumprod(), "sample_shape": (1, 8, 8), "condition": words}
@@ -78,17 +81,18 @@ def test_every_attack_costs_what_it_declares_and_scores_the_same_in_any_batch_an
     model = mia_hub.load_model(wrap_denoiser(network, **wrapped), base=wrap_denoiser(base_network, **wrapped), reference_models=others)
     for other in (base_network, *other_networks):
         other.seen = network.seen
-    images = np.random.default_rng(0).integers(0, 256, (44, 8, 8), dtype=np.uint8)
-    labels = np.repeat([1, 0], 22)
-    captions = [f"a image of {i} things"[: 12 + i % 9] for i in range(44)]
+    n = 40 if isinstance(one, TrainedAttack) else 10
+    images = np.random.default_rng(0).integers(0, 256, (n, 8, 8), dtype=np.uint8)
+    labels = np.repeat([1, 0], n // 2)
+    captions = [f"a image of {i} things"[: 12 + i % 9] for i in range(n)]
     tables = []
     for order, batch_size in ((slice(None), 3), (slice(None), 64), (slice(None, None, -1), 7)):
         network.seen.clear()
         given = {"is_member": labels[order], "captions": captions[order], "batch_size": batch_size}
         table = one.score(model, images[order], progress=False, **given)
-        assert sum(network.seen) == 44 * one.queries_on(model) + one.setup_queries == table.queries
+        assert sum(network.seen) == n * one.queries_on(model) + one.setup_queries == table.queries
         assert max(network.seen, default=0) <= max(batch_size, len(one.timesteps) if one.needs_gradients else 0)
-        assert table.scores.shape == (44, len(one.columns)) and table.scores.dtype == np.float64
+        assert table.scores.shape == (n, len(one.columns)) and table.scores.dtype == np.float64
         tables.append(table.scores[order])
     np.testing.assert_allclose(tables[1], tables[0], rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(tables[2], tables[0], rtol=1e-4, atol=1e-6)

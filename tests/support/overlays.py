@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import shutil
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -47,9 +50,15 @@ def weights_fetched(hub, repo_id) -> list[str]:
     return sorted(path for path in hub.files_fetched(repo_id) if path.endswith((".safetensors", ".bin", ".ckpt")))
 
 
+@cache
+def _unchanged(name: str):
+    """A tiny pipeline to look at or to copy; built once."""
+    return tiny_pipelines.build(name)
+
+
 def random_updates(name: str, patterns: dict[str, str]) -> dict:
     """Low-rank updates ``{part: {module: (A, B, scale)}}`` of the modules of a tiny pipeline whose names match; their scales differ."""
-    pipeline, generator, updates = tiny_pipelines.build(name), torch.Generator().manual_seed(2), {}
+    pipeline, generator, updates = _unchanged(name), torch.Generator().manual_seed(2), {}
     for part, pattern in patterns.items():
         updates[part] = {}
         for module, layer in getattr(pipeline, part).named_modules():
@@ -62,16 +71,27 @@ def random_updates(name: str, patterns: dict[str, str]) -> dict:
     return updates
 
 
-def save_merged(name: str, base: Path, folder: Path, *all_updates: dict) -> Path:
-    """Saves the tiny pipeline with W + scale·B·A in place of W; returns its folder."""
-    shutil.copytree(base, folder)
-    pipeline = tiny_pipelines.build(name)
-    for part, modules in [item for updates in all_updates for item in updates.items()]:
-        for module, (a, b, scale) in modules.items():
-            weight = getattr(pipeline, part).get_submodule(module).weight
-            weight.data += (scale * b.flatten(1) @ a.flatten(1)).reshape(weight.shape)
-        getattr(pipeline, part).save_pretrained(folder / part)
-    return folder
+def merged_weight(weight: torch.Tensor, a: torch.Tensor, b: torch.Tensor, scale: float) -> torch.Tensor:
+    """W + scale·B·A, in the precision of W."""
+    return weight + (scale * b.to(weight.dtype).flatten(1) @ a.to(weight.dtype).flatten(1)).reshape(weight.shape)
+
+
+@contextmanager
+def other_weights(model, change, *all_names):
+    """Context in which a loaded model has ``change(weight, *values)`` in place of each weight of ``{part: {module: values}}``."""
+    changed = []
+    try:
+        for part, modules in [item for names in all_names for item in names.items()]:
+            # Its pipeline is there for captions; the denoiser stands apart.
+            module_of = (model.network if part in ("unet", "transformer") else getattr(model.pipeline, part)).get_submodule
+            for name, values in modules.items():
+                weight = module_of(name).weight
+                changed.append((weight, weight.data))
+                weight.data = change(weight.data, *values)
+        yield model
+    finally:
+        for weight, before in reversed(changed):
+            weight.data = before
 
 
 # Layers with a LoRA, by part, in each family.
@@ -91,8 +111,8 @@ def save_random_lora(name: str, targets: dict[str, list[str]], folder: Path, *, 
 
     Without settings in the file, its scale is 1.
     """
-    pipeline = tiny_pipelines.build(name)
-    parts = {part: getattr(pipeline, part) for part in targets}
+    pipeline = _unchanged(name)
+    parts = {part: copy.deepcopy(getattr(pipeline, part)) for part in targets}
     config = {"r": RANK, "lora_alpha": 2 * RANK if settings else RANK, "init_lora_weights": False} | config
     with torch.random.fork_rng():
         torch.manual_seed(seed)

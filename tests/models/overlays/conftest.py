@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 import torch
-from support.overlays import epsilon, load_model
+from support.overlays import epsilon, load_model, merged_weight, other_weights
 
 
 @pytest.fixture(scope="session")
@@ -16,9 +16,26 @@ def base(repo):
 
 
 @pytest.fixture(scope="session")
-def alone(base):
+def loaded(base):
+    """``loaded(name, dtype="float32") -> DiffusionModel``: a tiny pipeline without overlays; loaded once."""
+    return cache(lambda name, dtype="float32": load_model(base(name), dtype=dtype))
+
+
+@pytest.fixture(scope="session")
+def alone(loaded):
     """``alone(name)``: ε of a tiny pipeline without overlays."""
-    return cache(lambda name: epsilon(load_model(base(name))))
+    return cache(lambda name: epsilon(loaded(name)))
+
+
+@pytest.fixture(scope="session")
+def merged(loaded):
+    """``merged(name, *updates, dtype="float32")``: ε of a tiny pipeline with W + scale·B·A in place of W."""
+
+    def predicted(name, *updates, dtype="float32"):
+        with other_weights(loaded(name, dtype), merged_weight, *updates) as model:
+            return epsilon(model)
+
+    return predicted
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from functools import cache
 
 import pytest
@@ -25,12 +24,13 @@ from support.overlays import (
     flux_by_kohya,
     kohya,
     load_model,
+    merged_weight,
+    other_weights,
     peft_names,
     random_updates,
     refusal,
     same,
     save_files,
-    save_merged,
     save_random_lora,
     weights_fetched,
 )  # fmt: skip
@@ -39,9 +39,9 @@ import mia_hub
 
 
 @pytest.mark.parametrize("name", LORA_LAYERS)
-def test_a_lora_adds_its_updates(base, alone, tmp_path, on_hub, name):
+def test_a_lora_adds_its_updates(base, alone, merged, tmp_path, on_hub, name):
     updates = save_random_lora(name, LORA_LAYERS[name], tmp_path / "lora", settings=name not in ("sd2", "flux-schnell"))
-    expected = epsilon(load_model(save_merged(name, base(name), tmp_path / f"{name}-merged", updates)))
+    expected = merged(name, updates)
     lora = on_hub(tmp_path / "lora")
     model = load_model(f"{base(name)} + {lora}")
     assert same(epsilon(model), expected)
@@ -60,10 +60,10 @@ def test_as_diffusers_itself_puts_it(base, tmp_path):
     assert same(epsilon(load_model(f"{base('sd1')} + {tmp_path}")), expected)
 
 
-def test_two_at_once(base, tmp_path, capfd, recwarn):
+def test_two_at_once(base, merged, tmp_path, capfd, recwarn):
     targets = [{"unet": ["to_q", "conv1"]}, {"unet": ["to_q", "ff.net.2"], "text_encoder": ["fc2"]}]
     updates = [save_random_lora("sd1", parts, tmp_path / f"lora{i}", seed=i, r=3 + i) for i, parts in enumerate(targets)]
-    expected = epsilon(load_model(save_merged("sd1", base("sd1"), tmp_path / "merged", *updates)))
+    expected = merged("sd1", *updates)
     capfd.readouterr()
     model = load_model(f"{base('sd1')} + {tmp_path / 'lora0'} + {tmp_path / 'lora1'}")
     assert same(epsilon(model), expected)
@@ -72,17 +72,17 @@ def test_two_at_once(base, tmp_path, capfd, recwarn):
 
 
 @pytest.mark.parametrize("naming", NAMINGS)
-def test_every_naming_is_read(base, alone, tmp_path, on_hub, naming):
+def test_every_naming_is_read(base, alone, merged, tmp_path, on_hub, naming):
     name, patterns, write = NAMINGS[naming]
     updates = random_updates(name, patterns)
     lora = save_files(write(updates), tmp_path / "lora")
-    expected = epsilon(load_model(save_merged(name, base(name), tmp_path / f"{name}-merged", updates)))
+    expected = merged(name, updates)
     place = on_hub(lora) if naming == "peft" else lora  # of which two files are fetched
     assert same(epsilon(load_model(f"{base(name)} + {place}")), expected, 1e-3 if "half" in naming else 1e-5)
     assert not same(alone(name), expected, 1e-2)
 
 
-def test_dora(base, tmp_path):
+def test_dora(base, loaded, tmp_path):
     """Weight-decomposed: each row of W + scale·B·A at a norm of its own (Liu et al. 2024)."""
     pipeline = tiny_pipelines.build("sd1")
     pipeline.unet.add_adapter(LoraConfig(r=RANK, lora_alpha=2, use_dora=True, init_lora_weights=False, target_modules=["to_q", "ff.net.2"]))
@@ -93,27 +93,28 @@ def test_dora(base, tmp_path):
     pipeline.save_lora_weights(
         tmp_path / "lora", get_peft_model_state_dict(pipeline.unet), **_collate_lora_metadata({"unet": pipeline.unet})
     )
-    by_hand = tiny_pipelines.build("sd1")
-    for name, layer in layers.items():
-        weight = layer.base_layer.weight + 2 / RANK * layer.lora_B["default"].weight @ layer.lora_A["default"].weight
-        norm = layer.lora_magnitude_vector["default"].weight
-        by_hand.unet.get_submodule(name).weight.data = (weight / weight.norm(dim=1, keepdim=True) * norm[:, None]).data
-    shutil.copytree(base("sd1"), tmp_path / "merged")
-    by_hand.unet.save_pretrained(tmp_path / "merged/unet")
-    assert same(epsilon(load_model(f"{base('sd1')} + {tmp_path / 'lora'}")), epsilon(load_model(tmp_path / "merged")))
+
+    def by_hand(weight, layer):
+        weight = merged_weight(weight, layer.lora_A["default"].weight.data, layer.lora_B["default"].weight.data, 2 / RANK)
+        return weight / weight.norm(dim=1, keepdim=True) * layer.lora_magnitude_vector["default"].weight.data[:, None]
+
+    with other_weights(loaded("sd1"), by_hand, {"unet": {name: (layer,) for name, layer in layers.items()}}) as model:
+        expected = epsilon(model)
+    assert same(epsilon(load_model(f"{base('sd1')} + {tmp_path / 'lora'}")), expected)
 
 
 @pytest.mark.parametrize(
     "name, dtype, tolerance",
     [("sd1", "float64", 1e-6), ("sd1", "bfloat16", 0.05), ("sd1", "float16", 0.01), ("flux-dev", "bfloat16", 0.05)],
 )
-def test_precisions(base, tmp_path, name, dtype, tolerance):
+def test_precisions(base, merged, tmp_path, name, dtype, tolerance):
     updates = save_random_lora(name, LORA_LAYERS[name], tmp_path / "lora")
-    expected = epsilon(load_model(save_merged(name, base(name), tmp_path / f"{name}-merged", updates), dtype="float64"))
+    expected = merged(name, updates, dtype="float64")
     model = load_model(f"{base(name)} + {tmp_path / 'lora'}", dtype=dtype)
     assert {parameter.dtype for parameter in model.network.parameters()} == {model.dtype} == {getattr(torch, dtype)}
-    assert same(epsilon(model), expected, tolerance)
-    assert epsilon(model).dtype == (torch.float64 if dtype == "float64" else torch.float32)
+    actual = epsilon(model)
+    assert same(actual, expected, tolerance)
+    assert actual.dtype == (torch.float64 if dtype == "float64" else torch.float32)
 
 
 def test_a_half_precision_model_with_a_lora_falls_back_whole(base, tmp_path):
@@ -123,9 +124,9 @@ def test_a_half_precision_model_with_a_lora_falls_back_whole(base, tmp_path):
     assert epsilon(model).isfinite().all()
 
 
-def test_attacks_see_the_updates_as_weights(base, tmp_path):
+def test_attacks_see_the_updates_as_weights(base, loaded, tmp_path):
     save_random_lora("sd1", {"unet": ["to_q", "conv1"]}, tmp_path)
-    model, alone = load_model(f"{base('sd1')} + {tmp_path}"), load_model(base("sd1"))
+    model, alone = load_model(f"{base('sd1')} + {tmp_path}"), loaded("sd1")
     assert not model.network.training and not model.pipeline.text_encoder.training
     assert not any(weight.requires_grad for part in (model.network, model.pipeline.text_encoder) for weight in part.parameters())
     images = list(torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(3)))
@@ -295,20 +296,18 @@ def updates():
 
 
 @pytest.fixture(scope="module")
-def merged(base, updates, tmp_path_factory):
-    """``merged(of_layer, of_convolution)``: ε with these scales."""
-    root = tmp_path_factory.mktemp("merged")
+def scaled(merged, updates):
+    """``scaled(of_layer, of_convolution)``: ε with these scales."""
 
     @cache
     def predicted(*scales):
-        scaled = {module: (a, b, scales["conv" in module]) for module, (a, b, _) in updates.items()}
-        return epsilon(load_model(save_merged("sd1", base("sd1"), root / f"{scales[0]}-{scales[1]}", {"unet": scaled})))
+        return merged("sd1", {"unet": {module: (a, b, scales["conv" in module]) for module, (a, b, _) in updates.items()}})
 
     return predicted
 
 
 @pytest.mark.parametrize("case", SCALES)
-def test_the_scale_is_read_from_wherever_it_is_stored(base, updates, merged, tmp_path, case):
+def test_the_scale_is_read_from_wherever_it_is_stored(base, updates, scaled, tmp_path, case):
     stored, expected = SCALES[case]
     tensors = peft_names({"unet": {module: (a, b, 1) for module, (a, b, _) in updates.items()}})
     metadata = stored if isinstance(stored, dict) else None
@@ -322,7 +321,7 @@ def test_the_scale_is_read_from_wherever_it_is_stored(base, updates, merged, tmp
             assert phrase in message, message
     else:
         scales = expected if isinstance(expected, tuple) else (expected, expected)
-        assert same(epsilon(load_model(f"{base('sd1')} + {lora}")), merged(*scales))
+        assert same(epsilon(load_model(f"{base('sd1')} + {lora}")), scaled(*scales))
 
 
 def test_a_files_settings_run_no_code(base, tmp_path, monkeypatch):
