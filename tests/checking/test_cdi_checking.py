@@ -16,7 +16,7 @@ from mia_hub.checking.set_pages import set_text
 from mia_hub.errors import AttackError, MetricError, SplitError
 from mia_hub.references.reference import Reference
 
-MEMBERS, NONMEMBERS, OTHERS = blobs(40, 1), blobs(110, 2), blobs(40, 3)
+MEMBERS, NONMEMBERS, OTHERS = blobs(26, 1), blobs(60, 2), blobs(26, 3)
 ATTACK = mia_hub.get_attack("sima", timesteps=(100,))
 QUIET = {"progress": False}
 
@@ -28,15 +28,15 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def checker():
-    """One of the exact denoiser of 40 images: it knows them by heart."""
+    """One of the exact denoiser of 26 images: it knows them by heart."""
     return Checker(perfect_memory(MEMBERS), ATTACK, nonmembers=NONMEMBERS, **QUIET)
 
 
 def test_the_training_images_of_a_perfect_memory_are_found(checker):
     check = checker.check_set(MEMBERS, method="cdi", **QUIET)
     assert check.verdict == "evidence" and check.p_value == check.p_welch < 1e-4
-    assert (check.n, check.n_null, check.method, check.attack_name) == (40, 40, "cdi", "cdi")
-    assert len(check.scores) == 20 and check.fraction is None and check.more_needed is None
+    assert (check.n, check.n_null, check.method, check.attack_name) == (26, 26, "cdi", "cdi")
+    assert len(check.scores) == 13 and check.fraction is None and check.more_needed is None
     assert any("CDI's test" in caveat and "in whatever way they differ" in caveat for caveat in check.caveats)
     text = set_text(check)
     assert "26 features of CDI" in text and "Welch's t-test on the held-out half" in text and "permutation" not in text
@@ -50,8 +50,8 @@ def test_further_nonmembers_are_no_evidence(checker):
 
 
 def test_nonmembers_that_are_in_the_set_are_not_compared_with_themselves(checker):
-    check = checker.check_set(np.concatenate([NONMEMBERS[:5], OTHERS[:25]]), method="cdi", **QUIET)
-    assert check.n_null == 30 and any("5 of the known non-members are in the set themselves" in note for note in check.notes)
+    check = checker.check_set(np.concatenate([NONMEMBERS[:5], OTHERS[:20]]), method="cdi", **QUIET)
+    assert check.n_null == 25 and any("5 of the known non-members are in the set themselves" in note for note in check.notes)
 
 
 def test_images_of_another_kind_get_no_verdict(checker):
@@ -63,8 +63,8 @@ def test_images_of_another_kind_get_no_verdict(checker):
 def test_refusals(checker):
     with pytest.raises(MetricError, match="19 different images are too few for CDI"):
         checker.check_set(MEMBERS[:19], method="cdi", **QUIET)
-    with pytest.raises(SplitError, match="compares 120 images with as many known non-members, and there are 110"):
-        checker.check_set(blobs(120, 9), method="cdi", **QUIET)
+    with pytest.raises(SplitError, match="compares 70 images with as many known non-members, and there are 60"):
+        checker.check_set(blobs(70, 9), method="cdi", **QUIET)
     with pytest.raises(AttackError, match="method must be"):
         checker.check_set(MEMBERS, method="dataset", **QUIET)
     with pytest.raises(AttackError, match="leave the attack out"):
@@ -80,7 +80,7 @@ def test_a_reference_alone_has_no_images_to_query(tmp_path):
 
 
 def test_the_command_answers_by_it(capsys, tiny_pixel_repo, tmp_path):
-    images, known = folder_of(blobs(26, 5, side=8), tmp_path / "images"), folder_of(blobs(30, 6, side=8), tmp_path / "known")
+    images, known = folder_of(blobs(25, 5, side=8), tmp_path / "images"), folder_of(blobs(25, 6, side=8), tmp_path / "known")
     command = ["check-set", images, "--model", tiny_pixel_repo(), "--nonmembers", known, "--method", "cdi", "--quiet"]
     status, out, _ = run(capsys, *command)
     assert status == 0 and "26 features of CDI" in out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -41,14 +42,31 @@ def home(tmp_path, monkeypatch):
     return tmp_path / "home"
 
 
-def built(model, **options):
-    return mia_hub.Reference.build(model, "ref/heldout:test", ATTACK, progress=False, **options)
+@pytest.fixture(scope="module")
+def home_with_reference(model, tmp_path_factory):
+    """A home in which the reference of 120 images is kept; scored once."""
+    home = tmp_path_factory.mktemp("built") / "home"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MIA_HUB_HOME", str(home))
+        mia_hub.Reference.build(model, "ref/heldout:test", ATTACK, progress=False)
+    return home
 
 
-def test_a_published_reference_gives_the_same_p_values_elsewhere_and_offline(hub, model, tmp_path, monkeypatch):
+@pytest.fixture
+def built(home_with_reference, model, home):
+    """``built(**statements) -> Reference``: as `Reference.build`, where its scores are kept already."""
+
+    def build(**statements):
+        shutil.copytree(home_with_reference, home, dirs_exist_ok=True)
+        return mia_hub.Reference.build(model, "ref/heldout:test", ATTACK, progress=False, **statements)
+
+    return build
+
+
+def test_a_published_reference_gives_the_same_p_values_elsewhere_and_offline(hub, model, built, tmp_path, monkeypatch):
     folder = folder_of(nonmembers(120), tmp_path / "at hand")
     at_hand = mia_hub.check_images(list(members(9)), model, ATTACK, nonmembers=folder, keep=False, progress=False)
-    reference = built(model, stated="never released")
+    reference = built(stated="never released")
     commit = reference.push("ref/reference")
     monkeypatch.setenv("MIA_HUB_HOME", str(tmp_path / "elsewhere"))
     fetched = mia_hub.Reference.load("ref/reference")
@@ -66,8 +84,8 @@ def test_a_published_reference_gives_the_same_p_values_elsewhere_and_offline(hub
 
 
 @pytest.mark.parametrize("keep", [True, False])
-def test_a_fetched_reference_is_validated_once(hub, model, tmp_path, monkeypatch, keep):
-    reference = built(model)
+def test_a_fetched_reference_is_validated_once(hub, built, tmp_path, monkeypatch, keep):
+    reference = built()
     reference.push("ref/reference")
     monkeypatch.setenv("MIA_HUB_HOME", str(tmp_path / "elsewhere"))
     validate, validated = storing._problem, []
@@ -76,8 +94,8 @@ def test_a_fetched_reference_is_validated_once(hub, model, tmp_path, monkeypatch
     assert len(validated) == 1 and np.array_equal(fetched.observations, reference.observations)
 
 
-def test_nothing_that_is_published_is_an_image(hub, model):
-    built(model).push("ref/reference")
+def test_nothing_that_is_published_is_an_image(hub, built):
+    built().push("ref/reference")
     from huggingface_hub import HfApi, hf_hub_download
 
     names = set(HfApi().list_repo_files("ref/reference", repo_type="dataset"))
@@ -89,8 +107,7 @@ def test_nothing_that_is_published_is_an_image(hub, model):
     assert max(array.shape[1] for name, array in arrays.items() if array.ndim == 2 and len(array) >= 120) < 200
 
 
-def tampered(hub, model, change):
-    reference = built(model)
+def tampered(hub, reference, change):
     reference.push("ref/reference")
     record, numbers = reference.encoded()
     arrays = load(numbers)
@@ -130,14 +147,14 @@ def change_the_looks(arrays):
 
 
 @pytest.mark.parametrize("change", [swap, shift, shift_beside_an_outlier, shift_the_other_timesteps, change_the_looks])
-def test_consistent_tampering_is_noticed_when_images_are_scored_again(hub, model, change):
-    tampered(hub, model, change)
+def test_consistent_tampering_is_noticed_when_images_are_scored_again(hub, model, built, change):
+    tampered(hub, built(), change)
     outcome = verify_reference(mia_hub.Reference.load("ref/reference"), model, progress=False)
     assert not outcome.genuine and "not genuine" in outcome.text()
 
 
-def test_a_genuine_reference_is_verified_by_its_own_source_or_another(hub, model, tmp_path):
-    reference = built(model)
+def test_a_genuine_reference_is_verified_by_its_own_source_or_another(hub, model, built, tmp_path):
+    reference = built()
     outcome = verify_reference(reference, model, progress=False)
     assert (outcome.genuine, outcome.nonmembers, outcome.members, outcome.unverified) == (True, 20, 0, "")
     folder = folder_of(nonmembers(120), tmp_path / "at hand")
@@ -146,8 +163,8 @@ def test_a_genuine_reference_is_verified_by_its_own_source_or_another(hub, model
         verify_reference(reference, model, folder_of(members(), tmp_path / "others"), progress=False)
 
 
-def test_which_images_are_verified_can_not_be_foreseen(model, monkeypatch):
-    reference = built(model)
+def test_which_images_are_verified_can_not_be_foreseen(model, built, monkeypatch):
+    reference = built()
     chosen = []
     monkeypatch.setattr("mia_hub.references.verification._difference", lambda r, m, images, p: chosen.append({i.id for i in images}) or 0.0)
     for _ in range(2):
@@ -155,14 +172,14 @@ def test_which_images_are_verified_can_not_be_foreseen(model, monkeypatch):
     assert chosen[0] != chosen[1]
 
 
-def test_members_are_verified_where_their_source_is_stated(hub, model):
+def test_members_are_verified_where_their_source_is_stated(hub, model, built):
     hub.add_repo("dataset", "ref/trained", {"data/train-00000-of-00001.parquet": parquet_of(members(60))})
-    outcome = verify_reference(built(model, members="ref/trained"), model, progress=False)
+    outcome = verify_reference(built(members="ref/trained"), model, progress=False)
     assert (outcome.genuine, outcome.nonmembers, outcome.members) == (True, 20, 20)
 
 
-def test_what_is_looked_at_is_not_kept(hub, model):
-    built(model).push("ref/reference")
+def test_what_is_looked_at_is_not_kept(hub, model, built):
+    built().push("ref/reference")
     store = KeptReferences.of_this_machine()
     for kept in store.all():
         store.remove(kept.id)
@@ -222,10 +239,10 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_push_that_can_not_succeed_is_refused(model, case):
+def test_a_push_that_can_not_succeed_is_refused(built, case):
     name, reason = REFUSED[case]
     with pytest.raises(SplitError, match=reason):
-        built(model).push(name)
+        built().push(name)
 
 
 def test_a_reference_of_a_folder_is_not_published(tiny_pixel_repo):
