@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,27 @@ os.environ |= {
     "MPLBACKEND": "Agg",
     "GRADIO_ANALYTICS_ENABLED": "False",
 }
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Leave all files that drive a browser to one process, which then starts the app and the browser for all of them."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneBrowser(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return "browser" if drives_browser(config.rootpath / file) else file
+
+    return OneBrowser(config, log)
+
+
+@cache
+def drives_browser(file: Path) -> bool:
+    """Whether a file of tests drives a browser, as far as its text shows."""
+    return file.parent.name == "ui" or "playwright" in file.read_text(encoding="utf-8")
 
 
 def pytest_collection_modifyitems(items):

@@ -30,6 +30,32 @@ def page(open_page):
     return open_page()
 
 
+@pytest.fixture(scope="module")
+def _page_of_the_file(app, context):
+    from playwright.sync_api import expect
+    from support.running_app import watched_pages
+
+    with watched_pages(app, context) as open_:
+        page = open_()
+        expect(page.locator(".mia-examples img")).to_have_count(12)
+        yield page
+
+
+@pytest.fixture
+def cleared_page(_page_of_the_file):
+    """A page without an image, which earlier tests of the file may have used: to open one takes longer than many a test."""
+    from playwright.sync_api import expect
+    from support.check_page import EMPTY, all_ended, remove_image
+
+    page = _page_of_the_file
+    all_ended(page)
+    if page.get_by_label("Remove Image").count():
+        remove_image(page)
+        all_ended(page)
+        expect(page.locator("#verdict")).to_have_text(EMPTY)
+    return page
+
+
 @pytest.fixture(scope="session")
 def checker():
     """What the page should say, without the page."""

@@ -36,7 +36,14 @@ from mia_hub.references.demo_reference import demo_reference
 from mia_hub.rendering.numbers import in_ten
 
 
-def test_the_examples_are_what_their_headings_say_and_chose_nothing(page):
+@pytest.fixture
+def page(cleared_page):
+    """The same page for all tests that don't look at what it opens with, and leave nothing but an image behind."""
+    return cleared_page
+
+
+def test_the_examples_are_what_their_headings_say_and_chose_nothing(open_page):
+    page = open_page()
     table = demo_reference().profiles
     label_of = dict(zip(table.ids, table.is_member.tolist()))
     for kind, heading, label in (("member", "In the demo's training set", 1), ("nonmember", "Not in the demo's training set", 0)):
@@ -155,7 +162,8 @@ def test_a_removed_image_takes_its_answer_along(page, checker, images):
     expect(page.locator(PROBLEM)).to_have_text("Upload or paste an image first, or click one of the examples.")
 
 
-def test_an_image_from_the_clipboard_is_answered(page, checker, images):
+def test_an_image_from_the_clipboard_is_answered(open_page, checker, images):
+    page = open_page()
     # Mirrored, so that it isn't one of the reference images; the clipboard hands over colours.
     buffer = io.BytesIO()
     mirrored = Image.open(images.nonmembers[4]).transpose(Image.Transpose.FLIP_LEFT_RIGHT).convert("RGB")
@@ -198,7 +206,8 @@ def _bomb() -> bytes:
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="28" height="28"><script>alert(1)</script><rect width="28" height="28"/></svg>'
 
 
-def test_a_file_that_is_no_usable_image_gets_a_message_and_the_next_one_its_answer(page, checker, images, tmp_path):
+def test_a_file_that_is_no_usable_image_gets_a_message_and_the_next_one_its_answer(open_page, checker, images, tmp_path):
+    page = open_page()
     one_pixel = io.BytesIO()
     Image.new("L", (1, 1)).save(one_pixel, "PNG")
     bad = {

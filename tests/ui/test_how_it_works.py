@@ -108,13 +108,10 @@ def test_the_browser_computes_what_the_package_does(context):
         page.close()
 
 
-def test_it_opens_on_a_training_point_that_stands_out(open_tab):
-    now = expect_exact(open_tab())
-    assert now["x"] in SCENE["members"] and now["p"] <= 0.01
-
-
-def test_the_places_show_where_it_works_and_where_it_fails(open_tab):
+def test_it_opens_on_a_training_point_that_stands_out_and_the_places_show_where_it_works_and_where_it_fails(open_tab):
     page = open_tab()
+    now = expect_exact(page)
+    assert now["x"] in SCENE["members"] and now["p"] <= 0.01
     seen = {}
     for place in ("member", "held-out", "crowd", "late"):
         page.locator(f"[data-place={place}]").click()

@@ -109,8 +109,9 @@ def without(*parts):
 def test_a_file_whose_shapes_fit_two_models_is_not_guessed(tmp_path, on_hub):
     """Of Stable Diffusion 2, one of which predicts v, the other ε."""
     two = {"v_prediction": "stabilityai/stable-diffusion-2-1", "epsilon": "stabilityai/stable-diffusion-2-1-base"}
-    folders = {prediction: save_pipeline(stable_diffusion_2(prediction), tmp_path / prediction) for prediction in two}
-    weights, file = original_2(stable_diffusion_2("epsilon")), tmp_path / "any.safetensors"
+    pipelines = {prediction: stable_diffusion_2(prediction) for prediction in two}
+    folders = {prediction: save_pipeline(pipeline, tmp_path / prediction) for prediction, pipeline in pipelines.items()}
+    weights, file = original_2(pipelines["epsilon"]), tmp_path / "any.safetensors"
     for prediction, repo_id in two.items():
         on_hub(folders[prediction], repo_id)
     save_file({key: value.contiguous() for key, value in weights.items()}, file)
