@@ -183,7 +183,7 @@ def test_a_build_that_was_interrupted_anywhere_resumes_and_gives_the_same(model,
     mia_hub.Reference.build(model, nonmembers(40), **options)
     (whole,) = numbers(home)
     in_all, calls = len(model.counts), 0
-    moments = range(0, in_all, max(1, in_all // 4))
+    moments = range(0, in_all, max(1, in_all // 3))
     for moment in moments:
         monkeypatch.setenv("MIA_HUB_HOME", str(home / str(moment)))
         left = [moment]
@@ -289,15 +289,15 @@ def test_the_attack_belongs_to_the_reference(model):
 
 def test_what_was_stated_is_part_of_the_answer(model):
     stated = {"stated": "drawn by the artist in 2025", "made_after": "2024-01-31", "caveats": ("They are blobs.",)}
-    mia_hub.Reference.build(model, nonmembers(120), **SIMA, **stated)
-    check = mia_hub.check_image(nonmembers(121)[120], model, progress=False)
+    mia_hub.Reference.build(model, nonmembers(40), **SIMA, **stated)
+    check = mia_hub.check_image(nonmembers(41)[40], model, progress=False)
     assert check.source == "the non-members given; stated: drawn by the artist in 2025; made after 2024-01-31, which no file confirms"
     assert "They are blobs." in check.caveats
 
 
 def test_the_power_is_that_of_the_reported_members(model):
-    reference = mia_hub.Reference.build(model, nonmembers(300), members=members(60), **SIMA)
-    assert (reference.power.n_members, len(reference.null)) == (30, 150) == (len(reference.members), 150)
+    reference = mia_hub.Reference.build(model, nonmembers(160), members=members(60), **SIMA)
+    assert (reference.power.n_members, len(reference.null)) == (30, 80) == (len(reference.members), 80)
     assert not set(np.array(reference.profiles.ids)[reference.profiles.is_member == 1]) - {
         image.id for image in mia_hub.images.sources.as_images(members(60))
     }

@@ -128,10 +128,10 @@ def _gemma_tokenizer():
 # Text encoders, each with its tokenizer
 
 
-def _clip(size=16, act="quick_gelu", *, pad_token="<|endoftext|>", cls=transformers.CLIPTextModel):
+def _clip(size=16, act="quick_gelu", *, pad_token="<|endoftext|>", cls=transformers.CLIPTextModel, intermediate_size=None):
     tokenizer = _clip_tokenizer(pad_token)
     special = {f"{kind}_token_id": getattr(tokenizer, f"{kind}_token_id") for kind in ("bos", "eos", "pad")}
-    sizes = {"hidden_size": size, "intermediate_size": 2 * size, "projection_dim": size, "max_position_embeddings": 77}
+    sizes = {"hidden_size": size, "intermediate_size": intermediate_size or 2 * size, "projection_dim": size, "max_position_embeddings": 77}
     sizes |= {"num_hidden_layers": 2, "num_attention_heads": 2}
     config = transformers.CLIPTextConfig(vocab_size=len(tokenizer), hidden_act=act, **sizes, **special)
     return tokenizer, _randomised(cls(config))
@@ -292,7 +292,7 @@ def stable_diffusion_2(prediction_type: str):
         options = {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}
         scheduler = DDIMScheduler(prediction_type=prediction_type, **options, **STABLE_DIFFUSION_BETAS)
         heads = {"attention_head_dim": [1, 2], "use_linear_projection": True, "layers_per_block": 2}
-        return _stable_diffusion(_clip(1024, "gelu", pad_token="!"), scheduler, **heads)
+        return _stable_diffusion(_clip(1024, "gelu", pad_token="!", intermediate_size=64), scheduler, **heads)
 
 
 @_register("sdxl")
