@@ -16,16 +16,16 @@ from mia_hub.models.overlays.lora_switch import LoRASwitch
 
 
 @pytest.mark.parametrize("name", LORA_LAYERS)
-def test_switched_off_it_is_the_base_loaded_apart(base, tmp_path, name):
+def test_switched_off_it_is_the_base_loaded_apart(base, loaded, alone, tmp_path, name):
     save_random_lora(name, LORA_LAYERS[name], tmp_path / "lora")
-    model, apart = load_model(f"{base(name)} + {tmp_path / 'lora'}"), load_model(base(name))
+    model, apart = load_model(f"{base(name)} + {tmp_path / 'lora'}"), loaded(name)
     before = epsilon(model)
     switched = base_of(model)
-    assert torch.equal(epsilon(switched), epsilon(apart))
+    assert torch.equal(epsilon(switched), alone(name))
     assert (switched.info.id, switched.info.revision) == (apart.info.id, apart.info.revision)
     images = torch.rand(1, 3, apart.info.picture_shape[1], apart.info.picture_shape[2], generator=torch.Generator().manual_seed(0))
     assert torch.equal(switched.encode(images), apart.encode(images))
-    assert torch.equal(epsilon(model), before) and not torch.equal(before, epsilon(apart))
+    assert torch.equal(epsilon(model), before) and not torch.equal(before, alone(name))
 
 
 @pytest.fixture(scope="module")
