@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,31 +33,15 @@ os.environ |= {
 }
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config, log):
-    """Leave all files that drive a browser to one process, which then starts the app and the browser for all of them."""
-    if config.getvalue("dist") != "loadfile":
-        return None
-    from xdist.scheduler import LoadFileScheduling
-
-    class OneBrowser(LoadFileScheduling):
-        def _split_scope(self, nodeid):
-            file = super()._split_scope(nodeid)
-            return "browser" if drives_browser(config.rootpath / file) else file
-
-    return OneBrowser(config, log)
-
-
-@cache
-def drives_browser(file: Path) -> bool:
-    """Whether a file of tests drives a browser, as far as its text shows."""
-    return file.parent.name == "ui" or "playwright" in file.read_text(encoding="utf-8")
-
-
 def pytest_collection_modifyitems(items):
-    """Put the files that drive a browser first: they take the longest, and one that begins last would keep one process waiting."""
+    """Give each file to one process, and all that drive a browser to the same, which then starts the app and the browser once.
+
+    Those come first: they take the longest, and one process would wait for another that begins them last.
+    """
     in_browser = {item.path for item in items if {"browser", "app"} & set(getattr(item, "fixturenames", ()))}
     items.sort(key=lambda item: item.path not in in_browser)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("browser" if item.path in in_browser else item.nodeid.partition("::")[0]))
 
 
 def pytest_unconfigure():

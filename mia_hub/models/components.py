@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib import import_module
 from logging import ERROR
 from pathlib import Path
@@ -25,9 +27,6 @@ def read_configs(repository: Folder, components: dict[str, Component]) -> tuple[
     Raises:
         ModelError: if one is broken, or of a class that the installed diffusers lacks.
     """
-    import diffusers
-    import torch
-
     configs, scheduler = {}, None
     for component in components.values():
         if component.weights:
@@ -35,11 +34,20 @@ def read_configs(repository: Folder, components: dict[str, Component]) -> tuple[
         if component.is_scheduler:
             scheduler = load_scheduler(repository, component)
         elif component.library == "diffusers":
-            config = repository.read_json(component.config)
-            with broken_files(repository.name), quiet(), torch.device("meta"):
-                # A network without memory: its constructor fills in defaults and refuses a wrong configuration.
-                configs[component.name] = getattr(diffusers, component.class_name).from_config(config).config
+            with broken_files(repository.name):
+                configs[component.name] = _with_defaults(component.class_name, json.dumps(repository.read_json(component.config)))
     return configs, scheduler
+
+
+@lru_cache(maxsize=32)
+def _with_defaults(class_name: str, config: str) -> Any:
+    """The configuration, given as JSON, of a network of diffusers with defaults filled in. Models and their parts are often read again."""
+    import diffusers
+    import torch
+
+    with quiet(), torch.device("meta"):
+        # A network without memory: its constructor fills in defaults and refuses a wrong configuration.
+        return getattr(diffusers, class_name).from_config(json.loads(config)).config
 
 
 def load_scheduler(repository: Folder, component: Component) -> Any:
