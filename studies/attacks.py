@@ -42,9 +42,10 @@ EVERY = (*FIRST, CONDITIONAL, FOUR_SHIFTS, *OTHERS)
 WITH_TEXT = ("clid", "forensics-text")
 # The demo's split is four times as large, and its images three times: docs/attacks.md has the costly attacks, on a part of the split.
 COSTLY = ("secmi-nns", "pfami", "rediffuse", "gsa1", "gsa2", "forensics-vlb", "forensics-mse", "forensics-xstart")
-# Those that run on thousands of images, and those of them that run on latents of photographs and on repeats: every score is shipped.
+# Those that run on thousands of images; fewer on repeats and on latents, since every score is shipped. `sima-cc` is made for latents.
 QUICK = ("random", SIMA, "sima-c", CONDITIONAL, FOUR_SHIFTS, *OTHERS[:2], OTHERS[3])
 FEWER = tuple(attack for attack in QUICK if attack not in ("random", "secmi"))
+LATENT = (SIMA, "sima-c", "sima-cc", CONDITIONAL, OTHERS[0], OTHERS[3])
 
 
 def attacks_on(name: str) -> tuple[str, ...]:
@@ -53,7 +54,7 @@ def attacks_on(name: str) -> tuple[str, ...]:
         return QUICK + _filtered(name)
     for of, repeats in REPEATS.items():
         if name in (of, *repeats):
-            return (*FEWER, _filtered(of)[0])
+            return (*(LATENT if of == "ldm-photos" else FEWER), _filtered(of)[0])
     if name == "demo":
         return tuple(attack for attack in EVERY if attack not in COSTLY and not attack.startswith("nearest-generated"))
     return EVERY + (WITH_TEXT if name in TEXT else ())
@@ -141,7 +142,7 @@ def scores_of(row: dict[str, Any]) -> ScoreTable:
 def render(results: dict[str, Any]) -> dict[str, str]:
     trainings = {name: {row["attack"]: row for row in model_rows(name) if row["entry"] in ids} for name, ids in results["entries"].items()}
     figures = {name: rows for name, rows in trainings.items() if name in MODELS}
-    every = (*EVERY, *(attack for name in PHOTOGRAPHS for attack in _filtered(name)), *WITH_TEXT)
+    every = (*EVERY, LATENT[2], *(attack for name in PHOTOGRAPHS for attack in _filtered(name)), *WITH_TEXT)
     attacks = [attack for attack in every if any(attack in rows for rows in figures.values())]
     strongest = sorted(attacks, key=lambda attack: (_run_on(figures, attack) < len(figures) / 2, -_mean_auc(figures, attack)))
     cells = [[figures[name].get(attack, {}).get("auc", {}).get("value") for name in figures] for attack in strongest]
