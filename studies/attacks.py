@@ -142,7 +142,12 @@ def scores_of(row: dict[str, Any]) -> ScoreTable:
 def render(results: dict[str, Any]) -> dict[str, str]:
     trainings = {name: {row["attack"]: row for row in model_rows(name) if row["entry"] in ids} for name, ids in results["entries"].items()}
     figures = {name: rows for name, rows in trainings.items() if name in MODELS}
-    every = (*EVERY, LATENT[2], *(attack for name in PHOTOGRAPHS for attack in _filtered(name)), *WITH_TEXT)
+    every = (
+        *EVERY,
+        *(attack for attack in LATENT if attack not in EVERY),
+        *(attack for name in PHOTOGRAPHS for attack in _filtered(name)),
+        *WITH_TEXT,
+    )
     attacks = [attack for attack in every if any(attack in rows for rows in figures.values())]
     strongest = sorted(attacks, key=lambda attack: (_run_on(figures, attack) < len(figures) / 2, -_mean_auc(figures, attack)))
     cells = [[figures[name].get(attack, {}).get("auc", {}).get("value") for name in figures] for attack in strongest]
