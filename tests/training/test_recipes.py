@@ -35,7 +35,7 @@ SAMPLES = 16
 RECIPES = {
     "ddpm": (train_ddpm, "--side 16 --flips", "step-000002"),
     "vae": (train_vae, "--beta 1e-4 --adversary 0.1", "vae"),
-    "ldm": (train_ldm, "--vae {vae} --latents mode", "step-000002"),
+    "ldm": (train_ldm, "--vae {vae} --latents mode --stop-at 1", "step-000002"),
     "vae-emoji": (train_vae, "--data emoji", "vae"),
     "t2i": (train_text2image, "--vae {vae-emoji}", "step-000002"),
     "lora": (train_lora, "--base {t2i}", "step-000002"),
