@@ -50,11 +50,10 @@ LATENT = (SIMA, "sima-c", "sima-cc", CONDITIONAL, OTHERS[0], OTHERS[3])
 
 def attacks_on(name: str) -> tuple[str, ...]:
     """Return the attacks that run on a model."""
-    if name == "ddpm-cifar":
-        return QUICK + _filtered(name)
-    for of, repeats in REPEATS.items():
-        if name in (of, *repeats):
-            return (*(LATENT if of == "ldm-photos" else FEWER), _filtered(of)[0])
+    of = next((model for model, repeats in REPEATS.items() if name in repeats), name)
+    if of in PHOTOGRAPHS:
+        attacks = LATENT if of == "ldm-photos" else QUICK if name == of else FEWER
+        return (*attacks, *(attack for attack in _filtered(of) if attack.startswith(attacks)))
     if name == "demo":
         return tuple(attack for attack in EVERY if attack not in COSTLY and not attack.startswith("nearest-generated"))
     return EVERY + (WITH_TEXT if name in TEXT else ())
